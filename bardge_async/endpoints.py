@@ -1,0 +1,357 @@
+"""The table: one row per endpoint of the API, data only (shared notes, section 5).
+
+Methods, sandbox routes, documents and contract tests all read it. A row holds only what cannot be derived.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+import string
+import typing
+from collections.abc import Mapping
+from types import MappingProxyType, NoneType
+from typing import Any, Final, Generic, TypeVar
+
+import attrs
+
+from bardge_async import models as m
+from bardge_async.errors import ConfigurationError
+from bardge_async.models import Mark, Page
+
+__all__ = [
+    "CANCEL_BOOKING",
+    "CONFIRM_CLASS_BOOKING",
+    "CONFIRM_SPA_BOOKING",
+    "ENDPOINTS",
+    "GENERATE_ACCESS_CODE",
+    "GET_BOOKING_STATUS",
+    "GET_CLASS",
+    "GET_CLIENT",
+    "GET_CLIENT_CREDITS",
+    "GET_ISSUED_PASS",
+    "INITIATE_CLASS_BOOKING",
+    "INITIATE_LOOKUP",
+    "INITIATE_SPA_BOOKING",
+    "ISSUE_PASS",
+    "LIST_CLASSES",
+    "LIST_CLASS_CATEGORIES",
+    "LIST_CLIENT_BOOKINGS",
+    "LIST_CREDIT_PACKAGES",
+    "LIST_GYM_COPAY_OPTIONS",
+    "LIST_ISSUERS",
+    "LIST_PASSES",
+    "LIST_PROVIDERS",
+    "LIST_PROVIDERS_FOR_PASS",
+    "PURCHASE_COPAY_PACKAGE",
+    "PURCHASE_CREDITS",
+    "PURCHASE_GYM_COPAY",
+    "PURCHASE_SPA_COPAY",
+    "QUOTE_SPA_COPAY",
+    "RESCHEDULE_BOOKING",
+    "UPDATE_EXPIRY",
+    "UPDATE_ISSUED_PASS",
+    "VERIFY_LOOKUP",
+    "Again",
+    "Endpoint",
+    "KeySupport",
+]
+
+Q = TypeVar("Q")
+R = TypeVar("R")
+
+GET: Final = "GET"
+POST: Final = "POST"
+
+
+class Again(enum.StrEnum):
+    """Tell what a second execution of the same body does."""
+
+    SAME = "same"
+    """It sets an absolute state: harmless."""
+    TWICE = "twice"
+    """It charges, books or issues again."""
+    CONFLICT = "conflict"
+    """The server refuses it by its own state."""
+
+
+class KeySupport(enum.StrEnum):
+    """Tell whether a row takes ``Idempotency-Key``."""
+
+    YES = "K"
+    """The vendor lists it, or its example sends the key."""
+    UNPROVEN = "K?"
+    """The key is sent, but nothing shows that the server honours it."""
+    NO = ""
+
+
+@attrs.frozen
+class Endpoint(Generic[Q, R]):
+    """Describe one endpoint: ``Q`` is its request class (``NoneType`` without a body), ``R`` its response class.
+
+    ``mark`` tells how well the row is known. ``again`` is None for a GET. ``cursor`` names the field of a list's
+    items that pages go by.
+    """
+
+    name: str
+    method: str
+    path: str
+    request: type[Q]
+    response: type[R]
+    mark: Mark
+    key: KeySupport = KeySupport.NO
+    again: Again | None = None
+    lookup_token: bool = False
+    query: tuple[str, ...] = ()
+    cursor: str = "id"
+    bare_list: bool = False
+    """The answer may also be a plain JSON list, without the page around it."""
+
+    @property
+    def path_parameters(self) -> tuple[str, ...]:
+        """Names of the path's placeholders, in order."""
+        return placeholders(self.path)
+
+    @property
+    def takes_body(self) -> bool:
+        """Tell whether a request object goes with a call."""
+        return self.request is not NoneType
+
+    @property
+    def item(self) -> type[Any] | None:
+        """Class of a list's items; None where the answer is no list."""
+        return typing.get_args(self.response)[0] if self.paginated else None
+
+    @property
+    def paginated(self) -> bool:
+        """Tell whether the answer is a page of a list."""
+        return typing.get_origin(self.response) is Page
+
+
+def placeholders(path: str) -> tuple[str, ...]:
+    """Read the names between braces, in order."""
+    return tuple(name for _, name, _, _ in string.Formatter().parse(path) if name is not None)
+
+
+_NONE: Final = NoneType
+_K: Final = KeySupport.YES
+_UNPROVEN: Final = KeySupport.UNPROVEN
+_NO_KEY: Final = KeySupport.NO
+_SAME, _TWICE, _CONFLICT = Again.SAME, Again.TWICE, Again.CONFLICT
+_PAGE, _GUIDE, _INFERRED = Mark.PAGE, Mark.GUIDE, Mark.INFERRED
+_TEMPLATE: Final = re.compile(r"(/([A-Za-z0-9._~-]|\{\w+\})+)+")
+_PLACE: Final = ("lat", "lon")
+
+LIST_PASSES: Final = Endpoint("passes.list", GET, "/passes", _NONE, Page[m.Pass], _PAGE)
+ISSUE_PASS: Final = Endpoint("passes.issue", POST, "/issued_passes", m.IssuePass, m.IssuedPass, _GUIDE, _K, _TWICE)
+UPDATE_ISSUED_PASS: Final = Endpoint(
+    "passes.update", POST, "/issued_passes/update", m.UpdateIssuedPass, m.IssuedPassMessage, _GUIDE, _K, _SAME
+)
+UPDATE_EXPIRY: Final = Endpoint(
+    "passes.update_expiry",
+    POST,
+    "/issued_passes/{client_id}/expiry",
+    m.UpdateIssuedPassExpiry,
+    m.IssuedPassMessage,
+    _PAGE,
+    _K,
+    _SAME,
+)
+GET_ISSUED_PASS: Final = Endpoint(
+    "passes.get_issued", GET, "/issued_passes/{client_id}", _NONE, m.IssuedPass, _INFERRED
+)
+LIST_PROVIDERS: Final = Endpoint("providers.list", GET, "/providers", _NONE, Page[m.Provider], _GUIDE, query=_PLACE)
+LIST_PROVIDERS_FOR_PASS: Final = Endpoint(
+    "providers.list_for_pass", GET, "/passes/{pass_id}/providers", _NONE, Page[m.Provider], _GUIDE, query=_PLACE
+)
+GENERATE_ACCESS_CODE: Final = Endpoint(
+    "access_codes.generate",
+    POST,
+    "/access-codes",
+    m.AccessCodeRequest,
+    m.AccessCode,
+    _GUIDE,
+    _K,
+    _TWICE,
+    lookup_token=True,
+)
+LIST_CLASS_CATEGORIES: Final = Endpoint(
+    "classes.list_categories", GET, "/classes/categories", _NONE, Page[m.ClassCategory], _INFERRED, bare_list=True
+)
+LIST_CLASSES: Final = Endpoint("classes.list", GET, "/classes", _NONE, Page[m.FitnessClass], _GUIDE)
+GET_CLASS: Final = Endpoint("classes.get", GET, "/classes/{class_id}", _NONE, m.FitnessClass, _INFERRED)
+INITIATE_CLASS_BOOKING: Final = Endpoint(
+    "bookings.initiate_class",
+    POST,
+    "/bookings/class",
+    m.BookClass,
+    m.ClassBookingInitiation,
+    _PAGE,
+    _K,
+    _TWICE,
+    lookup_token=True,
+)
+CONFIRM_CLASS_BOOKING: Final = Endpoint(
+    "bookings.confirm_class",
+    POST,
+    "/bookings/class/{session_id}/confirm",
+    m.ConfirmClassBooking,
+    m.Booking,
+    _PAGE,
+    _K,
+    _TWICE,
+)
+INITIATE_SPA_BOOKING: Final = Endpoint(
+    "bookings.initiate_spa",
+    POST,
+    "/bookings/spa",
+    m.BookSpa,
+    m.SpaBookingInitiation,
+    _GUIDE,
+    _K,
+    _TWICE,
+    lookup_token=True,
+)
+CONFIRM_SPA_BOOKING: Final = Endpoint(
+    "bookings.confirm_spa", POST, "/bookings/spa/{session_id}/confirm", _NONE, m.Booking, _PAGE, _K, _TWICE
+)
+LIST_CLIENT_BOOKINGS: Final = Endpoint(
+    "bookings.list_for_client", GET, "/clients/{client_id}/bookings", _NONE, Page[m.Booking], _GUIDE
+)
+GET_BOOKING_STATUS: Final = Endpoint(
+    "bookings.get_status", GET, "/bookings/{booking_id}", _NONE, m.BookingStatus, _INFERRED
+)
+CANCEL_BOOKING: Final = Endpoint(
+    "bookings.cancel", POST, "/bookings/{booking_id}/cancel", _NONE, m.Booking, _INFERRED, _UNPROVEN, _CONFLICT
+)
+RESCHEDULE_BOOKING: Final = Endpoint(
+    "bookings.reschedule",
+    POST,
+    "/bookings/{booking_id}/reschedule",
+    m.RescheduleBooking,
+    m.Booking,
+    _INFERRED,
+    _UNPROVEN,
+    _TWICE,
+)
+LIST_GYM_COPAY_OPTIONS: Final = Endpoint(
+    "copay.list_gym_options",
+    GET,
+    "/providers/{provider_branch_id}/gym-copay-options",
+    _NONE,
+    Page[m.CopayOption],
+    _GUIDE,
+    cursor="copay_package_id",
+)
+QUOTE_SPA_COPAY: Final = Endpoint(
+    "copay.quote_spa",
+    POST,
+    "/providers/{provider_id}/spa-copay-quote",
+    m.SpaCopayQuoteRequest,
+    m.SpaCopayQuote,
+    _GUIDE,
+    _NO_KEY,
+    _SAME,
+)
+PURCHASE_GYM_COPAY: Final = Endpoint(
+    "copay.purchase_gym", POST, "/gym_copay_purchases", m.PurchaseGymCopay, m.GymCopayPurchase, _GUIDE, _K, _TWICE
+)
+PURCHASE_SPA_COPAY: Final = Endpoint(
+    "copay.purchase_spa", POST, "/spa_copay_purchases", m.PurchaseSpaCopay, m.SpaCopayPurchase, _GUIDE, _K, _TWICE
+)
+PURCHASE_COPAY_PACKAGE: Final = Endpoint(
+    "copay.purchase_package",
+    POST,
+    "/copay_purchases",
+    m.PurchaseCopayPackage,
+    m.CopayPurchase,
+    _GUIDE,
+    _UNPROVEN,
+    _TWICE,
+)
+PURCHASE_CREDITS: Final = Endpoint(
+    "credits.purchase", POST, "/credit_purchases", m.PurchaseCredits, m.CreditPurchase, _GUIDE, _K, _TWICE
+)
+LIST_CREDIT_PACKAGES: Final = Endpoint(
+    "credits.list_packages", GET, "/credit_packages", _NONE, Page[m.CreditPackage], _GUIDE
+)
+LIST_ISSUERS: Final = Endpoint("lookups.list_issuers", GET, "/issuers", _NONE, Page[m.Issuer], _GUIDE)
+INITIATE_LOOKUP: Final = Endpoint(
+    "lookups.initiate", POST, "/lookups", m.InitiateLookup, m.Lookup, _GUIDE, _NO_KEY, _TWICE
+)
+VERIFY_LOOKUP: Final = Endpoint(
+    "lookups.verify", POST, "/lookups/{lookup_id}/verify", m.VerifyLookup, m.Lookup, _GUIDE, _NO_KEY, _CONFLICT
+)
+GET_CLIENT: Final = Endpoint("clients.get", GET, "/clients/{client_id}", _NONE, m.Client, _INFERRED)
+GET_CLIENT_CREDITS: Final = Endpoint(
+    "clients.get_credits", GET, "/clients/{client_id}/credits", _NONE, m.ClientCredits, _PAGE
+)
+
+_ROWS: Final[tuple[Endpoint[Any, Any], ...]] = (
+    LIST_PASSES,
+    ISSUE_PASS,
+    UPDATE_ISSUED_PASS,
+    UPDATE_EXPIRY,
+    GET_ISSUED_PASS,
+    LIST_PROVIDERS,
+    LIST_PROVIDERS_FOR_PASS,
+    GENERATE_ACCESS_CODE,
+    LIST_CLASS_CATEGORIES,
+    LIST_CLASSES,
+    GET_CLASS,
+    INITIATE_CLASS_BOOKING,
+    CONFIRM_CLASS_BOOKING,
+    INITIATE_SPA_BOOKING,
+    CONFIRM_SPA_BOOKING,
+    LIST_CLIENT_BOOKINGS,
+    GET_BOOKING_STATUS,
+    CANCEL_BOOKING,
+    RESCHEDULE_BOOKING,
+    LIST_GYM_COPAY_OPTIONS,
+    QUOTE_SPA_COPAY,
+    PURCHASE_GYM_COPAY,
+    PURCHASE_SPA_COPAY,
+    PURCHASE_COPAY_PACKAGE,
+    PURCHASE_CREDITS,
+    LIST_CREDIT_PACKAGES,
+    LIST_ISSUERS,
+    INITIATE_LOOKUP,
+    VERIFY_LOOKUP,
+    GET_CLIENT,
+    GET_CLIENT_CREDITS,
+)
+
+ENDPOINTS: Final[Mapping[str, Endpoint[Any, Any]]] = MappingProxyType({row.name: row for row in _ROWS})
+"""All rows by name."""
+
+
+def corrected(paths: Mapping[str, str] | None) -> dict[str, str]:
+    """Check the user's path corrections and return the path of every row by name.
+
+    Raises:
+        ConfigurationError: An unknown row, a path without a leading slash, or other placeholders than the row's.
+    """
+    table = {name: row.path for name, row in ENDPOINTS.items()}
+    for name, path in (paths or {}).items():
+        if name not in table:
+            msg = f"paths: no endpoint is named {name!r}; see ENDPOINTS for the names"
+            raise ConfigurationError(msg)
+        _check_path(name, path, table[name])
+        table[name] = path
+    return table
+
+
+def _check_path(name: str, path: str, original: str) -> None:
+    try:
+        found = placeholders(path)
+    except (ValueError, TypeError) as error:
+        msg = f"paths[{name!r}]: {path!r} is no path template: {error}"
+        raise ConfigurationError(msg) from None
+    wanted = placeholders(original)
+    if sorted(found) != sorted(wanted):
+        need = ", ".join(f"{{{p}}}" for p in wanted) or "none"
+        msg = f"paths[{name!r}]: {path!r} must hold the placeholders of {original!r}: {need}"
+        raise ConfigurationError(msg)
+    if not _TEMPLATE.fullmatch(path):
+        msg = f"paths[{name!r}]: {path!r} must start with / and hold plain URL segments, without query or fragment"
+        raise ConfigurationError(msg)

@@ -1,0 +1,165 @@
+"""What all model classes share: marks, the unset value, ``extra`` and the checks of requests."""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+import functools
+import types
+import typing
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias, TypeVar, Union
+
+import attrs
+
+from bardge_async.errors import InvalidArgumentError
+
+T = TypeVar("T")
+C = TypeVar("C", bound="type[Model]")
+
+
+class Mark(enum.StrEnum):
+    """Tell how well a fact of the API is known."""
+
+    PAGE = "page"
+    """An example or a table on the vendor's own page shows it."""
+    GUIDE = "guide"
+    """A vendor guide names it in prose, without an example."""
+    INFERRED = "inferred"
+    """Nothing shows it; chosen by analogy."""
+
+
+class Unset(enum.Enum):
+    """Annotate a request field that may be left out; its only value is :data:`UNSET`."""
+
+    UNSET = enum.auto()
+
+    def __repr__(self) -> str:
+        return "UNSET"
+
+    def __bool__(self) -> Literal[False]:
+        return False
+
+
+UNSET: Final = Unset.UNSET
+"""Leave a request field out of the body; ``None`` is sent as ``null``."""
+
+FromPage = Annotated[T | None, Mark.PAGE]
+FromGuide = Annotated[T | None, Mark.GUIDE]
+Inferred = Annotated[T | None, Mark.INFERRED]
+"""A response field by its mark: missing and ``null`` become None; only page fields raise on another type."""
+
+Optional: TypeAlias = T | None | Unset
+"""A request field that may be left unset."""
+
+
+@attrs.frozen(kw_only=True)
+class Model:
+    """Hold one value of the API; ``extra`` keeps what the library does not know."""
+
+    schema: ClassVar[str | None] = None
+    """The vendor's schema name; None where the menu has none."""
+    mark: ClassVar[Mark] = Mark.INFERRED
+    """How well the class is known."""
+
+    extra: dict[str, Any] = attrs.field(factory=dict, hash=False)
+
+
+@attrs.frozen(kw_only=True)
+class Resource(Model):
+    """Hold one answer: every field may be None, unknown fields are in ``extra``."""
+
+
+@attrs.frozen(kw_only=True)
+class Body(Model):
+    """Hold one request body: ``extra`` is merged into it.
+
+    Raises:
+        InvalidArgumentError: A value of another type than annotated, or ``extra`` naming a declared field.
+    """
+
+    def __attrs_post_init__(self) -> None:
+        _check_extra(self)
+        for name, kind in field_types(type(self)):
+            value = getattr(self, name)
+            if value is not UNSET and not kind.accepts(value):
+                msg = f"{type(self).__name__}.{name}: expected {kind.expected}, got {value!r:.80}"
+                raise InvalidArgumentError(msg)
+
+
+def schema(name: str | None, mark: Mark) -> Callable[[C], C]:
+    """Attach the vendor's schema name and the class's mark."""
+
+    def attach(cls: C) -> C:
+        cls.schema = name
+        cls.mark = mark
+        return cls
+
+    return attach
+
+
+@attrs.frozen
+class Kind:
+    """What a request field accepts, in words and as a check."""
+
+    expected: str
+    accepts: Callable[[object], bool]
+
+
+def _is_texts(value: object) -> bool:
+    items: tuple[object, ...] = value if isinstance(value, tuple) else ()
+    return isinstance(value, tuple) and all(isinstance(item, str) for item in items)
+
+
+_KINDS: Final[dict[object, Kind]] = {
+    str: Kind("text", lambda v: isinstance(v, str)),
+    bool: Kind("True or False", lambda v: isinstance(v, bool)),
+    int: Kind("a whole number", lambda v: isinstance(v, int) and not isinstance(v, bool)),
+    Decimal: Kind("a Decimal", lambda v: isinstance(v, Decimal)),
+    dt.date: Kind(
+        "a calendar day such as datetime.date(2026, 12, 31)",
+        lambda v: isinstance(v, dt.date) and not isinstance(v, dt.datetime),
+    ),
+    types.NoneType: Kind("None", lambda v: v is None),
+    tuple[str, ...]: Kind("a list of texts", lambda v: _is_texts(v)),
+}
+
+
+@functools.cache
+def field_types(cls: type[Body]) -> tuple[tuple[str, Kind], ...]:
+    """Read a request class's fields and what each accepts, once per class."""
+    hints = typing.get_type_hints(cls)
+    return tuple((a.name, _kind(hints[a.name])) for a in attrs.fields(cls) if a.name != "extra")
+
+
+def _kind(hint: Any) -> Kind:  # noqa: ANN401 - any annotation
+    if typing.get_origin(hint) in (Union, types.UnionType):
+        members = [m for m in typing.get_args(hint) if m is not Unset and m in _KINDS]
+        # An open enum is a text too, so that the member `str` beside it speaks for both.
+        kinds = [_KINDS[m] for m in members]
+        return Kind(" or ".join(k.expected for k in kinds), lambda v: any(k.accepts(v) for k in kinds))
+    return _KINDS[hint]
+
+
+def _check_extra(body: Body) -> None:
+    names = {a.name for a in attrs.fields(type(body))}
+    for name in body.extra:
+        if name in names:
+            msg = f"{type(body).__name__}.extra: {name!r} is a declared field, pass it as {name}=..."
+            raise InvalidArgumentError(msg)
+
+
+def one_of(body: Body, first: tuple[str, ...], second: tuple[str, ...]) -> None:
+    """Refuse a body that sets neither or both of two alternatives, or only a part of one."""
+    given = [n for n in first + second if getattr(body, n) not in (UNSET, None)]
+    if tuple(given) not in (first, second):
+        choice = f"either {' and '.join(first)}, or {' and '.join(second)}"
+        got = " and ".join(given) or "none of them"
+        msg = f"{type(body).__name__}: give {choice}; got {got}"
+        raise InvalidArgumentError(msg)
+
+
+def texts(values: Sequence[str] | Unset | None) -> tuple[str, ...] | Unset | None:
+    """Turn a list into a tuple and leave anything else to the check."""
+    return tuple(values) if isinstance(values, list) else values  # type: ignore[return-value]  # the check refuses it

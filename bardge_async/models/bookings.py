@@ -1,0 +1,216 @@
+"""Bookings of classes and spa slots: two steps, initiate and confirm."""
+
+from __future__ import annotations
+
+import datetime as dt
+from decimal import Decimal
+
+import attrs
+
+from bardge_async.models._base import (
+    UNSET,
+    Body,
+    FromGuide,
+    FromPage,
+    Inferred,
+    Mark,
+    Optional,
+    Resource,
+    one_of,
+    schema,
+    texts,
+)
+from bardge_async.models._enums import BookingState, BookingType, Duration
+from bardge_async.models.copay import CopayOption
+from bardge_async.models.passes import PasscodeInfo
+from bardge_async.models.providers import ServicePreview
+
+__all__ = [
+    "BookClass",
+    "BookSpa",
+    "Booking",
+    "BookingStatus",
+    "ClassBookingInitiation",
+    "ConfirmClassBooking",
+    "RefundInfo",
+    "RescheduleBooking",
+    "SpaBookingInitiation",
+]
+
+
+@schema("BookClassV3Request", Mark.PAGE)
+@attrs.frozen(kw_only=True)
+class BookClass(Body):
+    """Ask for a place in a class instance (``BookClassV3Request``, page).
+
+    Which fields the server requires is not stated beyond the example; the instance and the client are required here.
+    """
+
+    class_instance_id: str
+    client_id: str
+    first_name: Optional[str] = UNSET
+    last_name: Optional[str] = UNSET
+    user_pass_id: Optional[str] = UNSET
+
+
+@schema("ResellerV3ClassBookingInitiateResponse", Mark.PAGE)
+@attrs.frozen(kw_only=True)
+class ClassBookingInitiation(Resource):
+    """The answer to a class booking, with one of three outcomes.
+
+    Covered: ``booking_id``, booked at once. ``additional_visits_required``: ``session_id`` and ``cost_per_visit``,
+    confirm with a number of visits. ``copay_required``: ``session_id`` and ``copay_options``, confirm with one.
+    ``date`` and ``time`` are local to the venue; ``scheduled_for`` and ``created`` are aware UTC instants
+    (``ResellerV3ClassBookingInitiateResponse``, page; ``session_id`` inferred).
+    """
+
+    object: FromPage[str] = None
+    copay_required: FromPage[bool] = None
+    additional_visits_required: FromPage[bool] = None
+    booking_id: FromPage[str] = None
+    status: FromPage[BookingState | str] = None
+    class_name: FromPage[str] = None
+    provider_name: FromPage[str] = None
+    date: FromPage[dt.date] = None
+    time: FromPage[str] = None
+    scheduled_for: FromPage[dt.datetime] = None
+    visits_deducted: FromPage[int] = None
+    created: FromPage[dt.datetime] = None
+    message: FromPage[str] = None
+    cost_per_visit: FromGuide[Decimal] = None
+    copay_options: FromGuide[tuple[CopayOption, ...]] = None
+    session_id: Inferred[str] = None
+
+
+@schema("ConfirmClassBookingV3Request", Mark.PAGE)
+@attrs.frozen(kw_only=True)
+class ConfirmClassBooking(Body):
+    """Confirm a class booking: ``copay_package_id``, or ``number_of_visits`` and ``duration``.
+
+    The reseller's account is debited (``ConfirmClassBookingV3Request``, page).
+
+    Raises:
+        InvalidArgumentError: Neither alternative, both, or a part of one.
+    """
+
+    copay_package_id: Optional[str] = UNSET
+    number_of_visits: Optional[int] = UNSET
+    duration: Optional[Duration | str] = UNSET
+
+    def __attrs_post_init__(self) -> None:
+        super().__attrs_post_init__()
+        one_of(self, ("copay_package_id",), ("number_of_visits", "duration"))
+
+
+@schema("RefundInfo", Mark.INFERRED)
+@attrs.frozen(kw_only=True)
+class RefundInfo(Resource):
+    """What a cancelled booking gave back (``RefundInfo``: only the name is known)."""
+
+    amount: Inferred[Decimal] = None
+    currency: Inferred[str] = None
+    visits_restored: Inferred[int] = None
+    status: Inferred[str] = None
+
+
+@schema("ResellerV3BookingResponse", Mark.PAGE)
+@attrs.frozen(kw_only=True)
+class Booking(Resource):
+    """A booking of a spa (``service_name``) or a class (``class_name``, ``visits_deducted``).
+
+    ``date`` and ``time`` are local to the venue, without a zone; ``scheduled_for`` and ``created`` are aware UTC
+    instants, which the vendor sends in seconds (``ResellerV3BookingResponse``, page).
+    """
+
+    object: FromPage[str] = None
+    id: FromPage[str] = None
+    status: FromPage[BookingState | str] = None
+    type: FromPage[BookingType | str] = None
+    service_name: FromPage[str] = None
+    class_name: FromPage[str] = None
+    provider_name: FromPage[str] = None
+    date: FromPage[dt.date] = None
+    time: FromPage[str] = None
+    scheduled_for: FromPage[dt.datetime] = None
+    visits_deducted: FromPage[int] = None
+    created: FromPage[dt.datetime] = None
+    message: FromPage[str] = None
+    refund: Inferred[RefundInfo] = None
+    passcode: Inferred[PasscodeInfo] = None
+    client_id: Inferred[str] = None
+
+
+@schema("BookSpaV3Request", Mark.GUIDE)
+@attrs.frozen(kw_only=True)
+class BookSpa(Body):
+    """Ask for a spa slot, for one or several services (``BookSpaV3Request``, guide; all fields inferred).
+
+    ``date`` and ``time`` ("14:30") are local to the venue.
+    """
+
+    provider_id: Optional[str] = UNSET
+    service_ids: Optional[tuple[str, ...]] = attrs.field(default=UNSET, converter=texts)
+    date: Optional[dt.date] = UNSET
+    time: Optional[str] = UNSET
+    client_id: Optional[str] = UNSET
+    first_name: Optional[str] = UNSET
+    last_name: Optional[str] = UNSET
+    user_pass_id: Optional[str] = UNSET
+
+
+@schema("ResellerV3SpaBookingInitiateResponse", Mark.GUIDE)
+@attrs.frozen(kw_only=True)
+class SpaBookingInitiation(Resource):
+    """The answer to a spa booking: a session to confirm, or the booking where it was booked at once.
+
+    ``date`` and ``time`` are local to the venue; ``expires_at``, ``scheduled_for`` and ``created`` are aware UTC
+    instants (``ResellerV3SpaBookingInitiateResponse``, guide; all fields inferred).
+    """
+
+    object: Inferred[str] = None
+    session_id: Inferred[str] = None
+    copay_required: Inferred[bool] = None
+    amount: Inferred[Decimal] = None
+    currency: Inferred[str] = None
+    services: Inferred[tuple[ServicePreview, ...]] = None
+    provider_name: Inferred[str] = None
+    date: Inferred[dt.date] = None
+    time: Inferred[str] = None
+    expires_at: Inferred[dt.datetime] = None
+    message: Inferred[str] = None
+    id: Inferred[str] = None
+    booking_id: Inferred[str] = None
+    status: Inferred[BookingState | str] = None
+    type: Inferred[BookingType | str] = None
+    service_name: Inferred[str] = None
+    scheduled_for: Inferred[dt.datetime] = None
+    created: Inferred[dt.datetime] = None
+
+
+@schema("ResellerV3BookingStatusResponse", Mark.INFERRED)
+@attrs.frozen(kw_only=True)
+class BookingStatus(Resource):
+    """Where a booking stands (``ResellerV3BookingStatusResponse``: only the name is known).
+
+    ``scheduled_for`` is an aware UTC instant.
+    """
+
+    object: Inferred[str] = None
+    id: Inferred[str] = None
+    status: Inferred[BookingState | str] = None
+    type: Inferred[BookingType | str] = None
+    scheduled_for: Inferred[dt.datetime] = None
+    message: Inferred[str] = None
+
+
+@schema("RescheduleBookingV3Request", Mark.INFERRED)
+@attrs.frozen(kw_only=True)
+class RescheduleBooking(Body):
+    """Move a booking: a day and a time, local to the venue, or another class instance.
+
+    Only the schema's name is known (``RescheduleBookingV3Request``): all fields are inferred.
+    """
+
+    date: Optional[dt.date] = UNSET
+    time: Optional[str] = UNSET
+    class_instance_id: Optional[str] = UNSET

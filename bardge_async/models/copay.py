@@ -1,0 +1,146 @@
+"""Co-pay: what a client pays on top of the pass, at gyms by option and at spas by quote."""
+
+from __future__ import annotations
+
+import datetime as dt
+from decimal import Decimal
+
+import attrs
+
+from bardge_async.models._base import (
+    UNSET,
+    Body,
+    FromGuide,
+    Inferred,
+    Mark,
+    Optional,
+    Resource,
+    one_of,
+    schema,
+    texts,
+)
+from bardge_async.models._enums import Duration
+from bardge_async.models.providers import ServicePreview
+
+__all__ = [
+    "CopayOption",
+    "CopayPurchase",
+    "GymCopayPurchase",
+    "PurchaseCopayPackage",
+    "PurchaseGymCopay",
+    "PurchaseSpaCopay",
+    "SpaCopayPurchase",
+    "SpaCopayQuote",
+    "SpaCopayQuoteRequest",
+]
+
+
+@schema("CopayOption", Mark.GUIDE)
+@attrs.frozen(kw_only=True)
+class CopayOption(Resource):
+    """A co-pay package that a gym offers; it has no ``id`` (``CopayOption``, guide).
+
+    ``price`` is exactly the vendor's number.
+    """
+
+    copay_package_id: FromGuide[str] = None
+    name: Inferred[str] = None
+    price: Inferred[Decimal] = None
+    currency: Inferred[str] = None
+    duration: Inferred[Duration | str] = None
+    visits: Inferred[int] = None
+    tier: Inferred[str] = None
+
+
+@schema("SpaCoPayQuoteV3Request", Mark.GUIDE)
+@attrs.frozen(kw_only=True)
+class SpaCopayQuoteRequest(Body):
+    """Ask what a client would pay for services of a spa (``SpaCoPayQuoteV3Request``, guide; all fields inferred)."""
+
+    client_id: Optional[str] = UNSET
+    service_ids: Optional[tuple[str, ...]] = attrs.field(default=UNSET, converter=texts)
+
+
+@schema("ResellerV3SpaCoPayQuoteResponse", Mark.GUIDE)
+@attrs.frozen(kw_only=True)
+class SpaCopayQuote(Resource):
+    """What a client would pay (``ResellerV3SpaCoPayQuoteResponse``, guide; all fields inferred).
+
+    ``amount`` is exactly the vendor's number; ``expires_at`` is an aware UTC instant.
+    """
+
+    quote_id: Inferred[str] = None
+    amount: Inferred[Decimal] = None
+    currency: Inferred[str] = None
+    expires_at: Inferred[dt.datetime] = None
+    services: Inferred[tuple[ServicePreview, ...]] = None
+
+
+@schema("PurchaseCoPayPackageV3Request", Mark.GUIDE)
+@attrs.frozen(kw_only=True)
+class PurchaseCopayPackage(Body):
+    """Buy a co-pay: by option (``copay_package_id``) or by quote (``quote_id``), one of the two.
+
+    The field names beside ``copay_package_id`` are a guide's words (``PurchaseCoPayPackageV3Request``, guide).
+
+    Raises:
+        InvalidArgumentError: Neither ``copay_package_id`` nor ``quote_id``, or both.
+    """
+
+    client_id: str
+    provider_id: str
+    copay_package_id: Optional[str] = UNSET
+    quote_id: Optional[str] = UNSET
+
+    def __attrs_post_init__(self) -> None:
+        super().__attrs_post_init__()
+        one_of(self, ("copay_package_id",), ("quote_id",))
+
+
+@schema("PurchaseGymCoPayV3Request", Mark.GUIDE)
+@attrs.frozen(kw_only=True)
+class PurchaseGymCopay(Body):
+    """Buy a co-pay option at a gym (``PurchaseGymCoPayV3Request``, guide)."""
+
+    client_id: str
+    provider_id: str
+    copay_package_id: str
+
+
+@schema("PurchaseSpaCoPayV3Request", Mark.GUIDE)
+@attrs.frozen(kw_only=True)
+class PurchaseSpaCopay(Body):
+    """Buy a quoted co-pay at a spa (``PurchaseSpaCoPayV3Request``, guide)."""
+
+    client_id: str
+    provider_id: str
+    quote_id: str
+
+
+@schema("ResellerV3CoPayPurchaseResponse", Mark.GUIDE)
+@attrs.frozen(kw_only=True)
+class CopayPurchase(Resource):
+    """A bought co-pay (``ResellerV3CoPayPurchaseResponse``, guide).
+
+    ``amount`` is exactly the vendor's number; ``created`` is an aware UTC instant.
+    """
+
+    copay_purchase_id: FromGuide[str] = None
+    object: Inferred[str] = None
+    status: Inferred[str] = None
+    amount: Inferred[Decimal] = None
+    currency: Inferred[str] = None
+    created: Inferred[dt.datetime] = None
+    message: Inferred[str] = None
+
+
+@schema("ResellerV3GymCoPayPurchaseResponse", Mark.GUIDE)
+@attrs.frozen(kw_only=True)
+class GymCopayPurchase(CopayPurchase):
+    """A co-pay bought at a gym (``ResellerV3GymCoPayPurchaseResponse``, guide)."""
+
+
+@schema("ResellerV3SpaCoPayPurchaseResponse", Mark.GUIDE)
+@attrs.frozen(kw_only=True)
+class SpaCopayPurchase(CopayPurchase):
+    """A co-pay bought at a spa (``ResellerV3SpaCoPayPurchaseResponse``, guide)."""

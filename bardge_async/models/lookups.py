@@ -1,0 +1,67 @@
+"""Lookups: reach a client of another issuer with the client's consent."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import attrs
+
+from bardge_async.models._base import UNSET, Body, FromGuide, Inferred, Mark, Optional, Resource, schema
+
+__all__ = ["InitiateLookup", "Issuer", "Lookup", "UpdateLookupEnabled", "VerifyLookup"]
+
+
+@schema(None, Mark.GUIDE)
+@attrs.frozen(kw_only=True)
+class Issuer(Resource):
+    """A business that issued passes of its own (guide: Lookup; the menu has no schema for it)."""
+
+    id: FromGuide[str] = None
+    object: Inferred[str] = None
+    name: Inferred[str] = None
+
+
+@schema("LookupInitiateV3Request", Mark.GUIDE)
+@attrs.frozen(kw_only=True)
+class InitiateLookup(Body):
+    """Ask an issuer's client for a code (``LookupInitiateV3Request``, guide)."""
+
+    issuer_id: str
+    client_id: str
+
+
+@schema("LookupVerifyV3Request", Mark.GUIDE)
+@attrs.frozen(kw_only=True)
+class VerifyLookup(Body):
+    """Hand in the code that the client gave you (``LookupVerifyV3Request``, guide)."""
+
+    access_code: str
+
+
+@schema("LookupV3Response", Mark.GUIDE)
+@attrs.frozen(kw_only=True)
+class Lookup(Resource):
+    """A lookup; once verified it holds the token (``LookupV3Response``, guide; all fields inferred).
+
+    Store ``lookup_token`` yourself: no endpoint returns it again. ``expires_at`` is an aware UTC instant.
+    """
+
+    object: Inferred[str] = None
+    id: Inferred[str] = None
+    status: Inferred[str] = None
+    issuer_id: Inferred[str] = None
+    client_id: Inferred[str] = None
+    lookup_token: Inferred[str] = None
+    expires_at: Inferred[dt.datetime] = None
+    message: Inferred[str] = None
+
+
+@schema("UpdateLookupEnabledRequest", Mark.INFERRED)
+@attrs.frozen(kw_only=True)
+class UpdateLookupEnabled(Body):
+    """Allow or forbid lookups of a client; no published endpoint takes it.
+
+    Only the schema's name is known (``UpdateLookupEnabledRequest``).
+    """
+
+    lookup_enabled: Optional[bool] = UNSET
