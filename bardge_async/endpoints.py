@@ -139,7 +139,7 @@ _UNPROVEN: Final = KeySupport.UNPROVEN
 _NO_KEY: Final = KeySupport.NO
 _SAME, _TWICE, _CONFLICT = Again.SAME, Again.TWICE, Again.CONFLICT
 _PAGE, _GUIDE, _INFERRED = Mark.PAGE, Mark.GUIDE, Mark.INFERRED
-_TEMPLATE: Final = re.compile(r"(/([A-Za-z0-9._~-]|\{\w+\})+)+")
+_TEMPLATE: Final = re.compile(r"(/(?!\.\.?(/|$))([A-Za-z0-9._~-]|\{\w+\})+)+")
 _PLACE: Final = ("lat", "lon")
 
 LIST_PASSES: Final = Endpoint("passes.list", GET, "/passes", _NONE, Page[m.Pass], _PAGE)

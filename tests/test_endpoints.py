@@ -1,0 +1,274 @@
+"""The table against section 5 of the API notes, and the user's path corrections."""
+
+from __future__ import annotations
+
+from types import NoneType
+from typing import Any
+
+import pytest
+
+from bardge_async import endpoints
+from bardge_async.endpoints import ENDPOINTS, Again, Endpoint, KeySupport, corrected
+from bardge_async.errors import ConfigurationError
+from bardge_async.models import Body, Booking, Resource
+
+# Name, method and path, mark, request -> response, headers, again: section 5's words without its remarks.
+NOTES = """\
+passes.list | GET /passes | page | → page of Pass | |
+passes.issue | POST /issued_passes | guide | IssuePass → IssuedPass | K | twice
+passes.update | POST /issued_passes/update | guide | UpdateIssuedPass → IssuedPassMessage | K | same
+passes.update_expiry | POST /issued_passes/{client_id}/expiry | page | UpdateIssuedPassExpiry → IssuedPassMessage | K | same
+passes.get_issued | GET /issued_passes/{client_id} | inferred | → IssuedPass | |
+providers.list | GET /providers | guide | lat, lon → page of Provider | |
+providers.list_for_pass | GET /passes/{pass_id}/providers | guide | lat, lon → page of Provider | |
+access_codes.generate | POST /access-codes | guide | AccessCodeRequest → AccessCode | K L | twice
+classes.list_categories | GET /classes/categories | inferred | → page or plain list of ClassCategory | |
+classes.list | GET /classes | guide | → page of FitnessClass | |
+classes.get | GET /classes/{class_id} | inferred | → FitnessClass | |
+bookings.initiate_class | POST /bookings/class | page | BookClass → ClassBookingInitiation | K L | twice
+bookings.confirm_class | POST /bookings/class/{session_id}/confirm | page | ConfirmClassBooking → Booking | K | twice
+bookings.initiate_spa | POST /bookings/spa | guide | BookSpa → SpaBookingInitiation | K L | twice
+bookings.confirm_spa | POST /bookings/spa/{session_id}/confirm | page | → Booking | K | twice
+bookings.list_for_client | GET /clients/{client_id}/bookings | guide | → page of Booking | |
+bookings.get_status | GET /bookings/{booking_id} | inferred | → BookingStatus | |
+bookings.cancel | POST /bookings/{booking_id}/cancel | inferred | → Booking | K? | conflict
+bookings.reschedule | POST /bookings/{booking_id}/reschedule | inferred | RescheduleBooking → Booking | K? | twice
+copay.list_gym_options | GET /providers/{provider_branch_id}/gym-copay-options | guide | → page of CopayOption | |
+copay.quote_spa | POST /providers/{provider_id}/spa-copay-quote | guide | SpaCopayQuoteRequest → SpaCopayQuote | | same
+copay.purchase_gym | POST /gym_copay_purchases | guide | PurchaseGymCopay → GymCopayPurchase | K | twice
+copay.purchase_spa | POST /spa_copay_purchases | guide | PurchaseSpaCopay → SpaCopayPurchase | K | twice
+copay.purchase_package | POST /copay_purchases | guide | PurchaseCopayPackage → CopayPurchase | K? | twice
+credits.purchase | POST /credit_purchases | guide | PurchaseCredits → CreditPurchase | K | twice
+credits.list_packages | GET /credit_packages | guide | → page of CreditPackage | |
+lookups.list_issuers | GET /issuers | guide | → page of Issuer | |
+lookups.initiate | POST /lookups | guide | InitiateLookup → Lookup | | twice
+lookups.verify | POST /lookups/{lookup_id}/verify | guide | VerifyLookup → Lookup | | conflict
+clients.get | GET /clients/{client_id} | inferred | → Client | |
+clients.get_credits | GET /clients/{client_id}/credits | page | → ClientCredits | |
+"""
+
+ROWS = list(ENDPOINTS.values())
+
+# The lists of section 3 and 4, which say a second time what the table says.
+KEY_ACCEPTED = {
+    "/issued_passes",
+    "/issued_passes/update",
+    "/issued_passes/{id}/expiry",
+    "/access-codes",
+    "/gym_copay_purchases",
+    "/spa_copay_purchases",
+    "/bookings/spa",
+    "/bookings/class",
+    "/credit_purchases",
+}
+PAGINATED = {
+    "/passes",
+    "/passes/{id}/providers",
+    "/providers",
+    "/providers/{providerBranchId}/gym-copay-options",
+    "/issuers",
+    "/classes",
+    "/clients/{clientId}/bookings",
+    "/credit_packages",
+}
+
+
+def request_words(row: Endpoint[Any, Any]) -> str:
+    return row.request.__name__ if row.takes_body else ", ".join(row.query)
+
+
+def response_words(row: Endpoint[Any, Any]) -> str:
+    if row.item is None:
+        return str(row.response.__name__)
+    return f"page {'or plain list ' if row.bare_list else ''}of {row.item.__name__}"
+
+
+def in_the_notes_form(row: Endpoint[Any, Any]) -> str:
+    cells = (
+        row.name,
+        f"{row.method} {row.path}",
+        row.mark,
+        f"{request_words(row)} → {response_words(row)}",
+        f"{row.key}{' L' if row.lookup_token else ''}",
+        row.again or "",
+    )
+    return " | ".join(cell.strip() for cell in cells)
+
+
+def anonymous(path: str) -> str:
+    """Take the placeholders' names out: the vendor writes them in several ways."""
+    return "/".join("{}" if segment.startswith("{") else segment for segment in path.split("/"))
+
+
+def squeezed(line: str) -> list[str]:
+    return [cell.strip() for cell in line.split("|")]
+
+
+def test_names() -> None:
+    """The rows are the 31 of the notes, in their order."""
+    assert list(ENDPOINTS) == [squeezed(line)[0] for line in NOTES.splitlines()]
+    assert len(ENDPOINTS) == 31
+
+
+@pytest.mark.parametrize("line", NOTES.splitlines(), ids=lambda line: line.split(" |", 1)[0])
+def test_row(line: str) -> None:
+    """A row says what the notes say: method, path, mark, classes, headers, what a second execution does."""
+    row = ENDPOINTS[squeezed(line)[0]]
+    assert squeezed(in_the_notes_form(row)) == squeezed(line)
+
+
+def test_constants() -> None:
+    """Every row has a public constant, and every public constant in capitals is a row or the table."""
+    constants = {name: getattr(endpoints, name) for name in endpoints.__all__ if name.isupper()}
+    del constants["ENDPOINTS"]
+    assert {id(row) for row in constants.values()} == {id(row) for row in ROWS}
+    assert len(constants) == len(ROWS)
+
+
+def test_table_is_read_only() -> None:
+    """Nobody can add a row at run time."""
+    with pytest.raises(TypeError):
+        ENDPOINTS["passes.list"] = ROWS[1]  # type: ignore[index]  # pyright: ignore[reportIndexIssue] - that is the claim
+
+
+def test_key_list() -> None:
+    """Every path of the vendor's list of endpoints that accept a key is a K row."""
+    keyed = {anonymous(row.path) for row in ROWS if row.key is KeySupport.YES}
+    assert {anonymous(path) for path in KEY_ACCEPTED} <= keyed
+
+
+def test_pagination_list() -> None:
+    """The lists are those of section 4, and the categories, whose answer may also be a bare list."""
+    lists = {anonymous(row.path) for row in ROWS if row.paginated and not row.bare_list}
+    assert lists == {anonymous(path) for path in PAGINATED}
+    assert [row.name for row in ROWS if row.bare_list] == ["classes.list_categories"]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_row_is_coherent(row: Endpoint[Any, Any]) -> None:
+    """A GET has neither body, key nor second execution; a POST says what a second execution does."""
+    if row.method == "GET":
+        assert (row.request, row.key, row.again, row.lookup_token) == (NoneType, KeySupport.NO, None, False)
+    else:
+        assert row.method == "POST"
+        assert isinstance(row.again, Again)
+        assert not row.takes_body or issubclass(row.request, Body)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_cursor(row: Endpoint[Any, Any]) -> None:
+    """The field that a list's pages go by is a field of its items."""
+    if row.item is not None:
+        assert issubclass(row.item, Resource)
+        assert hasattr(row.item(), row.cursor)
+        assert (row.cursor == "copay_package_id") == (row.name == "copay.list_gym_options")
+
+
+def test_path_parameters() -> None:
+    """The names of the placeholders are derived from the path."""
+    assert endpoints.UPDATE_EXPIRY.path_parameters == ("client_id",)
+    assert endpoints.LIST_PASSES.path_parameters == ()
+
+
+def test_item() -> None:
+    """The class of a list's items is derived from the response, and None where the answer is no list."""
+    assert endpoints.LIST_CLIENT_BOOKINGS.item is Booking
+    assert endpoints.GET_CLIENT.item is None
+
+
+@pytest.mark.parametrize("paths", [None, {}])
+def test_uncorrected(paths: dict[str, str] | None) -> None:
+    """Without corrections every row keeps its own path."""
+    assert corrected(paths) == {row.name: row.path for row in ROWS}
+
+
+def test_corrected() -> None:
+    """A correction replaces one row's path and leaves the table itself alone."""
+    table = corrected({"bookings.cancel": "/bookings/{booking_id}"})
+    assert table.pop("bookings.cancel") == "/bookings/{booking_id}"
+    assert table == {row.name: row.path for row in ROWS if row.name != "bookings.cancel"}
+    assert ENDPOINTS["bookings.cancel"].path == "/bookings/{booking_id}/cancel"
+
+
+@pytest.mark.parametrize("path", ["/classes/all-of_them.v2~", "/v4/classes"])
+def test_plain_segments(path: str) -> None:
+    """Letters, digits and the unreserved marks of a URL are allowed."""
+    assert corrected({"classes.list": path})["classes.list"] == path
+
+
+def test_unknown_row() -> None:
+    """A correction of an unknown row is refused, and the message names it."""
+    with pytest.raises(ConfigurationError, match=r"no endpoint is named 'bookings.cancle'"):
+        corrected({"bookings.cancle": "/bookings/{booking_id}"})
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/bookings/{id}/cancel",
+        "/bookings/cancel",
+        "/bookings/{booking_id}/{reason}",
+        "/bookings/{booking_id}/{booking_id}",
+        "/bookings/{}/cancel",
+        "/bookings/{0}/cancel",
+        "/bookings/{booking_id.x}/cancel",
+    ],
+)
+def test_wrong_placeholders(path: str) -> None:
+    """Other placeholders than the row's are refused, and the message names row and need."""
+    with pytest.raises(ConfigurationError) as caught:
+        corrected({"bookings.cancel": path})
+    assert str(caught.value).startswith(f"paths['bookings.cancel']: {path!r} must hold the placeholders of ")
+    assert str(caught.value).endswith(": {booking_id}")
+
+
+def test_placeholder_where_none_is_wanted() -> None:
+    """A placeholder on a row without any is refused, and the message says that none is wanted."""
+    with pytest.raises(ConfigurationError, match="must hold the placeholders of '/passes': none"):
+        corrected({"passes.list": "/passes/{client_id}"})
+
+
+@pytest.mark.parametrize("path", ["/bookings/{booking_id", "/bookings/booking_id}", 5, None])
+def test_no_template(path: Any) -> None:
+    """Text with a lone brace, and what is no text, is refused as a template."""
+    with pytest.raises(ConfigurationError, match="is no path template"):
+        corrected({"bookings.cancel": path})
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        "/",
+        "passes",
+        "/passes/",
+        "//passes",
+        "/passes?limit=1",
+        "/passes#top",
+        "/pas ses",
+        "/passes\r\nX: y",
+        "/passes\n",
+        "/pässe",
+        "/passes/%2e%2e",
+        "https://example.com/passes",
+        "/{{passes}}",
+    ],
+)
+def test_wrong_path(path: str) -> None:
+    """What is no plain absolute path is refused."""
+    with pytest.raises(ConfigurationError, match="must start with / and hold plain URL segments"):
+        corrected({"passes.list": path})
+
+
+@pytest.mark.parametrize("path", ["/clients/{client_id!r}", "/clients/{client_id:>10}"])
+def test_format_tricks(path: str) -> None:
+    """A conversion or a format inside a placeholder is refused."""
+    with pytest.raises(ConfigurationError, match="plain URL segments"):
+        corrected({"clients.get": path})
+
+
+@pytest.mark.parametrize("path", ["/clients/../{client_id}", "/./{client_id}", "/{client_id}/.."])
+def test_dot_segments(path: str) -> None:
+    """A path that would be normalised to another one is refused."""
+    with pytest.raises(ConfigurationError, match="plain URL segments"):
+        corrected({"clients.get": path})
