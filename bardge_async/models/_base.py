@@ -9,7 +9,7 @@ import types
 import typing
 from collections.abc import Callable, Sequence
 from decimal import Decimal
-from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias, TypeVar, Union
+from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias, TypeVar, Union, cast
 
 import attrs
 
@@ -50,7 +50,7 @@ FromGuide = Annotated[T | None, Mark.GUIDE]
 Inferred = Annotated[T | None, Mark.INFERRED]
 """A response field by its mark: missing and ``null`` become None; only page fields raise on another type."""
 
-Optional: TypeAlias = T | None | Unset
+Optional: TypeAlias = T | Unset | None
 """A request field that may be left unset."""
 
 
@@ -63,7 +63,7 @@ class Model:
     mark: ClassVar[Mark] = Mark.INFERRED
     """How well the class is known."""
 
-    extra: dict[str, Any] = attrs.field(factory=dict, hash=False)
+    extra: dict[str, Any] = attrs.field(factory=dict[str, Any], hash=False)
 
 
 @attrs.frozen(kw_only=True)
@@ -81,7 +81,8 @@ class Body(Model):
 
     def __attrs_post_init__(self) -> None:
         _check_extra(self)
-        for name, kind in field_types(type(self)):
+        cls: Any = type(self)  # mypy takes a class with its own __hash__ for unhashable
+        for name, kind in field_types(cls):
             value = getattr(self, name)
             if value is not UNSET and not kind.accepts(value):
                 msg = f"{type(self).__name__}.{name}: expected {kind.expected}, got {value!r:.80}"
@@ -108,8 +109,7 @@ class Kind:
 
 
 def _is_texts(value: object) -> bool:
-    items: tuple[object, ...] = value if isinstance(value, tuple) else ()
-    return isinstance(value, tuple) and all(isinstance(item, str) for item in items)
+    return isinstance(value, tuple) and all(isinstance(item, str) for item in cast("tuple[object, ...]", value))
 
 
 _KINDS: Final[dict[object, Kind]] = {
@@ -122,12 +122,12 @@ _KINDS: Final[dict[object, Kind]] = {
         lambda v: isinstance(v, dt.date) and not isinstance(v, dt.datetime),
     ),
     types.NoneType: Kind("None", lambda v: v is None),
-    tuple[str, ...]: Kind("a list of texts", lambda v: _is_texts(v)),
+    tuple[str, ...]: Kind("a list of texts", _is_texts),
 }
 
 
 @functools.cache
-def field_types(cls: type[Body]) -> tuple[tuple[str, Kind], ...]:
+def field_types(cls: type[Any]) -> tuple[tuple[str, Kind], ...]:
     """Read a request class's fields and what each accepts, once per class."""
     hints = typing.get_type_hints(cls)
     return tuple((a.name, _kind(hints[a.name])) for a in attrs.fields(cls) if a.name != "extra")
@@ -143,6 +143,9 @@ def _kind(hint: Any) -> Kind:  # noqa: ANN401 - any annotation
 
 
 def _check_extra(body: Body) -> None:
+    if not isinstance(cast("object", body.extra), dict):
+        msg = f"{type(body).__name__}.extra: expected a dict, got {body.extra!r:.80}"
+        raise InvalidArgumentError(msg)
     names = {a.name for a in attrs.fields(type(body))}
     for name in body.extra:
         if name in names:
