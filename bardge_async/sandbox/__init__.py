@@ -1,0 +1,24 @@
+"""A stateful fake of the API as a real HTTP server on loopback: nothing in it is canned."""
+
+from __future__ import annotations
+
+from bardge_async.sandbox._clock import SandboxClock
+from bardge_async.sandbox._faults import Fault, FaultKind, Faults
+from bardge_async.sandbox._ledger import LedgerEntry
+from bardge_async.sandbox._recorder import RecordedRequest
+from bardge_async.sandbox._sandbox import Sandbox, serve
+from bardge_async.sandbox._settings import WindowFrom
+from bardge_async.sandbox.behaviours import BEHAVIOURS
+
+__all__ = [
+    "BEHAVIOURS",
+    "Fault",
+    "FaultKind",
+    "Faults",
+    "LedgerEntry",
+    "RecordedRequest",
+    "Sandbox",
+    "SandboxClock",
+    "WindowFrom",
+    "serve",
+]

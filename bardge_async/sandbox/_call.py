@@ -1,0 +1,140 @@
+"""One authenticated request, as a behaviour sees it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import functools
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeAlias
+
+import attrs
+import orjson
+
+from bardge_async.endpoints import Endpoint
+from bardge_async.sandbox._refusals import INVALID, VALIDATION, Refusal, invalid
+from bardge_async.sandbox._store import Store
+
+JSON: TypeAlias = dict[str, Any]
+
+_DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_TIME: Final = re.compile(r"([01]\d|2[0-3]):[0-5]\d", re.ASCII)
+
+
+@attrs.frozen
+class Reseller:
+    """The account that an API key belongs to."""
+
+    seq: int
+    slug: str
+    enabled: bool
+
+
+class Fields:
+    """Read the fields of a request body, and refuse a wrong one by its name."""
+
+    def __init__(self, values: JSON) -> None:
+        self._values = values
+
+    def given(self, name: str) -> bool:
+        """Tell whether a field is there and not ``null``."""
+        return self._values.get(name) is not None
+
+    def text(self, name: str) -> str:
+        """Read a required text."""
+        value = self._required(name)
+        if not isinstance(value, str) or not value.strip():
+            raise invalid(name, "expected a text that is not blank")
+        return value
+
+    def text_if_given(self, name: str) -> str | None:
+        """Read a text that may be left out."""
+        return self.text(name) if self.given(name) else None
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        """Read a required list of texts, not empty and without repetition."""
+        value: Any = self._required(name)
+        if not isinstance(value, list) or not value:
+            raise invalid(name, "expected a list of texts that is not empty")
+        items: list[Any] = value
+        if not all(isinstance(item, str) and item.strip() for item in items):
+            raise invalid(name, "expected every item to be a text that is not blank")
+        if len(set(items)) < len(items):
+            raise invalid(name, "expected every item once")
+        return tuple(items)
+
+    def whole(self, name: str) -> int:
+        """Read a required whole number from 1 to 1000; the upper end is the sandbox's choice."""
+        value = self._required(name)
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 1000:  # noqa: PLR2004
+            raise invalid(name, "expected a whole number from 1 to 1000")
+        return value
+
+    def day(self, name: str) -> dt.date:
+        """Read a required calendar day."""
+        value = self.text(name)
+        try:
+            return dt.date.fromisoformat(value) if _DAY.fullmatch(value) else _no_day(value)
+        except ValueError:
+            raise invalid(name, 'expected a calendar day such as "2026-12-31"') from None
+
+    def day_if_given(self, name: str) -> dt.date | None:
+        """Read a calendar day that may be left out."""
+        return self.day(name) if self.given(name) else None
+
+    def time(self, name: str) -> dt.time:
+        """Read a required time of day."""
+        value = self.text(name)
+        if not _TIME.fullmatch(value):
+            raise invalid(name, 'expected a time of day such as "14:30"')
+        return dt.time.fromisoformat(value)
+
+    def _required(self, name: str) -> object:
+        value: object = self._values.get(name)
+        if value is None:
+            raise invalid(name, "this field is required")
+        return value
+
+
+def _no_day(value: str) -> dt.date:
+    raise ValueError(value)
+
+
+@attrs.frozen(slots=False)
+class Call:
+    """One request of one reseller; ``received`` is the sandbox's time in seconds since the epoch."""
+
+    endpoint: Endpoint[Any, Any]
+    store: Store
+    reseller: Reseller
+    url: str
+    path: Mapping[str, str]
+    query: Mapping[str, str]
+    body: bytes
+    key: str | None
+    lookup_token: str | None
+    received: float
+
+    @property
+    def now(self) -> int:
+        """The time of receipt in milliseconds since the epoch."""
+        return int(self.received * 1000)
+
+    @functools.cached_property
+    def fields(self) -> Fields:
+        """The request body.
+
+        Raises:
+            Refusal: It is no JSON object.
+        """
+        try:
+            values = orjson.loads(self.body)
+        except orjson.JSONDecodeError as error:
+            raise Refusal(400, INVALID, VALIDATION, f"The request body is not valid JSON: {error}") from None
+        if not isinstance(values, dict):
+            raise Refusal(400, INVALID, VALIDATION, "The request body must be a JSON object.")
+        return Fields(values)  # pyright: ignore[reportUnknownArgumentType]
+
+
+Behaviour: TypeAlias = Callable[[Call], JSON]
+"""What a row does: it reads and changes the state, and returns the answer's body or raises a refusal."""

@@ -1,0 +1,57 @@
+"""What the sandbox was asked, for tests to look at."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from typing import Final
+
+import attrs
+from aiohttp import web
+from multidict import CIMultiDict, CIMultiDictProxy
+
+KEPT: Final = 10_000
+"""So many requests are remembered, the latest ones."""
+
+
+@attrs.frozen(eq=False)
+class RecordedRequest:
+    """One request; ``path`` and ``query`` are as sent, ``headers`` without ``Authorization``.
+
+    ``status`` is None where the connection was cut, ``endpoint`` where no row answers the path.
+    """
+
+    method: str
+    path: str
+    query: str
+    headers: Mapping[str, str]
+    body: bytes
+    status: int | None
+    idempotency_key: str | None
+    endpoint: str | None
+    replayed: bool
+
+
+def recorded(
+    request: web.Request, body: bytes, endpoint: str | None, *, status: int | None, replayed: bool
+) -> RecordedRequest:
+    """Describe a request without its credentials."""
+    path, _, query = request.raw_path.partition("?")
+    headers: CIMultiDict[str] = request.headers.copy()
+    headers.popall("Authorization", None)
+    return RecordedRequest(
+        request.method,
+        path,
+        query,
+        CIMultiDictProxy(headers),
+        body,
+        status,
+        headers.get("Idempotency-Key"),
+        endpoint,
+        replayed,
+    )
+
+
+def new_record() -> deque[RecordedRequest]:
+    """Make an empty, bounded record."""
+    return deque(maxlen=KEPT)

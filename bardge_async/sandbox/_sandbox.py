@@ -1,0 +1,212 @@
+"""The sandbox as tests, demo and command line use it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import Self
+
+import anyio
+from aiohttp import web
+
+from bardge_async.errors import InvalidArgumentError
+from bardge_async.sandbox import _ledger
+from bardge_async.sandbox._clock import SandboxClock
+from bardge_async.sandbox._faults import Fault, FaultKind, Faults
+from bardge_async.sandbox._ledger import LedgerEntry
+from bardge_async.sandbox._recorder import RecordedRequest
+from bardge_async.sandbox._server import PREFIX, Server
+from bardge_async.sandbox._settings import Settings, WindowFrom
+from bardge_async.sandbox._store import Row, Store
+from bardge_async.sandbox.seed import api_key, sow
+
+
+class Sandbox:
+    """Serve a stateful fake of the API on loopback, for ``async with``.
+
+    ``port`` 0 picks a free one. ``db`` is a file that keeps the state and survives a kill; without it the state is in
+    memory. ``seed`` decides names and keys of the first data; its dates count from the day of the start. ``latency``
+    is the handling time of a request in seconds of ``clock``. ``window`` (seconds), ``window_from`` and
+    ``cache_errors`` set how the idempotency store reads what the vendor leaves open; ``unproven_keys`` lets the rows
+    marked K? honour keys. ``resellers`` counts the accounts with a key; one more is disabled.
+
+    Raises:
+        InvalidArgumentError: A setting out of its range.
+    """
+
+    def __init__(
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        db: Path | str | None = None,
+        seed: int = 1,
+        resellers: int = 3,
+        latency: float = 0.0,
+        window: float = 90.0,
+        window_from: WindowFrom = "received",
+        cache_errors: bool = False,
+        unproven_keys: bool = False,
+        clock: SandboxClock | None = None,
+    ) -> None:
+        self._settings = Settings(
+            host=host,
+            port=port,
+            db=db,
+            seed=seed,
+            resellers=resellers,
+            latency=latency,
+            window=window,
+            window_from=window_from,
+            cache_errors=cache_errors,
+            unproven_keys=unproven_keys,
+        )
+        self.clock = clock or SandboxClock()
+        self.faults = Faults()
+        self._store: Store | None = None
+        self._server: Server | None = None
+        self._runner: web.AppRunner | None = None
+        self._base_url = ""
+
+    async def __aenter__(self) -> Self:
+        self._store = Store(self._settings.db)
+        try:
+            if self._store.fresh:
+                sow(self._store, self._settings, self.clock.now())
+            await self._listen(Server(self._store, self.clock, self.faults, self._settings))
+        except BaseException:
+            await self._close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._close()
+
+    @property
+    def base_url(self) -> str:
+        """Where it serves, such as ``http://127.0.0.1:8080/v3/api/business/reseller``."""
+        return self._base_url
+
+    @property
+    def api_key(self) -> str:
+        """The first reseller's key."""
+        return next(iter(self._running.resellers))
+
+    @property
+    def api_keys(self) -> Mapping[str, str]:
+        """Keys by the resellers' names; ``"disabled"`` names the account that is switched off."""
+        return MappingProxyType({reseller.slug: key for key, reseller in self._running.resellers.items()})
+
+    @property
+    def requests(self) -> tuple[RecordedRequest, ...]:
+        """The latest requests, oldest first."""
+        return tuple(self._running.requests)
+
+    def ledger(self, client_id: str, *, reseller: str | None = None) -> tuple[LedgerEntry, ...]:
+        """Read a client's credit movements, oldest first; ``reseller`` names another account than the first.
+
+        Raises:
+            InvalidArgumentError: Nobody has that id or name.
+        """
+        client = self._client(client_id, reseller)
+        return _ledger.entries(self._running.store, _ledger.CREDITS, "client", client["seq"])
+
+    def account(self, reseller: str | None = None) -> tuple[LedgerEntry, ...]:
+        """Read the movements of a reseller's account, oldest first.
+
+        Raises:
+            InvalidArgumentError: No reseller has that name.
+        """
+        return _ledger.entries(self._running.store, _ledger.ACCOUNT, "reseller", self._reseller(reseller)["seq"])
+
+    def rotate_key(self, reseller: str | None = None) -> str:
+        """Give a reseller a new key, which kills the old one at once (page: Authentication), and return it.
+
+        Raises:
+            InvalidArgumentError: No reseller has that name.
+        """
+        row = self._reseller(reseller)
+        new = api_key(self._settings.seed, f"{row['api_key']}")
+        with self._running.store.transaction():
+            self._running.store.change("UPDATE resellers SET api_key = ? WHERE seq = ?", new, row["seq"])
+        self._running.admit()
+        return new
+
+    def cut_after(self, endpoint: str | None = None, times: int = 1) -> None:
+        """Cut the next connections to a row after the work was committed."""
+        self.faults.script([Fault(kind=FaultKind.CUT_AFTER, endpoint=endpoint, times=times)])
+
+    def cut_before(self, endpoint: str | None = None, times: int = 1) -> None:
+        """Cut the next connections to a row before any work was done."""
+        self.faults.script([Fault(kind=FaultKind.CUT_BEFORE, endpoint=endpoint, times=times)])
+
+    @property
+    def _running(self) -> Server:
+        if self._server is None:
+            raise InvalidArgumentError("the sandbox does not run: enter it with `async with` first")
+        return self._server
+
+    async def _listen(self, server: Server) -> None:
+        self._server = server
+        self._runner = web.AppRunner(server.application(), access_log=None, shutdown_timeout=0.5)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, self._settings.host, self._settings.port).start()
+        host, port = self._runner.addresses[0][:2]
+        self._base_url = f"http://{f'[{host}]' if ':' in host else host}:{port}{PREFIX}"
+
+    async def _close(self) -> None:
+        if self._runner is not None:
+            await self._runner.cleanup()
+        if self._store is not None:
+            self._store.close()
+
+    def _reseller(self, slug: str | None) -> Row:
+        wanted = slug or next(iter(self.api_keys))
+        row = self._running.store.one("SELECT * FROM resellers WHERE slug = ?", wanted)
+        if row is None:
+            raise InvalidArgumentError(f"reseller: none is named {wanted!r}")
+        return row
+
+    def _client(self, id: str, slug: str | None) -> Row:
+        sql = "SELECT * FROM clients WHERE reseller = ? AND id = ?"
+        row = self._running.store.one(sql, self._reseller(slug)["seq"], id)
+        if row is None:
+            raise InvalidArgumentError(f"client_id: no client has the id {id!r}")
+        return row
+
+
+async def serve(
+    *,
+    on_ready: Callable[[Sandbox], object],
+    host: str = "127.0.0.1",
+    port: int = 0,
+    db: Path | str | None = None,
+    seed: int = 1,
+    latency: float = 0.0,
+    window: float = 90.0,
+    window_from: WindowFrom = "received",
+    cache_errors: bool = False,
+) -> None:
+    """Serve until cancelled; ``on_ready`` is called with the sandbox once it serves.
+
+    ``latency`` and ``window`` are in seconds; the other settings are those of :class:`Sandbox`.
+
+    Raises:
+        InvalidArgumentError: A setting out of its range.
+    """
+    sandbox = Sandbox(
+        host=host,
+        port=port,
+        db=db,
+        seed=seed,
+        latency=latency,
+        window=window,
+        window_from=window_from,
+        cache_errors=cache_errors,
+    )
+    async with sandbox:
+        on_ready(sandbox)
+        await anyio.sleep_forever()

@@ -1,0 +1,90 @@
+"""The sandbox's state: one SQLite connection, in memory or in a file that survives a kill."""
+
+from __future__ import annotations
+
+import functools
+import sqlite3
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeAlias
+
+from bardge_async.sandbox._schema import SCHEMA
+
+Row: TypeAlias = sqlite3.Row
+Value: TypeAlias = str | int | float | bytes | None
+
+
+class Store:
+    """Run statements; everything that changes state does so inside one :meth:`transaction`.
+
+    A file has a write-ahead log and is synced at each commit. Statements run in the event loop: they take
+    microseconds, and one after the other is what makes each request a unit.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._db = sqlite3.connect(path or ":memory:", isolation_level=None, check_same_thread=False)
+        self._db.row_factory = sqlite3.Row
+        if path:
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = FULL")
+        self.fresh = not self._db.execute("PRAGMA user_version").fetchone()[0]
+
+    def create(self) -> None:
+        """Make the tables; inside a transaction they appear with its other rows or not at all."""
+        for statement in SCHEMA.split(";\n"):
+            self._db.execute(statement)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._db.close()
+
+    def one(self, sql: str, *values: Value) -> Row | None:
+        """Return the first row, or None."""
+        row: Row | None = self._db.execute(sql, values).fetchone()
+        return row
+
+    def all(self, sql: str, *values: Value) -> list[Row]:
+        """Return all rows."""
+        return self._db.execute(sql, values).fetchall()
+
+    def change(self, sql: str, *values: Value) -> int:
+        """Run a statement and return how many rows it changed."""
+        return self._db.execute(sql, values).rowcount
+
+    def insert(self, table: str, row: Mapping[str, Value]) -> int:
+        """Add a row and return its ``seq``."""
+        return self._db.execute(_insertion(table, tuple(row)), tuple(row.values())).lastrowid or 0
+
+    def fill(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Value]]) -> None:
+        """Add many rows at once."""
+        self._db.executemany(_insertion(table, tuple(columns)), rows)
+
+    @contextmanager
+    def transaction(self) -> Generator[None]:
+        """Keep all of the block or nothing."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    @contextmanager
+    def attempt(self) -> Generator[None]:
+        """Undo the block alone when it raises, inside a transaction that goes on."""
+        self._db.execute("SAVEPOINT attempt")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK TO attempt")
+            raise
+        finally:
+            self._db.execute("RELEASE attempt")
+
+
+@functools.cache
+def _insertion(table: str, columns: tuple[str, ...]) -> str:
+    marks = ", ".join("?" * len(columns))
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608 - names from this package only

@@ -1,0 +1,49 @@
+"""Values as the sandbox stores them: integer hundredths of a naira, integer milliseconds since the epoch."""
+
+from __future__ import annotations
+
+import datetime as dt
+import secrets
+from typing import Final
+
+import orjson
+
+CURRENCY: Final = "NGN"
+LAGOS: Final = dt.timezone(dt.timedelta(hours=1), "Africa/Lagos")
+SECOND: Final = 1000
+MINUTE: Final = 60 * SECOND
+DAY: Final = 24 * 60 * MINUTE
+
+
+def money(hundredths: int) -> int | orjson.Fragment:
+    """Write an amount as an exact JSON number."""
+    whole, part = divmod(abs(hundredths), 100)
+    if not part:
+        return hundredths // 100
+    sign = "-" if hundredths < 0 else ""
+    return orjson.Fragment(f"{sign}{whole}.{part:02d}")
+
+
+def seconds(milliseconds: int | None) -> int | None:
+    """Write an instant as bookings have it (page: seconds)."""
+    return None if milliseconds is None else milliseconds // SECOND
+
+
+def instant(day: dt.date, time: dt.time) -> int:
+    """Read a day and a time in Lagos."""
+    return int(dt.datetime.combine(day, time, LAGOS).timestamp()) * SECOND
+
+
+def end_of_day(day: dt.date) -> int:
+    """Return the last second of a day in Lagos."""
+    return instant(day, dt.time(23, 59, 59))
+
+
+def day_of(milliseconds: int) -> dt.date:
+    """Return the day in Lagos."""
+    return dt.datetime.fromtimestamp(milliseconds / SECOND, LAGOS).date()
+
+
+def new_id(prefix: str) -> str:
+    """Make an id in the shape of the page's ``booking_2a4f8e1b3c5d9f7a``."""
+    return f"{prefix}_{secrets.token_hex(8)}"

@@ -1,0 +1,51 @@
+"""Clients and their credits; the credits answer has no ``object`` field (page)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from bardge_async.sandbox._call import JSON, Call
+from bardge_async.sandbox._store import Row
+from bardge_async.sandbox._values import CURRENCY, money
+from bardge_async.sandbox.behaviours._people import client_named
+
+_SHOWN: Final = 100
+"""So many of the newest transactions are answered; the page shows no paging for them."""
+
+
+def get_client(call: Call) -> JSON:
+    """Answer ``clients.get``."""
+    client = client_named(call, call.path["client_id"])
+    sql = "SELECT p.id, p.name FROM issued_passes i JOIN passes p ON p.seq = i.pass WHERE i.client = ? ORDER BY i.seq DESC"
+    return {
+        "object": "client",
+        "id": client["id"],
+        "first_name": client["first_name"],
+        "last_name": client["last_name"],
+        "email": client["email"],
+        "phone_number": client["phone_number"],
+        "passes": [{"pass_id": row["id"], "pass_name": row["name"]} for row in call.store.all(sql, client["seq"])],
+        "lookup_enabled": bool(client["lookup_enabled"]),
+        "created": client["created"],
+    }
+
+
+def get_client_credits(call: Call) -> JSON:
+    """Answer ``clients.get_credits``."""
+    client = client_named(call, call.path["client_id"])
+    sql = "SELECT * FROM entries WHERE client = ? AND book = 'credits' ORDER BY seq DESC LIMIT ?"
+    return {
+        "balance": money(client["credits"]),
+        "currency": CURRENCY,
+        "transactions": [_transaction(row) for row in call.store.all(sql, client["seq"], _SHOWN)],
+        "message": "Client credits retrieved successfully",
+    }
+
+
+def _transaction(row: Row) -> JSON:
+    return {
+        "type": row["type"],
+        "amount": money(row["amount"]),
+        "description": row["description"],
+        "timestamp": row["timestamp"],
+    }

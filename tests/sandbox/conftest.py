@@ -1,0 +1,99 @@
+"""Raw requests against a running sandbox: no client of ours is in between."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, TypeAlias
+
+import aiohttp
+import attrs
+import pytest
+
+from bardge_async.sandbox import Sandbox
+
+JSON: TypeAlias = dict[str, Any]
+
+
+@attrs.frozen
+class Reply:
+    """What came back: status, headers and the decoded body."""
+
+    status: int
+    headers: dict[str, str]
+    json: JSON
+
+    @property
+    def error(self) -> JSON:
+        """The error object."""
+        return dict(self.json["error"])
+
+    @property
+    def replayed(self) -> bool:
+        """Whether the answer came from the idempotency store."""
+        return self.headers.get("X-Idempotent-Replayed") == "true"
+
+    @property
+    def ids(self) -> list[str]:
+        """Ids of a page's items."""
+        return [item["id"] for item in self.json["data"]]
+
+
+@attrs.frozen
+class Raw:
+    """Send plain requests to a sandbox."""
+
+    sandbox: Sandbox
+    session: aiohttp.ClientSession
+
+    async def get(self, path: str, *, api_key: str | None = None, **query: str | float) -> Reply:
+        """Send a GET."""
+        return await self.send("GET", path, api_key=api_key, params=query)
+
+    async def post(
+        self,
+        path: str,
+        body: object = None,
+        *,
+        key: str | None = None,
+        api_key: str | None = None,
+        token: str | None = None,
+    ) -> Reply:
+        """Send a POST; ``body`` may be JSON or bytes."""
+        headers = {"Idempotency-Key": key} if key else {}
+        if token:
+            headers["Bardge-Lookup-Token"] = token
+        if isinstance(body, bytes):
+            return await self.send("POST", path, api_key=api_key, headers=headers, data=body)
+        return await self.send("POST", path, api_key=api_key, headers=headers, json=body)
+
+    async def send(
+        self, method: str, path: str, *, api_key: str | None = None, headers: JSON | None = None, **options: Any
+    ) -> Reply:
+        """Send any request."""
+        auth = {"Authorization": f"Bearer {api_key or self.sandbox.api_key}"}
+        url = self.sandbox.base_url + path
+        async with self.session.request(method, url, headers={**auth, **(headers or {})}, **options) as response:
+            return Reply(response.status, dict(response.headers), await response.json())
+
+
+Open: TypeAlias = Callable[..., AbstractAsyncContextManager[Raw]]
+
+
+@asynccontextmanager
+async def open_sandbox(**settings: Any) -> AsyncGenerator[Raw]:
+    """Run a sandbox with a plain session beside it."""
+    async with Sandbox(**settings) as sandbox, aiohttp.ClientSession() as session:
+        yield Raw(sandbox, session)
+
+
+@pytest.fixture
+def sandboxed() -> Open:
+    """Open a sandbox with settings of the test's own."""
+    return open_sandbox
+
+
+@pytest.fixture
+def buy() -> JSON:
+    """The body of a credit purchase."""
+    return {"client_id": "client_abc123", "package_id": "cpkg_50"}
