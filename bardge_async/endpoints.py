@@ -12,11 +12,12 @@ import typing
 from collections.abc import Mapping
 from types import MappingProxyType, NoneType
 from typing import Any, Final, Generic, TypeVar
+from urllib.parse import quote, unquote
 
 import attrs
 
 from bardge_async import models as m
-from bardge_async.errors import ConfigurationError
+from bardge_async.errors import ConfigurationError, InvalidArgumentError
 from bardge_async.models import Mark, Page
 
 __all__ = [
@@ -355,3 +356,41 @@ def _check_path(name: str, path: str, original: str) -> None:
     if not _TEMPLATE.fullmatch(path):
         msg = f"paths[{name!r}]: {path!r} must start with / and hold plain URL segments, without query or fragment"
         raise ConfigurationError(msg)
+
+
+_METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
+_SEGMENT_SAFE: Final = "-._~%!$&'()*+,;=:@"
+_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
+
+
+def free_row(method: str, path: str, response: type[R], *, body: bool, keyed: bool) -> Endpoint[Any, R]:
+    """Make a row for what has none; all but a GET count as charging, under a key that nothing shows to be honoured.
+
+    Raises:
+        InvalidArgumentError: An unknown method, or a path that could reach another URL than it says.
+    """
+    if method not in _METHODS:
+        raise InvalidArgumentError(f"method: expected one of {', '.join(_METHODS)}, got {method!r:.40}")
+    reading = method == GET
+    return Endpoint(
+        name=f"{method} {path}",
+        method=method,
+        path=_free_path(path),
+        request=object if body else NoneType,
+        response=response,
+        mark=Mark.INFERRED,
+        key=KeySupport.NO if reading else _K if keyed else _UNPROVEN,
+        again=None if reading else _TWICE,
+        lookup_token=True,
+    )
+
+
+def _free_path(path: object) -> str:
+    if not isinstance(path, str) or not path.startswith("/"):
+        raise InvalidArgumentError(f"path: expected text that starts with /, got {path!r:.80}")
+    if any(c in path for c in "?#\\") or not path.isprintable() or _ESCAPE.search(path):
+        raise InvalidArgumentError(f"path: {path!r:.80} holds ?, #, a backslash, a control character or a stray %")
+    segments = path[1:].split("/")
+    if any(unquote(segment) in {"", ".", ".."} for segment in segments):
+        raise InvalidArgumentError(f"path: {path!r:.80} holds an empty segment, . or .., and would reach another URL")
+    return "/" + "/".join(quote(segment, safe=_SEGMENT_SAFE) for segment in segments)

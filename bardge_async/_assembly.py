@@ -1,0 +1,75 @@
+"""Put a client's parts together; imported when a client is made, since it brings aiohttp and cattrs."""
+
+from __future__ import annotations
+
+import ssl as _ssl
+from typing import Final
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from bardge_async._clock import Clock
+from bardge_async._compose import Composer
+from bardge_async._credentials import Credentials
+from bardge_async._engine import Engine, Settings, Watch
+from bardge_async._slots import Slots
+from bardge_async._transport import Transport
+from bardge_async._transport._aiohttp import AiohttpTransport
+from bardge_async.errors import ConfigurationError
+
+__all__ = ["Composer", "Credentials", "Engine", "Settings", "assemble", "network"]
+
+_MOST: Final = 100_000
+
+
+def network(
+    clock: Clock,
+    *,
+    transport: Transport | None,
+    session: aiohttp.ClientSession | None,
+    ssl: _ssl.SSLContext | None,
+    proxy: str | None,
+) -> Transport:
+    """Make the transport, or take the user's.
+
+    Raises:
+        ConfigurationError: Options that exclude each other or would switch a protection off.
+    """
+    alone = {"transport": transport, "session": session}
+    for name, value in alone.items():
+        others = {"transport": transport, "session": session, "ssl": ssl, "proxy": proxy}
+        beside = [other for other, given in others.items() if other != name and given is not None]
+        if value is not None and beside:
+            raise ConfigurationError(f"{name}: it brings its own connections; leave out {', '.join(beside)}")
+    if transport is not None:
+        return transport
+    if session is not None and not isinstance(session, aiohttp.ClientSession):
+        raise ConfigurationError(f"session: expected an aiohttp.ClientSession, got {type(session).__name__}")
+    _check_ssl(ssl)
+    _check_proxy(proxy)
+    return AiohttpTransport(clock, ssl=ssl, proxy=proxy, session=session)
+
+
+def _check_ssl(ssl: object) -> None:
+    if ssl is not None and not isinstance(ssl, _ssl.SSLContext):
+        raise ConfigurationError(
+            "ssl: expected an ssl.SSLContext; to trust your own CA: ssl.create_default_context(cafile=...)"
+        )
+
+
+def _check_proxy(proxy: object) -> None:
+    if proxy is None:
+        return
+    if not isinstance(proxy, str) or urlsplit(proxy).scheme not in {"http", "https"} or not urlsplit(proxy).hostname:
+        raise ConfigurationError("proxy: expected a URL such as http://proxy.example:3128")
+
+
+def assemble(settings: Settings, transport: Transport, clock: Clock, max_connections: object) -> Engine:
+    """Make the engine.
+
+    Raises:
+        ConfigurationError: ``max_connections`` is out of range.
+    """
+    if isinstance(max_connections, bool) or not isinstance(max_connections, int) or not 1 <= max_connections <= _MOST:
+        raise ConfigurationError(f"max_connections: expected 1 to {_MOST}, got {max_connections!r:.40}")
+    return Engine(settings, transport, Slots(max_connections, clock), Watch(clock))

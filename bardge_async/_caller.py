@@ -1,0 +1,32 @@
+"""What resource methods stand on: something that makes calls and walks lists."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol, TypeVar
+
+from bardge_async._pagination import Span, Walk
+from bardge_async.endpoints import Endpoint
+from bardge_async.models import Page
+
+Q = TypeVar("Q")
+R = TypeVar("R")
+T = TypeVar("T")
+
+
+class Caller(Protocol):
+    """Make calls of rows; the client and the idempotency block are callers."""
+
+    async def call(self, row: Endpoint[Q, R], request: Q, *path: str, lookup_token: str | None = None) -> R:
+        """Make one call and return its result."""
+        ...
+
+    def walk(
+        self,
+        row: Endpoint[None, Page[T]],
+        span: Span,
+        *path: str,
+        query: Mapping[str, float | None] | None = None,
+    ) -> Walk[T]:
+        """Return a walk over a list; nothing is sent yet."""
+        ...

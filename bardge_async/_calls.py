@@ -1,0 +1,63 @@
+"""Calls and walks of the table's rows: what resources, client and idempotency block stand on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from bardge_async._http import Call, Response, check_key, new_key
+from bardge_async._pagination import Span, Walk
+from bardge_async._window import History
+from bardge_async.endpoints import Endpoint, KeySupport
+from bardge_async.models import Page
+
+if TYPE_CHECKING:
+    from bardge_async._compose import Composer
+    from bardge_async._engine import Engine
+
+Q = TypeVar("Q")
+R = TypeVar("R")
+T = TypeVar("T")
+
+
+class Calls:
+    """Compose calls with one client's settings and make them with its engine."""
+
+    def __init__(self, composer: Composer, engine: Engine) -> None:
+        self.composer = composer
+        self.engine = engine
+
+    def compose(
+        self, row: Endpoint[Any, Any], path: tuple[str, ...], request: object, key: str | None, lookup_token: str | None
+    ) -> Call:
+        """Make the bytes of a call; nothing is sent."""
+        return self.composer.compose(row, path, request=request, key=key, lookup_token=lookup_token)
+
+    async def run(self, call: Call, history: History) -> Response[Any]:
+        """Make a call to its end."""
+        return await self.engine.run(call, history)
+
+    async def call(self, row: Endpoint[Q, R], request: Q, *path: str, lookup_token: str | None = None) -> R:
+        """Make one call of a row and return its result, as the resource methods do."""
+        response = await self.run(self.compose(row, path, request, own_key(row, None), lookup_token), History())
+        value: R = response.value
+        return value
+
+    def walk(
+        self, row: Endpoint[None, Page[T]], span: Span, *path: str, query: Mapping[str, float | None] | None = None
+    ) -> Walk[T]:
+        """Return a walk over a list; nothing is sent yet."""
+
+        async def fetch(place: Mapping[str, object]) -> Page[T]:
+            call = self.composer.compose(row, path, query={**(query or {}), **place})
+            page: Page[T] = (await self.run(call, History())).value
+            return page
+
+        return Walk(fetch, span, row.cursor)
+
+
+def own_key(row: Endpoint[Any, Any], key: str | None) -> str | None:
+    """Return the key of one POST: the given one, else a fresh one where the row takes one."""
+    if key is not None:
+        return check_key(key)
+    return None if row.key is KeySupport.NO else new_key()

@@ -1,0 +1,270 @@
+"""The client: settings in, resources out."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, overload
+
+from bardge_async._address import DEFAULT_BASE_URL, check_base_url
+from bardge_async._calls import Calls, own_key
+from bardge_async._clock import Clock, SystemClock
+from bardge_async._http import Response, check_key, new_key
+from bardge_async._idempotency import IdempotentClient
+from bardge_async._resources import Resources
+from bardge_async._secret import KeySource, Secret, hidden
+from bardge_async._settings import ReplayWindow, RetryPolicy, Timeouts
+from bardge_async._window import History
+from bardge_async.endpoints import ENDPOINTS, Endpoint, corrected, free_row
+from bardge_async.errors import ConfigurationError, InvalidArgumentError
+from bardge_async.models import UNSET, Unset
+
+if TYPE_CHECKING:
+    import ssl as _ssl
+
+    import aiohttp
+
+    from bardge_async._transport import Transport
+
+Q = TypeVar("Q")
+R = TypeVar("R")
+
+_DRAIN: Final = 10.0
+
+
+class BardgeClient(Resources):
+    """Call the Bardge Reseller API V3.
+
+    One object serves any number of tasks, and works over several event loops, threads and ``asyncio.run`` calls. It
+    may be made outside of a loop and connects on first use. Use it as ``async with``, or call ``aclose()``.
+
+    Args:
+        api_key: The key, or a callable that returns it or an awaitable of it: asked once, and again after a 401
+            ``invalid_api_key``. Default: the environment's ``BARDGE_API_KEY``.
+        base_url: HTTPS, or plain HTTP to loopback. Default: ``BARDGE_BASE_URL``, else the vendor's.
+        timeout: :class:`Timeouts`, or the seconds of a whole call. A POST must end within 75 s.
+        retry: How often and how patiently calls are repeated.
+        window: How long the server remembers a key.
+        paths: Corrections of the table's paths by endpoint name, with the same placeholders.
+        transport: Your own way to send requests, in place of aiohttp.
+        session: Your own aiohttp session: used as it is, in its loop only, and never closed here.
+        ssl: A context that trusts your own CA.
+        proxy: URL of an HTTP proxy; the environment's proxies are not used.
+        max_connections: Requests under way at once, per event loop.
+        clock: Where all waits and time limits take their time from.
+
+    Raises:
+        ConfigurationError: Any setting that cannot work; the API key is in no message.
+    """
+
+    _mine = False
+    _calls: Calls
+
+    def __init__(
+        self,
+        api_key: KeySource | None = None,
+        base_url: str | None = None,
+        *,
+        timeout: Timeouts | float | None = None,
+        retry: RetryPolicy | None = None,
+        window: ReplayWindow | None = None,
+        paths: Mapping[str, str] | None = None,
+        transport: Transport | None = None,
+        session: aiohttp.ClientSession | None = None,
+        ssl: _ssl.SSLContext | None = None,
+        proxy: str | None = None,
+        max_connections: int = 100,
+        clock: Clock | None = None,
+    ) -> None:
+        api_key = hidden(api_key)
+        proxy = None if proxy is None else Secret(proxy)
+        from bardge_async import _assembly as parts  # noqa: PLC0415 - brings aiohttp and cattrs
+
+        clock = SystemClock() if clock is None else clock
+        url = check_base_url(os.environ.get("BARDGE_BASE_URL", DEFAULT_BASE_URL) if base_url is None else base_url)
+        settings = parts.Settings(
+            base_url=url,
+            credentials=parts.Credentials(_key_source(api_key)),
+            timeouts=_timeouts(timeout),
+            policy=RetryPolicy() if retry is None else retry,
+            window=ReplayWindow() if window is None else window,
+        )
+        wire = parts.network(clock, transport=transport, session=session, ssl=ssl, proxy=proxy)
+        engine = parts.assemble(settings, wire, clock, max_connections)
+        self._calls = Calls(parts.Composer(url, corrected(paths)), engine)
+        super().__init__(self._calls)
+        self._mine = True
+
+    def with_options(
+        self,
+        *,
+        api_key: KeySource | Unset = UNSET,
+        timeout: Timeouts | float | Unset = UNSET,
+        retry: RetryPolicy | Unset = UNSET,
+        paths: Mapping[str, str] | Unset = UNSET,
+    ) -> BardgeClient:
+        """Return a client with other settings over the same connections, which only the first client closes.
+
+        Raises:
+            ConfigurationError: A setting that cannot work.
+        """
+        key = None if isinstance(api_key, Unset) else hidden(api_key)
+        del api_key
+        from bardge_async import _assembly as parts  # noqa: PLC0415 - imported already
+
+        old = self._calls.engine.settings
+        settings = parts.Settings(
+            base_url=old.base_url,
+            credentials=old.credentials if key is None else parts.Credentials(key),
+            timeouts=old.timeouts if isinstance(timeout, Unset) else _timeouts(timeout),
+            policy=old.policy if isinstance(retry, Unset) else retry,
+            window=old.window,
+        )
+        table = self._calls.composer.paths if isinstance(paths, Unset) else corrected(paths)
+        return BardgeClient._over(Calls(parts.Composer(old.base_url, table), self._calls.engine.derive(settings)))
+
+    @classmethod
+    def _over(cls, calls: Calls) -> Self:
+        """Make a client over connections that another one owns."""
+        client = cls.__new__(cls)
+        Resources.__init__(client, calls)
+        client._calls = calls  # noqa: SLF001 - of this class
+        return client
+
+    def idempotent(self, key: str | None = None) -> IdempotentClient:
+        """Open a block for one POST under one key: ``async with bardge.idempotent("order-8731") as once``.
+
+        Derive the key from the business id of what is done, never from a task id, an attempt or the body, and store it
+        before the block. Without ``key`` a fresh one is made.
+
+        Raises:
+            InvalidArgumentError: A key of other than 1-255 visible ASCII characters, or with blanks at its ends.
+        """
+        return IdempotentClient(self._calls, new_key() if key is None else check_key(key))
+
+    @overload
+    async def send(
+        self,
+        endpoint: Endpoint[Q, R],
+        *path: str,
+        request: Q | None = None,
+        key: str | None = None,
+        lookup_token: str | None = None,
+    ) -> Response[R]: ...
+
+    @overload
+    async def send(
+        self,
+        endpoint: str,
+        *path: str,
+        request: object = None,
+        key: str | None = None,
+        lookup_token: str | None = None,
+    ) -> Response[Any]: ...
+
+    async def send(
+        self,
+        endpoint: Endpoint[Any, Any] | str,
+        *path: str,
+        request: object = None,
+        key: str | None = None,
+        lookup_token: str | None = None,
+    ) -> Response[Any]:
+        """Make one call of a row and return its result with status, headers, request id and attempts.
+
+        Args:
+            endpoint: A row of the table, or its name, such as ``"credits.purchase"``.
+            path: The path's arguments, in its order.
+            request: The request object, for rows that take one.
+            key: The idempotency key of a POST; without it a fresh one is made where the row takes one.
+            lookup_token: For rows that take one.
+
+        Raises:
+            InvalidArgumentError: An argument that the row does not take, or that cannot be sent.
+            BardgeError: What the call came to.
+        """
+        row = _row(endpoint)
+        call = self._calls.compose(row, path, request, own_key(row, key), lookup_token)
+        return await self._calls.run(call, History())
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        request: object = None,
+        response: type[R] | None = None,
+        query: Mapping[str, str | float | None] | None = None,
+        key: str | None = None,
+        keyed: bool = False,
+        lookup_token: str | None = None,
+    ) -> Response[Any]:
+        """Reach what has no row, with the same auth, retries, idempotency and errors.
+
+        Args:
+            method: GET, POST, PUT, PATCH or DELETE. All but GET are sent with a key and count as charging.
+            path: Below the base URL, such as ``"/passcodes"``; what a URL does not allow is percent-encoded.
+            request: A request object or a mapping, sent as JSON.
+            response: The class of the result; without it plain JSON, fractions as Decimal.
+            query: Query values.
+            key: The idempotency key; a fresh one by default.
+            keyed: Say that the server honours the key here, so that an unanswered call may be repeated.
+            lookup_token: Sent as ``Bardge-Lookup-Token``.
+
+        Raises:
+            InvalidArgumentError: An argument that cannot be sent.
+            BardgeError: What the call came to.
+        """
+        row = free_row(method, path, object if response is None else response, body=request is not None, keyed=keyed)
+        call = self._calls.composer.compose(
+            row, (), request=request, query=query, key=own_key(row, key), lookup_token=lookup_token
+        )
+        return await self._calls.run(call, History())
+
+    async def aclose(self) -> None:
+        """Let running calls finish, for 10 seconds at most, then close the connections; later calls are refused."""
+        if not self._mine:
+            return
+        await self._calls.engine.slots.drain(_DRAIN)
+        await self._calls.engine.transport.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        return f"BardgeClient(base_url={self._calls.engine.settings.base_url!r}, api_key='***')"
+
+    def __del__(self) -> None:
+        if self._mine and self._calls.engine.slots.used and not self._calls.engine.slots.closed:
+            warnings.warn(
+                f"unclosed {self!r}: use `async with` or aclose()", ResourceWarning, stacklevel=2, source=self
+            )
+
+
+def _key_source(given: KeySource | None) -> KeySource:
+    if given is not None:
+        return given
+    if not os.environ.get("BARDGE_API_KEY"):
+        raise ConfigurationError("api_key: pass it, or set BARDGE_API_KEY in the environment")
+    return Secret(os.environ["BARDGE_API_KEY"])
+
+
+def _timeouts(given: Timeouts | float | None) -> Timeouts:
+    if given is None:
+        return Timeouts()
+    if isinstance(given, Timeouts):
+        return given
+    base = Timeouts(total=given)
+    return Timeouts(total=given, attempt=min(given, base.attempt), connect=min(given, base.connect))
+
+
+def _row(endpoint: Endpoint[Any, Any] | str) -> Endpoint[Any, Any]:
+    if isinstance(endpoint, Endpoint):
+        return endpoint
+    if endpoint in ENDPOINTS:
+        return ENDPOINTS[endpoint]
+    raise InvalidArgumentError(f"endpoint: no row is named {endpoint!r:.80}; see ENDPOINTS for the names")

@@ -1,0 +1,60 @@
+"""Time as a dependency: everything that waits or measures takes it from a :class:`Clock`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Final, Protocol
+
+import anyio
+
+__all__ = ["Clock", "SystemClock", "Timer"]
+
+_BOOT_TIME: Final = getattr(time, "CLOCK_BOOTTIME", None)
+
+
+class Timer(Protocol):
+    """Stand for a callback that is still to come."""
+
+    def cancel(self) -> object:
+        """Let the callback never be called."""
+
+
+class Clock(Protocol):
+    """Tell the time, wait, and call back later; give your own as ``BardgeClient(clock=...)``."""
+
+    def wall(self) -> float:
+        """Seconds since 1970-01-01 UTC; may jump."""
+        ...
+
+    def elapsed(self) -> float:
+        """Seconds that never go back and go on while the machine sleeps."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait for a number of seconds."""
+
+    def timer(self, seconds: float, callback: Callable[[], object]) -> Timer:
+        """Call ``callback`` in the running loop after a number of seconds."""
+        ...
+
+
+class SystemClock:
+    """The machine's own time."""
+
+    def wall(self) -> float:
+        """Seconds since 1970-01-01 UTC."""
+        return time.time()
+
+    def elapsed(self) -> float:
+        """Seconds since the boot, including sleep of the machine where the system tells."""
+        return time.monotonic() if _BOOT_TIME is None else time.clock_gettime(_BOOT_TIME)
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait for a number of seconds."""
+        await anyio.sleep(seconds)
+
+    def timer(self, seconds: float, callback: Callable[[], object]) -> Timer:
+        """Call ``callback`` in the running loop after a number of seconds."""
+        return asyncio.get_running_loop().call_later(seconds, callback)

@@ -1,0 +1,84 @@
+"""A row and its arguments, made into one call: checked, encoded, and the same bytes for every attempt."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from typing import Any, Final
+
+from bardge_async import _wire as wire
+from bardge_async._converter import dump, encode
+from bardge_async._http import KEY_HEADER, TOKEN_HEADER, Call, check_takes_key, check_token
+from bardge_async._secret import Secret
+from bardge_async._version import __version__
+from bardge_async.endpoints import Endpoint
+from bardge_async.errors import InvalidArgumentError
+from bardge_async.models import Body
+
+_JSON: Final = "application/json"
+_GET_HEADERS: Final[Mapping[str, str]] = {
+    "Accept": _JSON,
+    "Accept-Encoding": "gzip, deflate",
+    "User-Agent": f"bardge-async/{__version__} Python/{platform.python_version()}",
+}
+_POST_HEADERS: Final[Mapping[str, str]] = {**_GET_HEADERS, "Content-Type": _JSON}
+
+
+class Composer:
+    """Make calls below one base URL, with the user's path corrections."""
+
+    def __init__(self, base_url: str, paths: Mapping[str, str]) -> None:
+        self.base_url = base_url
+        self.paths = paths
+
+    def compose(
+        self,
+        row: Endpoint[Any, Any],
+        arguments: tuple[object, ...],
+        *,
+        request: object = None,
+        query: Mapping[str, object] | None = None,
+        key: str | None = None,
+        lookup_token: str | None = None,
+    ) -> Call:
+        """Make a call.
+
+        Raises:
+            InvalidArgumentError: An argument that the row does not take, or that cannot be sent.
+            IdempotencyMisuseError: A key for a row that takes none.
+        """
+        url = self.base_url + wire.fill(row, self.paths.get(row.name, row.path), arguments)
+        if query:
+            url += wire.query_string(query)
+        return Call(row, url, _body(row, request), _headers(row, key, lookup_token), key)
+
+
+def _body(row: Endpoint[Any, Any], request: object) -> bytes | None:
+    if not row.takes_body:
+        if request is not None:
+            raise InvalidArgumentError(f"{row.name}: takes no request object, got {type(request).__name__}")
+        return None
+    if row.request is object and isinstance(request, Mapping):
+        return dump(request, f"{row.name}: request")
+    if not isinstance(request, row.request) or not isinstance(request, Body):
+        raise InvalidArgumentError(
+            f"{row.name}: request: expected {row.request.__name__}, got {type(request).__name__}"
+        )
+    return encode(request)
+
+
+def _headers(row: Endpoint[Any, Any], key: str | None, lookup_token: str | None) -> Mapping[str, str]:
+    if row.method == "GET":
+        if key is not None:
+            raise InvalidArgumentError(f"{row.name}: a GET takes no idempotency key")
+        headers = _GET_HEADERS
+    else:
+        headers = _POST_HEADERS
+    if key is not None:
+        check_takes_key(row)
+        headers = {**headers, KEY_HEADER: key}
+    if lookup_token is not None:
+        if not row.lookup_token:
+            raise InvalidArgumentError(f"{row.name}: takes no lookup_token")
+        headers = {**headers, TOKEN_HEADER: Secret(check_token(lookup_token))}
+    return headers

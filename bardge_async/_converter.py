@@ -1,0 +1,301 @@
+"""One strict cattrs converter: JSON values in and out of the models, nothing guessed, nothing dropped.
+
+Stock cattrs turns ``None`` into ``'None'`` and ``"false"`` into ``True``; here a value of another type is a fault
+with its path. Faults of page fields are raised, all at once; guide and inferred fields keep the raw value in
+``extra``.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+import functools
+import math
+import operator
+import types
+import typing
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any, Final, TypeVar, cast
+
+import attrs
+import cattrs
+import orjson
+
+from bardge_async._leaves import (
+    InexactError,
+    StructureError,
+    day,
+    degrees,
+    exact,
+    fault,
+    flag,
+    instant,
+    money,
+    parse_exact,
+    text,
+    whole,
+)
+from bardge_async.errors import InvalidArgumentError
+from bardge_async.models import UNSET, Body, Mark, Page, Resource
+
+T = TypeVar("T")
+Hook = Callable[[Any], Any]
+
+
+@attrs.frozen
+class _Field:
+    """How one response field is read."""
+
+    hook: Hook
+    strict: bool
+
+
+def structure(parsed: object, body: bytes, cls: type[T]) -> T:
+    """Make a value of ``cls`` from parsed JSON; parse the body anew where a float lost digits.
+
+    Raises:
+        StructureError: The value contradicts a page.
+    """
+    hook = _hook(cls)
+    try:
+        return cast("T", _exactly(hook, parsed, body))
+    except RecursionError:
+        raise StructureError([("", "nested too deeply")]) from None
+
+
+def _exactly(hook: Hook, parsed: object, body: bytes) -> object:
+    try:
+        return hook(parsed)
+    except InexactError:
+        pass
+    try:
+        parsed = parse_exact(body)
+    except ValueError as error:
+        raise StructureError([("", str(error))]) from None
+    return hook(parsed)
+
+
+def encode(request: Body) -> bytes:
+    """Make the JSON body of a request: unset fields left out, ``extra`` merged in.
+
+    Raises:
+        InvalidArgumentError: A text or ``extra`` holds what JSON cannot.
+    """
+    return dump(_CONVERTER.unstructure(request), type(request).__name__)
+
+
+def dump(value: object, name: str) -> bytes:
+    """Make JSON bytes; ``name`` is what an error calls the value."""
+    try:
+        _check_finite(value)
+        return orjson.dumps(value, default=_exact_number)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidArgumentError(f"{name}: cannot be sent as JSON: {error}") from None
+
+
+def _exact_number(value: object) -> object:
+    if isinstance(value, Decimal) and value.is_finite():
+        return orjson.Fragment(str(value))
+    raise TypeError(f"{value!r:.40} is no JSON value")
+
+
+def _check_finite(value: object) -> None:
+    # orjson would silently send null.
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{value} is no JSON number")
+    if isinstance(value, dict):
+        for item in cast("dict[object, object]", value).values():
+            _check_finite(item)
+    elif isinstance(value, list | tuple):
+        for item in cast("list[object]", value):
+            _check_finite(item)
+
+
+def _hook(cls: Any) -> Hook:  # noqa: ANN401 - any annotation
+    hook = _CONVERTER.get_structure_hook(cls)
+    return lambda value: hook(value, cls)
+
+
+def _open_enum(hint: Any) -> Callable[[object, object], str]:  # noqa: ANN401 - any annotation
+    members: dict[str, str] = {member.value.casefold(): member for member in _enum_of(hint)}
+
+    def structure_enum(value: object, _: object) -> str:
+        word = text(value)
+        return members.get(word.casefold(), word)
+
+    return structure_enum
+
+
+def _enum_of(hint: Any) -> type[enum.StrEnum]:  # noqa: ANN401 - any annotation
+    return next(m for m in typing.get_args(hint) if isinstance(m, type) and issubclass(m, enum.StrEnum))
+
+
+def _is_open_enum(hint: Any) -> bool:  # noqa: ANN401 - any annotation
+    members = typing.get_args(hint)
+    return typing.get_origin(hint) in {typing.Union, types.UnionType} and any(
+        isinstance(m, type) and issubclass(m, enum.StrEnum) for m in members
+    )
+
+
+def _is_tuple(hint: Any) -> bool:  # noqa: ANN401 - any annotation
+    return typing.get_origin(hint) is tuple
+
+
+def _tuple_hook(hint: Any) -> Callable[[object, object], tuple[Any, ...]]:  # noqa: ANN401 - any annotation
+    item = _hook(typing.get_args(hint)[0])
+
+    def structure_tuple(value: object, _: object) -> tuple[Any, ...]:
+        if type(value) is not list:
+            raise fault("a list", value)
+        items = cast("list[object]", value)
+        try:
+            return tuple([item(v) for v in items])
+        except StructureError:
+            raise _all_faults(items, item) from None
+
+    return structure_tuple
+
+
+def _all_faults(items: list[object], hook: Hook) -> StructureError:
+    faults: list[tuple[str, str]] = []
+    for index, value in enumerate(items):
+        try:
+            hook(value)
+        except StructureError as error:
+            faults += error.below(f"[{index}]")
+    return StructureError(faults)
+
+
+def _is_resource(hint: Any) -> bool:  # noqa: ANN401 - any annotation
+    return isinstance(hint, type) and issubclass(hint, Resource)
+
+
+def _fields(cls: type[Any]) -> dict[str, _Field]:
+    hints = typing.get_type_hints(cls, include_extras=True)
+    fields: dict[str, _Field] = {}
+    for field in attrs.fields(cls):
+        hint = hints[field.name]
+        marks = getattr(hint, "__metadata__", ())
+        if marks:
+            wanted = _without_none(typing.get_args(hint)[0])
+            fields[field.name] = _Field(_hook(wanted), strict=marks[0] is Mark.PAGE)
+    return fields
+
+
+def _without_none(hint: Any) -> Any:  # noqa: ANN401 - any annotation
+    members = [m for m in typing.get_args(hint) if m is not types.NoneType]
+    return functools.reduce(operator.or_, members)
+
+
+def _resource_hook(cls: type[Any]) -> Callable[[object, object], Any]:
+    fields = _fields(cls)
+
+    def structure_resource(value: object, _: object) -> Any:  # noqa: ANN401 - an instance of cls
+        if type(value) is not dict:
+            raise fault("an object", value)
+        values: dict[str, Any] = {}
+        extra: dict[str, Any] = {}
+        faults: list[tuple[str, str]] = []
+        for name, raw in cast("dict[str, object]", value).items():
+            field = fields.get(name)
+            if field is None:
+                extra[name] = exact(raw)
+            elif raw is not None:
+                try:
+                    values[name] = field.hook(raw)
+                except StructureError as error:
+                    if field.strict:
+                        faults += error.below(f".{name}")
+                    else:
+                        extra[name] = exact(raw)
+        if faults:
+            raise StructureError(faults)
+        return cls(extra=extra, **values)
+
+    return structure_resource
+
+
+def _is_page(hint: Any) -> bool:  # noqa: ANN401 - any annotation
+    return typing.get_origin(hint) is Page
+
+
+def _page_hook(hint: Any) -> Callable[[object, object], Page[Any]]:  # noqa: ANN401 - any annotation
+    envelope = _resource_hook(Page)
+    items = _hook(types.GenericAlias(tuple, (*typing.get_args(hint), ...)))
+
+    def structure_page(value: object, _: object) -> Page[Any]:
+        if type(value) is not dict:
+            raise fault("an object", value)
+        rest = dict(cast("dict[str, object]", value))
+        faults: list[tuple[str, str]] = []
+        data = _member(items, rest.pop("data", None), ".data", faults)
+        more = _member(flag, rest.pop("has_more", None), ".has_more", faults)
+        page = _member(envelope_of, rest, "", faults)
+        if faults:
+            raise StructureError(faults)
+        return attrs.evolve(page, items=data, has_more=more)
+
+    def envelope_of(rest: object) -> Page[Any]:
+        return cast("Page[Any]", envelope(rest, Page))
+
+    return structure_page
+
+
+def _member(hook: Hook, value: object, step: str, faults: list[tuple[str, str]]) -> Any:  # noqa: ANN401 - the hook's
+    try:
+        return hook(value)
+    except StructureError as error:
+        faults += error.below(step)
+        return None
+
+
+def _is_body(hint: Any) -> bool:  # noqa: ANN401 - any annotation
+    return isinstance(hint, type) and issubclass(hint, Body)
+
+
+def _body_hook(cls: type[Any]) -> Callable[[Body], dict[str, Any]]:
+    hints = typing.get_type_hints(cls)
+    folds = {name: _fold(hint) for name, hint in hints.items() if _is_open_enum(hint)}
+    names = [field.name for field in attrs.fields(cls) if field.name != "extra"]
+
+    def unstructure_body(body: Body) -> dict[str, Any]:
+        values = {name: value for name in names if (value := getattr(body, name)) is not UNSET}
+        for name in folds.keys() & values.keys():
+            values[name] = folds[name](values[name])
+        return {**values, **body.extra}
+
+    return unstructure_body
+
+
+def _fold(hint: Any) -> Callable[[str | None], str | None]:  # noqa: ANN401 - any annotation
+    structure_enum = _open_enum(hint)
+    return lambda value: None if value is None else structure_enum(str(value), None)
+
+
+def _build() -> cattrs.Converter:
+    converter = cattrs.Converter()
+    leaves: dict[Any, Hook] = {
+        str: text,
+        bool: flag,
+        int: whole,
+        float: degrees,
+        Decimal: money,
+        dt.datetime: instant,
+        dt.date: day,
+    }
+    for cls, leaf in leaves.items():
+        converter.register_structure_hook(cls, _leaf_hook(leaf))
+    converter.register_structure_hook_factory(_is_open_enum, _open_enum)
+    converter.register_structure_hook_factory(_is_tuple, _tuple_hook)
+    converter.register_structure_hook_factory(_is_resource, _resource_hook)
+    converter.register_structure_hook_factory(_is_page, _page_hook)
+    converter.register_unstructure_hook_factory(_is_body, _body_hook)
+    return converter
+
+
+def _leaf_hook(leaf: Hook) -> Callable[[object, object], Any]:
+    return lambda value, _: leaf(value)
+
+
+_CONVERTER: Final = _build()

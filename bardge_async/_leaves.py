@@ -1,0 +1,125 @@
+"""JSON parsing and the strict leaves: what counts as text, money, an instant, a day."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from decimal import Decimal
+from typing import Any, Final, cast
+
+import orjson
+
+_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_MILLISECONDS_FROM: Final = 10**11
+_BRIEF: Final = 60
+
+
+class StructureError(Exception):
+    """Carry all faults of one value: pairs of path below it and text."""
+
+    def __init__(self, faults: list[tuple[str, str]]) -> None:
+        super().__init__(faults)
+        self.faults = faults
+
+    def below(self, step: str) -> list[tuple[str, str]]:
+        """Put one step in front of every path."""
+        return [(step + path, text) for path, text in self.faults]
+
+
+class InexactError(Exception):
+    """A binary float stands where the exact number is wanted: parse the body again."""
+
+
+def parse(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
+    """Parse JSON with the fast codec; ValueError if it is none."""
+    return orjson.loads(body)
+
+
+def parse_exact(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
+    """Parse JSON with every fraction as Decimal and every integer whole; ValueError if it is none."""
+    try:
+        return json.loads(body, parse_float=Decimal, parse_constant=_no_constant)
+    except RecursionError:
+        msg = "nested too deeply"
+        raise ValueError(msg) from None
+
+
+def _no_constant(name: str) -> object:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _brief(value: object) -> str:
+    text = str(value) if type(value) is Decimal else json.dumps(value, default=str, ensure_ascii=False)
+    return text if len(text) <= _BRIEF else text[: _BRIEF - 1] + "…"
+
+
+def fault(expected: str, value: object) -> StructureError:
+    return StructureError([("", f"expected {expected}, got {_brief(value)}")])
+
+
+def exact(value: object) -> object:
+    """Return a raw value that is to be kept, or ask for an exact parse when it holds a binary float."""
+    kind = type(value)
+    if kind is float:
+        raise InexactError
+    if kind is dict:
+        for item in cast("dict[str, object]", value).values():
+            exact(item)
+    elif kind is list:
+        for item in cast("list[object]", value):
+            exact(item)
+    return value
+
+
+def text(value: object) -> str:
+    if type(value) is str:
+        return value
+    raise fault("text", value)
+
+
+def flag(value: object) -> bool:
+    if type(value) is bool:
+        return value
+    raise fault("true or false", value)
+
+
+def whole(value: object) -> int:
+    if type(value) is int:
+        return value
+    if type(value) is float:
+        raise InexactError
+    raise fault("a whole number", value)
+
+
+def money(value: object) -> Decimal:
+    if type(value) is int:
+        return Decimal(value)
+    if type(value) is Decimal:
+        return value
+    if type(value) is float:
+        raise InexactError
+    raise fault("a number", value)
+
+
+def degrees(value: object) -> float:
+    if type(value) is float or type(value) is int or type(value) is Decimal:
+        return float(value)
+    raise fault("a number", value)
+
+
+def instant(value: object) -> dt.datetime:
+    number = money(value)
+    milliseconds = number if abs(number) >= _MILLISECONDS_FROM else number * 1000
+    try:
+        return _EPOCH + dt.timedelta(microseconds=int(milliseconds * 1000))
+    except (OverflowError, ArithmeticError):
+        raise fault("a timestamp", value) from None
+
+
+def day(value: object) -> dt.date:
+    if type(value) is str and len(value) == 10 and value[4] == value[7] == "-":  # noqa: PLR2004 - YYYY-MM-DD
+        try:
+            return dt.date.fromisoformat(value)
+        except ValueError:
+            pass
+    raise fault('a day such as "2026-12-31"', value)

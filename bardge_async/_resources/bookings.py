@@ -1,0 +1,90 @@
+"""``bardge.bookings``: the rows of the table that begin with ``bookings.``."""
+
+from __future__ import annotations
+
+from bardge_async._caller import Caller
+from bardge_async._pagination import LARGEST_PAGE, Span, Walk
+from bardge_async.endpoints import (
+    CANCEL_BOOKING,
+    CONFIRM_CLASS_BOOKING,
+    CONFIRM_SPA_BOOKING,
+    GET_BOOKING_STATUS,
+    INITIATE_CLASS_BOOKING,
+    INITIATE_SPA_BOOKING,
+    LIST_CLIENT_BOOKINGS,
+    RESCHEDULE_BOOKING,
+)
+from bardge_async.models import (
+    BookClass,
+    Booking,
+    BookingStatus,
+    BookSpa,
+    ClassBookingInitiation,
+    ConfirmClassBooking,
+    RescheduleBooking,
+    SpaBookingInitiation,
+)
+
+
+class Bookings:
+    """Calls of ``bardge.bookings``."""
+
+    __slots__ = ("_caller",)
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+
+    async def initiate_class(self, request: BookClass, *, lookup_token: str | None = None) -> ClassBookingInitiation:
+        """Ask for a place in a class; covered ones are booked at once (page: Initiate a class booking).
+
+        ``lookup_token`` is that of a verified lookup, for another issuer's client.
+        """
+        return await self._caller.call(INITIATE_CLASS_BOOKING, request, lookup_token=lookup_token)
+
+    async def confirm_class(self, session_id: str, request: ConfirmClassBooking) -> Booking:
+        """Confirm a class booking: debits your account (page: Confirm a class booking)."""
+        return await self._caller.call(CONFIRM_CLASS_BOOKING, request, session_id)
+
+    async def initiate_spa(self, request: BookSpa, *, lookup_token: str | None = None) -> SpaBookingInitiation:
+        """Ask for a spa slot (guide: Initiate a spa booking).
+
+        ``lookup_token`` is that of a verified lookup, for another issuer's client.
+        """
+        return await self._caller.call(INITIATE_SPA_BOOKING, request, lookup_token=lookup_token)
+
+    async def confirm_spa(self, session_id: str) -> Booking:
+        """Confirm a spa booking (page: Confirm a spa booking)."""
+        return await self._caller.call(CONFIRM_SPA_BOOKING, None, session_id)
+
+    def list_for_client(
+        self,
+        client_id: str,
+        *,
+        limit: int | None = None,
+        page_size: int = LARGEST_PAGE,
+        starting_after: str | None = None,
+        ending_before: str | None = None,
+    ) -> Walk[Booking]:
+        """Walk a client's bookings, newest first (guide: Get client bookings).
+
+        Args:
+            client_id: The client's id.
+            limit: Items in all; None for the whole list.
+            page_size: Items per request, 1 to 100.
+            starting_after: Begin after the item with this id.
+            ending_before: Walk backward from the item with this id, which is not delivered.
+        """
+        span = Span(limit=limit, page_size=page_size, starting_after=starting_after, ending_before=ending_before)
+        return self._caller.walk(LIST_CLIENT_BOOKINGS, span, client_id)
+
+    async def get_status(self, booking_id: str) -> BookingStatus:
+        """Get where a booking stands (path inferred: Get booking status)."""
+        return await self._caller.call(GET_BOOKING_STATUS, None, booking_id)
+
+    async def cancel(self, booking_id: str) -> Booking:
+        """Cancel a booking; whether the server honours its key is not known (path inferred: Cancel a booking)."""
+        return await self._caller.call(CANCEL_BOOKING, None, booking_id)
+
+    async def reschedule(self, booking_id: str, request: RescheduleBooking) -> Booking:
+        """Move a booking: closes it and makes a new one; whether the server honours its key is not known (path inferred)."""
+        return await self._caller.call(RESCHEDULE_BOOKING, request, booking_id)

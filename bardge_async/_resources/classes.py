@@ -1,0 +1,59 @@
+"""``bardge.classes``: the rows of the table that begin with ``classes.``."""
+
+from __future__ import annotations
+
+from bardge_async._caller import Caller
+from bardge_async._pagination import LARGEST_PAGE, Span, Walk
+from bardge_async.endpoints import GET_CLASS, LIST_CLASS_CATEGORIES, LIST_CLASSES
+from bardge_async.models import ClassCategory, FitnessClass
+
+
+class Classes:
+    """Calls of ``bardge.classes``."""
+
+    __slots__ = ("_caller",)
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+
+    def list_categories(
+        self,
+        *,
+        limit: int | None = None,
+        page_size: int = LARGEST_PAGE,
+        starting_after: str | None = None,
+        ending_before: str | None = None,
+    ) -> Walk[ClassCategory]:
+        """Walk the categories of classes (path inferred: Get class categories).
+
+        Args:
+            limit: Items in all; None for the whole list.
+            page_size: Items per request, 1 to 100.
+            starting_after: Begin after the item with this id.
+            ending_before: Walk backward from the item with this id, which is not delivered.
+        """
+        span = Span(limit=limit, page_size=page_size, starting_after=starting_after, ending_before=ending_before)
+        return self._caller.walk(LIST_CLASS_CATEGORIES, span)
+
+    def list(
+        self,
+        *,
+        limit: int | None = None,
+        page_size: int = LARGEST_PAGE,
+        starting_after: str | None = None,
+        ending_before: str | None = None,
+    ) -> Walk[FitnessClass]:
+        """Walk the classes (guide: Get classes).
+
+        Args:
+            limit: Items in all; None for the whole list.
+            page_size: Items per request, 1 to 100.
+            starting_after: Begin after the item with this id.
+            ending_before: Walk backward from the item with this id, which is not delivered.
+        """
+        span = Span(limit=limit, page_size=page_size, starting_after=starting_after, ending_before=ending_before)
+        return self._caller.walk(LIST_CLASSES, span)
+
+    async def get(self, class_id: str) -> FitnessClass:
+        """Get a class with its instances (path inferred: Get class with instances)."""
+        return await self._caller.call(GET_CLASS, None, class_id)

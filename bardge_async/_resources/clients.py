@@ -1,0 +1,24 @@
+"""``bardge.clients``: the rows of the table that begin with ``clients.``."""
+
+from __future__ import annotations
+
+from bardge_async._caller import Caller
+from bardge_async.endpoints import GET_CLIENT, GET_CLIENT_CREDITS
+from bardge_async.models import Client, ClientCredits
+
+
+class Clients:
+    """Calls of ``bardge.clients``."""
+
+    __slots__ = ("_caller",)
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+
+    async def get(self, client_id: str) -> Client:
+        """Get a client (path inferred: Get a client)."""
+        return await self._caller.call(GET_CLIENT, None, client_id)
+
+    async def get_credits(self, client_id: str) -> ClientCredits:
+        """Get a client's credit balance and its movements (page: Get client credits)."""
+        return await self._caller.call(GET_CLIENT_CREDITS, None, client_id)

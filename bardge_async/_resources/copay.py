@@ -1,0 +1,70 @@
+"""``bardge.copay``: the rows of the table that begin with ``copay.``."""
+
+from __future__ import annotations
+
+from bardge_async._caller import Caller
+from bardge_async._pagination import LARGEST_PAGE, Span, Walk
+from bardge_async.endpoints import (
+    LIST_GYM_COPAY_OPTIONS,
+    PURCHASE_COPAY_PACKAGE,
+    PURCHASE_GYM_COPAY,
+    PURCHASE_SPA_COPAY,
+    QUOTE_SPA_COPAY,
+)
+from bardge_async.models import (
+    CopayOption,
+    CopayPurchase,
+    GymCopayPurchase,
+    PurchaseCopayPackage,
+    PurchaseGymCopay,
+    PurchaseSpaCopay,
+    SpaCopayPurchase,
+    SpaCopayQuote,
+    SpaCopayQuoteRequest,
+)
+
+
+class Copay:
+    """Calls of ``bardge.copay``."""
+
+    __slots__ = ("_caller",)
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+
+    def list_gym_options(
+        self,
+        provider_branch_id: str,
+        *,
+        limit: int | None = None,
+        page_size: int = LARGEST_PAGE,
+        starting_after: str | None = None,
+        ending_before: str | None = None,
+    ) -> Walk[CopayOption]:
+        """Walk the co-pay options of a gym's branch (guide: Co-pay).
+
+        Args:
+            provider_branch_id: The branch's id.
+            limit: Items in all; None for the whole list.
+            page_size: Items per request, 1 to 100.
+            starting_after: Begin after the item with this id.
+            ending_before: Walk backward from the item with this id, which is not delivered.
+        """
+        span = Span(limit=limit, page_size=page_size, starting_after=starting_after, ending_before=ending_before)
+        return self._caller.walk(LIST_GYM_COPAY_OPTIONS, span, provider_branch_id)
+
+    async def quote_spa(self, provider_id: str, request: SpaCopayQuoteRequest) -> SpaCopayQuote:
+        """Ask what a client would pay at a spa; takes no key and changes nothing (guide: Co-pay)."""
+        return await self._caller.call(QUOTE_SPA_COPAY, request, provider_id)
+
+    async def purchase_gym(self, request: PurchaseGymCopay) -> GymCopayPurchase:
+        """Buy a gym's co-pay option (guide: Co-pay)."""
+        return await self._caller.call(PURCHASE_GYM_COPAY, request)
+
+    async def purchase_spa(self, request: PurchaseSpaCopay) -> SpaCopayPurchase:
+        """Buy a quoted spa co-pay (guide: Co-pay)."""
+        return await self._caller.call(PURCHASE_SPA_COPAY, request)
+
+    async def purchase_package(self, request: PurchaseCopayPackage) -> CopayPurchase:
+        """Buy a co-pay by option or quote; whether the server honours its key is not known (guide: Co-pay)."""
+        return await self._caller.call(PURCHASE_COPAY_PACKAGE, request)

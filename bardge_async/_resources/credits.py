@@ -1,0 +1,40 @@
+"""``bardge.credits``: the rows of the table that begin with ``credits.``."""
+
+from __future__ import annotations
+
+from bardge_async._caller import Caller
+from bardge_async._pagination import LARGEST_PAGE, Span, Walk
+from bardge_async.endpoints import LIST_CREDIT_PACKAGES, PURCHASE_CREDITS
+from bardge_async.models import CreditPackage, CreditPurchase, PurchaseCredits
+
+
+class Credits:
+    """Calls of ``bardge.credits``."""
+
+    __slots__ = ("_caller",)
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+
+    async def purchase(self, request: PurchaseCredits) -> CreditPurchase:
+        """Buy a credit package for a client: charges your account, credits count at once (guide: Purchase credits)."""
+        return await self._caller.call(PURCHASE_CREDITS, request)
+
+    def list_packages(
+        self,
+        *,
+        limit: int | None = None,
+        page_size: int = LARGEST_PAGE,
+        starting_after: str | None = None,
+        ending_before: str | None = None,
+    ) -> Walk[CreditPackage]:
+        """Walk the credit packages that you may sell (guide: Get credit packages).
+
+        Args:
+            limit: Items in all; None for the whole list.
+            page_size: Items per request, 1 to 100.
+            starting_after: Begin after the item with this id.
+            ending_before: Walk backward from the item with this id, which is not delivered.
+        """
+        span = Span(limit=limit, page_size=page_size, starting_after=starting_after, ending_before=ending_before)
+        return self._caller.walk(LIST_CREDIT_PACKAGES, span)

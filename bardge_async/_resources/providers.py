@@ -1,0 +1,75 @@
+"""``bardge.providers``: the rows of the table that begin with ``providers.``."""
+
+from __future__ import annotations
+
+from bardge_async._caller import Caller
+from bardge_async._pagination import LARGEST_PAGE, Span, Walk
+from bardge_async.endpoints import LIST_PROVIDERS, LIST_PROVIDERS_FOR_PASS
+from bardge_async.errors import InvalidArgumentError
+from bardge_async.models import Provider
+
+
+class Providers:
+    """Calls of ``bardge.providers``."""
+
+    __slots__ = ("_caller",)
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+
+    def list(
+        self,
+        *,
+        lat: float | None = None,
+        lon: float | None = None,
+        limit: int | None = None,
+        page_size: int = LARGEST_PAGE,
+        starting_after: str | None = None,
+        ending_before: str | None = None,
+    ) -> Walk[Provider]:
+        """Walk the providers; with ``lat`` and ``lon`` in degrees, nearest first (guide: Get providers).
+
+        Args:
+            lat: Latitude of the place to order by, in degrees.
+            lon: Its longitude, in degrees.
+            limit: Items in all; None for the whole list.
+            page_size: Items per request, 1 to 100.
+            starting_after: Begin after the item with this id.
+            ending_before: Walk backward from the item with this id, which is not delivered.
+        """
+        span = Span(limit=limit, page_size=page_size, starting_after=starting_after, ending_before=ending_before)
+        return self._caller.walk(LIST_PROVIDERS, span, query=_place(lat, lon))
+
+    def list_for_pass(
+        self,
+        pass_id: str,
+        *,
+        lat: float | None = None,
+        lon: float | None = None,
+        limit: int | None = None,
+        page_size: int = LARGEST_PAGE,
+        starting_after: str | None = None,
+        ending_before: str | None = None,
+    ) -> Walk[Provider]:
+        """Walk the providers that a pass opens; with ``lat`` and ``lon``, nearest first (guide: Get providers for a pass).
+
+        Args:
+            pass_id: The pass package's id.
+            lat: Latitude of the place to order by, in degrees.
+            lon: Its longitude, in degrees.
+            limit: Items in all; None for the whole list.
+            page_size: Items per request, 1 to 100.
+            starting_after: Begin after the item with this id.
+            ending_before: Walk backward from the item with this id, which is not delivered.
+        """
+        span = Span(limit=limit, page_size=page_size, starting_after=starting_after, ending_before=ending_before)
+        return self._caller.walk(LIST_PROVIDERS_FOR_PASS, span, pass_id, query=_place(lat, lon))
+
+
+def _place(lat: float | None, lon: float | None) -> dict[str, float | None]:
+    for name, value, bound in (("lat", lat, 90), ("lon", lon, 180)):
+        if value is not None and (isinstance(value, bool) or not abs(value) <= bound):
+            raise InvalidArgumentError(f"{name}: expected degrees from -{bound} to {bound}, got {value!r:.40}")
+    if (lat is None) != (lon is None):
+        raise InvalidArgumentError("lat, lon: give both or none")
+    return {"lat": lat, "lon": lon}

@@ -1,0 +1,176 @@
+"""What to do after an attempt, purely: wait how long, or end with which error."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any, Final
+
+import attrs
+
+from bardge_async._settings import ReplayWindow, RetryPolicy
+from bardge_async._window import LEAST_LEFT, History, Moment, left
+from bardge_async._wire import Outcome, Verdict
+from bardge_async.endpoints import Again, Endpoint, KeySupport
+from bardge_async.errors import (
+    APIError,
+    BardgeError,
+    NoAnswerError,
+    NotSentError,
+    OutcomeUnknownError,
+    PoolTimeoutError,
+    ResourceConflictError,
+)
+
+_UNANSWERED: Final = frozenset({Verdict.NO_ANSWER, Verdict.STILL_RUNNING})
+_FAULTS: Final = frozenset({Verdict.FAULT, Verdict.CACHED_FAULT})
+_SETTLING: Final = frozenset({Verdict.DONE, Verdict.UNREADABLE, Verdict.SETTLED})
+
+
+@attrs.frozen
+class Case:
+    """All that a decision rests on; ``call_left`` is in seconds, ``roll`` a random number from 0 to 1."""
+
+    row: Endpoint[Any, Any]
+    history: History
+    outcome: Outcome
+    policy: RetryPolicy
+    window: ReplayWindow
+    now: Moment
+    call_left: float
+    roll: float
+    key: str | None = None
+
+
+def record(row: Endpoint[Any, Any], history: History, outcome: Outcome) -> None:
+    """Enter an attempt's outcome into the history of its key."""
+    verdict = outcome.verdict
+    changing = row.method != "GET"
+    if verdict is not Verdict.NOT_SENT:
+        history.sent = True
+    if outcome.error is not None and outcome.error.timed_out:
+        history.timed_out = True
+    if isinstance(outcome.error, APIError):
+        history.last_answer = outcome.error
+    if verdict in _SETTLING:
+        history.in_doubt = False
+    elif changing and (verdict in _UNANSWERED or (verdict in _FAULTS and row.again is not Again.SAME)):
+        history.in_doubt = history.ever_in_doubt = True
+    elif not history.in_doubt:
+        # Proved not executed: no window runs.
+        history.first_sent = None
+
+
+def decide(case: Case) -> float | BardgeError:
+    """Return how many seconds to wait before the next attempt, or the error to end with."""
+    if not _repeatable(case) or case.history.attempts >= case.policy.max_attempts:
+        return final(case)
+    asked = case.outcome.retry_after
+    if asked is not None and asked > case.policy.retry_after_cap:
+        return final(case)
+    wait = backoff(case.policy, case.history.attempts, case.roll) + (asked or 0.0)
+    if wait >= case.call_left:
+        case.history.timed_out = True
+        return final(case)
+    return final(case) if _misses_window(case, wait) else wait
+
+
+def backoff(policy: RetryPolicy, attempts: int, roll: float) -> float:
+    """Full jitter: a random part of a bound that doubles with every attempt."""
+    return roll * min(policy.cap, policy.base * 2.0 ** max(0, attempts - 1))
+
+
+def protected(row: Endpoint[Any, Any]) -> bool:
+    """Tell whether a key protects the row: one that the server is known to honour."""
+    return row.key is KeySupport.YES
+
+
+def _repeatable(case: Case) -> bool:
+    verdict, row = case.outcome.verdict, case.row
+    if isinstance(case.outcome.error, PoolTimeoutError) and not case.history.in_doubt:
+        return False
+    if verdict in {Verdict.UNREADABLE, Verdict.SETTLED, Verdict.REFUSED, Verdict.CACHED_FAULT}:
+        return False
+    if row.again in {None, Again.SAME}:
+        return True
+    if case.history.in_doubt and not protected(row):
+        return False
+    return verdict is not Verdict.FAULT or case.policy.repeat_server_errors
+
+
+def _misses_window(case: Case, wait: float) -> bool:
+    if not case.history.in_doubt or case.row.again in {None, Again.SAME}:
+        return False
+    remaining = left(case.window, case.history, case.now)
+    return remaining is not None and wait + LEAST_LEFT > remaining
+
+
+def final(case: Case) -> BardgeError:
+    """Return the error that the whole history amounts to."""
+    error = _over_all(case)
+    history = case.history
+    error.endpoint, error.idempotency_key = case.row.name, case.key
+    error.attempts, error.sent, error.timed_out = history.attempts, history.sent, history.timed_out
+    error.retry_after = case.outcome.retry_after
+    error.retryable = _retryable(case, error)
+    return error
+
+
+def _over_all(case: Case) -> BardgeError:
+    last, history = case.outcome.error, case.history
+    assert last is not None  # noqa: S101 - only failures are decided on
+    if history.in_doubt:
+        return unknown(case, last)
+    if isinstance(last, NotSentError) and history.sent:
+        return history.last_answer or _nothing_usable(case, last)
+    if isinstance(last, ResourceConflictError):
+        last.sent_before = history.ever_in_doubt
+    return last
+
+
+def _nothing_usable(case: Case, last: BardgeError) -> BardgeError:
+    error = NoAnswerError(f"{case.row.name}: no usable answer to any attempt; the last one: {last}")
+    error.__cause__ = last
+    return error
+
+
+def _retryable(case: Case, error: BardgeError) -> bool:
+    if isinstance(error, OutcomeUnknownError):
+        return case.row.again is Again.SAME
+    if case.outcome.verdict in {Verdict.NOT_SENT, Verdict.BUSY, Verdict.NO_ANSWER}:
+        return True
+    return case.outcome.verdict is Verdict.FAULT and case.row.again in {None, Again.SAME}
+
+
+def unknown(case: Case, last: BardgeError) -> OutcomeUnknownError:
+    """Say that a POST may or may not have been done, until when it may be repeated, and how to find out."""
+    first = case.history.first_sent or case.now
+    remaining = left(case.window, case.history, case.now)
+    harmless = case.row.again is Again.SAME
+    under_key = protected(case.row) and case.outcome.verdict is not Verdict.CACHED_FAULT
+    error = OutcomeUnknownError(f"{case.row.name}: sent, but the outcome is not known ({last}). {_advice(case)}")
+    error.first_sent_at = first.at()
+    if protected(case.row):
+        error.window_closes_at = first.at() + dt.timedelta(seconds=case.window.length)
+    error.may_repeat = harmless or (under_key and remaining is not None and remaining > LEAST_LEFT)
+    error.last_error = last
+    error.request_id = last.request_id
+    return error
+
+
+_WHERE: Final = {
+    "credits": "bardge.clients.get_credits(client_id): is there a matching transaction",
+    "bookings": "bardge.bookings.list_for_client(client_id): is there a matching booking",
+    "passes": "bardge.passes.get_issued(client_id): does it show the change",
+}
+
+
+def _advice(case: Case) -> str:
+    if case.row.again is Again.SAME:
+        return "Repeating the call is harmless: it sets an absolute state."
+    where = _WHERE.get(case.row.name.partition(".")[0], "the vendor's support, with the request id and the key")
+    again = (
+        f"under key {case.key!r} it may be repeated only before window_closes_at; "
+        if protected(case.row)
+        else "do not repeat it, no key protects this endpoint; "
+    )
+    return f"To find out: {again}else ask {where} since first_sent_at."

@@ -1,0 +1,91 @@
+"""What a user may set: time limits, retries, the server's replay window."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+import attrs
+
+from bardge_async.errors import ConfigurationError
+
+__all__ = ["ReplayWindow", "RetryPolicy", "Timeouts"]
+
+
+def _between(low: float, high: float) -> Any:  # noqa: ANN401 - an attrs validator
+    def check(owner: object, field: attrs.Attribute[Any], value: object) -> None:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+            wanted = f"a number from {low:g} to {high:g}" if math.isfinite(high) else f"a number of at least {low:g}"
+            msg = f"{type(owner).__name__}.{field.name}: expected {wanted}, got {value!r:.40}"
+            raise ConfigurationError(msg)
+
+    return check
+
+
+_SHORTEST: Final = 0.001
+_DAY: Final = 86_400.0
+
+
+@attrs.frozen(kw_only=True)
+class Timeouts:
+    """Limit how long things may take, in seconds.
+
+    Attributes:
+        total: The whole call, over all attempts and waits.
+        attempt: One attempt, from the free connection to the last byte of the answer.
+        connect: The part of an attempt until DNS, TCP, TLS and proxy are done.
+        pool: Waiting for one of ``max_connections``, which is no part of an attempt.
+
+    Raises:
+        ConfigurationError: A value that is no number between 0.001 and 86,400.
+    """
+
+    total: float = attrs.field(default=60.0, validator=_between(_SHORTEST, _DAY))
+    attempt: float = attrs.field(default=20.0, validator=_between(_SHORTEST, _DAY))
+    connect: float = attrs.field(default=5.0, validator=_between(_SHORTEST, _DAY))
+    pool: float = attrs.field(default=30.0, validator=_between(_SHORTEST, _DAY))
+
+
+@attrs.frozen(kw_only=True)
+class RetryPolicy:
+    """Decide how often and how patiently a call is repeated.
+
+    Waits have full jitter: a random part of ``base * 2 ** (attempt - 1)`` seconds, ``cap`` at most.
+
+    Attributes:
+        max_attempts: Requests of one call, the first included.
+        base: Longest wait after the first attempt, in seconds.
+        cap: Longest wait that the client chooses itself, in seconds.
+        retry_after_cap: Longest ``Retry-After`` that is waited for, in seconds.
+        repeat_server_errors: Repeat a charging POST under its key after a 5xx with the API's error object. Only for
+            users to whom the vendor has confirmed that such answers are cached too.
+
+    Raises:
+        ConfigurationError: A value outside its range.
+    """
+
+    max_attempts: int = attrs.field(default=4, validator=[attrs.validators.instance_of(int), _between(1, 100)])
+    base: float = attrs.field(default=0.25, validator=_between(0, 60))
+    cap: float = attrs.field(default=8.0, validator=_between(0, 3600))
+    retry_after_cap: float = attrs.field(default=60.0, validator=_between(0, 3600))
+    repeat_server_errors: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class ReplayWindow:
+    """Tell how long the server remembers a key, in seconds (page: Idempotent Requests, 90 seconds).
+
+    Attributes:
+        length: How long the server replays an answer, counted from the first send.
+        margin: Kept free at the window's end, for delivery delay and for clocks of different machines.
+
+    Raises:
+        ConfigurationError: A value outside its range, or a margin that leaves no window.
+    """
+
+    length: float = attrs.field(default=90.0, validator=_between(0.1, _DAY))
+    margin: float = attrs.field(default=10.0, validator=_between(0, _DAY))
+
+    def __attrs_post_init__(self) -> None:
+        if self.margin >= self.length:
+            raise ConfigurationError(f"ReplayWindow.margin: {self.margin:g} leaves nothing of {self.length:g} seconds")

@@ -1,0 +1,191 @@
+"""The aiohttp transport: one request per attempt, every exception turned into ours, nothing of the key in either."""
+
+from __future__ import annotations
+
+import contextvars
+import ssl as _ssl
+from typing import Final
+
+import aiohttp
+import anyio
+from aiohttp import ClientConnectorError, ClientRequest, ClientResponse, ConnectionTimeoutError
+from aiohttp.connector import Connection
+from yarl import URL
+
+from bardge_async._clock import Clock, Timer
+from bardge_async._http import WireRequest, WireResponse
+from bardge_async._transport import AttemptLimits
+from bardge_async._transport._sessions import Sessions, check_session
+from bardge_async.errors import BardgeError, ConnectError, NoAnswerError
+
+LARGEST_ANSWER: Final = 16 * 1024 * 1024
+_NO_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
+_NEVER_SENT: Final = (
+    ClientConnectorError,
+    ConnectionTimeoutError,
+    aiohttp.ClientHttpProxyError,
+    aiohttp.ServerFingerprintMismatch,
+    aiohttp.InvalidURL,
+)
+
+
+class _TooLargeError(Exception):
+    """The answer is larger than any of the API's."""
+
+
+class _Attempt:
+    """One attempt under way: whether its request was begun to be written, and its time limits."""
+
+    __slots__ = ("_clock", "_connection", "_limits", "_scope", "_timer", "sent")
+
+    def __init__(self, clock: Clock, limits: AttemptLimits, scope: anyio.CancelScope, *, sent: bool) -> None:
+        self._clock = clock
+        self._limits = limits
+        self._scope = scope
+        self._connection: Connection | None = None
+        self.sent = sent
+        seconds = limits.answer if sent else limits.connect
+        self._timer: Timer = clock.timer(seconds, self._expire)
+
+    def begin(self, connection: Connection) -> None:
+        """Note that the request is now written on a connection."""
+        self.sent = True
+        self._connection = connection
+        self._timer.cancel()
+        self._timer = self._clock.timer(self._limits.answer, self._expire)
+
+    def end(self) -> None:
+        """Stop the clock."""
+        self._timer.cancel()
+
+    def abort(self) -> None:
+        """Throw the connection away with what is not yet written, so that nothing arrives late."""
+        transport = self._connection.transport if self._connection is not None else None
+        if transport is not None:
+            transport.abort()
+
+    def _expire(self) -> None:
+        self.abort()
+        self._scope.cancel()
+
+
+_CURRENT: Final[contextvars.ContextVar[_Attempt]] = contextvars.ContextVar("bardge_attempt")
+
+
+class _Request(ClientRequest):
+    """A request that tells its attempt when the connection is there and writing begins."""
+
+    async def send(self, conn: Connection) -> ClientResponse:
+        _CURRENT.get().begin(conn)
+        return await super().send(conn)
+
+
+class AiohttpTransport:
+    """Send requests over aiohttp; connections are kept per event loop."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        ssl: _ssl.SSLContext | None = None,
+        proxy: str | None = None,
+        session: aiohttp.ClientSession | None = None,
+    ) -> None:
+        if session is not None:
+            check_session(session)
+        self._clock = clock
+        # A user's session makes requests of its own class: then every failure after connecting counts as sent.
+        self._blind = session is not None
+        self._sessions = Sessions(request_class=_Request, ssl=ssl, proxy=proxy, given=session)
+
+    async def send(self, request: WireRequest, limits: AttemptLimits) -> WireResponse:
+        """Send a request once and return the whole answer.
+
+        Raises:
+            ConnectError: It is proved that nothing reached the server.
+            NoAnswerError: It was sent, or may have been, and no whole answer came.
+        """
+        session = self._sessions.get()
+        failure: BardgeError | None = None
+        with anyio.CancelScope() as scope:
+            attempt = _Attempt(self._clock, limits, scope, sent=self._blind)
+            token = _CURRENT.set(attempt)
+            try:
+                return await self._exchange(session, request)
+            except Exception as error:  # noqa: BLE001 - nothing of aiohttp escapes
+                failure = _translate(error, sent=attempt.sent)
+            except BaseException:
+                attempt.abort()
+                raise
+            finally:
+                _CURRENT.reset(token)
+                attempt.end()
+        # Raised here, outside of any handler: aiohttp's exceptions and frames may hold the headers.
+        raise failure or _timeout(sent=attempt.sent)
+
+    async def _exchange(self, session: aiohttp.ClientSession, request: WireRequest) -> WireResponse:
+        response = await session.request(
+            request.method,
+            URL(request.url, encoded=True),
+            headers=request.headers,
+            data=request.body,
+            allow_redirects=False,
+            raise_for_status=False,
+            auto_decompress=True,
+            timeout=_NO_TIMEOUT,
+            middlewares=self._sessions.middlewares(),
+        )
+        try:
+            return WireResponse(response.status, response.headers, await _body(response))
+        except BaseException:
+            response.close()
+            raise
+
+    async def aclose(self) -> None:
+        """Close the connections of all loops; a user's session stays open."""
+        await self._sessions.aclose()
+
+
+async def _body(response: ClientResponse) -> bytes:
+    length = response.content_length
+    if length is not None and length > LARGEST_ANSWER:
+        raise _TooLargeError
+    if length is not None and "Content-Encoding" not in response.headers:
+        return await response.read()
+    chunks: list[bytes] = []
+    size = 0
+    # By chunks: read() would unpack a compressed bomb whole before anyone could count it.
+    while chunk := await response.content.readany():
+        size += len(chunk)
+        if size > LARGEST_ANSWER:
+            raise _TooLargeError
+        chunks.append(chunk)
+    response.release()
+    return b"".join(chunks)
+
+
+def _translate(error: Exception, *, sent: bool) -> BardgeError:
+    if isinstance(error, BardgeError):
+        return error
+    if isinstance(error, _TooLargeError):
+        return NoAnswerError(f"the answer is larger than {LARGEST_ANSWER // 2**20} MiB")
+    what = _words(error)
+    if isinstance(error, _NEVER_SENT) or not sent:
+        return ConnectError(f"no connection: {what}; check the network, the base URL and any proxy")
+    return NoAnswerError(f"the connection broke before a whole answer came: {what}")
+
+
+def _words(error: Exception) -> str:
+    # str() of a response error holds the URL only; its repr would hold the headers.
+    text = f"{error.status} {error.message}" if isinstance(error, aiohttp.ClientResponseError) else str(error)
+    return f"{type(error).__name__}: {text:.200}"
+
+
+def _timeout(*, sent: bool) -> BardgeError:
+    error: BardgeError
+    if sent:
+        error = NoAnswerError("no whole answer came in time")
+    else:
+        error = ConnectError("no connection in time; check the network, the base URL and any proxy")
+    error.timed_out = True
+    return error

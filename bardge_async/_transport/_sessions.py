@@ -1,0 +1,156 @@
+"""aiohttp sessions: one per event loop, set up for safety, closed when their loop ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl as _ssl
+from collections.abc import AsyncGenerator, Sequence
+from typing import Final
+
+import aiohttp
+import anyio
+from aiohttp import (
+    ClientConnectorError,
+    ClientHandlerType,
+    ClientOSError,
+    ClientRequest,
+    ClientResponse,
+    ServerDisconnectedError,
+)
+from aiohttp.client_middlewares import ClientMiddlewareType
+
+from bardge_async._loops import PerLoop
+from bardge_async.errors import ConfigurationError
+
+OUR_HEADERS: Final = frozenset(
+    {
+        "accept",
+        "accept-encoding",
+        "authorization",
+        "bardge-lookup-token",
+        "content-length",
+        "content-type",
+        "host",
+        "idempotency-key",
+        "transfer-encoding",
+        "user-agent",
+    }
+)
+_CLOSE_WITHIN: Final = 5.0
+
+
+class BrokenError(aiohttp.ClientError):
+    """A connection broke after the request began: of a class that aiohttp does not resend on."""
+
+
+async def send_once(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+    """Keep aiohttp from sending an idempotent request a second time by itself."""
+    try:
+        return await handler(request)
+    except ClientConnectorError:
+        raise
+    except (ClientOSError, ServerDisconnectedError) as error:
+        text = f"{type(error).__name__}: {error}"
+    raise BrokenError(text)
+
+
+def check_session(session: aiohttp.ClientSession) -> None:
+    """Refuse a user's session whose settings would change what is sent or raised.
+
+    Raises:
+        ConfigurationError: It is closed, or has ``raise_for_status``, a base URL, auth or headers that collide.
+    """
+    faults = {
+        "it is closed": session.closed,
+        "it has raise_for_status": bool(session.raise_for_status),
+        "it has a base_url": session._base_url is not None,  # noqa: SLF001 - not public in aiohttp
+        "it has auth": session.auth is not None,
+        "it trusts the environment (trust_env), which can add auth": session.trust_env,
+    }
+    colliding = sorted(name for name in session.headers if name.lower() in OUR_HEADERS)
+    faults[f"its default headers collide with the client's: {', '.join(colliding)}"] = bool(colliding)
+    for what, present in faults.items():
+        if present:
+            raise ConfigurationError(f"session: {what}; make a session without it")
+
+
+class _OneLoop:
+    """A session that closes when its loop does: ``shutdown_asyncgens`` ends the generator that guards it."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self.session = session
+        self._guard = _guard(session)
+        # One step by hand registers the generator with the running loop; it does not await before its yield.
+        with contextlib.suppress(StopIteration):
+            self._guard.__anext__().send(None)
+
+    async def aclose(self) -> None:
+        await self._guard.aclose()
+
+
+async def _guard(session: aiohttp.ClientSession) -> AsyncGenerator[None]:
+    try:
+        yield
+    finally:
+        await session.close()
+
+
+class Sessions:
+    """Give the running loop its session, made on first use; a user's own session stays the user's."""
+
+    def __init__(
+        self,
+        *,
+        request_class: type[ClientRequest],
+        ssl: _ssl.SSLContext | None = None,
+        proxy: str | None = None,
+        given: aiohttp.ClientSession | None = None,
+    ) -> None:
+        self._request_class = request_class
+        self._ssl = ssl
+        self._proxy = proxy
+        self._given = given
+        self._per_loop = PerLoop(self._open)
+
+    def get(self) -> aiohttp.ClientSession:
+        """Return the running loop's session.
+
+        Raises:
+            ConfigurationError: A user's session is closed, or used in another loop than its own.
+        """
+        if self._given is None:
+            return self._per_loop.get().session
+        if self._given.closed:
+            raise ConfigurationError("session: it was closed; keep it open as long as the client")
+        if self._given._loop is not asyncio.get_running_loop():  # noqa: SLF001 - the property is deprecated
+            raise ConfigurationError("session: it belongs to another event loop; leave session= out to use several")
+        return self._given
+
+    def middlewares(self) -> Sequence[ClientMiddlewareType] | None:
+        """Return what a user's session needs per request; None for our own, which has it already."""
+        return None if self._given is None else (*self._given._middlewares, send_once)  # noqa: SLF001 - not public
+
+    def _open(self) -> _OneLoop:
+        connector = aiohttp.TCPConnector(limit=0, ssl=True if self._ssl is None else self._ssl)
+        session = aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None),
+            trust_env=False,
+            request_class=self._request_class,
+            middlewares=(send_once,),
+            proxy=self._proxy,
+        )
+        return _OneLoop(session)
+
+    async def aclose(self) -> None:
+        """Close the sessions of all loops that run; those of other loops close when these end."""
+        here = asyncio.get_running_loop()
+        for loop, one in self._per_loop.items():
+            self._per_loop.discard(loop)
+            if loop is here:
+                await one.aclose()
+            elif loop.is_running():
+                with anyio.move_on_after(_CLOSE_WITHIN):
+                    await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(one.aclose(), loop))

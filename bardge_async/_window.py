@@ -1,0 +1,56 @@
+"""The replay window, purely: how old a key is, and whether it may still be sent.
+
+The server forgets a key 90 seconds after it first saw it (page: Idempotent Requests). Whether these begin at receipt
+or at completion is not documented: counted from the first send, both readings are safe.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Final
+
+import attrs
+
+from bardge_async._settings import ReplayWindow
+from bardge_async.errors import APIError
+
+LEAST_LEFT: Final = 1.0
+"""No attempt begins with less than this many seconds left of a window."""
+
+
+@attrs.frozen
+class Moment:
+    """One reading of the clocks: ``highest`` is the highest wall time ever seen."""
+
+    wall: float
+    elapsed: float
+    highest: float
+
+    def at(self) -> dt.datetime:
+        """Return the wall time as an aware UTC instant."""
+        return dt.datetime.fromtimestamp(self.wall, dt.UTC)
+
+
+@attrs.define
+class History:
+    """What has happened under one key so far; the verdict is over all of it, never over the last attempt."""
+
+    attempts: int = 0
+    sent: bool = False
+    in_doubt: bool = False
+    ever_in_doubt: bool = False
+    timed_out: bool = False
+    first_sent: Moment | None = None
+    last_answer: APIError | None = None
+
+
+def age(first: Moment, now: Moment) -> float:
+    """Seconds since the first send, by whichever clock says most: one that jumps back never reopens a window."""
+    return max(now.wall - first.wall, now.elapsed - first.elapsed, now.highest - first.wall)
+
+
+def left(window: ReplayWindow, history: History, now: Moment) -> float | None:
+    """Seconds in which the key may still be sent; None while no window is open."""
+    if history.first_sent is None:
+        return None
+    return window.length - window.margin - age(history.first_sent, now)

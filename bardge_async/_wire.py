@@ -1,0 +1,248 @@
+"""Values to bytes and back, and which error an answer is."""
+
+from __future__ import annotations
+
+import datetime as dt
+import email.utils
+import enum
+import re
+from collections.abc import Mapping
+from typing import Any, Final, cast
+from urllib.parse import quote
+
+import attrs
+
+from bardge_async import _converter as converter
+from bardge_async import errors
+from bardge_async._http import REPLAYED_HEADER, REQUEST_ID_HEADER, WireResponse
+from bardge_async._leaves import StructureError, parse, parse_exact
+from bardge_async.endpoints import Endpoint
+from bardge_async.errors import APIError, BardgeError, DecodeError, InvalidArgumentError, NoAnswerError
+from bardge_async.models import Page
+
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_SECONDS: Final = re.compile(r"\d+(\.\d+)?")
+
+
+class Verdict(enum.Enum):
+    """What one attempt came to."""
+
+    DONE = enum.auto()
+    UNREADABLE = enum.auto()
+    """Done, but the answer contradicts the vendor's page."""
+    NOT_SENT = enum.auto()
+    """Proved: nothing reached the server."""
+    NO_ANSWER = enum.auto()
+    """Sent, no usable answer."""
+    SETTLED = enum.auto()
+    """The API refused it: 400, 404, 409, 422 with its error object."""
+    REFUSED = enum.auto()
+    """Any other refusal: it settles nothing about earlier attempts."""
+    BUSY = enum.auto()
+    """429: not executed."""
+    FAULT = enum.auto()
+    """A 5xx with the API's error object: the handler ran and failed."""
+    CACHED_FAULT = enum.auto()
+    """The same, replayed by the server."""
+    STILL_RUNNING = enum.auto()
+    """A 409 that says the key is being worked on (undocumented)."""
+
+
+@attrs.frozen
+class Outcome:
+    """What an attempt came to, with the value or the error that a GET would raise."""
+
+    verdict: Verdict
+    value: Any = None
+    error: BardgeError | None = None
+    retry_after: float | None = None
+    replayed: bool = False
+
+
+def segment(name: str, value: object) -> str:
+    """Encode one path argument as one segment.
+
+    Raises:
+        InvalidArgumentError: Not text, empty, ``.``, ``..``, or with control characters.
+    """
+    if not isinstance(value, str):
+        raise InvalidArgumentError(f"{name}: expected text, got {value!r:.80}")
+    if value in {"", ".", ".."}:
+        raise InvalidArgumentError(f"{name}: {value!r} would reach another URL; pass the id")
+    if _CONTROL.search(value):
+        raise InvalidArgumentError(f"{name}: {value!r:.80} holds control characters")
+    try:
+        return quote(value, safe="")
+    except UnicodeEncodeError:
+        raise InvalidArgumentError(f"{name}: {value!r:.80} is no valid Unicode text") from None
+
+
+def fill(endpoint: Endpoint[Any, Any], template: str, arguments: tuple[object, ...]) -> str:
+    """Put the path arguments, given in the order of the row's placeholders, into a template."""
+    names = endpoint.path_parameters
+    if len(arguments) != len(names):
+        wanted = ", ".join(names) or "none"
+        raise InvalidArgumentError(f"{endpoint.name}: expected path arguments: {wanted}; got {len(arguments)}")
+    if not names:
+        return template
+    return template.format(**{name: segment(name, value) for name, value in zip(names, arguments, strict=True)})
+
+
+def query_string(values: Mapping[str, object]) -> str:
+    """Encode query values, leaving out those that are None.
+
+    Raises:
+        InvalidArgumentError: A value that is neither text nor a number.
+    """
+    parts: list[str] = []
+    for name, value in values.items():
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            raise InvalidArgumentError(f"{name}: expected text or a number, got {value!r:.80}")
+        parts.append(f"{quote(name, safe='')}={quote(str(value), safe='')}")
+    return "?" + "&".join(parts) if parts else ""
+
+
+def retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    """Read ``Retry-After`` in seconds from now; None where it is missing or makes no sense."""
+    text = headers.get("Retry-After")
+    if text is None:
+        return None
+    if _SECONDS.fullmatch(text.strip()):
+        return float(text)
+    try:
+        moment = email.utils.parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
+    return max(0.0, aware.timestamp() - now)
+
+
+def read(endpoint: Endpoint[Any, Any], response: WireResponse, now: float, origin: str) -> Outcome:
+    """Tell what an answer is; ``origin`` is the base URL, for the message of an answer that is not the API's."""
+    status = response.status
+    if 200 <= status < 300:  # noqa: PLR2004 - the HTTP classes
+        return _success(endpoint, response)
+    wait = retry_after(response.headers, now)
+    if 400 <= status < 600:  # noqa: PLR2004
+        return _failure(endpoint, response, wait, origin)
+    return _unusable(endpoint, response, f"a redirect or unknown status {status}", wait)
+
+
+def _unusable(endpoint: Endpoint[Any, Any], response: WireResponse, what: str, wait: float | None = None) -> Outcome:
+    error = NoAnswerError(f"{endpoint.name}: no usable answer: {what}")
+    error.request_id = response.headers.get(REQUEST_ID_HEADER)
+    return Outcome(Verdict.NO_ANSWER, error=error, retry_after=wait)
+
+
+def _success(endpoint: Endpoint[Any, Any], response: WireResponse) -> Outcome:
+    replayed = response.headers.get(REPLAYED_HEADER, "").strip().lower() == "true"
+    try:
+        parsed = parse(response.body)
+    except ValueError:
+        kind = response.headers.get("Content-Type", "no content type")
+        return _unusable(endpoint, response, f"status {response.status} with a body that is no JSON ({kind:.60})")
+    if _error_object(parsed):
+        return _unusable(endpoint, response, f"status {response.status} with an error object")
+    try:
+        return Outcome(Verdict.DONE, _value(endpoint, parsed, response), replayed=replayed)
+    except StructureError as fault:
+        problems = ["$" + path + ": " + text for path, text in fault.faults]
+    error = DecodeError(f"{endpoint.name}: the answer contradicts the vendor's page: {'; '.join(problems)}", problems)
+    error.status, error.body = response.status, response.body
+    error.executed = endpoint.method != "GET"
+    return Outcome(Verdict.UNREADABLE, error=error, replayed=replayed)
+
+
+def _value(endpoint: Endpoint[Any, Any], parsed: object, response: WireResponse) -> Any:  # noqa: ANN401 - the row's class
+    if endpoint.response is object:
+        return parse_exact(response.body)
+    if endpoint.bare_list and isinstance(parsed, list):
+        body = b'{"data":' + response.body + b',"has_more":false}'
+        return converter.structure(parse(body), body, endpoint.response)
+    value = converter.structure(parsed, response.body, endpoint.response)
+    if isinstance(value, Page):
+        return attrs.evolve(value, request_id=response.headers.get(REQUEST_ID_HEADER))
+    return value
+
+
+def _error_object(parsed: object) -> dict[str, object] | None:
+    """Return ``error`` of the API's error body; None where there is none."""
+    body = cast("dict[str, object]", parsed) if isinstance(parsed, dict) else {}
+    found = body.get("error")
+    return cast("dict[str, object]", found) if isinstance(found, dict) and found else None
+
+
+def _failure(endpoint: Endpoint[Any, Any], response: WireResponse, wait: float | None, origin: str) -> Outcome:
+    try:
+        detail = _error_object(parse(response.body))
+    except ValueError:
+        detail = None
+    status = response.status
+    if status >= 500 and detail is None:  # noqa: PLR2004
+        return _unusable(endpoint, response, f"status {status} without the API's error object", wait)
+    error = _api_error(endpoint, response, detail or {}, origin)
+    error.retry_after = wait
+    return Outcome(_verdict(error, known=detail is not None), error=error, retry_after=wait, replayed=error.replayed)
+
+
+_IN_BETWEEN: Final = frozenset({408, 425, 502, 503, 504})
+_SETTLING: Final = frozenset({400, 404, 409, 422})
+
+
+def _verdict(error: APIError, *, known: bool) -> Verdict:
+    if error.status == 429:  # noqa: PLR2004
+        return Verdict.BUSY
+    if error.status in _IN_BETWEEN:
+        return Verdict.CACHED_FAULT if error.replayed else Verdict.NO_ANSWER
+    if error.status >= 500:  # noqa: PLR2004
+        return Verdict.CACHED_FAULT if error.replayed else Verdict.FAULT
+    if error.type == "idempotency_error" and not isinstance(error, errors.IdempotencyKeyReusedError):
+        return Verdict.STILL_RUNNING
+    return Verdict.SETTLED if known and error.status in _SETTLING else Verdict.REFUSED
+
+
+_BY_STATUS: Final[Mapping[int, type[APIError]]] = {
+    400: errors.InvalidRequestError,
+    401: errors.AuthenticationError,
+    403: errors.PermissionDeniedError,
+    404: errors.NotFoundError,
+    409: errors.ConflictError,
+    422: errors.InvalidRequestError,
+    429: errors.RateLimitError,
+}
+
+
+def _error_class(status: int, kind: str | None, code: str | None) -> type[APIError]:
+    if status == 409 and kind == "idempotency_error" and code == "idempotency_key_reused":  # noqa: PLR2004
+        return errors.IdempotencyKeyReusedError
+    if status == 409 and kind == "resource_conflict_error":  # noqa: PLR2004
+        return errors.ResourceConflictError
+    if status >= 500:  # noqa: PLR2004
+        return errors.ServerError
+    return _BY_STATUS.get(status, APIError)
+
+
+def _word(detail: Mapping[str, object], name: str) -> str | None:
+    value = detail.get(name)
+    return value if isinstance(value, str) else None
+
+
+def _api_error(
+    endpoint: Endpoint[Any, Any], response: WireResponse, detail: Mapping[str, object], origin: str
+) -> APIError:
+    kind, code = _word(detail, "type"), _word(detail, "code")
+    words = _word(detail, "message") or ""
+    if detail:
+        text = f"{endpoint.name}: {response.status} {code or kind or 'error'}: {words}"
+    else:
+        text = (
+            f"{endpoint.name}: {response.status} without the API's error object: the answer is not the API's; "
+            f"check the base URL {origin} and any proxy in between"
+        )
+    error = _error_class(response.status, kind, code)(text)
+    error.status, error.type, error.code, error.message = response.status, kind, code, words
+    error.request_id = response.headers.get(REQUEST_ID_HEADER) or _word(detail, "request_id")
+    error.replayed = response.headers.get(REPLAYED_HEADER, "").strip().lower() == "true"
+    return error
