@@ -1,0 +1,106 @@
+"""Check what ruff does not: lengths, docstrings of what is public through a re-export, the root's ``__all__``.
+
+``python .ci/style.py [package folder]`` prints ``file:line: why`` for each fault and exits 1.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+LONGEST_FUNCTION = 40
+LONGEST_FILE = 400
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def lengths(path: Path, tree: ast.Module) -> Iterator[str]:
+    """Tell files and functions that are too long; a docstring does not count."""
+    lines = len(path.read_text(encoding="utf-8").splitlines())
+    if lines > LONGEST_FILE:
+        yield f"{path}:1: {lines} lines, more than {LONGEST_FILE}"
+    for node in ast.walk(tree):
+        if isinstance(node, Function) and _length(node) > LONGEST_FUNCTION:
+            yield f"{path}:{node.lineno}: {node.name} has {_length(node)} lines, more than {LONGEST_FUNCTION}"
+
+
+def _length(node: Function) -> int:
+    body = node.body[1:] if ast.get_docstring(node) is not None else node.body
+    return (node.end_lineno or 0) - body[0].lineno + 1 if body else 0
+
+
+def undocumented(path: Path, tree: ast.Module, names: set[str]) -> Iterator[str]:
+    """Tell classes, functions and methods without a docstring that bear one of the public names."""
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef | Function) and node.name in names:
+            for said in [node, *_methods(node)]:
+                if ast.get_docstring(said) is None and not _overload(said):
+                    yield f"{path}:{said.lineno}: {said.name} is public and has no docstring"
+
+
+def _methods(node: ast.stmt) -> list[Function]:
+    body = node.body if isinstance(node, ast.ClassDef) else []
+    return [part for part in body if isinstance(part, Function) and not part.name.startswith("_")]
+
+
+def _overload(node: ast.ClassDef | Function) -> bool:
+    marks = {mark.id if isinstance(mark, ast.Name) else getattr(mark, "attr", "") for mark in node.decorator_list}
+    return bool(marks & {"overload", "setter"})
+
+
+def public(trees: dict[Path, ast.Module], folder: Path) -> dict[Path, set[str]]:
+    """Find the public names of every module: its own, and what public packages re-export from it."""
+    names = {path: _own(path.relative_to(folder), tree) for path, tree in trees.items()}
+    for path, tree in trees.items():
+        if path.name == "__init__.py" and not _private(path.relative_to(folder)):
+            for node in _imports(tree):
+                module = folder.parent.joinpath(*(node.module or "").split("."))
+                for file in (module.with_suffix(".py"), module / "__init__.py"):
+                    names.get(file, set()).update(alias.name for alias in node.names)
+    return names
+
+
+def _private(path: Path) -> bool:
+    return any(part.startswith("_") and not part.startswith("__") for part in path.parts)
+
+
+def _own(path: Path, tree: ast.Module) -> set[str]:
+    if _private(path):
+        return set()
+    return {n.name for n in tree.body if isinstance(n, ast.ClassDef | Function) and not n.name.startswith("_")}
+
+
+def _imports(tree: ast.Module) -> Iterator[ast.ImportFrom]:
+    yield from (node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module != "__future__")
+
+
+def exports(path: Path, tree: ast.Module) -> Iterator[str]:
+    """Tell where the root's ``__all__`` and its imports differ; ruff sorts it."""
+    imported = [alias.asname or alias.name for node in _imports(tree) for alias in node.names]
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and [getattr(target, "id", "") for target in node.targets] == ["__all__"]:
+            listed: list[str] = ast.literal_eval(node.value)
+            for name in sorted(set(imported) ^ set(listed)):
+                why = "missing in __all__" if name in imported else "in __all__ and not imported"
+                yield f"{path}:{node.lineno}: {name} is {why}"
+            return
+    if imported:
+        yield f"{path}:1: no __all__"
+
+
+def main(arguments: list[str]) -> int:
+    """Check the package folder that is given, or this repository's."""
+    folder = Path(arguments[0]) if arguments else Path(__file__).resolve().parent.parent / "bardge_async"
+    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(folder.rglob("*.py"))}
+    names = public(trees, folder)
+    faults = list(exports(folder / "__init__.py", trees[folder / "__init__.py"]))
+    for path, tree in trees.items():
+        faults += [*lengths(path, tree), *undocumented(path, tree, names[path])]
+    print(*faults, sep="\n", end="\n" if faults else "")
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
