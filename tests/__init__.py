@@ -1,0 +1,1 @@
+"""Tests of bardge_async."""

@@ -1,0 +1,1 @@
+"""Real servers and injected time for the tests."""
