@@ -664,7 +664,9 @@ def test_deep_answers() -> None:
     deep = '{"x":' * 1000 + "{}" + "}" * 1000
     assert problems(m.Pass, deep) == ["$: nested too deeply"]
     assert problems(m.Pass, deep.replace("{}", "0.1")) == ["$: nested too deeply"]
-    assert problems(m.Pass, '{"fee": 0.1, "id":' + "[" * 1000 + "]" * 1000 + "}") == ["$: nested too deeply"]
+    [said] = problems(m.Pass, '{"fee": 0.1, "id":' + "[" * 1000 + "]" * 1000 + "}")
+    # From Python 3.12 on the standard parser reads deeper, and the field itself is at fault.
+    assert said.startswith(("$: nested too deeply", "$.id: expected text, got [[["))
 
 
 # Requests
