@@ -122,6 +122,17 @@ class Sandbox:
         """
         return _ledger.entries(self._running.store, _ledger.ACCOUNT, "reseller", self._reseller(reseller)["seq"])
 
+    def lookup_code(self, lookup_id: str) -> str:
+        """Read the code that the client of a lookup would hand over.
+
+        Raises:
+            InvalidArgumentError: No lookup has that id.
+        """
+        row = self._running.store.one("SELECT code FROM lookups WHERE id = ?", lookup_id)
+        if row is None:
+            raise InvalidArgumentError(f"lookup_id: no lookup has the id {lookup_id!r}")
+        return str(row["code"])
+
     def rotate_key(self, reseller: str | None = None) -> str:
         """Give a reseller a new key, which kills the old one at once (page: Authentication), and return it.
 

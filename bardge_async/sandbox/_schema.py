@@ -91,7 +91,7 @@ CREATE TABLE sessions (
 );
 CREATE TABLE quotes (
     id TEXT PRIMARY KEY, client INTEGER NOT NULL, provider INTEGER NOT NULL, services TEXT NOT NULL,
-    amount INTEGER NOT NULL, expires_at INTEGER NOT NULL, purchased INTEGER NOT NULL DEFAULT 0
+    amount INTEGER NOT NULL, expires_at INTEGER NOT NULL
 );
 CREATE TABLE copay_purchases (
     seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, client INTEGER NOT NULL, provider INTEGER NOT NULL,

@@ -50,7 +50,7 @@ class Server:
     def application(self) -> web.Application:
         """Make the aiohttp application."""
         app = web.Application()
-        for row in (ENDPOINTS[name] for name in ENDPOINTS if name in BEHAVIOURS):
+        for row in ENDPOINTS.values():
             app.router.add_route(row.method, PREFIX + row.path, self._route(row))
         app.router.add_route("*", "/{tail:.*}", self._route(None))
         return app

@@ -30,6 +30,14 @@ class Store:
             self._db.execute("PRAGMA synchronous = FULL")
         self.fresh = not self._db.execute("PRAGMA user_version").fetchone()[0]
 
+    def dump(self) -> bytes:
+        """Return the whole state."""
+        return self._db.serialize()
+
+    def load(self, state: bytes) -> None:
+        """Take over a state, in memory."""
+        self._db.deserialize(state)
+
     def create(self) -> None:
         """Make the tables; inside a transaction they appear with its other rows or not at all."""
         for statement in SCHEMA.split(";\n"):

@@ -9,6 +9,8 @@ from typing import Any, TypeAlias
 import aiohttp
 import attrs
 import pytest
+import pytest_asyncio
+from yarl import URL
 
 from bardge_async.sandbox import Sandbox
 
@@ -72,7 +74,7 @@ class Raw:
     ) -> Reply:
         """Send any request."""
         auth = {"Authorization": f"Bearer {api_key or self.sandbox.api_key}"}
-        url = self.sandbox.base_url + path
+        url = URL(self.sandbox.base_url + path, encoded=True)
         async with self.session.request(method, url, headers={**auth, **(headers or {})}, **options) as response:
             return Reply(response.status, dict(response.headers), await response.json())
 
@@ -97,3 +99,10 @@ def sandboxed() -> Open:
 def buy() -> JSON:
     """The body of a credit purchase."""
     return {"client_id": "client_abc123", "package_id": "cpkg_50"}
+
+
+@pytest_asyncio.fixture(loop_scope="function")
+async def raw() -> AsyncGenerator[Raw]:
+    """A sandbox as it comes."""
+    async with open_sandbox() as opened:
+        yield opened

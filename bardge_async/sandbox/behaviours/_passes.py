@@ -14,7 +14,8 @@ from bardge_async.sandbox._pages import Listing, page
 from bardge_async.sandbox._refusals import pass_not_found
 from bardge_async.sandbox._store import Row, Value
 from bardge_async.sandbox._values import CURRENCY, day_of, end_of_day, instant, money, new_id
-from bardge_async.sandbox.behaviours._people import Held, client_named, current_pass
+from bardge_async.sandbox.behaviours._grants import Held, current_pass
+from bardge_async.sandbox.behaviours._people import client_named
 
 _PASSES: Final = Listing("passes")
 _DAYS: Final = {"monthly": 30, "annually": 365}

@@ -17,6 +17,7 @@ words>_1`` to ``_4``; class instances ``ci_abc123`` (covered), ``ci_premium`` (c
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import random
 
 from bardge_async.sandbox._settings import Settings
@@ -31,15 +32,32 @@ __all__ = ["api_key", "sow"]
 
 
 def sow(store: Store, settings: Settings, now: dt.datetime) -> None:
-    """Make the tables and fill them, all or nothing."""
-    dice = random.Random(settings.seed)  # noqa: S311 - the same every time is the point
+    """Make the tables and fill them, all or nothing; in memory the work is done once per process and day."""
     midnight = dt.datetime.combine(now.astimezone(LAGOS).date(), dt.time(), LAGOS)
+    if settings.db is None:
+        store.load(_grown(settings.seed, settings.resellers, midnight))
+    else:
+        _sow(store, settings.seed, settings.resellers, midnight)
+
+
+@functools.lru_cache(maxsize=4)
+def _grown(seed: int, resellers: int, midnight: dt.datetime) -> bytes:
+    store = Store()
+    try:
+        _sow(store, seed, resellers, midnight)
+        return store.dump()
+    finally:
+        store.close()
+
+
+def _sow(store: Store, seed: int, resellers: int, midnight: dt.datetime) -> None:
+    dice = random.Random(seed)  # noqa: S311 - the same every time is the point
     with store.transaction():
         store.create()
         sow_providers(store, dice, midnight)
         sow_passes(store, midnight)
         sow_credit_packages(store, midnight)
-        sow_resellers(store, settings)
+        sow_resellers(store, seed, resellers)
         sow_clients(store, dice, midnight)
         sow_classes(store, dice, midnight)
         sow_bookings(store, dice, midnight)

@@ -10,7 +10,6 @@ from typing import Final
 
 import attrs
 
-from bardge_async.sandbox._settings import Settings
 from bardge_async.sandbox._store import Row, Store, Value
 from bardge_async.sandbox._values import DAY, SECOND, end_of_day
 from bardge_async.sandbox.seed._names import FIRST_NAMES, ISSUERS, LAST_NAMES, RESELLERS
@@ -61,12 +60,12 @@ def api_key(seed: int, slug: str) -> str:
     return f"bardge_sandbox_{hashlib.sha256(f'{seed}:{slug}'.encode()).hexdigest()[:32]}"
 
 
-def sow_resellers(store: Store, settings: Settings) -> None:
+def sow_resellers(store: Store, seed: int, count: int) -> None:
     """Make the accounts: those with a key, the disabled one, and issuers that only stand in the list."""
-    extra = ((f"reseller_{n:02d}", f"Reseller {n}") for n in range(len(RESELLERS) + 1, settings.resellers + 1))
-    enabled = (*RESELLERS[: settings.resellers], *extra)
+    extra = ((f"reseller_{n:02d}", f"Reseller {n}") for n in range(len(RESELLERS) + 1, count + 1))
+    enabled = (*RESELLERS[:count], *extra)
     for slug, name in (*enabled, ("disabled", "Dormant Savings")):
-        _reseller(store, slug, name, api_key(settings.seed, slug), enabled=slug != "disabled")
+        _reseller(store, slug, name, api_key(seed, slug), enabled=slug != "disabled")
     for name in ISSUERS:
         _reseller(store, name.lower().replace(" ", "_"), name, None, enabled=True)
 

@@ -1,0 +1,163 @@
+"""The sandbox and the table agree, and no answer holds a field that the models do not know."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import attrs
+import pytest
+
+from bardge_async.endpoints import ENDPOINTS
+from bardge_async.models import Model
+from bardge_async.sandbox import BEHAVIOURS
+
+DAY = {"date": "2099-01-05", "time": "10:00"}
+CLASS = {"class_instance_id": "ci_abc123", "client_id": "client_abc123"}
+SPA = {"provider_id": "prov_spa_standard", "service_ids": ["svc_spa_standard_1"], "client_id": "client_abc123", **DAY}
+GYM_COPAY = {"client_id": "client_abc123", "provider_id": "prov_gym_premium", "copay_package_id": "copay_abc123"}
+
+
+async def _session(raw: Any, path: str, body: dict[str, Any]) -> str:
+    return str((await raw.post(path, body)).json["session_id"])
+
+
+async def _booking(raw: Any) -> str:
+    return str((await raw.post("/bookings/class", CLASS)).json["booking_id"])
+
+
+async def _issue(raw: Any) -> Any:
+    return await raw.post("/issued_passes", {"client_id": "client_new", "pass_id": "pass_abc123"})
+
+
+async def _confirm_class(raw: Any) -> Any:
+    session = await _session(raw, "/bookings/class", CLASS | {"class_instance_id": "ci_premium"})
+    return await raw.post(f"/bookings/class/{session}/confirm", {"copay_package_id": "copay_abc123"})
+
+
+async def _confirm_spa(raw: Any) -> Any:
+    return await raw.post(f"/bookings/spa/{await _session(raw, '/bookings/spa', SPA)}/confirm")
+
+
+async def _reschedule(raw: Any) -> Any:
+    dates = (await raw.get("/classes/" + await class_of(raw, "ci_abc123"))).json["instances"]
+    other = next(date["id"] for date in dates if date["id"] != "ci_abc123")
+    return await raw.post(f"/bookings/{await _booking(raw)}/reschedule", {"class_instance_id": other})
+
+
+async def _purchase_spa(raw: Any) -> Any:
+    services = {"client_id": "client_abc123", "service_ids": ["svc_spa_premium_1"]}
+    quote = (await raw.post("/providers/prov_spa_premium/spa-copay-quote", services)).json["quote_id"]
+    body = {"client_id": "client_abc123", "provider_id": "prov_spa_premium", "quote_id": quote}
+    return await raw.post("/spa_copay_purchases", body)
+
+
+async def _lookup(raw: Any) -> Any:
+    return await raw.post("/lookups", {"issuer_id": "iss_zuma_bank", "client_id": "client_lookup"})
+
+
+async def _verify(raw: Any) -> Any:
+    id = (await _lookup(raw)).json["id"]
+    return await raw.post(f"/lookups/{id}/verify", {"access_code": raw.sandbox.lookup_code(id)})
+
+
+def _get(path: str) -> Callable[[Any], Awaitable[Any]]:
+    return lambda raw: raw.get(path)
+
+
+def _post(path: str, body: dict[str, Any] | None) -> Callable[[Any], Awaitable[Any]]:
+    return lambda raw: raw.post(path, body)
+
+
+async def class_of(raw: Any, instance: str) -> str:
+    """Find the class of an instance."""
+    for id in (await raw.get("/classes", limit=100)).ids:
+        if any(date["id"] == instance for date in (await raw.get(f"/classes/{id}")).json["instances"]):
+            return str(id)
+    raise AssertionError(instance)
+
+
+CALLS: dict[str, Callable[[Any], Awaitable[Any]]] = {
+    "passes.list": _get("/passes"),
+    "passes.issue": _issue,
+    "passes.update": _post("/issued_passes/update", {"client_id": "client_abc123", "first_name": "Ada"}),
+    "passes.update_expiry": _post("/issued_passes/client_abc123/expiry", {"expiry_date": "2099-12-31"}),
+    "passes.get_issued": _get("/issued_passes/client_abc123"),
+    "providers.list": _get("/providers?lat=6.4&lon=3.4"),
+    "providers.list_for_pass": _get("/passes/pass_abc123/providers"),
+    "access_codes.generate": _post("/access-codes", {"client_id": "client_abc123"}),
+    "classes.list_categories": _get("/classes/categories"),
+    "classes.list": _get("/classes"),
+    "classes.get": _get("/classes/class_0001"),
+    "bookings.initiate_class": _post("/bookings/class", CLASS | {"class_instance_id": "ci_premium"}),
+    "bookings.confirm_class": _confirm_class,
+    "bookings.initiate_spa": _post("/bookings/spa", SPA),
+    "bookings.confirm_spa": _confirm_spa,
+    "bookings.list_for_client": _get("/clients/client_abc123/bookings"),
+    "bookings.get_status": lambda raw: _with_booking(raw, "get", "/bookings/{}"),
+    "bookings.cancel": lambda raw: _with_booking(raw, "post", "/bookings/{}/cancel"),
+    "bookings.reschedule": _reschedule,
+    "copay.list_gym_options": _get("/providers/prov_gym_premium/gym-copay-options"),
+    "copay.quote_spa": _post(
+        "/providers/prov_spa_premium/spa-copay-quote",
+        {"client_id": "client_abc123", "service_ids": ["svc_spa_premium_1"]},
+    ),
+    "copay.purchase_gym": _post("/gym_copay_purchases", GYM_COPAY),
+    "copay.purchase_spa": _purchase_spa,
+    "copay.purchase_package": _post("/copay_purchases", GYM_COPAY),
+    "credits.purchase": _post("/credit_purchases", {"client_id": "client_abc123", "package_id": "cpkg_50"}),
+    "credits.list_packages": _get("/credit_packages"),
+    "lookups.list_issuers": _get("/issuers"),
+    "lookups.initiate": _lookup,
+    "lookups.verify": _verify,
+    "clients.get": _get("/clients/client_abc123"),
+    "clients.get_credits": _get("/clients/client_abc123/credits"),
+}
+
+
+async def _with_booking(raw: Any, method: str, path: str) -> Any:
+    return await getattr(raw, method)(path.format(await _booking(raw)))
+
+
+def test_every_row_has_a_behaviour() -> None:
+    """Table and behaviours hold the same names."""
+    assert BEHAVIOURS.keys() == ENDPOINTS.keys()
+
+
+def test_every_row_is_called_here() -> None:
+    """No row is left out of the calls below."""
+    assert CALLS.keys() == ENDPOINTS.keys()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("name", CALLS)
+async def test_row_answers_what_its_model_knows(raw: Any, name: str) -> None:
+    """A success holds fields of the row's response class only, at every depth."""
+    reply = await CALLS[name](raw)
+    row = ENDPOINTS[name]
+    assert (reply.status in (200, 201), unknown(row.item or row.response, reply.json, row.paginated)) == (True, [])
+
+
+def unknown(cls: Any, value: Any, paginated: bool = False) -> list[str]:
+    """List the fields that a class does not have."""
+    if paginated:
+        envelope = set(value) - {"object", "data", "has_more", "url", "message"}
+        return sorted(envelope) + [name for item in value["data"] for name in unknown(cls, item)]
+    hints = typing.get_type_hints(cls)
+    names = {field.name for field in attrs.fields(cls)} - {"extra"}
+    inner = [name for key in value.keys() & names for name in _inside(hints[key], value[key])]
+    return sorted(value.keys() - names) + inner
+
+
+def _inside(hint: Any, value: object) -> list[str]:
+    if isinstance(value, list):
+        return [name for item in typing.cast("list[object]", value) for name in _inside(hint, item)]
+    classes = [cls for cls in _classes(hint) if issubclass(cls, Model)]
+    return unknown(classes[0], value) if classes and isinstance(value, dict) else []
+
+
+def _classes(hint: Any) -> list[type]:
+    if isinstance(hint, type) and not typing.get_args(hint):
+        return [hint]
+    return [cls for inner in typing.get_args(hint) for cls in _classes(inner)]
