@@ -1,0 +1,67 @@
+"""The commands and their options; the work is done elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bardge_async._version import __version__
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="bardge")
+def bardge() -> None:
+    """Work with the Bardge Reseller API V3."""
+
+
+@bardge.command()
+def demo() -> None:
+    """Show the client's main job against a sandbox on this machine."""
+    from bardge_async.cli._demo import run  # noqa: PLC0415 - aiohttp is not needed for --help
+
+    _finish(run(click.echo))
+
+
+@bardge.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to serve on.")
+@click.option(
+    "--port", default=8765, show_default=True, type=click.IntRange(0, 65535), help="Port; 0 picks a free one."
+)
+@click.option(
+    "--db", type=click.Path(dir_okay=False, path_type=Path), help="File that keeps the state; default: memory."
+)
+@click.option("--seed", default=1, show_default=True, help="Decides the first data.")
+@click.option("--latency", default=0.0, type=click.FloatRange(0), help="Milliseconds that each request takes.")
+@click.option("--window", default=90.0, show_default=True, type=click.FloatRange(0), help="Seconds a key is kept.")
+@click.option(
+    "--window-from",
+    default="received",
+    show_default=True,
+    type=click.Choice(["received", "completed"]),
+    help="When a key's seconds begin.",
+)
+@click.option("--cache-errors", is_flag=True, help="Replay error answers too.")
+def sandbox(**options: Any) -> None:  # noqa: ANN401 - click's options, checked by it
+    """Serve a stateful fake of the API until Ctrl-C."""
+    from bardge_async.cli._sandbox import serve  # noqa: PLC0415 - aiohttp is not needed for --help
+
+    options["latency"] /= 1000
+    _finish(serve(click.echo, **options))
+
+
+def _finish(work: Coroutine[Any, Any, None]) -> None:
+    """Run to the end, or to Ctrl-C or SIGTERM without a traceback."""
+    with asyncio.Runner() as runner:
+        loop = runner.get_loop()
+        task = loop.create_task(work)
+        for name in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(name, task.cancel)
+        try:
+            loop.run_until_complete(task)
+        except asyncio.CancelledError:
+            click.echo("Stopped.", err=True)

@@ -1,0 +1,46 @@
+"""``bardge sandbox``: serve, and say where."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from bardge_async.errors import BardgeError
+from bardge_async.sandbox import Sandbox, WindowFrom
+from bardge_async.sandbox import serve as serve_sandbox
+
+
+async def serve(
+    say: Callable[[str], None],
+    *,
+    host: str,
+    port: int,
+    db: Path | None,
+    seed: int,
+    latency: float,
+    window: float,
+    window_from: WindowFrom,
+    cache_errors: bool,
+) -> None:
+    """Serve until cancelled; print base URL and key once it serves."""
+
+    def ready(sandbox: Sandbox) -> None:
+        say(f"BARDGE_BASE_URL={sandbox.base_url}")
+        say(f"BARDGE_API_KEY={sandbox.api_key}")
+
+    try:
+        await serve_sandbox(
+            on_ready=ready,
+            host=host,
+            port=port,
+            db=db,
+            seed=seed,
+            latency=latency,
+            window=window,
+            window_from=window_from,
+            cache_errors=cache_errors,
+        )
+    except (BardgeError, OSError) as error:
+        raise click.ClickException(str(error)) from error
