@@ -1,0 +1,163 @@
+"""Lookups and access codes: another reseller's client, with the client's consent."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.asyncio
+
+ISSUER = {"issuer_id": "iss_zuma_bank", "client_id": "client_lookup"}
+CLASS = {"class_instance_id": "ci_abc123", "client_id": "client_lookup"}
+DAY = 86_400
+
+
+async def begin(raw: Any) -> str:
+    """Begin a lookup."""
+    return str((await raw.post("/lookups", ISSUER)).json["id"])
+
+
+async def verify(raw: Any, id: str, code: object = None) -> Any:
+    """Hand in a code, by default the right one."""
+    return await raw.post(f"/lookups/{id}/verify", {"access_code": code or raw.sandbox.lookup_code(id)})
+
+
+async def token(raw: Any) -> str:
+    """Go the whole way to a token."""
+    return str((await verify(raw, await begin(raw))).json["lookup_token"])
+
+
+async def test_token_is_told_once(raw: Any) -> None:
+    """Verifying tells the token; a second time conflicts."""
+    id = await begin(raw)
+    first, second = await verify(raw, id), await verify(raw, id)
+    assert (first.json["lookup_token"][:5], second.status) == ("lkpt_", 409)
+
+
+async def test_initiation_has_no_token(raw: Any) -> None:
+    """Before the code there is no token."""
+    assert "lookup_token" not in (await raw.post("/lookups", ISSUER)).json
+
+
+async def test_token_opens_the_other_resellers_client(raw: Any) -> None:
+    """A class is booked for the client of Zuma Bank, whose list then shows it."""
+    made = await raw.post("/bookings/class", CLASS, token=await token(raw))
+    theirs = await raw.get("/clients/client_lookup/bookings", limit=1, api_key=raw.sandbox.api_keys["zuma_bank"])
+    assert theirs.ids == [made.json["booking_id"]]
+
+
+async def test_token_opens_access_codes(raw: Any) -> None:
+    """A code is made for the looked-up client."""
+    assert (await raw.post("/access-codes", {"client_id": "client_lookup"}, token=await token(raw))).status == 201
+
+
+@pytest.mark.parametrize("wrong", ["lkpt_none", "x"])
+async def test_unknown_token_is_403(raw: Any, wrong: str) -> None:
+    """A token that nobody was told is refused."""
+    reply = await raw.post("/bookings/class", CLASS, token=wrong)
+    assert (reply.status, reply.error["code"]) == (403, "permission_denied")
+
+
+async def test_token_is_for_its_client(raw: Any) -> None:
+    """A token with another client's id is a validation error."""
+    reply = await raw.post("/bookings/class", CLASS | {"client_id": "client_abc123"}, token=await token(raw))
+    assert (reply.status, reply.error["message"].partition(":")[0]) == (400, "client_id")
+
+
+async def test_token_is_for_its_reseller(raw: Any) -> None:
+    """A token is worth nothing to another account."""
+    other = raw.sandbox.api_keys["kainji_health"]
+    assert (await raw.post("/bookings/class", CLASS, token=await token(raw), api_key=other)).status == 403
+
+
+async def test_token_expires(raw: Any) -> None:
+    """A day later the token is refused."""
+    kept = await token(raw)
+    raw.sandbox.clock.advance(DAY)
+    assert (await raw.post("/bookings/class", CLASS, token=kept)).status == 403
+
+
+async def test_wrong_code_is_400(raw: Any) -> None:
+    """A wrong code names the field and leaves the lookup open."""
+    id = await begin(raw)
+    wrong = await verify(raw, id, "none")
+    assert (wrong.error["message"].partition(":")[0], (await verify(raw, id)).status) == ("access_code", 200)
+
+
+async def test_code_expires(raw: Any) -> None:
+    """After ten minutes a code is refused."""
+    id = await begin(raw)
+    raw.sandbox.clock.advance(600)
+    assert (await verify(raw, id)).error["message"] == "access_code: the code has expired"
+
+
+async def test_client_must_allow_lookups(raw: Any) -> None:
+    """A client who does not is out of reach."""
+    closed = await raw.post("/lookups", ISSUER | {"client_id": "client_abc123"})
+    allowed = (await raw.get("/clients/client_abc123", api_key=raw.sandbox.api_keys["zuma_bank"])).json
+    assert closed.status == (201 if allowed["lookup_enabled"] else 403)
+
+
+@pytest.mark.parametrize(
+    "change", [{"issuer_id": "iss_none"}, {"issuer_id": "iss_eko_benefits"}, {"client_id": "nobody"}]
+)
+async def test_unknown_issuer_or_client_is_404(raw: Any, change: dict[str, str]) -> None:
+    """Nobody, or oneself, cannot be looked up."""
+    assert (await raw.post("/lookups", ISSUER | change)).status == 404
+
+
+async def test_unknown_lookup_is_404(raw: Any) -> None:
+    """A lookup that was never begun is not found."""
+    assert (await verify(raw, "lkp_none", "1")).status == 404
+
+
+async def test_issuers_are_the_others(raw: Any) -> None:
+    """The list holds neither oneself nor the disabled account."""
+    found = (await raw.get("/issuers", limit=100)).ids
+    assert {"iss_eko_benefits", "iss_disabled"} & set(found) == set()
+
+
+async def test_access_code_is_a_picture_too(raw: Any) -> None:
+    """The QR code is a data URI of a PNG."""
+    reply = (await raw.post("/access-codes", {"client_id": "client_abc123"})).json
+    kind, _, data = reply["qr_code"].partition(",")
+    assert (kind, base64.b64decode(data)[:4]) == ("data:image/png;base64", b"\x89PNG")
+
+
+async def test_access_code_dies_at_the_end_of_the_day(raw: Any) -> None:
+    """It expires in the last second of today in Lagos."""
+    expires = (await raw.post("/access-codes", {"client_id": "client_abc123"})).json["expires_at"] // 1000
+    left = expires - raw.sandbox.clock.wall()
+    assert ((expires + 3_600) % DAY, left < DAY) == (DAY - 1, True)
+
+
+async def test_each_visit_has_its_own_code(raw: Any) -> None:
+    """Two codes differ, and each takes a visit."""
+    codes = {(await raw.post("/access-codes", {"client_id": "client_abc123"})).json["access_code"] for _ in range(2)}
+    assert len(codes) == 2
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"client_id": "client_abc123", "provider_id": "prov_gym_standard"}, 201),
+        ({"client_id": "client_abc123", "provider_id": "prov_gym_premium"}, 400),
+        ({"client_id": "client_abc123", "provider_id": "prov_none"}, 404),
+        ({"client_id": "client_visits_used", "provider_id": "prov_gym_standard"}, 400),
+        ({"client_id": "client_visits_used", "provider_id": "prov_spa_standard"}, 201),
+        ({"client_id": "client_expired"}, 404),
+        ({}, 400),
+    ],
+)
+async def test_code_goes_by_the_pass(raw: Any, body: dict[str, str], status: int) -> None:
+    """A code is made where the pass covers the provider and a visit is left."""
+    assert (await raw.post("/access-codes", body)).status == status
+
+
+async def test_bought_copay_makes_a_code(raw: Any) -> None:
+    """Where the pass does not reach, a bought co-pay does, once for each visit."""
+    place = {"client_id": "client_abc123", "provider_id": "prov_gym_premium"}
+    await raw.post("/gym_copay_purchases", place | {"copay_package_id": "copay_abc123"})
+    assert [(await raw.post("/access-codes", place)).status for _ in range(2)] == [201, 400]
