@@ -1,0 +1,88 @@
+"""Every row is called once end to end: through its method, over a socket, and back into a value."""
+
+from __future__ import annotations
+
+import json
+from urllib.parse import parse_qsl
+
+import pytest
+
+from bardge_async import ENDPOINTS, KeySupport, Walk
+from tests.contract.examples import EXAMPLES, Made
+from tests.contract.rows import NAMES
+from tests.support.rig import rig
+from tests.support.server import Received, reply
+
+TOKEN = "bardge-lookup-token"
+
+
+async def finished(made: Made) -> object:
+    return tuple([item async for item in made]) if isinstance(made, Walk) else await made
+
+
+async def exchanged(name: str) -> tuple[Received, object]:
+    """Call a row; return the one request that arrived, and the result."""
+    example = EXAMPLES[name]
+    async with rig(reply(200, example.answer)) as it:
+        result = await finished(example.call(it.bardge))
+    (request,) = it.server.requests
+    return request, result
+
+
+def expected_headers(name: str) -> dict[str, bool]:
+    row = ENDPOINTS[name]
+    return {
+        "authorization": True,
+        "accept": True,
+        "user-agent": True,
+        "content-type": row.method == "POST",
+        "idempotency-key": row.key is not KeySupport.NO,
+        TOKEN: row.lookup_token,
+        "cookie": False,
+    }
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("name", NAMES)
+async def test_row(name: str) -> None:
+    """The method sends the row's request as the notes show it, and its answer becomes the documented value."""
+    example = EXAMPLES[name]
+    request, result = await exchanged(name)
+    assert (request.method, request.path) == (ENDPOINTS[name].method, example.path)
+    assert dict(parse_qsl(request.target.partition("?")[2])) == example.query
+    assert (json.loads(request.body) if request.body else None) == example.sent
+    assert {header: header in request.headers for header in expected_headers(name)} == expected_headers(name)
+    assert result == example.result
+    assert type(result) is type(example.result)
+
+
+@pytest.mark.asyncio
+async def test_header_values() -> None:
+    """Bearer key, JSON both ways, the token as given."""
+    request, _ = await exchanged("access_codes.generate")
+    wanted = {
+        "authorization": "Bearer key",
+        "accept": "application/json",
+        "content-type": "application/json",
+        TOKEN: "lkpt_abc123",
+    }
+    assert {name: request.headers[name] for name in wanted} == wanted
+
+
+@pytest.mark.asyncio
+async def test_fresh_keys() -> None:
+    """Two POSTs outside of a block go out under different keys of at least 128 random bits."""
+    keys = [(await exchanged("credits.purchase"))[0].headers["idempotency-key"] for _ in range(2)]
+    assert (len(set(keys)), min(map(len, keys)) >= 32) == (2, True)
+
+
+@pytest.mark.asyncio
+async def test_documented_bytes() -> None:
+    """A request is exactly the documented JSON, without blanks."""
+    request, _ = await exchanged("passes.update_expiry")
+    assert request.body == b'{"expiry_date":"2026-12-31"}'
+
+
+def test_examples_are_complete() -> None:
+    """There is one example for every row, and no other."""
+    assert set(EXAMPLES) == set(NAMES)

@@ -1,0 +1,176 @@
+"""Table, client methods, sandbox behaviours and the README's table are one thing, by name and signature."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+import typing
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bardge_async import ENDPOINTS, BardgeClient, Endpoint, IdempotentClient, Walk
+from bardge_async.sandbox._call import JSON, Call
+from bardge_async.sandbox.behaviours import BEHAVIOURS
+from tests.contract.rows import NAMES
+
+README = Path(__file__).parents[2] / "README.md"
+SPAN = ("limit", "page_size", "starting_after", "ending_before")
+
+by_name = pytest.mark.parametrize("name", NAMES)
+
+
+@functools.cache
+def resource_classes() -> dict[str, type[Any]]:
+    """The classes of ``bardge.passes`` and its like, by attribute."""
+    client = BardgeClient("key", "http://localhost:1")
+    return {noun: type(getattr(client, noun)) for noun in vars(client) if not noun.startswith("_")}
+
+
+def method(name: str) -> Callable[..., Any]:
+    noun, _, verb = name.partition(".")
+    found: Callable[..., Any] = getattr(resource_classes()[noun], verb)
+    return found
+
+
+def method_names() -> Iterator[str]:
+    for noun, cls in resource_classes().items():
+        for verb in vars(cls):
+            if not verb.startswith("_"):
+                yield f"{noun}.{verb}"
+
+
+def parameters(name: str) -> list[inspect.Parameter]:
+    return list(inspect.signature(method(name)).parameters.values())[1:]
+
+
+def positional(name: str) -> list[str]:
+    return [p.name for p in parameters(name) if p.kind is p.POSITIONAL_OR_KEYWORD]
+
+
+def keywords(name: str) -> set[str]:
+    return {p.name for p in parameters(name) if p.kind is p.KEYWORD_ONLY}
+
+
+def promised(row: Endpoint[Any, Any]) -> object:
+    item: Any = row.item
+    return Walk[item] if row.paginated else row.response
+
+
+@by_name
+def test_row_exists(name: str) -> None:
+    """Each of the notes' rows stands in the table under its own name."""
+    assert ENDPOINTS[name].name == name
+
+
+@by_name
+def test_method_exists(name: str) -> None:
+    """Each row has a method of its name, with a docstring."""
+    assert (method(name).__doc__ or "").strip()
+
+
+@by_name
+def test_behaviour_exists(name: str) -> None:
+    """The sandbox does each row."""
+    assert callable(BEHAVIOURS[name])
+
+
+def test_no_rows_beyond_the_notes() -> None:
+    """The table holds the notes' rows, in their order, and no others."""
+    assert tuple(ENDPOINTS) == NAMES
+
+
+def test_no_methods_beyond_the_table() -> None:
+    """No public method of a resource is without a row."""
+    assert set(method_names()) == set(NAMES)
+
+
+def test_no_behaviours_beyond_the_table() -> None:
+    """The sandbox does nothing that has no row."""
+    assert set(BEHAVIOURS) == set(NAMES)
+
+
+def test_client_and_block_have_the_same_resources() -> None:
+    """The block's client offers each resource of the client, of the same class."""
+    client = BardgeClient("key", "http://localhost:1")
+    block = client.idempotent()
+    assert isinstance(block, IdempotentClient)
+    assert all(type(getattr(block, noun)) is cls for noun, cls in resource_classes().items())
+
+
+@by_name
+def test_positional_arguments(name: str) -> None:
+    """Path arguments come first, named as in the path, then ``request`` exactly where the row has one."""
+    row = ENDPOINTS[name]
+    assert positional(name) == [*row.path_parameters, *(["request"] if row.takes_body else [])]
+
+
+@by_name
+def test_keyword_arguments(name: str) -> None:
+    """Lists take the span and the row's query values, L rows the token, and nothing else takes either."""
+    row = ENDPOINTS[name]
+    wanted = {*(SPAN if row.paginated else ()), *row.query, *(["lookup_token"] if row.lookup_token else [])}
+    optional = {"read_ahead"} if row.paginated else set[str]()
+    assert wanted <= keywords(name) <= wanted | optional
+
+
+@by_name
+def test_only_plain_parameters(name: str) -> None:
+    """No ``*args`` or ``**kwargs``: a misspelled argument is a TypeError; every keyword has a default."""
+    given = parameters(name)
+    assert {p.kind for p in given} <= {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
+    assert all((p.default is p.empty) == (p.kind is p.POSITIONAL_OR_KEYWORD) for p in given)
+
+
+@by_name
+def test_annotations(name: str) -> None:
+    """Path arguments are text, ``request`` is of the row's class, the result is the row's."""
+    row = ENDPOINTS[name]
+    hints = typing.get_type_hints(method(name))
+    wanted: dict[str, object] = {**dict.fromkeys(row.path_parameters, str), "return": promised(row)}
+    if row.takes_body:
+        wanted["request"] = row.request
+    assert {key: hints[key] for key in wanted} == wanted
+
+
+@by_name
+def test_lists_are_walks_at_once(name: str) -> None:
+    """A list method is a plain function that returns a walk; every other method is a coroutine function."""
+    assert inspect.iscoroutinefunction(method(name)) is not ENDPOINTS[name].paginated
+
+
+@by_name
+def test_behaviour_signature(name: str) -> None:
+    """A behaviour takes one call and returns the answer's body."""
+    behaviour = BEHAVIOURS[name]
+    hints = typing.get_type_hints(behaviour)
+    assert (len(inspect.signature(behaviour).parameters), hints.pop("return"), *hints.values()) == (1, JSON, Call)
+
+
+def readme_rows() -> dict[str, tuple[str, ...]]:
+    """The README's endpoint table: the cells of each line by the row's name."""
+    text = README.read_text(encoding="utf-8")
+    found = re.search(r"<!-- endpoints -->\n(.*?)<!-- /endpoints -->", text, re.DOTALL)
+    if found is None:
+        pytest.xfail("the README has no endpoint table yet")
+    lines = [line for line in found[1].splitlines() if line.startswith("|")]
+    cells = [tuple(cell.strip().replace("`", "") for cell in line.strip("|").split("|")) for line in lines]
+    names = [re.sub(r"^bardge\.|\(.*", "", first) for first, *_ in cells]
+    return {name: line for name, line in zip(names, cells, strict=True) if re.fullmatch(r"\w+\.\w+", name)}
+
+
+@by_name
+def test_readme_row(name: str) -> None:
+    """The README's table has each row, with its request (method and path), its mark and what a second execution does."""
+    row = ENDPOINTS[name]
+    line = readme_rows()[name]
+    assert f"{row.method} {row.path}" in line
+    assert {row.mark.value, row.again.value if row.again else ""} <= set(line)
+
+
+def test_readme_has_no_other_rows() -> None:
+    """The README's table names no row that does not exist."""
+    assert set(readme_rows()) == set(NAMES)
