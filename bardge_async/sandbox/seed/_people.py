@@ -124,7 +124,7 @@ def _sow_client(sown: _Fields, reseller: int, id: str) -> None:
     poor = id == "client_no_pass"
     created = sown.days_ago(200) - sown.dice.randrange(100) * DAY
     credits = 0 if poor else _OPENING - _SPENT
-    looked_up = id == "client_lookup" or sown.dice.random() < 0.3  # noqa: PLR2004
+    looked_up = id == "client_lookup" or (id not in _KNOWN and sown.dice.random() < 0.3)  # noqa: PLR2004
     sown.clients.append((seq, reseller, id, first, last, email, phone, looked_up, credits, created))
     if not poor:
         for kind, amount, text in (("CREDIT", _OPENING, "50 Credits Pack"), ("DEBIT", _SPENT, "Spa appointment")):
