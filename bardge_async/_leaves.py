@@ -112,7 +112,7 @@ def instant(value: object) -> dt.datetime:
     milliseconds = number if abs(number) >= _MILLISECONDS_FROM else number * 1000
     try:
         return _EPOCH + dt.timedelta(microseconds=int(milliseconds * 1000))
-    except (OverflowError, ArithmeticError):
+    except ArithmeticError:
         raise fault("a timestamp", value) from None
 
 

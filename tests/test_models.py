@@ -155,6 +155,48 @@ ConfirmAccessCodeV3Request ConfirmAccessCode
 UpdateLookupEnabledRequest UpdateLookupEnabled
 """,
 }
+# Section 6, the fields of the answers: ² is a guide's, ¹ is inferred, the others are on a page.
+FIELDS = """\
+Pass: object id name description price currency duration categories livemode created payment_model provider_count
+CategoryDetail: type tiers duration credit_allocated visits_allowed
+IssuedPass: object id passcode status categories created message client_id transaction_id tx_ref pass_id pass_name start_date expires_at
+CategoryDetails: type duration credit_allocated visits_allowed
+IssuedPassMessage: object message
+ClassBookingInitiation: object copay_required additional_visits_required booking_id status class_name provider_name date time scheduled_for visits_deducted created message cost_per_visit² copay_options² session_id¹
+Booking: object id status type service_name class_name provider_name date time scheduled_for visits_deducted created message refund¹ passcode¹ client_id¹
+ClientCredits: balance currency transactions message
+CreditTransaction: type amount description timestamp
+ErrorDetail: type code message request_id
+ErrorResponse: error
+Page: object url message
+AccessCode: access_code² qr_code² expires_at² object¹ client_id¹ message¹
+CreditPurchase: balance² object¹ id¹ client_id¹ package_id¹ credits¹ amount¹ currency¹ created¹ message¹
+CreditPackage: object¹ id¹ name¹ credits¹ amount¹ currency¹ created¹
+Lookup: object¹ id¹ status¹ issuer_id¹ client_id¹ lookup_token¹ expires_at¹ message¹
+ClassCategory: object¹ id¹ name¹
+Issuer: id² object¹ name¹
+CopayPurchase: copay_purchase_id² object¹ status¹ amount¹ currency¹ created¹ message¹
+GymCopayPurchase: copay_purchase_id² object¹ status¹ amount¹ currency¹ created¹ message¹
+SpaCopayPurchase: copay_purchase_id² object¹ status¹ amount¹ currency¹ created¹ message¹
+CopayOption: copay_package_id² name¹ price¹ currency¹ duration¹ visits¹ tier¹
+SpaCopayQuote: quote_id¹ amount¹ currency¹ expires_at¹ services¹
+SpaBookingInitiation: object¹ session_id¹ copay_required¹ amount¹ currency¹ services¹ provider_name¹ date¹ time¹ expires_at¹ message¹ id¹ booking_id¹ status¹ type¹ service_name¹ scheduled_for¹ created¹ refund¹ passcode¹ client_id¹
+PassRef: pass_id¹ pass_name¹
+Client: object¹ id¹ first_name¹ last_name¹ email¹ phone_number¹ passes¹ lookup_enabled¹ created¹
+Provider: object¹ id¹ name¹ category¹ tier¹ address¹ city¹ lat¹ lon¹ distance¹ copay_available¹ created¹
+Spa: object¹ id¹ name¹ category¹ tier¹ address¹ city¹ lat¹ lon¹ distance¹ copay_available¹ created¹ services¹
+Service: id¹ name¹ price¹ currency¹ duration_minutes¹
+ServicePreview: id¹ name¹ price¹ covered¹
+Availability: date¹ slots¹
+FitnessClass: object¹ id¹ name¹ description¹ category¹ provider_id¹ provider_name¹ instances¹ created¹
+ClassInstance: object¹ id¹ date¹ time¹ scheduled_for¹ capacity¹ spots_left¹ instructor¹
+BookingStatus: object¹ id¹ status¹ type¹ scheduled_for¹ message¹
+RefundInfo: amount¹ currency¹ visits_restored¹ status¹
+Passcode: passcode¹ expires_at¹
+PasscodeInfo: passcode¹ expires_at¹
+AccessCodeSession: session_id¹ status¹ expires_at¹
+"""
+SIGNS = {Mark.PAGE: "", Mark.GUIDE: "²", Mark.INFERRED: "¹"}
 WITHOUT_SCHEMA = ["ClassCategory", "CreditPackage", "CreditTransaction", "Issuer"]
 
 
@@ -287,6 +329,24 @@ def test_travels(cls: type[Model]) -> None:
     value = made(cls, extra={"new": 1})
     assert pickle.loads(pickle.dumps(value)) == value  # noqa: S301 - our own bytes
     assert copy.deepcopy(value) == value
+
+
+def marked(cls: type[Model]) -> list[str]:
+    hints = typing.get_type_hints(cls, include_extras=True)
+    marks = {name: getattr(hints[name], "__metadata__", ()) for name in names(cls)}
+    return [name + SIGNS[found[0]] for name, found in marks.items() if found]
+
+
+@pytest.mark.parametrize("line", FIELDS.splitlines(), ids=lambda line: line.split(":")[0])
+def test_fields(line: str) -> None:
+    """An answer has the fields of the notes, each with its mark: it decides whether another type raises."""
+    name, fields = line.split(": ")
+    assert sorted(marked(getattr(models, name))) == sorted(fields.split())
+
+
+def test_fields_cover_answers() -> None:
+    """No answer is missing from the list above."""
+    assert sorted(line.split(":")[0] for line in FIELDS.splitlines()) == [cls.__name__ for cls in RESOURCES]
 
 
 @pytest.mark.parametrize("cls", RESOURCES)

@@ -185,6 +185,9 @@ class SpaBookingInitiation(Resource):
     service_name: Inferred[str] = None
     scheduled_for: Inferred[dt.datetime] = None
     created: Inferred[dt.datetime] = None
+    refund: Inferred[RefundInfo] = None
+    passcode: Inferred[PasscodeInfo] = None
+    client_id: Inferred[str] = None
 
 
 @schema("ResellerV3BookingStatusResponse", Mark.INFERRED)
