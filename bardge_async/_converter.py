@@ -11,7 +11,6 @@ import datetime as dt
 import enum
 import functools
 import math
-import operator
 import types
 import typing
 from collections.abc import Callable
@@ -184,8 +183,8 @@ def _fields(cls: type[Any]) -> dict[str, _Field]:
 
 
 def _without_none(hint: Any) -> Any:  # noqa: ANN401 - any annotation
-    members = [m for m in typing.get_args(hint) if m is not types.NoneType]
-    return functools.reduce(operator.or_, members)
+    members: list[Any] = [m for m in typing.get_args(hint) if m is not types.NoneType]
+    return functools.reduce(lambda union, member: union | member, members)
 
 
 def _resource_hook(cls: type[Any]) -> Callable[[object, object], Any]:
