@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bardge_async._http import Call, Response, check_key, new_key
-from bardge_async._pagination import Span, Walk
+from bardge_async._pagination import Source, Span, Walk
+from bardge_async._pagination._cursor import CursorText
+from bardge_async._pagination._walk import resume
 from bardge_async._window import History
-from bardge_async.endpoints import Endpoint, KeySupport
+from bardge_async.endpoints import ENDPOINTS, Endpoint, KeySupport
 from bardge_async.models import Page
 
 if TYPE_CHECKING:
@@ -46,14 +48,34 @@ class Calls:
     def walk(
         self, row: Endpoint[None, Page[T]], span: Span, *path: str, query: Mapping[str, float | None] | None = None
     ) -> Walk[T]:
-        """Return a walk over a list; nothing is sent yet."""
+        """Return a walk over a list; nothing is sent yet.
 
+        Raises:
+            InvalidArgumentError: A path argument that cannot be sent.
+        """
+        self.composer.compose(row, path)
+        return Walk(self._source(row, path, query or {}), span)
+
+    def resume(self, cursor: str) -> Walk[Any]:
+        """Return the walk that a cursor says; nothing is sent yet.
+
+        Raises:
+            InvalidArgumentError: It is no cursor, or a damaged one.
+        """
+        text = CursorText.load(cursor)
+        row = ENDPOINTS[text.list]
+        self.composer.compose(row, text.path)
+        return resume(text, self._source(row, text.path, text.query))
+
+    def _source(
+        self, row: Endpoint[None, Page[T]], path: tuple[str, ...], query: Mapping[str, float | None]
+    ) -> Source[T]:
         async def fetch(place: Mapping[str, object]) -> Page[T]:
-            call = self.composer.compose(row, path, query={**(query or {}), **place})
+            call = self.composer.compose(row, path, query={**query, **place})
             page: Page[T] = (await self.run(call, History())).value
             return page
 
-        return Walk(fetch, span, row.cursor)
+        return Source(row, path, query, fetch, self.engine.pause_between)
 
 
 def own_key(row: Endpoint[Any, Any], key: str | None) -> str | None:

@@ -12,8 +12,9 @@ from bardge_async._calls import Calls, own_key
 from bardge_async._clock import Clock, SystemClock
 from bardge_async._http import Response, check_key, new_key
 from bardge_async._idempotency import IdempotentClient
+from bardge_async._pagination import Walk
 from bardge_async._resources import Resources
-from bardge_async._secret import KeySource, Secret, hidden
+from bardge_async._secret import KeySource, Secret, Unusable, hidden, usable
 from bardge_async._settings import ReplayWindow, RetryPolicy, Timeouts
 from bardge_async._window import History
 from bardge_async.endpoints import ENDPOINTS, Endpoint, corrected, free_row
@@ -77,20 +78,21 @@ class BardgeClient(Resources):
         max_connections: int = 100,
         clock: Clock | None = None,
     ) -> None:
-        api_key = hidden(api_key)
+        key, base_url = hidden(api_key), None if base_url is None else Secret(base_url)
         proxy = None if proxy is None else Secret(proxy)
+        del api_key
         from bardge_async import _assembly as parts  # noqa: PLC0415 - brings aiohttp and cattrs
 
         clock = SystemClock() if clock is None else clock
         url = check_base_url(os.environ.get("BARDGE_BASE_URL", DEFAULT_BASE_URL) if base_url is None else base_url)
         settings = parts.Settings(
             base_url=url,
-            credentials=parts.Credentials(_key_source(api_key)),
+            credentials=parts.Credentials(_key_source(key)),
             timeouts=_timeouts(timeout),
             policy=RetryPolicy() if retry is None else retry,
             window=ReplayWindow() if window is None else window,
         )
-        wire = parts.network(clock, transport=transport, session=session, ssl=ssl, proxy=proxy)
+        wire = parts.network(clock, url, transport=transport, session=session, ssl=ssl, proxy=proxy)
         engine = parts.assemble(settings, wire, clock, max_connections)
         self._calls = Calls(parts.Composer(url, corrected(paths)), engine)
         super().__init__(self._calls)
@@ -116,7 +118,7 @@ class BardgeClient(Resources):
         old = self._calls.engine.settings
         settings = parts.Settings(
             base_url=old.base_url,
-            credentials=old.credentials if key is None else parts.Credentials(key),
+            credentials=old.credentials if key is None else parts.Credentials(usable(key)),
             timeouts=old.timeouts if isinstance(timeout, Unset) else _timeouts(timeout),
             policy=old.policy if isinstance(retry, Unset) else retry,
             window=old.window,
@@ -142,6 +144,17 @@ class BardgeClient(Resources):
             InvalidArgumentError: A key of other than 1-255 visible ASCII characters, or with blanks at its ends.
         """
         return IdempotentClient(self._calls, new_key() if key is None else check_key(key))
+
+    def resume(self, cursor: str) -> Walk[Any]:
+        """Go on with a walk behind the last item that it delivered, in this process or a later one.
+
+        It trusts its text, which says what list is walked: give it only cursors from your own storage. For those that
+        left your process use the walk's own ``resume``: ``bardge.bookings.list_for_client("c1").resume(cursor)``.
+
+        Raises:
+            InvalidArgumentError: It is no cursor, or a damaged one; nothing was sent.
+        """
+        return self._calls.resume(cursor)
 
     @overload
     async def send(
@@ -245,9 +258,9 @@ class BardgeClient(Resources):
             )
 
 
-def _key_source(given: KeySource | None) -> KeySource:
+def _key_source(given: KeySource | Unusable | None) -> KeySource:
     if given is not None:
-        return given
+        return usable(given)
     if not os.environ.get("BARDGE_API_KEY"):
         raise ConfigurationError("api_key: pass it, or set BARDGE_API_KEY in the environment")
     return Secret(os.environ["BARDGE_API_KEY"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from bardge_async import _wire as wire
 from bardge_async._converter import dump, encode
@@ -59,7 +59,7 @@ def _body(row: Endpoint[Any, Any], request: object) -> bytes | None:
             raise InvalidArgumentError(f"{row.name}: takes no request object, got {type(request).__name__}")
         return None
     if row.request is object and isinstance(request, Mapping):
-        return dump(request, f"{row.name}: request")
+        return dump(cast("Mapping[str, object]", request), f"{row.name}: request")
     if not isinstance(request, row.request) or not isinstance(request, Body):
         raise InvalidArgumentError(
             f"{row.name}: request: expected {row.request.__name__}, got {type(request).__name__}"

@@ -120,6 +120,10 @@ class Engine:
                 continue
             await self._pause(call, history, outcome, deadline)
 
+    async def pause_between(self, attempt: int) -> None:
+        """Wait as before a repeated attempt, for whoever asks for the same again."""
+        await self.watch.clock.sleep(retry.backoff(self.settings.policy, attempt, self._roll()))
+
     async def _pause(self, call: Call, history: History, outcome: Outcome, deadline: float) -> None:
         now = self.watch.now()
         settings = self.settings

@@ -161,8 +161,8 @@ def _value(endpoint: Endpoint[Any, Any], parsed: object, response: WireResponse)
     if endpoint.bare_list and isinstance(parsed, list):
         body = b'{"data":' + response.body + b',"has_more":false}'
         return converter.structure(parse(body), body, endpoint.response)
-    value = converter.structure(parsed, response.body, endpoint.response)
-    if isinstance(value, Page):
+    value: Any = converter.structure(parsed, response.body, endpoint.response)
+    if type(value) is Page:
         return attrs.evolve(value, request_id=response.headers.get(REQUEST_ID_HEADER))
     return value
 

@@ -177,7 +177,14 @@ class DecodeError(BardgeError):
 
 
 class PaginationError(BardgeError):
-    """Go on from ``cursor``, or start anew: the list cannot be walked further as it is."""
+    """Go on from a cursor, or start anew: the list cannot be walked further as it is.
+
+    Attributes:
+        cursors: Places behind the last delivered items, latest first, for when the item of ``cursor`` was deleted;
+            what was delivered after such a place is not delivered again.
+    """
+
+    cursors: tuple[str, ...] = ()
 
 
 class APIError(BardgeError):

@@ -64,6 +64,7 @@ class Bookings:
         page_size: int = LARGEST_PAGE,
         starting_after: str | None = None,
         ending_before: str | None = None,
+        read_ahead: int = 1,
     ) -> Walk[Booking]:
         """Walk a client's bookings, newest first (guide: Get client bookings).
 
@@ -72,9 +73,16 @@ class Bookings:
             limit: Items in all; None for the whole list.
             page_size: Items per request, 1 to 100.
             starting_after: Begin after the item with this id.
-            ending_before: Walk backward from the item with this id, which is not delivered.
+            ending_before: Walk backward from the item with this id, which is not delivered: the nearest item first.
+            read_ahead: Pages asked for while you work on one, 0 to 4.
         """
-        span = Span(limit=limit, page_size=page_size, starting_after=starting_after, ending_before=ending_before)
+        span = Span(
+            limit=limit,
+            page_size=page_size,
+            starting_after=starting_after,
+            ending_before=ending_before,
+            read_ahead=read_ahead,
+        )
         return self._caller.walk(LIST_CLIENT_BOOKINGS, span, client_id)
 
     async def get_status(self, booking_id: str) -> BookingStatus:

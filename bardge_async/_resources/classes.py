@@ -23,6 +23,7 @@ class Classes:
         page_size: int = LARGEST_PAGE,
         starting_after: str | None = None,
         ending_before: str | None = None,
+        read_ahead: int = 1,
     ) -> Walk[ClassCategory]:
         """Walk the categories of classes (path inferred: Get class categories).
 
@@ -30,9 +31,16 @@ class Classes:
             limit: Items in all; None for the whole list.
             page_size: Items per request, 1 to 100.
             starting_after: Begin after the item with this id.
-            ending_before: Walk backward from the item with this id, which is not delivered.
+            ending_before: Walk backward from the item with this id, which is not delivered: the nearest item first.
+            read_ahead: Pages asked for while you work on one, 0 to 4.
         """
-        span = Span(limit=limit, page_size=page_size, starting_after=starting_after, ending_before=ending_before)
+        span = Span(
+            limit=limit,
+            page_size=page_size,
+            starting_after=starting_after,
+            ending_before=ending_before,
+            read_ahead=read_ahead,
+        )
         return self._caller.walk(LIST_CLASS_CATEGORIES, span)
 
     def list(
@@ -42,6 +50,7 @@ class Classes:
         page_size: int = LARGEST_PAGE,
         starting_after: str | None = None,
         ending_before: str | None = None,
+        read_ahead: int = 1,
     ) -> Walk[FitnessClass]:
         """Walk the classes (guide: Get classes).
 
@@ -49,9 +58,16 @@ class Classes:
             limit: Items in all; None for the whole list.
             page_size: Items per request, 1 to 100.
             starting_after: Begin after the item with this id.
-            ending_before: Walk backward from the item with this id, which is not delivered.
+            ending_before: Walk backward from the item with this id, which is not delivered: the nearest item first.
+            read_ahead: Pages asked for while you work on one, 0 to 4.
         """
-        span = Span(limit=limit, page_size=page_size, starting_after=starting_after, ending_before=ending_before)
+        span = Span(
+            limit=limit,
+            page_size=page_size,
+            starting_after=starting_after,
+            ending_before=ending_before,
+            read_ahead=read_ahead,
+        )
         return self._caller.walk(LIST_CLASSES, span)
 
     async def get(self, class_id: str) -> FitnessClass:

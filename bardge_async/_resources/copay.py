@@ -40,6 +40,7 @@ class Copay:
         page_size: int = LARGEST_PAGE,
         starting_after: str | None = None,
         ending_before: str | None = None,
+        read_ahead: int = 1,
     ) -> Walk[CopayOption]:
         """Walk the co-pay options of a gym's branch (guide: Co-pay).
 
@@ -48,9 +49,16 @@ class Copay:
             limit: Items in all; None for the whole list.
             page_size: Items per request, 1 to 100.
             starting_after: Begin after the item with this id.
-            ending_before: Walk backward from the item with this id, which is not delivered.
+            ending_before: Walk backward from the item with this id, which is not delivered: the nearest item first.
+            read_ahead: Pages asked for while you work on one, 0 to 4.
         """
-        span = Span(limit=limit, page_size=page_size, starting_after=starting_after, ending_before=ending_before)
+        span = Span(
+            limit=limit,
+            page_size=page_size,
+            starting_after=starting_after,
+            ending_before=ending_before,
+            read_ahead=read_ahead,
+        )
         return self._caller.walk(LIST_GYM_COPAY_OPTIONS, span, provider_branch_id)
 
     async def quote_spa(self, provider_id: str, request: SpaCopayQuoteRequest) -> SpaCopayQuote:

@@ -26,6 +26,7 @@ class Providers:
         page_size: int = LARGEST_PAGE,
         starting_after: str | None = None,
         ending_before: str | None = None,
+        read_ahead: int = 1,
     ) -> Walk[Provider]:
         """Walk the providers; with ``lat`` and ``lon`` in degrees, nearest first (guide: Get providers).
 
@@ -35,9 +36,16 @@ class Providers:
             limit: Items in all; None for the whole list.
             page_size: Items per request, 1 to 100.
             starting_after: Begin after the item with this id.
-            ending_before: Walk backward from the item with this id, which is not delivered.
+            ending_before: Walk backward from the item with this id, which is not delivered: the nearest item first.
+            read_ahead: Pages asked for while you work on one, 0 to 4.
         """
-        span = Span(limit=limit, page_size=page_size, starting_after=starting_after, ending_before=ending_before)
+        span = Span(
+            limit=limit,
+            page_size=page_size,
+            starting_after=starting_after,
+            ending_before=ending_before,
+            read_ahead=read_ahead,
+        )
         return self._caller.walk(LIST_PROVIDERS, span, query=_place(lat, lon))
 
     def list_for_pass(
@@ -50,6 +58,7 @@ class Providers:
         page_size: int = LARGEST_PAGE,
         starting_after: str | None = None,
         ending_before: str | None = None,
+        read_ahead: int = 1,
     ) -> Walk[Provider]:
         """Walk the providers that a pass opens; with ``lat`` and ``lon``, nearest first (guide: Get providers for a pass).
 
@@ -60,9 +69,16 @@ class Providers:
             limit: Items in all; None for the whole list.
             page_size: Items per request, 1 to 100.
             starting_after: Begin after the item with this id.
-            ending_before: Walk backward from the item with this id, which is not delivered.
+            ending_before: Walk backward from the item with this id, which is not delivered: the nearest item first.
+            read_ahead: Pages asked for while you work on one, 0 to 4.
         """
-        span = Span(limit=limit, page_size=page_size, starting_after=starting_after, ending_before=ending_before)
+        span = Span(
+            limit=limit,
+            page_size=page_size,
+            starting_after=starting_after,
+            ending_before=ending_before,
+            read_ahead=read_ahead,
+        )
         return self._caller.walk(LIST_PROVIDERS_FOR_PASS, span, pass_id, query=_place(lat, lon))
 
 

@@ -1,0 +1,88 @@
+"""What a walk is over: a list with its arguments, and the part of it that is wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, Generic, TypeVar
+
+import attrs
+
+from bardge_async.endpoints import Endpoint
+from bardge_async.errors import InvalidArgumentError, PaginationError
+from bardge_async.models import Page
+
+T = TypeVar("T")
+
+LARGEST_PAGE: Final = 100
+MOST_AHEAD: Final = 4
+
+
+@attrs.frozen(kw_only=True)
+class Span:
+    """Which part of a list is wanted, in pages of which size, and how many of them are read ahead."""
+
+    limit: int | None = None
+    page_size: int = LARGEST_PAGE
+    starting_after: str | None = None
+    ending_before: str | None = None
+    read_ahead: int = 1
+
+    def __attrs_post_init__(self) -> None:
+        check_whole("page_size", self.page_size, 1, LARGEST_PAGE)
+        check_whole("read_ahead", self.read_ahead, 0, MOST_AHEAD)
+        if self.limit is not None:
+            check_whole("limit", self.limit, 0, None)
+        _check_id("starting_after", self.starting_after)
+        _check_id("ending_before", self.ending_before)
+        if self.starting_after is not None and self.ending_before is not None:
+            raise InvalidArgumentError("starting_after, ending_before: give one of the two, never both")
+
+    @property
+    def backward(self) -> bool:
+        """Tell whether the walk goes towards the list's begin."""
+        return self.ending_before is not None
+
+
+def _check_id(name: str, value: object) -> None:
+    if value is not None and not (isinstance(value, str) and value):
+        raise InvalidArgumentError(f"{name}: expected an item's id, got {value!r:.80}")
+
+
+def check_whole(name: str, value: object, least: int, most: int | None) -> None:
+    """Refuse anything but a whole number within its bounds.
+
+    Raises:
+        InvalidArgumentError: With the allowed range.
+    """
+    if isinstance(value, int) and not isinstance(value, bool) and value >= least and (most is None or value <= most):
+        return
+    allowed = f"{least} to {most}" if most is not None else f"{least} or more"
+    raise InvalidArgumentError(f"{name}: expected a whole number, {allowed}, got {value!r:.40}")
+
+
+@attrs.frozen
+class Source(Generic[T]):
+    """A list: its row and arguments, how to fetch a page, and how to wait before asking for one again."""
+
+    row: Endpoint[None, Page[T]]
+    path: tuple[str, ...]
+    query: Mapping[str, float | None]
+    fetch: Callable[[Mapping[str, object]], Awaitable[Page[T]]]
+    pause: Callable[[int], Awaitable[None]]
+
+    def cursor_of(self, item: T) -> str:
+        """Return the id that pages go by.
+
+        Raises:
+            PaginationError: The item has none.
+        """
+        value: Any = getattr(item, self.row.cursor)
+        if not isinstance(value, str) or not value:
+            raise self.error(f"an item has no {self.row.cursor}, so that the list cannot be asked for what follows it")
+        return value
+
+    def error(self, text: str) -> PaginationError:
+        """Make an error of this list."""
+        error = PaginationError(f"{self.row.name}: {text}")
+        error.endpoint, error.sent = self.row.name, True
+        return error
