@@ -71,10 +71,14 @@ def segment(name: str, value: object) -> str:
         raise InvalidArgumentError(f"{name}: {value!r} would reach another URL; pass the id")
     if _CONTROL.search(value):
         raise InvalidArgumentError(f"{name}: {value!r:.80} holds control characters")
+    return _quoted(name, value)
+
+
+def _quoted(name: str, text: str) -> str:
     try:
-        return quote(value, safe="")
+        return quote(text, safe="")
     except UnicodeEncodeError:
-        raise InvalidArgumentError(f"{name}: {value!r:.80} is no valid Unicode text") from None
+        raise InvalidArgumentError(f"{name}: {text!r:.80} is no valid Unicode text") from None
 
 
 def fill(endpoint: Endpoint[Any, Any], template: str, arguments: tuple[object, ...]) -> str:
@@ -100,7 +104,7 @@ def query_string(values: Mapping[str, object]) -> str:
             continue
         if isinstance(value, bool) or not isinstance(value, str | int | float):
             raise InvalidArgumentError(f"{name}: expected text or a number, got {value!r:.80}")
-        parts.append(f"{quote(name, safe='')}={quote(str(value), safe='')}")
+        parts.append(f"{quote(name, safe='')}={_quoted(name, str(value))}")
     return "?" + "&".join(parts) if parts else ""
 
 
@@ -113,7 +117,7 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
         return float(text)
     try:
         moment = email.utils.parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     aware = moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
     return max(0.0, aware.timestamp() - now)
@@ -133,11 +137,16 @@ def read(endpoint: Endpoint[Any, Any], response: WireResponse, now: float, origi
 def _unusable(endpoint: Endpoint[Any, Any], response: WireResponse, what: str, wait: float | None = None) -> Outcome:
     error = NoAnswerError(f"{endpoint.name}: no usable answer: {what}")
     error.request_id = response.headers.get(REQUEST_ID_HEADER)
-    return Outcome(Verdict.NO_ANSWER, error=error, retry_after=wait)
+    cached = response.status >= 500 and _replayed(response)  # noqa: PLR2004 - the HTTP classes
+    return Outcome(Verdict.CACHED_FAULT if cached else Verdict.NO_ANSWER, error=error, retry_after=wait)
+
+
+def _replayed(response: WireResponse) -> bool:
+    return response.headers.get(REPLAYED_HEADER, "").strip().lower() == "true"
 
 
 def _success(endpoint: Endpoint[Any, Any], response: WireResponse) -> Outcome:
-    replayed = response.headers.get(REPLAYED_HEADER, "").strip().lower() == "true"
+    replayed = _replayed(response)
     try:
         parsed = parse(response.body)
     except ValueError:
@@ -152,6 +161,7 @@ def _success(endpoint: Endpoint[Any, Any], response: WireResponse) -> Outcome:
     error = DecodeError(f"{endpoint.name}: the answer contradicts the vendor's page: {'; '.join(problems)}", problems)
     error.status, error.body = response.status, response.body
     error.executed = endpoint.method != "GET"
+    error.request_id = response.headers.get(REQUEST_ID_HEADER)
     return Outcome(Verdict.UNREADABLE, error=error, replayed=replayed)
 
 
@@ -244,5 +254,5 @@ def _api_error(
     error = _error_class(response.status, kind, code)(text)
     error.status, error.type, error.code, error.message = response.status, kind, code, words
     error.request_id = response.headers.get(REQUEST_ID_HEADER) or _word(detail, "request_id")
-    error.replayed = response.headers.get(REPLAYED_HEADER, "").strip().lower() == "true"
+    error.replayed = _replayed(response)
     return error

@@ -84,8 +84,12 @@ class Providers:
 
 def _place(lat: float | None, lon: float | None) -> dict[str, float | None]:
     for name, value, bound in (("lat", lat, 90), ("lon", lon, 180)):
-        if value is not None and (isinstance(value, bool) or not abs(value) <= bound):
+        if value is not None and (not _number(value) or not abs(value) <= bound):
             raise InvalidArgumentError(f"{name}: expected degrees from -{bound} to {bound}, got {value!r:.40}")
     if (lat is None) != (lon is None):
         raise InvalidArgumentError("lat, lon: give both or none")
     return {"lat": lat, "lon": lon}
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
