@@ -63,12 +63,8 @@ def require_credits(call: Call, client: Row, amount: int) -> None:
 
 def debit_reseller(call: Call, client: Row, amount: int, description: str) -> None:
     """Take from the reseller's account, which may go below zero here: no page shows a limit."""
-    _move_account(call, client, -amount, description)
-
-
-def credit_reseller(call: Call, client: Row, amount: int, description: str) -> None:
-    """Give back to the reseller's account."""
-    _move_account(call, client, amount, description)
+    call.store.change("UPDATE resellers SET balance = balance - ? WHERE seq = ?", amount, call.reseller.seq)
+    _enter(call, ACCOUNT, client, -amount, description)
 
 
 def credits_of(store: Store, client: Row) -> int:
@@ -93,11 +89,6 @@ def _entry(row: Row) -> LedgerEntry:
         timestamp=dt.datetime.fromtimestamp(row["timestamp"] / SECOND, dt.UTC),
         idempotency_key=row["idempotency_key"],
     )
-
-
-def _move_account(call: Call, client: Row, amount: int, description: str) -> None:
-    call.store.change("UPDATE resellers SET balance = balance + ? WHERE seq = ?", amount, call.reseller.seq)
-    _enter(call, ACCOUNT, client, amount, description)
 
 
 def _enter(call: Call, book: str, client: Row, amount: int, description: str) -> None:

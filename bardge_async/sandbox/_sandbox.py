@@ -102,7 +102,7 @@ class Sandbox:
 
     @property
     def requests(self) -> tuple[RecordedRequest, ...]:
-        """The latest requests, oldest first."""
+        """The latest requests, in the order in which they were finished."""
         return tuple(self._running.requests)
 
     def ledger(self, client_id: str, *, reseller: str | None = None) -> tuple[LedgerEntry, ...]:

@@ -163,6 +163,18 @@ async def test_without_a_pass_no_class(raw: Any, client: str) -> None:
     assert (await raw.post("/bookings/class", ask(client=client))).error["code"] == "pass_not_found"
 
 
+async def test_pass_of_another_category_covers_no_class(raw: Any) -> None:
+    """A spa pass at a gym without co-pay is a validation error."""
+    await raw.post("/issued_passes", {"client_id": "client_new", "pass_id": "pass_oasis_4_monthly"})
+    reply = await raw.post("/bookings/class", ask(client="client_new"))
+    assert (reply.status, reply.error["message"].partition(":")[0]) == (400, "user_pass_id")
+
+
+async def test_unknown_class_date_is_404(raw: Any) -> None:
+    """An instance that nobody holds is not found."""
+    assert (await raw.post("/bookings/class", ask("ci_none"))).status == 404
+
+
 async def test_pass_can_be_named(raw: Any) -> None:
     """``user_pass_id`` decides which pass is used, and must be the client's."""
     replies = [await raw.post("/bookings/class", ask() | {"user_pass_id": f"brgpass_{n}"}) for n in ("abc123", "x")]

@@ -17,8 +17,7 @@ import attrs
 import pytest
 
 from bardge_async.sandbox import Sandbox
-
-pytestmark = pytest.mark.asyncio
+from bardge_async.sandbox._store import Store
 
 WRITES = 2_000
 AT_ONCE = 20
@@ -88,33 +87,47 @@ def read(db: Path, sql: str) -> list[Any]:
         return [row[0] for row in connection.execute(sql)]
 
 
-async def test_kill_leaves_nothing_half_done(tmp_path: Path) -> None:
-    """Ledger, account and idempotency store hold the same keys, once each, and every answered one is there."""
-    db = tmp_path / "sandbox.db"
-    answered = await killed_after(db, 700)
-    kept = sorted(read(db, "SELECT key FROM idempotency"))
-    books = [sorted(read(db, KEYS + book)) for book in ("'credits'", "'account'")]
-    assert (books, answered <= set(kept)) == ([kept, kept], True)
+@attrs.frozen
+class Killed:
+    """A file whose server was killed, and the keys of the purchases that were answered."""
+
+    db: Path
+    answered: set[str]
 
 
-async def test_balances_agree_with_the_ledger_after_a_kill(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Killed:
+    """Kill a server in the middle of its writes."""
+    db = tmp_path_factory.mktemp("killed") / "sandbox.db"
+    return Killed(db, asyncio.run(killed_after(db, 700)))
+
+
+def test_books_and_idempotency_store_agree_after_a_kill(killed: Killed) -> None:
+    """Ledger, account and idempotency store hold the same keys, once each."""
+    kept = sorted(read(killed.db, "SELECT key FROM idempotency"))
+    assert [sorted(read(killed.db, KEYS + book)) for book in ("'credits'", "'account'")] == [kept, kept]
+
+
+def test_answered_purchases_outlive_a_kill(killed: Killed) -> None:
+    """What was answered is on record."""
+    assert killed.answered <= set(read(killed.db, "SELECT key FROM idempotency"))
+
+
+def test_balances_agree_with_the_ledger_after_a_kill(killed: Killed) -> None:
     """No balance moved without its entry."""
-    db = tmp_path / "sandbox.db"
-    await killed_after(db, 150)
     torn = read(
-        db,
+        killed.db,
         "SELECT c.id FROM clients c WHERE credits <> (SELECT coalesce(sum(iif(type = 'CREDIT', amount, -amount)), 0) "
         "FROM entries e WHERE e.client = c.seq AND e.book = 'credits')",
     )
     assert torn == []
 
 
-async def test_restarted_server_replays_what_it_answered(tmp_path: Path) -> None:
+@pytest.mark.asyncio
+async def test_restarted_server_replays_what_it_answered(killed: Killed) -> None:
     """After the kill a repeat under an answered key is a replay, and charges nothing."""
-    db = tmp_path / "sandbox.db"
-    answered = await killed_after(db, 50)
-    n = int(min(answered).removeprefix("order-"))
-    async with Sandbox(db=db) as sandbox, aiohttp.ClientSession() as session:
+    n = int(min(killed.answered).removeprefix("order-"))
+    async with Sandbox(db=killed.db) as sandbox, aiohttp.ClientSession() as session:
         before = len(sandbox.account())
         async with session.post(
             sandbox.base_url + "/credit_purchases",
@@ -125,11 +138,38 @@ async def test_restarted_server_replays_what_it_answered(tmp_path: Path) -> None
         assert (replayed, len(sandbox.account())) == ("true", before)
 
 
+@pytest.mark.asyncio
+async def test_work_and_key_are_one_transaction(raw: Any, buy: dict[str, str]) -> None:
+    """A keyed purchase ends in a single commit, which holds money and record."""
+    statements: list[str] = []
+    raw.sandbox._store._db.set_trace_callback(statements.append)
+    await raw.post("/credit_purchases", buy, key="order-1")
+    begin, commit = statements.index("BEGIN IMMEDIATE"), statements.index("COMMIT")
+    tables = {line.split("INTO ")[1].split()[0] for line in statements[begin:commit] if "INTO " in line}
+    assert (statements.count("COMMIT"), tables) == (1, {"entries", "idempotency"})
+
+
+def test_broken_transaction_leaves_nothing() -> None:
+    """Whatever ends a transaction but its end undoes it."""
+    with closing(Store()) as store:
+        store.create()
+        with pytest.raises(KeyboardInterrupt):
+            break_off(store)
+        assert store.all("SELECT * FROM class_categories") == []
+
+
+def break_off(store: Store) -> None:
+    """Begin a transaction and never end it."""
+    with store.transaction():
+        store.insert("class_categories", {"id": "ccat", "name": "Dance"})
+        raise KeyboardInterrupt
+
+
+@pytest.mark.asyncio
 async def test_file_keeps_the_state(tmp_path: Path) -> None:
     """What was made is there at the next start, the key too."""
     db = tmp_path / "sandbox.db"
-    keys: list[str] = []
-    for _ in range(2):
-        async with Sandbox(db=db) as sandbox:
-            keys.append(sandbox.rotate_key() if not keys else sandbox.api_key)
-    assert keys[0] == keys[1]
+    async with Sandbox(db=db) as sandbox:
+        rotated = sandbox.rotate_key()
+    async with Sandbox(db=db) as sandbox:
+        assert sandbox.api_key == rotated

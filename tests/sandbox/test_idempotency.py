@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import closing
 from typing import Any
 
 import aiohttp
 import pytest
+
+from bardge_async.endpoints import PURCHASE_CREDITS
+from bardge_async.sandbox import SandboxClock
+from bardge_async.sandbox._call import Call, Reseller
+from bardge_async.sandbox._idempotency import Answer, IdempotencyStore
+from bardge_async.sandbox._settings import Settings
+from bardge_async.sandbox._store import Store
 
 pytestmark = pytest.mark.asyncio
 
@@ -150,6 +158,25 @@ async def test_cut_before_does_nothing(sandboxed: Any, buy: dict[str, str]) -> N
         with pytest.raises(aiohttp.ClientError):
             await raw.post(BUY, buy, key="order-1")
         assert (raw.sandbox.account(), (await raw.post(BUY, buy, key="order-1")).replayed) == ((), False)
+
+
+async def test_second_goes_on_where_the_first_was_broken_off() -> None:
+    """When the first request never finished, one that waited for it is processed itself."""
+    settings, store = Settings(), Store()
+    with closing(store), store.transaction():
+        store.create()
+        keyed = IdempotencyStore(store, SandboxClock(), settings)
+        call = Call(PURCHASE_CREDITS, store, Reseller(1, "one", enabled=True), "", {}, {}, b"{}", "order-1", None, 0.0)
+        first = asyncio.ensure_future(keyed.once(call, asyncio.Event().wait))  # type: ignore[arg-type]
+        second = asyncio.ensure_future(keyed.once(call, answer))
+        await asyncio.sleep(0)
+        first.cancel()
+        assert not (await second).replayed
+
+
+async def answer() -> Answer:
+    """Finish at once."""
+    return Answer(200, b"{}", "req_1")
 
 
 async def slowly(raw: Any, work: Any, seconds: float) -> Any:

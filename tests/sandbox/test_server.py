@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from io import BytesIO
 from typing import Any
 from urllib.parse import quote
 
 import aiohttp
 import pytest
+from yarl import URL
 
 from bardge_async.errors import InvalidArgumentError
-from bardge_async.sandbox import Fault, Sandbox, _server
+from bardge_async.sandbox import Fault, Sandbox, _server, serve
 
 pytestmark = pytest.mark.asyncio
 
@@ -91,6 +93,29 @@ async def test_unknown_client_is_404(raw: Any, id: str) -> None:
     assert (reply.status, id in reply.error["message"]) == (404, True)
 
 
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/passes/none/providers"),
+        ("GET", "/classes/none"),
+        ("GET", "/clients/none/bookings"),
+        ("GET", "/clients/none/credits"),
+        ("GET", "/issued_passes/client_no_pass"),
+        ("GET", "/bookings/none"),
+        ("GET", "/providers/prov_spa_premium/gym-copay-options"),
+        ("POST", "/bookings/none/cancel"),
+        ("POST", "/bookings/none/reschedule"),
+        ("POST", "/bookings/spa/none/confirm"),
+        ("POST", "/bookings/class/none/confirm"),
+        ("POST", "/issued_passes/none/expiry"),
+    ],
+)
+async def test_unknown_path_argument_is_404(raw: Any, method: str, path: str) -> None:
+    """Whatever the path names must be there."""
+    reply = await raw.send(method, path, json={"expiry_date": "2099-12-31"})
+    assert (reply.status, reply.error["code"]) in ((404, "resource_not_found"), (404, "pass_not_found"))
+
+
 async def test_failed_request_changes_nothing(raw: Any) -> None:
     """A purchase that is refused halfway leaves balance and ledger as they were."""
     await raw.post(BUY, {"client_id": "client_abc123", "package_id": "cpkg_none"})
@@ -152,10 +177,53 @@ async def test_sandbox_must_run() -> None:
         _ = Sandbox().api_key
 
 
-async def test_unknown_names_are_refused(raw: Any) -> None:
+UNKNOWN: list[Callable[[Sandbox], object]] = [
+    lambda sandbox: sandbox.ledger("nobody"),
+    lambda sandbox: sandbox.ledger("client_abc123", reseller="nobody"),
+    lambda sandbox: sandbox.account("nobody"),
+    lambda sandbox: sandbox.lookup_code("nobody"),
+]
+
+
+@pytest.mark.parametrize("ask", UNKNOWN, ids=["client", "reseller", "account", "lookup"])
+async def test_unknown_names_are_refused(raw: Any, ask: Any) -> None:
     """The ledger of nobody is an error, not an empty list."""
-    with pytest.raises(InvalidArgumentError):
-        raw.sandbox.ledger("nobody")
+    with pytest.raises(InvalidArgumentError, match="nobody"):
+        ask(raw.sandbox)
+
+
+async def test_other_resellers_ledger_can_be_read(raw: Any) -> None:
+    """Every account has its own clients and entries."""
+    raw_entries = raw.sandbox.ledger("client_abc123", reseller="zuma_bank")
+    assert {entry.client_id for entry in raw_entries} == {"client_abc123"}
+
+
+async def test_faults_can_be_forgotten(raw: Any) -> None:
+    """After ``clear`` nothing goes wrong any more."""
+    raw.sandbox.cut_before(times=5)
+    raw.sandbox.faults.clear()
+    assert (await raw.get("/passes")).status == 200
+
+
+async def test_taken_port_is_an_error_and_leaks_nothing(raw: Any) -> None:
+    """A second sandbox on the same port fails, and closes what it had opened."""
+    port = URL(raw.sandbox.base_url).port
+    with pytest.raises(OSError, match="in use"):
+        async with Sandbox(port=port or 0):
+            pass
+
+
+async def test_serve_tells_when_it_is_ready() -> None:
+    """``serve`` hands over the sandbox once it answers, and ends when cancelled."""
+    ready: asyncio.Future[Sandbox] = asyncio.get_running_loop().create_future()
+    task = asyncio.ensure_future(serve(on_ready=ready.set_result))
+    sandbox = await ready
+    async with aiohttp.ClientSession() as session, session.get(sandbox.base_url + "/passes") as response:
+        status = response.status
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert status == 401
 
 
 async def test_latency_goes_by_the_sandbox_clock(sandboxed: Any) -> None:

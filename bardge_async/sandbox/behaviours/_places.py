@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
-import sqlite3
 from typing import Final, Literal
 
 import attrs
 
 from bardge_async.sandbox._call import JSON, Call
-from bardge_async.sandbox._refusals import conflict, invalid, not_found
+from bardge_async.sandbox._refusals import Refusal, conflict, invalid, not_found
 from bardge_async.sandbox._store import Row, Value
 from bardge_async.sandbox._values import instant, new_id, seconds
 
@@ -85,24 +84,21 @@ def require_slot(call: Call, provider: int, date: str, time: str) -> None:
         raise _no_slot(date, time)
 
 
-def _no_slot(date: str, time: str) -> Exception:
+def _no_slot(date: str, time: str) -> Refusal:
     return conflict("slot_unavailable", f"The slot on {date} at {time} is not available.")
 
 
 def book(call: Call, client: int, plan: Plan) -> Row:
-    """Take the place and make the booking.
+    """Take the place and make the booking; the caller has seen that the place is free.
 
     Raises:
-        Refusal: 409, somebody was faster.
+        Refusal: 409, the class is full.
     """
     if plan.instance is not None:
         _take_place(call, plan.instance)
     id = new_id("booking")
     row: dict[str, Value] = {"client": client, "reseller": call.reseller.seq, "id": id, "status": "PENDING"}
-    try:
-        call.store.insert("bookings", {**row, "created": call.now, **attrs.asdict(plan)})
-    except sqlite3.IntegrityError:
-        raise _no_slot(plan.date, plan.time) from None
+    call.store.insert("bookings", {**row, "created": call.now, **attrs.asdict(plan)})
     return call.store.all(_BOOKING + "WHERE b.id = ?", id)[0]
 
 
