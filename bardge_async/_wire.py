@@ -168,12 +168,14 @@ def _success(endpoint: Endpoint[Any, Any], response: WireResponse) -> Outcome:
 def _value(endpoint: Endpoint[Any, Any], parsed: object, response: WireResponse) -> Any:  # noqa: ANN401 - the row's class
     if endpoint.response is object:
         return parse_exact(response.body)
+    body = response.body
     if endpoint.bare_list and isinstance(parsed, list):
-        body = b'{"data":' + response.body + b',"has_more":false}'
-        return converter.structure(parse(body), body, endpoint.response)
-    value: Any = converter.structure(parsed, response.body, endpoint.response)
-    if type(value) is Page:
-        return attrs.evolve(value, request_id=response.headers.get(REQUEST_ID_HEADER))
+        body = b'{"data":' + body + b',"has_more":false}'
+        parsed = parse(body)
+    value: object = converter.structure(parsed, body, endpoint.response)
+    if isinstance(value, Page):
+        page = cast("Page[Any]", value)
+        return attrs.evolve(page, request_id=response.headers.get(REQUEST_ID_HEADER))
     return value
 
 

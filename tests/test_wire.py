@@ -13,6 +13,7 @@ from multidict import CIMultiDict
 from bardge_async import _wire as wire
 from bardge_async import endpoints as e
 from bardge_async import errors
+from bardge_async import models as m
 from bardge_async._http import WireResponse, check_key, check_token
 from bardge_async._wire import Verdict
 from bardge_async.errors import APIError, InvalidArgumentError
@@ -188,6 +189,14 @@ def test_unreadable_success(row: e.Endpoint[Any, Any], executed: bool) -> None:
     assert (error.status, error.body, error.executed, error.request_id) == (201, b"[1]", executed, "req_7")
     assert error.problems
     assert all(text.startswith("$") for text in error.problems)
+
+
+@pytest.mark.parametrize("body", [b'[{"id": "cat_1"}]', b'{"data": [{"id": "cat_1"}], "has_more": false}'])
+def test_plain_list_is_a_page(body: bytes) -> None:
+    """Where the notes leave it open, a plain list is one page like any other, with its request id."""
+    answer = WireResponse(200, CIMultiDict({"Bardge-Request-Id": "req_7"}), body)
+    page = wire.read(e.LIST_CLASS_CATEGORIES, answer, WALL, ORIGIN).value
+    assert (page.items, page.has_more, page.request_id) == ((m.ClassCategory(id="cat_1"),), False, "req_7")
 
 
 def test_all_problems_at_once() -> None:
