@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 import aiohttp
 import attrs
+import orjson
 import pytest
 import pytest_asyncio
 from yarl import URL
@@ -19,11 +20,16 @@ JSON: TypeAlias = dict[str, Any]
 
 @attrs.frozen
 class Reply:
-    """What came back: status, headers and the decoded body."""
+    """What came back."""
 
     status: int
     headers: dict[str, str]
-    json: JSON
+    body: bytes
+
+    @property
+    def json(self) -> JSON:
+        """The decoded body."""
+        return dict(orjson.loads(self.body))
 
     @property
     def error(self) -> JSON:
@@ -76,7 +82,7 @@ class Raw:
         auth = {"Authorization": f"Bearer {api_key or self.sandbox.api_key}"}
         url = URL(self.sandbox.base_url + path, encoded=True)
         async with self.session.request(method, url, headers={**auth, **(headers or {})}, **options) as response:
-            return Reply(response.status, dict(response.headers), await response.json())
+            return Reply(response.status, dict(response.headers), await response.read())
 
 
 Open: TypeAlias = Callable[..., AbstractAsyncContextManager[Raw]]
