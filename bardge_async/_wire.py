@@ -172,9 +172,9 @@ def _value(endpoint: Endpoint[Any, Any], parsed: object, response: WireResponse)
     if endpoint.bare_list and isinstance(parsed, list):
         body = b'{"data":' + body + b',"has_more":false}'
         parsed = parse(body)
-    value: object = converter.structure(parsed, body, endpoint.response)
-    if isinstance(value, Page):
-        page = cast("Page[Any]", value)
+    value: Any = converter.structure(parsed, body, endpoint.response)
+    if endpoint.paginated:
+        page: Page[Any] = value
         return attrs.evolve(page, request_id=response.headers.get(REQUEST_ID_HEADER))
     return value
 

@@ -1,13 +1,11 @@
-"""Table, client methods, sandbox behaviours and the README's table are one thing, by name and signature."""
+"""Table, client methods and sandbox behaviours are one thing, by name and signature; the README has its own test."""
 
 from __future__ import annotations
 
 import functools
 import inspect
-import re
 import typing
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +15,6 @@ from bardge_async.sandbox._call import JSON, Call
 from bardge_async.sandbox.behaviours import BEHAVIOURS
 from tests.contract.rows import NAMES
 
-README = Path(__file__).parents[2] / "README.md"
 SPAN = ("limit", "page_size", "starting_after", "ending_before")
 
 by_name = pytest.mark.parametrize("name", NAMES)
@@ -148,29 +145,3 @@ def test_behaviour_signature(name: str) -> None:
     behaviour = BEHAVIOURS[name]
     hints = typing.get_type_hints(behaviour)
     assert (len(inspect.signature(behaviour).parameters), hints.pop("return"), *hints.values()) == (1, JSON, Call)
-
-
-def readme_rows() -> dict[str, tuple[str, ...]]:
-    """The README's endpoint table: the cells of each line by the row's name."""
-    text = README.read_text(encoding="utf-8")
-    found = re.search(r"<!-- endpoints -->\n(.*?)<!-- /endpoints -->", text, re.DOTALL)
-    if found is None:
-        pytest.xfail("the README has no endpoint table yet")
-    lines = [line for line in found[1].splitlines() if line.startswith("|")]
-    cells = [tuple(cell.strip().replace("`", "") for cell in line.strip("|").split("|")) for line in lines]
-    names = [re.sub(r"^bardge\.|\(.*", "", first) for first, *_ in cells]
-    return {name: line for name, line in zip(names, cells, strict=True) if re.fullmatch(r"\w+\.\w+", name)}
-
-
-@by_name
-def test_readme_row(name: str) -> None:
-    """The README's table has each row, with its request (method and path), its mark and what a second execution does."""
-    row = ENDPOINTS[name]
-    line = readme_rows()[name]
-    assert f"{row.method} {row.path}" in line
-    assert {row.mark.value, row.again.value if row.again else ""} <= set(line)
-
-
-def test_readme_has_no_other_rows() -> None:
-    """The README's table names no row that does not exist."""
-    assert set(readme_rows()) == set(NAMES)
