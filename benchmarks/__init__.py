@@ -1,0 +1,1 @@
+"""Benchmarks: ours beside the peers, paired and in fresh processes; ``python -m benchmarks`` runs them."""
