@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from bardge_async import models as m
 from bardge_async._converter import dump, encode, structure
-from bardge_async._leaves import StructureError, parse
+from bardge_async._leaves import StructureError, parse, parse_exact
 from bardge_async.errors import InvalidArgumentError
 from bardge_async.models import Body, Duration, Mark, Page, Resource
 
@@ -630,6 +630,8 @@ def test_guessed_field_inside_a_guessed_one() -> None:
 def test_guessed_number_is_kept_exactly() -> None:
     """A raw value of a guessed field never went through a float."""
     assert decode(m.CopayOption, '{"visits": 2.50}') == m.CopayOption(extra={"visits": Decimal("2.50")})
+    assert decode(m.CopayOption, '{"name": 2.50}') == m.CopayOption(extra={"name": Decimal("2.50")})
+    assert decode(m.Availability, '{"slots": {"a": [0.1]}}').extra == {"slots": {"a": [Decimal("0.1")]}}
 
 
 def test_guessed_fields_raise_nothing_for_any_type() -> None:
@@ -672,6 +674,13 @@ def test_deep_answers() -> None:
     [said] = problems(m.Pass, '{"fee": 0.1, "id":' + "[" * 1000 + "]" * 1000 + "}")
     # From Python 3.12 on the standard parser reads deeper, and the field itself is at fault.
     assert said.startswith(("$: nested too deeply", "$.id: expected text, got [[["))
+
+
+@pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity"])
+def test_no_constants(word: str) -> None:
+    """The exact parser takes no more for JSON than the fast one."""
+    with pytest.raises(ValueError, match=f"^{word} is no JSON$"):
+        parse_exact(f'{{"price": {word}}}'.encode())
 
 
 # Requests

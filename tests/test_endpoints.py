@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from bardge_async import endpoints
-from bardge_async.endpoints import ENDPOINTS, Again, Endpoint, KeySupport, corrected
-from bardge_async.errors import ConfigurationError
-from bardge_async.models import Body, Booking, Resource
+from bardge_async.endpoints import ENDPOINTS, Again, Endpoint, KeySupport, corrected, free_row
+from bardge_async.errors import ConfigurationError, InvalidArgumentError
+from bardge_async.models import Body, Booking, Mark, Resource
 
 # Name, method and path, mark, request -> response, headers, again: section 5's words without its remarks.
 NOTES = """\
@@ -272,3 +272,67 @@ def test_dot_segments(path: str) -> None:
     """A path that would be normalised to another one is refused."""
     with pytest.raises(ConfigurationError, match="plain URL segments"):
         corrected({"clients.get": path})
+
+
+def free(method: str, path: Any, *, body: bool = False, keyed: bool = False) -> Endpoint[Any, object]:
+    return free_row(method, path, object, body=body, keyed=keyed)
+
+
+def test_free_get() -> None:
+    """A GET without a row takes neither key nor body, and nothing about it is known."""
+    row = free("GET", "/clients/client_abc123")
+    assert (row.name, row.method, row.path) == ("GET /clients/client_abc123", "GET", "/clients/client_abc123")
+    assert (row.mark, row.key, row.again, row.takes_body) == (Mark.INFERRED, KeySupport.NO, None, False)
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+@pytest.mark.parametrize(("keyed", "key"), [(True, KeySupport.YES), (False, KeySupport.UNPROVEN)])
+def test_free_change(method: str, keyed: bool, key: KeySupport) -> None:
+    """Any change without a row counts as charging; its key protects it only if the caller says so."""
+    row = free(method, "/passcodes", body=True, keyed=keyed)
+    assert (row.method, row.key, row.again, row.takes_body) == (method, key, Again.TWICE, True)
+
+
+@pytest.mark.parametrize(
+    ("path", "sent"),
+    [
+        ("/a/b", "/a/b"),
+        ("/a b", "/a%20b"),
+        ("/a%20b", "/a%20b"),
+        ("/Ṣeun", "/%E1%B9%A2eun"),
+        ("/{client_id}", "/%7Bclient_id%7D"),
+        ("/a:b@c,d;e=f", "/a:b@c,d;e=f"),
+    ],
+)
+def test_free_path(path: str, sent: str) -> None:
+    """A free path is encoded once: escapes stay, and braces are no placeholders."""
+    row = free("GET", path)
+    assert (row.path, row.path_parameters) == (sent, ())
+
+
+@pytest.mark.parametrize("method", ["get", "HEAD", "CONNECT", "", "GET ", None])
+def test_free_method(method: Any) -> None:
+    """An unknown method is refused, and the message lists the known ones."""
+    with pytest.raises(InvalidArgumentError, match=r"^method: expected one of GET, POST, PUT, PATCH, DELETE, got "):
+        free(method, "/passes")
+
+
+@pytest.mark.parametrize("path", ["", "passes", "https://example.com/", "?limit=1", None, 5, b"/passes"])
+def test_free_path_is_absolute(path: Any) -> None:
+    """A free path that is no text below the base URL is refused."""
+    with pytest.raises(InvalidArgumentError, match=r"^path: expected text that starts with /, got "):
+        free("GET", path)
+
+
+@pytest.mark.parametrize("path", ["/a?b=c", "/a#b", "/a\\..\\b", "/a\r\nX: y", "/a\x00", "/a\ud800", "/100%", "/%zz"])
+def test_free_path_is_a_path_only(path: str) -> None:
+    """Query, fragment, backslash, control characters and stray escapes are refused."""
+    with pytest.raises(InvalidArgumentError, match="a backslash, a control character or a stray %"):
+        free("GET", path)
+
+
+@pytest.mark.parametrize("path", ["/", "//a", "/a/", "/a//b", "/./a", "/a/..", "/%2e%2e/a", "/a/.%2E/b", "/%2E"])
+def test_free_path_stays(path: str) -> None:
+    """Empty and dot segments, encoded ones too, would reach another URL and are refused."""
+    with pytest.raises(InvalidArgumentError, match=r"would reach another URL$"):
+        free("GET", path)
