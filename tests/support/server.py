@@ -88,11 +88,7 @@ class ScriptedServer:
         self._tls = tls
         self._tasks: set[asyncio.Task[Any]] = set()
         self._server: asyncio.Server | None = None
-
-    @property
-    def port(self) -> int:
-        assert self._server is not None
-        return int(self._server.sockets[0].getsockname()[1])
+        self.port = 0
 
     @property
     def base_url(self) -> str:
@@ -101,6 +97,7 @@ class ScriptedServer:
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
+        self.port = int(self._server.sockets[0].getsockname()[1])
         return self
 
     async def __aexit__(self, *exception: object) -> None:
@@ -110,6 +107,15 @@ class ScriptedServer:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._server.wait_closed()
+
+    def refuse(self) -> None:
+        """Refuse new connections; those that are open go on."""
+        assert self._server is not None
+        self._server.close()
+
+    async def reopen(self) -> None:
+        """Listen again at the same port after ``refuse``."""
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=self._tls)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
