@@ -20,16 +20,18 @@ PURE = (
     ("endpoints",),
     ("_leaves", "_converter"),
     ("_http", "_wire", "_compose"),
-    ("_retry", "_window"),
+    ("_window", "_record", "_retry", "_entries"),
+    ("_hooks", "_budget", "_holdback"),
 )
 IO = (
     ("_clock",),
     ("_loops", "_slots"),
     ("_transport",),
-    ("_credentials", "_engine", "_assembly"),
+    ("_journal",),
+    ("_credentials", "_context", "_run", "_engine", "_assembly"),
     ("_pagination",),
     ("_caller", "_calls", "_resources"),
-    ("_idempotency", "_journal"),
+    ("_idempotency",),
     ("_client",),
     ("_batch",),
     ("",),  # the root, which re-exports

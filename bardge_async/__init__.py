@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from bardge_async._client import BardgeClient
 from bardge_async._clock import Clock, SystemClock, Timer
+from bardge_async._hooks import AttemptBegun, AttemptEnded, DoubtOpened, DoubtSettled, Event, HeldBack, Hook, WaitBegun
 from bardge_async._http import Response, WireRequest, WireResponse
 from bardge_async._idempotency import IdempotentClient
+from bardge_async._journal import Journal, MemoryJournal
 from bardge_async._pagination import Walk
+from bardge_async._record import Answer, EntryState, Identity, Record
 from bardge_async._settings import ReplayWindow, RetryPolicy, Timeouts
 from bardge_async._transport import AttemptLimits, Transport
 from bardge_async._version import __version__
@@ -185,6 +188,9 @@ __all__ = [
     "AccessCodeSession",
     "Again",
     "AlreadyDoneError",
+    "Answer",
+    "AttemptBegun",
+    "AttemptEnded",
     "AttemptLimits",
     "AuthenticationError",
     "Availability",
@@ -216,16 +222,23 @@ __all__ = [
     "CreditPurchase",
     "CreditTransaction",
     "DecodeError",
+    "DoubtOpened",
+    "DoubtSettled",
     "Duration",
     "Endpoint",
+    "EntryState",
     "ErrorDetail",
     "ErrorResponse",
+    "Event",
     "FitnessClass",
     "GymCopayPurchase",
+    "HeldBack",
     "HeldBackError",
+    "Hook",
     "IdempotencyKeyReusedError",
     "IdempotencyMisuseError",
     "IdempotentClient",
+    "Identity",
     "InitiateLookup",
     "InvalidArgumentError",
     "InvalidRequestError",
@@ -234,11 +247,13 @@ __all__ = [
     "IssuedPassMessage",
     "IssuedPassState",
     "Issuer",
+    "Journal",
     "JournalError",
     "KeyInUseError",
     "KeySupport",
     "Lookup",
     "Mark",
+    "MemoryJournal",
     "Model",
     "NoAnswerError",
     "NotFoundError",
@@ -260,6 +275,7 @@ __all__ = [
     "PurchaseGymCopay",
     "PurchaseSpaCopay",
     "RateLimitError",
+    "Record",
     "RefundInfo",
     "ReplayWindow",
     "RescheduleBooking",
@@ -285,6 +301,7 @@ __all__ = [
     "UpdateIssuedPassExpiry",
     "UpdateLookupEnabled",
     "VerifyLookup",
+    "WaitBegun",
     "Walk",
     "WireRequest",
     "WireResponse",

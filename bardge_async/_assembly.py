@@ -8,22 +8,27 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from bardge_async._address import is_loopback
 from bardge_async._clock import Clock
 from bardge_async._compose import Composer
+from bardge_async._context import Settings, Watch
 from bardge_async._credentials import Credentials
-from bardge_async._engine import Engine, Settings, Watch
+from bardge_async._engine import Engine
+from bardge_async._hooks import Hooks
+from bardge_async._journal import MemoryJournal
 from bardge_async._slots import Slots
 from bardge_async._transport import Transport
 from bardge_async._transport._aiohttp import AiohttpTransport
 from bardge_async.errors import ConfigurationError
 
-__all__ = ["Composer", "Credentials", "Engine", "Settings", "assemble", "network"]
+__all__ = ["Composer", "Credentials", "Engine", "Hooks", "MemoryJournal", "Settings", "assemble", "network"]
 
 _MOST: Final = 100_000
 
 
 def network(
     clock: Clock,
+    base_url: str,
     *,
     transport: Transport | None,
     session: aiohttp.ClientSession | None,
@@ -46,7 +51,7 @@ def network(
     if session is not None and not isinstance(session, aiohttp.ClientSession):
         raise ConfigurationError(f"session: expected an aiohttp.ClientSession, got {type(session).__name__}")
     _check_ssl(ssl)
-    _check_proxy(proxy)
+    _check_proxy(proxy, plain=base_url.startswith("http:"))
     return AiohttpTransport(clock, ssl=ssl, proxy=proxy, session=session)
 
 
@@ -55,13 +60,29 @@ def _check_ssl(ssl: object) -> None:
         raise ConfigurationError(
             "ssl: expected an ssl.SSLContext; to trust your own CA: ssl.create_default_context(cafile=...)"
         )
+    if ssl is not None and not (ssl.verify_mode is _ssl.CERT_REQUIRED and ssl.check_hostname):
+        raise ConfigurationError("ssl: the context must verify certificate and host name, or anyone can read the key")
 
 
-def _check_proxy(proxy: object) -> None:
+def _check_proxy(proxy: str | None, *, plain: bool) -> None:
     if proxy is None:
         return
-    if not isinstance(proxy, str) or urlsplit(proxy).scheme not in {"http", "https"} or not urlsplit(proxy).hostname:
+    host = _proxy_host(proxy)
+    if host is None:
         raise ConfigurationError("proxy: expected a URL such as http://proxy.example:3128")
+    if plain and not is_loopback(host):
+        raise ConfigurationError("proxy: a plain-HTTP base URL through it would show the key to the network")
+
+
+def _proxy_host(proxy: str) -> str | None:
+    if not proxy.isascii() or not proxy.isprintable() or " " in proxy:
+        return None
+    try:
+        parts = urlsplit(proxy)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return None
+    return host if parts.scheme in {"http", "https"} else None
 
 
 def assemble(settings: Settings, transport: Transport, clock: Clock, max_connections: object) -> Engine:

@@ -9,12 +9,12 @@ from bardge_async._http import Call, Response, check_key, new_key
 from bardge_async._pagination import Source, Span, Walk
 from bardge_async._pagination._cursor import CursorText
 from bardge_async._pagination._walk import resume
-from bardge_async._window import History
 from bardge_async.endpoints import ENDPOINTS, Endpoint, KeySupport
 from bardge_async.models import Page
 
 if TYPE_CHECKING:
     from bardge_async._compose import Composer
+    from bardge_async._context import Progress
     from bardge_async._engine import Engine
 
 Q = TypeVar("Q")
@@ -32,16 +32,19 @@ class Calls:
     def compose(
         self, row: Endpoint[Any, Any], path: tuple[str, ...], request: object, key: str | None, lookup_token: str | None
     ) -> Call:
-        """Make the bytes of a call; nothing is sent."""
-        return self.composer.compose(row, path, request=request, key=key, lookup_token=lookup_token)
+        """Make the bytes of a call, under a given key or where the row takes one under a fresh one; nothing is sent."""
+        own = own_key(row, key)
+        return self.composer.compose(
+            row, path, request=request, key=own, lookup_token=lookup_token, given=key is not None
+        )
 
-    async def run(self, call: Call, history: History) -> Response[Any]:
+    async def run(self, call: Call, progress: Progress | None = None) -> Response[Any]:
         """Make a call to its end."""
-        return await self.engine.run(call, history)
+        return await self.engine.run(call, progress)
 
     async def call(self, row: Endpoint[Q, R], request: Q, *path: str, lookup_token: str | None = None) -> R:
         """Make one call of a row and return its result, as the resource methods do."""
-        response = await self.run(self.compose(row, path, request, own_key(row, None), lookup_token), History())
+        response = await self.run(self.compose(row, path, request, None, lookup_token))
         value: R = response.value
         return value
 
@@ -72,7 +75,7 @@ class Calls:
     ) -> Source[T]:
         async def fetch(place: Mapping[str, object]) -> Page[T]:
             call = self.composer.compose(row, path, query={**query, **place})
-            page: Page[T] = (await self.run(call, History())).value
+            page: Page[T] = (await self.run(call)).value
             return page
 
         return Source(row, path, query, fetch, self.engine.pause_between)

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, overload
 
 from bardge_async._address import DEFAULT_BASE_URL, check_base_url
 from bardge_async._calls import Calls, own_key
 from bardge_async._clock import Clock, SystemClock
+from bardge_async._hooks import Hook
 from bardge_async._http import Response, check_key, new_key
 from bardge_async._idempotency import IdempotentClient
 from bardge_async._pagination import Walk
 from bardge_async._resources import Resources
 from bardge_async._secret import KeySource, Secret, Unusable, hidden, usable
 from bardge_async._settings import ReplayWindow, RetryPolicy, Timeouts
-from bardge_async._window import History
 from bardge_async.endpoints import ENDPOINTS, Endpoint, corrected, free_row
 from bardge_async.errors import ConfigurationError, InvalidArgumentError
 from bardge_async.models import UNSET, Unset
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     import aiohttp
 
+    from bardge_async._journal import Journal
     from bardge_async._transport import Transport
 
 Q = TypeVar("Q")
@@ -44,9 +45,12 @@ class BardgeClient(Resources):
         api_key: The key, or a callable that returns it or an awaitable of it: asked once, and again after a 401
             ``invalid_api_key``. Default: the environment's ``BARDGE_API_KEY``.
         base_url: HTTPS, or plain HTTP to loopback. Default: ``BARDGE_BASE_URL``, else the vendor's.
-        timeout: :class:`Timeouts`, or the seconds of a whole call. A POST must end within 75 s.
+        timeout: :class:`Timeouts`, or the seconds of a whole call.
         retry: How often and how patiently calls are repeated.
         window: How long the server remembers a key.
+        journal: Where keys and outcomes are kept; by default in this process only, as :class:`MemoryJournal` does.
+        account: A label of the reseller's account, which keeps its keys apart in a journal that several share.
+        hooks: Plain callables that are told every :class:`Event`; what they raise is logged, never passed on.
         paths: Corrections of the table's paths by endpoint name, with the same placeholders.
         transport: Your own way to send requests, in place of aiohttp.
         session: Your own aiohttp session: used as it is, in its loop only, and never closed here.
@@ -70,6 +74,9 @@ class BardgeClient(Resources):
         timeout: Timeouts | float | None = None,
         retry: RetryPolicy | None = None,
         window: ReplayWindow | None = None,
+        journal: Journal | None = None,
+        account: str = "",
+        hooks: Sequence[Hook] = (),
         paths: Mapping[str, str] | None = None,
         transport: Transport | None = None,
         session: aiohttp.ClientSession | None = None,
@@ -91,6 +98,9 @@ class BardgeClient(Resources):
             timeouts=_timeouts(timeout),
             policy=RetryPolicy() if retry is None else retry,
             window=ReplayWindow() if window is None else window,
+            account=_label(account),
+            journal=parts.MemoryJournal() if journal is None else journal,
+            hooks=parts.Hooks(hooks),
         )
         wire = parts.network(clock, url, transport=transport, session=session, ssl=ssl, proxy=proxy)
         engine = parts.assemble(settings, wire, clock, max_connections)
@@ -102,11 +112,16 @@ class BardgeClient(Resources):
         self,
         *,
         api_key: KeySource | Unset = UNSET,
+        account: str | Unset = UNSET,
         timeout: Timeouts | float | Unset = UNSET,
         retry: RetryPolicy | Unset = UNSET,
+        hooks: Sequence[Hook] | Unset = UNSET,
         paths: Mapping[str, str] | Unset = UNSET,
     ) -> BardgeClient:
         """Return a client with other settings over the same connections, which only the first client closes.
+
+        Another ``api_key`` is taken for another account: give its label as ``account`` too, else the new client has a
+        journal of its own in memory.
 
         Raises:
             ConfigurationError: A setting that cannot work.
@@ -122,6 +137,9 @@ class BardgeClient(Resources):
             timeouts=old.timeouts if isinstance(timeout, Unset) else _timeouts(timeout),
             policy=old.policy if isinstance(retry, Unset) else retry,
             window=old.window,
+            account=old.account if isinstance(account, Unset) else _label(account),
+            journal=parts.MemoryJournal() if key is not None and isinstance(account, Unset) else old.journal,
+            hooks=old.hooks if isinstance(hooks, Unset) else parts.Hooks(hooks),
         )
         table = self._calls.composer.paths if isinstance(paths, Unset) else corrected(paths)
         return BardgeClient._over(Calls(parts.Composer(old.base_url, table), self._calls.engine.derive(settings)))
@@ -198,8 +216,7 @@ class BardgeClient(Resources):
             BardgeError: What the call came to.
         """
         row = _row(endpoint)
-        call = self._calls.compose(row, path, request, own_key(row, key), lookup_token)
-        return await self._calls.run(call, History())
+        return await self._calls.run(self._calls.compose(row, path, request, key, lookup_token))
 
     async def request(
         self,
@@ -231,9 +248,15 @@ class BardgeClient(Resources):
         """
         row = free_row(method, path, object if response is None else response, body=request is not None, keyed=keyed)
         call = self._calls.composer.compose(
-            row, (), request=request, query=query, key=own_key(row, key), lookup_token=lookup_token
+            row,
+            (),
+            request=request,
+            query=query,
+            key=own_key(row, key),
+            lookup_token=lookup_token,
+            given=key is not None,
         )
-        return await self._calls.run(call, History())
+        return await self._calls.run(call)
 
     async def aclose(self) -> None:
         """Let running calls finish, for 10 seconds at most, then close the connections; later calls are refused."""
@@ -249,7 +272,9 @@ class BardgeClient(Resources):
         await self.aclose()
 
     def __repr__(self) -> str:
-        return f"BardgeClient(base_url={self._calls.engine.settings.base_url!r}, api_key='***')"
+        # Half made, as a frame of a failed construction holds it, it has no calls yet.
+        url = self._calls.engine.settings.base_url if hasattr(self, "_calls") else None
+        return f"BardgeClient(base_url={url!r}, api_key='***')"
 
     def __del__(self) -> None:
         if self._mine and self._calls.engine.slots.used and not self._calls.engine.slots.closed:
@@ -264,6 +289,12 @@ def _key_source(given: KeySource | Unusable | None) -> KeySource:
     if not os.environ.get("BARDGE_API_KEY"):
         raise ConfigurationError("api_key: pass it, or set BARDGE_API_KEY in the environment")
     return Secret(os.environ["BARDGE_API_KEY"])
+
+
+def _label(account: object) -> str:
+    if isinstance(account, str) and account.isprintable():
+        return account
+    raise ConfigurationError(f"account: expected printable text, got {account!r:.40}")
 
 
 def _timeouts(given: Timeouts | float | None) -> Timeouts:

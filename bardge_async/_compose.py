@@ -40,6 +40,7 @@ class Composer:
         query: Mapping[str, object] | None = None,
         key: str | None = None,
         lookup_token: str | None = None,
+        given: bool = False,
     ) -> Call:
         """Make a call.
 
@@ -50,7 +51,7 @@ class Composer:
         url = self.base_url + wire.fill(row, self.paths.get(row.name, row.path), arguments)
         if query:
             url += wire.query_string(query)
-        return Call(row, url, _body(row, request), _headers(row, key, lookup_token), key)
+        return Call(row, url, _body(row, request), _headers(row, key, lookup_token), key, given)
 
 
 def _body(row: Endpoint[Any, Any], request: object) -> bytes | None:

@@ -37,6 +37,7 @@ class Credentials:
             self._header = bearer(Secret(source))
         else:
             self._ask = source
+        self._times_asked = 0
         self._locks = PerLoop(anyio.Lock)
 
     async def header(self) -> Secret:
@@ -55,9 +56,11 @@ class Credentials:
             return False
 
     async def _asked(self, rejected: str | None) -> Secret:
+        before = self._times_asked
         async with self._locks.get():
-            # Another call may have asked while this one waited.
-            if self._header is None or self._header == rejected:
+            # Another call may have asked while this one waited, and got another key or the same.
+            if self._header is None or (self._header == rejected and self._times_asked == before):
+                self._times_asked += 1
                 self._header = await self._fetch()
             return self._header
 
@@ -70,7 +73,9 @@ class Credentials:
         except Exception as error:
             raise ConfigurationError(f"api_key: the callable failed: {type(error).__name__}") from error
         if not isinstance(found, Secret):
-            raise ConfigurationError(f"api_key: the callable returned {type(found).__name__}, expected text")
+            kind = type(found).__name__
+            del found
+            raise ConfigurationError(f"api_key: the callable returned {kind}, expected text")
         return bearer(found)
 
 

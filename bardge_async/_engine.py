@@ -8,55 +8,24 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import anyio
-import attrs
 
 from bardge_async import _retry as retry
-from bardge_async import _wire as wire
-from bardge_async._clock import Clock
-from bardge_async._credentials import Credentials
-from bardge_async._http import REQUEST_ID_HEADER, Call, Response, WireRequest, WireResponse
-from bardge_async._settings import ReplayWindow, RetryPolicy, Timeouts
+from bardge_async._budget import RetryBudget
+from bardge_async._context import Context, Progress, Settings, Watch
+from bardge_async._entries import judge
+from bardge_async._holdback import HoldBack
+from bardge_async._http import REQUEST_ID_HEADER, Call, Response, WireResponse
+from bardge_async._record import Answer, Identity
+from bardge_async._run import Run
 from bardge_async._slots import Slots
-from bardge_async._transport import AttemptLimits, Transport
-from bardge_async._window import History, Moment, left
-from bardge_async._wire import Outcome, Verdict
-from bardge_async.endpoints import Again
-from bardge_async.errors import (
-    AuthenticationError,
-    BardgeError,
-    InvalidArgumentError,
-    NoAnswerError,
-    NotSentError,
-    PoolTimeoutError,
-)
+from bardge_async._transport import Transport
+from bardge_async._window import Moment
+from bardge_async._wire import Outcome, Verdict, read
+from bardge_async.errors import AuthenticationError, BardgeError, HeldBackError, OutcomeUnknownError
 
-LONGEST_POST: Final = 75.0
 _LOG: Final = logging.getLogger("bardge_async")
-
-
-@attrs.frozen
-class Settings:
-    """What calls of one client have in common."""
-
-    base_url: str
-    credentials: Credentials
-    timeouts: Timeouts
-    policy: RetryPolicy
-    window: ReplayWindow
-
-
-class Watch:
-    """Read the clocks together, and remember the highest wall time."""
-
-    def __init__(self, clock: Clock) -> None:
-        self.clock = clock
-        self._highest = 0.0
-
-    def now(self) -> Moment:
-        """Return one reading."""
-        wall = self.clock.wall()
-        self._highest = max(self._highest, wall)
-        return Moment(wall, self.clock.elapsed(), self._highest)
+_SPREAD: Final = 1.0
+"""Seconds over which calls that were held back are let go."""
 
 
 class Engine:
@@ -74,172 +43,168 @@ class Engine:
         self.transport = transport
         self.slots = slots
         self.watch = watch
-        self._roll = roll
+        self._context = Context(settings, transport, slots, watch)
+        self.roll = roll
+        self.budget = RetryBudget(settings.policy)
+        self.holdback = HoldBack()
 
     def derive(self, settings: Settings) -> Engine:
         """Return an engine with other settings over the same connections."""
-        return Engine(settings, self.transport, self.slots, self.watch, self._roll)
+        derived = Engine(settings, self.transport, self.slots, self.watch, self.roll)
+        derived.holdback = self.holdback
+        if settings.policy == self.settings.policy:
+            derived.budget = self.budget
+        return derived
 
-    async def run(self, call: Call, history: History) -> Response[Any]:
-        """Make a call to its end; ``history`` is that of its key.
+    async def run(self, call: Call, progress: Progress | None = None) -> Response[Any]:
+        """Make a call to its end.
 
         Raises:
-            BardgeError: What the whole history amounts to.
+            BardgeError: What the whole history of its key amounts to.
         """
-        self._check_total(call)
+        run = Run(self._context, call, Progress() if progress is None else progress)
         self.slots.enter()
         try:
-            return await self._run(call, history)
+            return await self._keyed(run) if call.key is not None else await self._loop(run)
         except BardgeError as error:
-            if error.endpoint is None:
-                error.endpoint, error.idempotency_key, error.sent = call.row.name, call.key, history.sent
+            _stamp(error, run)
             raise
         except anyio.get_cancelled_exc_class() as cancelled:
-            _note(call, history, cancelled)
+            _note(run, cancelled)
             raise
         finally:
             self.slots.leave()
 
-    def _check_total(self, call: Call) -> None:
-        if call.row.method != "GET" and self.settings.timeouts.total > LONGEST_POST:
-            raise InvalidArgumentError(
-                f"timeout.total: {self.settings.timeouts.total:g} s is too long for a POST, which must end within "
-                f"{LONGEST_POST:g} s, before the server forgets its key"
-            )
+    async def _keyed(self, run: Run) -> Response[Any]:
+        """Make a POST under its journal entry: what is on record decides whether anything is sent."""
+        settings, call = self.settings, run.call
+        assert call.key is not None  # noqa: S101 - keyed
+        identity = Identity(settings.base_url, settings.account, call.key)
+        record = await settings.journal.claim(identity, run.left(), self.watch.clock)
+        try:
+            overtaken = record is not None and await settings.journal.overtaken(record)
+            allowed = judge(record, call, self.watch.now(), settings.window, overtaken=overtaken)
+            if isinstance(allowed, Answer):
+                return _from_record(run, allowed)
+            run.open(identity, allowed)
+            return await self._loop(run)
+        finally:
+            settings.journal.release(identity)
 
-    async def _run(self, call: Call, history: History) -> Response[Any]:
-        deadline = self.watch.clock.elapsed() + self.settings.timeouts.total
+    async def _loop(self, run: Run) -> Response[Any]:
+        self.budget.deposit(self.watch.clock.elapsed())
         renewed = False
         while True:
             header = await self.settings.credentials.header()
-            outcome, response = await self._attempt(call, history, deadline, header)
-            if outcome.verdict is Verdict.DONE and response is not None:
-                return _response(call, history, outcome, response)
+            outcome = await self._hold(run) or await run.attempt(header)
+            if outcome.verdict is Verdict.DONE and run.response is not None:
+                return _response(run, outcome, run.response)
             if not renewed and _rejected(outcome) and await self.settings.credentials.renewed(header):
                 renewed = True
                 continue
-            await self._pause(call, history, outcome, deadline)
+            await self._pause(run, outcome)
+
+    async def _hold(self, run: Run) -> Outcome | None:
+        """Wait while the server asks calls to wait; an outcome where that would miss the deadline."""
+        clock = self.watch.clock
+        while (wait := self.holdback.wait(run.call.row, clock.elapsed())) > 0:
+            seconds = wait + self.roll() * _SPREAD
+            if wait >= run.left():
+                error = HeldBackError(f"{run.call.row.name}: the server asked all calls to wait {wait:.1f} s longer")
+                error.timed_out, error.retry_after = True, wait
+                return run.recorded(Outcome(Verdict.NOT_SENT, error=error, retry_after=wait))
+            run.tell_held_back(seconds)
+            await clock.sleep(min(seconds, run.left()))
+        return None
+
+    async def _pause(self, run: Run, outcome: Outcome) -> None:
+        """Wait before the next attempt, or end the call."""
+        now = self.watch.now()
+        self._hold_others(run, outcome, now)
+        case = run.case(outcome, now, self.roll())
+        step = retry.decide(case)
+        if not isinstance(step, BardgeError):
+            step = self._afford(case, step, now)
+        if isinstance(step, BardgeError):
+            raise step
+        run.tell_wait(step)
+        await self.watch.clock.sleep(step)
+
+    def _afford(self, case: retry.Case, wait: float, now: Moment) -> float | BardgeError:
+        """Take a token for a repeat: an unanswered POST waits for it, any other call ends without."""
+        patience = retry.patience(case) if case.history.in_doubt else 0.0
+        token = self.budget.reserve(now.elapsed, patience)
+        if token is not None:
+            return max(wait, token)
+        error = retry.final(case)
+        error.budget_empty = True
+        error.add_note("not repeated: the retry budget is used up")
+        return error
+
+    def _hold_others(self, run: Run, outcome: Outcome, now: Moment) -> None:
+        asked = outcome.retry_after
+        if asked is None or run.response is None or isinstance(outcome.error, HeldBackError):
+            return
+        until = now.elapsed + min(asked, self.settings.policy.retry_after_cap)
+        if run.response.status == 429:  # noqa: PLR2004 - Too Many Requests
+            self.holdback.hold_all(until)
+        elif run.response.status == 503:  # noqa: PLR2004 - Service Unavailable
+            self.holdback.hold_row(run.call.row.name, until)
 
     async def pause_between(self, attempt: int) -> None:
         """Wait as before a repeated attempt, for whoever asks for the same again."""
-        await self.watch.clock.sleep(retry.backoff(self.settings.policy, attempt, self._roll()))
-
-    async def _pause(self, call: Call, history: History, outcome: Outcome, deadline: float) -> None:
-        now = self.watch.now()
-        settings = self.settings
-        case = retry.Case(
-            row=call.row,
-            history=history,
-            outcome=outcome,
-            policy=settings.policy,
-            window=settings.window,
-            now=now,
-            call_left=deadline - now.elapsed,
-            roll=self._roll(),
-            key=call.key,
-        )
-        step = retry.decide(case)
-        if isinstance(step, BardgeError):
-            raise step
-        await self.watch.clock.sleep(step)
-
-    async def _attempt(
-        self, call: Call, history: History, deadline: float, header: str
-    ) -> tuple[Outcome, WireResponse | None]:
-        """Send once and record what came of it."""
-        settings, clock = self.settings, self.watch.clock
-        call_left = deadline - clock.elapsed()
-        try:
-            await self.slots.acquire(min(settings.timeouts.pool, call_left))
-        except PoolTimeoutError as error:
-            return self._recorded(call, history, Outcome(Verdict.NOT_SENT, error=error)), None
-        try:
-            return await self._send(call, history, deadline, header)
-        finally:
-            self.slots.release()
-
-    async def _send(
-        self, call: Call, history: History, deadline: float, header: str
-    ) -> tuple[Outcome, WireResponse | None]:
-        now = self.watch.now()
-        limits = self._limits(call, history, deadline, now)
-        if isinstance(limits, BardgeError):
-            return self._recorded(call, history, Outcome(Verdict.NOT_SENT, error=limits)), None
-        history.attempts += 1
-        if history.first_sent is None:
-            history.first_sent = now
-        request = WireRequest(call.row.method, call.url, {**call.headers, "Authorization": header}, call.body)
-        response: WireResponse | None = None
-        try:
-            response = await self.transport.send(request, limits)
-        except NotSentError as error:
-            outcome = Outcome(Verdict.NOT_SENT, error=error)
-        except NoAnswerError as error:
-            outcome = Outcome(Verdict.NO_ANSWER, error=error)
-        except BardgeError:
-            raise
-        except Exception as error:  # noqa: BLE001 - a foreign transport: whatever it raises counts as sent
-            outcome = Outcome(Verdict.NO_ANSWER, error=NoAnswerError(f"the transport failed: {type(error).__name__}"))
-        except BaseException:
-            history.sent = True
-            raise
-        else:
-            outcome = wire.read(call.row, response, now.wall, self.settings.base_url)
-        self._log(call, history, outcome, response, self.watch.clock.elapsed() - now.elapsed)
-        return self._recorded(call, history, outcome), response
-
-    def _recorded(self, call: Call, history: History, outcome: Outcome) -> Outcome:
-        retry.record(call.row, history, outcome)
-        return outcome
-
-    def _limits(self, call: Call, history: History, deadline: float, now: Moment) -> AttemptLimits | BardgeError:
-        """Time limits of the next attempt; an error where deadline or window leave no room for it."""
-        timeouts = self.settings.timeouts
-        room = deadline - now.elapsed
-        connect = timeouts.connect
-        if retry.protected(call.row):
-            window_left = left(self.settings.window, history, now) if history.in_doubt else None
-            if window_left is not None and call.row.again is not Again.SAME:
-                connect = min(connect, window_left)
-        if room <= 0 or connect <= 0:
-            error = NotSentError("no time was left to send")
-            error.timed_out = True
-            return error
-        return AttemptLimits(connect=min(connect, room), answer=min(timeouts.attempt, room))
-
-    def _log(
-        self, call: Call, history: History, outcome: Outcome, response: WireResponse | None, seconds: float
-    ) -> None:
-        if _LOG.isEnabledFor(logging.DEBUG):
-            _LOG.debug(
-                "%s attempt %d: %s in %.0f ms (request id %s)",
-                call.row.name,
-                history.attempts,
-                response.status if response is not None else outcome.verdict.name.lower(),
-                seconds * 1000,
-                response.headers.get(REQUEST_ID_HEADER) if response is not None else None,
-            )
+        await self.watch.clock.sleep(retry.backoff(self.settings.policy, attempt, self.roll()))
 
 
 def _rejected(outcome: Outcome) -> bool:
     return isinstance(outcome.error, AuthenticationError) and outcome.error.code == "invalid_api_key"
 
 
-def _response(call: Call, history: History, outcome: Outcome, response: WireResponse) -> Response[Any]:
+def _response(run: Run, outcome: Outcome, response: WireResponse) -> Response[Any]:
     return Response(
         value=outcome.value,
         status=response.status,
         headers=response.headers,
         request_id=response.headers.get(REQUEST_ID_HEADER),
-        attempts=history.attempts,
-        idempotency_key=call.key,
+        attempts=run.history.attempts,
+        idempotency_key=run.call.key,
         replayed="server" if outcome.replayed else None,
     )
 
 
-def _note(call: Call, history: History, cancelled: BaseException) -> None:
+def _from_record(run: Run, answer: Answer) -> Response[Any]:
+    """Return a recorded answer, or raise what it raised."""
+    headers = {REQUEST_ID_HEADER: answer.request_id} if answer.request_id else {}
+    outcome = read(run.call.row, WireResponse(answer.status, headers, answer.body or b""), 0.0, "")
+    if outcome.error is not None:
+        raise outcome.error
+    return Response(
+        value=outcome.value,
+        status=answer.status,
+        headers=headers,
+        request_id=answer.request_id,
+        attempts=0,
+        idempotency_key=run.call.key,
+        replayed="journal",
+    )
+
+
+def _stamp(error: BardgeError, run: Run) -> None:
+    """Write on an error what no decision has written yet, and log a doubt."""
+    if error.endpoint is None:
+        error.endpoint = run.call.row.name
+    if error.idempotency_key is None:
+        error.idempotency_key = run.call.key
+    error.sent = error.sent or run.history.sent
+    error.attempts = run.history.attempts
+    if isinstance(error, OutcomeUnknownError):
+        _LOG.warning("%s: outcome unknown under idempotency key %s", error.endpoint, error.idempotency_key)
+
+
+def _note(run: Run, cancelled: BaseException) -> None:
     """Leave a trace of a POST that was cancelled after it may have been sent."""
-    if call.row.method == "GET" or not history.sent:
+    call = run.call
+    if call.row.method == "GET" or not run.history.sent:
         return
     text = f"{call.row.name}: cancelled after it was sent under idempotency key {call.key}; its outcome is unknown"
     cancelled.add_note(text)

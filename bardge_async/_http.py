@@ -56,7 +56,8 @@ class Response(Generic[R]):
         request_id: Its ``Bardge-Request-Id``, for the vendor's support.
         attempts: How many requests the call took.
         idempotency_key: The key that the POST was sent with, or None.
-        replayed: ``"server"`` when the server returned a cached answer, else None.
+        replayed: ``"server"`` when the server returned a cached answer, ``"journal"`` when it was on record here and
+            nothing was sent, else None.
     """
 
     value: R
@@ -77,6 +78,8 @@ class Call:
     body: bytes | None
     headers: Mapping[str, str]
     key: str | None = None
+    given: bool = False
+    """Whether the caller chose the key."""
 
 
 def visible(text: object, longest: int) -> bool:

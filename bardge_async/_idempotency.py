@@ -8,10 +8,10 @@ from typing import Any, Self, TypeVar
 import anyio
 
 from bardge_async._calls import Calls
+from bardge_async._context import Progress
 from bardge_async._http import Call, Response, check_takes_key
 from bardge_async._pagination import Span, Walk
 from bardge_async._resources import Resources
-from bardge_async._window import History
 from bardge_async.endpoints import Endpoint
 from bardge_async.errors import BardgeError, IdempotencyMisuseError
 from bardge_async.models import Page
@@ -40,12 +40,17 @@ class IdempotentClient(Resources):
     @property
     def attempts(self) -> int:
         """How many requests the POST took so far."""
-        return self._block.history.attempts
+        return self._block.progress.attempts
 
     @property
     def replayed(self) -> str | None:
-        """``"server"`` when the server returned a cached answer, else None."""
+        """``"server"`` when the server returned a cached answer, ``"journal"`` when it was on record here, else None."""
         return self._block.answer.replayed if self._block.answer is not None else None
+
+    @property
+    def recorded(self) -> bool:
+        """False when the outcome could not be written to the journal; the answer is right all the same."""
+        return self._block.progress.recorded
 
     @property
     def request_id(self) -> str | None:
@@ -75,7 +80,7 @@ class _Block:
 
     def __init__(self, calls: Calls, key: str) -> None:
         self.key = key
-        self.history = History()
+        self.progress = Progress()
         self.answer: Response[Any] | None = None
         self.request_id: str | None = None
         self.open = False
@@ -98,7 +103,7 @@ class _Block:
     ) -> Response[Any]:
         self._check_open()
         if row.method == "GET":
-            return await self._calls.run(self._calls.compose(row, path, request, None, lookup_token), History())
+            return await self._calls.run(self._calls.compose(row, path, request, None, lookup_token))
         check_takes_key(row)
         call = self._calls.compose(row, path, request, self.key, lookup_token)
         self._bind(call)
@@ -136,7 +141,7 @@ class _Block:
     async def _once(self, call: Call) -> Response[Any]:
         if self.answer is None:
             try:
-                self.answer = await self._calls.run(call, self.history)
+                self.answer = await self._calls.run(call, self.progress)
             except BardgeError as error:
                 self.request_id = error.request_id
                 raise

@@ -14,6 +14,9 @@ from bardge_async.endpoints import Again, Endpoint, KeySupport
 from bardge_async.errors import (
     APIError,
     BardgeError,
+    HeldBackError,
+    JournalError,
+    KeyInUseError,
     NoAnswerError,
     NotSentError,
     OutcomeUnknownError,
@@ -24,6 +27,9 @@ from bardge_async.errors import (
 _UNANSWERED: Final = frozenset({Verdict.NO_ANSWER, Verdict.STILL_RUNNING})
 _FAULTS: Final = frozenset({Verdict.FAULT, Verdict.CACHED_FAULT})
 _SETTLING: Final = frozenset({Verdict.DONE, Verdict.UNREADABLE, Verdict.SETTLED})
+
+
+_OUR_WAITS: Final = (PoolTimeoutError, HeldBackError, KeyInUseError, JournalError)
 
 
 @attrs.frozen
@@ -86,7 +92,7 @@ def protected(row: Endpoint[Any, Any]) -> bool:
 
 def _repeatable(case: Case) -> bool:
     verdict, row = case.outcome.verdict, case.row
-    if isinstance(case.outcome.error, PoolTimeoutError) and not case.history.in_doubt:
+    if isinstance(case.outcome.error, _OUR_WAITS):
         return False
     if verdict in {Verdict.UNREADABLE, Verdict.SETTLED, Verdict.REFUSED, Verdict.CACHED_FAULT}:
         return False
@@ -95,6 +101,14 @@ def _repeatable(case: Case) -> bool:
     if case.history.in_doubt and not protected(row):
         return False
     return verdict is not Verdict.FAULT or case.policy.repeat_server_errors
+
+
+def patience(case: Case) -> float:
+    """Seconds for which an unanswered POST may wait before it is sent again, as deadline and window allow."""
+    remaining = left(case.window, case.history, case.now)
+    if remaining is None or case.row.again in {None, Again.SAME}:
+        return case.call_left
+    return min(case.call_left, remaining - LEAST_LEFT)
 
 
 def _misses_window(case: Case, wait: float) -> bool:
@@ -110,7 +124,8 @@ def final(case: Case) -> BardgeError:
     history = case.history
     error.endpoint, error.idempotency_key = case.row.name, case.key
     error.attempts, error.sent, error.timed_out = history.attempts, history.sent, history.timed_out
-    error.retry_after = case.outcome.retry_after
+    if case.outcome.retry_after is not None:
+        error.retry_after = case.outcome.retry_after
     error.retryable = _retryable(case, error)
     return error
 
@@ -135,25 +150,42 @@ def _nothing_usable(case: Case, last: BardgeError) -> BardgeError:
 
 def _retryable(case: Case, error: BardgeError) -> bool:
     if isinstance(error, OutcomeUnknownError):
-        return case.row.again is Again.SAME
+        return error.retryable
     if case.outcome.verdict in {Verdict.NOT_SENT, Verdict.BUSY, Verdict.NO_ANSWER}:
         return True
     return case.outcome.verdict is Verdict.FAULT and case.row.again in {None, Again.SAME}
 
 
 def unknown(case: Case, last: BardgeError) -> OutcomeUnknownError:
-    """Say that a POST may or may not have been done, until when it may be repeated, and how to find out."""
-    first = case.history.first_sent or case.now
-    remaining = left(case.window, case.history, case.now)
-    harmless = case.row.again is Again.SAME
-    under_key = protected(case.row) and case.outcome.verdict is not Verdict.CACHED_FAULT
-    error = OutcomeUnknownError(f"{case.row.name}: sent, but the outcome is not known ({last}). {_advice(case)}")
+    """Say that a POST may or may not have been done."""
+    error = in_doubt_error(case.row, case.history, case.key, case.now, window=case.window, last=last)
+    if case.outcome.verdict is Verdict.CACHED_FAULT and case.row.again is not Again.SAME:
+        error.may_repeat = False
+    return error
+
+
+def in_doubt_error(
+    row: Endpoint[Any, Any],
+    history: History,
+    key: str | None,
+    now: Moment,
+    *,
+    window: ReplayWindow,
+    last: BardgeError | None = None,
+) -> OutcomeUnknownError:
+    """Say that an outcome is unknown, until when the POST may be repeated, and how to find out."""
+    first = history.first_sent or now
+    remaining = left(window, history, now)
+    why = str(last) if last is not None else "an earlier call under this key got no usable answer"
+    error = OutcomeUnknownError(f"{row.name}: sent, but the outcome is not known ({why}). {_advice(row, key)}")
+    error.endpoint, error.idempotency_key, error.sent = row.name, key, True
     error.first_sent_at = first.at()
-    if protected(case.row):
-        error.window_closes_at = first.at() + dt.timedelta(seconds=case.window.length)
-    error.may_repeat = harmless or (under_key and remaining is not None and remaining > LEAST_LEFT)
-    error.last_error = last
-    error.request_id = last.request_id
+    error.may_repeat = error.retryable = row.again is Again.SAME
+    if protected(row):
+        error.window_closes_at = first.at() + dt.timedelta(seconds=window.length)
+        error.may_repeat = error.may_repeat or (remaining is not None and remaining > LEAST_LEFT)
+    if last is not None:
+        error.last_error, error.request_id = last, last.request_id
     return error
 
 
@@ -164,13 +196,13 @@ _WHERE: Final = {
 }
 
 
-def _advice(case: Case) -> str:
-    if case.row.again is Again.SAME:
+def _advice(row: Endpoint[Any, Any], key: str | None) -> str:
+    if row.again is Again.SAME:
         return "Repeating the call is harmless: it sets an absolute state."
-    where = _WHERE.get(case.row.name.partition(".")[0], "the vendor's support, with the request id and the key")
+    where = _WHERE.get(row.name.partition(".")[0], "the vendor's support, with the request id and the key")
     again = (
-        f"under key {case.key!r} it may be repeated only before window_closes_at; "
-        if protected(case.row)
+        f"under key {key!r} it may be repeated only before window_closes_at; "
+        if protected(row)
         else "do not repeat it, no key protects this endpoint; "
     )
     return f"To find out: {again}else ask {where} since first_sent_at."

@@ -57,6 +57,9 @@ class RetryPolicy:
         base: Longest wait after the first attempt, in seconds.
         cap: Longest wait that the client chooses itself, in seconds.
         retry_after_cap: Longest ``Retry-After`` that is waited for, in seconds.
+        budget_ratio: Repeats that the first attempts of the last 10 s allow, as a share of them.
+        budget_floor: Repeats per second that are allowed besides. With no token left a call ends with its error at
+            once, but a sent, unanswered POST waits for one.
         repeat_server_errors: Repeat a charging POST under its key after a 5xx with the API's error object. Only for
             users to whom the vendor has confirmed that such answers are cached too.
 
@@ -68,6 +71,8 @@ class RetryPolicy:
     base: float = attrs.field(default=0.25, validator=_between(0, 60))
     cap: float = attrs.field(default=8.0, validator=_between(0, 3600))
     retry_after_cap: float = attrs.field(default=60.0, validator=_between(0, 3600))
+    budget_ratio: float = attrs.field(default=0.2, validator=_between(0, 10))
+    budget_floor: float = attrs.field(default=10.0, validator=_between(0, 100_000))
     repeat_server_errors: bool = False
 
 

@@ -78,6 +78,7 @@ class BardgeError(Exception):
         retryable: True when the same call under the same key may be tried later without harm.
         retry_after: Seconds that the server asked to wait, or None.
         request_id: ``Bardge-Request-Id`` of the last answer, for the vendor's support.
+        budget_empty: True when the call was not repeated because the retry budget was used up.
         cursor: Where the walk stood that raised this, or None outside a walk.
     """
 
@@ -89,6 +90,7 @@ class BardgeError(Exception):
     retryable: bool = False
     retry_after: float | None = None
     request_id: str | None = None
+    budget_empty: bool = False
     cursor: str | None = None
 
 

@@ -1,0 +1,75 @@
+"""The retry budget: a broken server is not hammered, however many calls fail at once."""
+
+from __future__ import annotations
+
+import threading
+from typing import Final
+
+from bardge_async._settings import RetryPolicy
+
+_MEMORY: Final = 10
+"""Seconds for which a first attempt counts."""
+
+
+class RetryBudget:
+    """Hold tokens, one for each repeat: ``budget_floor`` a second, and a share of the first attempts of 10 s.
+
+    It starts with ``budget_floor`` tokens. Times are those of ``Clock.elapsed``.
+    """
+
+    def __init__(self, policy: RetryPolicy) -> None:
+        self._floor = policy.budget_floor
+        self._ratio = policy.budget_ratio
+        self._lock = threading.Lock()
+        self._reserve = self._floor
+        self._filled_at: float | None = None
+        self._shares = [0.0] * _MEMORY
+        self._second = 0
+
+    def deposit(self, now: float) -> None:
+        """Count a first attempt."""
+        with self._lock:
+            self._forget(now)
+            self._shares[self._second % _MEMORY] += self._ratio
+
+    def withdraw(self, now: float) -> bool:
+        """Take a token if there is one."""
+        return self.reserve(now, 0.0) is not None
+
+    def reserve(self, now: float, patience: float) -> float | None:
+        """Take a token that is there within ``patience`` seconds, and return how many until then; None if none is."""
+        with self._lock:
+            self._forget(now)
+            if self._take_share():
+                return 0.0
+            self._fill(now)
+            wait = 0.0 if self._reserve >= 1 else (1 - self._reserve) / self._floor if self._floor else None
+            if wait is None or wait > patience:
+                return None
+            # It may go below zero: the next one waits for its own token, behind this one.
+            self._reserve -= 1
+            return wait
+
+    def _forget(self, now: float) -> None:
+        second = int(now)
+        for past in range(self._second + 1, min(second, self._second + _MEMORY) + 1):
+            self._shares[past % _MEMORY] = 0.0
+        self._second = max(self._second, second)
+        if second - _MEMORY >= self._second:
+            self._shares = [0.0] * _MEMORY
+
+    def _take_share(self) -> bool:
+        if sum(self._shares) < 1:
+            return False
+        missing = 1.0
+        for offset in range(1, _MEMORY + 1):
+            at = (self._second + offset) % _MEMORY
+            taken = min(missing, self._shares[at])
+            self._shares[at] -= taken
+            missing -= taken
+        return True
+
+    def _fill(self, now: float) -> None:
+        since = 0.0 if self._filled_at is None else max(0.0, now - self._filled_at)
+        self._reserve = min(self._floor, self._reserve + since * self._floor)
+        self._filled_at = now

@@ -1,0 +1,63 @@
+"""What calls of one client have in common."""
+
+from __future__ import annotations
+
+import attrs
+
+from bardge_async._clock import Clock
+from bardge_async._credentials import Credentials
+from bardge_async._hooks import Hooks
+from bardge_async._journal import Journal
+from bardge_async._settings import ReplayWindow, RetryPolicy, Timeouts
+from bardge_async._slots import Slots
+from bardge_async._transport import Transport
+from bardge_async._window import Moment
+
+
+@attrs.frozen
+class Settings:
+    """What the user has set."""
+
+    base_url: str
+    account: str
+    credentials: Credentials
+    timeouts: Timeouts
+    policy: RetryPolicy
+    window: ReplayWindow
+    journal: Journal
+    hooks: Hooks
+
+
+class Watch:
+    """Read the clocks together, and remember the highest wall time."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self._highest = 0.0
+
+    def now(self) -> Moment:
+        """Return one reading."""
+        wall = self.clock.wall()
+        self._highest = max(self._highest, wall)
+        return Moment(wall, self.clock.elapsed(), self._highest)
+
+
+@attrs.frozen
+class Context:
+    """The parts that a call needs."""
+
+    settings: Settings
+    transport: Transport
+    slots: Slots
+    watch: Watch
+
+
+@attrs.define
+class Progress:
+    """What became of an operation, over all calls of its block.
+
+    ``recorded`` is False when the outcome could not be written to the journal.
+    """
+
+    attempts: int = 0
+    recorded: bool = True

@@ -1,0 +1,44 @@
+"""Journals: where keys and their outcomes are kept, so that an operation that is entered again is not done again."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from bardge_async._clock import Clock
+from bardge_async._journal._memory import MemoryJournal
+from bardge_async._record import EntryState, Identity, Record
+
+__all__ = ["EntryState", "Identity", "Journal", "MemoryJournal", "Record"]
+
+
+class Journal(Protocol):
+    """Keep records of keys; give your own as ``BardgeClient(journal=...)``. All stores share one set of rules.
+
+    A key has one holder at a time, from ``claim`` to ``release``; a cancelled ``claim`` holds nothing.
+    """
+
+    async def claim(self, identity: Identity, patience: float, clock: Clock) -> Record | None:
+        """Take hold of a key, waiting for another holder for at most ``patience`` seconds; return its record.
+
+        Raises:
+            KeyInUseError: Another holder did not let go in time.
+            JournalError: The journal cannot be read.
+        """
+        ...
+
+    def release(self, identity: Identity) -> None:
+        """Let go of a key."""
+
+    async def put(self, record: Record) -> None:
+        """Keep a record, durably when this returns.
+
+        Raises:
+            JournalError: It could not be kept.
+        """
+
+    async def remove(self, identity: Identity) -> None:
+        """Forget a record that never reached the server."""
+
+    async def overtaken(self, record: Record) -> bool:
+        """Tell whether a POST to the same row and path was sent later than the record's, under another key."""
+        ...

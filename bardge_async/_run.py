@@ -1,0 +1,244 @@
+"""One call under way: its attempts, its entry in the journal, and what is told of it."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+import attrs
+
+from bardge_async import _hooks as hooks
+from bardge_async import _retry as retry
+from bardge_async import _wire as wire
+from bardge_async._context import Context, Progress
+from bardge_async._entries import Proceed, fingerprint
+from bardge_async._http import REQUEST_ID_HEADER, Call, WireRequest, WireResponse
+from bardge_async._record import Answer, EntryState, Identity, Record
+from bardge_async._transport import AttemptLimits
+from bardge_async._window import LEAST_LEFT, History, Moment, left
+from bardge_async._wire import Outcome, Verdict
+from bardge_async.endpoints import Again
+from bardge_async.errors import BardgeError, JournalError, NoAnswerError, NotSentError, PoolTimeoutError
+
+_LOG: Final = logging.getLogger("bardge_async")
+_SETTLING: Final = frozenset({Verdict.DONE, Verdict.UNREADABLE, Verdict.SETTLED})
+
+
+class Run:
+    """Make the attempts of one call, and keep its history and its record in step."""
+
+    def __init__(self, context: Context, call: Call, progress: Progress) -> None:
+        self.call = call
+        self.history = History()
+        self.response: WireResponse | None = None
+        self._context = context
+        self._clock = context.watch.clock
+        self._progress = progress
+        self._deadline = self._clock.elapsed() + context.settings.timeouts.total
+        self._record: Record | None = None
+        self._kept = False
+
+    def open(self, identity: Identity, allowed: Proceed) -> None:
+        """Go on from what is on record: the journal's bytes are what is sent again."""
+        call = self.call
+        self.history = allowed.history
+        if allowed.body is not call.body:
+            self.call = call = attrs.evolve(call, body=allowed.body)
+        self._kept = self.history.in_doubt
+        self._record = Record(
+            identity=identity,
+            endpoint=call.row.name,
+            url=call.url,
+            fingerprint=fingerprint(call),
+            body=call.body,
+            given=call.given,
+            state=EntryState.SENT,
+            first_sent=self.history.first_sent,
+        )
+
+    def left(self) -> float:
+        """Seconds until the call's deadline."""
+        return self._deadline - self._clock.elapsed()
+
+    def case(self, outcome: Outcome, now: Moment, roll: float) -> retry.Case:
+        """Put together what the next decision rests on."""
+        settings = self._context.settings
+        return retry.Case(
+            row=self.call.row,
+            history=self.history,
+            outcome=outcome,
+            policy=settings.policy,
+            window=settings.window,
+            now=now,
+            call_left=self._deadline - now.elapsed,
+            roll=roll,
+            key=self.call.key,
+        )
+
+    async def attempt(self, header: str) -> Outcome:
+        """Send once, with one of the places for requests under way, and record what came of it."""
+        slots = self._context.slots
+        self.response = None
+        try:
+            await slots.acquire(min(self._context.settings.timeouts.pool, max(0.0, self.left())))
+        except PoolTimeoutError as error:
+            return self.recorded(Outcome(Verdict.NOT_SENT, error=error))
+        try:
+            now = self._context.watch.now()
+            return await self._intend(now) or await self._send(header)
+        finally:
+            slots.release()
+
+    async def _intend(self, now: Moment) -> Outcome | None:
+        """Put the intent on record before the first send; an outcome where that fails."""
+        if self._record is None or self._kept:
+            return None
+        record = attrs.evolve(self._record, first_sent=now, last_sent=now)
+        try:
+            await self._context.settings.journal.put(record)
+        except JournalError as error:
+            return self.recorded(Outcome(Verdict.NOT_SENT, error=error))
+        self._record, self._kept = record, True
+        self.history.first_sent = now
+        return None
+
+    async def _send(self, header: str) -> Outcome:
+        history, call = self.history, self.call
+        now = self._context.watch.now()
+        limits = self._limits(now)
+        if limits is None:
+            error = NotSentError("no time was left to send")
+            error.timed_out = True
+            return self.recorded(Outcome(Verdict.NOT_SENT, error=error))
+        history.attempts += 1
+        self._progress.attempts += 1
+        if history.first_sent is None:
+            history.first_sent = now
+        self._tell(hooks.AttemptBegun)
+        request = WireRequest(call.row.method, call.url, {**call.headers, "Authorization": header}, call.body)
+        outcome = await self._exchange(request, limits, now)
+        self._tell_ended(outcome, self._clock.elapsed() - now.elapsed)
+        self.recorded(outcome)
+        await self._keep(outcome, now)
+        return outcome
+
+    async def _exchange(self, request: WireRequest, limits: AttemptLimits, now: Moment) -> Outcome:
+        try:
+            self.response = await self._context.transport.send(request, limits)
+        except NotSentError as error:
+            return Outcome(Verdict.NOT_SENT, error=error)
+        except NoAnswerError as error:
+            return Outcome(Verdict.NO_ANSWER, error=error)
+        except BardgeError:
+            await self._withdraw()
+            raise
+        except Exception as error:  # noqa: BLE001 - a foreign transport: whatever it raises counts as sent
+            return Outcome(Verdict.NO_ANSWER, error=NoAnswerError(f"the transport failed: {type(error).__name__}"))
+        except BaseException:
+            self.history.sent = True
+            raise
+        return wire.read(self.call.row, self.response, now.wall, self._context.settings.base_url)
+
+    def _limits(self, now: Moment) -> AttemptLimits | None:
+        """Time limits of the next attempt; None where deadline or window leave no room for it."""
+        settings = self._context.settings
+        room = self._deadline - now.elapsed
+        connect = min(settings.timeouts.connect, room)
+        row, history = self.call.row, self.history
+        if history.in_doubt and row.again is not Again.SAME:
+            window_left = left(settings.window, history, now)
+            if window_left is None or window_left < LEAST_LEFT:
+                return None
+            connect = min(connect, window_left)
+        return AttemptLimits(connect, min(settings.timeouts.attempt, room)) if room > 0 else None
+
+    def recorded(self, outcome: Outcome) -> Outcome:
+        """Enter an outcome into the history, and tell of doubts."""
+        history = self.history
+        before = history.in_doubt
+        retry.record(self.call.row, history, outcome)
+        told = self._context.settings.hooks
+        if told and history.in_doubt and not before and history.first_sent is not None:
+            self._tell(hooks.DoubtOpened, first_sent_at=history.first_sent.at())
+        elif told and before and not history.in_doubt:
+            self._tell(hooks.DoubtSettled, done=outcome.verdict is not Verdict.SETTLED)
+        return outcome
+
+    async def _keep(self, outcome: Outcome, now: Moment) -> None:
+        """Bring the record in step with an attempt's outcome."""
+        if self._record is None or self.history.in_doubt:
+            return
+        if outcome.verdict in _SETTLING:
+            await self._finish(outcome, now)
+        elif outcome.verdict is Verdict.NOT_SENT:
+            await self._withdraw()
+        else:
+            # Answered and not executed: the server may hold the key to its body all the same.
+            await self._put(attrs.evolve(self._record, state=EntryState.REFUSED, last_sent=now))
+            self._kept = False
+
+    async def _finish(self, outcome: Outcome, now: Moment) -> None:
+        assert self._record is not None  # noqa: S101 - the callers know
+        state, answer = EntryState.REFUSED, None
+        if outcome.verdict is not Verdict.SETTLED and self.response is not None:
+            state = EntryState.DONE
+            answer = Answer(self.response.status, self.response.body, self.response.headers.get(REQUEST_ID_HEADER))
+        await self._put(attrs.evolve(self._record, state=state, last_sent=now, answer=answer))
+
+    async def _put(self, record: Record) -> None:
+        try:
+            await self._context.settings.journal.put(record)
+        except JournalError as error:
+            # The server has answered: that is worth more than the record, which stays in doubt.
+            self._progress.recorded = False
+            _LOG.error("%s: the outcome of key %s is not on record: %s", record.endpoint, self.call.key, error)
+
+    async def _withdraw(self) -> None:
+        """Take back the intent of what never reached the server."""
+        if self._record is None or self.history.in_doubt:
+            return
+        self._kept = False
+        self.history.first_sent = None
+        await self._context.settings.journal.remove(self._record.identity)
+
+    def _tell(self, kind: type[hooks.Event], **facts: object) -> None:
+        told = self._context.settings.hooks
+        if told:
+            event = kind(
+                endpoint=self.call.row.name,
+                idempotency_key=self.call.key,
+                attempt=self.history.attempts,
+                **facts,
+            )
+            told.tell(event)
+
+    def tell_wait(self, seconds: float) -> None:
+        """Tell that the call waits before its next attempt."""
+        self._tell(hooks.WaitBegun, seconds=seconds)
+
+    def tell_held_back(self, seconds: float) -> None:
+        """Tell that the call waits because the server asked for it."""
+        self._tell(hooks.HeldBack, seconds=seconds)
+
+    def _tell_ended(self, outcome: Outcome, seconds: float) -> None:
+        response = self.response
+        status = response.status if response is not None else None
+        request_id = response.headers.get(REQUEST_ID_HEADER) if response is not None else None
+        if _LOG.isEnabledFor(logging.DEBUG):
+            said = status if status is not None else outcome.verdict.name.lower()
+            _LOG.debug(
+                "%s attempt %d: %s in %.0f ms (request id %s)",
+                self.call.row.name,
+                self.history.attempts,
+                said,
+                seconds * 1000,
+                request_id,
+            )
+        self._tell(
+            hooks.AttemptEnded,
+            status=status,
+            outcome=outcome.verdict.name.lower(),
+            request_id=request_id,
+            seconds=seconds,
+            replayed=outcome.replayed,
+        )
