@@ -21,7 +21,7 @@ PURE = (
     ("_leaves", "_converter"),
     ("_http", "_wire", "_compose"),
     ("_window", "_record", "_retry", "_entries"),
-    ("_hooks", "_budget", "_holdback"),
+    ("_keys", "_hooks", "_budget", "_holdback"),
 )
 IO = (
     ("_clock",),

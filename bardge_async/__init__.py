@@ -8,6 +8,7 @@ from bardge_async._hooks import AttemptBegun, AttemptEnded, DoubtOpened, DoubtSe
 from bardge_async._http import Response, WireRequest, WireResponse
 from bardge_async._idempotency import IdempotentClient
 from bardge_async._journal import Journal, MemoryJournal
+from bardge_async._keys import operation_key
 from bardge_async._pagination import Walk
 from bardge_async._record import Answer, EntryState, Identity, Record
 from bardge_async._settings import ReplayWindow, RetryPolicy, Timeouts
@@ -306,4 +307,5 @@ __all__ = [
     "WireRequest",
     "WireResponse",
     "__version__",
+    "operation_key",
 ]

@@ -1,0 +1,47 @@
+"""Keys derived from what is done."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Final
+
+from bardge_async.endpoints import Endpoint
+from bardge_async.errors import InvalidArgumentError
+
+__all__ = ["operation_key"]
+
+_FORM: Final = "op1_"
+_HEX: Final = 40
+
+
+def operation_key(namespace: str, kind: str | Endpoint[Any, Any], business_id: str) -> str:
+    """Make the idempotency key of one business operation: the same three texts always give the same key.
+
+    Never derive a key from a task id, an attempt or the body: a task that is delivered twice, retried or built again
+    after an edit would get another key, and charge again. Two operations that are both wanted, such as two purchases
+    of one client, need two business ids.
+
+    Args:
+        namespace: What keeps your operations apart from others', such as a job's name: ``"renewals-2026-11"``.
+        kind: What is done, such as ``"credits.purchase"``, or the row itself.
+        business_id: Your own id of this one operation, such as an order number.
+
+    Raises:
+        InvalidArgumentError: A part that is no text, or empty.
+    """
+    parts = (namespace, kind.name if isinstance(kind, Endpoint) else kind, business_id)
+    digest = hashlib.sha256()
+    for name, part in zip(("namespace", "kind", "business_id"), parts, strict=True):
+        digest.update(_measured(name, part))
+    return _FORM + digest.hexdigest()[:_HEX]
+
+
+def _measured(name: str, part: object) -> bytes:
+    """Put the length in front, so that no two triples give the same bytes."""
+    if not isinstance(part, str) or not part:
+        raise InvalidArgumentError(f"{name}: expected text, got {part!r:.80}")
+    try:
+        content = part.encode()
+    except UnicodeEncodeError:
+        raise InvalidArgumentError(f"{name}: {part!r:.80} is no valid Unicode text") from None
+    return len(content).to_bytes(8) + content
