@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from typing import Final
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 from bardge_async.errors import ConfigurationError
 
 DEFAULT_BASE_URL: Final = "https://api-prod.bardge.com/v3/api/business/reseller"
 """Where the API lives (page: Introduction)."""
+
+# Strict, so that no two parsers can read two hosts out of one URL.
+_NETLOC: Final = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
 
 
 def check_base_url(text: object) -> str:
@@ -18,32 +22,29 @@ def check_base_url(text: object) -> str:
     Raises:
         ConfigurationError: Another scheme than https (http for loopback), no host, user info, query or fragment.
     """
-    if not isinstance(text, str) or not text.isascii() or not text.isprintable() or " " in text:
-        raise ConfigurationError("base_url: expected an ASCII URL such as " + DEFAULT_BASE_URL)
+    fault = _fault(text) if isinstance(text, str) else f"expected text, got {type(text).__name__}"
+    if fault is None:
+        return str(text).rstrip("/")
+    # No part of the URL is shown, nor kept in a frame: it may hold a secret.
+    del text
+    raise ConfigurationError(f"base_url: {fault}")
+
+
+def _fault(text: str) -> str | None:
     try:
         parts = urlsplit(text)
-        _ = parts.port
+        host, _ = parts.hostname or "", parts.port
     except ValueError:
-        raise ConfigurationError("base_url: no valid host and port") from None
-    fault = _fault(text, parts)
-    if fault:
-        # The URL itself is not shown: user info in it would be a secret.
-        raise ConfigurationError(f"base_url: {fault}")
-    return text.rstrip("/")
-
-
-def _fault(text: str, parts: SplitResult) -> str | None:
-    if parts.scheme not in {"https", "http"}:
-        return f"scheme {parts.scheme!r} is not allowed; use https"
-    if not parts.hostname:
-        return "it has no host"
-    if "@" in parts.netloc:
-        return "user info is not allowed; pass the key as api_key"
-    if "?" in text or "#" in text:
-        return "query and fragment are not allowed"
-    if parts.scheme == "http" and not is_loopback(parts.hostname):
-        return f"plain HTTP to {parts.hostname!r} would show the key to the network; use https (http is for loopback)"
-    return None
+        return "no valid host and port"
+    faults = {
+        "expected an ASCII URL such as " + DEFAULT_BASE_URL: not (text.isascii() and text.isprintable()) or " " in text,
+        "the scheme must be https (http for loopback)": parts.scheme not in {"https", "http"},
+        "user info is not allowed; pass the key as api_key": "@" in parts.netloc,
+        "query and fragment are not allowed": "?" in text or "#" in text,
+        "no valid host": not _NETLOC.fullmatch(parts.netloc),
+        "plain HTTP shows the key to the network; use https": parts.scheme == "http" and not is_loopback(host),
+    }
+    return next((what for what, present in faults.items() if present), None)
 
 
 def is_loopback(host: str) -> bool:

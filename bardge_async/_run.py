@@ -15,6 +15,7 @@ from bardge_async._entries import Proceed, fingerprint
 from bardge_async._http import REQUEST_ID_HEADER, Call, WireRequest, WireResponse
 from bardge_async._record import Answer, EntryState, Identity, Record
 from bardge_async._transport import AttemptLimits
+from bardge_async._transport._echo import redacted
 from bardge_async._window import LEAST_LEFT, History, Moment, left
 from bardge_async._wire import Outcome, Verdict
 from bardge_async.endpoints import Again
@@ -137,7 +138,13 @@ class Run:
         except BaseException:
             self.history.sent = True
             raise
-        return wire.read(self.call.row, self.response, now.wall, self._context.settings.base_url)
+        outcome = wire.read(self.call.row, self.response, now.wall, self._context.settings.base_url)
+        clean = redacted(self.response, request.headers["Authorization"]) if outcome.error else self.response
+        if clean is self.response:
+            return outcome
+        # Errors quote the answer, and this one echoes the key.
+        self.response = clean
+        return wire.read(self.call.row, clean, now.wall, self._context.settings.base_url)
 
     def _limits(self, now: Moment) -> AttemptLimits | None:
         """Time limits of the next attempt; None where deadline or window leave no room for it."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeAlias, cast
 
+import attrs
+
 from bardge_async.errors import ConfigurationError
 
 _HIDDEN: Final = "***"
@@ -29,12 +31,28 @@ KeySource: TypeAlias = str | Callable[[], str | Awaitable[str]]
 """The API key, or a callable that returns it or an awaitable of it."""
 
 
-def hidden(key: object) -> KeySource | None:
-    """Redact a key before anything can raise with it among the locals."""
+@attrs.frozen
+class Unusable:
+    """Stand for a key of a wrong type, which nobody keeps: bytes would show in every frame."""
+
+    kind: str
+
+
+def hidden(key: object) -> KeySource | Unusable | None:
+    """Redact a key before anything can raise with it among the locals; this never raises."""
     if isinstance(key, str):
         return Secret(key)
     if key is None or callable(key):
         return cast("KeySource | None", key)
-    kind = type(key).__name__
-    del key
-    raise ConfigurationError(f"api_key: expected text or a callable, got {kind}")
+    return Unusable(type(key).__name__)
+
+
+def usable(key: KeySource | Unusable) -> KeySource:
+    """Return what is a key or gives one.
+
+    Raises:
+        ConfigurationError: It was neither text nor a callable.
+    """
+    if isinstance(key, Unusable):
+        raise ConfigurationError(f"api_key: expected text or a callable, got {key.kind}")
+    return key

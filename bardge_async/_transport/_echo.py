@@ -1,0 +1,28 @@
+"""Answers that echo the API key, as debug servers and careless proxies send them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import attrs
+from multidict import CIMultiDict
+
+from bardge_async._http import WireResponse
+
+_REDACTED: Final = "***"
+_SHORTEST: Final = 12
+"""A shorter key, as tests use, stands in many an answer by chance."""
+
+
+def redacted(response: WireResponse, header: str) -> WireResponse:
+    """Take the key of an ``Authorization`` header out of an answer; the same answer where it is not in there."""
+    key = str(header).removeprefix("Bearer ")
+    if len(key) < _SHORTEST:
+        return response
+    if key.encode() not in response.body and not any(key in value for value in response.headers.values()):
+        return response
+    return attrs.evolve(
+        response,
+        headers=CIMultiDict((name, value.replace(key, _REDACTED)) for name, value in response.headers.items()),
+        body=response.body.replace(key.encode(), _REDACTED.encode()),
+    )

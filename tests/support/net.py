@@ -1,0 +1,159 @@
+"""Odd peers on loopback: a port that refuses, a listener that never answers, a CONNECT proxy, TLS by a private CA."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final, Self
+
+import trustme
+
+from tests.support.server import Received, ScriptedServer, Step
+
+BALANCE: Final = {"balance": 5}
+
+
+def refused_port() -> int:
+    """Return a port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def open_sockets() -> int:
+    """Count this process's sockets."""
+    found = 0
+    for link in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):
+            found += str(link.readlink()).startswith("socket:")
+    return found
+
+
+class Authority:
+    """A private CA: contexts for a server at ``localhost`` and for a client that trusts it."""
+
+    def __init__(self, *names: str) -> None:
+        self._ca = trustme.CA()
+        self.server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._ca.issue_cert(*(names or ("localhost", "127.0.0.1"))).configure_cert(self.server)  # pyright: ignore[reportUnknownMemberType] - pyOpenSSL's
+
+    def trusting(self) -> ssl.SSLContext:
+        """Return a client's context."""
+        context = ssl.create_default_context()
+        self._ca.configure_trust(context)  # pyright: ignore[reportUnknownMemberType] - the same
+        return context
+
+
+def calling(callback: Callable[[], object], then: Step | None = None) -> Step:
+    """Call back when the request has arrived, then go on with ``then``, or never answer."""
+
+    async def step(request: Received, writer: asyncio.StreamWriter) -> None:
+        callback()
+        if then is None:
+            await asyncio.Event().wait()
+        else:
+            await then(request, writer)
+
+    return step
+
+
+def each(*parts: bytes, between: Callable[[], object]) -> Step:
+    """Send an answer in pieces with something happening after each, then never end."""
+
+    async def step(_: Received, writer: asyncio.StreamWriter) -> None:
+        for part in parts:
+            writer.write(part)
+            await writer.drain()
+            between()
+            await asyncio.sleep(0)
+        await asyncio.Event().wait()
+
+    return step
+
+
+Visit = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def listener(visit: Visit, tls: ssl.SSLContext | None = None) -> AsyncGenerator[int]:
+    """Run a bare TCP server on loopback and give its port."""
+    tasks: set[asyncio.Task[Any]] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.add(task)
+        try:
+            await visit(reader, writer)
+        except (ConnectionError, asyncio.CancelledError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.transport.abort()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
+    try:
+        yield int(server.sockets[0].getsockname()[1])
+    finally:
+        server.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await server.wait_closed()
+
+
+class ConnectProxy:
+    """An HTTP proxy that tunnels CONNECT to a port of this machine, or answers it with ``refusal``."""
+
+    def __init__(self, *, refusal: bytes | None = None, on_connect: Callable[[], object] | None = None) -> None:
+        self.requests: list[Received] = []
+        self.url = ""
+        self._refusal = refusal
+        self._on_connect = on_connect
+        self._stack = contextlib.AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        self.url = f"http://127.0.0.1:{await self._stack.enter_async_context(listener(self._visit))}"
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self._stack.aclose()
+
+    async def _visit(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = _head(await reader.readuntil(b"\r\n\r\n"))
+        self.requests.append(request)
+        if self._on_connect is not None:
+            self._on_connect()
+        if self._refusal is not None:
+            writer.write(self._refusal)
+            await writer.drain()
+            return
+        there, back = await asyncio.open_connection("127.0.0.1", int(request.target.rpartition(":")[2]))
+        writer.write(b"HTTP/1.1 200 Connected\r\n\r\n")
+        try:
+            await asyncio.gather(_pipe(reader, back), _pipe(there, writer))
+        finally:
+            back.transport.abort()
+
+
+def _head(content: bytes) -> Received:
+    first, *lines = content.decode("latin-1").rstrip().split("\r\n")
+    method, target, _ = first.split(" ", 2)
+    return Received(method, target, {line.partition(":")[0].lower(): line.partition(":")[2] for line in lines}, b"")
+
+
+async def _pipe(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(ConnectionError):
+        while data := await source.read(65536):
+            target.write(data)
+            await target.drain()
+    target.close()
+
+
+def https(server: ScriptedServer) -> str:
+    """Return a TLS server's address by name."""
+    return f"https://localhost:{server.port}"
