@@ -6,7 +6,7 @@ import asyncio
 import os
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -51,6 +51,25 @@ class PerLoop(Generic[T]):
         _INHERITED.append(self._by_loop)
         self._by_loop = {}
         self._lock = threading.Lock()
+
+
+async def run_in(loop: asyncio.AbstractEventLoop, work: Callable[[], Coroutine[Any, Any, object]]) -> None:
+    """Do something in a loop, this one or another thread's, and wait for its end, whatever that is over there."""
+    if loop is asyncio.get_running_loop():
+        await work()
+        return
+    task = work()
+    try:
+        done = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(task, loop))
+    except RuntimeError:
+        # It has just ended, and its state with it.
+        task.close()
+        return
+    try:
+        await asyncio.wait({done})
+    finally:
+        if not done.cancel() and not done.cancelled():
+            done.exception()
 
 
 def _after_fork() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 
 from bardge_async._clock import Clock
-from bardge_async._loops import PerLoop
+from bardge_async._loops import PerLoop, run_in
 from bardge_async.errors import NotSentError, PoolTimeoutError
 
 
@@ -16,6 +16,12 @@ class _Lane:
         self.free = anyio.Semaphore(size)
         self.calls = 0
         self.idle: anyio.Event | None = None
+
+    async def emptied(self) -> None:
+        """Wait until no call is under way; to be run in the lane's own loop."""
+        if self.calls:
+            self.idle = self.idle or anyio.Event()
+            await self.idle.wait()
 
 
 class Slots:
@@ -74,15 +80,15 @@ class Slots:
         self._lanes.get().free.release()
 
     async def drain(self, seconds: float) -> None:
-        """Let the calls of this loop finish, for at most a number of seconds."""
+        """Let the calls of all loops finish, for at most a number of seconds."""
         self.closed = True
-        lane = self._lanes.get()
-        if lane.calls == 0:
+        busy = [(loop, lane) for loop, lane in self._lanes.items() if lane.calls and loop.is_running()]
+        if not busy:
             return
-        lane.idle = anyio.Event()
         with anyio.CancelScope() as scope:
             timer = self._clock.timer(seconds, scope.cancel)
             try:
-                await lane.idle.wait()
+                for loop, lane in busy:
+                    await run_in(loop, lane.emptied)
             finally:
                 timer.cancel()

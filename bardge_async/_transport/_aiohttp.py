@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import contextvars
+import os
+import socket
 import ssl as _ssl
+import struct
 from typing import Final
 
 import aiohttp
 import anyio
-from aiohttp import ClientConnectorError, ClientRequest, ClientResponse, ConnectionTimeoutError
+from aiohttp import (
+    ClientConnectorError,
+    ClientHandlerType,
+    ClientOSError,
+    ClientRequest,
+    ClientResponse,
+    ConnectionTimeoutError,
+    ServerDisconnectedError,
+)
 from aiohttp.connector import Connection
 from yarl import URL
 
@@ -29,40 +42,64 @@ _NEVER_SENT: Final = (
 )
 
 
+# (on, 0 seconds): closing discards what the kernel still holds, and sends a reset.
+_NO_LINGER: Final = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
+
+
 class _TooLargeError(Exception):
     """The answer is larger than any of the API's."""
 
 
-class _Attempt:
-    """One attempt under way: whether its request was begun to be written, and its time limits."""
+class _BrokenError(aiohttp.ClientError):
+    """A connection broke after the request began: of a class that aiohttp does not resend on."""
 
-    __slots__ = ("_clock", "_connection", "_limits", "_scope", "_timer", "sent")
+
+class _StaleError(aiohttp.ClientConnectionError):
+    """The connection holds bytes that nobody asked for; they would be taken for the next request's answer."""
+
+
+class _Attempt:
+    """One attempt under way: whether its request was begun to be written, and its time limits.
+
+    ``sent`` is True when the request may be out, ``begun`` when it surely was begun to be written.
+    """
+
+    __slots__ = ("_clock", "_connection", "_end", "_scope", "_timer", "_wire", "begun", "sent")
 
     def __init__(self, clock: Clock, limits: AttemptLimits, scope: anyio.CancelScope, *, sent: bool) -> None:
         self._clock = clock
-        self._limits = limits
         self._scope = scope
         self._connection: Connection | None = None
+        self._wire: asyncio.Transport | None = None
+        self._end = clock.elapsed() + limits.answer
         self.sent = sent
-        seconds = limits.answer if sent else limits.connect
+        self.begun = False
+        seconds = limits.answer if sent else min(limits.connect, limits.answer)
         self._timer: Timer = clock.timer(seconds, self._expire)
 
     def begin(self, connection: Connection) -> None:
         """Note that the request is now written on a connection."""
-        self.sent = True
-        self._connection = connection
+        self.sent = self.begun = True
+        self._connection, self._wire = connection, connection.transport
         self._timer.cancel()
-        self._timer = self._clock.timer(self._limits.answer, self._expire)
+        self._timer = self._clock.timer(self._end - self._clock.elapsed(), self._expire)
 
     def end(self) -> None:
         """Stop the clock."""
         self._timer.cancel()
 
     def abort(self) -> None:
-        """Throw the connection away with what is not yet written, so that nothing arrives late."""
-        transport = self._connection.transport if self._connection is not None else None
-        if transport is not None:
-            transport.abort()
+        """Throw the connection away with what is not yet delivered, so that nothing arrives late.
+
+        Without the reset the kernel would go on sending for minutes, past the window of the request's key.
+        """
+        wire, connection = self._wire, self._connection
+        if wire is None or connection is None or (connection.transport is None and not wire.is_closing()):
+            # Never had one, or gave it back: it may be another attempt's by now.
+            return
+        with contextlib.suppress(OSError):
+            wire.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+        wire.abort()
 
     def _expire(self) -> None:
         self.abort()
@@ -76,8 +113,33 @@ class _Request(ClientRequest):
     """A request that tells its attempt when the connection is there and writing begins."""
 
     async def send(self, conn: Connection) -> ClientResponse:
+        if conn.protocol is None or conn.protocol.should_close:
+            raise _StaleError
         _CURRENT.get().begin(conn)
         return await super().send(conn)
+
+
+async def send_once(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+    """Keep aiohttp from sending an idempotent request a second time by itself.
+
+    A user's session may have other middlewares outside of this one, which do repeat: what one of their tries did
+    must not be forgotten when the next one cannot connect.
+    """
+    attempt = _CURRENT.get()
+    try:
+        response = await handler(request)
+    except _NEVER_SENT:
+        raise
+    except (ClientOSError, ServerDisconnectedError) as error:
+        kind = type(error).__name__
+    except BaseException:
+        attempt.begun = attempt.begun or attempt.sent
+        raise
+    else:
+        attempt.begun = True
+        return response
+    attempt.begun = attempt.begun or attempt.sent
+    raise _BrokenError(kind)
 
 
 class AiohttpTransport:
@@ -96,7 +158,7 @@ class AiohttpTransport:
         self._clock = clock
         # A user's session makes requests of its own class: then every failure after connecting counts as sent.
         self._blind = session is not None
-        self._sessions = Sessions(request_class=_Request, ssl=ssl, proxy=proxy, given=session)
+        self._sessions = Sessions(request_class=_Request, middleware=send_once, ssl=ssl, proxy=proxy, given=session)
 
     async def send(self, request: WireRequest, limits: AttemptLimits) -> WireResponse:
         """Send a request once and return the whole answer.
@@ -107,13 +169,15 @@ class AiohttpTransport:
         """
         session = self._sessions.get()
         failure: BardgeError | None = None
-        with anyio.CancelScope() as scope:
-            attempt = _Attempt(self._clock, limits, scope, sent=self._blind)
+        scope = anyio.CancelScope()
+        attempt = _Attempt(self._clock, limits, scope, sent=self._blind)
+        with scope:
             token = _CURRENT.set(attempt)
             try:
                 return await self._exchange(session, request)
             except Exception as error:  # noqa: BLE001 - nothing of aiohttp escapes
-                failure = _translate(error, sent=attempt.sent)
+                attempt.abort()
+                failure = _translate(error, attempt)
             except BaseException:
                 attempt.abort()
                 raise
@@ -164,21 +228,25 @@ async def _body(response: ClientResponse) -> bytes:
     return b"".join(chunks)
 
 
-def _translate(error: Exception, *, sent: bool) -> BardgeError:
+def _translate(error: Exception, attempt: _Attempt) -> BardgeError:
     if isinstance(error, BardgeError):
         return error
     if isinstance(error, _TooLargeError):
         return NoAnswerError(f"the answer is larger than {LARGEST_ANSWER // 2**20} MiB")
     what = _words(error)
-    if isinstance(error, _NEVER_SENT) or not sent:
+    if not attempt.sent or (isinstance(error, _NEVER_SENT) and not attempt.begun):
         return ConnectError(f"no connection: {what}; check the network, the base URL and any proxy")
     return NoAnswerError(f"the connection broke before a whole answer came: {what}")
 
 
 def _words(error: Exception) -> str:
-    # str() of a response error holds the URL only; its repr would hold the headers.
-    text = f"{error.status} {error.message}" if isinstance(error, aiohttp.ClientResponseError) else str(error)
-    return f"{type(error).__name__}: {text:.200}"
+    # Only what names host and cause: other texts quote what came over the wire, which may echo the request.
+    if isinstance(error, _BrokenError):
+        return str(error)
+    name = type(error).__name__
+    if isinstance(error, ClientConnectorError):
+        return f"{name}: {error!s:.200}"
+    return f"{name} {error.status}" if isinstance(error, aiohttp.ClientHttpProxyError) else name
 
 
 def _timeout(*, sent: bool) -> BardgeError:

@@ -10,18 +10,11 @@ from typing import Final
 
 import aiohttp
 import anyio
-from aiohttp import (
-    ClientConnectorError,
-    ClientHandlerType,
-    ClientOSError,
-    ClientRequest,
-    ClientResponse,
-    ServerDisconnectedError,
-)
+from aiohttp import ClientRequest
 from aiohttp.client_middlewares import ClientMiddlewareType
 
-from bardge_async._loops import PerLoop
-from bardge_async.errors import ConfigurationError
+from bardge_async._loops import PerLoop, run_in
+from bardge_async.errors import ConfigurationError, NotSentError
 
 OUR_HEADERS: Final = frozenset(
     {
@@ -40,26 +33,12 @@ OUR_HEADERS: Final = frozenset(
 _CLOSE_WITHIN: Final = 5.0
 
 
-class BrokenError(aiohttp.ClientError):
-    """A connection broke after the request began: of a class that aiohttp does not resend on."""
-
-
-async def send_once(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
-    """Keep aiohttp from sending an idempotent request a second time by itself."""
-    try:
-        return await handler(request)
-    except ClientConnectorError:
-        raise
-    except (ClientOSError, ServerDisconnectedError) as error:
-        text = f"{type(error).__name__}: {error}"
-    raise BrokenError(text)
-
-
 def check_session(session: aiohttp.ClientSession) -> None:
     """Refuse a user's session whose settings would change what is sent or raised.
 
     Raises:
-        ConfigurationError: It is closed, or has ``raise_for_status``, a base URL, auth or headers that collide.
+        ConfigurationError: It is closed, or has ``raise_for_status``, a base URL, auth or headers that collide, or
+            does not verify certificates.
     """
     faults = {
         "it is closed": session.closed,
@@ -67,6 +46,7 @@ def check_session(session: aiohttp.ClientSession) -> None:
         "it has a base_url": session._base_url is not None,  # noqa: SLF001 - not public in aiohttp
         "it has auth": session.auth is not None,
         "it trusts the environment (trust_env), which can add auth": session.trust_env,
+        "its connector has ssl=False": getattr(session.connector, "_ssl", None) is False,
     }
     colliding = sorted(name for name in session.headers if name.lower() in OUR_HEADERS)
     faults[f"its default headers collide with the client's: {', '.join(colliding)}"] = bool(colliding)
@@ -103,22 +83,28 @@ class Sessions:
         self,
         *,
         request_class: type[ClientRequest],
+        middleware: ClientMiddlewareType,
         ssl: _ssl.SSLContext | None = None,
         proxy: str | None = None,
         given: aiohttp.ClientSession | None = None,
     ) -> None:
         self._request_class = request_class
+        self._middleware = middleware
         self._ssl = ssl
         self._proxy = proxy
         self._given = given
+        self._closed = False
         self._per_loop = PerLoop(self._open)
 
     def get(self) -> aiohttp.ClientSession:
         """Return the running loop's session.
 
         Raises:
+            NotSentError: The transport is closed.
             ConfigurationError: A user's session is closed, or used in another loop than its own.
         """
+        if self._closed:
+            raise NotSentError("the client is closed; make a new one")
         if self._given is None:
             return self._per_loop.get().session
         if self._given.closed:
@@ -129,7 +115,7 @@ class Sessions:
 
     def middlewares(self) -> Sequence[ClientMiddlewareType] | None:
         """Return what a user's session needs per request; None for our own, which has it already."""
-        return None if self._given is None else (*self._given._middlewares, send_once)  # noqa: SLF001 - not public
+        return None if self._given is None else (*self._given._middlewares, self._middleware)  # noqa: SLF001 - not public
 
     def _open(self) -> _OneLoop:
         connector = aiohttp.TCPConnector(limit=0, ssl=True if self._ssl is None else self._ssl)
@@ -139,18 +125,16 @@ class Sessions:
             timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None),
             trust_env=False,
             request_class=self._request_class,
-            middlewares=(send_once,),
+            middlewares=(self._middleware,),
             proxy=self._proxy,
         )
         return _OneLoop(session)
 
     async def aclose(self) -> None:
         """Close the sessions of all loops that run; those of other loops close when these end."""
-        here = asyncio.get_running_loop()
+        self._closed = True
         for loop, one in self._per_loop.items():
-            self._per_loop.discard(loop)
-            if loop is here:
-                await one.aclose()
-            elif loop.is_running():
+            if loop.is_running():
                 with anyio.move_on_after(_CLOSE_WITHIN):
-                    await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(one.aclose(), loop))
+                    await run_in(loop, one.aclose)
+                self._per_loop.discard(loop)
