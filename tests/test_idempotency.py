@@ -101,7 +101,6 @@ async def test_same_post_again_after_an_error_keeps_the_key() -> None:
 
 
 @pytest.mark.asyncio
-@pytest.mark.xfail(reason="max_attempts counts over the block, not over the call")
 async def test_same_post_again_has_its_own_attempts() -> None:
     """``max_attempts`` is for one call: the same POST made again may be repeated as often as the first time."""
     policy = RetryPolicy(max_attempts=2, base=0)
@@ -125,7 +124,6 @@ async def test_same_post_again_past_the_window() -> None:
 
 
 @pytest.mark.asyncio
-@pytest.mark.xfail(reason="_engine._send enters a cancelled attempt as sent, but not as in doubt")
 async def test_cancelled_post_again_past_the_window() -> None:
     """A POST cancelled under way is in doubt: past the window the block does not send it again."""
     reached = anyio.Event()
@@ -142,7 +140,6 @@ async def test_cancelled_post_again_past_the_window() -> None:
 
 
 @pytest.mark.asyncio
-@pytest.mark.xfail(reason="_engine._send enters a cancelled attempt as sent, but not as in doubt")
 async def test_cancelled_then_refused() -> None:
     """A POST cancelled under way and then refused a connection is in doubt."""
     reached = anyio.Event()
@@ -158,7 +155,6 @@ async def test_cancelled_then_refused() -> None:
 
 
 @pytest.mark.asyncio
-@pytest.mark.xfail(reason="the block forgets that an unreadable answer was executed")
 async def test_unreadable_answer_is_never_sent_again() -> None:
     """A POST that was executed, though its answer was unreadable, is not sent again once its key is forgotten."""
     async with rig(reply(200, [1]), BOUGHT) as it, it.bardge.idempotent() as once:

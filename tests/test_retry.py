@@ -287,7 +287,6 @@ def test_retry_after_beyond_the_cap_in_doubt() -> None:
     assert unknown(after("twice", "503", Retry_After="61")).retry_after == 61
 
 
-@pytest.mark.xfail(reason="_retry.final overwrites the earlier answer's retry_after with None")
 def test_retry_after_survives_a_refused_connection() -> None:
     """What the server asked in its last answer is told, although the last attempt got no connection."""
     play = Play()
