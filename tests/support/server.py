@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Self
@@ -78,17 +79,27 @@ def hang(reached: anyio.Event | None = None) -> Step:
     return step
 
 
-class ScriptedServer:
-    """Serve ``script`` step by step; the last step repeats. ``requests`` holds what arrived."""
+def free_port() -> int:
+    """Find a port of this machine that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
-    def __init__(self, *script: Step, tls: ssl.SSLContext | None = None) -> None:
+
+class ScriptedServer:
+    """Serve ``script`` step by step; the last step repeats. ``requests`` holds what arrived.
+
+    It may be entered several times; ``port`` 0 picks a free one.
+    """
+
+    def __init__(self, *script: Step, tls: ssl.SSLContext | None = None, port: int = 0) -> None:
         self.script = list(script)
         self.requests: list[Received] = []
         self.connections = 0
         self._tls = tls
         self._tasks: set[asyncio.Task[Any]] = set()
         self._server: asyncio.Server | None = None
-        self.port = 0
+        self.port = port
 
     @property
     def base_url(self) -> str:
@@ -96,7 +107,7 @@ class ScriptedServer:
         return f"{scheme}://localhost:{self.port}" if self._tls else f"{scheme}://127.0.0.1:{self.port}"
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=self._tls)
         self.port = int(self._server.sockets[0].getsockname()[1])
         return self
 
