@@ -108,13 +108,14 @@ class Engine:
         """Wait while the server asks calls to wait; an outcome where that would miss the deadline."""
         clock = self.watch.clock
         while (wait := self.holdback.wait(run.call.row, clock.elapsed())) > 0:
-            seconds = wait + self.roll() * _SPREAD
-            if wait >= run.left():
+            left = run.left()
+            if wait >= left:
                 error = HeldBackError(f"{run.call.row.name}: the server asked all calls to wait {wait:.1f} s longer")
                 error.timed_out, error.retry_after = True, wait
                 return run.recorded(Outcome(Verdict.NOT_SENT, error=error, retry_after=wait))
+            seconds = wait + self.roll() * min(_SPREAD, (left - wait) / 2)
             run.tell_held_back(seconds)
-            await clock.sleep(min(seconds, run.left()))
+            await clock.sleep(seconds)
         return None
 
     async def _pause(self, run: Run, outcome: Outcome) -> None:

@@ -153,7 +153,7 @@ def _retryable(case: Case, error: BardgeError) -> bool:
         return error.retryable
     if case.outcome.verdict in {Verdict.NOT_SENT, Verdict.BUSY, Verdict.NO_ANSWER}:
         return True
-    return case.outcome.verdict is Verdict.FAULT and case.row.again in {None, Again.SAME}
+    return case.outcome.verdict in _FAULTS and case.row.again in {None, Again.SAME}
 
 
 def unknown(case: Case, last: BardgeError) -> OutcomeUnknownError:

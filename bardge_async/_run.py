@@ -110,6 +110,7 @@ class Run:
         if limits is None:
             error = NotSentError("no time was left to send")
             error.timed_out = True
+            await self._withdraw()
             return self.recorded(Outcome(Verdict.NOT_SENT, error=error))
         history.attempts += 1
         self._progress.attempts += 1

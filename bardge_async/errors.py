@@ -113,6 +113,8 @@ class AlreadyDoneError(BardgeError):
 class NotSentError(BardgeError):
     """Try again at any time: it is proved that nothing reached the server."""
 
+    retryable: bool = True
+
 
 class ConnectError(NotSentError):
     """Check network, base URL and proxy: DNS, TCP, TLS or the proxy refused or timed out."""

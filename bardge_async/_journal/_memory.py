@@ -40,7 +40,7 @@ class MemoryJournal:
         self._lock = threading.Lock()
         self._records: dict[Identity, tuple[int, Record]] = {}
         self._order = itertools.count()
-        self._finished: deque[tuple[float, int, Identity]] = deque()
+        self._finished: deque[tuple[float, Identity]] = deque()
         self._held: dict[Identity, deque[_Waiter]] = {}
 
     async def claim(self, identity: Identity, patience: float, clock: Clock) -> Record | None:
@@ -103,15 +103,16 @@ class MemoryJournal:
     async def put(self, record: Record) -> None:
         """Keep a record."""
         if record.state in _FINISHED and not record.given and record.answer is not None:
-            record = attrs.evolve(record, answer=Answer(record.answer.status, None, record.answer.request_id))
+            answer = Answer(record.answer.status, None, record.answer.request_id)
+            record = attrs.evolve(record, body=None, answer=answer)
         identity = record.identity
         with self._lock:
             known = self._records.get(identity)
             order = next(self._order) if known is None else known[0]
             self._records[identity] = (order, record)
-            if record.state in _FINISHED and record.last_sent is not None:
-                self._finished.append((record.last_sent.elapsed, order, identity))
-                self._prune(record.last_sent.elapsed)
+            if record.state in _FINISHED:
+                self._finished.append((_sent_at(record), identity))
+                self._prune(_sent_at(record))
 
     async def remove(self, identity: Identity) -> None:
         """Forget a record that never reached the server."""
@@ -133,7 +134,12 @@ class MemoryJournal:
 
     def _prune(self, now: float) -> None:
         while self._finished and (len(self._finished) > MOST_FINISHED or now - self._finished[0][0] > KEPT_SECONDS):
-            _, order, identity = self._finished.popleft()
-            known = self._records.get(identity)
-            if known is not None and known[0] == order and known[1].state in _FINISHED:
+            sent, identity = self._finished.popleft()
+            record = self._known(identity)
+            # A key that was sent again meanwhile has a later place in the line.
+            if record is not None and record.state in _FINISHED and _sent_at(record) == sent:
                 del self._records[identity]
+
+
+def _sent_at(record: Record) -> float:
+    return record.last_sent.elapsed if record.last_sent is not None else 0.0
