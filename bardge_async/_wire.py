@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import email.utils
 import enum
+import math
 import re
 from collections.abc import Mapping
 from typing import Any, Final, cast
@@ -98,14 +99,22 @@ def query_string(values: Mapping[str, object]) -> str:
     Raises:
         InvalidArgumentError: A value that is neither text nor a number.
     """
+    if not isinstance(cast("object", values), Mapping):
+        raise InvalidArgumentError(f"query: expected a mapping of names to values, got {values!r:.80}")
     parts: list[str] = []
     for name, value in values.items():
         if value is None:
             continue
-        if isinstance(value, bool) or not isinstance(value, str | int | float):
+        if not isinstance(cast("object", name), str) or not _sendable(value):
             raise InvalidArgumentError(f"{name}: expected text or a number, got {value!r:.80}")
-        parts.append(f"{quote(name, safe='')}={_quoted(name, str(value))}")
+        parts.append(f"{_quoted('query', name)}={_quoted(name, str(value))}")
     return "?" + "&".join(parts) if parts else ""
+
+
+def _sendable(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return False
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:

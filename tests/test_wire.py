@@ -67,11 +67,18 @@ def test_query_string(values: Mapping[str, object], expected: str) -> None:
     assert wire.query_string(values) == expected
 
 
-@pytest.mark.parametrize("value", [True, [1], b"x", "\ud800"])
+@pytest.mark.parametrize("value", [True, [1], b"x", "\ud800", float("nan"), float("inf")])
 def test_refused_query_value(value: object) -> None:
     """A query value that cannot be sent is refused by its name."""
     with pytest.raises(InvalidArgumentError, match="lat"):
         wire.query_string({"lat": value})
+
+
+@pytest.mark.parametrize("values", [[("a", 1)], "a=1", {5: "a"}, {"\ud800": 1}])
+def test_refused_query(values: Any) -> None:
+    """A query that is no mapping of names is refused."""
+    with pytest.raises(InvalidArgumentError):
+        wire.query_string(values)
 
 
 @pytest.mark.parametrize(
