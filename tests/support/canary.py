@@ -6,7 +6,7 @@ import logging
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from types import FrameType, FunctionType, MethodType, ModuleType
-from typing import Any, Final, cast
+from typing import Final, cast
 
 from bardge_async._secret import Secret
 
