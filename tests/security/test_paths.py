@@ -1,0 +1,147 @@
+"""Path arguments are one segment, and nothing that a user passes adds a header or another URL."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bardge_async import BardgeClient, ConfigurationError, InvalidArgumentError, PurchaseCredits
+from tests.support.clock import ManualClock
+from tests.support.net import BALANCE
+from tests.support.server import ScriptedServer, reply
+
+PREFIX = "/clients/"
+
+
+async def segment_of(client_id: Any) -> str:
+    """Return the one segment under which a client's id reached the server."""
+    async with (
+        ScriptedServer(reply(200, BALANCE)) as server,
+        BardgeClient("key", server.base_url, clock=ManualClock()) as bardge,
+    ):
+        try:
+            await bardge.clients.get_credits(client_id)
+        finally:
+            targets = [request.target for request in server.requests]
+        (target,) = targets
+    _, first, segment, last = target.split("/")
+    assert (first, last) == ("clients", "credits")
+    return segment
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("value", "segment"),
+    [
+        ("a/b", "a%2Fb"),
+        ("a?b", "a%3Fb"),
+        ("a#b", "a%23b"),
+        ("a%b", "a%25b"),
+        ("%2e%2e", "%252e%252e"),
+        ("%2F", "%252F"),
+        (" a b ", "%20a%20b%20"),
+        ("é", "%C3%A9"),
+        ("日", "%E6%97%A5"),
+        ("\U0001f600", "%F0%9F%98%80"),
+        ("a\\b", "a%5Cb"),
+        ("...", "..."),
+        ("../x", "..%2Fx"),
+        ("a;b=c", "a%3Bb%3Dc"),
+        ("{x}", "%7Bx%7D"),
+        ("a+b", "a%2Bb"),
+        ("http://evil.com", "http%3A%2F%2Fevil.com"),
+    ],
+)
+async def test_one_segment(value: str, segment: str) -> None:
+    """What has a meaning in a URL arrives encoded, once."""
+    assert await segment_of(value) == segment
+
+
+REFUSED: list[Any] = [
+    "",
+    ".",
+    "..",
+    "a\r\nX: y",
+    "a\nb",
+    "\x00",
+    "\x7f",
+    "\x85",
+    "\ud800",
+    "a\udfff",
+    None,
+    5,
+    b"a",
+    ["a"],
+]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("value", REFUSED)
+async def test_refused_before_sending(value: Any) -> None:
+    """What would reach another URL, or is no text, is refused and nothing connects."""
+    async with ScriptedServer() as server, BardgeClient("key", server.base_url) as bardge:
+        with pytest.raises(InvalidArgumentError):
+            await bardge.clients.get_credits(value)
+    assert server.connections == 0
+
+
+@pytest.mark.asyncio
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(value=st.text(min_size=0, max_size=40) | st.text("./%\\?#;~ \r\n\x00", max_size=8))
+async def test_any_text_is_one_segment_or_refused(value: str) -> None:
+    """For any text the server sees exactly that text as one segment, or the call is refused."""
+    try:
+        segment = await segment_of(value)
+    except InvalidArgumentError:
+        assert value in {"", ".", ".."} or any(
+            ord(c) < 32 or 127 <= ord(c) < 160 or 0xD800 <= ord(c) < 0xE000 for c in value
+        )
+        return
+    assert unquote(segment, errors="strict") == value
+
+
+INJECTIONS = ["a\r\nX-Evil: 1", "a\n", "\ra", "a\x00b", "a\x0bb", "é", " a", "a ", "", "\x7f"]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("value", INJECTIONS)
+async def test_header_values(value: str) -> None:
+    """Neither an idempotency key nor a lookup token can add a header or arrive as something else."""
+    async with ScriptedServer() as server, BardgeClient("key", server.base_url) as bardge:
+        with pytest.raises(InvalidArgumentError):
+            await bardge.send("credits.purchase", request=PurchaseCredits(client_id="c", package_id="p"), key=value)
+        with pytest.raises(InvalidArgumentError):
+            await bardge.request("GET", "/passes", lookup_token=value)
+    assert server.connections == 0
+
+
+@pytest.mark.parametrize("value", INJECTIONS)
+def test_api_key(value: str) -> None:
+    """An API key cannot add a header."""
+    with pytest.raises(ConfigurationError):
+        BardgeClient(value)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    "path", ["@evil.com/x", "//evil.com/x", "/../x", "/a/%2e%2e/b", "/a\r\nb", "/a?b=c", "x", "/a\\b"]
+)
+async def test_free_paths(path: str) -> None:
+    """A free path stays below the base URL."""
+    async with ScriptedServer() as server, BardgeClient("key", server.base_url) as bardge:
+        with pytest.raises(InvalidArgumentError):
+            await bardge.request("GET", path)
+    assert server.connections == 0
+
+
+@pytest.mark.parametrize(
+    "path", ["@evil.com/passes", "//evil.com/passes", ".evil.com/passes", "/a/../passes", "/a\r\nb"]
+)
+def test_corrected_paths(path: str) -> None:
+    """A corrected path stays below the base URL."""
+    with pytest.raises(ConfigurationError):
+        BardgeClient("key", paths={"passes.list": path})
