@@ -17,8 +17,8 @@ from bardge_async._pagination import Walk
 from bardge_async._resources import Resources
 from bardge_async._secret import KeySource, Secret, Unusable, hidden, usable
 from bardge_async._settings import ReplayWindow, RetryPolicy, Timeouts
-from bardge_async.endpoints import ENDPOINTS, Endpoint, corrected, free_row
-from bardge_async.errors import ConfigurationError, InvalidArgumentError
+from bardge_async.endpoints import Endpoint, corrected, free_row, named
+from bardge_async.errors import ConfigurationError
 from bardge_async.models import UNSET, Unset
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 Q = TypeVar("Q")
 R = TypeVar("R")
+T = TypeVar("T")
 
 _DRAIN: Final = 10.0
 
@@ -90,16 +91,18 @@ class BardgeClient(Resources):
         del api_key
         from bardge_async import _assembly as parts  # noqa: PLC0415 - brings aiohttp and cattrs
 
-        clock = SystemClock() if clock is None else clock
+        clock = SystemClock() if clock is None else _able("clock", clock, "elapsed")
+        if transport is not None:
+            _able("transport", transport, "send")
         url = check_base_url(os.environ.get("BARDGE_BASE_URL", DEFAULT_BASE_URL) if base_url is None else base_url)
         settings = parts.Settings(
             base_url=url,
             credentials=parts.Credentials(_key_source(key)),
             timeouts=_timeouts(timeout),
-            policy=RetryPolicy() if retry is None else retry,
-            window=ReplayWindow() if window is None else window,
+            policy=RetryPolicy() if retry is None else _expected("retry", retry, RetryPolicy),
+            window=ReplayWindow() if window is None else _expected("window", window, ReplayWindow),
             account=_label(account),
-            journal=parts.MemoryJournal() if journal is None else journal,
+            journal=parts.MemoryJournal() if journal is None else _able("journal", journal, "claim"),
             hooks=parts.Hooks(hooks),
         )
         wire = parts.network(clock, url, transport=transport, session=session, ssl=ssl, proxy=proxy)
@@ -135,7 +138,7 @@ class BardgeClient(Resources):
             base_url=old.base_url,
             credentials=old.credentials if key is None else parts.Credentials(usable(key)),
             timeouts=old.timeouts if isinstance(timeout, Unset) else _timeouts(timeout),
-            policy=old.policy if isinstance(retry, Unset) else retry,
+            policy=old.policy if isinstance(retry, Unset) else _expected("retry", retry, RetryPolicy),
             window=old.window,
             account=old.account if isinstance(account, Unset) else _label(account),
             journal=parts.MemoryJournal() if key is not None and isinstance(account, Unset) else old.journal,
@@ -215,7 +218,7 @@ class BardgeClient(Resources):
             InvalidArgumentError: An argument that the row does not take, or that cannot be sent.
             BardgeError: What the call came to.
         """
-        row = _row(endpoint)
+        row = named(endpoint)
         return await self._calls.run(self._calls.compose(row, path, request, key, lookup_token))
 
     async def request(
@@ -291,6 +294,18 @@ def _key_source(given: KeySource | Unusable | None) -> KeySource:
     return Secret(os.environ["BARDGE_API_KEY"])
 
 
+def _expected(name: str, value: T, kind: type[Any]) -> T:
+    if not isinstance(value, kind):
+        raise ConfigurationError(f"{name}: expected {kind.__name__}(...), got {value!r:.40}")
+    return value
+
+
+def _able(name: str, value: T, method: str) -> T:
+    if not callable(getattr(value, method, None)):
+        raise ConfigurationError(f"{name}: expected a {name.capitalize()}, which has {method}(), got {value!r:.40}")
+    return value
+
+
 def _label(account: object) -> str:
     if isinstance(account, str) and account.isprintable():
         return account
@@ -304,11 +319,3 @@ def _timeouts(given: Timeouts | float | None) -> Timeouts:
         return given
     base = Timeouts(total=given)
     return Timeouts(total=given, attempt=min(given, base.attempt), connect=min(given, base.connect))
-
-
-def _row(endpoint: Endpoint[Any, Any] | str) -> Endpoint[Any, Any]:
-    if isinstance(endpoint, Endpoint):
-        return endpoint
-    if endpoint in ENDPOINTS:
-        return ENDPOINTS[endpoint]
-    raise InvalidArgumentError(f"endpoint: no row is named {endpoint!r:.80}; see ENDPOINTS for the names")

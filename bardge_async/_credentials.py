@@ -40,6 +40,11 @@ class Credentials:
         self._times_asked = 0
         self._locks = PerLoop(anyio.Lock)
 
+    @property
+    def known(self) -> Secret | None:
+        """The header's value, where it needs no asking."""
+        return self._header
+
     async def header(self) -> Secret:
         """Return the header's value, asking for the key the first time."""
         return self._header or await self._asked(None)

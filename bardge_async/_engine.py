@@ -21,7 +21,7 @@ from bardge_async._slots import Slots
 from bardge_async._transport import Transport
 from bardge_async._window import Moment
 from bardge_async._wire import Outcome, Verdict, read
-from bardge_async.errors import AuthenticationError, BardgeError, HeldBackError, OutcomeUnknownError
+from bardge_async.errors import AuthenticationError, BardgeError, HeldBackError, NotSentError, OutcomeUnknownError
 
 _LOG: Final = logging.getLogger("bardge_async")
 _SPREAD: Final = 1.0
@@ -95,7 +95,7 @@ class Engine:
         self.budget.deposit(self.watch.clock.elapsed())
         renewed = False
         while True:
-            header = await self.settings.credentials.header()
+            header = self.settings.credentials.known or await self._header(run)
             outcome = await self._hold(run) or await run.attempt(header)
             if outcome.verdict is Verdict.DONE and run.response is not None:
                 return _response(run, outcome, run.response)
@@ -103,6 +103,19 @@ class Engine:
                 renewed = True
                 continue
             await self._pause(run, outcome)
+
+    async def _header(self, run: Run) -> str:
+        """Wait for the API key, no longer than the call may take."""
+        with anyio.CancelScope() as scope:
+            timer = self.watch.clock.timer(run.left(), scope.cancel)
+            try:
+                return await self.settings.credentials.header()
+            finally:
+                timer.cancel()
+        error = NotSentError("the API key did not come in time")
+        error.timed_out = True
+        outcome = run.recorded(Outcome(Verdict.NOT_SENT, error=error))
+        raise retry.final(run.case(outcome, self.watch.now(), 0.0))
 
     async def _hold(self, run: Run) -> Outcome | None:
         """Wait while the server asks calls to wait; an outcome where that would miss the deadline."""
@@ -205,7 +218,7 @@ def _stamp(error: BardgeError, run: Run) -> None:
 def _note(run: Run, cancelled: BaseException) -> None:
     """Leave a trace of a POST that was cancelled after it may have been sent."""
     call = run.call
-    if call.row.method == "GET" or not run.history.sent:
+    if not run.history.in_doubt:
         return
     text = f"{call.row.name}: cancelled after it was sent under idempotency key {call.key}; its outcome is unknown"
     cancelled.add_note(text)

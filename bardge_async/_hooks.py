@@ -107,6 +107,8 @@ class Hooks:
     """Tell events to the user's hooks."""
 
     def __init__(self, hooks: Sequence[Hook]) -> None:
+        if not isinstance(hooks, Sequence):
+            raise ConfigurationError(f"hooks: expected a list of callables, got {type(hooks).__name__}")
         for hook in hooks:
             if not callable(hook):
                 raise ConfigurationError(f"hooks: expected plain callables, got {type(hook).__name__}")

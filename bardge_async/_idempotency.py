@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, overload
 
 import anyio
 
@@ -12,7 +12,7 @@ from bardge_async._context import Progress
 from bardge_async._http import Call, Response, check_takes_key
 from bardge_async._pagination import Span, Walk
 from bardge_async._resources import Resources
-from bardge_async.endpoints import Endpoint
+from bardge_async.endpoints import Endpoint, named
 from bardge_async.errors import BardgeError, IdempotencyMisuseError
 from bardge_async.models import Page
 
@@ -57,15 +57,26 @@ class IdempotentClient(Resources):
         """``Bardge-Request-Id`` of the last answer, or None."""
         return self._block.request_id
 
+    @overload
     async def send(
         self, endpoint: Endpoint[Q, R], *path: str, request: Q | None = None, lookup_token: str | None = None
-    ) -> Response[R]:
-        """Make one call of a row under the block's key and return its result with what came around it.
+    ) -> Response[R]: ...
+
+    @overload
+    async def send(
+        self, endpoint: str, *path: str, request: object = None, lookup_token: str | None = None
+    ) -> Response[Any]: ...
+
+    async def send(
+        self, endpoint: Endpoint[Any, Any] | str, *path: str, request: object = None, lookup_token: str | None = None
+    ) -> Response[Any]:
+        """Make one call of a row, or of its name, under the block's key; return its result with what came around it.
 
         Raises:
             IdempotencyMisuseError: A second, different POST, one that takes no key, or the block is over.
+            InvalidArgumentError: An argument that the row does not take.
         """
-        return await self._block.send(endpoint, path, request, lookup_token)
+        return await self._block.send(named(endpoint), path, request, lookup_token)
 
     async def __aenter__(self) -> Self:
         self._block.enter()

@@ -53,8 +53,7 @@ def record(row: Endpoint[Any, Any], history: History, outcome: Outcome) -> None:
     changing = row.method != "GET"
     if verdict is not Verdict.NOT_SENT:
         history.sent = True
-    if outcome.error is not None and outcome.error.timed_out:
-        history.timed_out = True
+    history.timed_out = outcome.error is not None and outcome.error.timed_out
     if isinstance(outcome.error, APIError):
         history.last_answer = outcome.error
     if verdict in _SETTLING:
@@ -161,6 +160,7 @@ def unknown(case: Case, last: BardgeError) -> OutcomeUnknownError:
     error = in_doubt_error(case.row, case.history, case.key, case.now, window=case.window, last=last)
     if case.outcome.verdict is Verdict.CACHED_FAULT and case.row.again is not Again.SAME:
         error.may_repeat = False
+        error.add_note("the server has cached this failure: a repeat under the key returns it again")
     return error
 
 

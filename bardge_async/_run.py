@@ -19,7 +19,7 @@ from bardge_async._transport._echo import redacted
 from bardge_async._window import LEAST_LEFT, History, Moment, left
 from bardge_async._wire import Outcome, Verdict
 from bardge_async.endpoints import Again
-from bardge_async.errors import BardgeError, JournalError, NoAnswerError, NotSentError, PoolTimeoutError
+from bardge_async.errors import ConfigurationError, JournalError, NoAnswerError, NotSentError, PoolTimeoutError
 
 _LOG: Final = logging.getLogger("bardge_async")
 _SETTLING: Final = frozenset({Verdict.DONE, Verdict.UNREADABLE, Verdict.SETTLED})
@@ -131,13 +131,17 @@ class Run:
             return Outcome(Verdict.NOT_SENT, error=error)
         except NoAnswerError as error:
             return Outcome(Verdict.NO_ANSWER, error=error)
-        except BardgeError:
+        except ConfigurationError as error:
+            if self.history.in_doubt:
+                return Outcome(Verdict.REFUSED, error=error)
             await self._withdraw()
             raise
         except Exception as error:  # noqa: BLE001 - a foreign transport: whatever it raises counts as sent
             return Outcome(Verdict.NO_ANSWER, error=NoAnswerError(f"the transport failed: {type(error).__name__}"))
         except BaseException:
             self.history.sent = True
+            if self.call.row.method != "GET":
+                self.history.in_doubt = self.history.ever_in_doubt = True
             raise
         outcome = wire.read(self.call.row, self.response, now.wall, self._context.settings.base_url)
         clean = redacted(self.response, request.headers["Authorization"]) if outcome.error else self.response

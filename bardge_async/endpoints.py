@@ -326,6 +326,20 @@ ENDPOINTS: Final[Mapping[str, Endpoint[Any, Any]]] = MappingProxyType({row.name:
 """All rows by name."""
 
 
+def named(endpoint: Endpoint[Any, Any] | str) -> Endpoint[Any, Any]:
+    """Return a row, given as itself or by its name.
+
+    Raises:
+        InvalidArgumentError: No row has that name.
+    """
+    if isinstance(endpoint, Endpoint):
+        return endpoint
+    row = ENDPOINTS.get(endpoint)
+    if row is not None:
+        return row
+    raise InvalidArgumentError(f"endpoint: no row is named {endpoint!r:.80}; see ENDPOINTS for the names")
+
+
 def corrected(paths: Mapping[str, str] | None) -> dict[str, str]:
     """Check the user's path corrections and return the path of every row by name.
 
@@ -333,6 +347,8 @@ def corrected(paths: Mapping[str, str] | None) -> dict[str, str]:
         ConfigurationError: An unknown row, a path without a leading slash, or other placeholders than the row's.
     """
     table = {name: row.path for name, row in ENDPOINTS.items()}
+    if paths is not None and not isinstance(paths, Mapping):
+        raise ConfigurationError(f"paths: expected a mapping of endpoint names to paths, got {paths!r:.40}")
     for name, path in (paths or {}).items():
         if name not in table:
             msg = f"paths: no endpoint is named {name!r}; see ENDPOINTS for the names"

@@ -581,7 +581,6 @@ async def test_odd_exception_of_a_transport_counts_as_sent() -> None:
 
 
 @pytest.mark.asyncio
-@pytest.mark.xfail(reason="_run._exchange re-raises any other BardgeError, and withdraws the record")
 async def test_odd_bardge_error_of_a_transport_counts_as_sent() -> None:
     """The same holds for an error of ours that a transport has no business to raise."""
     async with over(Answering(errors.ServerError("odd"))) as bardge:
@@ -590,7 +589,6 @@ async def test_odd_bardge_error_of_a_transport_counts_as_sent() -> None:
 
 
 @pytest.mark.asyncio
-@pytest.mark.xfail(reason="_engine.run lets a later error hide that the POST is in doubt")
 async def test_later_failure_of_the_setup_does_not_hide_a_doubt() -> None:
     """A POST that was cut stays in doubt when the next attempt cannot even begin."""
     transport = Answering(errors.NoAnswerError("cut"), errors.ConfigurationError("the session was closed"))
@@ -600,7 +598,6 @@ async def test_later_failure_of_the_setup_does_not_hide_a_doubt() -> None:
 
 
 @pytest.mark.asyncio
-@pytest.mark.xfail(reason="_engine._loop waits for the key outside of any time limit")
 async def test_asking_for_the_key_is_within_the_deadline() -> None:
     """A call whose API key never comes ends with its deadline, not sent."""
     clock = ManualClock()

@@ -444,7 +444,6 @@ def test_every_answer_leaves_its_request_id(row: str, answer: str) -> None:
     assert retry.final(after(row, answer)).request_id == "req_header"
 
 
-@pytest.mark.xfail(reason="History.timed_out sticks to the end of the call, whatever ends it")
 def test_timed_out_is_about_the_end() -> None:
     """A time limit that an earlier attempt ran into is not what ended a call that was then refused."""
     play = Play()
