@@ -40,7 +40,7 @@ class MemoryJournal:
         self._lock = threading.Lock()
         self._records: dict[Identity, tuple[int, Record]] = {}
         self._order = itertools.count()
-        self._finished: deque[tuple[float, Identity]] = deque()
+        self._finished: dict[Identity, float] = {}
         self._held: dict[Identity, deque[_Waiter]] = {}
 
     async def claim(self, identity: Identity, patience: float, clock: Clock) -> Record | None:
@@ -110,21 +110,29 @@ class MemoryJournal:
             known = self._records.get(identity)
             order = next(self._order) if known is None else known[0]
             self._records[identity] = (order, record)
+            # Sent or finished again, it takes a later place in the line.
+            self._finished.pop(identity, None)
             if record.state in _FINISHED:
-                self._finished.append((_sent_at(record), identity))
+                self._finished[identity] = _sent_at(record)
                 self._prune(_sent_at(record))
 
     async def remove(self, identity: Identity) -> None:
         """Forget a record that never reached the server."""
         with self._lock:
             self._records.pop(identity, None)
+            self._finished.pop(identity, None)
 
     async def overtaken(self, record: Record) -> bool:
         """Tell whether a POST to the same row and path was sent later than the record's, under another key."""
         with self._lock:
-            mine = self._records[record.identity][0]
+            known = self._records.get(record.identity)
+            if known is None:
+                return False
+            mine = (_sent_at(known[1]), known[0])
             return any(
-                order > mine and other.url == record.url and other.identity[:2] == record.identity[:2]
+                (_sent_at(other), order) > mine
+                and other.url == record.url
+                and other.identity[:2] == record.identity[:2]
                 for order, other in self._records.values()
             )
 
@@ -133,12 +141,9 @@ class MemoryJournal:
         return None if known is None else known[1]
 
     def _prune(self, now: float) -> None:
-        while self._finished and (len(self._finished) > MOST_FINISHED or now - self._finished[0][0] > KEPT_SECONDS):
-            sent, identity = self._finished.popleft()
-            record = self._known(identity)
-            # A key that was sent again meanwhile has a later place in the line.
-            if record is not None and record.state in _FINISHED and _sent_at(record) == sent:
-                del self._records[identity]
+        while len(self._finished) > MOST_FINISHED or now - next(iter(self._finished.values())) > KEPT_SECONDS:
+            identity = next(iter(self._finished))
+            del self._finished[identity], self._records[identity]
 
 
 def _sent_at(record: Record) -> float:

@@ -1,0 +1,65 @@
+"""The journals that the suite in this folder runs on; a new store adds its line here."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Final, TypeAlias
+
+import attrs
+
+from bardge_async import Answer, EntryState, Identity, Journal, MemoryJournal, Record
+from bardge_async._window import Moment
+
+Opener: TypeAlias = Callable[[], AbstractAsyncContextManager[Journal]]
+"""Open one more journal over the same store, as another client or process would."""
+
+WALL: Final = 1_780_000_000.0
+ELAPSED: Final = 1000.0
+BASE: Final = "https://api.example/v3"
+KEY: Final = Identity(BASE, "", "order-1")
+
+
+def _memory(_: Path) -> Opener:
+    journal = MemoryJournal()
+
+    @asynccontextmanager
+    async def opened() -> AsyncGenerator[Journal]:
+        yield journal
+
+    return opened
+
+
+FACTORIES: Final[Mapping[str, Callable[[Path], Opener]]] = {"memory": _memory}
+
+
+def at(seconds: float) -> Moment:
+    """The instant so many seconds after the tests' beginning."""
+    return Moment(WALL + seconds, ELAPSED + seconds, WALL + seconds)
+
+
+def sent(identity: Identity = KEY, *, second: float = 0.0, path: str = "/p", given: bool = True) -> Record:
+    """A POST that was sent and not answered."""
+    return Record(
+        identity=identity,
+        endpoint="passes.update_expiry",
+        url=identity.base_url + path,
+        fingerprint="v1:1",
+        body=b'{"a":1}',
+        given=given,
+        state=EntryState.SENT,
+        first_sent=at(second),
+        last_sent=at(second),
+    )
+
+
+def done(record: Record, *, second: float = 0.0, state: EntryState = EntryState.DONE) -> Record:
+    """The same, answered."""
+    answer = Answer(201, b'{"balance":5}', "req_1") if state is EntryState.DONE else None
+    return attrs.evolve(record, state=state, last_sent=at(second), answer=answer)
+
+
+def named(key: str) -> Identity:
+    """Another key of the same account."""
+    return KEY._replace(key=key)

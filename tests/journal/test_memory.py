@@ -1,0 +1,93 @@
+"""How long the journal of one process keeps what."""
+
+from __future__ import annotations
+
+import pytest
+
+from bardge_async import EntryState, MemoryJournal, Record
+from bardge_async._record import Identity
+from tests.journal.factories import KEY, done, named, sent
+from tests.journal.test_protocol import read
+
+MINUTE = 60.0
+
+
+async def finish(journal: MemoryJournal, identity: Identity, second: float) -> None:
+    await journal.put(done(sent(identity, second=second), second=second))
+
+
+@pytest.mark.asyncio
+async def test_finished_ones_stay_for_15_minutes() -> None:
+    """What is done is known for 15 minutes, and forgotten when another one ends later than that."""
+    journal = MemoryJournal()
+    await finish(journal, KEY, 0)
+    await finish(journal, named("order-2"), 15 * MINUTE)
+    assert await read(journal) is not None
+    await finish(journal, named("order-3"), 15 * MINUTE + 1)
+    assert await read(journal) is None
+
+
+@pytest.mark.asyncio
+async def test_unfinished_ones_stay() -> None:
+    """What is in doubt is never forgotten, however long ago and however many came after."""
+    journal = MemoryJournal()
+    await journal.put(sent())
+    for number in range(10_100):
+        await finish(journal, named(f"order-{number + 2}"), 1000 * MINUTE)
+    assert await read(journal) == sent()
+
+
+@pytest.mark.asyncio
+async def test_the_last_10_000_finished_ones_stay() -> None:
+    """Of finished ones the last 10,000 are known, not one less or more."""
+    journal = MemoryJournal()
+    for number in range(10_001):
+        await finish(journal, named(f"order-{number}"), 1)
+    assert await read(journal, named("order-0")) is None
+    assert await read(journal, named("order-1")) is not None
+
+
+@pytest.mark.asyncio
+async def test_refused_then_done() -> None:
+    """A key that was refused first and done later is known for 15 minutes from when it was done."""
+    journal = MemoryJournal()
+    await journal.put(done(sent(), state=EntryState.REFUSED))
+    await journal.put(sent(second=14 * MINUTE))
+    await finish(journal, KEY, 14 * MINUTE)
+    await finish(journal, named("order-2"), 16 * MINUTE)
+    record = await read(journal)
+    assert record is not None
+    assert record.state is EntryState.DONE
+
+
+@pytest.mark.asyncio
+async def test_refused_then_in_doubt() -> None:
+    """A key that was refused first and is in doubt now is not forgotten with its refusal."""
+    journal = MemoryJournal()
+    await journal.put(done(sent(), state=EntryState.REFUSED))
+    await journal.put(sent(second=14 * MINUTE))
+    await finish(journal, named("order-2"), 16 * MINUTE)
+    assert await read(journal) is not None
+
+
+@pytest.mark.asyncio
+async def test_a_key_counts_once() -> None:
+    """A key that was refused many times before it was done takes one of the 10,000 places."""
+    journal = MemoryJournal()
+    await finish(journal, KEY, 0)
+    for second in range(10_000):
+        await journal.put(done(sent(named("order-2")), second=second % 60, state=EntryState.REFUSED))
+    assert await read(journal) is not None
+
+
+def recorded(journal: MemoryJournal) -> list[Record]:
+    return [record for _, record in journal._records.values()]
+
+
+@pytest.mark.asyncio
+async def test_held_keys_are_let_go() -> None:
+    """No key stays held, and no line stays, once everyone let go."""
+    journal = MemoryJournal()
+    await read(journal)
+    assert journal._held == {}
+    assert recorded(journal) == []
