@@ -191,6 +191,7 @@ def _from_record(run: Run, answer: Answer) -> Response[Any]:
     headers = {REQUEST_ID_HEADER: answer.request_id} if answer.request_id else {}
     outcome = read(run.call.row, WireResponse(answer.status, headers, answer.body or b""), 0.0, "")
     if outcome.error is not None:
+        outcome.error.sent = True
         raise outcome.error
     return Response(
         value=outcome.value,

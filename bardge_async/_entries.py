@@ -47,10 +47,11 @@ def different(record: Record, call: Call) -> str:
 
 @attrs.frozen
 class Proceed:
-    """Send: under this history, with these bytes."""
+    """Send: under this history, with these bytes; ``refused`` is what is on record of an earlier refusal."""
 
     history: History
     body: bytes | None
+    refused: Record | None = None
 
 
 def judge(record: Record | None, call: Call, now: Moment, window: ReplayWindow, *, overtaken: bool) -> Proceed | Answer:
@@ -72,7 +73,7 @@ def judge(record: Record | None, call: Call, now: Moment, window: ReplayWindow, 
     if record.state is EntryState.DONE:
         return _recorded(record, call)
     if record.state is EntryState.REFUSED:
-        return Proceed(History(), record.body)
+        return Proceed(History(), record.body, record)
     return _doubtful(record, call, now, window, overtaken=overtaken)
 
 
@@ -102,6 +103,7 @@ def _doubtful(record: Record, call: Call, now: Moment, window: ReplayWindow, *, 
     remaining = left(window, history, now) if protected(call.row) else None
     if remaining is not None and remaining >= LEAST_LEFT:
         return Proceed(history, record.body)
-    if call.row.again is Again.SAME and not overtaken:
+    undoes = overtaken and call.row.again is Again.SAME
+    if call.row.again is Again.SAME and not undoes:
         return Proceed(history, record.body)
-    raise in_doubt_error(call.row, history, call.key, now, window=window)
+    raise in_doubt_error(call.row, history, call.key, now, window=window, overtaken=undoes)

@@ -172,15 +172,17 @@ def in_doubt_error(
     *,
     window: ReplayWindow,
     last: BardgeError | None = None,
+    overtaken: bool = False,
 ) -> OutcomeUnknownError:
     """Say that an outcome is unknown, until when the POST may be repeated, and how to find out."""
     first = history.first_sent or now
     remaining = left(window, history, now)
     why = str(last) if last is not None else "an earlier call under this key got no usable answer"
-    error = OutcomeUnknownError(f"{row.name}: sent, but the outcome is not known ({why}). {_advice(row, key)}")
+    advice = _OVERTAKEN if overtaken else _advice(row, key)
+    error = OutcomeUnknownError(f"{row.name}: sent, but the outcome is not known ({why}). {advice}")
     error.endpoint, error.idempotency_key, error.sent = row.name, key, True
     error.first_sent_at = first.at()
-    error.may_repeat = error.retryable = row.again is Again.SAME
+    error.may_repeat = error.retryable = row.again is Again.SAME and not overtaken
     if protected(row):
         error.window_closes_at = first.at() + dt.timedelta(seconds=window.length)
         error.may_repeat = error.may_repeat or (remaining is not None and remaining > LEAST_LEFT)
@@ -189,6 +191,7 @@ def in_doubt_error(
     return error
 
 
+_OVERTAKEN: Final = "A later call to the same path is on record: repeating this one would undo it."
 _WHERE: Final = {
     "credits": "bardge.clients.get_credits(client_id): is there a matching transaction",
     "bookings": "bardge.bookings.list_for_client(client_id): is there a matching booking",

@@ -37,6 +37,7 @@ class Run:
         self._progress = progress
         self._deadline = self._clock.elapsed() + context.settings.timeouts.total
         self._record: Record | None = None
+        self._before: Record | None = None
         self._kept = False
 
     def open(self, identity: Identity, allowed: Proceed) -> None:
@@ -45,7 +46,7 @@ class Run:
         self.history = allowed.history
         if allowed.body is not call.body:
             self.call = call = attrs.evolve(call, body=allowed.body)
-        self._kept = self.history.in_doubt
+        self._before = allowed.refused
         self._record = Record(
             identity=identity,
             endpoint=call.row.name,
@@ -91,16 +92,17 @@ class Run:
             slots.release()
 
     async def _intend(self, now: Moment) -> Outcome | None:
-        """Put the intent on record before the first send; an outcome where that fails."""
+        """Put the intent on record before the call's first send; an outcome where that fails."""
         if self._record is None or self._kept:
             return None
-        record = attrs.evolve(self._record, first_sent=now, last_sent=now)
+        first = self.history.first_sent if self.history.in_doubt else now
+        record = attrs.evolve(self._record, first_sent=first, last_sent=now)
         try:
             await self._context.settings.journal.put(record)
         except JournalError as error:
             return self.recorded(Outcome(Verdict.NOT_SENT, error=error))
         self._record, self._kept = record, True
-        self.history.first_sent = now
+        self.history.first_sent = first
         return None
 
     async def _send(self, header: str) -> Outcome:
@@ -144,10 +146,11 @@ class Run:
                 self.history.in_doubt = self.history.ever_in_doubt = True
             raise
         outcome = wire.read(self.call.row, self.response, now.wall, self._context.settings.base_url)
-        clean = redacted(self.response, request.headers["Authorization"]) if outcome.error else self.response
+        shown = outcome.error is not None or self._record is not None
+        clean = redacted(self.response, request.headers["Authorization"]) if shown else self.response
         if clean is self.response:
             return outcome
-        # Errors quote the answer, and this one echoes the key.
+        # Errors and records quote the answer, and this one echoes the key.
         self.response = clean
         return wire.read(self.call.row, clean, now.wall, self._context.settings.base_url)
 
@@ -186,7 +189,8 @@ class Run:
             await self._withdraw()
         else:
             # Answered and not executed: the server may hold the key to its body all the same.
-            await self._put(attrs.evolve(self._record, state=EntryState.REFUSED, last_sent=now))
+            self._before = attrs.evolve(self._record, state=EntryState.REFUSED, last_sent=now)
+            await self._put(self._before)
             self._kept = False
 
     async def _finish(self, outcome: Outcome, now: Moment) -> None:
@@ -211,6 +215,10 @@ class Run:
             return
         self._kept = False
         self.history.first_sent = None
+        if self._before is not None:
+            # An earlier refusal stands: the server may hold the key to its body.
+            await self._put(self._before)
+            return
         await self._context.settings.journal.remove(self._record.identity)
 
     def _tell(self, kind: type[hooks.Event], **facts: object) -> None:
