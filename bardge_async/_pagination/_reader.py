@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Sequence
 from typing import Final, Generic, TypeVar
 
 import attrs
 
 from bardge_async._pagination._source import Source, Span
-from bardge_async.errors import InvalidRequestError, NotFoundError
+from bardge_async._pagination._tasks import end
+from bardge_async.errors import APIError
 from bardge_async.models import Page
 
 T = TypeVar("T")
 
 _ASK_AGAIN: Final = 3
+_NOT_ABOUT_THE_CURSOR: Final = frozenset({401, 403, 407, 408, 425, 429})
 
 
 @attrs.frozen
 class Position:
     """Where the next page begins.
 
-    ``after`` is the cursor, ``ours`` whether it came from an answer; ``known`` are the ids of the page before, which
-    may come again, and ``ahead`` ids behind the position that were delivered already; ``wanted`` is how many items are
-    still wanted.
+    ``after`` is the id before it: None at the list's begin, empty where the item has none; ``ours`` tells that it came
+    from an answer. ``known`` are ids delivered last, which may come again, ``ahead`` ids behind the position that were
+    delivered already; ``wanted`` is how many items are still wanted.
     """
 
     after: str | None
@@ -54,24 +55,20 @@ class Reader(Generic[T]):
         self._ahead_lasts: set[str] = set()
         self._next: Position | None = position
         self._given = 0
-        self._ready: asyncio.Queue[Stretch[T] | Exception | None] = asyncio.Queue()
-        self._room = asyncio.Semaphore(span.read_ahead)
+        # A CancelledError in line tells that somebody else ended the task.
+        self._ready: asyncio.Queue[Stretch[T] | Exception | asyncio.CancelledError | None] = asyncio.Queue()
+        self._room = asyncio.Semaphore(0)
         self._task: asyncio.Task[None] | None = None
-        self._failure: Exception | None = None
 
     async def next(self) -> Stretch[T] | None:
-        """Return the next stretch; None at the list's end. After an error only that error comes."""
-        if self._failure is not None:
-            raise self._failure
-        try:
-            stretch = await (self._fetch() if self._task is None else self._take())
-        except Exception as error:
-            self._failure = error
-            raise
+        """Return the next stretch; None at the list's end."""
+        ahead = self._task is not None and not (self._task.done() and self._ready.empty())
+        stretch = await (self._take() if ahead else self._fetch())
         if stretch is None:
             return None
         self._given += 1
         if self._given > 1 and self._task is None and self._span.read_ahead and self._next is not None:
+            self._room = asyncio.Semaphore(self._span.read_ahead)
             self._task = asyncio.create_task(self._read_ahead())
         if self._task is not None:
             # One turn of the loop puts the next request on the wire, also for a caller that never awaits.
@@ -81,74 +78,84 @@ class Reader(Generic[T]):
     async def aclose(self) -> None:
         """Stop reading ahead and give the connection back."""
         if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait({self._task})
+            await end([self._task])
 
     async def _take(self) -> Stretch[T] | None:
         found = await self._ready.get()
+        if isinstance(found, asyncio.CancelledError):
+            self._task = None
+            return await self._fetch()
         self._room.release()
-        if isinstance(found, Exception):
-            raise found
-        return found
+        try:
+            if isinstance(found, Exception):
+                raise found
+            return found
+        finally:
+            del found  # an exception keeps this frame alive
 
     async def _read_ahead(self) -> None:
-        found: Stretch[T] | Exception | None = None
-        while not isinstance(found, Exception):
-            await self._room.acquire()
-            try:
-                found = await self._fetch()
-            except Exception as error:  # noqa: BLE001 - raised to the caller, after all items before it
-                found = error
-            self._ready.put_nowait(found)
-            if found is None:
-                return
+        try:
+            while self._next is not None:
+                await self._room.acquire()
+                self._ready.put_nowait(await self._fetch())
+        except (Exception, asyncio.CancelledError) as error:
+            self._ready.put_nowait(error)  # raised to the caller after all items before it
+            if isinstance(error, asyncio.CancelledError):
+                raise
 
     async def _fetch(self) -> Stretch[T] | None:
         position = self._next
         if position is None or position.wanted == 0:
             return None
-        page = await self._page(position)
-        stretch = self._stretch(position, page)
+        if position.after == "":
+            raise self._source.no_id()
+        stretch = self._stretch(position, await self._page(position))
         self._next = stretch.behind
         return stretch
 
     async def _page(self, position: Position) -> Page[T]:
         """Fetch one page; an empty one with more to come is asked for again."""
-        span = self._span
-        size = span.page_size if position.wanted is None else min(span.page_size, position.wanted)
-        side = "ending_before" if span.backward else "starting_after"
+        size = self._span.page_size
+        if position.wanted is not None:
+            size = min(size, position.wanted + len(position.ahead))
+        side = "ending_before" if self._span.backward else "starting_after"
+        page: Page[T] = Page()
         for again in range(_ASK_AGAIN + 1):
-            try:
-                page = await self._source.fetch({"limit": size, side: position.after})
-            except (InvalidRequestError, NotFoundError) as refused:
-                if not position.ours:
-                    raise
-                error = self._source.error(f"the server refuses the cursor {position.after!r}: {refused}")
-                raise error from refused
+            if again:
+                await self._source.pause(again)
+            page = await self._one({"limit": size, side: position.after}, position)
             if page.items or not page.has_more:
                 return page
-            if again < _ASK_AGAIN:
-                await self._source.pause(again + 1)
-        raise self._source.error(f"{_ASK_AGAIN + 1} empty pages in a row, although the server says that more follows")
+        text = f"{_ASK_AGAIN + 1} empty pages in a row, although the server says that more follows"
+        raise self._source.error(text, page.request_id)
+
+    async def _one(self, query: dict[str, object], position: Position) -> Page[T]:
+        try:
+            return await self._source.fetch(query)
+        except APIError as refused:
+            if not position.ours or refused.status in _NOT_ABOUT_THE_CURSOR or not 400 <= refused.status < 500:  # noqa: PLR2004
+                raise
+            text = f"the server refuses the cursor {position.after!r}: {refused}"
+            raise self._source.error(text, refused.request_id) from refused
 
     def _stretch(self, position: Position, page: Page[T]) -> Stretch[T]:
         items: Sequence[T] = page.items[::-1] if self._span.backward else page.items
-        ids = [getattr(item, self._source.row.cursor) for item in items]
-        known = {*position.known, *position.ahead}
-        new = [item for item, id in zip(items, ids, strict=True) if id not in known] if known else items
+        ids = [self._source.id_of(item) for item in items]
+        skip = {position.after, *position.known, *position.ahead} - {None, ""}
+        new = [item for item, id in zip(items, ids, strict=True) if id not in skip] if skip else items
+        last = ids[-1] if ids else ""
+        self._check_round(last, position, page)
         wanted = None if position.wanted is None else max(0, position.wanted - len(new))
         if not page.has_more or wanted == 0:
             return Stretch(page, new[: position.wanted], position, None)
-        last = self._source.cursor_of(items[-1])
-        if last in self._lasts or last in self._ahead_lasts or last == position.after:
-            raise self._source.error(f"the list goes round: a page ends with {last!r}, as one did before")
         self._ahead_lasts.add(last)
-        behind = Position(
-            last,
-            ours=True,
-            wanted=wanted,
-            known=tuple([id for id in ids if isinstance(id, str)]),
-            ahead=tuple([id for id in position.ahead if id not in ids]) if position.ahead else (),
-        )
-        return Stretch(page, new, position, behind)
+        ahead = tuple([id for id in position.ahead if id not in ids]) if position.ahead else ()
+        return Stretch(page, new, position, Position(last, True, wanted, tuple(ids), ahead))
+
+    def _check_round(self, last: str, position: Position, page: Page[T]) -> None:
+        """Refuse a page that ends as one did before; the very end may repeat the item before it."""
+        if not last or (last == position.after and not page.has_more):
+            return
+        if last == position.after or last in self._lasts or last in self._ahead_lasts:
+            text = f"the list goes round: a page ends with {last!r}, as one did before"
+            raise self._source.error(text, page.request_id)

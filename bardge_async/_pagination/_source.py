@@ -44,8 +44,13 @@ class Span:
 
 
 def _check_id(name: str, value: object) -> None:
-    if value is not None and not (isinstance(value, str) and value):
+    if value is not None and not sendable(value):
         raise InvalidArgumentError(f"{name}: expected an item's id, got {value!r:.80}")
+
+
+def sendable(value: object) -> bool:
+    """Tell whether a value can be an item's id in a query: text that is not empty and has no half characters."""
+    return isinstance(value, str) and value != "" and not any("\ud800" <= char <= "\udfff" for char in value)
 
 
 def check_whole(name: str, value: object, least: int, most: int | None) -> None:
@@ -70,19 +75,21 @@ class Source(Generic[T]):
     fetch: Callable[[Mapping[str, object]], Awaitable[Page[T]]]
     pause: Callable[[int], Awaitable[None]]
 
-    def cursor_of(self, item: T) -> str:
-        """Return the id that pages go by.
-
-        Raises:
-            PaginationError: The item has none.
-        """
+    def id_of(self, item: T) -> str:
+        """Return the id that pages go by; empty where the item has none."""
         value: Any = getattr(item, self.row.cursor)
-        if not isinstance(value, str) or not value:
-            raise self.error(f"an item has no {self.row.cursor}, so that the list cannot be asked for what follows it")
-        return value
+        return value if isinstance(value, str) else ""
 
-    def error(self, text: str) -> PaginationError:
+    def no_id(self) -> PaginationError:
+        """Make the error of a place that no id stands for."""
+        return self.error(f"an item has no {self.row.cursor}, so that the list cannot be asked for what follows it")
+
+    def again(self) -> dict[str, float]:
+        """Return the query's values that are sent with every page."""
+        return {name: value for name, value in self.query.items() if value is not None}
+
+    def error(self, text: str, request_id: str | None = None) -> PaginationError:
         """Make an error of this list."""
         error = PaginationError(f"{self.row.name}: {text}")
-        error.endpoint, error.sent = self.row.name, True
+        error.endpoint, error.sent, error.request_id = self.row.name, True, request_id
         return error
