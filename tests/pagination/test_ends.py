@@ -1,0 +1,267 @@
+"""A walk ends where the list ends, or with the one right error."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bardge_async import (
+    BardgeError,
+    CopayOption,
+    DecodeError,
+    InvalidRequestError,
+    NoAnswerError,
+    PaginationError,
+    RateLimitError,
+    ServerError,
+)
+from tests.support.lists import EMPTY, HostileList, ListRig, Play, circle, does, ids, leaves_out, names, says, served
+from tests.support.server import cut, error, reply
+
+pytestmark = pytest.mark.asyncio
+READ_AHEAD = pytest.mark.parametrize("read_ahead", range(5))
+
+
+async def walked(walk: Any) -> tuple[list[str | None], BardgeError | None]:
+    """Walk as far as it goes."""
+    found: list[str | None] = []
+    try:
+        async for item in walk:
+            found += ids([item])
+    except BardgeError as failure:
+        return found, failure
+    return found, None
+
+
+@READ_AHEAD
+@pytest.mark.parametrize("length", [1, 2, 7])
+async def test_circle(length: int, read_ahead: int) -> None:
+    """A list that goes round ends in an error after each of its items came once."""
+    pages = [names(3, f"p{number}_") for number in range(length)]
+    async with served(HostileList([], route=circle(*pages))) as rig:
+        found, failure = await walked(rig.walk(page_size=3, read_ahead=read_ahead))
+    assert found == [name for page in pages for name in page]
+    assert isinstance(failure, PaginationError)
+    assert len(rig.list.asked) == length + 1
+
+
+async def test_circle_is_no_page_under_a_limit() -> None:
+    """A page that ends as one before is refused even if it would fill the limit."""
+    async with served(HostileList([], route=circle(["a", "b"], ["c", "d"]))) as rig:
+        found, failure = await walked(rig.walk(limit=6, page_size=2))
+    assert found == ["a", "b", "c", "d"]
+    assert isinstance(failure, PaginationError)
+
+
+async def test_last_page_of_an_earlier_one() -> None:
+    """A last page that ends as an earlier one is refused: its items would come twice."""
+    page = HostileList([]).page(["a", "b"], more=False)
+    async with served(HostileList([], {3: does(reply(200, page))}, route=circle(["a", "b"], ["c", "d"]))) as rig:
+        found, failure = await walked(rig.walk(page_size=2))
+    assert found == ["a", "b", "c", "d"]
+    assert isinstance(failure, PaginationError)
+
+
+async def test_last_page_repeats_the_cursor() -> None:
+    """A last page that only repeats the item before it is the end, not a circle."""
+    page = HostileList([]).page(["b1"], more=False)
+    async with served(HostileList(names(2), {1: says(has_more=True), 2: does(reply(200, page))})) as rig:
+        assert await walked(rig.walk(page_size=2)) == (["b0", "b1"], None)
+
+
+@READ_AHEAD
+@pytest.mark.parametrize("times", [1, 3])
+async def test_empty_page_is_asked_for_again(times: int, read_ahead: int) -> None:
+    """An empty page that says more follows is asked for again, with backoff, and loses nothing."""
+    plays = dict.fromkeys(range(2, 2 + times), EMPTY)
+    async with served(names(7), plays) as rig:
+        assert await walked(rig.walk(page_size=3, read_ahead=read_ahead)) == (names(7), None)
+    assert len(rig.list.asked) == 3 + times
+    assert len(set(rig.list.asked[1 : 2 + times])) == 1
+    assert len(rig.clock.sleeps) == times
+
+
+@READ_AHEAD
+async def test_empty_pages_for_ever(read_ahead: int) -> None:
+    """The fourth empty page in a row is an error after all items before it, and the walk goes on when it is over."""
+    async with served(names(7), dict.fromkeys(range(3, 7), EMPTY)) as rig:
+        walk = rig.walk(page_size=3, read_ahead=read_ahead)
+        found, failure = await walked(walk)
+        assert found == names(6)
+        assert isinstance(failure, PaginationError)
+        assert len(rig.list.asked) == 6
+        assert await walked(walk) == (["b6"], None)
+
+
+async def test_empty_pages_from_the_begin() -> None:
+    """A list that is always empty and always has more is an error, also on its first page."""
+    async with served([], dict.fromkeys(range(1, 5), EMPTY)) as rig:
+        found, failure = await walked(rig.walk())
+    assert (found, len(rig.list.asked)) == ([], 4)
+    assert isinstance(failure, PaginationError)
+
+
+async def test_empty_last_page() -> None:
+    """An empty page without more is the end."""
+    async with served(names(3), {1: says(has_more=True)}) as rig:
+        assert await walked(rig.walk(page_size=3)) == (names(3), None)
+    assert len(rig.list.asked) == 2
+
+
+async def test_empty_list() -> None:
+    """An empty list has no items and takes one request."""
+    async with served([]) as rig:
+        assert await walked(rig.walk()) == ([], None)
+    assert len(rig.list.asked) == 1
+
+
+async def test_too_long_page() -> None:
+    """A page of 150 for a limit of 100 is delivered whole, and the next begins behind it."""
+    data = [{"id": name} for name in names(150)]
+    async with served(names(200), {1: says(data=data)}) as rig:
+        assert await walked(rig.walk()) == (names(200), None)
+    assert [asked.after for asked in rig.list.asked] == [None, "b149"]
+
+
+async def test_too_long_page_under_a_limit() -> None:
+    """A page longer than asked for does not deliver more than the walk's limit."""
+    data = [{"id": name} for name in names(150)]
+    async with served(names(200), {1: says(data=data)}) as rig:
+        assert await walked(rig.walk(limit=100)) == (names(100), None)
+    assert len(rig.list.asked) == 1
+
+
+@READ_AHEAD
+async def test_ids_of_the_page_before(read_ahead: int) -> None:
+    """Items that come again on the next page are delivered once."""
+    data = [{"id": name} for name in ("b1", "b2", "b3", "b4")]
+    async with served(names(9), {2: says(data=data)}) as rig:
+        walk = rig.walk(page_size=3, limit=8, read_ahead=read_ahead)
+        assert await walked(walk) == (names(8), None)
+
+
+async def test_page_of_known_ids_only() -> None:
+    """A page that brings nothing new, yet another last id, is passed over."""
+    data = [{"id": name} for name in ("b0", "b1")]
+    plays: dict[int, Play] = {2: says(data=data, has_more=True), 3: says(data=[{"id": "b3"}, {"id": "b4"}])}
+    async with served(names(5), plays) as rig:
+        assert await walked(rig.walk(page_size=3)) == (names(5), None)
+
+
+async def test_inclusive_cursor() -> None:
+    """A server that begins its page with the cursor's own item delivers it once."""
+    pages = {None: names(3), "b2": ["b2", "b3", "b4"], "b4": ["b4", "b5"]}
+    route = HostileList([], route=lambda asked: reply(200, route.page(pages[asked.after], more=asked.after != "b4")))
+    async with served(route) as rig:
+        assert await walked(rig.walk(page_size=3)) == (names(6), None)
+
+
+KINDS: dict[str, tuple[Play, type[BardgeError], int]] = {
+    "5xx page": (does(reply(502, body=b"<html>")), NoAnswerError, 4),
+    "5xx": (does(error(500)), ServerError, 4),
+    "429": (does(error(429)), RateLimitError, 4),
+    "cut": (does(cut()), NoAnswerError, 4),
+    "4xx": (does(error(400, "invalid_request_error", "resource_missing")), PaginationError, 1),
+    "404": (does(error(404, "invalid_request_error")), PaginationError, 1),
+    "410": (does(error(410, "invalid_request_error")), PaginationError, 1),
+    "has_more missing": (leaves_out("has_more"), DecodeError, 1),
+    "has_more null": (says(has_more=None), DecodeError, 1),
+    "has_more text": (says(has_more="true"), DecodeError, 1),
+    "data no list": (says(data={}), DecodeError, 1),
+    "data missing": (leaves_out("data"), DecodeError, 1),
+}
+
+
+@pytest.mark.parametrize("read_ahead", [0, 1, 4])
+@pytest.mark.parametrize("page", [1, 2, 3, 4])
+@pytest.mark.parametrize("kind", KINDS)
+async def test_error_on_a_page(kind: str, page: int, read_ahead: int) -> None:
+    """An error on any page comes after all items before it, with the place, and the same walk goes on after it."""
+    play, expected, attempts = KINDS[kind]
+    if page == 1 and expected is PaginationError:
+        expected = BardgeError
+    async with served(names(11), dict.fromkeys(range(page, page + attempts), play)) as rig:
+        walk = rig.walk(page_size=3, read_ahead=read_ahead)
+        found, failure = await walked(walk)
+        assert isinstance(failure, expected)
+        assert found == names(3 * (page - 1))
+        assert ids(await rig.bardge.resume(failure.cursor or "").collect()) == names(11)[len(found) :]
+        assert await walked(walk) == (names(11)[len(found) :], None)
+        assert rig.settled()
+
+
+@pytest.mark.parametrize(
+    ("play", "problem"),
+    [(leaves_out("has_more"), "$.has_more: "), (says(data=7), "$.data: "), (says(data=[3]), "$.data[0]: ")],
+)
+async def test_decode_error_names_the_path(play: Play, problem: str) -> None:
+    """A page of another shape is an error that names the path."""
+    async with served(names(2), {1: play}) as rig:
+        _, failure = await walked(rig.walk())
+    assert isinstance(failure, DecodeError)
+    assert failure.problems[0].startswith(problem)
+
+
+async def test_refused_start_is_the_callers() -> None:
+    """A cursor that the caller gave is the caller's fault when refused, not the list's."""
+    async with served(names(2)) as rig:
+        _, failure = await walked(rig.walk(starting_after="gone"))
+    assert isinstance(failure, InvalidRequestError)
+    assert failure.cursor
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_refusals_that_are_not_about_the_cursor(status: int) -> None:
+    """A refused key in mid-walk is told as such."""
+    async with served(names(4), {2: does(error(status, "authentication_error"))}) as rig:
+        found, failure = await walked(rig.walk(page_size=2))
+    assert found == names(2)
+    assert getattr(failure, "status", None) == status
+
+
+async def copay(rig: ListRig, **options: Any) -> tuple[list[str | None], BardgeError | None]:
+    return await walked(rig.bardge.copay.list_gym_options("branch", **options))
+
+
+async def test_cursor_field_of_the_row() -> None:
+    """A row's own cursor field is what pages go by."""
+    async with served(HostileList(names(5), field="copay_package_id")) as rig:
+        assert await copay(rig, page_size=2) == (names(5), None)
+    assert [asked.after for asked in rig.list.asked] == [None, "b1", "b3"]
+
+
+@READ_AHEAD
+async def test_item_without_id(read_ahead: int) -> None:
+    """Items without a cursor field are delivered; the error comes where the next page is needed."""
+    listed = HostileList([], field="copay_package_id")
+    plays: dict[int, Play] = {
+        1: does(reply(200, listed.page(["a", "b"], more=True))),
+        2: does(reply(200, listed.page(["c", None], more=True))),
+    }
+    async with served(HostileList([], plays)) as rig:
+        found, failure = await copay(rig, page_size=2, read_ahead=read_ahead)
+    assert found == ["a", "b", "c", None]
+    assert isinstance(failure, PaginationError)
+    assert (len(rig.list.asked), failure.cursor) == (2, None)
+
+
+async def test_last_item_without_id() -> None:
+    """An item without a cursor field on the last page is no error."""
+    page = HostileList([], field="copay_package_id").page([None, "b", None], more=False)
+    async with served([], {1: does(reply(200, page))}) as rig:
+        assert await copay(rig) == ([None, "b", None], None)
+
+
+async def test_place_of_an_item_without_id() -> None:
+    """The place behind an item without a cursor field cannot be told; behind the next one it can."""
+    page = HostileList([], field="copay_package_id").page([None, "b"], more=False)
+    async with served([], {1: does(reply(200, page))}) as rig:
+        walk = rig.bardge.copay.list_gym_options("branch")
+        items = aiter(walk)
+        assert isinstance(await anext(items), CopayOption)
+        with pytest.raises(PaginationError, match="copay_package_id"):
+            _ = walk.cursor
+        await anext(items)
+        assert '"after":"b"' in walk.cursor
+        await items.aclose()
