@@ -64,7 +64,7 @@ class _Attempt:
     ``sent`` is True when the request may be out, ``begun`` when it surely was begun to be written.
     """
 
-    __slots__ = ("_clock", "_connection", "_end", "_scope", "_timer", "_wire", "begun", "sent")
+    __slots__ = ("_clock", "_connection", "_end", "_scope", "_timer", "_wire", "begun", "expired", "sent")
 
     def __init__(self, clock: Clock, limits: AttemptLimits, scope: anyio.CancelScope, *, sent: bool) -> None:
         self._clock = clock
@@ -73,7 +73,7 @@ class _Attempt:
         self._wire: asyncio.Transport | None = None
         self._end = clock.elapsed() + limits.answer
         self.sent = sent
-        self.begun = False
+        self.begun = self.expired = False
         seconds = limits.answer if sent else min(limits.connect, limits.answer)
         self._timer: Timer = clock.timer(seconds, self._expire)
 
@@ -97,11 +97,15 @@ class _Attempt:
         if wire is None or connection is None or (connection.transport is None and not wire.is_closing()):
             # Never had one, or gave it back: it may be another attempt's by now.
             return
-        with contextlib.suppress(OSError):
-            wire.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+        self._wire = None
+        plug = wire.get_extra_info("socket")
+        if plug is not None:
+            with contextlib.suppress(OSError):
+                plug.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
         wire.abort()
 
     def _expire(self) -> None:
+        self.expired = True
         self.abort()
         self._scope.cancel()
 
@@ -177,7 +181,8 @@ class AiohttpTransport:
                 return await self._exchange(session, request)
             except Exception as error:  # noqa: BLE001 - nothing of aiohttp escapes
                 attempt.abort()
-                failure = _translate(error, attempt)
+                # Once expired, it is our own abort that broke the connection.
+                failure = None if attempt.expired else _translate(error, attempt)
             except BaseException:
                 attempt.abort()
                 raise
