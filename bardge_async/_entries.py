@@ -54,10 +54,13 @@ class Proceed:
     refused: Record | None = None
 
 
-def judge(record: Record | None, call: Call, now: Moment, window: ReplayWindow, *, overtaken: bool) -> Proceed | Answer:
+def judge(
+    record: Record | None, call: Call, now: Moment, window: ReplayWindow, *, overtaken: bool, trusting: bool = False
+) -> Proceed | Answer:
     """Tell what a key's entry allows: the recorded answer, or to send.
 
-    ``overtaken`` tells whether a later POST to the same row and path is on record.
+    ``overtaken`` tells whether a later POST to the same row and path is on record, ``trusting`` whether the server is
+    known to cache its own failures too.
 
     Raises:
         IdempotencyMisuseError: The key belongs to another request.
@@ -74,7 +77,8 @@ def judge(record: Record | None, call: Call, now: Moment, window: ReplayWindow, 
         return _recorded(record, call)
     if record.state is EntryState.REFUSED:
         return Proceed(History(), record.body, record)
-    return _doubtful(record, call, now, window, overtaken=overtaken)
+    faulted = record.answer is not None and not trusting and call.row.again is not Again.SAME
+    return _doubtful(record, call, now, window, overtaken=overtaken, faulted=faulted)
 
 
 def _bound(record: Record, now: Moment, window: ReplayWindow) -> bool:
@@ -98,12 +102,14 @@ def _recorded(record: Record, call: Call) -> Answer:
     raise error
 
 
-def _doubtful(record: Record, call: Call, now: Moment, window: ReplayWindow, *, overtaken: bool) -> Proceed:
+def _doubtful(
+    record: Record, call: Call, now: Moment, window: ReplayWindow, *, overtaken: bool, faulted: bool
+) -> Proceed:
     history = History(sent=True, in_doubt=True, ever_in_doubt=True, first_sent=record.first_sent)
     remaining = left(window, history, now) if protected(call.row) else None
-    if remaining is not None and remaining >= LEAST_LEFT:
+    if remaining is not None and remaining >= LEAST_LEFT and not faulted:
         return Proceed(history, record.body)
     undoes = overtaken and call.row.again is Again.SAME
     if call.row.again is Again.SAME and not undoes:
         return Proceed(history, record.body)
-    raise in_doubt_error(call.row, history, call.key, now, window=window, overtaken=undoes)
+    raise in_doubt_error(call.row, history, call.key, now, window=window, overtaken=undoes, faulted=faulted)

@@ -49,7 +49,8 @@ class Answer:
 class Record:
     """What a journal keeps of one key.
 
-    ``given`` tells whether the caller chose the key; ``last_sent`` is when it was last sent.
+    ``given`` tells whether the caller chose the key; ``last_sent`` is when it was last sent. ``answer`` beside the state
+    *sent* is the server's own failure: it may have forgotten the key since.
     """
 
     identity: Identity

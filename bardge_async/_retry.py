@@ -99,7 +99,11 @@ def _repeatable(case: Case) -> bool:
         return True
     if case.history.in_doubt and not protected(row):
         return False
-    return verdict is not Verdict.FAULT or case.policy.repeat_server_errors
+    return verdict is not Verdict.FAULT or _repeats_faults(case)
+
+
+def _repeats_faults(case: Case) -> bool:
+    return case.row.again in {None, Again.SAME} or case.policy.repeat_server_errors
 
 
 def patience(case: Case) -> float:
@@ -157,7 +161,8 @@ def _retryable(case: Case, error: BardgeError) -> bool:
 
 def unknown(case: Case, last: BardgeError) -> OutcomeUnknownError:
     """Say that a POST may or may not have been done."""
-    error = in_doubt_error(case.row, case.history, case.key, case.now, window=case.window, last=last)
+    faulted = case.outcome.verdict is Verdict.FAULT and not _repeats_faults(case)
+    error = in_doubt_error(case.row, case.history, case.key, case.now, window=case.window, last=last, faulted=faulted)
     if case.outcome.verdict is Verdict.CACHED_FAULT and case.row.again is not Again.SAME:
         error.may_repeat = False
         error.add_note("the server has cached this failure: a repeat under the key returns it again")
@@ -173,19 +178,24 @@ def in_doubt_error(
     window: ReplayWindow,
     last: BardgeError | None = None,
     overtaken: bool = False,
+    faulted: bool = False,
 ) -> OutcomeUnknownError:
-    """Say that an outcome is unknown, until when the POST may be repeated, and how to find out."""
+    """Say that an outcome is unknown, until when the POST may be repeated, and how to find out.
+
+    ``faulted`` tells that the server's own failure may have made it forget the key.
+    """
     first = history.first_sent or now
     remaining = left(window, history, now)
     why = str(last) if last is not None else "an earlier call under this key got no usable answer"
-    advice = _OVERTAKEN if overtaken else _advice(row, key)
+    advice = _OVERTAKEN if overtaken else _advice(row, key, faulted=faulted)
     error = OutcomeUnknownError(f"{row.name}: sent, but the outcome is not known ({why}). {advice}")
     error.endpoint, error.idempotency_key, error.sent = row.name, key, True
     error.first_sent_at = first.at()
     error.may_repeat = error.retryable = row.again is Again.SAME and not overtaken
     if protected(row):
         error.window_closes_at = first.at() + dt.timedelta(seconds=window.length)
-        error.may_repeat = error.may_repeat or (remaining is not None and remaining > LEAST_LEFT)
+        inside = remaining is not None and remaining > LEAST_LEFT
+        error.may_repeat = error.may_repeat or (inside and not faulted)
     if last is not None:
         error.last_error, error.request_id = last, last.request_id
     return error
@@ -199,10 +209,12 @@ _WHERE: Final = {
 }
 
 
-def _advice(row: Endpoint[Any, Any], key: str | None) -> str:
+def _advice(row: Endpoint[Any, Any], key: str | None, *, faulted: bool) -> str:
     if row.again is Again.SAME:
         return "Repeating the call is harmless: it sets an absolute state."
     where = _WHERE.get(row.name.partition(".")[0], "the vendor's support, with the request id and the key")
+    if faulted:
+        return f"To find out: do not repeat it, the server may have forgotten the key; ask {where} since first_sent_at."
     again = (
         f"under key {key!r} it may be repeated only before window_closes_at; "
         if protected(row)

@@ -181,9 +181,12 @@ class Run:
 
     async def _keep(self, outcome: Outcome, now: Moment) -> None:
         """Bring the record in step with an attempt's outcome."""
-        if self._record is None or self.history.in_doubt:
+        if self._record is None:
             return
-        if outcome.verdict in _SETTLING:
+        if self.history.in_doubt:
+            if outcome.verdict is Verdict.FAULT and self.response is not None:
+                await self._note_fault(self.response, now)
+        elif outcome.verdict in _SETTLING:
             await self._finish(outcome, now)
         elif outcome.verdict is Verdict.NOT_SENT:
             await self._withdraw()
@@ -192,6 +195,13 @@ class Run:
             self._before = attrs.evolve(self._record, state=EntryState.REFUSED, last_sent=now)
             await self._put(self._before)
             self._kept = False
+
+    async def _note_fault(self, response: WireResponse, now: Moment) -> None:
+        """Put on record that the handler failed, so that the key may be forgotten: it stays in doubt."""
+        assert self._record is not None  # noqa: S101 - the caller knows
+        answer = Answer(response.status, None, response.headers.get(REQUEST_ID_HEADER))
+        self._record = attrs.evolve(self._record, last_sent=now, answer=answer)
+        await self._put(self._record)
 
     async def _finish(self, outcome: Outcome, now: Moment) -> None:
         assert self._record is not None  # noqa: S101 - the callers know
