@@ -21,6 +21,7 @@ from bardge_async._slots import Slots
 from bardge_async._transport import Transport
 from bardge_async._window import Moment
 from bardge_async._wire import Outcome, Verdict, read
+from bardge_async.endpoints import Again
 from bardge_async.errors import AuthenticationError, BardgeError, HeldBackError, NotSentError, OutcomeUnknownError
 
 _LOG: Final = logging.getLogger("bardge_async")
@@ -56,8 +57,10 @@ class Engine:
             derived.budget = self.budget
         return derived
 
-    async def run(self, call: Call, progress: Progress | None = None) -> Response[Any]:
-        """Make a call to its end.
+    async def run(
+        self, call: Call, progress: Progress | None = None, *, patience: float | None = None
+    ) -> Response[Any]:
+        """Make a call to its end, waiting ``patience`` seconds for another holder of its key, by default all it has.
 
         Raises:
             BardgeError: What the whole history of its key amounts to.
@@ -65,7 +68,7 @@ class Engine:
         run = Run(self._context, call, Progress() if progress is None else progress)
         self.slots.enter()
         try:
-            return await self._keyed(run) if call.key is not None else await self._loop(run)
+            return await self._keyed(run, patience) if call.key is not None else await self._loop(run)
         except BardgeError as error:
             _stamp(error, run)
             raise
@@ -75,14 +78,16 @@ class Engine:
         finally:
             self.slots.leave()
 
-    async def _keyed(self, run: Run) -> Response[Any]:
+    async def _keyed(self, run: Run, patience: float | None) -> Response[Any]:
         """Make a POST under its journal entry: what is on record decides whether anything is sent."""
         settings, call = self.settings, run.call
         assert call.key is not None  # noqa: S101 - keyed
         identity = Identity(settings.base_url, settings.account, call.key)
-        record = await settings.journal.claim(identity, run.left(), self.watch.clock)
+        wait = run.left() if patience is None else patience
+        record = await settings.journal.claim(identity, wait, self.watch.clock)
         try:
-            overtaken = record is not None and await settings.journal.overtaken(record)
+            self.watch.saw(settings.journal.highest)
+            overtaken = record is not None and call.row.again is Again.SAME and await settings.journal.overtaken(record)
             trusting = settings.policy.repeat_server_errors
             now = self.watch.now()
             allowed = judge(record, call, now, settings.window, overtaken=overtaken, trusting=trusting)
@@ -120,10 +125,10 @@ class Engine:
         raise retry.final(run.case(outcome, self.watch.now(), 0.0))
 
     async def _hold(self, run: Run) -> Outcome | None:
-        """Wait while the server asks calls to wait; an outcome where that would miss the deadline."""
+        """Wait while the server asks calls to wait; an outcome where that would miss deadline or window."""
         clock = self.watch.clock
         while (wait := self.holdback.wait(run.call.row, clock.elapsed())) > 0:
-            left = run.left()
+            left = run.patience()
             if wait >= left:
                 error = HeldBackError(f"{run.call.row.name}: the server asked all calls to wait {wait:.1f} s longer")
                 error.timed_out, error.retry_after = True, wait

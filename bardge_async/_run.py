@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Final
 
+import anyio
 import attrs
 
 from bardge_async import _hooks as hooks
@@ -62,6 +63,12 @@ class Run:
         """Seconds until the call's deadline."""
         return self._deadline - self._clock.elapsed()
 
+    def patience(self) -> float:
+        """Seconds for which the call may wait before it sends, as its deadline and the window of a doubt allow."""
+        if not self.history.in_doubt:
+            return self.left()
+        return retry.patience(self.case(Outcome(Verdict.NO_ANSWER), self._context.watch.now(), 0.0))
+
     def case(self, outcome: Outcome, now: Moment, roll: float) -> retry.Case:
         """Put together what the next decision rests on."""
         settings = self._context.settings
@@ -98,12 +105,37 @@ class Run:
         first = self.history.first_sent if self.history.in_doubt else now
         record = attrs.evolve(self._record, first_sent=first, last_sent=now)
         try:
-            await self._context.settings.journal.put(record)
+            in_time = await self._written(record)
         except JournalError as error:
             return self.recorded(Outcome(Verdict.NOT_SENT, error=error))
+        if not in_time:
+            late = JournalError("the journal did not record the intent in time")
+            late.timed_out = True
+            await self._withdraw()
+            return self.recorded(Outcome(Verdict.NOT_SENT, error=late))
         self._record, self._kept = record, True
         self.history.first_sent = first
         return None
+
+    async def _written(self, record: Record) -> bool:
+        """Put an intent on record before the deadline; False, or a cancellation, where that is too late."""
+        journal = self._context.settings.journal
+        if journal.instant:
+            await journal.put(record)
+            return True
+        with anyio.CancelScope() as scope:
+            timer = self._clock.timer(max(0.0, self.left()), scope.cancel)
+            try:
+                await journal.put(record)
+            except anyio.get_cancelled_exc_class():
+                if not scope.cancel_called:
+                    # The caller goes away: what was never sent must not stand as sent.
+                    with anyio.CancelScope(shield=True):
+                        await self._withdraw()
+                raise
+            finally:
+                timer.cancel()
+        return not scope.cancelled_caught
 
     async def _send(self, header: str) -> Outcome:
         history, call = self.history, self.call
@@ -120,13 +152,13 @@ class Run:
             history.first_sent = now
         self._tell(hooks.AttemptBegun)
         request = WireRequest(call.row.method, call.url, {**call.headers, "Authorization": header}, call.body)
-        outcome = await self._exchange(request, limits, now)
+        outcome = await self._exchange(request, limits, now, header)
         self._tell_ended(outcome, self._clock.elapsed() - now.elapsed)
         self.recorded(outcome)
-        await self._keep(outcome, now)
+        await self._keep(outcome, now, header)
         return outcome
 
-    async def _exchange(self, request: WireRequest, limits: AttemptLimits, now: Moment) -> Outcome:
+    async def _exchange(self, request: WireRequest, limits: AttemptLimits, now: Moment, header: str) -> Outcome:
         try:
             self.response = await self._context.transport.send(request, limits)
         except NotSentError as error:
@@ -146,13 +178,11 @@ class Run:
                 self.history.in_doubt = self.history.ever_in_doubt = True
             raise
         outcome = wire.read(self.call.row, self.response, now.wall, self._context.settings.base_url)
-        shown = outcome.error is not None or self._record is not None
-        clean = redacted(self.response, request.headers["Authorization"]) if shown else self.response
-        if clean is self.response:
+        if outcome.error is None:
             return outcome
-        # Errors and records quote the answer, and this one echoes the key.
-        self.response = clean
-        return wire.read(self.call.row, clean, now.wall, self._context.settings.base_url)
+        # Errors quote the answer, and some servers echo the key.
+        self.response = redacted(self.response, header)
+        return wire.read(self.call.row, self.response, now.wall, self._context.settings.base_url)
 
     def _limits(self, now: Moment) -> AttemptLimits | None:
         """Time limits of the next attempt; None where deadline or window leave no room for it."""
@@ -179,7 +209,7 @@ class Run:
             self._tell(hooks.DoubtSettled, done=outcome.verdict is not Verdict.SETTLED)
         return outcome
 
-    async def _keep(self, outcome: Outcome, now: Moment) -> None:
+    async def _keep(self, outcome: Outcome, now: Moment, header: str) -> None:
         """Bring the record in step with an attempt's outcome."""
         if self._record is None:
             return
@@ -187,7 +217,7 @@ class Run:
             if outcome.verdict is Verdict.FAULT and self.response is not None:
                 await self._note_fault(self.response, now)
         elif outcome.verdict in _SETTLING:
-            await self._finish(outcome, now)
+            await self._finish(outcome, now, header)
         elif outcome.verdict is Verdict.NOT_SENT:
             await self._withdraw()
         else:
@@ -203,17 +233,24 @@ class Run:
         self._record = attrs.evolve(self._record, last_sent=now, answer=answer)
         await self._put(self._record)
 
-    async def _finish(self, outcome: Outcome, now: Moment) -> None:
+    async def _finish(self, outcome: Outcome, now: Moment, header: str) -> None:
         assert self._record is not None  # noqa: S101 - the callers know
         state, answer = EntryState.REFUSED, None
         if outcome.verdict is not Verdict.SETTLED and self.response is not None:
             state = EntryState.DONE
-            answer = Answer(self.response.status, self.response.body, self.response.headers.get(REQUEST_ID_HEADER))
+            shown = redacted(self.response, header)
+            answer = Answer(shown.status, shown.body, shown.headers.get(REQUEST_ID_HEADER))
         await self._put(attrs.evolve(self._record, state=state, last_sent=now, answer=answer))
 
     async def _put(self, record: Record) -> None:
+        journal = self._context.settings.journal
         try:
-            await self._context.settings.journal.put(record)
+            if journal.instant:
+                await journal.put(record)
+                return
+            # A cancelled caller must not leave an answered call in doubt.
+            with anyio.CancelScope(shield=True):
+                await journal.put(record)
         except JournalError as error:
             # The server has answered: that is worth more than the record, which stays in doubt.
             self._progress.recorded = False
@@ -229,7 +266,11 @@ class Run:
             # An earlier refusal stands: the server may hold the key to its body.
             await self._put(self._before)
             return
-        await self._context.settings.journal.remove(self._record.identity)
+        try:
+            await self._context.settings.journal.remove(self._record.identity)
+        except JournalError as error:
+            # It stays on record as sent, which errs on the safe side.
+            _LOG.warning("%s: the intent of key %s stays on record: %s", self.call.row.name, self.call.key, error)
 
     def _tell(self, kind: type[hooks.Event], **facts: object) -> None:
         told = self._context.settings.hooks
