@@ -19,8 +19,9 @@ PURE = (
     ("models",),
     ("endpoints",),
     ("_leaves", "_converter"),
+    ("_window", "_record"),
     ("_http", "_wire", "_compose"),
-    ("_window", "_record", "_retry", "_entries"),
+    ("_retry", "_entries"),
     ("_keys", "_hooks", "_budget", "_holdback"),
 )
 IO = (
@@ -32,6 +33,7 @@ IO = (
     ("_pagination",),
     ("_caller", "_calls", "_resources"),
     ("_idempotency",),
+    ("_doubts", "_reconcile"),
     ("_client",),
     ("_batch",),
     ("",),  # the root, which re-exports

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from bardge_async._client import BardgeClient
 from bardge_async._clock import Clock, SystemClock, Timer
+from bardge_async._doubts import Doubt, DoubtVerdict, Finding, Recovered
 from bardge_async._hooks import AttemptBegun, AttemptEnded, DoubtOpened, DoubtSettled, Event, HeldBack, Hook, WaitBegun
 from bardge_async._http import Response, WireRequest, WireResponse
 from bardge_async._idempotency import IdempotentClient
-from bardge_async._journal import Journal, MemoryJournal
+from bardge_async._journal import Journal, MemoryJournal, SQLiteJournal
 from bardge_async._keys import operation_key
 from bardge_async._pagination import Walk
 from bardge_async._record import Answer, EntryState, Identity, Record
 from bardge_async._settings import ReplayWindow, RetryPolicy, Timeouts
 from bardge_async._transport import AttemptLimits, Transport
 from bardge_async._version import __version__
+from bardge_async._window import Moment
 from bardge_async.endpoints import (
     CANCEL_BOOKING,
     CONFIRM_CLASS_BOOKING,
@@ -223,14 +225,17 @@ __all__ = [
     "CreditPurchase",
     "CreditTransaction",
     "DecodeError",
+    "Doubt",
     "DoubtOpened",
     "DoubtSettled",
+    "DoubtVerdict",
     "Duration",
     "Endpoint",
     "EntryState",
     "ErrorDetail",
     "ErrorResponse",
     "Event",
+    "Finding",
     "FitnessClass",
     "GymCopayPurchase",
     "HeldBack",
@@ -256,6 +261,7 @@ __all__ = [
     "Mark",
     "MemoryJournal",
     "Model",
+    "Moment",
     "NoAnswerError",
     "NotFoundError",
     "NotSentError",
@@ -277,6 +283,7 @@ __all__ = [
     "PurchaseSpaCopay",
     "RateLimitError",
     "Record",
+    "Recovered",
     "RefundInfo",
     "ReplayWindow",
     "RescheduleBooking",
@@ -284,6 +291,7 @@ __all__ = [
     "ResourceConflictError",
     "Response",
     "RetryPolicy",
+    "SQLiteJournal",
     "ServerError",
     "Service",
     "ServicePreview",

@@ -15,13 +15,12 @@ from bardge_async._context import Settings, Watch
 from bardge_async._credentials import Credentials
 from bardge_async._engine import Engine
 from bardge_async._hooks import Hooks
-from bardge_async._journal import MemoryJournal
 from bardge_async._slots import Slots
 from bardge_async._transport import Transport
 from bardge_async._transport._aiohttp import AiohttpTransport
 from bardge_async.errors import ConfigurationError
 
-__all__ = ["Composer", "Credentials", "Engine", "Hooks", "MemoryJournal", "Settings", "assemble", "network"]
+__all__ = ["Composer", "Credentials", "Engine", "Hooks", "Settings", "assemble", "network"]
 
 _MOST: Final = 100_000
 

@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, overload
 from bardge_async._address import DEFAULT_BASE_URL, check_base_url
 from bardge_async._calls import Calls, own_key
 from bardge_async._clock import Clock, SystemClock
+from bardge_async._doubts import Doubt, Doubts, DoubtVerdict, Recovered
 from bardge_async._hooks import Hook
 from bardge_async._http import Response, check_key, new_key
 from bardge_async._idempotency import IdempotentClient
+from bardge_async._journal import Journal, MemoryJournal
 from bardge_async._pagination import Walk
+from bardge_async._reconcile import Case, reconcile, rivals_of
 from bardge_async._resources import Resources
 from bardge_async._secret import KeySource, Secret, Unusable, hidden, usable
 from bardge_async._settings import ReplayWindow, RetryPolicy, Timeouts
@@ -26,7 +29,6 @@ if TYPE_CHECKING:
 
     import aiohttp
 
-    from bardge_async._journal import Journal
     from bardge_async._transport import Transport
 
 Q = TypeVar("Q")
@@ -102,7 +104,7 @@ class BardgeClient(Resources):
             policy=RetryPolicy() if retry is None else _expected("retry", retry, RetryPolicy),
             window=ReplayWindow() if window is None else _expected("window", window, ReplayWindow),
             account=_label(account),
-            journal=parts.MemoryJournal() if journal is None else _able("journal", journal, "claim"),
+            journal=_journal(journal),
             hooks=parts.Hooks(hooks),
         )
         wire = parts.network(clock, url, transport=transport, session=session, ssl=ssl, proxy=proxy)
@@ -141,7 +143,7 @@ class BardgeClient(Resources):
             policy=old.policy if isinstance(retry, Unset) else _expected("retry", retry, RetryPolicy),
             window=old.window,
             account=old.account if isinstance(account, Unset) else _label(account),
-            journal=parts.MemoryJournal() if key is not None and isinstance(account, Unset) else old.journal,
+            journal=_journal(None) if key is not None and isinstance(account, Unset) else old.journal,
             hooks=old.hooks if isinstance(hooks, Unset) else parts.Hooks(hooks),
         )
         table = self._calls.composer.paths if isinstance(paths, Unset) else corrected(paths)
@@ -261,6 +263,65 @@ class BardgeClient(Resources):
         )
         return await self._calls.run(call)
 
+    async def recover(self) -> list[Recovered]:
+        """Send again, under their keys and with their bytes, the POSTs in doubt whose window is still open.
+
+        Call it when a process starts, and every few seconds in workers: a crash then seldom becomes a doubt. Entries
+        that a live process works on are left alone, so any number of processes may call it at once.
+
+        Raises:
+            JournalError: The journal cannot be read.
+        """
+        return await Doubts(self._calls).recover()
+
+    async def in_doubt(self) -> list[Doubt]:
+        """Return the POSTs that were sent and have no outcome on record, oldest first, without those under way.
+
+        Raises:
+            JournalError: The journal cannot be read.
+        """
+        return await Doubts(self._calls).listed()
+
+    async def reconcile(self, key: str) -> DoubtVerdict:
+        """Look for evidence of a doubt in the server's lists; nothing is changed.
+
+        Credit purchases, issued passes and bookings leave traces. "Did not" needs a list that reaches back before the
+        first send, and 5 minutes since the window closed; "happened" needs exactly one trace that no other entry
+        claims. Act on the verdict with ``resolve(key, by=verdict)``.
+
+        Raises:
+            InvalidArgumentError: The key is not in doubt.
+            BardgeError: A list could not be read.
+        """
+        doubts = Doubts(self._calls)
+        record = await doubts.record(key)
+        rivals = rivals_of(record, await doubts.rivals(record))
+        engine = self._calls.engine
+        return await reconcile(self, Case(record, rivals, engine.watch.now(), engine.settings.window))
+
+    async def resolve(
+        self,
+        key: str,
+        *,
+        done: bool | Mapping[str, Any] | None = None,
+        never_happened: bool = False,
+        by: DoubtVerdict | None = None,
+    ) -> None:
+        """Settle a doubt by hand, in exactly one of three ways.
+
+        Args:
+            key: The key in doubt.
+            done: It happened: True, or the answer's JSON object, which entering the key then returns.
+            never_happened: It did not: the key is free to be sent.
+            by: A verdict of ``reconcile`` that tells.
+
+        Raises:
+            InvalidArgumentError: The key is not in doubt, or not exactly one way was given.
+            KeyInUseError: A task or process works on the key.
+            JournalError: The journal cannot be written.
+        """
+        await Doubts(self._calls).resolve(key, done=done, never_happened=never_happened, by=by)
+
     async def aclose(self) -> None:
         """Let running calls finish, for 10 seconds at most, then close the connections; later calls are refused."""
         if not self._mine:
@@ -304,6 +365,10 @@ def _able(name: str, value: T, method: str) -> T:
     if not callable(getattr(value, method, None)):
         raise ConfigurationError(f"{name}: expected a {name.capitalize()}, which has {method}(), got {value!r:.40}")
     return value
+
+
+def _journal(given: Journal | None) -> Journal:
+    return MemoryJournal() if given is None else _able("journal", given, "claim")
 
 
 def _label(account: object) -> str:

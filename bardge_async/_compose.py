@@ -9,9 +9,10 @@ from typing import Any, Final, cast
 from bardge_async import _wire as wire
 from bardge_async._converter import dump, encode
 from bardge_async._http import KEY_HEADER, TOKEN_HEADER, Call, check_takes_key, check_token
+from bardge_async._record import Record
 from bardge_async._secret import Secret
 from bardge_async._version import __version__
-from bardge_async.endpoints import Endpoint
+from bardge_async.endpoints import ENDPOINTS, Endpoint, free_row
 from bardge_async.errors import InvalidArgumentError
 from bardge_async.models import Body
 
@@ -52,6 +53,19 @@ class Composer:
         if query:
             url += wire.query_string(query)
         return Call(row, url, _body(row, request), _headers(row, key, lookup_token), key, given)
+
+    def row_of(self, record: Record) -> Endpoint[Any, Any]:
+        """Return the row that a record's operation was of."""
+        row = ENDPOINTS.get(record.endpoint)
+        if row is not None:
+            return row
+        method, _, path = record.endpoint.partition(" ")
+        return free_row(method, path, object, body=record.body is not None, keyed=False)
+
+    def again(self, record: Record) -> Call:
+        """Make a recorded operation's call anew: the same bytes under the same key."""
+        row, key = self.row_of(record), record.identity.key
+        return Call(row, record.url, record.body, _headers(row, key, None), key, record.given)
 
 
 def _body(row: Endpoint[Any, Any], request: object) -> bytes | None:

@@ -34,12 +34,17 @@ class Watch:
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self._highest = 0.0
+        self._boot: str = getattr(clock, "boot", "")
+
+    def saw(self, wall: float) -> None:
+        """Take note of a wall time that another process or an earlier one saw."""
+        self._highest = max(self._highest, wall)
 
     def now(self) -> Moment:
         """Return one reading."""
         wall = self.clock.wall()
         self._highest = max(self._highest, wall)
-        return Moment(wall, self.clock.elapsed(), self._highest)
+        return Moment(wall, self.clock.elapsed(), self._highest, self._boot)
 
 
 @attrs.frozen

@@ -20,11 +20,15 @@ LEAST_LEFT: Final = 1.0
 
 @attrs.frozen
 class Moment:
-    """One reading of the clocks: ``highest`` is the highest wall time ever seen."""
+    """One reading of the clocks.
+
+    ``highest`` is the highest wall time ever seen; ``boot`` names the boot of the machine that ``elapsed`` counts from.
+    """
 
     wall: float
     elapsed: float
     highest: float
+    boot: str = ""
 
     def at(self) -> dt.datetime:
         """Return the wall time as an aware UTC instant."""
@@ -46,7 +50,9 @@ class History:
 
 def age(first: Moment, now: Moment) -> float:
     """Seconds since the first send, by whichever clock says most: one that jumps back never reopens a window."""
-    return max(now.wall - first.wall, now.elapsed - first.elapsed, now.highest - first.wall)
+    by_wall = max(now.wall, now.highest) - first.wall
+    # After a reboot the boot-time clock counts anew and says nothing.
+    return max(by_wall, now.elapsed - first.elapsed) if now.boot == first.boot else by_wall
 
 
 def left(window: ReplayWindow, history: History, now: Moment) -> float | None:

@@ -6,16 +6,21 @@ from typing import Protocol
 
 from bardge_async._clock import Clock
 from bardge_async._journal._memory import MemoryJournal
+from bardge_async._journal._sqlite import SQLiteJournal
 from bardge_async._record import EntryState, Identity, Record
 
-__all__ = ["EntryState", "Identity", "Journal", "MemoryJournal", "Record"]
+__all__ = ["EntryState", "Identity", "Journal", "MemoryJournal", "Record", "SQLiteJournal"]
 
 
 class Journal(Protocol):
     """Keep records of keys; give your own as ``BardgeClient(journal=...)``. All stores share one set of rules.
 
-    A key has one holder at a time, from ``claim`` to ``release``; a cancelled ``claim`` holds nothing.
+    A key has one holder at a time, from ``claim`` to ``release``; a cancelled ``claim`` holds nothing. ``instant`` says
+    that ``put`` and ``remove`` never wait; ``highest`` is the highest wall time on record, in seconds.
     """
+
+    instant: bool
+    highest: float
 
     async def claim(self, identity: Identity, patience: float, clock: Clock) -> Record | None:
         """Take hold of a key, waiting for another holder for at most ``patience`` seconds; return its record.
@@ -41,4 +46,12 @@ class Journal(Protocol):
 
     async def overtaken(self, record: Record) -> bool:
         """Tell whether a POST to the same row and path was sent later than the record's, under another key."""
+        ...
+
+    async def unfinished(self, base_url: str, account: str) -> list[Record]:
+        """Return the records that were sent and have no outcome, oldest first, without those that a holder works on."""
+        ...
+
+    async def since(self, record: Record) -> list[Record]:
+        """Return the other records of the same row that were sent at most ten minutes before a record's or later."""
         ...

@@ -2,46 +2,39 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import threading
-from collections import deque
+from collections import OrderedDict
 from typing import Final
 
-import anyio
 import attrs
 
 from bardge_async._clock import Clock
+from bardge_async._journal._lines import Lines
 from bardge_async._record import Answer, EntryState, Identity, Record
-from bardge_async.errors import KeyInUseError
 
 MOST_FINISHED: Final = 10_000
 KEPT_SECONDS: Final = 900.0
+RIVAL_SECONDS: Final = 600.0
 _FINISHED: Final = frozenset({EntryState.DONE, EntryState.REFUSED})
-
-
-@attrs.define(eq=False)
-class _Waiter:
-    """A task that waits for a key's holder."""
-
-    loop: asyncio.AbstractEventLoop
-    event: anyio.Event
-    granted: bool = False
 
 
 class MemoryJournal:
     """Keep records in this process.
 
-    Unfinished entries stay; of finished ones the last 10,000 stay for 15 minutes. The answers of keys that the client
+    Unfinished entries stay; of finished ones the last 10,000 stay for 15 minutes. The bodies of keys that the client
     made itself are not kept, since nobody can know such a key before.
     """
 
+    instant = True
+
     def __init__(self) -> None:
+        self.highest = 0.0
         self._lock = threading.Lock()
+        self._lines = Lines()
         self._records: dict[Identity, tuple[int, Record]] = {}
         self._order = itertools.count()
-        self._finished: dict[Identity, float] = {}
-        self._held: dict[Identity, deque[_Waiter]] = {}
+        self._finished: OrderedDict[Identity, float] = OrderedDict()
 
     async def claim(self, identity: Identity, patience: float, clock: Clock) -> Record | None:
         """Take hold of a key, waiting in line for at most ``patience`` seconds; return its record.
@@ -49,56 +42,13 @@ class MemoryJournal:
         Raises:
             KeyInUseError: Another task did not let go in time.
         """
-        with self._lock:
-            line = self._held.get(identity)
-            if line is None:
-                self._held[identity] = deque()
-                return self._known(identity)
-            waiter = _Waiter(asyncio.get_running_loop(), anyio.Event())
-            line.append(waiter)
-        await self._wait(identity, waiter, patience, clock)
-        with self._lock:
-            return self._known(identity)
-
-    async def _wait(self, identity: Identity, waiter: _Waiter, patience: float, clock: Clock) -> None:
-        try:
-            with anyio.CancelScope() as scope:
-                timer = clock.timer(patience, scope.cancel)
-                try:
-                    await waiter.event.wait()
-                    return
-                finally:
-                    timer.cancel()
-        except BaseException:
-            self._give_up(identity, waiter)
-            raise
-        if not self._give_up(identity, waiter):
-            return
-        error = KeyInUseError(f"another task works on the key {identity.key!r} and did not end in time")
-        error.timed_out = True
-        raise error
-
-    def _give_up(self, identity: Identity, waiter: _Waiter) -> bool:
-        """Leave the line; pass the key on if it was granted meanwhile."""
-        with self._lock:
-            if not waiter.granted:
-                self._held[identity].remove(waiter)
-                return True
-        self.release(identity)
-        return True
+        await self._lines.take(identity, patience, clock)
+        known = self._records.get(identity)
+        return None if known is None else known[1]
 
     def release(self, identity: Identity) -> None:
         """Let go of a key: the first in line has it next."""
-        with self._lock:
-            line = self._held[identity]
-            while line:
-                waiter = line.popleft()
-                if waiter.loop.is_closed():
-                    continue
-                waiter.granted = True
-                waiter.loop.call_soon_threadsafe(waiter.event.set)
-                return
-            del self._held[identity]
+        self._lines.release(identity)
 
     async def put(self, record: Record) -> None:
         """Keep a record."""
@@ -110,6 +60,8 @@ class MemoryJournal:
             known = self._records.get(identity)
             order = next(self._order) if known is None else known[0]
             self._records[identity] = (order, record)
+            if record.last_sent is not None:
+                self.highest = max(self.highest, record.last_sent.wall)
             # Sent or finished again, it takes a later place in the line.
             self._finished.pop(identity, None)
             if record.state in _FINISHED:
@@ -136,14 +88,36 @@ class MemoryJournal:
                 for order, other in self._records.values()
             )
 
-    def _known(self, identity: Identity) -> Record | None:
-        known = self._records.get(identity)
-        return None if known is None else known[1]
+    async def unfinished(self, base_url: str, account: str) -> list[Record]:
+        """Return the records that were sent and have no outcome, oldest first, without those under work."""
+        with self._lock:
+            found = [kept for kept in self._records.values() if kept[1].state is EntryState.SENT]
+        mine = [kept for kept in found if kept[1].identity[:2] == (base_url, account)]
+        return [record for _, record in sorted(mine, key=_order) if not self._lines.held(record.identity)]
+
+    async def since(self, record: Record) -> list[Record]:
+        """Return the other records of the same row that were sent at most ten minutes before a record's or later."""
+        earliest = record.first_sent.wall - RIVAL_SECONDS if record.first_sent is not None else 0.0
+        with self._lock:
+            return [
+                other
+                for _, other in self._records.values()
+                if other.identity[:2] == record.identity[:2]
+                and other.identity != record.identity
+                and other.endpoint == record.endpoint
+                and other.state is not EntryState.REFUSED
+                and other.last_sent is not None
+                and other.last_sent.wall >= earliest
+            ]
 
     def _prune(self, now: float) -> None:
         while len(self._finished) > MOST_FINISHED or now - next(iter(self._finished.values())) > KEPT_SECONDS:
-            identity = next(iter(self._finished))
-            del self._finished[identity], self._records[identity]
+            identity, _ = self._finished.popitem(last=False)
+            del self._records[identity]
+
+
+def _order(kept: tuple[int, Record]) -> int:
+    return kept[0]
 
 
 def _sent_at(record: Record) -> float:

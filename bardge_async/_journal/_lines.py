@@ -1,0 +1,94 @@
+"""Who works on a key within this process: one holder at a time, first come, first served, across loops and threads."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+
+import anyio
+import attrs
+
+from bardge_async._clock import Clock
+from bardge_async._record import Identity
+from bardge_async.errors import KeyInUseError
+
+
+@attrs.define(eq=False)
+class _Waiter:
+    """A task that waits for a key's holder."""
+
+    loop: asyncio.AbstractEventLoop
+    event: anyio.Event
+    granted: bool = False
+
+
+class Lines:
+    """Let one task at a time hold a key."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._held: dict[Identity, deque[_Waiter]] = {}
+
+    def held(self, identity: Identity) -> bool:
+        """Tell whether a task holds a key."""
+        return identity in self._held
+
+    async def take(self, identity: Identity, patience: float, clock: Clock) -> None:
+        """Take hold of a key, waiting in line for at most ``patience`` seconds.
+
+        Raises:
+            KeyInUseError: Another task did not let go in time.
+        """
+        with self._lock:
+            line = self._held.get(identity)
+            if line is None:
+                self._held[identity] = deque()
+                return
+            if patience <= 0:
+                raise in_use(identity)
+            waiter = _Waiter(asyncio.get_running_loop(), anyio.Event())
+            line.append(waiter)
+        await self._wait(identity, waiter, patience, clock)
+
+    async def _wait(self, identity: Identity, waiter: _Waiter, patience: float, clock: Clock) -> None:
+        try:
+            with anyio.CancelScope() as scope:
+                timer = clock.timer(patience, scope.cancel)
+                try:
+                    await waiter.event.wait()
+                    return
+                finally:
+                    timer.cancel()
+        except BaseException:
+            self._give_up(identity, waiter)
+            raise
+        self._give_up(identity, waiter)
+        raise in_use(identity)
+
+    def _give_up(self, identity: Identity, waiter: _Waiter) -> None:
+        """Leave the line; pass the key on if it was granted meanwhile."""
+        with self._lock:
+            if not waiter.granted:
+                self._held[identity].remove(waiter)
+                return
+        self.release(identity)
+
+    def release(self, identity: Identity) -> None:
+        """Let go of a key: the first in line has it next."""
+        with self._lock:
+            line = self._held[identity]
+            while line:
+                waiter = line.popleft()
+                if not waiter.loop.is_closed():
+                    waiter.granted = True
+                    waiter.loop.call_soon_threadsafe(waiter.event.set)
+                    return
+            del self._held[identity]
+
+
+def in_use(identity: Identity) -> KeyInUseError:
+    """Make the error for a key whose holder did not let go in time."""
+    error = KeyInUseError(f"another task or process works on the key {identity.key!r} and did not end in time")
+    error.timed_out = True
+    return error

@@ -1,0 +1,276 @@
+"""The journal on disk: it survives the process."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import weakref
+from pathlib import Path
+from typing import Any, Final, Self
+
+from bardge_async._clock import Clock
+from bardge_async._journal._flock import KeyLocks
+from bardge_async._journal._lines import Lines, in_use
+from bardge_async._journal._writer import Writer
+from bardge_async._record import Answer, EntryState, Identity, Record
+from bardge_async._window import Moment
+from bardge_async.errors import ConfigurationError, JournalError
+
+DAY: Final = 86_400.0
+RIVAL_SECONDS: Final = 600.0
+_POLL: Final = 0.05
+_PRUNE_EVERY: Final = 3600.0
+
+_COLUMNS: Final = (
+    "base_url, account, key, endpoint, url, fingerprint, body, given, state, "
+    "first_wall, first_elapsed, first_highest, first_boot, last_wall, last_elapsed, last_highest, last_boot, "
+    "status, answer, request_id"
+)
+_WHERE: Final = "base_url = ? AND account = ? AND key = ?"
+_PUT: Final = (
+    f"INSERT INTO entries ({_COLUMNS}) VALUES ({', '.join('?' * 20)}) ON CONFLICT (base_url, account, key) DO UPDATE "
+    "SET " + ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS.split(", ")[3:])
+)
+
+
+_ALL: weakref.WeakSet[SQLiteJournal] = weakref.WeakSet()
+
+
+class SQLiteJournal:
+    """Keep records in an SQLite file, durably, for any number of processes on one machine.
+
+    Intents and outcomes are on disk before the call goes on (WAL, ``synchronous=FULL``; many calls share a commit, and
+    the event loop never waits for the disk). The file holds personal data, passcodes and access codes: it is readable
+    by its owner only (0600), and so are its companions ``-wal``, ``-shm`` and ``-lock``. The API key and lookup tokens
+    are never in it. Local disks only: a network file system does not keep its locks.
+
+    Args:
+        path: The file; made where it is missing.
+        keep_bodies: Seconds after which the bodies of finished entries are removed; 30 days by default.
+        keep_entries: Seconds after which finished entries are forgotten; 400 days by default, 0 keeps them for ever.
+
+    Raises:
+        JournalError: The file cannot be used; it stays unchanged.
+        ConfigurationError: A number out of its range.
+    """
+
+    instant = False
+
+    def __init__(
+        self, path: str | os.PathLike[str], *, keep_bodies: float = 30 * DAY, keep_entries: float = 400 * DAY
+    ) -> None:
+        _check_seconds("keep_bodies", keep_bodies)
+        _check_seconds("keep_entries", keep_entries)
+        self.path = Path(path).absolute()
+        self.highest = 0.0
+        self._keep_bodies = keep_bodies
+        self._keep_entries = keep_entries
+        self._pruned_at: float | None = None
+        self._lines = Lines()
+        self._writer = Writer(self.path)
+        self._locks = KeyLocks(self.path.with_name(self.path.name + "-lock"))
+        _ALL.add(self)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    async def claim(self, identity: Identity, patience: float, clock: Clock) -> Record | None:
+        """Take hold of a key, waiting for at most ``patience`` seconds; return its record.
+
+        Raises:
+            KeyInUseError: Another task or process did not let go in time.
+            JournalError: The file cannot be read.
+        """
+        deadline = clock.elapsed() + patience
+        await self._lines.take(identity, patience, clock)
+        try:
+            await self._lock(identity, deadline, clock)
+            record, highest = await self._writer.run(lambda found: _read(found, identity), writes=False)
+        except BaseException:
+            self.release(identity)
+            raise
+        self.highest = max(self.highest, highest)
+        return record
+
+    async def _lock(self, identity: Identity, deadline: float, clock: Clock) -> None:
+        while not self._locks.take(identity):
+            left = deadline - clock.elapsed()
+            if left <= 0:
+                raise in_use(identity)
+            await clock.sleep(min(_POLL, left))
+
+    def release(self, identity: Identity) -> None:
+        """Let go of a key."""
+        self._locks.release(identity)
+        self._lines.release(identity)
+
+    async def put(self, record: Record) -> None:
+        """Keep a record; it is on disk when this returns.
+
+        Raises:
+            JournalError: It could not be written.
+        """
+        await self._writer.run(lambda found: self._put(found, record), writes=True)
+
+    async def remove(self, identity: Identity) -> None:
+        """Forget a record that never reached the server."""
+        await self._writer.run(
+            lambda found: found.execute(f"DELETE FROM entries WHERE {_WHERE}", identity), writes=True
+        )
+
+    async def overtaken(self, record: Record) -> bool:
+        """Tell whether a POST to the same row and path was sent later than the record's, under another key."""
+        return await self._writer.run(lambda found: _overtaken(found, record), writes=False)
+
+    async def unfinished(self, base_url: str, account: str) -> list[Record]:
+        """Return the records that were sent and have no outcome, oldest first, without those under work."""
+        records = await self._writer.run(lambda found: _unfinished(found, base_url, account), writes=False)
+        return [r for r in records if not self._lines.held(r.identity) and not self._locks.held(r.identity)]
+
+    async def since(self, record: Record) -> list[Record]:
+        """Return the other records of the same row that were sent at most ten minutes before a record's or later."""
+        return await self._writer.run(lambda found: _since(found, record), writes=False)
+
+    async def erase(self, client_id: str) -> int:
+        """Remove the bodies of finished entries that name a client, and return how many there were.
+
+        Key, fingerprint and outcome stay. Entries in doubt keep theirs, which are needed to settle them.
+
+        Raises:
+            JournalError: The file cannot be written.
+        """
+        return await self._writer.run(lambda found: _erase(found, client_id), writes=True)
+
+    async def prune(self, now: float) -> int:
+        """Remove what is kept long enough, by a wall time in seconds; return how many entries were forgotten.
+
+        Raises:
+            JournalError: The file cannot be written.
+        """
+        return await self._writer.run(lambda found: self._prune(found, now), writes=True)
+
+    def close(self) -> None:
+        """Close the file after what is being written; every key is let go."""
+        _ALL.discard(self)
+        self._writer.close()
+        self._locks.close()
+
+    def _put(self, found: sqlite3.Connection, record: Record) -> None:
+        found.execute(_PUT, _row(record))
+        seen = max((m.wall for m in (record.first_sent, record.last_sent) if m is not None), default=0.0)
+        if seen > self.highest:
+            self.highest = seen
+            found.execute("UPDATE facts SET value = max(value, ?) WHERE name = 'highest_wall'", (seen,))
+        if self._pruned_at is None or seen - self._pruned_at > _PRUNE_EVERY:
+            self._pruned_at = seen
+            self._prune(found, seen)
+
+    def _prune(self, found: sqlite3.Connection, now: float) -> int:
+        finished = "state <> 'sent' AND last_wall < ?"
+        found.execute(
+            f"UPDATE entries SET body = NULL, answer = NULL WHERE {finished} AND (body NOT NULL OR answer NOT NULL)",
+            (now - self._keep_bodies,),
+        )
+        if not self._keep_entries:
+            return 0
+        return found.execute(f"DELETE FROM entries WHERE {finished}", (now - self._keep_entries,)).rowcount
+
+
+def _check_seconds(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+        raise ConfigurationError(f"{name}: expected a number of seconds from 0, got {value!r:.40}")
+
+
+def _after_fork() -> None:
+    for journal in list(_ALL):
+        journal._lines = Lines()  # noqa: SLF001 - of this module
+        journal._locks.reopen()  # noqa: SLF001
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def _read(found: sqlite3.Connection, identity: Identity) -> tuple[Record | None, float]:
+    row = found.execute(f"SELECT {_COLUMNS} FROM entries WHERE {_WHERE}", identity).fetchone()
+    highest = found.execute("SELECT value FROM facts WHERE name = 'highest_wall'").fetchone()[0]
+    return None if row is None else _record(row), highest
+
+
+def _overtaken(found: sqlite3.Connection, record: Record) -> bool:
+    sql = (
+        f"SELECT 1 FROM entries AS other JOIN entries AS mine ON mine.{_WHERE.replace(' AND ', ' AND mine.')} "
+        "WHERE other.base_url = mine.base_url AND other.account = mine.account AND other.url = mine.url "
+        "AND (other.last_wall, other.seq) > (mine.last_wall, mine.seq) LIMIT 1"
+    )
+    return found.execute(sql, record.identity).fetchone() is not None
+
+
+def _unfinished(found: sqlite3.Connection, base_url: str, account: str) -> list[Record]:
+    sql = f"SELECT {_COLUMNS} FROM entries WHERE base_url = ? AND account = ? AND state = 'sent' ORDER BY seq"
+    return [_record(row) for row in found.execute(sql, (base_url, account))]
+
+
+def _since(found: sqlite3.Connection, record: Record) -> list[Record]:
+    assert record.first_sent is not None  # noqa: S101 - a record in doubt was sent
+    sql = (
+        f"SELECT {_COLUMNS} FROM entries WHERE base_url = ? AND account = ? AND endpoint = ? AND key <> ? "
+        "AND state <> 'refused' AND last_wall >= ?"
+    )
+    base_url, account, key = record.identity
+    earliest = record.first_sent.wall - RIVAL_SECONDS
+    return [_record(row) for row in found.execute(sql, (base_url, account, record.endpoint, key, earliest))]
+
+
+def _erase(found: sqlite3.Connection, client_id: str) -> int:
+    sql = (
+        "UPDATE entries SET body = NULL, answer = NULL WHERE state <> 'sent' AND (body NOT NULL OR answer NOT NULL) "
+        "AND (instr(body, CAST(? AS BLOB)) OR instr(answer, CAST(? AS BLOB)) OR instr(url, ?))"
+    )
+    return found.execute(sql, (client_id, client_id, client_id)).rowcount
+
+
+def _row(record: Record) -> tuple[Any, ...]:
+    answer = record.answer
+    return (
+        *record.identity,
+        record.endpoint,
+        record.url,
+        record.fingerprint,
+        record.body,
+        record.given,
+        record.state.value,
+        *_moment_row(record.first_sent),
+        *_moment_row(record.last_sent),
+        *((answer.status, answer.body, answer.request_id) if answer is not None else (None, None, None)),
+    )
+
+
+def _moment_row(moment: Moment | None) -> tuple[Any, ...]:
+    return (None,) * 4 if moment is None else (moment.wall, moment.elapsed, moment.highest, moment.boot)
+
+
+def _record(row: tuple[Any, ...]) -> Record:
+    answer = None if row[17] is None else Answer(row[17], row[18], row[19])
+    try:
+        state = EntryState(row[8])
+    except ValueError:
+        raise JournalError(f"the journal is damaged: an entry has the state {row[8]!r:.40}") from None
+    return Record(
+        identity=Identity(*row[:3]),
+        endpoint=row[3],
+        url=row[4],
+        fingerprint=row[5],
+        body=row[6],
+        given=bool(row[7]),
+        state=state,
+        first_sent=_moment(row[9:13]),
+        last_sent=_moment(row[13:17]),
+        answer=answer,
+    )
+
+
+def _moment(row: tuple[Any, ...]) -> Moment | None:
+    return None if row[0] is None else Moment(*row)
