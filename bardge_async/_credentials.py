@@ -65,8 +65,10 @@ class Credentials:
         async with self._locks.get():
             # Another call may have asked while this one waited, and got another key or the same.
             if self._header is None or (self._header == rejected and self._times_asked == before):
-                self._times_asked += 1
-                self._header = await self._fetch()
+                try:
+                    self._header = await self._fetch()
+                finally:
+                    self._times_asked += 1
             return self._header
 
     async def _fetch(self) -> Secret:

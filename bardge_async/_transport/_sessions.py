@@ -135,6 +135,6 @@ class Sessions:
         self._closed = True
         for loop, one in self._per_loop.items():
             if loop.is_running():
+                self._per_loop.discard(loop)
                 with anyio.move_on_after(_CLOSE_WITHIN):
                     await run_in(loop, one.aclose)
-                self._per_loop.discard(loop)

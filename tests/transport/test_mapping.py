@@ -1,0 +1,51 @@
+"""What the transport makes of aiohttp's answers and exceptions, with the network replaced by aioresponses."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import aiohttp
+import pytest
+
+from bardge_async import ConnectError, NoAnswerError
+from bardge_async._clock import SystemClock
+from bardge_async._http import WireRequest, WireResponse
+from bardge_async._transport import AttemptLimits
+from bardge_async._transport._aiohttp import AiohttpTransport
+from tests.support.aioresponses_shim import mocked
+
+URL: Final = "https://api.example.com/passes"
+
+
+async def sent(**answer: object) -> WireResponse:
+    transport = AiohttpTransport(SystemClock())
+    try:
+        with mocked() as answers:
+            answers.get(URL, **answer)  # pyright: ignore[reportArgumentType]
+            return await transport.send(WireRequest("GET", URL, {}), AttemptLimits(5, 5))
+    finally:
+        await transport.aclose()
+
+
+@pytest.mark.asyncio
+async def test_an_answer_is_a_plain_value() -> None:
+    """Status, headers and body come back as they were."""
+    response = await sent(status=418, payload={"a": 1}, headers={"Bardge-Request-Id": "r"})
+    assert (response.status, response.body, response.headers["bardge-request-id"]) == (418, b'{"a": 1}', "r")
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    "error", [aiohttp.ServerDisconnectedError(), aiohttp.ClientPayloadError("x"), OSError(), ValueError()]
+)
+async def test_failures_before_a_connection_are_not_sent(error: Exception) -> None:
+    """Whatever fails before our request was begun to be written is ConnectError."""
+    with pytest.raises(ConnectError):
+        await sent(exception=error)
+
+
+@pytest.mark.asyncio
+async def test_too_large_is_no_answer() -> None:
+    """A declared length above the limit is refused unread."""
+    with pytest.raises((NoAnswerError, ConnectError), match="larger"):
+        await sent(body=b"{}", headers={"Content-Length": str(17 * 2**20)})

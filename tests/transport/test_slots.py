@@ -1,0 +1,87 @@
+"""Places for requests: first come, first served, bounded in time, and nobody is left stuck."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from bardge_async import BardgeClient, PoolTimeoutError, RetryPolicy, Timeouts
+from bardge_async._slots import Slots
+from tests.support.clock import ManualClock
+from tests.support.net import BALANCE
+from tests.support.server import ScriptedServer, hang, reply
+
+
+async def turns() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+@pytest.mark.asyncio
+async def test_first_come_first_served() -> None:
+    """Waiters get their place in the order in which they came."""
+    slots, order = Slots(1, ManualClock(auto=False)), list[int]()
+    await slots.acquire(1)
+
+    async def wait(number: int) -> None:
+        await slots.acquire(60)
+        order.append(number)
+        slots.release()
+
+    tasks = [asyncio.create_task(wait(number)) for number in range(5)]
+    await turns()
+    slots.release()
+    await asyncio.gather(*tasks)
+    assert order == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.asyncio
+async def test_timeout_on_the_injected_clock() -> None:
+    """A call that gets no place in time ends as PoolTimeoutError, not sent."""
+    clock = ManualClock(auto=False)
+    options = {"max_connections": 1, "timeout": Timeouts(pool=7), "retry": RetryPolicy(max_attempts=1), "clock": clock}
+    async with ScriptedServer(hang()) as server, BardgeClient("key", server.base_url, **options) as bardge:  # type: ignore[arg-type]
+        first = asyncio.create_task(bardge.clients.get_credits("c"))
+        await turns()
+        second = asyncio.create_task(bardge.clients.get_credits("c"))
+        await turns()
+        clock.advance(6.5)
+        await turns()
+        assert not second.done()
+        clock.advance(1)
+        with pytest.raises(PoolTimeoutError) as caught:
+            await second
+        first.cancel()
+        await asyncio.wait({first})
+    assert (caught.value.sent, caught.value.timed_out) == (False, True)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("granted", [False, True])
+async def test_a_cancelled_waiter_leaves_nobody_stuck(granted: bool) -> None:
+    """A waiter cancelled in line, or just as its turn came, passes the place on."""
+    slots = Slots(1, ManualClock(auto=False))
+    await slots.acquire(1)
+    gone, next_one = (asyncio.create_task(slots.acquire(60)) for _ in range(2))
+    await turns()
+    if granted:
+        slots.release()
+        gone.cancel()
+    else:
+        gone.cancel()
+        slots.release()
+    await asyncio.wait({gone})
+    await next_one
+    assert gone.cancelled()
+
+
+@pytest.mark.asyncio
+async def test_no_more_connections_than_allowed() -> None:
+    """However many calls there are, the server sees no more connections than max_connections."""
+    async with (
+        ScriptedServer(reply(200, BALANCE)) as server,
+        BardgeClient("key", server.base_url, max_connections=3, clock=ManualClock()) as bardge,
+    ):
+        await asyncio.gather(*[bardge.clients.get_credits("c") for _ in range(30)])
+    assert server.connections <= 3
