@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from bardge_async.endpoints import Endpoint
 
 
@@ -20,7 +22,7 @@ class HoldBack:
         """Hold back the calls of one row."""
         self._rows[row] = max(self._rows.get(row, 0.0), until)
 
-    def wait(self, row: Endpoint[object, object], now: float) -> float:
+    def wait(self, row: Endpoint[Any, Any], now: float) -> float:
         """Seconds until a call of a row may go, zero or less if it may go now."""
         until = self._all
         if self._rows:

@@ -55,7 +55,8 @@ class Place:
 
 async def _client(stack: AsyncExitStack, opener: Opener, options: dict[str, Any]) -> BardgeClient:
     journal = await stack.enter_async_context(opener())
-    return await stack.enter_async_context(BardgeClient(**{"retry": AT_ONCE, "journal": journal, **options}))
+    settings: dict[str, Any] = {"retry": AT_ONCE, "journal": journal, **options}
+    return await stack.enter_async_context(BardgeClient(**settings))
 
 
 @asynccontextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bardge_async import EntryState, MemoryJournal, Record
+from bardge_async import EntryState, MemoryJournal
 from bardge_async._record import Identity
 from tests.journal.factories import KEY, done, named, sent
 from tests.journal.test_protocol import read
@@ -78,16 +78,3 @@ async def test_a_key_counts_once() -> None:
     for second in range(10_000):
         await journal.put(done(sent(named("order-2")), second=second % 60, state=EntryState.REFUSED))
     assert await read(journal) is not None
-
-
-def recorded(journal: MemoryJournal) -> list[Record]:
-    return [record for _, record in journal._records.values()]
-
-
-@pytest.mark.asyncio
-async def test_held_keys_are_let_go() -> None:
-    """No key stays held, and no line stays, once everyone let go."""
-    journal = MemoryJournal()
-    await read(journal)
-    assert journal._held == {}
-    assert recorded(journal) == []

@@ -1,0 +1,103 @@
+"""A transport of the test's own: answers at once from a function, and notes when what was sent."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, TypeAlias, TypeVar
+
+import attrs
+from multidict import CIMultiDict
+
+from bardge_async import AttemptLimits, BardgeClient, WireRequest, WireResponse
+from bardge_async.errors import BardgeError
+from tests.support.clock import ManualClock
+
+T = TypeVar("T")
+Answer: TypeAlias = Callable[[WireRequest], WireResponse | BardgeError]
+
+
+def answer(status: int = 200, payload: object = None, **headers: str) -> WireResponse:
+    """An answer in JSON; header names are given with underscores."""
+    lines = CIMultiDict({name.replace("_", "-"): value for name, value in headers.items()})
+    return WireResponse(status, lines, json.dumps({"balance": 5} if payload is None else payload).encode())
+
+
+def busy(after: str, status: int = 429) -> WireResponse:
+    """An answer that asks to wait."""
+    return answer(status, {"error": {"type": "api_error", "message": "slow down"}}, Retry_After=after)
+
+
+def first(*answers: WireResponse | BardgeError) -> Answer:
+    """Give these answers first, and a good one from then on."""
+    script = iter(answers)
+    return lambda _: next(script, answer())
+
+
+@attrs.define
+class Line:
+    """Answer from ``answers``; ``sent`` holds the clock's elapsed time and row path of each request."""
+
+    clock: ManualClock
+    answers: Answer
+    sent: list[tuple[float, str]] = attrs.field(factory=list[tuple[float, str]])
+
+    async def send(self, request: WireRequest, limits: AttemptLimits) -> WireResponse:
+        self.sent.append((self.clock.elapsed(), request.url.rpartition("/")[2]))
+        found = self.answers(request)
+        if isinstance(found, BardgeError):
+            raise found
+        return found
+
+    async def aclose(self) -> None:
+        """Close nothing."""
+
+    def times(self) -> list[float]:
+        """When requests were sent, in seconds after the clock's beginning."""
+        return [at - 1000.0 for at, _ in self.sent]
+
+
+@attrs.define
+class Traffic:
+    """Calls on a clock that stands still until the test moves it."""
+
+    bardge: BardgeClient
+    clock: ManualClock
+    line: Line
+    tasks: list[asyncio.Task[Any]] = attrs.field(factory=list[asyncio.Task[Any]])
+
+    def start(self, call: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Begin a call."""
+        task = asyncio.ensure_future(call)
+        self.tasks.append(task)
+        return task
+
+    async def settle(self, turns: int = 12) -> None:
+        """Let every call run until it waits."""
+        for _ in range(turns):
+            await asyncio.sleep(0)
+
+    async def move(self, seconds: float, step: float = 0.1) -> None:
+        """Move the clock in steps, with everyone running in between."""
+        await self.settle()
+        for _ in range(round(seconds / step)):
+            self.clock.advance(step)
+            await self.settle()
+
+
+@asynccontextmanager
+async def traffic(answers: Answer, **options: Any) -> AsyncGenerator[Traffic]:
+    """Make a client over a line; what still runs at the end is cancelled."""
+    clock = ManualClock(auto=False)
+    line = Line(clock, answers)
+    bardge = BardgeClient("key", "https://api.example/v3", transport=line, clock=clock, **options)
+    running = Traffic(bardge, clock, line)
+    try:
+        yield running
+    finally:
+        for task in running.tasks:
+            task.cancel()
+        await asyncio.gather(*running.tasks, return_exceptions=True)
+        await bardge.aclose()

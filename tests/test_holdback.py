@@ -1,0 +1,375 @@
+"""Holding back: one answer that asks to wait keeps all calls, or those of its row, from being sent."""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from bardge_async import GET_CLIENT, GET_CLIENT_CREDITS, BardgeClient, RetryPolicy, errors
+from bardge_async._holdback import HoldBack
+from bardge_async._wire import retry_after
+from tests.support.clock import ManualClock
+from tests.support.line import Traffic, busy, first, traffic
+from tests.support.rig import PURCHASE
+
+ONE = RetryPolicy(max_attempts=1)
+Call = Callable[[BardgeClient], Coroutine[Any, Any, object]]
+
+
+async def credits_of(bardge: BardgeClient) -> object:
+    return await bardge.clients.get_credits("c")
+
+
+async def client_of(bardge: BardgeClient) -> object:
+    return await bardge.clients.get("c")
+
+
+async def purchase(bardge: BardgeClient) -> object:
+    return await bardge.credits.purchase(PURCHASE)
+
+
+async def told_to_wait(it: Traffic, call: Call = credits_of) -> None:
+    """Make the call whose answer asks all to wait."""
+    with pytest.raises(errors.BardgeError):
+        await call(it.bardge)
+
+
+# The values.
+
+
+def test_nothing_holds() -> None:
+    """At first everything may go."""
+    assert HoldBack().wait(GET_CLIENT, 1000.0) <= 0
+
+
+def test_all_rows() -> None:
+    """What holds all holds every row, until its time."""
+    held = HoldBack()
+    held.hold_all(1005.0)
+    assert (held.wait(GET_CLIENT, 1000.0), held.wait(GET_CLIENT_CREDITS, 1004.0)) == (5, 1)
+    assert held.wait(GET_CLIENT, 1005.0) <= 0
+
+
+def test_one_row() -> None:
+    """What holds a row leaves the others free."""
+    held = HoldBack()
+    held.hold_row(GET_CLIENT.name, 1005.0)
+    assert held.wait(GET_CLIENT, 1000.0) == 5
+    assert held.wait(GET_CLIENT_CREDITS, 1000.0) <= 0
+
+
+@pytest.mark.parametrize("order", [(1005.0, 1009.0), (1009.0, 1005.0)])
+def test_longest_wish_counts(order: tuple[float, float]) -> None:
+    """A shorter wish does not undo a longer one."""
+    held = HoldBack()
+    for until in order:
+        held.hold_all(until)
+        held.hold_row(GET_CLIENT.name, until - 1)
+    assert held.wait(GET_CLIENT, 1000.0) == 9
+
+
+def test_row_beside_all() -> None:
+    """A row waits for whichever is later."""
+    held = HoldBack()
+    held.hold_all(1002.0)
+    held.hold_row(GET_CLIENT.name, 1007.0)
+    assert (held.wait(GET_CLIENT, 1000.0), held.wait(GET_CLIENT_CREDITS, 1000.0)) == (7, 2)
+
+
+NOW = 784_111_777.0
+READ: dict[str, float | None] = {
+    "0": 0,
+    "7": 7,
+    " 7 ": 7,
+    "2.5": 2.5,
+    "4294967": 4_294_967,
+    "Sun, 06 Nov 1994 08:49:57 GMT": 20,
+    "Sun, 06 Nov 1994 08:49:57 +0000": 20,
+    "Sunday, 06-Nov-94 08:49:57 GMT": 20,
+    "Sun Nov  6 08:49:57 1994": 20,
+    "Sun, 06 Nov 1994 08:49:17 GMT": 0,
+    "Thu, 01 Jan 1970 00:00:00 GMT": 0,
+    "Fri, 31 Dec 9999 23:59:59 GMT": 252_618_189_022.0,
+    "-1": None,
+    "-0.5": None,
+    "+5": None,
+    "": None,
+    "soon": None,
+    "1e3": None,
+    "0x10": None,
+    "nan": None,
+    "inf": None,
+    "7 seconds": None,
+    "5, 10": None,
+    "Mon, 99 Foo 2026 00:00:00 GMT": None,
+    "Sun, 06 Nov 1994 08:49:57 +9999": None,
+    "Mon, 01 Jan 99999999999999999999 00:00:00 GMT": None,
+    "\x00": None,
+}
+
+
+@pytest.mark.parametrize(("text", "seconds"), READ.items())
+def test_retry_after(text: str, seconds: float | None) -> None:
+    """``Retry-After`` is seconds or a date; what is past is zero, what makes no sense is nothing."""
+    found = retry_after({"Retry-After": text}, NOW)
+    assert (found is None) == (seconds is None)
+    assert abs((found or 0) - (seconds or 0)) < 1
+
+
+def test_no_retry_after() -> None:
+    """Without the header there is no wish."""
+    assert retry_after({}, NOW) is None
+
+
+def test_absurd_number_of_digits() -> None:
+    """A number that no float holds is longer than any cap, and raises nothing."""
+    assert (retry_after({"Retry-After": "9" * 1000}, NOW) or 0) > 1e300
+
+
+# Through a client.
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("call", [credits_of, client_of, purchase])
+async def test_429_holds_all_calls(call: Call) -> None:
+    """After a 429 with ``Retry-After`` no call of the client is sent before its time."""
+    async with traffic(first(busy("7")), retry=ONE) as it:
+        await told_to_wait(it)
+        task = it.start(call(it.bardge))
+        await it.move(6.9)
+        assert len(it.line.sent) == 1
+        await it.move(1.2)
+        assert task.done()
+    assert 7 <= it.line.times()[1] <= 8.1
+
+
+@pytest.mark.asyncio
+async def test_503_holds_its_row() -> None:
+    """After a 503 with ``Retry-After`` the calls of its row wait, and no others."""
+    async with traffic(first(busy("7", 503)), retry=ONE) as it:
+        await told_to_wait(it)
+        free, held = it.start(client_of(it.bardge)), it.start(credits_of(it.bardge))
+        await it.settle()
+        assert (free.done(), held.done()) == (True, False)
+        await it.move(8.1)
+        assert held.done()
+    assert 7 <= it.line.times()[2] <= 8.1
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("status", [400, 500, 502, 504])
+async def test_other_answers_hold_nobody(status: int) -> None:
+    """``Retry-After`` on any other answer holds no other call back."""
+    async with traffic(first(busy("7", status)), retry=ONE) as it:
+        await told_to_wait(it)
+        await credits_of(it.bardge)
+    assert it.clock.sleeps == []
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("wish", ["-5", "soon", "", "0"])
+async def test_no_wish_holds_nobody(wish: str) -> None:
+    """A 429 whose ``Retry-After`` says nothing, or nothing more to wait, holds no other call back."""
+    async with traffic(first(busy(wish)), retry=ONE) as it:
+        await told_to_wait(it)
+        await credits_of(it.bardge)
+    assert it.clock.sleeps == []
+
+
+@pytest.mark.asyncio
+async def test_date_holds_as_well() -> None:
+    """A date is counted from the wall clock."""
+    when = email.utils.formatdate(ManualClock().wall() + 7, usegmt=True)
+    async with traffic(first(busy(when)), retry=ONE) as it:
+        await told_to_wait(it)
+        it.start(credits_of(it.bardge))
+        await it.move(8.1)
+    assert 7 <= it.line.times()[1] <= 8.1
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("wish", ["61", "4294967", "9" * 400])
+async def test_wish_above_the_cap(wish: str) -> None:
+    """A wish above the cap ends its own call at once and holds the others for no longer than the cap."""
+    async with traffic(first(busy(wish)), timeout=70) as it:
+        with pytest.raises(errors.RateLimitError) as caught:
+            await credits_of(it.bardge)
+        assert (caught.value.retry_after, caught.value.attempts, it.clock.sleeps) == (float(wish), 1, [])
+        it.start(credits_of(it.bardge))
+        await it.move(59.9, step=0.5)
+        assert len(it.line.sent) == 1
+        await it.move(2)
+    assert 60 <= it.line.times()[1] <= 62
+
+
+@pytest.mark.asyncio
+async def test_smaller_cap() -> None:
+    """``retry_after_cap`` is the user's."""
+    async with traffic(first(busy("6")), retry=RetryPolicy(retry_after_cap=5)) as it:
+        with pytest.raises(errors.RateLimitError):
+            await credits_of(it.bardge)
+        it.start(credits_of(it.bardge))
+        await it.move(6.2)
+    assert 5 <= it.line.times()[1] <= 6.1
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("call", [credits_of, purchase])
+async def test_deadline_before_the_wish(call: Call) -> None:
+    """A call that would miss its deadline ends at once, says that it was not sent, and how long the wait would be."""
+    async with traffic(first(busy("30")), retry=ONE, timeout=20) as it:
+        await told_to_wait(it)
+        it.clock.advance(4)
+        with pytest.raises(errors.HeldBackError) as caught:
+            await call(it.bardge)
+    assert (caught.value.retry_after, caught.value.sent, caught.value.attempts) == (26, False, 0)
+    assert (caught.value.timed_out, caught.value.retryable, it.clock.sleeps) == (True, True, [])
+
+
+@pytest.mark.asyncio
+async def test_deadline_of_the_one_that_was_told() -> None:
+    """The call that got the 429 ends with it at once when its own deadline is nearer."""
+    async with traffic(first(busy("30")), timeout=20) as it:
+        with pytest.raises(errors.RateLimitError) as caught:
+            await credits_of(it.bardge)
+    assert (caught.value.retry_after, caught.value.timed_out, it.clock.sleeps) == (30, True, [])
+
+
+@pytest.mark.asyncio
+async def test_waiter_keeps_room_to_send() -> None:
+    """A call that is let go shortly before its deadline is still sent: spreading leaves room for it."""
+    async with traffic(first(busy("9.9")), retry=ONE, timeout=10) as it:
+        await told_to_wait(it)
+        tasks = [it.start(credits_of(it.bardge)) for _ in range(20)]
+        await it.move(10, step=0.01)
+        await asyncio.gather(*tasks)
+    assert len(it.line.sent) == 21
+
+
+@pytest.mark.asyncio
+async def test_released_one_after_the_other() -> None:
+    """Those who waited are let go spread over one second, none before its time."""
+    async with traffic(first(busy("5")), retry=ONE) as it:
+        await told_to_wait(it)
+        for _ in range(200):
+            it.start(credits_of(it.bardge))
+        await it.move(6.1, step=0.05)
+        released = it.line.times()[1:]
+    assert len(released) == 200
+    assert 5 <= min(released) <= max(released) <= 6.05
+    counts = [sum(5 + part / 4 <= at < 5.25 + part / 4 for at in released) for part in range(4)]
+    assert min(counts) > 20
+
+
+@pytest.mark.asyncio
+async def test_told_again_while_waiting() -> None:
+    """A waiter that wakes and finds a new wish waits on."""
+    async with traffic(first(busy("5"), busy("20")), retry=ONE) as it:
+        await told_to_wait(it)
+        early = it.start(credits_of(it.bardge))
+        await it.move(6.1, step=0.05)
+        with pytest.raises(errors.RateLimitError):
+            await early
+        late = [it.start(credits_of(it.bardge)) for _ in range(3)]
+        await it.move(15, step=0.5)
+        assert len(it.line.sent) == 2
+        await it.move(7, step=0.5)
+        assert all(task.done() for task in late)
+
+
+@pytest.mark.asyncio
+async def test_cancelled_waiter_leaves_nobody_stuck() -> None:
+    """Of calls that wait some are cancelled: all the others are sent, and no timer stays."""
+    async with traffic(first(busy("5")), retry=ONE) as it:
+        await told_to_wait(it)
+        tasks = [it.start(credits_of(it.bardge)) for _ in range(10)]
+        await it.move(1)
+        for task in tasks[::2]:
+            task.cancel()
+        await it.move(5.2)
+        assert all(task.done() for task in tasks)
+        assert (len(it.line.sent), it.clock.waiting) == (6, 0)
+        await credits_of(it.bardge)
+
+
+@pytest.mark.asyncio
+async def test_waiting_takes_no_connection() -> None:
+    """Whoever is held back occupies no connection: calls of other rows go on."""
+    async with traffic(first(busy("5", 503)), retry=ONE, max_connections=1) as it:
+        await told_to_wait(it)
+        held = it.start(credits_of(it.bardge))
+        await it.settle()
+        await client_of(it.bardge)
+        assert not held.done()
+
+
+@pytest.mark.asyncio
+async def test_wish_is_waited_for_in_full() -> None:
+    """The call that got the 429 goes on no earlier than it was told, jitter upwards only."""
+    async with traffic(first(busy("3")), retry=RetryPolicy(base=0.5)) as it:
+        task = it.start(credits_of(it.bardge))
+        await it.move(4)
+        assert task.done()
+    assert 3 <= it.line.times()[1] <= 3.7
+
+
+@pytest.mark.asyncio
+async def test_derived_clients_wait_too() -> None:
+    """A client made by ``with_options`` is held back with the first one."""
+    async with traffic(first(busy("5")), retry=ONE) as it:
+        other = it.bardge.with_options(timeout=20)
+        await told_to_wait(it)
+        it.start(credits_of(other))
+        await it.move(4.9)
+        assert len(it.line.sent) == 1
+
+
+@pytest.mark.asyncio
+async def test_503_after_a_doubt() -> None:
+    """On a charging POST a 503 with a wish above the cap, after an unanswered attempt, ends as outcome unknown."""
+    async with traffic(first(errors.NoAnswerError("cut"), busy("100", 503)), retry=RetryPolicy(base=0)) as it:
+        task = it.start(purchase(it.bardge))
+        await it.move(0.2)
+        with pytest.raises(errors.OutcomeUnknownError) as caught:
+            await task
+    assert (caught.value.retry_after, caught.value.attempts) == (100, 2)
+
+
+@pytest.mark.asyncio
+async def test_held_back_in_doubt() -> None:
+    """A POST in doubt that is held back past its deadline ends as outcome unknown, not as "not sent"."""
+    async with traffic(first(errors.NoAnswerError("cut"), busy("30")), retry=RetryPolicy(base=2), timeout=20) as it:
+        task = it.start(purchase(it.bardge))
+        await it.settle()
+        it.start(_refused(it.bardge))
+        await it.move(3)
+        with pytest.raises(errors.OutcomeUnknownError) as caught:
+            await task
+    assert isinstance(caught.value.last_error, errors.HeldBackError)
+    assert (caught.value.sent, caught.value.attempts) == (True, 1)
+
+
+async def _refused(bardge: BardgeClient) -> None:
+    with pytest.raises(errors.RateLimitError):
+        await credits_of(bardge)
+
+
+@pytest.mark.asyncio
+async def test_held_back_past_the_window() -> None:
+    """A POST in doubt that would be held back past its window ends at once: the wait would be for nothing."""
+    async with traffic(first(errors.NoAnswerError("cut"), busy("30")), retry=ONE) as it:
+        with pytest.raises(errors.OutcomeUnknownError):
+            await it.bardge.send("credits.purchase", request=PURCHASE, key="order-1")
+        it.clock.advance(60)
+        await _refused(it.bardge)
+        it.clock.sleeps.clear()
+        task = it.start(it.bardge.send("credits.purchase", request=PURCHASE, key="order-1"))
+        await it.settle()
+        assert it.clock.sleeps == []
+        with pytest.raises(errors.OutcomeUnknownError):
+            await task
+    assert len(it.line.sent) == 2
