@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import signal
 import threading
 import warnings
 from collections.abc import Generator
@@ -90,8 +91,12 @@ def test_four_threads() -> None:
 
 def _child(bardge: BardgeClient) -> int:
     async def call() -> int:
-        return 0 if (await bardge.clients.get_credits("c")).balance == 5 else 2
+        balance = (await bardge.clients.get_credits("c")).balance
+        await bardge.aclose()
+        return 0 if balance == 5 else 2
 
+    # Closing must not wait for the parent's loops, which look as if they ran.
+    signal.alarm(3)
     asyncio.set_event_loop(None)
     asyncio._set_running_loop(None)
     return asyncio.run(call())
