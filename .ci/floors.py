@@ -18,6 +18,7 @@ PURE = (
     ("_secret", "_settings", "_address"),
     ("models",),
     ("endpoints",),
+    ("_rows",),
     ("_leaves", "_converter"),
     ("_window", "_record"),
     ("_http", "_wire", "_compose"),

@@ -18,9 +18,10 @@ from bardge_async._journal import Journal, MemoryJournal
 from bardge_async._pagination import Walk
 from bardge_async._reconcile import Case, reconcile, rivals_of
 from bardge_async._resources import Resources
+from bardge_async._rows import corrected, free_row, named
 from bardge_async._secret import KeySource, Secret, Unusable, hidden, usable
 from bardge_async._settings import ReplayWindow, RetryPolicy, Timeouts
-from bardge_async.endpoints import Endpoint, corrected, free_row, named
+from bardge_async.endpoints import Endpoint
 from bardge_async.errors import ConfigurationError
 from bardge_async.models import UNSET, Unset
 

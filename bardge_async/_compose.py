@@ -10,9 +10,10 @@ from bardge_async import _wire as wire
 from bardge_async._converter import dump, encode
 from bardge_async._http import KEY_HEADER, TOKEN_HEADER, Call, check_takes_key, check_token
 from bardge_async._record import Record
+from bardge_async._rows import free_row
 from bardge_async._secret import Secret
 from bardge_async._version import __version__
-from bardge_async.endpoints import ENDPOINTS, Endpoint, free_row
+from bardge_async.endpoints import ENDPOINTS, Endpoint
 from bardge_async.errors import InvalidArgumentError
 from bardge_async.models import Body
 

@@ -6,18 +6,15 @@ Methods, sandbox routes, documents and contract tests all read it. A row holds o
 from __future__ import annotations
 
 import enum
-import re
 import string
 import typing
 from collections.abc import Mapping
 from types import MappingProxyType, NoneType
 from typing import Any, Final, Generic, TypeVar
-from urllib.parse import quote, unquote
 
 import attrs
 
 from bardge_async import models as m
-from bardge_async.errors import ConfigurationError, InvalidArgumentError
 from bardge_async.models import Mark, Page
 
 __all__ = [
@@ -140,7 +137,6 @@ _UNPROVEN: Final = KeySupport.UNPROVEN
 _NO_KEY: Final = KeySupport.NO
 _SAME, _TWICE, _CONFLICT = Again.SAME, Again.TWICE, Again.CONFLICT
 _PAGE, _GUIDE, _INFERRED = Mark.PAGE, Mark.GUIDE, Mark.INFERRED
-_TEMPLATE: Final = re.compile(r"(/(?!\.\.?(/|$))([A-Za-z0-9._~-]|\{\w+\})+)+")
 _PLACE: Final = ("lat", "lon")
 
 LIST_PASSES: Final = Endpoint("passes.list", GET, "/passes", _NONE, Page[m.Pass], _PAGE)
@@ -324,89 +320,3 @@ _ROWS: Final[tuple[Endpoint[Any, Any], ...]] = (
 
 ENDPOINTS: Final[Mapping[str, Endpoint[Any, Any]]] = MappingProxyType({row.name: row for row in _ROWS})
 """All rows by name."""
-
-
-def named(endpoint: Endpoint[Any, Any] | str) -> Endpoint[Any, Any]:
-    """Return a row, given as itself or by its name.
-
-    Raises:
-        InvalidArgumentError: No row has that name.
-    """
-    if isinstance(endpoint, Endpoint):
-        return endpoint
-    row = ENDPOINTS.get(endpoint)
-    if row is not None:
-        return row
-    raise InvalidArgumentError(f"endpoint: no row is named {endpoint!r:.80}; see ENDPOINTS for the names")
-
-
-def corrected(paths: Mapping[str, str] | None) -> dict[str, str]:
-    """Check the user's path corrections and return the path of every row by name.
-
-    Raises:
-        ConfigurationError: An unknown row, a path without a leading slash, or other placeholders than the row's.
-    """
-    table = {name: row.path for name, row in ENDPOINTS.items()}
-    if paths is not None and not isinstance(paths, Mapping):
-        raise ConfigurationError(f"paths: expected a mapping of endpoint names to paths, got {paths!r:.40}")
-    for name, path in (paths or {}).items():
-        if name not in table:
-            msg = f"paths: no endpoint is named {name!r}; see ENDPOINTS for the names"
-            raise ConfigurationError(msg)
-        _check_path(name, path, table[name])
-        table[name] = path
-    return table
-
-
-def _check_path(name: str, path: str, original: str) -> None:
-    try:
-        found = placeholders(path)
-    except (ValueError, TypeError) as error:
-        msg = f"paths[{name!r}]: {path!r} is no path template: {error}"
-        raise ConfigurationError(msg) from None
-    wanted = placeholders(original)
-    if sorted(found) != sorted(wanted):
-        need = ", ".join(f"{{{p}}}" for p in wanted) or "none"
-        msg = f"paths[{name!r}]: {path!r} must hold the placeholders of {original!r}: {need}"
-        raise ConfigurationError(msg)
-    if not _TEMPLATE.fullmatch(path):
-        msg = f"paths[{name!r}]: {path!r} must start with / and hold plain URL segments, without query or fragment"
-        raise ConfigurationError(msg)
-
-
-_METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
-_SEGMENT_SAFE: Final = "-._~%!$&'()*+,;=:@"
-_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
-
-
-def free_row(method: str, path: str, response: type[R], *, body: bool, keyed: bool) -> Endpoint[Any, R]:
-    """Make a row for what has none; all but a GET count as charging, under a key that nothing shows to be honoured.
-
-    Raises:
-        InvalidArgumentError: An unknown method, or a path that could reach another URL than it says.
-    """
-    if method not in _METHODS:
-        raise InvalidArgumentError(f"method: expected one of {', '.join(_METHODS)}, got {method!r:.40}")
-    reading = method == GET
-    return Endpoint(
-        name=f"{method} {path}",
-        method=method,
-        path=_free_path(path),
-        request=object if body else NoneType,
-        response=response,
-        mark=Mark.INFERRED,
-        key=KeySupport.NO if reading else _K if keyed else _UNPROVEN,
-        again=None if reading else _TWICE,
-        lookup_token=True,
-    )
-
-
-def _free_path(path: object) -> str:
-    if not isinstance(path, str) or not path.startswith("/"):
-        raise InvalidArgumentError(f"path: expected text that starts with /, got {path!r:.80}")
-    if any(c in path for c in "?#\\") or not path.isprintable() or _ESCAPE.search(path):
-        raise InvalidArgumentError(f"path: {path!r:.80} holds ?, #, a backslash, a control character or a stray %")
-    segments = path[1:].split("/")
-    if any(unquote(segment) in {"", ".", ".."} for segment in segments):
-        raise InvalidArgumentError(f"path: {path!r:.80} holds an empty segment, . or .., and would reach another URL")
-    return "/" + "/".join(quote(segment, safe=_SEGMENT_SAFE) for segment in segments)

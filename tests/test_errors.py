@@ -126,14 +126,14 @@ def test_other_errors_are_no_value_errors() -> None:
 
 @pytest.mark.parametrize("cls", CLASSES)
 def test_defaults(cls: type[BardgeError]) -> None:
-    """A bare error carries every common attribute, with nothing claimed."""
+    """A bare error claims nothing, but that what was not sent may be tried again."""
     assert {name: getattr(cls(), name) for name in COMMON} == {
         "endpoint": None,
         "idempotency_key": None,
         "attempts": 0,
         "sent": False,
         "timed_out": False,
-        "retryable": False,
+        "retryable": issubclass(cls, errors.NotSentError),
         "retry_after": None,
         "request_id": None,
         "cursor": None,
