@@ -14,7 +14,7 @@ from bardge_async.models import Mark
 
 R = TypeVar("R")
 
-_TEMPLATE: Final = re.compile(r"(/([A-Za-z0-9._~-]|\{\w+\})+)+")
+_TEMPLATE: Final = re.compile(r"(/(?!\.\.?(/|$))([A-Za-z0-9._~-]|\{\w+\})+)+")
 
 
 def named(endpoint: Endpoint[Any, Any] | str) -> Endpoint[Any, Any]:
