@@ -17,6 +17,8 @@ from bardge_async.endpoints import ENDPOINTS, Endpoint
 from bardge_async.errors import InvalidArgumentError
 from bardge_async.models import Body
 
+LARGEST_BODY: Final = 1024 * 1024
+"""Bytes; no body of the API comes near it."""
 _JSON: Final = "application/json"
 _GET_HEADERS: Final[Mapping[str, str]] = {
     "Accept": _JSON,
@@ -70,6 +72,13 @@ class Composer:
 
 
 def _body(row: Endpoint[Any, Any], request: object) -> bytes | None:
+    body = _encoded(row, request)
+    if body is not None and len(body) > LARGEST_BODY:
+        raise InvalidArgumentError(f"{row.name}: request: {len(body)} bytes of JSON; {LARGEST_BODY} at most are sent")
+    return body
+
+
+def _encoded(row: Endpoint[Any, Any], request: object) -> bytes | None:
     if not row.takes_body:
         if request is not None:
             raise InvalidArgumentError(f"{row.name}: takes no request object, got {type(request).__name__}")

@@ -106,7 +106,7 @@ class Engine:
             outcome = await self._hold(run) or await run.attempt(header)
             if outcome.verdict is Verdict.DONE and run.response is not None:
                 return _response(run, outcome, run.response)
-            if not renewed and _rejected(outcome) and await self.settings.credentials.renewed(header):
+            if not renewed and _rejected(outcome) and await self._renewed(run, header):
                 renewed = True
                 continue
             await self._pause(run, outcome)
@@ -123,6 +123,16 @@ class Engine:
         error.timed_out = True
         outcome = run.recorded(Outcome(Verdict.NOT_SENT, error=error))
         raise retry.final(run.case(outcome, self.watch.now(), 0.0))
+
+    async def _renewed(self, run: Run, header: str) -> bool:
+        """Ask for the API key again; False where it stays the same, or does not come in time."""
+        with anyio.CancelScope() as scope:
+            timer = self.watch.clock.timer(run.left(), scope.cancel)
+            try:
+                return await self.settings.credentials.renewed(header)
+            finally:
+                timer.cancel()
+        return False
 
     async def _hold(self, run: Run) -> Outcome | None:
         """Wait while the server asks calls to wait; an outcome where that would miss deadline or window."""
