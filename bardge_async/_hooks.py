@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import inspect
 import logging
 from collections.abc import Callable, Sequence
 from typing import Final, TypeAlias
@@ -110,7 +111,11 @@ class Hooks:
         if not isinstance(hooks, Sequence):
             raise ConfigurationError(f"hooks: expected a list of callables, got {type(hooks).__name__}")
         for hook in hooks:
-            if not callable(hook):
+            if (
+                not callable(hook)
+                or inspect.iscoroutinefunction(hook)
+                or inspect.iscoroutinefunction(type(hook).__call__)
+            ):
                 raise ConfigurationError(f"hooks: expected plain callables, got {type(hook).__name__}")
         self._hooks = tuple(hooks)
 

@@ -173,9 +173,10 @@ class Run:
         except Exception as error:  # noqa: BLE001 - a foreign transport: whatever it raises counts as sent
             return Outcome(Verdict.NO_ANSWER, error=NoAnswerError(f"the transport failed: {type(error).__name__}"))
         except BaseException:
-            self.history.sent = True
-            if self.call.row.method != "GET":
-                self.history.in_doubt = self.history.ever_in_doubt = True
+            # Cancelled under way: what becomes of it nobody will be told.
+            lost = Outcome(Verdict.NO_ANSWER)
+            self._tell_ended(lost, self._clock.elapsed() - now.elapsed)
+            self.recorded(lost)
             raise
         outcome = wire.read(self.call.row, self.response, now.wall, self._context.settings.base_url)
         if outcome.error is None:
