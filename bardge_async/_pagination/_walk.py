@@ -254,7 +254,7 @@ class Walk(Generic[T]):
             for item in place.left[: work.room]:
                 place.index += 1
                 work.start(place, item, fn)
-            if place.left:
+            if place.left or work.room <= 0:
                 return
             if work.page is None and place.behind is not None:
                 work.fetch(reader.next())

@@ -104,6 +104,25 @@ async def test_back_pressure(ordered: bool) -> None:
         assert len(rig.list.asked) <= 5
 
 
+@ORDERS
+async def test_no_page_before_there_is_room(ordered: bool) -> None:
+    """Without reading ahead the next page is asked for when its items can be begun, not before."""
+    worker = Worker(at_once=False)
+    async with served(ALL) as rig:
+        walk = rig.walk(page_size=5, read_ahead=0)
+        async with aclosing(walk.map(worker, concurrency=5, ordered=ordered)) as results:
+            waiting = asyncio.create_task(anext(results))
+            await until(lambda: worker.running == 5)
+            await turns(200)
+            assert len(rig.list.asked) == 1
+            worker.finish("b0")
+            await waiting
+            waiting = asyncio.create_task(anext(results))
+            await until(lambda: len(rig.list.asked) == 2)
+            worker.finish("b1")
+            await waiting
+
+
 async def test_unordered_does_not_run_away() -> None:
     """One item that never ends lets the others get ahead by two pages at most, not by the whole list."""
     worker = Worker(at_once=False)
