@@ -1,0 +1,175 @@
+"""What reading ahead gains: ``python -m benchmarks.read_ahead [--pages N] [--repetitions N]``.
+
+A server in a process of its own answers after 20 ms; the caller works 5 ms on every page, awaiting or busy. Each
+repetition walks with ``read_ahead=0`` and ``1`` directly one after the other; the ratio is the median of such pairs.
+Exits 1 where it is below 1.2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import random
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Generator
+from typing import Final
+from urllib.parse import parse_qs, urlsplit
+
+from bardge_async import BardgeClient, Booking, Walk
+
+LATENCY: Final = 0.020
+WORK: Final = 0.005
+PAGE: Final = 100
+_WANTED: Final = 1.2
+
+
+class Slow(asyncio.Protocol):
+    """Answer every request for a page after the latency."""
+
+    def __init__(self, items: int) -> None:
+        self._items = items
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        assert isinstance(transport, asyncio.WriteTransport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Take one request, which comes in one piece."""
+        query = parse_qs(urlsplit(data.split(b" ", 2)[1].decode()).query)
+        first = int(query.get("starting_after", ["b-1"])[0][1:]) + 1
+        last = min(first + int(query["limit"][0]), self._items)
+        data = [{"object": "booking", "id": f"b{number}", "status": "CONFIRMED"} for number in range(first, last)]
+        body = json.dumps({"object": "list", "has_more": last < self._items, "data": data}).encode()
+        head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        asyncio.get_running_loop().call_later(LATENCY, self._transport.write, head.encode() + body)
+
+
+async def serve(items: int) -> None:
+    """Serve until the process is ended; print the port first."""
+    server = await asyncio.get_running_loop().create_server(lambda: Slow(items), "127.0.0.1", 0)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+
+
+@contextlib.contextmanager
+def running(items: int) -> Generator[str]:
+    """Run the server and yield its base URL."""
+    command = [sys.executable, "-m", "benchmarks.read_ahead", "--serve", str(items)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603 - our own module
+    try:
+        assert process.stdout is not None
+        yield f"http://127.0.0.1:{int(process.stdout.readline())}"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def spin(seconds: float) -> None:
+    """Work without awaiting."""
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        pass
+
+
+async def awaiting(walk: Walk[Booking]) -> int:
+    """Await for 5 ms on every page."""
+    count = 0
+    async for item in walk:
+        count += 1
+        if count % PAGE == 0:
+            await asyncio.sleep(WORK)
+        assert item.id == f"b{count - 1}"
+    return count
+
+
+async def busy(walk: Walk[Booking]) -> int:
+    """Compute for 5 ms on every page."""
+    count = 0
+    async for item in walk:
+        count += 1
+        if count % PAGE == 1:
+            spin(WORK)
+        assert item.id == f"b{count - 1}"
+    return count
+
+
+async def mapped_awaiting(walk: Walk[Booking]) -> int:
+    """Map a function that awaits for 5 ms, over all items of a page at once."""
+
+    async def work(item: Booking) -> Booking:
+        await asyncio.sleep(WORK)
+        return item
+
+    return len([item async for item in walk.map(work, concurrency=PAGE)])
+
+
+async def mapped_busy(walk: Walk[Booking]) -> int:
+    """Map a function that computes, for 5 ms over all items of a page."""
+
+    async def work(item: Booking) -> Booking:
+        spin(WORK / PAGE)
+        return item
+
+    return len([item async for item in walk.map(work)])
+
+
+WAYS: Final[dict[str, Callable[[Walk[Booking]], Awaitable[int]]]] = {
+    "async for, awaiting": awaiting,
+    "async for, busy": busy,
+    "map, awaiting": mapped_awaiting,
+    "map, busy": mapped_busy,
+}
+
+
+async def pair(bardge: BardgeClient, way: str, pages: int) -> dict[int, float]:
+    """Time one walk without reading ahead and one with it, in random order."""
+    seconds: dict[int, float] = {}
+    for read_ahead in random.sample((0, 1), 2):
+        walk = bardge.bookings.list_for_client("c1", page_size=PAGE, read_ahead=read_ahead)
+        begin = time.perf_counter()
+        assert await WAYS[way](walk) == pages * PAGE
+        seconds[read_ahead] = time.perf_counter() - begin
+    return seconds
+
+
+async def measure(pages: int, repetitions: int) -> float:
+    """Print a table; return the lowest of the ratios."""
+    lowest = float("inf")
+    print(f"{LATENCY * 1000:g} ms latency, {WORK * 1000:g} ms work, {pages} pages, {repetitions} pairs\n")
+    print("| way | ms per page without | with | times as fast: median of pairs (lowest - highest) |\n|---|---|---|---|")
+    with running(pages * PAGE) as url:
+        async with BardgeClient("key", url) as bardge:
+            for way in WAYS:
+                await bardge.bookings.list_for_client("c1").first()
+                pairs = [await pair(bardge, way, pages) for _ in range(repetitions)]
+                ratios = [one[0] / one[1] for one in pairs]
+                spent = [statistics.median(one[ahead] for one in pairs) / pages * 1000 for ahead in (0, 1)]
+                told = f"**{statistics.median(ratios):.2f}** ({min(ratios):.2f} - {max(ratios):.2f})"
+                print(f"| {way} | {spent[0]:.1f} | {spent[1]:.1f} | {told} |", flush=True)
+                lowest = min(lowest, statistics.median(ratios))
+    return lowest
+
+
+def main() -> None:
+    """Serve, or measure."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.read_ahead", description="Measure reading ahead.")
+    parser.add_argument("--pages", type=int, default=60, help="pages of each walk")
+    parser.add_argument("--repetitions", type=int, default=3, help="pairs of walks")
+    parser.add_argument("--serve", type=int, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.serve:
+        with contextlib.suppress(KeyboardInterrupt):
+            asyncio.run(serve(given.serve))
+        return
+    if asyncio.run(measure(given.pages, given.repetitions)) < _WANTED:
+        sys.exit(f"reading ahead must be at least {_WANTED} times as fast")
+
+
+if __name__ == "__main__":
+    main()
