@@ -1,0 +1,277 @@
+"""Clocks that jump: the age of a key is the largest that any clock tells."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import attrs
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bardge_async import BardgeClient, MemoryJournal, ReplayWindow, RetryPolicy, UpdateIssuedPass, errors
+from bardge_async._context import Watch
+from bardge_async._window import History, Moment, age, left
+from tests.support.clock import ManualClock
+from tests.support.rig import AT_ONCE, PURCHASE, Rig, rig
+from tests.support.server import cut, reply
+
+BOUGHT = reply(201, {"balance": 5})
+ONE = RetryPolicy(max_attempts=1, base=0)
+HOUR = 3600.0
+FIRST = Moment(1_780_000_000.0, 1000.0, 1_780_000_000.0)
+
+
+class SleepyClock(ManualClock):
+    """A clock whose machine can sleep: the wall and the boot-time clock go on, and nobody's timer fires."""
+
+    def sleep_machine(self, seconds: float) -> None:
+        self._wall += seconds
+        self._elapsed += seconds
+
+    def jump_elapsed(self, seconds: float) -> None:
+        """Move the boot-time clock alone, as when somebody sets the wall clock back during a sleep."""
+        self._elapsed += seconds
+
+
+def moved(wall: float = 0.0, elapsed: float = 0.0, highest: float | None = None) -> Moment:
+    """An instant later than the first send; the highest wall time is at least the wall's."""
+    seen = max(0.0, wall) if highest is None else highest
+    return Moment(FIRST.wall + wall, FIRST.elapsed + elapsed, FIRST.wall + seen)
+
+
+# Purely.
+
+
+@pytest.mark.parametrize(
+    ("now", "seconds"),
+    [
+        (moved(), 0),
+        (moved(30, 30), 30),
+        (moved(-HOUR, 30), 30),
+        (moved(HOUR, 30), HOUR),
+        (moved(30, HOUR), HOUR),
+        (moved(-HOUR, 30, highest=50), 50),
+        (moved(-HOUR, 0, highest=HOUR), HOUR),
+        (moved(20, 20, highest=HOUR), HOUR),
+        (moved(-HOUR, 0), 0),
+    ],
+    ids=[
+        "at once",
+        "in step",
+        "back",
+        "forward",
+        "slept",
+        "back after 50 s",
+        "there and back",
+        "forward once",
+        "only back",
+    ],
+)
+def test_age(now: Moment, seconds: float) -> None:
+    """A key is as old as the clock says that says most."""
+    assert age(FIRST, now) == seconds
+
+
+def test_earlier_high_does_not_count() -> None:
+    """What the wall clock showed before the first send makes a key older, never younger."""
+    first = attrs.evolve(FIRST, highest=FIRST.wall + HOUR)
+    assert age(first, attrs.evolve(first, elapsed=1001.0)) == HOUR
+
+
+@pytest.mark.parametrize(("elapsed", "seconds"), [(0, 80), (30, 50), (80, 0), (90, -10)])
+def test_left(elapsed: float, seconds: float) -> None:
+    """What is left of a window is its length, less margin and age."""
+    assert left(ReplayWindow(), History(first_sent=FIRST), moved(elapsed, elapsed)) == seconds
+
+
+def test_no_window() -> None:
+    """Before the first send no window runs."""
+    assert left(ReplayWindow(), History(), moved()) is None
+
+
+jumps = st.lists(st.tuples(st.floats(-1e6, 1e6), st.floats(0, 1e3)), max_size=20)
+
+
+@given(jumps)
+@settings(max_examples=200, deadline=None)
+def test_age_never_shrinks(steps: list[tuple[float, float]]) -> None:
+    """However the wall clock jumps, a key never gets younger, nor younger than the boot-time clock says."""
+    clock = SleepyClock()
+    watch = Watch(clock)
+    first = watch.now()
+    last = 0.0
+    for wall, elapsed in steps:
+        clock.jump_wall(wall)
+        clock.jump_elapsed(elapsed)
+        now = watch.now()
+        assert age(first, now) >= max(last, now.elapsed - first.elapsed)
+        last = age(first, now)
+
+
+def test_instants_are_aware() -> None:
+    """An instant of the wall clock is aware UTC."""
+    assert FIRST.at().tzinfo is dt.UTC
+
+
+# Through a client.
+
+
+async def failed(bardge: BardgeClient, key: str = "order-1") -> errors.BardgeError:
+    with pytest.raises(errors.BardgeError) as caught:
+        await bardge.send("credits.purchase", request=PURCHASE, key=key)
+    return caught.value
+
+
+async def again(it: Rig) -> str:
+    """Enter the key in doubt once more: ``sent``, or the name of the error without a request."""
+    before = it.sent
+    try:
+        await it.bardge.send("credits.purchase", request=PURCHASE, key="order-1")
+    except errors.BardgeError as error:
+        assert it.sent == before
+        return type(error).__name__
+    return "sent" if it.sent > before else "recorded"
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("wall", "elapsed", "verdict"),
+    [
+        (0, 30, "sent"),
+        (-HOUR, 30, "sent"),
+        (-HOUR, 85, "OutcomeUnknownError"),
+        (-86_400, 91, "OutcomeUnknownError"),
+        (HOUR, 1, "OutcomeUnknownError"),
+        (-85, 85, "OutcomeUnknownError"),
+        (0, 8 * HOUR, "OutcomeUnknownError"),
+    ],
+)
+async def test_jump_between_calls(wall: float, elapsed: float, verdict: str) -> None:
+    """A wall clock that was set back never reopens a window; one set forward closes it."""
+    clock = SleepyClock()
+    async with rig(cut(), BOUGHT, clock=clock, retry=ONE) as it:
+        await failed(it.bardge)
+        clock.advance(elapsed)
+        clock.jump_wall(wall)
+        assert await again(it) == verdict
+
+
+@pytest.mark.asyncio
+async def test_forward_and_back() -> None:
+    """A wall clock that jumped forward, was seen, and jumped back leaves the window closed."""
+    async with rig(cut(), reply(200, {"balance": 1}), BOUGHT, retry=ONE) as it:
+        await failed(it.bardge)
+        it.clock.jump_wall(HOUR)
+        await it.bardge.clients.get_credits("c")
+        await failed(it.bardge)
+        it.clock.jump_wall(-HOUR)
+        assert await again(it) == "OutcomeUnknownError"
+
+
+@pytest.mark.asyncio
+async def test_machine_that_slept() -> None:
+    """A machine that slept through the window sends nothing when it wakes."""
+    clock = SleepyClock()
+    async with rig(cut(), BOUGHT, clock=clock, retry=ONE) as it:
+        await failed(it.bardge)
+        clock.sleep_machine(600)
+        assert await again(it) == "OutcomeUnknownError"
+
+
+@pytest.mark.asyncio
+async def test_machine_that_slept_with_its_wall_clock_set_back() -> None:
+    """The boot-time clock alone tells that it slept."""
+    clock = SleepyClock()
+    async with rig(cut(), BOUGHT, clock=clock, retry=ONE) as it:
+        await failed(it.bardge)
+        clock.jump_elapsed(600)
+        assert await again(it) == "OutcomeUnknownError"
+
+
+class JumpingClock(SleepyClock):
+    """A clock on which something happens while a call waits before its next attempt."""
+
+    wall_jump = 0.0
+    elapsed_jump = 0.0
+
+    async def sleep(self, seconds: float) -> None:
+        await super().sleep(seconds)
+        self.jump_wall(self.wall_jump)
+        self.jump_elapsed(self.elapsed_jump)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("wall", "elapsed", "sent"),
+    [(-HOUR, 0, 2), (HOUR, 0, 1), (-HOUR, 50, 2), (0, 79.5, 1), (-HOUR, 100, 1)],
+    ids=["back", "forward", "back and slept short", "slept", "back and slept long"],
+)
+async def test_jump_while_a_call_waits(wall: float, elapsed: float, sent: int) -> None:
+    """The window is checked right before each send: what happened during the wait counts."""
+    clock = JumpingClock()
+    clock.wall_jump, clock.elapsed_jump = wall, elapsed
+    async with rig(cut(), BOUGHT, clock=clock, retry=AT_ONCE) as it:
+        if sent == 1:
+            assert isinstance(await failed(it.bardge), errors.OutcomeUnknownError)
+        else:
+            await it.bardge.send("credits.purchase", request=PURCHASE, key="order-1")
+    assert it.sent == sent
+
+
+@pytest.mark.asyncio
+async def test_jump_does_not_lengthen_a_call() -> None:
+    """Deadlines are counted by the boot-time clock: a wall clock set back gives a call no more time."""
+    clock = JumpingClock()
+    clock.wall_jump = -HOUR
+    begun = clock.elapsed()
+    async with rig(cut(), clock=clock, retry=RetryPolicy(base=8, max_attempts=100), timeout=20) as it:
+        assert isinstance(await failed(it.bardge), errors.OutcomeUnknownError)
+    assert clock.elapsed() - begun <= 20
+
+
+@pytest.mark.asyncio
+async def test_same_row_past_the_window_by_any_clock() -> None:
+    """A row that sets an absolute state goes on whatever the clocks say."""
+    clock = JumpingClock()
+    clock.wall_jump = HOUR
+    async with rig(cut(), cut(), reply(200, {"object": "issued_pass"}), clock=clock) as it:
+        await it.bardge.passes.update(UpdateIssuedPass(client_id="c"))
+    assert it.sent == 3
+
+
+@pytest.mark.asyncio
+async def test_refused_key_and_a_jump() -> None:
+    """A wall clock set back does not keep a refused key bound beyond its 90 s."""
+    async with rig(reply(400, {"error": {"type": "invalid_request_error"}}), BOUGHT) as it:
+        await failed(it.bardge)
+        it.clock.advance(91)
+        it.clock.jump_wall(-HOUR)
+        await it.bardge.request("POST", "/credit_purchases", request={}, key="order-1")
+    assert it.sent == 2
+
+
+@pytest.mark.asyncio
+async def test_another_client_over_the_journal() -> None:
+    """A client that never saw the high wall time still counts by the boot-time clock."""
+    journal = MemoryJournal()
+    async with rig(cut(), retry=ONE, journal=journal) as it:
+        await failed(it.bardge)
+        it.clock.advance(85)
+        it.clock.jump_wall(-HOUR)
+        async with BardgeClient("key", it.server.base_url, journal=journal, clock=it.clock, retry=ONE) as other:
+            assert isinstance(await failed(other), errors.OutcomeUnknownError)
+    assert it.sent == 1
+
+
+@pytest.mark.asyncio
+async def test_told_times_are_the_wall_clock() -> None:
+    """``first_sent_at`` and ``window_closes_at`` are those of the first send, whatever the clock did since."""
+    async with rig(cut(), retry=ONE) as it:
+        begun = dt.datetime.fromtimestamp(it.clock.wall(), dt.UTC)
+        await failed(it.bardge)
+        it.clock.advance(100)
+        it.clock.jump_wall(-HOUR)
+        error = await failed(it.bardge)
+    assert isinstance(error, errors.OutcomeUnknownError)
+    assert (error.first_sent_at, error.window_closes_at) == (begun, begun + dt.timedelta(seconds=90))
