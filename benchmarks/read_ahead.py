@@ -44,8 +44,8 @@ class Slow(asyncio.Protocol):
         query = parse_qs(urlsplit(data.split(b" ", 2)[1].decode()).query)
         first = int(query.get("starting_after", ["b-1"])[0][1:]) + 1
         last = min(first + int(query["limit"][0]), self._items)
-        data = [{"object": "booking", "id": f"b{number}", "status": "CONFIRMED"} for number in range(first, last)]
-        body = json.dumps({"object": "list", "has_more": last < self._items, "data": data}).encode()
+        items = [{"object": "booking", "id": f"b{number}", "status": "CONFIRMED"} for number in range(first, last)]
+        body = json.dumps({"object": "list", "has_more": last < self._items, "data": items}).encode()
         head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         asyncio.get_running_loop().call_later(LATENCY, self._transport.write, head.encode() + body)
 

@@ -23,7 +23,7 @@ def _texts(value: object) -> tuple[str, ...]:
     if not isinstance(value, list | tuple):
         raise _damaged("a list of texts is missing")
     items = cast("list[object]", value)
-    if not all(isinstance(item, str) for item in items):
+    if not all(isinstance(item, str) and item for item in items):
         raise _damaged("a list of texts holds something else")
     return tuple(cast("list[str]", items))
 

@@ -73,11 +73,11 @@ class Place(Generic[T]):
     @property
     def point(self) -> str | None:
         """Return the id behind which the walk goes on; empty where the last item has none."""
-        return self.source.id_of(self.items[self.index - 1]) if self.index else self.after
+        return self.source.ids_of(self.items[self.index - 1 : self.index])[0] if self.index else self.after
 
     def recent(self) -> tuple[str, ...]:
         """Return the last delivered ids in order, as far back as every item has one."""
-        ids = [self.source.id_of(item) for item in self.items[max(0, self.index - TRAIL) : self.index]]
+        ids = self.source.ids_of(self.items[max(0, self.index - TRAIL) : self.index])
         if "" in ids:
             return tuple(ids[len(ids) - ids[::-1].index("") :])
         return (*self.trail, *ids)[-TRAIL:]

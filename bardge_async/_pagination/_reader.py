@@ -140,9 +140,9 @@ class Reader(Generic[T]):
 
     def _stretch(self, position: Position, page: Page[T]) -> Stretch[T]:
         items: Sequence[T] = page.items[::-1] if self._span.backward else page.items
-        ids = [self._source.id_of(item) for item in items]
-        skip = {position.after, *position.known, *position.ahead} - {None, ""}
-        new = [item for item, id in zip(items, ids, strict=True) if id not in skip] if skip else items
+        ids = self._source.ids_of(items)
+        skip = {position.after, *position.known, *position.ahead}
+        new = items if skip.isdisjoint(ids) else [item for item, id in zip(items, ids, strict=True) if id not in skip]
         last = ids[-1] if ids else ""
         self._check_round(last, position, page)
         wanted = None if position.wanted is None else max(0, position.wanted - len(new))
@@ -150,7 +150,7 @@ class Reader(Generic[T]):
             return Stretch(page, new[: position.wanted], position, None)
         self._ahead_lasts.add(last)
         ahead = tuple([id for id in position.ahead if id not in ids]) if position.ahead else ()
-        return Stretch(page, new, position, Position(last, True, wanted, tuple(ids), ahead))
+        return Stretch(page, new, position, Position(last, True, wanted, tuple(filter(None, ids)), ahead))
 
     def _check_round(self, last: str, position: Position, page: Page[T]) -> None:
         """Refuse a page that ends as one did before; the very end may repeat the item before it."""

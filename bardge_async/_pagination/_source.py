@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, Generic, TypeVar
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final, Generic, TypeVar
 
 import attrs
 
@@ -75,10 +75,10 @@ class Source(Generic[T]):
     fetch: Callable[[Mapping[str, object]], Awaitable[Page[T]]]
     pause: Callable[[int], Awaitable[None]]
 
-    def id_of(self, item: T) -> str:
-        """Return the id that pages go by; empty where the item has none."""
-        value: Any = getattr(item, self.row.cursor)
-        return value if isinstance(value, str) else ""
+    def ids_of(self, items: Sequence[T]) -> list[str]:
+        """Return the ids that pages go by; empty where an item has none."""
+        field = self.row.cursor
+        return [getattr(item, field) or "" for item in items]
 
     def no_id(self) -> PaginationError:
         """Make the error of a place that no id stands for."""

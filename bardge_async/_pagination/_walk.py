@@ -94,8 +94,9 @@ class Walk(Generic[T]):
         Raises:
             PaginationError: There are more than ``max_items``; None allows any number.
         """
-        if max_items is not None:
-            check_whole("max_items", max_items, 0, None)
+        with self._marked():
+            if max_items is not None:
+                check_whole("max_items", max_items, 0, None)
         items: list[T] = []
         async with self._all_or_nothing() as pages:
             async for page in pages:
@@ -162,9 +163,10 @@ class Walk(Generic[T]):
         Raises:
             InvalidArgumentError: ``concurrency`` below 1, or another ``errors``.
         """
-        check_whole("concurrency", concurrency, 1, None)
-        if errors not in {"raise", "collect"}:
-            raise InvalidArgumentError(f'errors: expected "raise" or "collect", got {errors!r:.40}')
+        with self._marked():
+            check_whole("concurrency", concurrency, 1, None)
+            if errors not in {"raise", "collect"}:
+                raise InvalidArgumentError(f'errors: expected "raise" or "collect", got {errors!r:.40}')
         return self._claim(self._mapped(fn, concurrency, ordered=ordered, collect=errors == "collect"))
 
     def _claim(self, iterator: AsyncGenerator[R]) -> AsyncGenerator[R]:

@@ -91,7 +91,7 @@ class Work(Generic[T]):
     def start(self, place: Place[T], item: T, fn: Callable[[T], Awaitable[Any]]) -> None:
         """Begin work on an item."""
         task = asyncio.create_task(_call(fn, item))
-        entry = Entry(item, place.source.id_of(item), place.ahead, task)
+        entry = Entry(item, place.source.ids_of([item])[0], place.ahead, task)
         task.add_done_callback(lambda _: self._finish(entry))
         self._taken += 1
         self._ledger.append(entry)

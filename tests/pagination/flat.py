@@ -54,7 +54,7 @@ def peak() -> int:
 def main() -> None:
     """Walk and tell."""
     count, growth = asyncio.run(walk(sys.argv[2]))
-    print(json.dumps({"count": count, "growth": growth}))
+    sys.stdout.write(json.dumps({"count": count, "growth": growth}))
 
 
 if __name__ == "__main__":

@@ -121,6 +121,7 @@ GARBAGE: dict[str, Any] = {
     "after half a character": damaged(after="\ud800"),
     "after lost": damaged(after=None),
     "known as text": damaged(known="b1"),
+    "known of empty": damaged(known=[""]),
     "ahead of numbers": damaged(ahead=[1]),
     "ahead of more than delivered": damaged(ahead=["a"] * 9),
     "delivered below 0": damaged(delivered=-1),

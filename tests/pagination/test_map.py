@@ -411,6 +411,7 @@ async def test_items_without_id(ordered: bool) -> None:
 async def test_wrong_values(options: dict[str, Any], message: str) -> None:
     """Wrong values are refused at once with what is allowed."""
     async with served(ALL) as rig:
+        walk = rig.walk()
         with pytest.raises(InvalidArgumentError) as caught:
-            rig.walk().map(Worker(), **options)
-    assert str(caught.value) == message
+            walk.map(Worker(), **options)
+    assert (str(caught.value), caught.value.cursor) == (message, walk.cursor)

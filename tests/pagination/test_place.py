@@ -246,8 +246,10 @@ async def test_collect_within_a_bound(bound: int | None, fits: bool) -> None:
 async def test_collect_refuses_other_bounds(bound: Any) -> None:
     """A bound is a whole number."""
     async with served(ALL) as rig:
-        with pytest.raises(InvalidArgumentError, match="max_items"):
-            await rig.walk().collect(max_items=bound)
+        walk = rig.walk()
+        with pytest.raises(InvalidArgumentError, match="max_items") as caught:
+            await walk.collect(max_items=bound)
+        assert caught.value.cursor == walk.cursor
 
 
 @pytest.mark.parametrize("asked", [Walk[Booking].collect, Walk[Booking].count])
