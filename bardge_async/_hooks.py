@@ -111,11 +111,7 @@ class Hooks:
         if not isinstance(hooks, Sequence):
             raise ConfigurationError(f"hooks: expected a list of callables, got {type(hooks).__name__}")
         for hook in hooks:
-            if (
-                not callable(hook)
-                or inspect.iscoroutinefunction(hook)
-                or inspect.iscoroutinefunction(type(hook).__call__)
-            ):
+            if not _plain(hook):
                 raise ConfigurationError(f"hooks: expected plain callables, got {type(hook).__name__}")
         self._hooks = tuple(hooks)
 
@@ -129,3 +125,8 @@ class Hooks:
                 hook(event)
             except Exception:  # noqa: BLE001 - whatever a hook raises
                 _LOG.exception("a hook failed on %s", type(event).__name__)
+
+
+def _plain(hook: object) -> bool:
+    """Tell whether something runs when it is called: a coroutine function would not."""
+    return callable(hook) and not any(inspect.iscoroutinefunction(one) for one in (hook, type(hook).__call__))
