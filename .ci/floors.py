@@ -19,7 +19,7 @@ PURE = (
     ("models",),
     ("endpoints",),
     ("_rows",),
-    ("_leaves", "_converter"),
+    ("_leaves", "_readers", "_converter"),
     ("_window", "_record"),
     ("_http", "_wire", "_compose"),
     ("_retry", "_entries"),

@@ -23,6 +23,7 @@ import orjson
 
 from bardge_async._leaves import (
     InexactError,
+    OpenEnum,
     StructureError,
     day,
     degrees,
@@ -35,11 +36,21 @@ from bardge_async._leaves import (
     text,
     whole,
 )
+from bardge_async._readers import Hook, plain, reader
 from bardge_async.errors import InvalidArgumentError
 from bardge_async.models import UNSET, Body, Mark, Page, Resource
 
 T = TypeVar("T")
-Hook = Callable[[Any], Any]
+
+_LEAVES: Final[dict[Any, Hook]] = {
+    str: text,
+    bool: flag,
+    int: whole,
+    float: degrees,
+    Decimal: money,
+    dt.datetime: instant,
+    dt.date: day,
+}
 
 
 @attrs.frozen
@@ -56,7 +67,7 @@ def structure(parsed: object, body: bytes, cls: type[T]) -> T:
     Raises:
         StructureError: The value contradicts a page.
     """
-    hook = _hook(cls)
+    hook = _hook(cast("Any", cls))
     try:
         return cast("T", _exactly(hook, parsed, body))
     except RecursionError:
@@ -111,19 +122,23 @@ def _check_finite(value: object) -> None:
             _check_finite(item)
 
 
-def _hook(cls: Any) -> Hook:  # noqa: ANN401 - any annotation
-    hook = _CONVERTER.get_structure_hook(cls)
-    return lambda value: hook(value, cls)
+@functools.cache
+def _hook(hint: Any) -> Hook:  # noqa: ANN401 - any annotation
+    """Return what reads a value of an annotation; it takes the value alone."""
+    hook = cast("Hook", _CONVERTER.get_structure_hook(hint))
+    return hook if _is_ours(hint) else functools.partial(_foreign, hook, hint)
 
 
-def _open_enum(hint: Any) -> Callable[[object, object], str]:  # noqa: ANN401 - any annotation
-    members: dict[str, str] = {member.value.casefold(): member for member in _enum_of(hint)}
+def _foreign(hook: Hook, hint: object, value: object) -> Any:  # noqa: ANN401 - what cattrs makes of it
+    return hook(value, hint)
 
-    def structure_enum(value: object, _: object) -> str:
-        word = text(value)
-        return members.get(word.casefold(), word)
 
-    return structure_enum
+def _is_ours(hint: Any) -> bool:  # noqa: ANN401 - any annotation
+    return hint in _LEAVES or any(known(hint) for known in (_is_open_enum, _is_tuple, _is_resource, _is_page))
+
+
+def _open_enum(hint: Any) -> OpenEnum:  # noqa: ANN401 - any annotation
+    return OpenEnum(_enum_of(hint))
 
 
 def _enum_of(hint: Any) -> type[enum.StrEnum]:  # noqa: ANN401 - any annotation
@@ -141,15 +156,15 @@ def _is_tuple(hint: Any) -> bool:  # noqa: ANN401 - any annotation
     return typing.get_origin(hint) is tuple
 
 
-def _tuple_hook(hint: Any) -> Callable[[object, object], tuple[Any, ...]]:  # noqa: ANN401 - any annotation
+def _tuple_hook(hint: Any) -> Hook:  # noqa: ANN401 - any annotation
     item = _hook(typing.get_args(hint)[0])
 
-    def structure_tuple(value: object, _: object) -> tuple[Any, ...]:
+    def structure_tuple(value: object, _: object = None) -> tuple[Any, ...]:
         if type(value) is not list:
             raise fault("a list", value)
         items = cast("list[object]", value)
         try:
-            return tuple([item(v) for v in items])
+            return tuple(map(item, items))
         except StructureError:
             raise _all_faults(items, item) from None
 
@@ -187,10 +202,16 @@ def _without_none(hint: Any) -> Any:  # noqa: ANN401 - any annotation
     return functools.reduce(lambda union, member: union | member, members)
 
 
-def _resource_hook(cls: type[Any]) -> Callable[[object, object], Any]:
+def _resource_hook(cls: type[Any]) -> Hook:
     fields = _fields(cls)
+    careful = _careful(cls, fields)
+    return reader(cls, {name: field.hook for name, field in fields.items()}, careful) if plain(cls, fields) else careful
 
-    def structure_resource(value: object, _: object) -> Any:  # noqa: ANN401 - an instance of cls
+
+def _careful(cls: type[Any], fields: dict[str, _Field]) -> Hook:
+    """Make the function that tells every fault of an object, and keeps wrong guesses raw."""
+
+    def structure_resource(value: object, _: object = None) -> Any:  # noqa: ANN401 - an instance of cls
         if type(value) is not dict:
             raise fault("an object", value)
         values: dict[str, Any] = {}
@@ -219,24 +240,21 @@ def _is_page(hint: Any) -> bool:  # noqa: ANN401 - any annotation
     return typing.get_origin(hint) is Page
 
 
-def _page_hook(hint: Any) -> Callable[[object, object], Page[Any]]:  # noqa: ANN401 - any annotation
-    envelope = _resource_hook(Page)
+def _page_hook(hint: Any) -> Hook:  # noqa: ANN401 - any annotation
+    envelope = _careful(Page, _fields(Page))
     items = _hook(types.GenericAlias(tuple, (*typing.get_args(hint), ...)))
 
-    def structure_page(value: object, _: object) -> Page[Any]:
+    def structure_page(value: object, _: object = None) -> Page[Any]:
         if type(value) is not dict:
             raise fault("an object", value)
         rest = dict(cast("dict[str, object]", value))
         faults: list[tuple[str, str]] = []
         data = _member(items, rest.pop("data", None), ".data", faults)
         more = _member(flag, rest.pop("has_more", None), ".has_more", faults)
-        page = _member(envelope_of, rest, "", faults)
+        page = _member(envelope, rest, "", faults)
         if faults:
             raise StructureError(faults)
-        return attrs.evolve(page, items=data, has_more=more)
-
-    def envelope_of(rest: object) -> Page[Any]:
-        return cast("Page[Any]", envelope(rest, Page))
+        return cast("Page[Any]", attrs.evolve(page, items=data, has_more=more))
 
     return structure_page
 
@@ -269,32 +287,19 @@ def _body_hook(cls: type[Any]) -> Callable[[Body], dict[str, Any]]:
 
 def _fold(hint: Any) -> Callable[[str | None], str | None]:  # noqa: ANN401 - any annotation
     structure_enum = _open_enum(hint)
-    return lambda value: None if value is None else structure_enum(str(value), None)
+    return lambda value: None if value is None else structure_enum(str(value))
 
 
 def _build() -> cattrs.Converter:
     converter = cattrs.Converter()
-    leaves: dict[Any, Hook] = {
-        str: text,
-        bool: flag,
-        int: whole,
-        float: degrees,
-        Decimal: money,
-        dt.datetime: instant,
-        dt.date: day,
-    }
-    for cls, leaf in leaves.items():
-        converter.register_structure_hook(cls, _leaf_hook(leaf))
+    for cls, leaf in _LEAVES.items():
+        converter.register_structure_hook(cls, leaf)
     converter.register_structure_hook_factory(_is_open_enum, _open_enum)
     converter.register_structure_hook_factory(_is_tuple, _tuple_hook)
     converter.register_structure_hook_factory(_is_resource, _resource_hook)
     converter.register_structure_hook_factory(_is_page, _page_hook)
     converter.register_unstructure_hook_factory(_is_body, _body_hook)
     return converter
-
-
-def _leaf_hook(leaf: Hook) -> Callable[[object, object], Any]:
-    return lambda value, _: leaf(value)
 
 
 _CONVERTER: Final = _build()

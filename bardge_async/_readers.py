@@ -1,0 +1,135 @@
+"""Code that reads objects of one class, made once per class: the converter's way for answers without a fault.
+
+Whatever is not plain goes to ``slow``, which tells all faults with their paths and keeps wrong guesses raw.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import functools
+from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal
+from typing import Any, Final, TypeAlias
+
+import attrs
+
+from bardge_async._leaves import (
+    MILLISECONDS_FROM,
+    OpenEnum,
+    StructureError,
+    day,
+    exact,
+    flag,
+    instant,
+    money,
+    text,
+    whole,
+)
+from bardge_async.models import Resource
+
+Hook: TypeAlias = Callable[..., Any]
+"""Takes a JSON value; cattrs passes the class too, which none of ours needs."""
+
+_INLINE: Final[Mapping[object, tuple[str, str]]] = {
+    text: ("str", "v"),
+    flag: ("bool", "v"),
+    whole: ("int", "v"),
+    money: ("int", "Decimal(v)"),
+    day: ("str", "known_day(v)"),
+    instant: ("int", "at(v, UTC) if 0 <= v < MS else at(v // 1000, UTC) if v > 0 and not v % 1000 else instant(v)"),
+}
+"""The type that a leaf takes most, and what it then does: the leaf itself is called for any other."""
+
+# A list has few different days.
+_known_day: Final = functools.lru_cache(maxsize=4096)(day)
+
+
+def plain(cls: type[Any], names: Iterable[str]) -> bool:
+    """Tell whether filling the named fields one by one gives what the class's own ``__init__`` gives.
+
+    All of ours are so; a user's own class may have converters, defaults or an ``__init__``.
+    """
+    fields = [field for field in attrs.fields(cls) if field.name != "extra"]
+    below = cls.__mro__[: cls.__mro__.index(Resource)]
+    return (
+        type(cls) is type
+        and cls.__dictoffset__ == 0
+        and all(len(one.__bases__) == 1 and "__new__" not in vars(one) for one in below)
+        and not hasattr(cls, "__attrs_init__")
+        and not hasattr(cls, "__attrs_post_init__")
+        and {field.name for field in fields} == set(names)
+        and not any(field.validator or field.converter or not field.init for field in fields)
+        and all(field.default is None and field.alias == field.name for field in fields)
+    )
+
+
+def reader(cls: type[Any], hooks: Mapping[str, Hook], slow: Hook) -> Hook:
+    """Make the function that reads a JSON object as a ``cls``."""
+    names: dict[str, Any] = {
+        "Decimal": Decimal,
+        "MS": MILLISECONDS_FROM,
+        "Troubles": (StructureError, ValueError, OverflowError, OSError),
+        "Twin": _twin(cls),
+        "UTC": dt.UTC,
+        "at": dt.datetime.fromtimestamp,
+        "cls": cls,
+        "instant": instant,
+        "known_day": _known_day,
+        "new": object.__new__,
+        "slow": slow,
+        "unknown": _unknown(frozenset(hooks)),
+        **{f"hook_{name}": hook for name, hook in hooks.items()},
+        **{f"members_{name}": hook.members for name, hook in hooks.items() if isinstance(hook, OpenEnum)},
+    }
+    source = _source(hooks)
+    # Only names of our own classes are in the source, nothing that a server sent.
+    exec(compile(source, f"<reader of {cls.__name__}>", "exec"), names)  # noqa: S102
+    made: Hook = names["read"]
+    return made
+
+
+def _source(hooks: Mapping[str, Hook]) -> str:
+    fields = "".join(_field(name, hook) for name, hook in hooks.items())
+    return f"""
+def read(value, _=None):
+    if type(value) is not dict:
+        return slow(value)
+    get = value.get
+    self = new(Twin)
+    absent = 0
+    try:{fields}
+    except Troubles:
+        return slow(value)
+    self.extra = {{}} if len(value) + absent == {len(hooks)} else unknown(value)
+    self.__class__ = cls
+    return self
+"""
+
+
+def _field(name: str, hook: Hook) -> str:
+    if isinstance(hook, OpenEnum):
+        kind, short = "str", f"members_{name}.get(v) or hook_{name}(v)"
+    else:
+        kind, short = _INLINE.get(hook, ("", ""))
+    shortcut = f"if type(v) is {kind}:\n            self.{name} = {short}\n        el" if kind else ""
+    return f"""
+        v = get({name!r})
+        {shortcut}if v is None:
+            self.{name} = None
+            absent += 1
+        else:
+            self.{name} = hook_{name}(v)"""
+
+
+def _unknown(known: frozenset[str]) -> Callable[[dict[str, object]], dict[str, object]]:
+    return lambda value: {name: exact(raw) for name, raw in value.items() if name not in known}
+
+
+def _twin(cls: type[Any]) -> type[Any]:
+    """Make a class of the same layout whose instances can be filled by plain assignment, then given ``cls``.
+
+    A frozen class's own ``__init__`` calls ``object.__setattr__`` for each field, which takes five times as long.
+    """
+    # Both methods of the frozen base must go: with one of them left, the interpreter takes the slow way for either.
+    methods = {"__setattr__": object.__setattr__, "__delattr__": object.__delattr__}
+    return type(cls.__name__, cls.__bases__, {"__slots__": cls.__slots__, **methods})
