@@ -27,6 +27,10 @@ class Lines:
     """Let one task at a time hold a key."""
 
     def __init__(self) -> None:
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Let nobody hold anything, as it is in the child of a fork."""
         self._lock = threading.Lock()
         self._held: dict[Identity, deque[_Waiter]] = {}
 

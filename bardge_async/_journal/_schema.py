@@ -7,7 +7,10 @@ import os
 import sqlite3
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
+from bardge_async._journal._flock import alone
+from bardge_async._journal._seal import sealed
 from bardge_async.errors import JournalError
 
 APPLICATION_ID: Final = 0x42415244  # "BARD"
@@ -25,14 +28,15 @@ _STEPS: Final = (
         body BLOB, given INTEGER NOT NULL, state TEXT NOT NULL,
         first_wall REAL, first_elapsed REAL, first_highest REAL, first_boot TEXT,
         last_wall REAL, last_elapsed REAL, last_highest REAL, last_boot TEXT,
-        status INTEGER, answer BLOB, request_id TEXT,
+        status INTEGER, answer BLOB, request_id TEXT, seal BLOB NOT NULL,
         UNIQUE (base_url, account, key)
     );
-    CREATE INDEX entries_by_url ON entries (base_url, account, url, seq);
+    CREATE INDEX entries_by_url ON entries (base_url, account, url, last_highest);
     CREATE INDEX entries_unfinished ON entries (base_url, account, seq) WHERE state = 'sent';
     CREATE INDEX entries_by_age ON entries (last_wall) WHERE state <> 'sent';
-    CREATE TABLE facts (name TEXT PRIMARY KEY, value REAL NOT NULL) WITHOUT ROWID;
-    INSERT INTO facts VALUES ('highest_wall', 0);
+    CREATE INDEX entries_with_bodies ON entries (last_wall)
+        WHERE state <> 'sent' AND (body NOT NULL OR answer NOT NULL);
+    CREATE TABLE facts (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
     """,
 )
 VERSION: Final = len(_STEPS)
@@ -45,69 +49,110 @@ def connect(path: Path) -> sqlite3.Connection:
         JournalError: It is no journal, a newer one, damaged, or cannot be read and written; it stays unchanged.
     """
     try:
-        _check(path)
-        return _open(path)
+        _check_place(path)
+        _check_owner(path)
+        with alone(path):
+            _check_content(path)
+            return _open(path)
     except sqlite3.Error as error:
         raise JournalError(f"{path}: the journal cannot be used: {error}") from None
     except OSError as error:
         raise JournalError(f"{path}: the journal cannot be opened: {error.strerror}") from None
 
 
-def _check(path: Path) -> None:
-    """Look at a file before anything could change it; make an empty one that only its owner reads."""
+def _check_place(path: Path) -> None:
+    """Make a missing file, which only its owner reads; an empty one becomes so."""
     with contextlib.suppress(FileExistsError):
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     if not path.is_file():
         raise JournalError(f"{path}: it is no file")
-    if not os.access(path, os.R_OK | os.W_OK):
+    if not os.access(path, os.R_OK | os.W_OK, effective_ids=os.access in os.supports_effective_ids):
         raise JournalError(f"{path}: the journal cannot be read and written by this user")
     if path.stat().st_size == 0:
+        path.chmod(0o600)
+
+
+def _check_owner(path: Path) -> None:
+    """Look whose file it is, before anything could change it or lay a file beside it.
+
+    Only SQLite opens the file: closing a handle of our own would free the locks of every other connection to it in this
+    process.
+    """
+    if path.stat().st_size == 0 or _half_made(path):
         return
-    with path.open("rb") as file:
-        head = file.read(100)
-    if not head.startswith(b"SQLite format 3\x00") or len(head) < 100:  # noqa: PLR2004 - SQLite's header
-        raise JournalError(f"{path}: it is no SQLite file; give the journal a path of its own")
+    found = _reading(path, "immutable=1")
+    try:
+        identity = found.execute("PRAGMA application_id").fetchone()[0]
+        if identity != APPLICATION_ID:
+            # An application id of 0 may be read from a file that is no database at all.
+            found.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+            raise JournalError(f"{path}: it belongs to another program; give the journal a path of its own")
+        _check_version(found, path)
+    finally:
+        found.close()
+
+
+def _half_made(path: Path) -> bool:
+    """Tell whether a file's first commit is under way, or was cut off: its rollback journal says that it was empty."""
+    try:
+        head = path.with_name(path.name + "-journal").read_bytes()[:20]
+    except OSError:
+        return False
+    return head[16:20] == b"\x00" * 4
+
+
+def _check_content(path: Path) -> None:
+    """Read a file through without changing it, not even with what a killed process has left in its log."""
+    if path.stat().st_size == 0 or _half_made(path):
+        return
+    found = _reading(path, "mode=ro")
+    try:
+        _check_version(found, path)
+        fault = found.execute("PRAGMA integrity_check(1)").fetchone()[0] if path.stat().st_size < _SMALL else "ok"
+        if fault != "ok":
+            raise JournalError(f"{path}: the journal is damaged: {fault}")
+    finally:
+        found.close()
+
+
+def _reading(path: Path, how: str) -> sqlite3.Connection:
+    return sqlite3.connect(f"file:{quote(str(path))}?{how}", uri=True, timeout=_BUSY_SECONDS, isolation_level=None)
+
+
+def _check_version(found: sqlite3.Connection, path: Path) -> None:
+    version = found.execute("PRAGMA user_version").fetchone()[0]
+    if version > VERSION:
+        raise JournalError(f"{path}: a newer version of this library wrote it (form {version}, known {VERSION})")
 
 
 def _open(path: Path) -> sqlite3.Connection:
     found = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     try:
-        _identify(found, path)
-        found.execute("PRAGMA journal_mode = WAL")
         found.execute("PRAGMA synchronous = FULL")
-        _migrate(found, path)
-        _check_pages(found, path)
+        _migrate(found)
+        # After the first commit: no file is ever without its application id, whatever is lost.
+        mode = found.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+        if mode != "wal":
+            raise JournalError(f"{path}: its file system cannot hold a journal (no write-ahead log)")
+        found.execute("SELECT count(*) FROM facts").fetchone()
     except BaseException:
         found.close()
         raise
     return found
 
 
-def _check_pages(found: sqlite3.Connection, path: Path) -> None:
-    fault = found.execute("PRAGMA quick_check(1)").fetchone()[0] if path.stat().st_size < _SMALL else "ok"
-    if fault != "ok":
-        raise JournalError(f"{path}: the journal is damaged: {fault}")
-
-
-def _identify(found: sqlite3.Connection, path: Path) -> None:
-    identity = found.execute("PRAGMA application_id").fetchone()[0]
+def _migrate(found: sqlite3.Connection) -> None:
+    """Bring the file to the newest form, in one commit."""
     version = found.execute("PRAGMA user_version").fetchone()[0]
-    empty = found.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0
-    if identity != APPLICATION_ID and not (identity == 0 and version == 0 and empty):
-        raise JournalError(f"{path}: it belongs to another program; give the journal a path of its own")
-    if version > VERSION:
-        raise JournalError(f"{path}: a newer version of this library wrote it (form {version}, known {VERSION})")
-
-
-def _migrate(found: sqlite3.Connection, path: Path) -> None:
-    """Bring the file to the newest form; several processes may try at once."""
+    if version == VERSION:
+        return
     found.execute("BEGIN IMMEDIATE")
     try:
-        _identify(found, path)
-        version = found.execute("PRAGMA user_version").fetchone()[0]
         for step in _STEPS[version:]:
             for statement in filter(str.strip, step.split(";")):
                 found.execute(statement)
+        if version == 0:
+            found.execute("INSERT INTO facts VALUES ('highest_wall', ?)", (sealed(b"0.0"),))
         found.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         found.execute(f"PRAGMA user_version = {VERSION}")
         found.execute("COMMIT")

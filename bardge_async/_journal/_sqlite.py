@@ -8,13 +8,16 @@ import weakref
 from pathlib import Path
 from typing import Any, Final, Self
 
+import attrs
+
 from bardge_async._clock import Clock
 from bardge_async._journal._flock import KeyLocks
 from bardge_async._journal._lines import Lines, in_use
+from bardge_async._journal._seal import damaged, digest, sealed, unsealed
 from bardge_async._journal._writer import Writer
 from bardge_async._record import Answer, EntryState, Identity, Record
 from bardge_async._window import Moment
-from bardge_async.errors import ConfigurationError, JournalError
+from bardge_async.errors import ConfigurationError
 
 DAY: Final = 86_400.0
 RIVAL_SECONDS: Final = 600.0
@@ -24,16 +27,18 @@ _PRUNE_EVERY: Final = 3600.0
 _COLUMNS: Final = (
     "base_url, account, key, endpoint, url, fingerprint, body, given, state, "
     "first_wall, first_elapsed, first_highest, first_boot, last_wall, last_elapsed, last_highest, last_boot, "
-    "status, answer, request_id"
+    "status, answer, request_id, seal"
 )
 _WHERE: Final = "base_url = ? AND account = ? AND key = ?"
 _PUT: Final = (
-    f"INSERT INTO entries ({_COLUMNS}) VALUES ({', '.join('?' * 20)}) ON CONFLICT (base_url, account, key) DO UPDATE "
+    f"INSERT INTO entries ({_COLUMNS}) VALUES ({', '.join('?' * 21)}) ON CONFLICT (base_url, account, key) DO UPDATE "
     "SET " + ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS.split(", ")[3:])
 )
 
 
-_ALL: weakref.WeakSet[SQLiteJournal] = weakref.WeakSet()
+_ALL: Final[weakref.WeakSet[SQLiteJournal]] = weakref.WeakSet()
+# Journals of one process over one file share their lines: a key is handed on at once, in the order of the asking.
+_LINES: Final[weakref.WeakValueDictionary[Path, Lines]] = weakref.WeakValueDictionary()
 
 
 class SQLiteJournal:
@@ -66,9 +71,9 @@ class SQLiteJournal:
         self._keep_bodies = keep_bodies
         self._keep_entries = keep_entries
         self._pruned_at: float | None = None
-        self._lines = Lines()
         self._writer = Writer(self.path)
-        self._locks = KeyLocks(self.path.with_name(self.path.name + "-lock"))
+        self._lines = _LINES.setdefault(self.path.resolve(), Lines())
+        self._locks = KeyLocks(self.path)
         _ALL.add(self)
 
     def __enter__(self) -> Self:
@@ -113,6 +118,9 @@ class SQLiteJournal:
         Raises:
             JournalError: It could not be written.
         """
+        if record.state is EntryState.DONE and not record.given and record.answer is not None:
+            # Nobody can know a fresh key before, so nobody asks for its answer again.
+            record = attrs.evolve(record, answer=attrs.evolve(record.answer, body=None))
         await self._writer.run(lambda found: self._put(found, record), writes=True)
 
     async def remove(self, identity: Identity) -> None:
@@ -133,6 +141,14 @@ class SQLiteJournal:
     async def since(self, record: Record) -> list[Record]:
         """Return the other records of the same row that were sent at most ten minutes before a record's or later."""
         return await self._writer.run(lambda found: _since(found, record), writes=False)
+
+    async def listed(self, *, unfinished: bool = False) -> list[Record]:
+        """Return the records of all servers and accounts, oldest first; ``unfinished`` leaves out what has an outcome.
+
+        Raises:
+            JournalError: The file cannot be read.
+        """
+        return await self._writer.run(lambda found: _listed(found, unfinished=unfinished), writes=False)
 
     async def erase(self, client_id: str) -> int:
         """Remove the bodies of finished entries that name a client, and return how many there were.
@@ -163,7 +179,8 @@ class SQLiteJournal:
         seen = max((m.wall for m in (record.first_sent, record.last_sent) if m is not None), default=0.0)
         if seen > self.highest:
             self.highest = seen
-            found.execute("UPDATE facts SET value = max(value, ?) WHERE name = 'highest_wall'", (seen,))
+            if seen > _highest(found):
+                found.execute("UPDATE facts SET value = ? WHERE name = 'highest_wall'", (sealed(repr(seen).encode()),))
         if self._pruned_at is None or seen - self._pruned_at > _PRUNE_EVERY:
             self._pruned_at = seen
             self._prune(found, seen)
@@ -186,8 +203,8 @@ def _check_seconds(name: str, value: object) -> None:
 
 def _after_fork() -> None:
     for journal in list(_ALL):
-        journal._lines = Lines()  # noqa: SLF001 - of this module
-        journal._locks.reopen()  # noqa: SLF001
+        journal._lines.begin_anew()  # noqa: SLF001 - of this module
+        journal._locks.begin_anew()  # noqa: SLF001
 
 
 os.register_at_fork(after_in_child=_after_fork)
@@ -195,15 +212,23 @@ os.register_at_fork(after_in_child=_after_fork)
 
 def _read(found: sqlite3.Connection, identity: Identity) -> tuple[Record | None, float]:
     row = found.execute(f"SELECT {_COLUMNS} FROM entries WHERE {_WHERE}", identity).fetchone()
-    highest = found.execute("SELECT value FROM facts WHERE name = 'highest_wall'").fetchone()[0]
-    return None if row is None else _record(row), highest
+    return None if row is None else _record(row), _highest(found)
+
+
+def _highest(found: sqlite3.Connection) -> float:
+    row = found.execute("SELECT value FROM facts WHERE name = 'highest_wall'").fetchone()
+    content = None if row is None else unsealed(row[0])
+    if content is None:
+        raise damaged()
+    return float(content)
 
 
 def _overtaken(found: sqlite3.Connection, record: Record) -> bool:
     sql = (
         f"SELECT 1 FROM entries AS other JOIN entries AS mine ON mine.{_WHERE.replace(' AND ', ' AND mine.')} "
         "WHERE other.base_url = mine.base_url AND other.account = mine.account AND other.url = mine.url "
-        "AND (other.last_wall, other.seq) > (mine.last_wall, mine.seq) LIMIT 1"
+        # The highest wall time never goes back, as the wall itself may.
+        "AND (other.last_highest, other.seq) > (mine.last_highest, mine.seq) LIMIT 1"
     )
     return found.execute(sql, record.identity).fetchone() is not None
 
@@ -211,6 +236,11 @@ def _overtaken(found: sqlite3.Connection, record: Record) -> bool:
 def _unfinished(found: sqlite3.Connection, base_url: str, account: str) -> list[Record]:
     sql = f"SELECT {_COLUMNS} FROM entries WHERE base_url = ? AND account = ? AND state = 'sent' ORDER BY seq"
     return [_record(row) for row in found.execute(sql, (base_url, account))]
+
+
+def _listed(found: sqlite3.Connection, *, unfinished: bool) -> list[Record]:
+    where = "WHERE state = 'sent' " if unfinished else ""
+    return [_record(row) for row in found.execute(f"SELECT {_COLUMNS} FROM entries {where}ORDER BY seq")]
 
 
 def _since(found: sqlite3.Connection, record: Record) -> list[Record]:
@@ -234,38 +264,44 @@ def _erase(found: sqlite3.Connection, client_id: str) -> int:
 
 def _row(record: Record) -> tuple[Any, ...]:
     answer = record.answer
-    return (
+    row = (
         *record.identity,
         record.endpoint,
         record.url,
         record.fingerprint,
-        record.body,
-        record.given,
+        sealed(record.body),
+        int(record.given),
         record.state.value,
         *_moment_row(record.first_sent),
         *_moment_row(record.last_sent),
-        *((answer.status, answer.body, answer.request_id) if answer is not None else (None, None, None)),
+        *((answer.status, sealed(answer.body), answer.request_id) if answer is not None else (None, None, None)),
     )
+    return (*row, _seal(row))
+
+
+def _seal(row: tuple[Any, ...]) -> bytes:
+    """Make the digest of an entry without its bodies, which have their own and may be removed."""
+    return digest(repr((*row[:6], *row[7:18], row[19])).encode())
 
 
 def _moment_row(moment: Moment | None) -> tuple[Any, ...]:
-    return (None,) * 4 if moment is None else (moment.wall, moment.elapsed, moment.highest, moment.boot)
+    if moment is None:
+        return (None,) * 4
+    return float(moment.wall), float(moment.elapsed), float(moment.highest), moment.boot
 
 
 def _record(row: tuple[Any, ...]) -> Record:
-    answer = None if row[17] is None else Answer(row[17], row[18], row[19])
-    try:
-        state = EntryState(row[8])
-    except ValueError:
-        raise JournalError(f"the journal is damaged: an entry has the state {row[8]!r:.40}") from None
+    if _seal(row[:20]) != row[20]:
+        raise damaged()
+    answer = None if row[17] is None else Answer(row[17], unsealed(row[18]), row[19])
     return Record(
         identity=Identity(*row[:3]),
         endpoint=row[3],
         url=row[4],
         fingerprint=row[5],
-        body=row[6],
+        body=unsealed(row[6]),
         given=bool(row[7]),
-        state=state,
+        state=EntryState(row[8]),
         first_sent=_moment(row[9:13]),
         last_sent=_moment(row[13:17]),
         answer=answer,

@@ -7,6 +7,7 @@ import os
 import queue
 import sqlite3
 import threading
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
@@ -20,6 +21,7 @@ T = TypeVar("T")
 
 _MOST: Final = 1000
 """Jobs of one commit."""
+_COMPANIONS: Final = ("", "-wal", "-shm", "-lock")
 
 
 @attrs.define(eq=False)
@@ -31,29 +33,42 @@ class _Job:
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]
     result: Any = None
-    error: JournalError | None = None
+    fault: str | None = None
 
     def settle(self) -> None:
         """Tell the waiter, in its loop."""
         if self.future.done():
             return
-        if self.error is not None:
-            self.future.set_exception(self.error)
+        if self.fault is not None:
+            self.future.set_exception(JournalError(self.fault))
         else:
             self.future.set_result(self.result)
 
 
 class Writer:
-    """Run jobs in a thread of its own; it opens the file anew in the child of a fork."""
+    """Run jobs in a thread of its own.
+
+    No connection is open during a fork: SQLite's own record of its locks would be wrong in the child, and a log that
+    only the child still writes to could be deleted under it.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._closed = False
+        self._file: tuple[int, int] | None = None
+        self._places: list[tuple[int, int] | None] = []
+        self._connection: sqlite3.Connection | None = None
+        self.begin_anew()
+        with _REGISTER:
+            self._open()
+            _ALL.add(self)
+
+    def begin_anew(self) -> None:
+        """Begin with no thread and no work, as the child of a fork must."""
+        self._gate = threading.Lock()
         self._lock = threading.Lock()
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
-        self._process = 0
-        self._opened: tuple[sqlite3.Connection, tuple[int, int]] | None = None
-        self._opened = self._open()
 
     async def run(self, work: Callable[[sqlite3.Connection], T], *, writes: bool) -> T:
         """Run a job and return its result, once what it wrote is on disk.
@@ -63,105 +78,116 @@ class Writer:
         """
         loop = asyncio.get_running_loop()
         job = _Job(work, writes, loop, loop.create_future())
-        self._start()
-        self._jobs.put(job)
+        with self._lock:
+            if self._closed:
+                raise JournalError(f"{self._path}: the journal is closed")
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, name="bardge journal", daemon=True)
+                self._thread.start()
+            self._jobs.put(job)
         return cast("T", await job.future)
 
     def close(self) -> None:
         """End the thread after the jobs that wait, and close the file."""
         with self._lock:
+            self._closed = True
             thread, self._thread = self._thread, None
-        if thread is not None and self._process == os.getpid():
-            self._jobs.put(None)
+            if thread is not None:
+                self._jobs.put(None)
+        if thread is not None:
             thread.join()
-        if self._opened is not None and self._process == os.getpid():
-            self._opened[0].close()
-        self._opened = None
+        _ALL.discard(self)
+        with self._gate:
+            self._disconnect()
 
-    def _open(self) -> tuple[sqlite3.Connection, tuple[int, int]]:
-        self._process = os.getpid()
-        connection = connect(self._path)
-        found = self._path.stat()
-        return connection, (found.st_dev, found.st_ino)
+    def pause(self) -> None:
+        """Finish the commit that is under way, close the file, and begin nothing until ``resume``."""
+        self._gate.acquire()
+        self._disconnect()
 
-    def _start(self) -> None:
-        if self._thread is not None and self._process == os.getpid():
-            return
-        with self._lock:
-            if self._thread is not None and self._process == os.getpid():
-                return
-            if self._process != os.getpid():
-                # The parent's connection must not be touched, nor its thread waited for.
-                _INHERITED.append(self._opened)
-                self._opened = None
-                self._jobs = queue.SimpleQueue()
-            if self._opened is None:
-                self._opened = self._open()
-            self._thread = threading.Thread(target=self._work, name="bardge journal", daemon=True)
-            self._thread.start()
+    def resume(self) -> None:
+        """Go on after ``pause``."""
+        self._gate.release()
+
+    def _open(self) -> sqlite3.Connection:
+        if self._file is not None and _place(self._path) != self._file:
+            # Never make a new file in place of one that holds keys.
+            raise JournalError(f"{self._path}: the journal was removed or replaced while it was open")
+        self._connection = connect(self._path)
+        self._places = [_place(self._path.with_name(self._path.name + end)) for end in _COMPANIONS]
+        self._file = self._places[0]
+        return self._connection
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
 
     def _work(self) -> None:
-        jobs = self._jobs
-        while (first := jobs.get()) is not None:
-            batch = [first]
-            ended = False
-            while len(batch) < _MOST and not jobs.empty():
-                following = jobs.get()
-                if following is None:
-                    ended = True
-                    break
-                batch.append(following)
-            self._run(batch)
-            if ended:
-                return
+        jobs, gate = self._jobs, self._gate
+        ended = False
+        while not ended:
+            batch = [jobs.get()]
+            while len(batch) < _MOST and batch[-1] is not None and not jobs.empty():
+                batch.append(jobs.get())
+            ended = batch[-1] is None
+            with gate:
+                self._run([job for job in batch if job is not None])
 
     def _run(self, batch: list[_Job]) -> None:
-        reads = [job for job in batch if not job.writes]
-        writes = [job for job in batch if job.writes]
-        for group in (reads, writes):
+        # Reads first: they need not wait for the disk.
+        for writes in (False, True):
+            group = [job for job in batch if job.writes is writes]
             if group:
-                self._transaction(group)
+                self._transact(group)
                 _tell(group)
 
-    def _transaction(self, group: list[_Job]) -> None:
+    def _transact(self, group: list[_Job]) -> None:
         """Do a group's work in one transaction: all of it is on disk afterwards, or none."""
         try:
-            connection = self._connection()
+            connection = self._usable()
             connection.execute("BEGIN IMMEDIATE" if group[0].writes else "BEGIN")
+        except Exception as error:  # noqa: BLE001 - whatever it is, the thread must go on
+            self._fail(group, error)
+            return
+        try:
             for job in group:
                 job.result = job.work(connection)
             connection.execute("COMMIT")
-        except (sqlite3.Error, OSError, JournalError) as error:
-            self._roll_back()
-            if len(group) == 1:
-                group[0].error = error if isinstance(error, JournalError) else JournalError(f"{self._path}: {error}")
+        except Exception as error:  # noqa: BLE001
+            self._roll_back(connection)
+            # The disk's fault is everybody's; one job's must not be the others'.
+            if len(group) == 1 or isinstance(error, sqlite3.OperationalError):
+                self._fail(group, error)
                 return
-            # One job's fault must not be the others'.
             for job in group:
-                self._transaction([job])
+                self._transact([job])
 
-    def _connection(self) -> sqlite3.Connection:
-        assert self._opened is not None  # noqa: S101 - opened before the thread began
-        connection, identity = self._opened
-        try:
-            found = self._path.stat()
-        except OSError:
-            raise JournalError(f"{self._path}: the journal was removed while it was open") from None
-        if (found.st_dev, found.st_ino) != identity:
-            raise JournalError(f"{self._path}: the journal was replaced while it was open")
+    def _fail(self, group: list[_Job], error: Exception) -> None:
+        fault = str(error) if isinstance(error, JournalError) else f"{self._path}: {error or type(error).__name__}"
+        for job in group:
+            job.fault = fault
+
+    def _usable(self) -> sqlite3.Connection:
+        connection = self._connection or self._open()
+        if [_place(self._path.with_name(self._path.name + end)) for end in _COMPANIONS] != self._places:
+            raise JournalError(f"{self._path}: the journal was removed or replaced while it was open")
         return connection
 
-    def _roll_back(self) -> None:
-        if self._opened is None or not self._opened[0].in_transaction:
-            return
+    def _roll_back(self, connection: sqlite3.Connection) -> None:
         try:
-            self._opened[0].execute("ROLLBACK")
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
         except sqlite3.Error:
-            self._opened[0].close()
-            self._opened = self._open()
+            self._disconnect()
 
 
-_INHERITED: Final[list[object]] = []
+def _place(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _tell(group: list[_Job]) -> None:
@@ -179,3 +205,32 @@ def _tell(group: list[_Job]) -> None:
 def _settle(jobs: list[_Job]) -> None:
     for job in jobs:
         job.settle()
+
+
+_ALL: Final[weakref.WeakSet[Writer]] = weakref.WeakSet()
+_PAUSED: Final[list[Writer]] = []
+_REGISTER: Final = threading.RLock()
+
+
+def _before_fork() -> None:
+    _REGISTER.acquire()
+    _PAUSED[:] = list(_ALL)
+    for writer in _PAUSED:
+        writer.pause()
+
+
+def _after_fork_in_parent() -> None:
+    for writer in _PAUSED:
+        writer.resume()
+    _PAUSED.clear()
+    _REGISTER.release()
+
+
+def _after_fork_in_child() -> None:
+    for writer in _PAUSED:
+        writer.begin_anew()
+    _PAUSED.clear()
+    _REGISTER.release()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

@@ -9,7 +9,7 @@ from typing import Final, TypeAlias
 
 import attrs
 
-from bardge_async import Answer, EntryState, Identity, Journal, MemoryJournal, Record
+from bardge_async import Answer, EntryState, Identity, Journal, MemoryJournal, Record, SQLiteJournal
 from bardge_async._window import Moment
 
 Opener: TypeAlias = Callable[[], AbstractAsyncContextManager[Journal]]
@@ -31,7 +31,16 @@ def _memory(_: Path) -> Opener:
     return opened
 
 
-FACTORIES: Final[Mapping[str, Callable[[Path], Opener]]] = {"memory": _memory}
+def _sqlite(folder: Path) -> Opener:
+    @asynccontextmanager
+    async def opened() -> AsyncGenerator[Journal]:
+        with SQLiteJournal(folder / "journal.db") as journal:
+            yield journal
+
+    return opened
+
+
+FACTORIES: Final[Mapping[str, Callable[[Path], Opener]]] = {"memory": _memory, "sqlite": _sqlite}
 
 
 def at(seconds: float) -> Moment:
