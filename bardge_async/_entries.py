@@ -76,7 +76,8 @@ def judge(
     if record.state is EntryState.DONE:
         return _recorded(record, call)
     if record.state is EntryState.REFUSED:
-        return Proceed(History(), record.body, record)
+        # After its 30 days the body is gone: then the caller's says the same.
+        return Proceed(History(), call.body if record.body is None else record.body, record)
     faulted = record.answer is not None and not trusting and call.row.again is not Again.SAME
     return _doubtful(record, call, now, window, overtaken=overtaken, faulted=faulted)
 
