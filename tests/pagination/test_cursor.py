@@ -226,3 +226,27 @@ async def test_item_that_comes_again_after_a_resume() -> None:
         rig.list.plays[len(rig.list.asked) + 1] = does(reply(200, page))
         resumed = rig.bardge.resume(walk.cursor)
         assert await rest(resumed) == ALL[6:]
+
+
+async def test_item_that_comes_again_at_the_end_of_a_page() -> None:
+    """Where a page ends with an item that came before, the next cursor is behind that one, and so is the walk's."""
+    pages = {None: ALL[:3], "b2": ["b3", "b1"], "b1": ALL[4:]}
+    listed = HostileList([], route=lambda asked: reply(200, listed.page(pages[asked.after], more=asked.after != "b1")))
+    async with served(listed) as rig:
+        walk = rig.walk(page_size=3, read_ahead=0)
+        assert await some(walk, 5) == ALL[:5]
+        assert await rest(walk) == ALL[5:]
+
+
+async def test_place_gone_back_to_asks_for_enough() -> None:
+    """From an earlier place one request brings what is left of the limit, not one for each item delivered already."""
+    listed = HostileList(ALL)
+    async with served(listed) as rig:
+        walk = rig.walk(page_size=6, limit=7, read_ahead=0)
+        await some(walk, 6)
+        listed.listed.remove("b5")
+        with pytest.raises(PaginationError) as caught:
+            await rest(walk)
+        asked = len(listed.asked)
+        assert await rest(rig.bardge.resume(caught.value.cursors[-1])) == ["b6"]
+        assert len(listed.asked) == asked + 1

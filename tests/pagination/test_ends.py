@@ -46,6 +46,27 @@ async def test_circle(length: int, read_ahead: int) -> None:
     assert len(rig.list.asked) == length + 1
 
 
+@READ_AHEAD
+async def test_circle_ahead_of_the_caller(read_ahead: int) -> None:
+    """A list that begins to go round among pages read ahead ends in the same error after the same items."""
+    pages = {None: ["a"], "a": ["b"], "b": ["c"], "c": ["d"], "d": ["c"]}
+    listed = HostileList([], route=lambda asked: reply(200, listed.page(pages[asked.after], more=True)))
+    async with served(listed) as rig:
+        found, failure = await walked(rig.walk(page_size=1, read_ahead=read_ahead))
+    assert found == ["a", "b", "c", "d"]
+    assert isinstance(failure, PaginationError)
+    assert len(rig.list.asked) == 5
+
+
+async def test_circle_over_several_iterations() -> None:
+    """A circle is found also where every page is taken by an iteration of its own."""
+    async with served(HostileList([], route=circle(["a"], ["b"], ["c"]))) as rig:
+        walk = rig.walk(page_size=1)
+        assert [getattr(await walk.first(), "id", None) for _ in range(3)] == ["a", "b", "c"]
+        with pytest.raises(PaginationError, match="goes round"):
+            await walk.first()
+
+
 async def test_circle_is_no_page_under_a_limit() -> None:
     """A page that ends as one before is refused even if it would fill the limit."""
     async with served(HostileList([], route=circle(["a", "b"], ["c", "d"]))) as rig:

@@ -415,3 +415,40 @@ async def test_wrong_values(options: dict[str, Any], message: str) -> None:
         with pytest.raises(InvalidArgumentError) as caught:
             walk.map(Worker(), **options)
     assert (str(caught.value), caught.value.cursor) == (message, walk.cursor)
+
+
+async def test_unordered_over_several_resumes() -> None:
+    """What came out of order stays delivered over one resume after the other, and over a deleted cursor."""
+    async with served(ALL[:12]) as rig:
+        text = rig.walk(page_size=12).cursor
+        found: list[str] = []
+        for name in ("b4", "b6", "b2"):
+            worker = Worker(at_once=False)
+            worker.finish(name)
+            walk = rig.bardge.resume(text)
+            async with aclosing(walk.map(worker, concurrency=9, ordered=False)) as results:
+                found.append(await anext(results))
+                text = walk.cursor
+        walk = rig.bardge.resume(text)
+        head = await anext(aiter(walk))
+        assert head.id == "b0"
+        rig.list.listed.remove("b0")
+        with pytest.raises(PaginationError) as caught:
+            await rig.bardge.resume(walk.cursor).collect()
+        assert ids(await rig.bardge.resume(caught.value.cursors[-1]).collect()) == [
+            name for name in ALL[1:12] if name not in found
+        ]
+
+
+async def test_item_without_id_that_comes_first() -> None:
+    """The place cannot be told where an item without an id came before one that stands in front of it."""
+    page = HostileList([]).page(["a", None, "c"], more=False)
+    worker = Worker(at_once=False)
+    worker.finish("")
+    async with served([], {1: does(reply(200, page))}) as rig:
+        walk = rig.walk()
+        async with aclosing(walk.map(worker, concurrency=3, ordered=False)) as results:
+            assert await anext(results) == ""
+            with pytest.raises(PaginationError):
+                _ = walk.cursor
+        assert ids(await walk.collect()) == ["a", "c"]
