@@ -92,7 +92,8 @@ def encode(request: Body) -> bytes:
     Raises:
         InvalidArgumentError: A text or ``extra`` holds what JSON cannot.
     """
-    return dump(_CONVERTER.unstructure(request), type(request).__name__)
+    cls: Any = type(request)  # mypy takes a class with its own __hash__ for unhashable
+    return dump(_body_hook(cls)(request), cls.__name__)
 
 
 def dump(value: object, name: str) -> bytes:
@@ -116,7 +117,8 @@ def _check_finite(value: object) -> None:
         raise ValueError(f"{value} is no JSON number")
     if isinstance(value, dict):
         for item in cast("dict[object, object]", value).values():
-            _check_finite(item)
+            if type(item) is not str:
+                _check_finite(item)
     elif isinstance(value, list | tuple):
         for item in cast("list[object]", value):
             _check_finite(item)
@@ -214,21 +216,8 @@ def _careful(cls: type[Any], fields: dict[str, _Field]) -> Hook:
     def structure_resource(value: object, _: object = None) -> Any:  # noqa: ANN401 - an instance of cls
         if type(value) is not dict:
             raise fault("an object", value)
-        values: dict[str, Any] = {}
-        extra: dict[str, Any] = {}
         faults: list[tuple[str, str]] = []
-        for name, raw in cast("dict[str, object]", value).items():
-            field = fields.get(name)
-            if field is None:
-                extra[name] = exact(raw)
-            elif raw is not None:
-                try:
-                    values[name] = field.hook(raw)
-                except StructureError as error:
-                    if field.strict:
-                        faults += error.below(f".{name}")
-                    else:
-                        extra[name] = exact(raw)
+        values, extra = _read(fields, cast("dict[str, object]", value), faults)
         if faults:
             raise StructureError(faults)
         return cls(extra=extra, **values)
@@ -236,12 +225,33 @@ def _careful(cls: type[Any], fields: dict[str, _Field]) -> Hook:
     return structure_resource
 
 
+def _read(
+    fields: dict[str, _Field], value: dict[str, object], faults: list[tuple[str, str]]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read what is known of an object, and keep the rest; faults are added to the list."""
+    values: dict[str, Any] = {}
+    extra: dict[str, Any] = {}
+    for name, raw in value.items():
+        field = fields.get(name)
+        if field is None:
+            extra[name] = exact(raw)
+        elif raw is not None:
+            try:
+                values[name] = field.hook(raw)
+            except StructureError as error:
+                if field.strict:
+                    faults += error.below(f".{name}")
+                else:
+                    extra[name] = exact(raw)
+    return values, extra
+
+
 def _is_page(hint: Any) -> bool:  # noqa: ANN401 - any annotation
     return typing.get_origin(hint) is Page
 
 
 def _page_hook(hint: Any) -> Hook:  # noqa: ANN401 - any annotation
-    envelope = _careful(Page, _fields(Page))
+    fields = _fields(Page)
     items = _hook(types.GenericAlias(tuple, (*typing.get_args(hint), ...)))
 
     def structure_page(value: object, _: object = None) -> Page[Any]:
@@ -251,10 +261,10 @@ def _page_hook(hint: Any) -> Hook:  # noqa: ANN401 - any annotation
         faults: list[tuple[str, str]] = []
         data = _member(items, rest.pop("data", None), ".data", faults)
         more = _member(flag, rest.pop("has_more", None), ".has_more", faults)
-        page = _member(envelope, rest, "", faults)
+        known, extra = _read(fields, rest, faults)
         if faults:
             raise StructureError(faults)
-        return cast("Page[Any]", attrs.evolve(page, items=data, has_more=more))
+        return Page(items=data, has_more=more, extra=extra, **known)
 
     return structure_page
 
@@ -267,10 +277,7 @@ def _member(hook: Hook, value: object, step: str, faults: list[tuple[str, str]])
         return None
 
 
-def _is_body(hint: Any) -> bool:  # noqa: ANN401 - any annotation
-    return isinstance(hint, type) and issubclass(hint, Body)
-
-
+@functools.cache
 def _body_hook(cls: type[Any]) -> Callable[[Body], dict[str, Any]]:
     hints = typing.get_type_hints(cls)
     folds = {name: _fold(hint) for name, hint in hints.items() if _is_open_enum(hint)}
@@ -298,7 +305,6 @@ def _build() -> cattrs.Converter:
     converter.register_structure_hook_factory(_is_tuple, _tuple_hook)
     converter.register_structure_hook_factory(_is_resource, _resource_hook)
     converter.register_structure_hook_factory(_is_page, _page_hook)
-    converter.register_unstructure_hook_factory(_is_body, _body_hook)
     return converter
 
 

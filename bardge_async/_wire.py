@@ -5,8 +5,10 @@ from __future__ import annotations
 import datetime as dt
 import email.utils
 import enum
+import functools
 import math
 import re
+import string
 from collections.abc import Mapping
 from typing import Any, Final, cast
 from urllib.parse import quote
@@ -17,11 +19,12 @@ from bardge_async import _converter as converter
 from bardge_async import errors
 from bardge_async._http import REPLAYED_HEADER, REQUEST_ID_HEADER, WireResponse
 from bardge_async._leaves import StructureError, parse, parse_exact
-from bardge_async.endpoints import Endpoint
+from bardge_async.endpoints import Endpoint, placeholders
 from bardge_async.errors import APIError, BardgeError, DecodeError, InvalidArgumentError, NoAnswerError
-from bardge_async.models import Page
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_PLAIN: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.~-]*")
+"""What a URL takes as it is; by its first character it is neither ``.`` nor ``..``."""
 _SECONDS: Final = re.compile(r"\d+(\.\d+)?")
 
 
@@ -66,6 +69,8 @@ def segment(name: str, value: object) -> str:
     Raises:
         InvalidArgumentError: Not text, empty, ``.``, ``..``, or with control characters.
     """
+    if type(value) is str and _PLAIN.fullmatch(value):
+        return value
     if not isinstance(value, str):
         raise InvalidArgumentError(f"{name}: expected text, got {value!r:.80}")
     if value in {"", ".", ".."}:
@@ -76,6 +81,8 @@ def segment(name: str, value: object) -> str:
 
 
 def _quoted(name: str, text: str) -> str:
+    if _PLAIN.fullmatch(text):
+        return text
     try:
         return quote(text, safe="")
     except UnicodeEncodeError:
@@ -84,13 +91,22 @@ def _quoted(name: str, text: str) -> str:
 
 def fill(endpoint: Endpoint[Any, Any], template: str, arguments: tuple[object, ...]) -> str:
     """Put the path arguments, given in the order of the row's placeholders, into a template."""
-    names = endpoint.path_parameters
+    names, pieces = _plan(endpoint.path, template)
     if len(arguments) != len(names):
         wanted = ", ".join(names) or "none"
         raise InvalidArgumentError(f"{endpoint.name}: expected path arguments: {wanted}; got {len(arguments)}")
     if not names:
         return template
-    return template.format(**{name: segment(name, value) for name, value in zip(names, arguments, strict=True)})
+    encoded = [segment(name, value) for name, value in zip(names, arguments, strict=True)]
+    return "".join([text if index is None else text + encoded[index] for text, index in pieces])
+
+
+@functools.lru_cache(maxsize=256)
+def _plan(path: str, template: str) -> tuple[tuple[str, ...], tuple[tuple[str, int | None], ...]]:
+    """Take a template apart: the arguments' names, and its texts, each with the number of the argument behind it."""
+    names = placeholders(path)
+    parts = string.Formatter().parse(template)
+    return names, tuple((text, None if name is None else names.index(name)) for text, name, _, _ in parts)
 
 
 def query_string(values: Mapping[str, object]) -> str:
@@ -151,7 +167,8 @@ def _unusable(endpoint: Endpoint[Any, Any], response: WireResponse, what: str, w
 
 
 def _replayed(response: WireResponse) -> bool:
-    return response.headers.get(REPLAYED_HEADER, "").strip().lower() == "true"
+    mark = response.headers.get(REPLAYED_HEADER)
+    return mark is not None and mark.strip().lower() == "true"
 
 
 def _success(endpoint: Endpoint[Any, Any], response: WireResponse) -> Outcome:
@@ -183,15 +200,16 @@ def _value(endpoint: Endpoint[Any, Any], parsed: object, response: WireResponse)
         parsed = parse(body)
     value: Any = converter.structure(parsed, body, endpoint.response)
     if endpoint.paginated:
-        page: Page[Any] = value
-        return attrs.evolve(page, request_id=response.headers.get(REQUEST_ID_HEADER))
+        # Nobody else has it yet, and a copy takes as long as ten items.
+        object.__setattr__(value, "request_id", response.headers.get(REQUEST_ID_HEADER))
     return value
 
 
 def _error_object(parsed: object) -> dict[str, object] | None:
     """Return ``error`` of the API's error body; None where there is none."""
-    body = cast("dict[str, object]", parsed) if isinstance(parsed, dict) else {}
-    found = body.get("error")
+    if not isinstance(parsed, dict):
+        return None
+    found = cast("dict[str, object]", parsed).get("error")
     return cast("dict[str, object]", found) if isinstance(found, dict) and found else None
 
 
