@@ -52,8 +52,13 @@ def _package_category(grant: Row, duration: str) -> JSON:
         "tiers": orjson.loads(grant["tiers"]),
         "duration": duration,
         "credit_allocated": money(grant["credit_allocated"]),
-        "visits_allowed": grant["visits_allowed"],
+        **_visits(grant),
     }
+
+
+def _visits(grant: Row) -> JSON:
+    # The page shows a number; how it tells "without a limit" is not shown: left out here, never null.
+    return {} if grant["visits_allowed"] is None else {"visits_allowed": grant["visits_allowed"]}
 
 
 def _issued(call: Call, held: Held, client: Row, message: str) -> JSON:
@@ -81,7 +86,7 @@ def _issued_category(grant: Row, duration: str) -> JSON:
         "type": grant["type"],
         "duration": duration.upper(),
         "credit_allocated": money(grant["credit_allocated"]),
-        "visits_allowed": grant["visits_allowed"],
+        **_visits(grant),
     }
 
 
