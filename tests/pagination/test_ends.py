@@ -16,7 +16,21 @@ from bardge_async import (
     RateLimitError,
     ServerError,
 )
-from tests.support.lists import EMPTY, HostileList, ListRig, Play, circle, does, ids, leaves_out, names, says, served
+from tests.support.lists import (
+    EMPTY,
+    HostileList,
+    ListRig,
+    Play,
+    circle,
+    does,
+    ids,
+    leaves_out,
+    names,
+    says,
+    served,
+    turns,
+    until,
+)
 from tests.support.server import cut, error, reply
 
 pytestmark = pytest.mark.asyncio
@@ -52,8 +66,12 @@ async def test_circle_ahead_of_the_caller(read_ahead: int) -> None:
     pages = {None: ["a"], "a": ["b"], "b": ["c"], "c": ["d"], "d": ["c"]}
     listed = HostileList([], route=lambda asked: reply(200, listed.page(pages[asked.after], more=True)))
     async with served(listed) as rig:
-        found, failure = await walked(rig.walk(page_size=1, read_ahead=read_ahead))
-    assert found == ["a", "b", "c", "d"]
+        items = aiter(rig.walk(page_size=1, read_ahead=read_ahead))
+        found = ids([await anext(items), await anext(items)])
+        await until(lambda: len(rig.list.asked) == min(5, 2 + read_ahead))
+        await turns()
+        rest, failure = await walked(items)
+    assert found + rest == ["a", "b", "c", "d"]
     assert isinstance(failure, PaginationError)
     assert len(rig.list.asked) == 5
 
