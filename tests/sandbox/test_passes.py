@@ -40,7 +40,7 @@ async def test_pass_expires_by_visits(raw: Any) -> None:
 
 
 async def test_unlimited_pass_never_runs_out(raw: Any) -> None:
-    """A pass without a cap says null and lets in again and again."""
+    """A pass without a cap tells no number and lets in again and again."""
     await raw.post("/issued_passes", {"client_id": "client_new", "pass_id": "pass_oasis_unlimited_monthly"})
     codes = [await raw.post("/access-codes", {"client_id": "client_new"}) for _ in range(20)]
     shown = (await raw.get("/issued_passes/client_new")).json
