@@ -105,7 +105,8 @@ def _check_content(path: Path) -> None:
     """Read a file through without changing it, not even with what a killed process has left in its log."""
     if path.stat().st_size == 0 or _half_made(path):
         return
-    found = _reading(path, "mode=ro")
+    # Nobody has it open where it has no log: then it is read without laying one beside it.
+    found = _reading(path, "mode=ro" if path.with_name(path.name + "-wal").exists() else "immutable=1")
     try:
         _check_version(found, path)
         fault = found.execute("PRAGMA integrity_check(1)").fetchone()[0] if path.stat().st_size < _SMALL else "ok"
@@ -131,14 +132,17 @@ def _open(path: Path) -> sqlite3.Connection:
         found.execute("PRAGMA synchronous = FULL")
         _migrate(found)
         # After the first commit: no file is ever without its application id, whatever is lost.
-        mode = found.execute("PRAGMA journal_mode = WAL").fetchone()[0]
-        if mode != "wal":
-            raise JournalError(f"{path}: its file system cannot hold a journal (no write-ahead log)")
-        found.execute("SELECT count(*) FROM facts").fetchone()
+        _keep_log(found, path)
     except BaseException:
         found.close()
         raise
     return found
+
+
+def _keep_log(found: sqlite3.Connection, path: Path) -> None:
+    if found.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
+        raise JournalError(f"{path}: its file system cannot hold a journal (no write-ahead log)")
+    found.execute("SELECT count(*) FROM facts").fetchone()
 
 
 def _migrate(found: sqlite3.Connection) -> None:
