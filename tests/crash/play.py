@@ -1,0 +1,158 @@
+"""Run a worker, kill it at a random moment, run it again; then hold what it said against the server's ledger."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import multiprocessing
+import random
+import sqlite3
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+
+from bardge_async import ReplayWindow
+from tests.crash.worker import Job, host, noted, settle, work
+
+FORK: Final = multiprocessing.get_context("fork")
+_STUCK: Final = 60.0
+
+
+@attrs.define
+class Report:
+    """What a run showed; ``wrong`` must be empty and ``doubled`` 0, but for a control."""
+
+    purchases: int
+    kills: int = 0
+    recovered: int = 0
+    doubts: int = 0
+    of_them_charged: int = 0
+    doubled: int = 0
+    lost: int = 0
+    seconds: float = 0.0
+    wrong: list[str] = attrs.field(factory=list[str])
+
+    def told(self) -> str:
+        return (
+            f"{self.purchases} purchases, {self.kills} kills, {self.seconds:.0f} s: {self.doubled} charged twice, "
+            f"{self.lost} lost, {self.recovered} recovered, {self.doubts} in doubt "
+            f"({self.of_them_charged} of them charged), {len(self.wrong)} wrong"
+        )
+
+
+@contextlib.contextmanager
+def running(target: Any, *arguments: Any) -> Generator[Any]:
+    """Run a process of its own; yield it with the end of a pipe."""
+    mine, theirs = FORK.Pipe()
+    process = FORK.Process(target=target, args=(*arguments, theirs), daemon=True)
+    process.start()
+    theirs.close()
+    try:
+        yield process, mine
+    finally:
+        process.kill()
+        process.join()
+        mine.close()
+
+
+class Play:
+    """One folder, one server, one worker after another."""
+
+    def __init__(self, job: Job, seed: int, *, closed: bool) -> None:
+        self.job = job
+        self._rng = random.Random(seed)
+        self._closed = closed
+        self.report = Report(len(job.orders))
+
+    def run(self, kills: int) -> Report:
+        begun = time.monotonic()
+        for number in range(kills):
+            self.report.kills += self._killed(kills - number)
+            if self._closed:
+                # Some windows close in between, some do not.
+                time.sleep(self._rng.choice([0.0, self.job.window.length + 0.3]))
+        self._finished()
+        if not self.job.random_key:
+            self._settle()
+            self._finished()
+        self._judge()
+        self.report.seconds = time.monotonic() - begun
+        return self.report
+
+    def _killed(self, left: int) -> bool:
+        """Kill a worker after a random number of orders and some more milliseconds; False if it ended before."""
+        open_orders = len(self.job.orders) - len(self._done())
+        already = len(noted(self.job.folder / "begun"))
+        process = FORK.Process(target=work, args=(self.job,))
+        process.start()
+        target = already + 1 + len(self._done()) * (not self.job.random_key)
+        target += self._rng.randint(0, max(1, 2 * open_orders // (left + 1)))
+        end = time.monotonic() + _STUCK
+        while process.is_alive() and len(noted(self.job.folder / "begun")) < target and time.monotonic() < end:
+            time.sleep(0.001)
+        time.sleep(self._rng.random() * 0.03)
+        process.kill()
+        process.join()
+        if process.exitcode not in {0, -9}:
+            self.report.wrong.append(f"a worker ended with {process.exitcode}")
+        return process.exitcode == -9
+
+    def _finished(self) -> None:
+        process = FORK.Process(target=work, args=(self.job,))
+        process.start()
+        process.join(_STUCK)
+        if process.exitcode != 0:
+            process.kill()
+            process.join()
+            self.report.wrong.append(f"the last worker ended with {process.exitcode}")
+
+    def _settle(self) -> None:
+        """Check the list of doubts against what was said and what was charged; settle them by the ledger."""
+        charged = self._charged()
+        with running(settle, self.job, charged) as (_, answer):
+            doubts = set(json.loads(answer.recv()))
+        last = {words[0]: words[1] for words in noted(self.job.folder / "ended")}
+        said = {order for order in self.job.orders if last.get(order) != "done"}
+        if said != doubts:
+            self.report.wrong.append(f"in doubt are {sorted(doubts)}, said was {sorted(said)}")
+        self.report.wrong += [f"{key} is done and not charged" for key in set(last) - said if not charged[key]]
+        self.report.doubts = len(doubts)
+        self.report.of_them_charged = sum(charged[key] > 0 for key in doubts)
+
+    def _judge(self) -> None:
+        charged = self._charged()
+        ends = noted(self.job.folder / "ended")
+        self.report.recovered = sum(words[1] == "recovered" for words in ends)
+        self.report.doubled = sum(count > 1 for count in charged.values())
+        self.report.lost = sum(not charged[order] for order in self.job.orders)
+        strange = {words[1] for words in ends} - {"done", "doubt", "recovered", "OutcomeUnknownError"}
+        if strange:
+            self.report.wrong.append(f"strange ends: {strange}")
+
+    def _done(self) -> set[str]:
+        return {words[0] for words in noted(self.job.folder / "ended") if words[1] == "done"}
+
+    def _charged(self) -> Counter[str]:
+        """Count the charges of each order in the server's own books."""
+        orders = {words[1]: words[0] for words in noted(self.job.folder / "begun")}
+        with contextlib.closing(sqlite3.connect(self.job.folder / "server.db")) as books:
+            rows = books.execute("SELECT idempotency_key FROM entries WHERE book = 'credits' AND type = 'CREDIT'")
+            return Counter(orders[key] for (key,) in rows if key in orders)
+
+
+def play(kills: int, purchases: int, seed: int, *, closed: bool = False, random_key: bool = False) -> Report:
+    """Play once, in a folder of its own."""
+    window = ReplayWindow(length=3, margin=0.5) if closed else ReplayWindow()
+    orders = tuple(f"order-{seed}-{number}" for number in range(purchases))
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        running(host, Path(folder) / "server.db", window.length) as (_, answer),
+    ):
+        base_url, api_key = answer.recv()
+        job = Job(Path(folder), base_url, api_key, orders, window, random_key)
+        return Play(job, seed, closed=closed).run(kills)

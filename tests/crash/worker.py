@@ -1,0 +1,128 @@
+"""A worker that buys one package for every order, and is killed while it does; all of it is run again afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Final
+
+import anyio
+import attrs
+
+from bardge_async import BardgeClient, PurchaseCredits, ReplayWindow, SQLiteJournal
+from bardge_async.errors import AlreadyDoneError, OutcomeUnknownError
+from bardge_async.sandbox import serve
+
+AT_ONCE: Final = 8
+CLIENT: Final = "client_abc123"
+
+
+@attrs.frozen
+class Job:
+    """What a worker is told; ``folder`` holds the journal and what it writes down."""
+
+    folder: Path
+    base_url: str
+    api_key: str
+    orders: tuple[str, ...]
+    window: ReplayWindow
+    random_key: bool = False
+
+    @property
+    def journal(self) -> Path:
+        return self.folder / "journal.db"
+
+    def client(self, journal: SQLiteJournal) -> BardgeClient:
+        return BardgeClient(self.api_key, self.base_url, journal=journal, window=self.window, timeout=20)
+
+
+class Notes:
+    """Lines in a file that outlive the process, since the kernel has them once they are written."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    def write(self, *words: str) -> None:
+        os.write(self._file, (" ".join(words) + "\n").encode())
+
+
+def noted(path: Path) -> list[list[str]]:
+    """Read what was written down."""
+    return [line.split(" ") for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def work(job: Job) -> None:
+    """Recover, then enter every order; to be killed."""
+    asyncio.run(_work(job))
+
+
+async def _work(job: Job) -> None:
+    begun, ended = Notes(job.folder / "begun"), Notes(job.folder / "ended")
+    known = {words[0] for words in noted(job.folder / "ended") if words[1] == "done"}
+    with closing(SQLiteJournal(job.journal)) as journal:
+        async with job.client(journal) as bardge:
+            begun.write("-", "started")
+            for one in await bardge.recover():
+                ended.write(one.idempotency_key, "recovered" if one.error is None else type(one.error).__name__)
+            room = anyio.CapacityLimiter(AT_ONCE)
+            async with anyio.create_task_group() as group:
+                for order in job.orders:
+                    if not (job.random_key and order in known):
+                        await room.acquire_on_behalf_of(order)
+                        group.start_soon(_buy, bardge, job, order, begun, ended, room)
+
+
+async def _buy(
+    bardge: BardgeClient, job: Job, order: str, begun: Notes, ended: Notes, room: anyio.CapacityLimiter
+) -> None:
+    try:
+        async with bardge.idempotent(None if job.random_key else order) as once:
+            begun.write(order, once.key)
+            await once.credits.purchase(PurchaseCredits(client_id=CLIENT, package_id="cpkg_50"))
+            ended.write(order, "done", "again" if once.replayed == "journal" else "new")
+    except AlreadyDoneError:
+        ended.write(order, "done", "settled")
+    except OutcomeUnknownError:
+        ended.write(order, "doubt")
+    finally:
+        room.release_on_behalf_of(order)
+
+
+def settle(job: Job, charged: Mapping[str, int], answer: Any) -> None:
+    """Send the keys in doubt, and settle each as the ledger says."""
+
+    async def main() -> list[str]:
+        with closing(SQLiteJournal(job.journal)) as journal:
+            async with job.client(journal) as bardge:
+                doubts = [doubt.idempotency_key for doubt in await bardge.in_doubt()]
+                for key in doubts:
+                    happened = charged.get(key, 0) > 0
+                    await bardge.resolve(key, done=happened or None, never_happened=not happened)
+                return doubts
+
+    answer.send(json.dumps(asyncio.run(main())))
+
+
+def drain(job: Job, begin: Any) -> None:
+    """Enter every order at the same moment as another process does, and write down what came of it."""
+
+    async def main() -> None:
+        with closing(SQLiteJournal(job.journal)) as journal:
+            async with job.client(journal) as bardge, anyio.create_task_group() as group:
+                begun, ended = Notes(job.folder / "begun"), Notes(job.folder / "ended")
+                room = anyio.CapacityLimiter(AT_ONCE)
+                begin.wait()
+                for order in job.orders:
+                    await room.acquire_on_behalf_of(order)
+                    group.start_soon(_buy, bardge, job, order, begun, ended, room)
+
+    asyncio.run(main())
+
+
+def host(db: Path, window: float, answer: Any) -> None:
+    """Serve the sandbox until killed; send where."""
+    asyncio.run(serve(on_ready=lambda it: answer.send((it.base_url, it.api_key)), db=db, window=window, latency=0.005))
