@@ -1,0 +1,320 @@
+"""The journal's file: how it is made, who may open it, and what is left alone."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import shutil
+import sqlite3
+import stat
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from bardge_async import BardgeClient, Record, SQLiteJournal, errors
+from bardge_async import models as m
+from bardge_async._journal._flock import KeyLocks
+from bardge_async._journal._schema import APPLICATION_ID
+from bardge_async.sandbox import Sandbox
+from tests.journal.factories import KEY, done, named, sent
+from tests.journal.test_protocol import read
+from tests.support.canary import CANARY
+from tests.support.clock import ManualClock
+
+FORK = multiprocessing.get_context("fork")
+pytestmark = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()}
+
+
+def everything(path: Path) -> list[Record]:
+    """All that a journal's file holds."""
+
+    async def main() -> list[Record]:
+        with SQLiteJournal(path) as journal:
+            return await journal.listed()
+
+    return asyncio.run(main())
+
+
+def put_in_a_process(path: str, number: int, begin: object) -> None:
+    """Open a journal at the same moment as others, and put a record."""
+    begin.wait()  # type: ignore[attr-defined]
+
+    async def main() -> None:
+        with SQLiteJournal(path) as journal:
+            await journal.put(sent(named(f"order-{number}"), second=number))
+
+    asyncio.run(main())
+
+
+def test_many_processes_make_one_file(tmp_path: Path) -> None:
+    """Six processes that first create one file at once all succeed, and nothing that they put is lost."""
+    path = tmp_path / "journal.db"
+    begin = FORK.Barrier(6)
+    processes = [FORK.Process(target=put_in_a_process, args=(str(path), number, begin)) for number in range(6)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * 6
+    assert {record.identity.key for record in everything(path)} == {f"order-{n}" for n in range(6)}
+
+
+def newer(path: Path) -> None:
+    SQLiteJournal(path).close()
+    with sqlite3.connect(path) as found:
+        found.execute("PRAGMA user_version = 99")
+    found.close()
+
+
+def foreign(path: Path) -> None:
+    with sqlite3.connect(path) as found:
+        found.execute("CREATE TABLE theirs (x)")
+    found.close()
+
+
+def foreign_with_a_log(path: Path) -> None:
+    """Another program's database, killed with commits that are only in its log."""
+    aside = path.with_name("aside.db")
+    found = sqlite3.connect(aside)
+    found.executescript("PRAGMA journal_mode = WAL; CREATE TABLE theirs (x); INSERT INTO theirs VALUES (1)")
+    for end in ("", "-wal"):
+        shutil.copy(f"{aside}{end}", f"{path}{end}")
+    found.close()
+    aside.unlink()
+
+
+def foreign_with_a_name(path: Path) -> None:
+    with sqlite3.connect(path) as found:
+        found.executescript("PRAGMA application_id = 77; CREATE TABLE theirs (x)")
+    found.close()
+
+
+def ours_damaged(path: Path) -> None:
+    SQLiteJournal(path).close()
+    content = path.read_bytes()
+    path.write_bytes(content[:4096] + os.urandom(4096) + content[8192:])
+
+
+BAD: dict[str, tuple[Callable[[Path], object], str]] = {
+    "newer": (newer, "newer version"),
+    "foreign": (foreign, "another program"),
+    "foreign with a log": (foreign_with_a_log, "another program"),
+    "foreign with a name": (foreign_with_a_name, "another program"),
+    "text": (lambda path: path.write_text("hello " * 1000), "not a database"),
+    "short": (lambda path: path.write_bytes(b"SQLite format 3\x00"), "cannot be used|another program"),
+    "zeros": (lambda path: path.write_bytes(bytes(8192)), "cannot be used|another program|not a database"),
+    "damaged": (ours_damaged, "damaged|malformed"),
+    "folder": (lambda path: path.mkdir(), "no file"),
+    "dangling link": (lambda path: path.symlink_to("nowhere"), "no file"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_files_stay_unchanged(tmp_path: Path, name: str) -> None:
+    """What is no journal of this version raises JournalError and keeps every byte, with no file left beside it."""
+    make, words = BAD[name]
+    make(tmp_path / "journal.db")
+    before = contents(tmp_path)
+    with pytest.raises(errors.JournalError, match=words):
+        SQLiteJournal(tmp_path / "journal.db")
+    after = contents(tmp_path)
+    # An empty lock file may lie beside a file of ours.
+    assert {name: content for name, content in after.items() if name != "journal.db-lock" or content} == {
+        name: content for name, content in before.items() if name != "journal.db-lock"
+    }
+
+
+@pytest.fixture
+def nobody() -> Iterator[Path]:
+    """A folder that everybody may enter, as a user who may do little, where the suite is run by root."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+def as_nobody(work: Callable[[], object]) -> None:
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        work()
+    finally:
+        if root:
+            os.seteuid(0)
+
+
+@pytest.mark.parametrize("mode", [0o400, 0o444, 0o000])
+def test_no_permission(nobody: Path, mode: int) -> None:
+    """A file that this user may not read and write raises JournalError and stays unchanged."""
+    path = nobody / "journal.db"
+    SQLiteJournal(path).close()
+    path.with_name("journal.db-lock").unlink()
+    before = contents(nobody)
+    path.chmod(mode)
+
+    def attempt() -> None:
+        with pytest.raises(errors.JournalError, match="read and written"):
+            SQLiteJournal(path)
+
+    as_nobody(attempt)
+    path.chmod(0o600)
+    assert contents(nobody) == before
+
+
+def test_read_only_folder(nobody: Path) -> None:
+    """A folder in which this user may make no file raises JournalError."""
+
+    def attempt() -> None:
+        nobody_path = nobody / "inner"
+        with pytest.raises(errors.JournalError, match="cannot be opened: Permission denied"):
+            SQLiteJournal(nobody_path / "journal.db")
+
+    (nobody / "inner").mkdir(mode=0o555)
+    as_nobody(attempt)
+
+
+def test_missing_folder(tmp_path: Path) -> None:
+    """A missing folder raises JournalError, and is not made."""
+    with pytest.raises(errors.JournalError, match="No such file"):
+        SQLiteJournal(tmp_path / "missing" / "journal.db")
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("touched", [False, True])
+async def test_modes(tmp_path: Path, *, touched: bool) -> None:
+    """The file and its companions are 0600, also where an empty file was there before."""
+    path = tmp_path / "journal.db"
+    if touched:
+        path.touch(0o644)
+    with SQLiteJournal(path) as journal:
+        await journal.put(sent())
+        modes = {file.name[10:]: stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()}
+    assert modes == {"": 0o600, "-wal": 0o600, "-shm": 0o600, "-lock": 0o600}
+
+
+@pytest.mark.asyncio
+async def test_no_secrets(tmp_path: Path) -> None:
+    """Neither the API key nor a lookup token is in any byte of the files, open or closed."""
+    async with Sandbox() as sandbox:
+        journal = SQLiteJournal(tmp_path / "journal.db")
+        key = sandbox.api_key
+        async with BardgeClient(key, sandbox.base_url, journal=journal) as bardge:
+            request = m.AccessCodeRequest(client_id="client_abc123", provider_id="prov_gym_standard")
+            async with bardge.idempotent("code-1") as once:
+                with pytest.raises(errors.BardgeError):
+                    await once.access_codes.generate(request, lookup_token=CANARY)
+            async with bardge.idempotent("buy-1") as once:
+                await once.credits.purchase(m.PurchaseCredits(client_id="client_abc123", package_id="cpkg_50"))
+        opened = b"".join(contents(tmp_path).values())
+        journal.close()
+        found = opened + b"".join(contents(tmp_path).values())
+    assert b"buy-1" in found
+    assert (key.encode() in found, CANARY.encode() in found) == (False, False)
+
+
+@pytest.mark.asyncio
+async def test_half_made_file(tmp_path: Path) -> None:
+    """A file whose maker was killed in its first commit is made anew."""
+    path = tmp_path / "journal.db"
+    with sqlite3.connect(path, isolation_level=None) as found:
+        found.execute("PRAGMA cache_size = 1")
+        found.execute("BEGIN")
+        found.execute("CREATE TABLE big (x)")
+        found.executemany("INSERT INTO big VALUES (?)", [(bytes(3000),)] * 50)
+        halves = {end: Path(f"{path}{end}").read_bytes() for end in ("", "-journal")}
+        found.execute("ROLLBACK")
+    found.close()
+    for end, half in halves.items():
+        Path(f"{path}{end}").write_bytes(half)
+    with SQLiteJournal(path) as journal:
+        await journal.put(sent())
+        assert await read(journal) == sent()
+
+
+@pytest.mark.parametrize("end", ["", "-wal", "-shm", "-lock"])
+@pytest.mark.parametrize("replaced", [False, True])
+@pytest.mark.asyncio
+async def test_removed_or_replaced(tmp_path: Path, end: str, *, replaced: bool) -> None:
+    """A journal of which any file was removed or replaced while it was open takes no more records."""
+    path = tmp_path / "journal.db"
+    with SQLiteJournal(path) as journal:
+        await journal.put(sent())
+        victim = Path(f"{path}{end}")
+        content = victim.read_bytes()
+        victim.rename(tmp_path / "away")
+        if replaced:
+            victim.write_bytes(content)
+        with pytest.raises(errors.JournalError, match="removed or replaced while it was open"):
+            await journal.put(done(sent()))
+        with pytest.raises(errors.JournalError, match="removed or replaced while it was open"):
+            await read(journal)
+
+
+@pytest.mark.asyncio
+async def test_closing_one_journal_frees_nothing_of_another(tmp_path: Path) -> None:
+    """Two journals of one process over one file: closing one leaves the other's keys and log alone."""
+    path = tmp_path / "journal.db"
+    with SQLiteJournal(path) as first:
+        await first.claim(KEY, 0, ManualClock())
+        SQLiteJournal(path).close()
+        begin = FORK.Barrier(1)
+        process = FORK.Process(target=put_in_a_process, args=(str(path), 7, begin))
+        process.start()
+        await asyncio.to_thread(process.join)
+        # The other process closed last as far as it could see: the log must still be ours.
+        await first.put(sent())
+        other = sqlite3.connect(path)
+        assert other.execute("SELECT count(*) FROM entries").fetchone() == (2,)
+        other.close()
+        assert not await asyncio.to_thread(_free_elsewhere, path)
+        first.release(KEY)
+        assert await asyncio.to_thread(_free_elsewhere, path)
+
+
+def take_in_a_process(path: str, answer: object) -> None:
+    answer.put(KeyLocks(Path(path)).take(KEY))  # type: ignore[attr-defined]
+
+
+def _free_elsewhere(path: Path) -> bool:
+    answer = FORK.Queue()
+    process = FORK.Process(target=take_in_a_process, args=(str(path), answer))
+    process.start()
+    free = bool(answer.get(timeout=20))
+    process.join()
+    answer.close()
+    return free
+
+
+@pytest.mark.asyncio
+async def test_closed(tmp_path: Path) -> None:
+    """A closed journal raises JournalError, and is not opened again behind the caller's back."""
+    journal = SQLiteJournal(tmp_path / "journal.db")
+    await journal.put(sent())
+    journal.close()
+    journal.close()
+    with pytest.raises(errors.JournalError, match="is closed"):
+        await journal.put(sent())
+    with pytest.raises(errors.JournalError, match="is closed"):
+        await read(journal)
+
+
+def test_application_id(tmp_path: Path) -> None:
+    """The file itself names its program, however little was put in it."""
+    SQLiteJournal(tmp_path / "journal.db").close()
+    head = (tmp_path / "journal.db").read_bytes()[:100]
+    assert (int.from_bytes(head[68:72]), int.from_bytes(head[60:64])) == (APPLICATION_ID, 1)
+
+
+@pytest.mark.parametrize("seconds", [-1, True, "1", float("nan")])
+def test_settings(tmp_path: Path, seconds: float) -> None:
+    """Times that are no numbers from 0 on are refused, and no file is made."""
+    with pytest.raises(errors.ConfigurationError, match="keep_bodies"):
+        SQLiteJournal(tmp_path / "journal.db", keep_bodies=seconds)
+    assert list(tmp_path.iterdir()) == []
