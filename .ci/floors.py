@@ -38,7 +38,7 @@ IO = (
     ("_client",),
     ("_batch",),
     ("",),  # the root, which re-exports
-    ("__main__", "cli", "sandbox", "testing", "integrations"),
+    ("__main__", "cli", "openapi", "sandbox", "testing", "integrations"),
 )
 FLOOR = {unit: height for height, units in enumerate(PURE + IO) for unit in units}
 DOES_IO = frozenset({"aiohttp", "anyio", "asyncio"})

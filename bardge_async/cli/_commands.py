@@ -28,7 +28,7 @@ def demo() -> None:
 
 
 @bardge.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to serve on.")
+@click.option("--bind", "host", default="127.0.0.1", show_default=True, help="Address to serve on.")
 @click.option(
     "--port", default=8765, show_default=True, type=click.IntRange(0, 65535), help="Port; 0 picks a free one."
 )
@@ -52,6 +52,16 @@ def sandbox(**options: Any) -> None:  # noqa: ANN401 - click's options, checked 
 
     options["latency"] /= 1000
     _finish(serve(click.echo, **options))
+
+
+@bardge.command()
+@click.option("--yaml", "as_yaml", is_flag=True, help="Write YAML instead of JSON (extra: yaml).")
+@click.option("--server", help="Base URL to name in it; default: the vendor's.")
+def openapi(*, as_yaml: bool, server: str | None) -> None:
+    """Write the API as an OpenAPI 3.1 document."""
+    from bardge_async.cli._openapi import write  # noqa: PLC0415 - cattrs is not needed for --help
+
+    click.echo(write(as_yaml=as_yaml, server=server))
 
 
 def _finish(work: Coroutine[Any, Any, None]) -> None:

@@ -1,0 +1,31 @@
+"""``bardge openapi``: the document as JSON or YAML."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from bardge_async.openapi import document
+
+
+def write(*, as_yaml: bool, server: str | None) -> str:
+    """Return the document as text."""
+    made = document(server) if server else document()
+    return _yaml(made) if as_yaml else json.dumps(made, indent=2, ensure_ascii=False)
+
+
+def _yaml(made: object) -> str:
+    try:
+        import yaml  # noqa: PLC0415 - an extra
+    except ModuleNotFoundError:
+        raise click.ClickException("YAML needs an extra: pip install 'bardge-async[cli,yaml]'") from None
+
+    class Plain(yaml.SafeDumper):
+        """Write the same object twice instead of pointing from one place to the other."""
+
+        def ignore_aliases(self, data: object) -> bool:
+            return True
+
+    text: str = yaml.dump(made, Dumper=Plain, sort_keys=False, allow_unicode=True, width=120).rstrip()
+    return text

@@ -1,0 +1,166 @@
+"""What the vendor's pages show beside names and types: example values, units of instants, error codes.
+
+Nothing in here is made up; what no page or guide shows has no example in the document.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from bardge_async.models import Mark
+
+_PASS_TIMES: Final = {"created": 1746700000000, "start_date": 1746700000000, "expires_at": 1777636800000}
+_SLOT: Final = {"date": "2026-05-20", "time": "07:00", "scheduled_for": 1747724400, "created": 1747700000}
+_CLIENT: Final = {"client_id": "client_abc123"}
+
+EXAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
+    "Pass": {
+        "object": "pass",
+        "id": "pass_abc123",
+        "price": 1500000,
+        "currency": "NGN",
+        "duration": "monthly",
+        "livemode": True,
+        "created": 1746700000000,
+        "payment_model": "SUBSCRIPTION",
+        "provider_count": 42,
+    },
+    "CategoryDetail": {
+        "type": "SPA",
+        "tiers": ["STANDARD", "PREMIUM"],
+        "duration": "monthly",
+        "credit_allocated": 20,
+        "visits_allowed": 4,
+    },
+    "IssuedPass": {
+        "object": "issued_pass",
+        "id": "brgpass_abc123",
+        "passcode": "ABC12345",
+        "status": "ACTIVE",
+        "transaction_id": "txn_abc123",
+        "tx_ref": "FLW-TXN-ABCDEFGH",
+        **_PASS_TIMES,
+    },
+    "CategoryDetails": {"duration": "MONTHLY"},
+    "UpdateIssuedPassExpiry": {"expiry_date": "2026-12-31"},
+    "IssuedPassMessage": {"object": "issued_pass", "message": "Pass expiry updated successfully"},
+    "BookClass": {"class_instance_id": "ci_abc123", **_CLIENT, "user_pass_id": "brgpass_abc123"},
+    "ClassBookingInitiation": {
+        "object": "class_booking_initiation",
+        "status": "PENDING",
+        "visits_deducted": 1,
+        **_SLOT,
+    },
+    "ConfirmClassBooking": {"copay_package_id": "copay_abc123", "number_of_visits": 5, "duration": "ANNUALLY"},
+    "Booking": {"object": "booking", "id": "booking_2a4f8e1b3c5d9f7a", "status": "PENDING"},
+    "ClientCredits": {"balance": 25, "currency": "NGN"},
+    "CreditTransaction": {"type": "DEBIT"},
+    "CreditPackage": {"name": "50 Credits Pack"},
+    "Lookup": {"lookup_token": "lkpt_abc123"},
+    "ErrorDetail": {
+        "type": "invalid_request_error",
+        "code": "pass_not_found",
+        "message": "No pass exists with id pass_01H8XYZ.",
+        "request_id": "req_01H8XYZABCDE",
+    },
+    "Page": {
+        "object": "list",
+        "has_more": True,
+        "url": "/v3/api/business/reseller/passes",
+        "message": "Passes retrieved successfully",
+    },
+}
+"""Example values by class and field, each as a page shows it."""
+
+PARAMETER_EXAMPLES: Final[Mapping[str, str]] = {
+    **_CLIENT,
+    "pass_id": "pass_abc123",
+    "session_id": "sess_abc123def456",
+    "booking_id": "booking_2a4f8e1b3c5d9f7a",
+    "Idempotency-Key": "550e8400-e29b-41d4-a716-446655440000",
+    "Bardge-Lookup-Token": "lkpt_abc123",
+}
+"""Example values of parameters, by name."""
+
+SECONDS: Final = frozenset(
+    (name, field) for name in ("Booking", "ClassBookingInitiation") for field in ("scheduled_for", "created")
+)
+"""Instants that a page shows in seconds since the epoch."""
+
+MILLISECONDS: Final = frozenset(
+    {("Pass", "created"), ("CreditTransaction", "timestamp"), *(("IssuedPass", field) for field in _PASS_TIMES)}
+)
+"""Instants that a page shows in milliseconds since the epoch."""
+
+ALTERNATIVES: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
+    "ConfirmClassBooking": (("copay_package_id",), ("number_of_visits", "duration")),
+    "ConfirmAccessCode": (("copay_package_id",), ("number_of_visits", "duration")),
+    "PurchaseCopayPackage": (("copay_package_id",), ("quote_id",)),
+}
+"""Request classes of which one or the other group of fields is given, never both."""
+
+GUIDE_FIELDS: Final = frozenset({("PurchaseCopayPackage", "copay_package_id"), ("PurchaseCopayPackage", "quote_id")})
+"""Fields that may be left unset and that a guide names nevertheless."""
+
+LINKS: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
+    "passes.list": {"providers.list_for_pass": ("pass_id", "/data/0/id")},
+    "providers.list": {"copay.list_gym_options": ("provider_branch_id", "/data/0/id")},
+    "classes.list": {"classes.get": ("class_id", "/data/0/id")},
+    "passes.issue": {"passes.get_issued": ("client_id", "/client_id")},
+    "bookings.initiate_class": {
+        "bookings.confirm_class": ("session_id", "/session_id"),
+        "bookings.get_status": ("booking_id", "/booking_id"),
+        "bookings.cancel": ("booking_id", "/booking_id"),
+    },
+    "bookings.initiate_spa": {"bookings.confirm_spa": ("session_id", "/session_id")},
+    "bookings.confirm_spa": {
+        "bookings.get_status": ("booking_id", "/id"),
+        "bookings.cancel": ("booking_id", "/id"),
+        "bookings.reschedule": ("booking_id", "/id"),
+    },
+    "lookups.initiate": {"lookups.verify": ("lookup_id", "/id")},
+}
+"""Which answer holds the path parameter of which other row: by row, the other row, parameter and place in the body."""
+
+ERRORS: Final[Mapping[int, tuple[str, Mapping[str, Mapping[str, str]]]]] = {
+    400: (
+        "The request is wrong; a booking with too small a credit balance is a validation error too.",
+        {"validation_error": {"type": "invalid_request_error", "code": "validation_error"}},
+    ),
+    401: (
+        "The API key is wrong.",
+        {
+            "invalid_api_key": {
+                "type": "authentication_error",
+                "code": "invalid_api_key",
+                "message": "Invalid API key provided",
+            }
+        },
+    ),
+    403: (
+        "The account may not do that.",
+        {
+            "account_disabled": {
+                "type": "permission_error",
+                "code": "account_disabled",
+                "message": "Reseller account is not enabled",
+            },
+            "permission_denied": {"type": "permission_error", "code": "permission_denied"},
+        },
+    ),
+    404: ("An id names nothing.", {"pass_not_found": dict(EXAMPLES["ErrorDetail"])}),
+    409: (
+        "The key was used with another body, or the state of a resource forbids it.",
+        {
+            "idempotency_key_reused": {"type": "idempotency_error", "code": "idempotency_key_reused"},
+            "slot_unavailable": {"type": "resource_conflict_error", "code": "slot_unavailable"},
+            "class_full": {"type": "resource_conflict_error", "code": "class_full"},
+        },
+    ),
+    500: ("The server failed.", {"api_error": {"type": "api_error"}}),
+}
+"""By status: what it means, and the documented errors by code. The vendor's table of codes is cut off: more exist."""
+
+CODE_MARKS: Final[Mapping[str, Mark]] = {"permission_denied": Mark.GUIDE}
+"""How well a code is known, where it is no page that shows it."""

@@ -1,0 +1,196 @@
+"""Schemas of all models: read from the classes, so that a field is in both or in neither."""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+import types
+import typing
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any, Final, TypeAlias
+
+import attrs
+
+from bardge_async import models
+from bardge_async.models import Body, Mark, Model, Page, Unset
+from bardge_async.openapi._facts import ALTERNATIVES, EXAMPLES, GUIDE_FIELDS, MILLISECONDS, SECONDS
+
+JSON: TypeAlias = dict[str, Any]
+
+_LEAVES: Final[dict[Any, JSON]] = {
+    str: {"type": "string"},
+    bool: {"type": "boolean"},
+    int: {"type": "integer"},
+    float: {"type": "number", "format": "double"},
+    Decimal: {"type": "number"},
+    dt.date: {"type": "string", "format": "date"},
+    dt.datetime: {"type": "integer", "format": "int64"},
+}
+_OPEN: Final = "An open list: other values may come, and case differs between pages."
+_MONEY: Final = "Exactly the vendor's number; whether naira or kobo is not stated."
+_WIRE_NAMES: Final = {"items": "data"}
+
+
+@attrs.frozen
+class Field:
+    """One field of a model as JSON has it."""
+
+    owner: type[Any]
+    name: str
+    hint: Any
+    mark: Mark
+    required: bool
+    nullable: bool
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """Class name and field name."""
+        return self.owner.__name__, self.name
+
+
+def reference(cls: type[Any]) -> JSON:
+    """Point to the schema of a class."""
+    return {"$ref": f"#/components/schemas/{cls.__name__}"}
+
+
+def page_name(item: type[Any]) -> str:
+    """Name the schema of one page of a list."""
+    return f"{item.__name__}Page"
+
+
+def classes() -> list[type[Any]]:
+    """List all classes that stand for a JSON object, by name; the list page comes once per item class instead."""
+    named = (getattr(models, name) for name in sorted(models.__all__))
+    abstract = {Model, Body, models.Resource, Page}
+    return [cls for cls in named if isinstance(cls, type) and issubclass(cls, Model) and cls not in abstract]
+
+
+def fields(cls: type[Any]) -> Iterator[Field]:
+    """Read a class's fields as JSON has them: without ``extra``, and without what comes from a header."""
+    hints = typing.get_type_hints(cls, include_extras=True)
+    for attribute in attrs.fields(cls):
+        name: str = attribute.name
+        hint = hints[name]
+        if name == "extra" or (cls is Page and name == "request_id"):
+            continue
+        marks = getattr(hint, "__metadata__", ())
+        inner = typing.get_args(hint)[0] if marks else hint
+        required = attribute.default is attrs.NOTHING or (cls is Page and not marks)
+        mark = marks[0] if marks else _request_mark(cls, name, required=required)
+        yield Field(cls, _WIRE_NAMES.get(name, name), inner, mark, required, _nullable(cls, inner))
+
+
+def _request_mark(cls: type[Any], name: str, *, required: bool) -> Mark:
+    mark: Mark = cls.mark
+    guided = required or (cls.__name__, name) in GUIDE_FIELDS
+    return Mark.INFERRED if mark is Mark.GUIDE and not guided else mark
+
+
+def _nullable(cls: type[Any], hint: object) -> bool:
+    """Tell whether ``null`` is a value of its own: in requests it is, in answers nothing shows one."""
+    return issubclass(cls, Body) and types.NoneType in typing.get_args(hint)
+
+
+def object_schema(cls: type[Any]) -> JSON:
+    """Make the schema of a class."""
+    found = list(fields(cls))
+    made = _head(cls) | {"properties": {field.name: property_schema(field) for field in found}}
+    required = [field.name for field in found if field.required]
+    if required:
+        made["required"] = required
+    if cls.__name__ in ALTERNATIVES:
+        made["allOf"] = [{"oneOf": _alternatives(*ALTERNATIVES[cls.__name__])}]
+    return made
+
+
+def page_schema(item: type[Any]) -> JSON:
+    """Make the schema of one page of a list of ``item``."""
+    made = object_schema(Page)
+    made["description"] = f"One page of a list of {item.__name__}."
+    made["properties"]["data"] = {"type": "array", "items": reference(item), "x-bardge-mark": Mark.PAGE.value}
+    return made
+
+
+def _head(cls: type[Any]) -> JSON:
+    named = {"x-bardge-schema": cls.schema} if cls.schema else {}
+    return {"type": "object", "description": _sentence(cls), "x-bardge-mark": cls.mark.value, **named}
+
+
+def _sentence(cls: type[Any]) -> str:
+    paragraph = (cls.__doc__ or "").split("\n\n")[0]
+    return " ".join(paragraph.replace("``", "`").split())
+
+
+def property_schema(field: Field) -> JSON:
+    """Make the schema of one field."""
+    plain = _without_none(field.hint)
+    made = _type_schema(plain)
+    notes = _notes(field, plain)
+    examples = _examples(field, plain)
+    if field.nullable:
+        made["type"] = [made["type"], "null"]
+    if notes:
+        made["description"] = notes
+    if examples:
+        made["examples"] = examples
+    return made | {"x-bardge-mark": field.mark.value}
+
+
+def _without_none(hint: Any) -> Any:  # noqa: ANN401 - any annotation
+    if typing.get_origin(hint) not in {typing.Union, types.UnionType}:
+        return hint
+    members = [member for member in typing.get_args(hint) if member not in (Unset, types.NoneType)]
+    return open_enum(members) or members[0]
+
+
+def open_enum(members: list[Any]) -> type[enum.StrEnum] | None:
+    """Find the enum among the members of a union."""
+    return next((m for m in members if isinstance(m, type) and issubclass(m, enum.StrEnum)), None)
+
+
+def _type_schema(hint: Any) -> JSON:  # noqa: ANN401 - any annotation
+    if hint in _LEAVES:
+        return dict(_LEAVES[hint])
+    if typing.get_origin(hint) is tuple:
+        item = typing.get_args(hint)[0]
+        return {"type": "array", "items": {} if isinstance(item, typing.TypeVar) else _type_schema(item)}
+    if issubclass(hint, enum.StrEnum):
+        return {"type": "string"}
+    return reference(hint)
+
+
+def _notes(field: Field, plain: Any) -> str:  # noqa: ANN401 - any annotation
+    if plain is dt.datetime:
+        return _unit(field)
+    if plain is Decimal:
+        return _MONEY
+    return _OPEN if isinstance(plain, type) and issubclass(plain, enum.StrEnum) else ""
+
+
+def _unit(field: Field) -> str:
+    if field.place in SECONDS:
+        return "Seconds since the epoch, UTC."
+    if field.place in MILLISECONDS:
+        return "Milliseconds since the epoch, UTC."
+    return "Since the epoch, UTC; the unit is not shown: from 10^11 on it is milliseconds, below it seconds."
+
+
+def _examples(field: Field, plain: Any) -> list[Any]:  # noqa: ANN401 - any annotation
+    shown = EXAMPLES.get(field.owner.__name__, {})
+    examples = [shown[field.name]] if field.name in shown else []
+    if isinstance(plain, type) and issubclass(plain, enum.StrEnum):
+        seen = {str(value).casefold() for value in examples}
+        examples += [member.value for member in plain if member.value.casefold() not in seen]
+    return examples
+
+
+def _alternatives(*groups: tuple[str, ...]) -> list[JSON]:
+    names = [name for group in groups for name in group]
+    return [
+        {
+            "required": list(group),
+            "properties": {name: {"not": {"type": "null"}} if name in group else {"type": "null"} for name in names},
+        }
+        for group in groups
+    ]
