@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
@@ -211,7 +210,7 @@ async def test_empty_gives_the_first_error(outage: str, kind: type[errors.Bardge
     """With no token left a call ends with its first error, at once and marked."""
     async with traffic(OUTAGES[outage], retry=NONE) as it:
         with pytest.raises(kind) as caught:
-            await call(it.bardge)
+            await it.at_once(call(it.bardge))
     assert (caught.value.budget_empty, caught.value.attempts, it.clock.sleeps) == (True, 1, [])
     assert (caught.value.retryable, len(it.line.sent)) == (True, 1)
     assert "budget" in "".join(caught.value.__notes__)
@@ -222,7 +221,7 @@ async def test_empty_for_a_get_without_an_answer() -> None:
     """A GET without an answer does not wait for a token."""
     async with traffic(OUTAGES["no answer"], retry=SLOW) as it:
         with pytest.raises(errors.NoAnswerError) as caught:
-            await get(it.bardge)
+            await it.at_once(get(it.bardge))
     assert (caught.value.budget_empty, len(it.line.sent)) == (True, 1)
 
 
@@ -233,7 +232,7 @@ async def test_not_marked_while_there_are_tokens() -> None:
         task = it.start(get(it.bardge))
         await it.move(1)
         with pytest.raises(errors.ConnectError) as caught:
-            await task
+            await it.ended(task)
     assert (caught.value.budget_empty, len(it.line.sent)) == (False, 2)
 
 
@@ -267,7 +266,7 @@ async def test_waiting_ends_with_the_deadline() -> None:
     """A token that comes after the deadline is not waited for: outcome unknown, at once."""
     async with traffic(OUTAGES["no answer"], retry=SLOW, timeout=5) as it:
         with pytest.raises(errors.OutcomeUnknownError) as caught:
-            await purchase(it.bardge)
+            await it.at_once(purchase(it.bardge))
     assert (caught.value.budget_empty, caught.value.may_repeat, it.clock.sleeps) == (True, True, [])
 
 
@@ -277,7 +276,7 @@ async def test_waiting_ends_with_the_window() -> None:
     window = ReplayWindow(length=15, margin=6)
     async with traffic(OUTAGES["no answer"], retry=SLOW, window=window) as it:
         with pytest.raises(errors.OutcomeUnknownError) as caught:
-            await purchase(it.bardge)
+            await it.at_once(purchase(it.bardge))
     assert (caught.value.budget_empty, it.clock.sleeps) == (True, [])
 
 
@@ -286,7 +285,7 @@ async def test_no_token_ever() -> None:
     """Where no token will ever come nobody waits for one."""
     async with traffic(OUTAGES["no answer"], retry=NONE) as it:
         with pytest.raises(errors.OutcomeUnknownError) as caught:
-            await purchase(it.bardge)
+            await it.at_once(purchase(it.bardge))
     assert (caught.value.budget_empty, it.clock.sleeps) == (True, [])
 
 
@@ -299,7 +298,7 @@ async def test_cancelled_waiter_blocks_nobody() -> None:
         await it.settle()
         tasks[1].cancel()
         await it.move(4)
-        await asyncio.gather(*(task for task in tasks if task is not tasks[1]))
+        await it.ended(*(task for task in tasks if task is not tasks[1]))
     assert len(it.line.sent) == 4 + 3
 
 

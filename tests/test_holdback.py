@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import email.utils
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -35,7 +34,7 @@ async def purchase(bardge: BardgeClient) -> object:
 async def told_to_wait(it: Traffic, call: Call = credits_of) -> None:
     """Make the call whose answer asks all to wait."""
     with pytest.raises(errors.BardgeError):
-        await call(it.bardge)
+        await it.at_once(call(it.bardge))
 
 
 # The values.
@@ -166,7 +165,7 @@ async def test_other_answers_hold_nobody(status: int) -> None:
     """``Retry-After`` on any other answer holds no other call back."""
     async with traffic(first(busy("7", status)), retry=ONE) as it:
         await told_to_wait(it)
-        await credits_of(it.bardge)
+        await it.at_once(credits_of(it.bardge))
     assert it.clock.sleeps == []
 
 
@@ -176,7 +175,7 @@ async def test_no_wish_holds_nobody(wish: str) -> None:
     """A 429 whose ``Retry-After`` says nothing, or nothing more to wait, holds no other call back."""
     async with traffic(first(busy(wish)), retry=ONE) as it:
         await told_to_wait(it)
-        await credits_of(it.bardge)
+        await it.at_once(credits_of(it.bardge))
     assert it.clock.sleeps == []
 
 
@@ -197,7 +196,7 @@ async def test_wish_above_the_cap(wish: str) -> None:
     """A wish above the cap ends its own call at once and holds the others for no longer than the cap."""
     async with traffic(first(busy(wish)), timeout=70) as it:
         with pytest.raises(errors.RateLimitError) as caught:
-            await credits_of(it.bardge)
+            await it.at_once(credits_of(it.bardge))
         assert (caught.value.retry_after, caught.value.attempts, it.clock.sleeps) == (float(wish), 1, [])
         it.start(credits_of(it.bardge))
         await it.move(59.9, step=0.5)
@@ -211,7 +210,7 @@ async def test_smaller_cap() -> None:
     """``retry_after_cap`` is the user's."""
     async with traffic(first(busy("6")), retry=RetryPolicy(retry_after_cap=5)) as it:
         with pytest.raises(errors.RateLimitError):
-            await credits_of(it.bardge)
+            await it.at_once(credits_of(it.bardge))
         it.start(credits_of(it.bardge))
         await it.move(6.2)
     assert 5 <= it.line.times()[1] <= 6.1
@@ -225,7 +224,7 @@ async def test_deadline_before_the_wish(call: Call) -> None:
         await told_to_wait(it)
         it.clock.advance(4)
         with pytest.raises(errors.HeldBackError) as caught:
-            await call(it.bardge)
+            await it.at_once(call(it.bardge))
     assert (caught.value.retry_after, caught.value.sent, caught.value.attempts) == (26, False, 0)
     assert (caught.value.timed_out, caught.value.retryable, it.clock.sleeps) == (True, True, [])
 
@@ -235,7 +234,7 @@ async def test_deadline_of_the_one_that_was_told() -> None:
     """The call that got the 429 ends with it at once when its own deadline is nearer."""
     async with traffic(first(busy("30")), timeout=20) as it:
         with pytest.raises(errors.RateLimitError) as caught:
-            await credits_of(it.bardge)
+            await it.at_once(credits_of(it.bardge))
     assert (caught.value.retry_after, caught.value.timed_out, it.clock.sleeps) == (30, True, [])
 
 
@@ -246,7 +245,7 @@ async def test_waiter_keeps_room_to_send() -> None:
         await told_to_wait(it)
         tasks = [it.start(credits_of(it.bardge)) for _ in range(20)]
         await it.move(10, step=0.01)
-        await asyncio.gather(*tasks)
+        await it.ended(*tasks)
     assert len(it.line.sent) == 21
 
 
@@ -273,7 +272,7 @@ async def test_told_again_while_waiting() -> None:
         early = it.start(credits_of(it.bardge))
         await it.move(6.1, step=0.05)
         with pytest.raises(errors.RateLimitError):
-            await early
+            await it.ended(early)
         late = [it.start(credits_of(it.bardge)) for _ in range(3)]
         await it.move(15, step=0.5)
         assert len(it.line.sent) == 2
@@ -293,7 +292,7 @@ async def test_cancelled_waiter_leaves_nobody_stuck() -> None:
         await it.move(5.2)
         assert all(task.done() for task in tasks)
         assert (len(it.line.sent), it.clock.waiting) == (6, 0)
-        await credits_of(it.bardge)
+        await it.at_once(credits_of(it.bardge))
 
 
 @pytest.mark.asyncio
@@ -303,7 +302,7 @@ async def test_waiting_takes_no_connection() -> None:
         await told_to_wait(it)
         held = it.start(credits_of(it.bardge))
         await it.settle()
-        await client_of(it.bardge)
+        await it.at_once(client_of(it.bardge))
         assert not held.done()
 
 
@@ -335,7 +334,7 @@ async def test_503_after_a_doubt() -> None:
         task = it.start(purchase(it.bardge))
         await it.move(0.2)
         with pytest.raises(errors.OutcomeUnknownError) as caught:
-            await task
+            await it.ended(task)
     assert (caught.value.retry_after, caught.value.attempts) == (100, 2)
 
 
@@ -348,7 +347,7 @@ async def test_held_back_in_doubt() -> None:
         it.start(_refused(it.bardge))
         await it.move(3)
         with pytest.raises(errors.OutcomeUnknownError) as caught:
-            await task
+            await it.ended(task)
     assert isinstance(caught.value.last_error, errors.HeldBackError)
     assert (caught.value.sent, caught.value.attempts) == (True, 1)
 
@@ -363,7 +362,7 @@ async def test_held_back_past_the_window() -> None:
     """A POST in doubt that would be held back past its window ends at once: the wait would be for nothing."""
     async with traffic(first(errors.NoAnswerError("cut"), busy("30")), retry=ONE) as it:
         with pytest.raises(errors.OutcomeUnknownError):
-            await it.bardge.send("credits.purchase", request=PURCHASE, key="order-1")
+            await it.at_once(it.bardge.send("credits.purchase", request=PURCHASE, key="order-1"))
         it.clock.advance(60)
         await _refused(it.bardge)
         it.clock.sleeps.clear()
@@ -371,5 +370,5 @@ async def test_held_back_past_the_window() -> None:
         await it.settle()
         assert it.clock.sleeps == []
         with pytest.raises(errors.OutcomeUnknownError):
-            await task
+            await it.ended(task)
     assert len(it.line.sent) == 2

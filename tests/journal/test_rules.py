@@ -15,7 +15,7 @@ from bardge_async import models as m
 from tests.journal.factories import Opener
 from tests.journal.place import Place, buy, failed, place
 from tests.support.canary import CANARY
-from tests.support.rig import OTHER, PURCHASE
+from tests.support.rig import OTHER, PURCHASE, late
 from tests.support.server import Step, cut, error, hang, raw, reply
 
 BOUGHT = reply(201, {"balance": 5}, {"Bardge-Request-Id": "req_1"})
@@ -260,6 +260,19 @@ async def test_in_doubt_counts_from_the_first_send(opener: Opener) -> None:
             it.clock.advance(30)
         assert isinstance(await failed(await it.another()), errors.OutcomeUnknownError)
     assert it.sent == 3
+
+
+@pytest.mark.asyncio
+async def test_in_doubt_keeps_its_window(opener: Opener) -> None:
+    """A key in doubt that is sent again goes on only inside the window of its very first send."""
+    async with place(opener, cut(), retry=ONE) as it:
+        first = await failed(it.bardge)
+        it.clock.advance(75)
+        it.server.script = [cut(), late(it.clock, 4.5, cut())]
+        again = await failed(await it.another())
+    assert isinstance(first, errors.OutcomeUnknownError)
+    assert isinstance(again, errors.OutcomeUnknownError)
+    assert (it.sent, again.attempts, again.first_sent_at, again.may_repeat) == (2, 1, first.first_sent_at, False)
 
 
 @pytest.mark.asyncio

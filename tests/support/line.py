@@ -74,6 +74,17 @@ class Traffic:
         self.tasks.append(task)
         return task
 
+    async def ended(self, *tasks: asyncio.Task[T]) -> list[T]:
+        """What calls came to that must be over by now."""
+        assert all(task.done() for task in tasks), "a call still waits"
+        return [await task for task in tasks]
+
+    async def at_once(self, call: Coroutine[Any, Any, T]) -> T:
+        """Make a call that must end without any time passing."""
+        task = self.start(call)
+        await self.settle()
+        return (await self.ended(task))[0]
+
     async def settle(self, turns: int = 12) -> None:
         """Let every call run until it waits."""
         for _ in range(turns):
