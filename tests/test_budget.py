@@ -31,6 +31,7 @@ def taken(budget: RetryBudget, now: float) -> int:
     count = 0
     while budget.withdraw(now):
         count += 1
+        assert count < 10_000
     return count
 
 

@@ -1,0 +1,80 @@
+"""A journal that fails: before the send nothing goes out, after it the answer counts more than the record."""
+
+from __future__ import annotations
+
+import logging
+
+import attrs
+import pytest
+
+from bardge_async import EntryState, Identity, MemoryJournal, Record, RetryPolicy, errors
+from bardge_async._clock import Clock
+from tests.journal.place import buy, failed
+from tests.support.rig import PURCHASE, rig
+from tests.support.server import cut, reply
+
+BOUGHT = reply(201, {"balance": 5})
+
+
+@attrs.define(eq=False)
+class Broken(MemoryJournal):
+    """Fail to keep records of some states, or to be read."""
+
+    states: tuple[EntryState, ...] = ()
+    readable: bool = True
+
+    def __attrs_pre_init__(self) -> None:
+        super().__init__()
+
+    async def claim(self, identity: Identity, patience: float, clock: Clock) -> Record | None:
+        if not self.readable:
+            raise errors.JournalError("the disk is gone")
+        return await super().claim(identity, patience, clock)
+
+    async def put(self, record: Record) -> None:
+        if record.state in self.states:
+            raise errors.JournalError("the disk is full")
+        await super().put(record)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("journal", [Broken(readable=False), Broken(states=(EntryState.SENT,))], ids=["read", "write"])
+async def test_no_record_no_request(journal: Broken) -> None:
+    """A key whose record cannot be read, or whose intent cannot be kept, is not sent."""
+    async with rig(BOUGHT, journal=journal) as it:
+        found = await failed(it.bardge)
+    assert isinstance(found, errors.JournalError)
+    assert (found.sent, found.attempts, found.retryable, it.sent) == (False, 0, True, 0)
+    assert (found.endpoint, found.idempotency_key) == ("credits.purchase", "order-1")
+
+
+@pytest.mark.asyncio
+async def test_outcome_that_cannot_be_kept(caplog: pytest.LogCaptureFixture) -> None:
+    """An answer is returned though its record failed: ``recorded`` is False, and the log says so."""
+    async with rig(BOUGHT, journal=Broken(states=(EntryState.DONE,))) as it, it.bardge.idempotent("order-1") as once:
+        bought = await once.credits.purchase(PURCHASE)
+    assert (bought.balance == 5, once.recorded, it.sent) == (True, False, 1)
+    assert [record.levelno for record in caplog.records] == [logging.ERROR]
+    assert "order-1" in caplog.text
+
+
+@pytest.mark.asyncio
+async def test_unrecorded_outcome_stays_in_doubt() -> None:
+    """Entered again past its window, what could not be recorded is in doubt, and not sent."""
+    async with rig(BOUGHT, journal=Broken(states=(EntryState.DONE,))) as it:
+        await buy(it.bardge)
+        it.clock.advance(85)
+        assert isinstance(await failed(it.bardge), errors.OutcomeUnknownError)
+    assert it.sent == 1
+
+
+@pytest.mark.asyncio
+async def test_doubt_that_cannot_be_recorded_again() -> None:
+    """A key in doubt whose record fails when it is entered again is not sent, and stays in doubt."""
+    journal = Broken()
+    async with rig(cut(), journal=journal, retry=RetryPolicy(max_attempts=1)) as it:
+        await failed(it.bardge)
+        journal.states = (EntryState.SENT,)
+        found = await failed(it.bardge)
+    assert isinstance(found, errors.OutcomeUnknownError)
+    assert (type(found.last_error), it.sent) == (errors.JournalError, 1)
