@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import contextvars
-import os
-import socket
 import ssl as _ssl
-import struct
 from typing import Final
 
 import aiohttp
-import anyio
+import anyio.lowlevel
 from aiohttp import (
     ClientConnectorError,
     ClientHandlerType,
@@ -25,13 +21,13 @@ from aiohttp import (
 from aiohttp.connector import Connection
 from yarl import URL
 
-from bardge_async._clock import Clock, Timer
+from bardge_async._clock import Clock
 from bardge_async._http import WireRequest, WireResponse
 from bardge_async._transport import AttemptLimits
+from bardge_async._transport._attempt import LARGEST_ANSWER, Attempt, StaleError, TooLargeError
 from bardge_async._transport._sessions import Sessions, check_session
 from bardge_async.errors import BardgeError, ConnectError, NoAnswerError
 
-LARGEST_ANSWER: Final = 16 * 1024 * 1024
 _NO_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
 _NEVER_SENT: Final = (
     ClientConnectorError,
@@ -42,75 +38,11 @@ _NEVER_SENT: Final = (
 )
 
 
-# (on, 0 seconds): closing discards what the kernel still holds, and sends a reset.
-_NO_LINGER: Final = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
-
-
-class _TooLargeError(Exception):
-    """The answer is larger than any of the API's."""
-
-
 class _BrokenError(aiohttp.ClientError):
     """A connection broke after the request began: of a class that aiohttp does not resend on."""
 
 
-class _StaleError(aiohttp.ClientConnectionError):
-    """The connection holds bytes that nobody asked for; they would be taken for the next request's answer."""
-
-
-class _Attempt:
-    """One attempt under way: whether its request was begun to be written, and its time limits.
-
-    ``sent`` is True when the request may be out, ``begun`` when it surely was begun to be written.
-    """
-
-    __slots__ = ("_clock", "_connection", "_end", "_scope", "_timer", "_wire", "begun", "expired", "sent")
-
-    def __init__(self, clock: Clock, limits: AttemptLimits, scope: anyio.CancelScope, *, sent: bool) -> None:
-        self._clock = clock
-        self._scope = scope
-        self._connection: Connection | None = None
-        self._wire: asyncio.Transport | None = None
-        self._end = clock.elapsed() + limits.answer
-        self.sent = sent
-        self.begun = self.expired = False
-        seconds = limits.answer if sent else min(limits.connect, limits.answer)
-        self._timer: Timer = clock.timer(seconds, self._expire)
-
-    def begin(self, connection: Connection) -> None:
-        """Note that the request is now written on a connection."""
-        self.sent = self.begun = True
-        self._connection, self._wire = connection, connection.transport
-        self._timer.cancel()
-        self._timer = self._clock.timer(self._end - self._clock.elapsed(), self._expire)
-
-    def end(self) -> None:
-        """Stop the clock."""
-        self._timer.cancel()
-
-    def abort(self) -> None:
-        """Throw the connection away with what is not yet delivered, so that nothing arrives late.
-
-        Without the reset the kernel would go on sending for minutes, past the window of the request's key.
-        """
-        wire, connection = self._wire, self._connection
-        if wire is None or connection is None or (connection.transport is None and not wire.is_closing()):
-            # Never had one, or gave it back: it may be another attempt's by now.
-            return
-        self._wire = None
-        plug = wire.get_extra_info("socket")
-        if plug is not None:
-            with contextlib.suppress(OSError):
-                plug.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
-        wire.abort()
-
-    def _expire(self) -> None:
-        self.expired = True
-        self.abort()
-        self._scope.cancel()
-
-
-_CURRENT: Final[contextvars.ContextVar[_Attempt]] = contextvars.ContextVar("bardge_attempt")
+_CURRENT: Final[contextvars.ContextVar[Attempt]] = contextvars.ContextVar("bardge_attempt")
 
 
 class _Request(ClientRequest):
@@ -118,7 +50,7 @@ class _Request(ClientRequest):
 
     async def send(self, conn: Connection) -> ClientResponse:
         if conn.protocol is None or conn.protocol.should_close:
-            raise _StaleError
+            raise StaleError
         _CURRENT.get().begin(conn)
         return await super().send(conn)
 
@@ -173,22 +105,27 @@ class AiohttpTransport:
         """
         session = self._sessions.get()
         failure: BardgeError | None = None
-        scope = anyio.CancelScope()
-        attempt = _Attempt(self._clock, limits, scope, sent=self._blind)
-        with scope:
-            token = _CURRENT.set(attempt)
-            try:
-                return await self._exchange(session, request)
-            except Exception as error:  # noqa: BLE001 - nothing of aiohttp escapes
-                attempt.abort()
-                # Once expired, it is our own abort that broke the connection.
-                failure = None if attempt.expired else _translate(error, attempt)
-            except BaseException:
-                attempt.abort()
+        attempt = Attempt(self._clock, limits, sent=self._blind)
+        token = _CURRENT.set(attempt)
+        try:
+            return await self._exchange(session, request)
+        except Exception as error:  # noqa: BLE001 - nothing of aiohttp escapes
+            attempt.abort()
+            # Once expired, it is our own abort that broke the connection.
+            failure = None if attempt.expired else _translate(error, attempt)
+        except asyncio.CancelledError:
+            attempt.abort()
+            if not attempt.end():
                 raise
-            finally:
-                _CURRENT.reset(token)
-                attempt.end()
+        except BaseException:
+            attempt.abort()
+            raise
+        finally:
+            _CURRENT.reset(token)
+            attempt.end()
+        if attempt.expired:
+            # A scope around the call that was cancelled in the same turn has not told this task yet.
+            await anyio.lowlevel.checkpoint_if_cancelled()
         # Raised here, outside of any handler: aiohttp's exceptions and frames may hold the headers.
         raise failure or _timeout(sent=attempt.sent)
 
@@ -218,7 +155,7 @@ class AiohttpTransport:
 async def _body(response: ClientResponse) -> bytes:
     length = response.content_length
     if length is not None and length > LARGEST_ANSWER:
-        raise _TooLargeError
+        raise TooLargeError
     if length is not None and "Content-Encoding" not in response.headers:
         return await response.read()
     chunks: list[bytes] = []
@@ -227,16 +164,16 @@ async def _body(response: ClientResponse) -> bytes:
     while chunk := await response.content.readany():
         size += len(chunk)
         if size > LARGEST_ANSWER:
-            raise _TooLargeError
+            raise TooLargeError
         chunks.append(chunk)
     response.release()
     return b"".join(chunks)
 
 
-def _translate(error: Exception, attempt: _Attempt) -> BardgeError:
+def _translate(error: Exception, attempt: Attempt) -> BardgeError:
     if isinstance(error, BardgeError):
         return error
-    if isinstance(error, _TooLargeError):
+    if isinstance(error, TooLargeError):
         return NoAnswerError(f"the answer is larger than {LARGEST_ANSWER // 2**20} MiB")
     what = _words(error)
     if not attempt.sent or (isinstance(error, _NEVER_SENT) and not attempt.begun):

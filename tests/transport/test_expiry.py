@@ -1,0 +1,162 @@
+"""An attempt's time limit ends the attempt alone: whoever cancels from outside goes first, and nothing stays behind."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import Callable
+from typing import Final
+
+import anyio
+import pytest
+
+from bardge_async import BardgeClient, NoAnswerError, RetryPolicy, Timeouts
+from tests.support.clock import ManualClock
+from tests.support.net import BALANCE
+from tests.support.server import ScriptedServer, hang, reply
+
+ONCE: Final = RetryPolicy(max_attempts=1)
+LIMITS: Final = Timeouts(total=60, attempt=20, connect=5)
+
+
+def client(server: ScriptedServer, clock: ManualClock) -> BardgeClient:
+    return BardgeClient("key", server.base_url, retry=ONCE, clock=clock, timeout=LIMITS)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("steps", [(20.0,), (5.0, 15.0), (4.0, 1.0, 14.9, 0.1)])
+async def test_the_time_limit_counts_from_the_begin(steps: tuple[float, ...]) -> None:
+    """Time in small steps or in one: the attempt ends when its whole time is up, not before."""
+    clock, reached = ManualClock(), anyio.Event()
+    async with ScriptedServer(hang(reached)) as server, client(server, clock) as bardge:
+        task = asyncio.create_task(bardge.clients.get_credits("c"))
+        await reached.wait()
+        for seconds in steps:
+            await asyncio.sleep(0)
+            assert not task.done()
+            clock.advance(seconds)
+        with pytest.raises(NoAnswerError) as caught:
+            await task
+        assert caught.value.timed_out
+        assert task.cancelling() == 0
+    assert clock.waiting == 0
+
+
+@pytest.mark.asyncio
+async def test_a_good_answer_leaves_no_timer() -> None:
+    """The one timer of an attempt ends with it."""
+    clock = ManualClock()
+    async with ScriptedServer(reply(200, BALANCE)) as server, client(server, clock) as bardge:
+        await bardge.clients.get_credits("c")
+        assert clock.waiting == 0
+
+
+def _task_first(task: asyncio.Task[object], clock: ManualClock) -> None:
+    task.cancel()
+    clock.advance(20)
+
+
+def _limit_first(task: asyncio.Task[object], clock: ManualClock) -> None:
+    clock.advance(20)
+    task.cancel()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("both", [_task_first, _limit_first])
+async def test_cancelling_the_task_wins(both: Callable[[asyncio.Task[object], ManualClock], None]) -> None:
+    """A task that is cancelled in the very turn in which the time is up is cancelled."""
+    clock, reached = ManualClock(), anyio.Event()
+    async with ScriptedServer(hang(reached)) as server, client(server, clock) as bardge:
+        task: asyncio.Task[object] = asyncio.create_task(bardge.clients.get_credits("c"))
+        await reached.wait()
+        both(task, clock)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert task.cancelled()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("scope_first", [True, False])
+async def test_a_scope_around_wins(scope_first: bool) -> None:
+    """A scope of anyio's that is cancelled in the same turn ends the block; the task goes on, uncancelled."""
+    clock, reached = ManualClock(), anyio.Event()
+    async with ScriptedServer(hang(reached)) as server, client(server, clock) as bardge:
+        scope = anyio.CancelScope()
+
+        async def run() -> tuple[bool, int]:
+            with scope:
+                await bardge.clients.get_credits("c")
+            await asyncio.sleep(0)
+            current = asyncio.current_task()
+            assert current is not None
+            return scope.cancelled_caught, current.cancelling()
+
+        task = asyncio.create_task(run())
+        await reached.wait()
+        if scope_first:
+            scope.cancel()
+        clock.advance(20)
+        scope.cancel()
+        assert await task == (True, 0)
+
+
+@pytest.mark.asyncio
+async def test_a_timeout_around_wins() -> None:
+    """asyncio's own timeout around a call raises its own error."""
+    clock, reached = ManualClock(), anyio.Event()
+    async with ScriptedServer(hang(reached)) as server, client(server, clock) as bardge:
+
+        async def run() -> None:
+            async with asyncio.timeout(None) as around:
+                around_ready.set_result(around)
+                await bardge.clients.get_credits("c")
+
+        around_ready: asyncio.Future[asyncio.Timeout] = asyncio.get_running_loop().create_future()
+        task = asyncio.create_task(run())
+        await reached.wait()
+        (await around_ready).reschedule(asyncio.get_running_loop().time() - 1)
+        # The timeout fires in the next turn, in which the attempt's time is up too.
+        asyncio.get_running_loop().call_soon(clock.advance, 20)
+        with pytest.raises(TimeoutError):
+            await task
+        assert task.cancelling() == 0
+
+
+@pytest.mark.asyncio
+async def test_an_earlier_cancellation_is_not_counted() -> None:
+    """In a task that has swallowed a cancellation before, the time limit is still an error of ours."""
+    clock, reached = ManualClock(), anyio.Event()
+    async with ScriptedServer(hang(reached)) as server, client(server, clock) as bardge:
+
+        async def run() -> int:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+            with pytest.raises(NoAnswerError):
+                await bardge.clients.get_credits("c")
+            current = asyncio.current_task()
+            assert current is not None
+            return current.cancelling()
+
+        task = asyncio.create_task(run())
+        await asyncio.sleep(0)
+        task.cancel()
+        await reached.wait()
+        clock.advance(20)
+        assert await task == 1
+
+
+@pytest.mark.asyncio
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with 3.12")
+async def test_eager_tasks() -> None:
+    """A call that begins eagerly, inside another task's step, is ended by its own limit alone."""
+    clock, reached = ManualClock(), anyio.Event()
+    async with ScriptedServer(hang(reached)) as server, client(server, clock) as bardge:
+        loop = asyncio.get_running_loop()
+        loop.set_task_factory(getattr(asyncio, "eager_task_factory"))  # noqa: B009 - unknown to a checker on 3.11
+        task = loop.create_task(bardge.clients.get_credits("c"))
+        loop.set_task_factory(None)
+        await reached.wait()
+        clock.advance(20)
+        with pytest.raises(NoAnswerError):
+            await task
