@@ -4,28 +4,75 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import math
 import time
-
-import anyio
+from collections.abc import Callable
 
 from bardge_async.errors import InvalidArgumentError
+
+
+class _Timer:
+    """A callback that is still to come, in the loop that asked for it."""
+
+    def __init__(self, clock: SandboxClock, until: float, callback: Callable[[], object]) -> None:
+        self._clock = clock
+        self._until = until
+        self._callback = callback
+        self._loop = asyncio.get_running_loop()
+        self._handle: asyncio.TimerHandle | None = None
+        self._over = False
+        clock.timers.add(self)
+        self._arm()
+
+    def moved(self) -> None:
+        """Look again once the clock was moved; safe from any thread."""
+        if self._loop.is_closed():
+            self.cancel()
+        else:
+            self._loop.call_soon_threadsafe(self._check)
+
+    def cancel(self) -> None:
+        """Let the callback never be called."""
+        self._over = True
+        self._clock.timers.discard(self)
+        if self._handle is not None:
+            self._handle.cancel()
+
+    def _arm(self) -> None:
+        self._handle = self._loop.call_later(max(0.0, self._until - self._clock.elapsed()), self._check)
+
+    def _check(self) -> None:
+        if self._over:
+            return
+        if self._handle is not None:
+            self._handle.cancel()
+        if self._clock.elapsed() < self._until:
+            self._arm()
+        else:
+            self.cancel()
+            self._callback()
 
 
 class SandboxClock:
     """Tell the sandbox's time and move it: window, expiry, sessions, codes and tokens all read it.
 
     It runs with real time, plus what was advanced. ``start`` is an aware instant to begin at; by default it is now.
+    It is a :class:`Clock` as well: ``BardgeClient(clock=sandbox.clock)`` moves with the sandbox.
     """
 
     def __init__(self, start: dt.datetime | None = None) -> None:
         self._origin = time.time() if start is None else start.timestamp()
         self._began = time.monotonic()
         self._advanced = 0.0
-        self._waiters: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
+        self.timers: set[_Timer] = set()
 
     def wall(self) -> float:
         """Return seconds since the epoch."""
-        return self._origin + (time.monotonic() - self._began) + self._advanced
+        return self._origin + self.elapsed()
+
+    def elapsed(self) -> float:
+        """Return seconds since the clock was made."""
+        return time.monotonic() - self._began + self._advanced
 
     def now(self) -> dt.datetime:
         """Return the time as an aware UTC instant."""
@@ -35,22 +82,23 @@ class SandboxClock:
         """Move the time forward by so many seconds and wake whatever waits on it; safe from any thread.
 
         Raises:
-            InvalidArgumentError: Negative seconds: a server's clock does not run backwards here.
+            InvalidArgumentError: Negative seconds, a server's clock does not run backwards here; or no number.
         """
-        if seconds < 0:
+        if not 0 <= seconds < math.inf:
             raise InvalidArgumentError(f"seconds: expected zero or more, got {seconds!r}")
         self._advanced += seconds
-        for loop, moved in tuple(self._waiters):
-            loop.call_soon_threadsafe(moved.set)
+        for timer in tuple(self.timers):
+            timer.moved()
 
     async def sleep(self, seconds: float) -> None:
         """Wait until so many seconds of this clock have passed."""
-        until = self.wall() + seconds
-        while (left := until - self.wall()) > 0:
-            waiter = (asyncio.get_running_loop(), asyncio.Event())
-            self._waiters.add(waiter)
-            try:
-                with anyio.move_on_after(left):
-                    await waiter[1].wait()
-            finally:
-                self._waiters.discard(waiter)
+        over = asyncio.Event()
+        timer = self.timer(seconds, over.set)
+        try:
+            await over.wait()
+        finally:
+            timer.cancel()
+
+    def timer(self, seconds: float, callback: Callable[[], object]) -> _Timer:
+        """Call ``callback`` in the running loop once so many seconds of this clock have passed."""
+        return _Timer(self, self.elapsed() + seconds, callback)

@@ -11,6 +11,7 @@ The sandbox's choice: a replay is the first answer as it was, its ``Bardge-Reque
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 from collections.abc import Awaitable, Callable
 
 import attrs
@@ -20,7 +21,7 @@ from bardge_async.sandbox._call import Call
 from bardge_async.sandbox._clock import SandboxClock
 from bardge_async.sandbox._refusals import key_reused
 from bardge_async.sandbox._settings import Settings
-from bardge_async.sandbox._store import Store
+from bardge_async.sandbox._store import Row, Store
 
 
 @attrs.frozen
@@ -31,6 +32,19 @@ class Answer:
     body: bytes
     request_id: str
     replayed: bool = False
+
+
+@attrs.frozen
+class KeptAnswer:
+    """One entry of the idempotency store: ``answer`` is replayed for ``key`` and ``body`` until ``expires_at`` (UTC)."""
+
+    reseller: str
+    key: str
+    body: bytes
+    status: int
+    answer: bytes
+    request_id: str
+    expires_at: dt.datetime
 
 
 @attrs.define
@@ -87,6 +101,18 @@ class IdempotencyStore:
             begin + settings.window,
         )
 
+    def kept(self) -> tuple[KeptAnswer, ...]:
+        """Read what is replayed at this time, what ends first first."""
+        sql = "SELECT i.*, r.slug FROM idempotency i JOIN resellers r ON r.seq = i.reseller "
+        sql += "WHERE i.expires_at > ? ORDER BY i.expires_at, i.key"
+        rows = self._store.all(sql, self._clock.wall())
+        return tuple(_kept(row) for row in rows)
+
+    def forget(self) -> None:
+        """Forget all keys."""
+        with self._store.transaction():
+            self._store.change("DELETE FROM idempotency")
+
     async def _first(
         self, slot: tuple[int, str | None], call: Call, execute: Callable[[], Awaitable[Answer]]
     ) -> Answer:
@@ -105,6 +131,18 @@ class IdempotencyStore:
             return None
         _require_same(row["body"], call.body)
         return Answer(row["status"], row["answer"], row["request_id"], replayed=True)
+
+
+def _kept(row: Row) -> KeptAnswer:
+    return KeptAnswer(
+        reseller=row["slug"],
+        key=row["key"],
+        body=row["body"],
+        status=row["status"],
+        answer=row["answer"],
+        request_id=row["request_id"],
+        expires_at=dt.datetime.fromtimestamp(row["expires_at"], dt.UTC),
+    )
 
 
 def _require_same(first: bytes, second: bytes) -> None:

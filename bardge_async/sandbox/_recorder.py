@@ -10,6 +10,8 @@ import attrs
 from aiohttp import web
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from bardge_async.sandbox._faults import FaultKind
+
 KEPT: Final = 10_000
 """So many requests are remembered, the latest ones."""
 
@@ -18,7 +20,8 @@ KEPT: Final = 10_000
 class RecordedRequest:
     """One request; ``path`` and ``query`` are as sent, ``headers`` without ``Authorization``.
 
-    ``status`` is None where the connection was cut, ``endpoint`` where no row answers the path.
+    ``status`` is None where the connection was cut, ``endpoint`` where no row answers the path. ``fault`` tells what was
+    made to go wrong.
     """
 
     method: str
@@ -30,10 +33,17 @@ class RecordedRequest:
     idempotency_key: str | None
     endpoint: str | None
     replayed: bool
+    fault: FaultKind | None = None
 
 
 def recorded(
-    request: web.Request, body: bytes, endpoint: str | None, *, status: int | None, replayed: bool
+    request: web.Request,
+    body: bytes,
+    endpoint: str | None,
+    *,
+    status: int | None,
+    replayed: bool,
+    fault: FaultKind | None = None,
 ) -> RecordedRequest:
     """Describe a request without its credentials."""
     path, _, query = request.raw_path.partition("?")
@@ -49,6 +59,7 @@ def recorded(
         headers.get("Idempotency-Key"),
         endpoint,
         replayed,
+        fault,
     )
 
 

@@ -6,6 +6,7 @@ from typing import Final
 
 INVALID: Final = "invalid_request_error"
 VALIDATION: Final = "validation_error"
+_TYPES: Final = {401: "authentication_error", 403: "permission_error", 409: "resource_conflict_error"}
 
 
 class Refusal(Exception):  # noqa: N818 - it is an answer, not a fault of the sandbox
@@ -68,3 +69,9 @@ def forbidden(message: str) -> Refusal:
 def failed() -> Refusal:
     """Answer for a fault of the sandbox itself: 500."""
     return Refusal(500, "api_error", None, "The sandbox failed; its log says how.")
+
+
+def failing(status: int) -> Refusal:
+    """Answer with a status because a fault says so, in the type that fits it; no code is documented for these."""
+    kind = _TYPES.get(status, INVALID if 400 <= status < 500 and status != 429 else "api_error")  # noqa: PLR2004
+    return Refusal(status, kind, None, f"A fault of the sandbox: status {status}.")

@@ -13,9 +13,12 @@ from aiohttp import web
 from bardge_async.errors import InvalidArgumentError
 from bardge_async.sandbox import _ledger
 from bardge_async.sandbox._clock import SandboxClock
-from bardge_async.sandbox._faults import Fault, FaultKind, Faults
+from bardge_async.sandbox._control import Control
+from bardge_async.sandbox._faults import Fault, FaultKind
+from bardge_async.sandbox._idempotency import KeptAnswer
 from bardge_async.sandbox._ledger import LedgerEntry
 from bardge_async.sandbox._recorder import RecordedRequest
+from bardge_async.sandbox._script import Faults
 from bardge_async.sandbox._server import PREFIX, Server
 from bardge_async.sandbox._settings import Settings, WindowFrom
 from bardge_async.sandbox._store import Row, Store
@@ -91,6 +94,11 @@ class Sandbox:
         return self._base_url
 
     @property
+    def control_url(self) -> str:
+        """Where other processes control it, such as ``http://127.0.0.1:8080/_sandbox``."""
+        return f"{self._base_url.removesuffix(PREFIX)}/_sandbox"
+
+    @property
     def api_key(self) -> str:
         """The first reseller's key."""
         return next(iter(self._running.resellers))
@@ -104,6 +112,11 @@ class Sandbox:
     def requests(self) -> tuple[RecordedRequest, ...]:
         """The latest requests, in the order in which they were finished."""
         return tuple(self._running.requests)
+
+    @property
+    def kept_answers(self) -> tuple[KeptAnswer, ...]:
+        """What the idempotency store replays at this time, what ends first first."""
+        return self._running.idempotency.kept()
 
     def ledger(self, client_id: str, *, reseller: str | None = None) -> tuple[LedgerEntry, ...]:
         """Read a client's credit movements, oldest first; ``reseller`` names another account than the first.
@@ -146,6 +159,23 @@ class Sandbox:
         self._running.admit()
         return new
 
+    def reset(self) -> None:
+        """Go back to the first data and keys, and forget faults and requests; the clock stays where it is."""
+        server = self._running
+        server.store.wipe()
+        sow(server.store, self._settings, self.clock.now())
+        server.admit()
+        server.requests.clear()
+        self.faults.clear()
+
+    def forget_requests(self) -> None:
+        """Empty the request log."""
+        self._running.requests.clear()
+
+    def forget_keys(self) -> None:
+        """Empty the idempotency store, so that the next request under any key is a new one."""
+        self._running.idempotency.forget()
+
     def cut_after(self, endpoint: str | None = None, times: int = 1) -> None:
         """Cut the next connections to a row after the work was committed."""
         self.faults.script([Fault(kind=FaultKind.CUT_AFTER, endpoint=endpoint, times=times)])
@@ -162,7 +192,9 @@ class Sandbox:
 
     async def _listen(self, server: Server) -> None:
         self._server = server
-        self._runner = web.AppRunner(server.application(), access_log=None, shutdown_timeout=0.5)
+        self._runner = web.AppRunner(
+            server.application(Control(self, self._settings.host).answer), access_log=None, shutdown_timeout=0.5
+        )
         await self._runner.setup()
         await web.TCPSite(self._runner, self._settings.host, self._settings.port).start()
         host, port = self._runner.addresses[0][:2]

@@ -13,10 +13,12 @@ from aiohttp import web
 from bardge_async.endpoints import ENDPOINTS, Again, Endpoint
 from bardge_async.sandbox._call import Call, Reseller
 from bardge_async.sandbox._clock import SandboxClock
-from bardge_async.sandbox._faults import FaultKind, Faults
+from bardge_async.sandbox._faults import Fault, FaultKind
 from bardge_async.sandbox._idempotency import Answer, IdempotencyStore
+from bardge_async.sandbox._line import Outgoing, refused, send, spoiled
 from bardge_async.sandbox._recorder import new_record, recorded
 from bardge_async.sandbox._refusals import INVALID, Refusal, disabled, failed, no_route, wrong_key
+from bardge_async.sandbox._script import Faults
 from bardge_async.sandbox._settings import Settings
 from bardge_async.sandbox._store import Store
 from bardge_async.sandbox.behaviours import BEHAVIOURS
@@ -37,7 +39,7 @@ class Server:
         self._clock = clock
         self._faults = faults
         self._latency = settings.latency
-        self._idempotency = IdempotencyStore(store, clock, settings)
+        self.idempotency = IdempotencyStore(store, clock, settings)
         self.requests = new_record()
         self.resellers: dict[str, Reseller] = {}
         self.admit()
@@ -47,11 +49,13 @@ class Server:
         rows = self.store.all("SELECT * FROM resellers WHERE api_key IS NOT NULL ORDER BY seq")
         self.resellers = {row["api_key"]: Reseller(row["seq"], row["slug"], bool(row["enabled"])) for row in rows}
 
-    def application(self) -> web.Application:
-        """Make the aiohttp application."""
+    def application(self, control: Route | None = None) -> web.Application:
+        """Make the aiohttp application; ``control`` answers below ``/_sandbox``."""
         app = web.Application()
         for row in ENDPOINTS.values():
             app.router.add_route(row.method, PREFIX + row.path, self._route(row))
+        if control is not None:
+            app.router.add_route("*", "/_sandbox{tail:(/.*)?}", control)
         app.router.add_route("*", "/{tail:.*}", self._route(None))
         return app
 
@@ -63,17 +67,37 @@ class Server:
 
     async def _serve(self, row: Row | None, request: web.Request) -> web.StreamResponse:
         name = row.name if row else None
-        fault = self._faults.take(name)
-        if fault and fault.kind is FaultKind.CUT_BEFORE:
-            self.requests.append(recorded(request, b"", name, status=None, replayed=False))
-            return _cut(request)
-        body, answer = await self._answer(row, request)
-        status = None if fault else answer.status
-        self.requests.append(recorded(request, body, name, status=status, replayed=answer.replayed))
-        return _cut(request) if fault else _response(answer)
+        fault = self._faults.take(name, self._clock.wall())
+        await self._wait(fault, after=False)
+        if fault and fault.instead:
+            # Where the answer can be sent the request is read first, or its client sees a reset.
+            body = b"" if fault.kind is FaultKind.CUT_BEFORE else await self._read(request)
+            answer = Answer(0, b"", _new_request_id())
+        else:
+            body, answer = await self._answer(row, request)
+        await self._wait(fault, after=True)
+        outgoing = spoiled(answer, fault)
+        self._record(request, body, name, outgoing)
+        return await send(request, outgoing, self._clock)
+
+    async def _wait(self, fault: Fault | None, *, after: bool) -> None:
+        if fault and fault.kind is FaultKind.LATENCY and fault.after is after:
+            await self._clock.sleep(fault.seconds or 0)
+
+    async def _read(self, request: web.Request) -> bytes:
+        try:
+            return await request.read()
+        except web.HTTPException:
+            return b""
+
+    def _record(self, request: web.Request, body: bytes, name: str | None, outgoing: Outgoing) -> None:
+        answer, fault = outgoing.answer, outgoing.fault
+        status, replayed = (answer.status, answer.replayed) if answer else (None, False)
+        kind = fault.kind if fault else None
+        self.requests.append(recorded(request, body, name, status=status, replayed=replayed, fault=kind))
 
     async def _answer(self, row: Row | None, request: web.Request) -> tuple[bytes, Answer]:
-        request_id = f"req_{secrets.token_hex(16)}"
+        request_id = _new_request_id()
         body = b""
         try:
             body = await request.read()
@@ -113,8 +137,8 @@ class Server:
         async def work() -> Answer:
             return await self._work(call, request_id, keep=True)
 
-        if self._idempotency.honours(call):
-            return await self._idempotency.once(call, work)
+        if self.idempotency.honours(call):
+            return await self.idempotency.once(call, work)
         return await self._work(call, request_id, keep=False)
 
     async def _work(self, call: Call, request_id: str, *, keep: bool) -> Answer:
@@ -125,7 +149,7 @@ class Server:
         with self.store.transaction():
             answer = perform(call, request_id)
             if keep:
-                self._idempotency.keep(call, answer)
+                self.idempotency.keep(call, answer)
         return answer
 
 
@@ -147,23 +171,5 @@ def perform(call: Call, request_id: str) -> Answer:
     return Answer(status, orjson.dumps(body), request_id)
 
 
-def refused(refusal: Refusal, request_id: str) -> Answer:
-    """Make the documented error object."""
-    detail: dict[str, str] = {"type": refusal.type}
-    if refusal.code:
-        detail["code"] = refusal.code
-    detail |= {"message": refusal.message, "request_id": request_id}
-    return Answer(refusal.status, orjson.dumps({"error": detail}), request_id)
-
-
-def _response(answer: Answer) -> web.Response:
-    headers = {"Bardge-Request-Id": answer.request_id}
-    if answer.replayed:
-        headers["X-Idempotent-Replayed"] = "true"
-    return web.Response(status=answer.status, body=answer.body, headers=headers, content_type="application/json")
-
-
-def _cut(request: web.Request) -> web.Response:
-    if request.transport is not None:
-        request.transport.abort()
-    return web.Response()
+def _new_request_id() -> str:
+    return f"req_{secrets.token_hex(16)}"

@@ -43,6 +43,13 @@ class Store:
         for statement in SCHEMA.split(";\n"):
             self._db.execute(statement)
 
+    def wipe(self) -> None:
+        """Drop all tables; killed after it, a file counts as fresh."""
+        with self.transaction():
+            for row in self.all("SELECT name FROM sqlite_master WHERE type = 'table'"):
+                self._db.execute(f"DROP TABLE {row['name']}")
+            self._db.execute("PRAGMA user_version = 0")
+
     def close(self) -> None:
         """Close the connection."""
         self._db.close()

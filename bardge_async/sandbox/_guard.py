@@ -1,0 +1,54 @@
+"""Who may use ``/_sandbox/``: programs on this machine, and no web page that a browser on it shows.
+
+A page of another site can send forms to loopback, and one whose name was rebound to 127.0.0.1 can read as well. The
+first bears a foreign ``Origin`` and cannot send JSON unasked; the second bears a ``Host`` that is not this machine's.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from aiohttp import web
+
+from bardge_async._address import is_loopback
+
+_HOST: Final = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]+))(?::[0-9]{1,5})?", re.ASCII)
+_OWN_SITE: Final = frozenset({"same-origin", "none"})
+
+
+class ControlError(Exception):
+    """Refuse a request for control with a status and a reason."""
+
+    def __init__(self, status: int, why: str) -> None:
+        super().__init__(why)
+        self.status = status
+
+
+def check(request: web.Request, bound: str) -> None:
+    """Let a request in, by its headers; ``bound`` is the name or address that the server was bound to.
+
+    Raises:
+        ControlError: It may come from a web page, or is a change that is not JSON.
+    """
+    hosts, origins = request.headers.getall("Host", []), request.headers.getall("Origin", [])
+    if len(hosts) != 1 or not _own(hosts[0], bound):
+        raise ControlError(403, "Host: expected this machine, or the name that the sandbox was bound to")
+    if any(origin.lower() != f"http://{hosts[0]}".lower() for origin in origins):
+        raise ControlError(403, "Origin: another site may not use this")
+    if any(site not in _OWN_SITE for site in request.headers.getall("Sec-Fetch-Site", [])):
+        raise ControlError(403, "Sec-Fetch-Site: another site may not use this")
+    if request.method != "GET" and request.headers.getall("Content-Type", []) != [_json_type(request)]:
+        raise ControlError(415, "Content-Type: expected application/json")
+
+
+def _json_type(request: web.Request) -> str | None:
+    return request.headers.get("Content-Type") if request.content_type == "application/json" else None
+
+
+def _own(host: str, bound: str) -> bool:
+    found = _HOST.fullmatch(host)
+    if found is None:
+        return False
+    name = (found["six"] or found["name"]).lower()
+    return is_loopback(name) or name == bound.lower()
