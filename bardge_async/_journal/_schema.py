@@ -130,6 +130,8 @@ def _open(path: Path) -> sqlite3.Connection:
     found = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     try:
         found.execute("PRAGMA synchronous = FULL")
+        # What is removed is personal data: its bytes must go, too.
+        found.execute("PRAGMA secure_delete = ON")
         _migrate(found)
         # After the first commit: no file is ever without its application id, whatever is lost.
         _keep_log(found, path)

@@ -164,7 +164,7 @@ class Writer:
                 self._transact([job])
 
     def _fail(self, group: list[_Job], error: Exception) -> None:
-        fault = str(error) if isinstance(error, JournalError) else f"{self._path}: {error or type(error).__name__}"
+        fault = str(error) if isinstance(error, JournalError) else f"{self._path}: {str(error) or type(error).__name__}"
         for job in group:
             job.fault = fault
 
