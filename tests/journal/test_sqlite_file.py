@@ -1,5 +1,6 @@
 """The journal's file: how it is made, who may open it, and what is left alone."""
 
+# ruff: noqa: ASYNC240 - tests may wait for the disk
 from __future__ import annotations
 
 import asyncio

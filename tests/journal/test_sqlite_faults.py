@@ -1,0 +1,341 @@
+"""A disk that is full, locked or slow; waits that are cut short; what a commit costs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from bardge_async import BardgeClient, EntryState, SQLiteJournal, errors
+from tests.journal.factories import done, named, sent
+from tests.journal.place import buy
+from tests.support.clock import ManualClock
+from tests.support.rig import AT_ONCE, PURCHASE
+from tests.support.server import Received, ScriptedServer, Step, reply
+
+BOUGHT = reply(201, {"object": "credit_purchase", "balance": 5})
+
+
+async def turns(number: int = 50) -> None:
+    for _ in range(number):
+        await asyncio.sleep(0)
+
+
+async def until(reached: Callable[[], object]) -> None:
+    """Let the loop turn until something is so."""
+    for _ in range(1_000_000):
+        if reached():
+            return
+        await asyncio.sleep(0)
+    raise AssertionError
+
+
+@contextmanager
+def locked(path: Path) -> Generator[sqlite3.Connection]:
+    """Keep every writer of a journal waiting, as a slow disk or another program does."""
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    try:
+        yield other
+    finally:
+        if other.in_transaction:
+            other.execute("ROLLBACK")
+        other.close()
+
+
+async def on_connection(journal: SQLiteJournal, *statements: str) -> None:
+    """Run statements on the journal's own connection."""
+    for sql in statements:
+        await journal._writer.run(_statement(sql), writes=False)
+
+
+def _statement(sql: str) -> Callable[[sqlite3.Connection], object]:
+    return lambda found: found.execute(sql).fetchall()
+
+
+class Bench:
+    """A scripted server, a client of it and its journal."""
+
+    def __init__(
+        self, server: ScriptedServer, bardge: BardgeClient, journal: SQLiteJournal, clock: ManualClock
+    ) -> None:
+        self.server, self.bardge, self.journal, self.clock = server, bardge, journal, clock
+
+    @property
+    def sent(self) -> int:
+        return len(self.server.requests)
+
+    async def states(self) -> list[EntryState]:
+        return [record.state for record in await self.journal.listed()]
+
+
+@asynccontextmanager
+async def bench(folder: Path, *script: Step, **options: Any) -> AsyncGenerator[Bench]:
+    clock = ManualClock()
+    with SQLiteJournal(folder / "journal.db") as journal:
+        async with ScriptedServer(*(script or (BOUGHT,))) as server:
+            options = {"retry": AT_ONCE, "clock": clock, "journal": journal, **options}
+            async with BardgeClient("key", server.base_url, **options) as bardge:
+                yield Bench(server, bardge, journal, clock)
+
+
+async def full(it: Bench) -> None:
+    """Let the journal's file grow no more; free pages are used up first."""
+    await on_connection(it.journal, "PRAGMA max_page_count = 1")
+
+
+async def impatient(it: Bench) -> None:
+    """Let a locked file be an error at once."""
+    await on_connection(it.journal, "PRAGMA busy_timeout = 1")
+
+
+LARGE = reply(201, {"object": "credit_purchase", "balance": 5, "note": "x" * 50_000})
+
+
+@pytest.mark.asyncio
+async def test_full_before_the_send(tmp_path: Path) -> None:
+    """A full disk before the send: JournalError, nothing is sent, nothing is in doubt."""
+    async with bench(tmp_path) as it:
+        await full(it)
+        done_so_far = 0
+        with pytest.raises(errors.JournalError, match="full") as caught:  # noqa: PT012 - which one is not known
+            for number in range(200):
+                await buy(it.bardge, f"order-{number}")
+                done_so_far += 1
+        assert (caught.value.sent, caught.value.idempotency_key) == (False, f"order-{done_so_far}")
+        assert it.sent == done_so_far
+        assert f"order-{done_so_far}" not in {doubt.idempotency_key for doubt in await it.bardge.in_doubt()}
+
+
+def then_full(it: list[Bench], then: Step) -> Step:
+    """Fill the disk once the request has arrived, then go on."""
+
+    async def step(request: Received, writer: asyncio.StreamWriter) -> None:
+        await full(it[0])
+        await then(request, writer)
+
+    return step
+
+
+def then_locked(it: list[Bench], stack: contextlib.ExitStack, then: Step) -> Step:
+    async def step(request: Received, writer: asyncio.StreamWriter) -> None:
+        stack.enter_context(locked(it[0].journal.path))
+        await then(request, writer)
+
+    return step
+
+
+async def check_not_recorded(it: Bench, caplog: pytest.LogCaptureFixture, unlock: Callable[[], object]) -> None:
+    with caplog.at_level(logging.ERROR, "bardge_async"):
+        async with it.bardge.idempotent("order-1") as once:
+            bought = await once.credits.purchase(PURCHASE)
+    assert bought.balance == 5
+    assert once.recorded is False
+    assert [(record.levelname, "order-1" in record.getMessage()) for record in caplog.records] == [("ERROR", True)]
+    unlock()
+    assert [doubt.idempotency_key for doubt in await it.bardge.in_doubt()] == ["order-1"]
+
+
+@pytest.mark.asyncio
+async def test_full_after_the_send(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A full disk after the answer: the answer is returned, ``recorded`` is False, an ERROR, the key in doubt."""
+    its: list[Bench] = []
+    async with bench(tmp_path, then_full(its, LARGE)) as it:
+        its.append(it)
+        await check_not_recorded(it, caplog, lambda: None)
+
+
+@pytest.mark.asyncio
+async def test_locked_before_the_send(tmp_path: Path) -> None:
+    """A file that another program locks for too long, before the send: JournalError, nothing is sent."""
+    async with bench(tmp_path) as it:
+        await impatient(it)
+        with locked(it.journal.path), pytest.raises(errors.JournalError, match="locked"):
+            await buy(it.bardge)
+        assert it.sent == 0
+        assert (await buy(it.bardge)).balance == 5
+
+
+@pytest.mark.asyncio
+async def test_locked_after_the_send(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A file that is locked when the answer comes: the answer is returned, not recorded, in doubt."""
+    its: list[Bench] = []
+    with contextlib.ExitStack() as stack:
+        async with bench(tmp_path, then_locked(its, stack, BOUGHT)) as it:
+            its.append(it)
+            await impatient(it)
+            await check_not_recorded(it, caplog, stack.close)
+
+
+@pytest.mark.asyncio
+async def test_locked_fails_all_at_once(tmp_path: Path) -> None:
+    """Many calls that wait for a locked file fail after one wait, not after one each."""
+    async with bench(tmp_path) as it:
+        await on_connection(it.journal, "PRAGMA busy_timeout = 300")
+        begins = list[str]()
+        await on_connection(it.journal)
+        it.journal._writer._connection.set_trace_callback(begins.append)  # type: ignore[union-attr]
+        with locked(it.journal.path):
+            ends = await asyncio.gather(
+                *(it.journal.put(sent(named(f"order-{number}"))) for number in range(100)), return_exceptions=True
+            )
+        assert {type(end) for end in ends} == {errors.JournalError}
+        assert len({id(end) for end in ends}) == 100
+        assert len(begins) <= 3
+
+
+@pytest.mark.asyncio
+async def test_removed_before_the_send(tmp_path: Path) -> None:
+    """A file that was removed while it was open: JournalError, nothing is sent, no new file."""
+    async with bench(tmp_path) as it:
+        it.journal.path.unlink()
+        with pytest.raises(errors.JournalError, match="removed"):
+            await buy(it.bardge)
+        assert (it.sent, it.journal.path.exists()) == (0, False)
+
+
+@pytest.mark.asyncio
+async def test_slow_disk_does_not_block_the_loop(tmp_path: Path) -> None:
+    """While a put waits for the disk the loop turns freely."""
+    with SQLiteJournal(tmp_path / "journal.db") as journal:
+        with locked(journal.path):
+            waiting = asyncio.ensure_future(journal.put(sent()))
+            await turns(2000)
+            assert not waiting.done()
+        await waiting
+        assert await journal.listed() == [sent()]
+
+
+@pytest.mark.asyncio
+async def test_deadline_while_the_intent_waits(tmp_path: Path) -> None:
+    """The deadline passes while the intent is written: JournalError ``timed_out``, nothing sent, nothing on record."""
+    async with bench(tmp_path) as it:
+        with locked(it.journal.path):
+            call = asyncio.ensure_future(buy(it.bardge))
+            await until(lambda: it.clock.waiting)
+            await turns()
+            it.clock.advance(61)
+            await turns()
+        with pytest.raises(errors.JournalError, match="in time") as caught:
+            await call
+        assert (caught.value.timed_out, caught.value.sent, it.sent) == (True, False, 0)
+        assert await it.states() == []
+
+
+@pytest.mark.asyncio
+async def test_cancelled_while_the_intent_waits(tmp_path: Path) -> None:
+    """A call that is cancelled while its intent is written sends nothing and leaves nothing on record."""
+    async with bench(tmp_path) as it:
+        with locked(it.journal.path):
+            call = asyncio.ensure_future(buy(it.bardge))
+            await until(lambda: it.clock.waiting)
+            call.cancel()
+            await turns()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        assert (it.sent, await it.states()) == (0, [])
+        assert (await buy(it.bardge)).balance == 5
+
+
+@pytest.mark.asyncio
+async def test_cancelled_while_the_outcome_waits(tmp_path: Path) -> None:
+    """A call that is cancelled while its outcome is written is on record as done."""
+    its: list[Bench] = []
+    with contextlib.ExitStack() as stack:
+        async with bench(tmp_path, then_locked(its, stack, BOUGHT)) as it:
+            its.append(it)
+            call = asyncio.ensure_future(buy(it.bardge))
+            await until(lambda: it.sent)
+            await asyncio.sleep(0.05)
+            call.cancel()
+            await turns()
+            stack.close()
+            with contextlib.suppress(asyncio.CancelledError):
+                await call
+            assert await it.states() == [EntryState.DONE]
+
+
+@pytest.mark.asyncio
+async def test_waiters_share_commits(tmp_path: Path) -> None:
+    """200 puts at once take a few commits, and all of them are there."""
+    with SQLiteJournal(tmp_path / "journal.db") as journal:
+        await journal.listed()
+        said = list[str]()
+        journal._writer._connection.set_trace_callback(said.append)  # type: ignore[union-attr]
+        async with anyio.create_task_group() as group:
+            for number in range(200):
+                group.start_soon(journal.put, sent(named(f"order-{number}")))
+        journal._writer._connection.set_trace_callback(None)  # type: ignore[union-attr]
+        assert len(await journal.listed()) == 200
+    assert said.count("COMMIT") <= 5
+
+
+@pytest.mark.asyncio
+async def test_one_jobs_fault_is_its_own(tmp_path: Path) -> None:
+    """A record that cannot be written fails alone; the others of its commit are kept, and the thread goes on."""
+    with SQLiteJournal(tmp_path / "journal.db") as journal:
+        bad = sent(named("\ud800"))
+        ends = await asyncio.gather(
+            journal.put(sent(named("a"))), journal.put(bad), journal.put(sent(named("b"))), return_exceptions=True
+        )
+        assert [type(end) for end in ends] == [type(None), errors.JournalError, type(None)]
+        assert {record.identity.key for record in await journal.listed()} == {"a", "b"}
+
+
+@pytest.mark.asyncio
+async def test_damaged_entry(tmp_path: Path) -> None:
+    """An entry whose bytes were changed is an error for whoever asks for it, never another answer."""
+    with SQLiteJournal(tmp_path / "journal.db") as journal:
+        await journal.put(done(sent()))
+        await on_connection(journal, "UPDATE entries SET state = 'refused'")
+        with pytest.raises(errors.JournalError, match="damaged"):
+            await journal.claim(sent().identity, 0, ManualClock())
+        # The failed claim holds nothing.
+        await on_connection(journal, "UPDATE entries SET state = 'done'")
+        assert await journal.claim(sent().identity, 0, ManualClock()) == done(sent())
+        journal.release(sent().identity)
+
+
+LIMITED = """
+import asyncio, resource, sys
+from bardge_async import SQLiteJournal
+from bardge_async.errors import JournalError
+from tests.journal.factories import named, sent
+
+async def main():
+    journal = SQLiteJournal(sys.argv[1])
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, resource.RLIM_INFINITY))
+    kept = 0
+    try:
+        for kept in range(1000):
+            await journal.put(sent(named(f"order-{kept}")))
+    except JournalError as error:
+        print(kept, error)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.asyncio
+async def test_limit_of_the_system(tmp_path: Path) -> None:
+    """A write that the system refuses is a JournalError, and all that was kept before is there."""
+    environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
+    command = [sys.executable, "-W", "error", "-c", LIMITED, str(tmp_path / "journal.db")]
+    run = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)  # noqa: ASYNC221
+    kept, _, message = run.stdout.partition(" ")
+    assert "journal.db: " in message
+    with SQLiteJournal(tmp_path / "journal.db") as journal:
+        found = {record.identity.key for record in await journal.listed()}
+    assert found >= {f"order-{number}" for number in range(int(kept))}
+    assert int(kept) > 5
