@@ -1,5 +1,6 @@
 """``python -m tests.crash``: kill a buying process again and again; 1 when anything was charged twice, lost or wrong."""
 
+# ruff: noqa: T201 - a command
 from __future__ import annotations
 
 import argparse

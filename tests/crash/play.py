@@ -91,7 +91,7 @@ class Play:
         process = FORK.Process(target=work, args=(self.job,))
         process.start()
         target = already + 1 + len(self._done()) * (not self.job.random_key)
-        target += self._rng.randint(0, max(1, 2 * open_orders // (left + 1)))
+        target += self._rng.randint(0, min(max(0, open_orders - 1), 2 * open_orders // (left + 1)))
         end = time.monotonic() + _STUCK
         while process.is_alive() and len(noted(self.job.folder / "begun")) < target and time.monotonic() < end:
             time.sleep(0.001)

@@ -76,7 +76,7 @@ async def _work(job: Job) -> None:
                         group.start_soon(_buy, bardge, job, order, begun, ended, room)
 
 
-async def _buy(
+async def _buy(  # noqa: PLR0917 - a task group passes by position
     bardge: BardgeClient, job: Job, order: str, begun: Notes, ended: Notes, room: anyio.CapacityLimiter
 ) -> None:
     try:
