@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from bardge_async._address import is_loopback
 from bardge_async.errors import BardgeError
 from bardge_async.sandbox import Sandbox, WindowFrom
 from bardge_async.sandbox import serve as serve_sandbox
@@ -24,11 +25,14 @@ async def serve(
     window_from: WindowFrom,
     cache_errors: bool,
 ) -> None:
-    """Serve until cancelled; print base URL and key once it serves."""
+    """Serve until cancelled; print base URL, key and where its controls are once it serves."""
 
     def ready(sandbox: Sandbox) -> None:
+        if not is_loopback(host):
+            click.echo(f"Warning: whoever can reach {host} can use this sandbox and read what is in it.", err=True)
         say(f"BARDGE_BASE_URL={sandbox.base_url}")
         say(f"BARDGE_API_KEY={sandbox.api_key}")
+        say(f"BARDGE_SANDBOX_URL={sandbox.control_url}")
 
     try:
         await serve_sandbox(
