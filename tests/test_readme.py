@@ -24,9 +24,10 @@ CELLS = {
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
-async def test_readme_code_runs(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_readme_code_runs(number: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Every Python block of the README runs as it stands, against the sandbox."""
     code = compile(BLOCKS[number], f"README block {number}", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    monkeypatch.chdir(tmp_path)
     async with Sandbox() as sandbox:
         monkeypatch.setenv("BARDGE_API_KEY", sandbox.api_key)
         monkeypatch.setenv("BARDGE_BASE_URL", sandbox.base_url)
