@@ -25,7 +25,8 @@ _LEAVES: Final[dict[Any, JSON]] = {
     float: {"type": "number", "format": "double"},
     Decimal: {"type": "number"},
     dt.date: {"type": "string", "format": "date"},
-    dt.datetime: {"type": "integer", "format": "int64"},
+    # The epoch to the last millisecond that a datetime holds: Prism made up numbers that are no instants.
+    dt.datetime: {"type": "integer", "format": "int64", "minimum": 0, "maximum": 253402300799999},
 }
 _OPEN: Final = "An open list: other values may come, and case differs between pages."
 _MONEY: Final = "Exactly the vendor's number; whether naira or kobo is not stated."
