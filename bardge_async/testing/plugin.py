@@ -1,0 +1,130 @@
+"""The pytest plugin: a sandbox and a client of it, each test with its own.
+
+It comes with the package's entry point and imports nothing heavy before a fixture is used. Both fixtures live in the
+loop of the test, which pytest-asyncio (strict or auto) or anyio's plugin runs.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
+
+import pytest
+
+if TYPE_CHECKING:
+    from bardge_async import BardgeClient
+    from bardge_async.sandbox import Sandbox
+
+_Scope: TypeAlias = Literal["function", "class", "module", "package", "session"]
+
+_ASYNCIO: Final = importlib.util.find_spec("pytest_asyncio") is not None
+_SETTINGS: Final = frozenset({"seed", "window", "window_from", "latency", "cache_errors", "unproven_keys", "resellers"})
+_MARKER: Final = (
+    "bardge(seed=, faults=[Fault(...)], window=, window_from=, latency=, cache_errors=, unproven_keys=, resellers=): "
+    "how this test's bardge_sandbox is set; nearer markers win, one by one."
+)
+_EXTRA: Final = "the bardge fixtures need an extra: pip install 'bardge-async[testing]' (%s is missing)"
+_NO_LOOP: Final = (
+    "the bardge fixtures live in the test's event loop: make it an `async def` test under @pytest.mark.asyncio "
+    "(pytest-asyncio) or @pytest.mark.anyio"
+)
+
+
+class Running(NamedTuple):
+    """What one test has."""
+
+    sandbox: Sandbox
+    client: BardgeClient
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the marker known."""
+    config.addinivalue_line("markers", _MARKER)
+
+
+@pytest.fixture
+def bardge_sandbox(_bardge: Running) -> Sandbox:
+    """A running sandbox of this test alone; ``@pytest.mark.bardge(...)`` sets it."""
+    return _bardge.sandbox
+
+
+@pytest.fixture
+def bardge_client(_bardge: Running) -> BardgeClient:
+    """A client of the sandbox, on its clock: ``bardge_sandbox.clock.advance(91)`` moves both, waits take no time."""
+    return _bardge.client
+
+
+@pytest.fixture
+def _bardge(request: pytest.FixtureRequest) -> Running:
+    running: Running = request.getfixturevalue(_fixture_for(request))
+    return running
+
+
+def _fixture_for(request: pytest.FixtureRequest) -> str:
+    """Name the async fixture for the plugin that runs the test: each runs its own kind only."""
+    if importlib.util.find_spec("segno") is None:
+        pytest.fail(_EXTRA % "segno", pytrace=False)
+    if "anyio_backend" in request.fixturenames:
+        if request.getfixturevalue("anyio_backend_name") != "asyncio":
+            pytest.skip("bardge_async runs on asyncio only")
+        return "_bardge_under_anyio"
+    if not _ASYNCIO:
+        pytest.fail(_EXTRA % "pytest-asyncio", pytrace=False)
+    marker = request.node.get_closest_marker("asyncio")
+    if marker is None:
+        pytest.fail(_NO_LOOP, pytrace=False)
+    scope = marker.kwargs.get("loop_scope") or request.config.getini("asyncio_default_test_loop_scope") or "function"
+    return f"_bardge_under_asyncio_{scope}"
+
+
+@pytest.fixture
+async def _bardge_under_anyio(request: pytest.FixtureRequest) -> AsyncGenerator[Running]:
+    async with _run(_marked(request)) as running:
+        yield running
+
+
+if _ASYNCIO:
+    import pytest_asyncio
+
+    def _under_asyncio(scope: _Scope) -> object:
+        @pytest_asyncio.fixture(loop_scope=scope, name=f"_bardge_under_asyncio_{scope}")
+        async def fixture(request: pytest.FixtureRequest) -> AsyncGenerator[Running]:
+            async with _run(_marked(request)) as running:
+                yield running
+
+        return fixture
+
+    # A sandbox in another loop than its test's would never answer.
+    _in_function_loop = _under_asyncio("function")
+    _in_class_loop = _under_asyncio("class")
+    _in_module_loop = _under_asyncio("module")
+    _in_package_loop = _under_asyncio("package")
+    _in_session_loop = _under_asyncio("session")
+
+
+def _marked(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """Read the markers, the nearest last."""
+    settings: dict[str, Any] = {}
+    for marker in reversed(list(request.node.iter_markers("bardge"))):
+        unknown = sorted(marker.kwargs.keys() - _SETTINGS - {"faults"})
+        if unknown or marker.args:
+            what = ", ".join(unknown) or "arguments by position"
+            pytest.fail(f"@pytest.mark.bardge takes {_MARKER.split('): ')[0][7:]}; got {what}", pytrace=False)
+        settings |= marker.kwargs
+    return settings
+
+
+@asynccontextmanager
+async def _run(settings: Mapping[str, Any]) -> AsyncGenerator[Running]:
+    from bardge_async import BardgeClient  # noqa: PLC0415 - only tests that use it pay for it
+    from bardge_async.sandbox import Sandbox  # noqa: PLC0415 - brings aiohttp
+    from bardge_async.testing import SkippingClock  # noqa: PLC0415 - brings anyio
+
+    own = {name: value for name, value in settings.items() if name != "faults"}
+    async with Sandbox(**own) as sandbox:
+        sandbox.faults.script(settings.get("faults", ()))
+        clock = SkippingClock(sandbox.clock)
+        async with BardgeClient(sandbox.api_key, sandbox.base_url, clock=clock) as client:
+            yield Running(sandbox, client)
