@@ -229,7 +229,7 @@ CALLS: Final[dict[str, Callable[[BardgeClient], Awaitable[object]]]] = {
     "get": lambda b: b.clients.get_credits("client_1"),
 }
 SAMPLE: Final = [
-    *itertools.product(["cut", "429", "409 running"], LASTS[:-2] + ["200"]),
+    *itertools.product(["cut", "429", "409 running"], [*LASTS[:-2], "200"]),
     ("cut", "429", "refused"),
     ("429", "cut", "400"),
     ("429", "cut", "429"),
