@@ -165,10 +165,24 @@ def _requests(sandbox: Controlled, _: Mapping[str, str]) -> JSON:
 
 
 def _request(seen: RecordedRequest) -> JSON:
-    plain = {name: getattr(seen, name) for name in ("method", "path", "query", "status", "idempotency_key")}
-    text = seen.body.decode(errors="replace")
-    rest = {"endpoint": seen.endpoint, "replayed": seen.replayed, "fault": seen.fault}
-    return {**plain, **rest, "headers": dict(seen.headers), "body": text}
+    headers = {str(name): _plain(value) for name, value in seen.headers.items()}
+    return {
+        "method": seen.method,
+        "path": _plain(seen.path),
+        "query": _plain(seen.query),
+        "headers": headers,
+        "body": seen.body.decode(errors="replace"),
+        "status": seen.status,
+        "idempotency_key": seen.idempotency_key and _plain(seen.idempotency_key),
+        "endpoint": seen.endpoint,
+        "replayed": seen.replayed,
+        "fault": seen.fault,
+    }
+
+
+def _plain(text: str) -> str:
+    """Make text that JSON can hold of what a request may hold: bytes that are no UTF-8 are surrogates in it."""
+    return text.encode(errors="replace").decode()
 
 
 def _idempotency(sandbox: Controlled, _: Mapping[str, str]) -> JSON:
@@ -177,7 +191,7 @@ def _idempotency(sandbox: Controlled, _: Mapping[str, str]) -> JSON:
 
 def _kept(answer: KeptAnswer) -> JSON:
     texts = {"body": answer.body.decode(errors="replace"), "answer": answer.answer.decode(errors="replace")}
-    return {**attrs.asdict(answer), **texts}
+    return {**attrs.asdict(answer), **texts, "key": _plain(answer.key)}
 
 
 def _ledger(sandbox: Controlled, query: Mapping[str, str]) -> JSON:
