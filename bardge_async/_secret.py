@@ -27,6 +27,17 @@ class Secret(str):
         return _HIDDEN
 
 
+class SecretBytes(bytes):
+    """Hold bytes with a secret in them; neither ``repr`` nor ``str`` nor ``format`` shows them."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"b{_HIDDEN!r}"
+
+    __str__ = __repr__
+
+
 KeySource: TypeAlias = str | Callable[[], str | Awaitable[str]]
 """The API key, or a callable that returns it or an awaitable of it."""
 

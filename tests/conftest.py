@@ -1,3 +1,22 @@
 """Fixtures that many tests share."""
 
 from __future__ import annotations
+
+from typing import Any
+
+import aiohttp
+import pytest
+
+
+@pytest.fixture(params=["lean", "session"])
+def both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Run a test over aiohttp's connector alone, then over its session, as where a test library stands in its way."""
+    if request.param == "session":
+        genuine: Any = aiohttp.ClientSession._request
+
+        async def replaced(*args: Any, **options: Any) -> Any:
+            return await genuine(*args, **options)
+
+        monkeypatch.setattr(aiohttp.ClientSession, "_request", replaced)
+    way: str = request.param
+    return way

@@ -25,6 +25,7 @@ from bardge_async._clock import Clock
 from bardge_async._http import WireRequest, WireResponse
 from bardge_async._transport import AttemptLimits
 from bardge_async._transport._attempt import LARGEST_ANSWER, Attempt, StaleError, TooLargeError
+from bardge_async._transport._lean import Parts, genuine
 from bardge_async._transport._sessions import Sessions, check_session
 from bardge_async.errors import BardgeError, ConnectError, NoAnswerError
 
@@ -88,13 +89,16 @@ class AiohttpTransport:
         ssl: _ssl.SSLContext | None = None,
         proxy: str | None = None,
         session: aiohttp.ClientSession | None = None,
+        parts: Parts | None = None,
     ) -> None:
         if session is not None:
             check_session(session)
         self._clock = clock
         # A user's session makes requests of its own class: then every failure after connecting counts as sent.
         self._blind = session is not None
-        self._sessions = Sessions(request_class=_Request, middleware=send_once, ssl=ssl, proxy=proxy, given=session)
+        self._sessions = Sessions(
+            request_class=_Request, middleware=send_once, ssl=ssl, proxy=proxy, given=session, parts=parts
+        )
 
     async def send(self, request: WireRequest, limits: AttemptLimits) -> WireResponse:
         """Send a request once and return the whole answer.
@@ -103,12 +107,13 @@ class AiohttpTransport:
             ConnectError: It is proved that nothing reached the server.
             NoAnswerError: It was sent, or may have been, and no whole answer came.
         """
-        session = self._sessions.get()
+        session, lean = self._sessions.get()
         failure: BardgeError | None = None
         attempt = Attempt(self._clock, limits, sent=self._blind)
-        token = _CURRENT.set(attempt)
         try:
-            return await self._exchange(session, request)
+            if lean is not None and lean.takes(request.url) and genuine():
+                return await lean.exchange(request, attempt)
+            return await self._exchange(session, request, attempt)
         except Exception as error:  # noqa: BLE001 - nothing of aiohttp escapes
             attempt.abort()
             # Once expired, it is our own abort that broke the connection.
@@ -121,7 +126,6 @@ class AiohttpTransport:
             attempt.abort()
             raise
         finally:
-            _CURRENT.reset(token)
             attempt.end()
         if attempt.expired:
             # A scope around the call that was cancelled in the same turn has not told this task yet.
@@ -129,18 +133,22 @@ class AiohttpTransport:
         # Raised here, outside of any handler: aiohttp's exceptions and frames may hold the headers.
         raise failure or _timeout(sent=attempt.sent)
 
-    async def _exchange(self, session: aiohttp.ClientSession, request: WireRequest) -> WireResponse:
-        response = await session.request(
-            request.method,
-            URL(request.url, encoded=True),
-            headers=request.headers,
-            data=request.body,
-            allow_redirects=False,
-            raise_for_status=False,
-            auto_decompress=True,
-            timeout=_NO_TIMEOUT,
-            middlewares=self._sessions.middlewares(),
-        )
+    async def _exchange(self, session: aiohttp.ClientSession, request: WireRequest, attempt: Attempt) -> WireResponse:
+        token = _CURRENT.set(attempt)
+        try:
+            response = await session.request(
+                request.method,
+                URL(request.url, encoded=True),
+                headers=request.headers,
+                data=request.body,
+                allow_redirects=False,
+                raise_for_status=False,
+                auto_decompress=True,
+                timeout=_NO_TIMEOUT,
+                middlewares=self._sessions.middlewares(),
+            )
+        finally:
+            _CURRENT.reset(token)
         try:
             return WireResponse(response.status, response.headers, await _body(response))
         except BaseException:

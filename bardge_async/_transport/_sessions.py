@@ -14,6 +14,7 @@ from aiohttp import ClientRequest
 from aiohttp.client_middlewares import ClientMiddlewareType
 
 from bardge_async._loops import PerLoop, run_in
+from bardge_async._transport._lean import Lean, Parts, fits
 from bardge_async.errors import ConfigurationError, NotSentError
 
 OUR_HEADERS: Final = frozenset(
@@ -58,8 +59,9 @@ def check_session(session: aiohttp.ClientSession) -> None:
 class _OneLoop:
     """A session that closes when its loop does: ``shutdown_asyncgens`` ends the generator that guards it."""
 
-    def __init__(self, session: aiohttp.ClientSession) -> None:
+    def __init__(self, session: aiohttp.ClientSession, *, lean: bool) -> None:
         self.session = session
+        self.lean = Lean(session) if lean else None
         self._guard = _guard(session)
         # One step by hand registers the generator with the running loop; it does not await before its yield.
         with contextlib.suppress(StopIteration):
@@ -87,17 +89,19 @@ class Sessions:
         ssl: _ssl.SSLContext | None = None,
         proxy: str | None = None,
         given: aiohttp.ClientSession | None = None,
+        parts: Parts | None = None,
     ) -> None:
         self._request_class = request_class
         self._middleware = middleware
         self._ssl = ssl
         self._proxy = proxy
         self._given = given
+        self._lean = given is None and proxy is None and fits(parts or Parts())
         self._closed = False
         self._per_loop = PerLoop(self._open)
 
-    def get(self) -> aiohttp.ClientSession:
-        """Return the running loop's session.
+    def get(self) -> tuple[aiohttp.ClientSession, Lean | None]:
+        """Return the running loop's session, and the short way over its connections where there is one.
 
         Raises:
             NotSentError: The transport is closed.
@@ -106,12 +110,13 @@ class Sessions:
         if self._closed:
             raise NotSentError("the client is closed; make a new one")
         if self._given is None:
-            return self._per_loop.get().session
+            one = self._per_loop.get()
+            return one.session, one.lean
         if self._given.closed:
             raise ConfigurationError("session: it was closed; keep it open as long as the client")
         if self._given._loop is not asyncio.get_running_loop():  # noqa: SLF001 - the property is deprecated
             raise ConfigurationError("session: it belongs to another event loop; leave session= out to use several")
-        return self._given
+        return self._given, None
 
     def middlewares(self) -> Sequence[ClientMiddlewareType] | None:
         """Return what a user's session needs per request; None for our own, which has it already."""
@@ -128,7 +133,7 @@ class Sessions:
             middlewares=(self._middleware,),
             proxy=self._proxy,
         )
-        return _OneLoop(session)
+        return _OneLoop(session, lean=self._lean)
 
     async def aclose(self) -> None:
         """Close the sessions of all loops that run; those of other loops close when these end."""

@@ -16,6 +16,8 @@ from bardge_async import BardgeClient, NoAnswerError, RetryPolicy
 from tests.support.clock import ManualClock
 from tests.support.server import Received, ScriptedServer, Step, cut, hang, raw, reply
 
+pytestmark = pytest.mark.usefixtures("both_ways")
+
 ONCE: Final = RetryPolicy(max_attempts=1)
 MIB: Final = 2**20
 

@@ -18,6 +18,8 @@ from tests.support.clock import ManualClock
 from tests.support.net import Authority, ConnectProxy, calling, listener, refused_port
 from tests.support.server import Received, ScriptedServer, Step, cut, error, hang, raw, reply
 
+pytestmark = pytest.mark.usefixtures("both_ways")
+
 PURCHASE: Final = PurchaseCredits(client_id="c", package_id="p")
 Caller = Callable[[BardgeClient], Coroutine[Any, Any, object]]
 

@@ -14,6 +14,8 @@ from tests.support.clock import ManualClock
 from tests.support.net import BALANCE, ConnectProxy
 from tests.support.server import Received, ScriptedServer, raw, reply
 
+pytestmark = pytest.mark.usefixtures("both_ways")
+
 ONCE = RetryPolicy(max_attempts=1)
 
 

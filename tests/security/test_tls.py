@@ -12,6 +12,8 @@ from tests.support.clock import ManualClock
 from tests.support.net import BALANCE, Authority, https
 from tests.support.server import ScriptedServer, reply
 
+pytestmark = pytest.mark.usefixtures("both_ways")
+
 
 @pytest.mark.asyncio
 async def test_own_authority_is_trusted_when_given() -> None:

@@ -16,6 +16,8 @@ from tests.support.clock import ManualClock
 from tests.support.net import BALANCE, Authority, calling, https
 from tests.support.server import Received, ScriptedServer, Step, hang, raw, reply
 
+pytestmark = pytest.mark.usefixtures("both_ways")
+
 ONCE: Final = RetryPolicy(max_attempts=1)
 SMALL: Final = PurchaseCredits(client_id="c", package_id="p")
 LARGE: Final = PurchaseCredits(client_id="c" * 1_000_000, package_id="p")

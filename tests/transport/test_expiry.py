@@ -16,6 +16,8 @@ from tests.support.clock import ManualClock
 from tests.support.net import BALANCE
 from tests.support.server import ScriptedServer, hang, reply
 
+pytestmark = pytest.mark.usefixtures("both_ways")
+
 ONCE: Final = RetryPolicy(max_attempts=1)
 LIMITS: Final = Timeouts(total=60, attempt=20, connect=5)
 

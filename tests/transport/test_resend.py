@@ -13,6 +13,8 @@ from tests.support.clock import ManualClock
 from tests.support.net import BALANCE
 from tests.support.server import Received, ScriptedServer, Step, raw, reply
 
+pytestmark = pytest.mark.usefixtures("both_ways")
+
 ONCE: Final = RetryPolicy(max_attempts=1)
 
 

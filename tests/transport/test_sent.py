@@ -20,6 +20,8 @@ from tests.support.clock import ManualClock
 from tests.support.net import BALANCE, Authority, ConnectProxy, calling, each, https, listener, refused_port
 from tests.support.server import ScriptedServer, Step, cut, raw, reply
 
+pytestmark = pytest.mark.usefixtures("both_ways")
+
 PURCHASE: Final = PurchaseCredits(client_id="c", package_id="p")
 ONCE: Final = RetryPolicy(max_attempts=1)
 

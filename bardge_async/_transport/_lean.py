@@ -1,0 +1,179 @@
+"""One request straight over aiohttp's connector and parser, without its session, which takes most of a call's time.
+
+TLS, DNS, the pool and the parser are aiohttp's. What it does not promise of these is named in :class:`Parts` and in
+two tables below it; a client looks once whether all of it is there and takes the same arguments, and goes through the
+session where it does not. So it does with a user's own session, with a proxy, and while a test library has its own
+function in place of ``ClientSession._request``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import re
+from typing import Any, Final, NamedTuple
+
+import aiohttp
+from aiohttp import ClientRequest, ClientSession, ClientTimeout, StreamReader, TCPConnector
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.connector import Connection
+from aiohttp.http import RawResponseMessage
+from yarl import URL
+
+from bardge_async._http import WireRequest, WireResponse
+from bardge_async._secret import Secret, SecretBytes
+from bardge_async._transport._attempt import LARGEST_ANSWER, Attempt, StaleError, TooLargeError
+
+_GENUINE: Final = ClientSession._request  # noqa: SLF001 - what test libraries replace
+_NO_TIMEOUT: Final = ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
+_BUFFER: Final = 2**16
+_ORIGIN: Final = re.compile(r"https?://[A-Za-z0-9._:\[\]-]+")
+_TARGET: Final = re.compile(r"/[!-\"$-~]*")
+_SWITCHING: Final = 101
+
+
+class Parts(NamedTuple):
+    """The classes of aiohttp whose unpromised attributes are used here."""
+
+    protocol: type[Any] = ResponseHandler
+    connector: type[Any] = TCPConnector
+    connection: type[Any] = Connection
+    request: type[Any] = ClientRequest
+    payload: type[Any] = StreamReader
+    message: type[Any] = RawResponseMessage
+
+
+_CALLED: Final = (
+    ("protocol", "set_response_params", ("read_until_eof", "auto_decompress", "read_bufsize")),
+    ("protocol", "read", ()),
+    ("connector", "connect", ("req", "traces", "timeout")),
+    ("connection", "release", ()),
+    ("connection", "close", ()),
+    ("request", "__init__", ("method", "url", "loop", "session")),
+    ("payload", "readany", ()),
+    ("payload", "at_eof", ()),
+)
+_AWAITED: Final = frozenset({"read", "connect", "readany"})
+_READ: Final = (
+    ("protocol", "should_close"),
+    ("connection", "protocol"),
+    ("connection", "transport"),
+    ("message", "code"),
+    ("message", "headers"),
+)
+
+
+@functools.cache
+def fits(parts: Parts) -> bool:
+    """Tell whether aiohttp still is as this module needs it."""
+    called = all(_takes(getattr(getattr(parts, kind), name, None), name, wanted) for kind, name, wanted in _CALLED)
+    return called and all(hasattr(getattr(parts, kind), name) for kind, name in _READ)
+
+
+def _takes(function: object, name: str, wanted: tuple[str, ...]) -> bool:
+    if not callable(function) or inspect.iscoroutinefunction(function) is not (name in _AWAITED):
+        return False
+    parameters = inspect.signature(function).parameters
+    plain = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    needed = {one.name for one in parameters.values() if one.default is one.empty and one.kind in plain} - {"self"}
+    return set(wanted) <= set(parameters) and needed <= set(wanted)
+
+
+def genuine() -> bool:
+    """Tell whether aiohttp's session is its own, and not that of a library for tests."""
+    return ClientSession._request is _GENUINE  # noqa: SLF001 - see there
+
+
+class Lean:
+    """The short way of one event loop, over its session's connector."""
+
+    def __init__(self, session: ClientSession) -> None:
+        self._session = session
+        self._origins: dict[str, ClientRequest | None] = {}
+
+    def takes(self, url: str) -> bool:
+        """Tell whether a URL is plain; what is not goes through the session, which knows every kind."""
+        origin, target = _split(url)
+        return self._origin(origin) is not None and _TARGET.fullmatch(target) is not None
+
+    def _origin(self, origin: str) -> ClientRequest | None:
+        if origin not in self._origins:
+            self._origins[origin] = self._asking(origin) if _ORIGIN.fullmatch(origin) else None
+        return self._origins[origin]
+
+    def _asking(self, origin: str) -> ClientRequest:
+        """Make what the connector is asked for a connection with; its headers hold the ``Host``."""
+        url = URL(origin, encoded=True)
+        return ClientRequest("GET", url, loop=asyncio.get_running_loop(), session=self._session)
+
+    async def exchange(self, request: WireRequest, attempt: Attempt) -> WireResponse:
+        """Send a request and read the whole answer; a connection that is not clean afterwards is not used again."""
+        origin, target = _split(request.url)
+        asking, connector = self._origins[origin], self._session.connector
+        if asking is None or connector is None:
+            raise aiohttp.ClientConnectionError
+        connection = await connector.connect(asking, traces=[], timeout=_NO_TIMEOUT)
+        try:
+            protocol, wire = connection.protocol, connection.transport
+            if protocol is None or wire is None or wire.is_closing() or protocol.should_close:
+                raise StaleError  # noqa: TRY301 - the connection is closed in one place
+            protocol.set_response_params(read_until_eof=True, auto_decompress=True, read_bufsize=_BUFFER)
+            data = _bytes(request, target, asking.headers["Host"])
+            attempt.begin(connection)
+            wire.write(data)
+            del data
+            message, payload = await protocol.read()
+            while 100 <= message.code < 200 and message.code != _SWITCHING:  # noqa: PLR2004 - the HTTP classes
+                message, payload = await protocol.read()
+            body = await _body(message, payload)
+        except BaseException:
+            attempt.abort()
+            connection.close()
+            raise
+        if wire.get_write_buffer_size():
+            # Answered before it was read: what is left would stand before the next request.
+            attempt.abort()
+            connection.close()
+        else:
+            connection.release()
+        return WireResponse(message.code, message.headers, body)
+
+
+def _split(url: str) -> tuple[str, str]:
+    """Split an absolute URL before its path."""
+    cut = url.find("/", len("https://"))
+    return (url, "") if cut < 0 else (url[:cut], url[cut:])
+
+
+def _bytes(request: WireRequest, target: str, host: str) -> SecretBytes:
+    """Make a request's bytes; they hold the API key, so that no variable keeps them plain, or keeps them for long."""
+    body = request.body or b""
+    parts = [request.method, " ", target, " HTTP/1.1\r\nHost: ", host, "\r\n"]
+    for name, value in request.headers.items():
+        parts += (name, ": ", value, "\r\n")
+    lines = len(request.headers) + 3
+    if body or request.method != "GET":
+        parts += ("Content-Length: ", str(len(body)), "\r\n")
+        lines += 1
+    parts.append("\r\n")
+    head = Secret("".join(parts))
+    if not head.isascii() or "\0" in head or not head.count("\r") == head.count("\n") == lines:
+        raise ValueError("a header or the URL holds what a request cannot")
+    return SecretBytes(head.encode() + body)
+
+
+async def _body(message: RawResponseMessage, payload: StreamReader) -> bytes:
+    declared = message.headers.get("Content-Length", "")
+    if declared.isdecimal() and int(declared) > LARGEST_ANSWER:
+        raise TooLargeError
+    chunks: list[bytes] = []
+    size = 0
+    # By chunks: read() would unpack a compressed bomb whole before anyone could count it.
+    while not payload.at_eof():
+        chunk = await payload.readany()
+        size += len(chunk)
+        if size > LARGEST_ANSWER:
+            raise TooLargeError
+        chunks.append(chunk)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
