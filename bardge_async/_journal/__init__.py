@@ -16,11 +16,17 @@ class Journal(Protocol):
     """Keep records of keys; give your own as ``BardgeClient(journal=...)``. All stores share one set of rules.
 
     A key has one holder at a time, from ``claim`` to ``release``; a cancelled ``claim`` holds nothing. ``instant`` says
-    that ``put`` and ``remove`` never wait; ``highest`` is the highest wall time on record, in seconds.
+    that ``put`` and ``remove`` never wait; ``highest`` is the highest wall time on record, in seconds, and ``forgotten``
+    the wall time up to which finished entries may be gone.
     """
 
     instant: bool
     highest: float
+
+    @property
+    def forgotten(self) -> float:
+        """The wall time in seconds up to which finished entries may be gone; 0 where none are."""
+        ...
 
     async def claim(self, identity: Identity, patience: float, clock: Clock) -> Record | None:
         """Take hold of a key, waiting for another holder for at most ``patience`` seconds; return its record.

@@ -30,6 +30,7 @@ class MemoryJournal:
 
     def __init__(self) -> None:
         self.highest = 0.0
+        self.forgotten = 0.0
         self._lock = threading.Lock()
         self._lines = Lines()
         self._records: dict[Identity, tuple[int, Record]] = {}
@@ -113,7 +114,9 @@ class MemoryJournal:
     def _prune(self, now: float) -> None:
         while len(self._finished) > MOST_FINISHED or now - next(iter(self._finished.values())) > KEPT_SECONDS:
             identity, _ = self._finished.popitem(last=False)
-            del self._records[identity]
+            _, gone = self._records.pop(identity)
+            if gone.last_sent is not None:
+                self.forgotten = max(self.forgotten, gone.last_sent.wall)
 
 
 def _order(kept: tuple[int, Record]) -> int:

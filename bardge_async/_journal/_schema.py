@@ -80,16 +80,30 @@ def _check_owner(path: Path) -> None:
     """
     if path.stat().st_size == 0 or _half_made(path):
         return
-    found = _reading(path, "immutable=1")
     try:
-        identity = found.execute("PRAGMA application_id").fetchone()[0]
-        if identity != APPLICATION_ID:
-            # An application id of 0 may be read from a file that is no database at all.
-            found.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-            raise JournalError(f"{path}: it belongs to another program; give the journal a path of its own")
-        _check_version(found, path)
+        identity = _identity(path, "immutable=1")
+    except sqlite3.DatabaseError:
+        if not _logged(path):
+            raise
+        # Whoever was killed while moving the log into the file has left half of it.
+        identity = _identity(path, "mode=ro")
+    if identity != APPLICATION_ID:
+        raise JournalError(f"{path}: it belongs to another program; give the journal a path of its own")
+
+
+def _identity(path: Path, how: str) -> int:
+    found = _reading(path, how)
+    try:
+        identity: int = found.execute("PRAGMA application_id").fetchone()[0]
+        # An application id of 0 may be read from a file that is no database at all.
+        found.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        return identity
     finally:
         found.close()
+
+
+def _logged(path: Path) -> bool:
+    return path.with_name(path.name + "-wal").exists()
 
 
 def _half_made(path: Path) -> bool:
@@ -106,7 +120,7 @@ def _check_content(path: Path) -> None:
     if path.stat().st_size == 0 or _half_made(path):
         return
     # Nobody has it open where it has no log: then it is read without laying one beside it.
-    found = _reading(path, "mode=ro" if path.with_name(path.name + "-wal").exists() else "immutable=1")
+    found = _reading(path, "mode=ro" if _logged(path) else "immutable=1")
     try:
         _check_version(found, path)
         fault = found.execute("PRAGMA integrity_check(1)").fetchone()[0] if path.stat().st_size < _SMALL else "ok"

@@ -76,6 +76,11 @@ class SQLiteJournal:
         self._locks = KeyLocks(self.path)
         _ALL.add(self)
 
+    @property
+    def forgotten(self) -> float:
+        """The wall time in seconds up to which finished entries may be gone; 0 where none are."""
+        return max(0.0, self.highest - self._keep_entries) if self._keep_entries else 0.0
+
     def __enter__(self) -> Self:
         return self
 

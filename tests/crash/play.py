@@ -90,8 +90,12 @@ class Play:
         already = len(noted(self.job.folder / "begun"))
         process = FORK.Process(target=work, args=(self.job,))
         process.start()
-        target = already + 1 + len(self._done()) * (not self.job.random_key)
-        target += self._rng.randint(0, min(max(0, open_orders - 1), 2 * open_orders // (left + 1)))
+        if open_orders:
+            replayed = 0 if self.job.random_key else len(self._done())
+            most = min(open_orders - 1, 2 * open_orders // (left + 1))
+            target = already + 1 + replayed + self._rng.randint(0, most)
+        else:
+            target = already + 1 + self._rng.randint(0, len(self.job.orders) // 2)
         end = time.monotonic() + _STUCK
         while process.is_alive() and len(noted(self.job.folder / "begun")) < target and time.monotonic() < end:
             time.sleep(0.001)

@@ -148,6 +148,28 @@ def test_a_torn_entry_is_gone(writes: list[Written], tmp_path: Path) -> None:
     assert sent().identity == KEY
 
 
+async def many(path: Path, end: int) -> None:
+    with SQLiteJournal(path) as journal:
+        for number in range(end):
+            await journal.put(sent(named(f"order-{number}"), second=number))
+        shutil.copy(path, f"{path}.before")
+        shutil.copy(f"{path}-wal", f"{path}.wal")
+
+
+def test_killed_while_the_log_is_moved(tmp_path: Path) -> None:
+    """A process that was killed while it moved its log into the file, after any page of it, loses nothing."""
+    path = tmp_path / "journal.db"
+    asyncio.run(many(path, 60))
+    after, before = path.read_bytes(), Path(f"{path}.before").read_bytes()
+    log = Path(f"{path}.wal").read_bytes()
+    assert len(after) > len(before) + 2 * PAGE
+    for pages in range(len(after) // PAGE + 1):
+        half = after[: pages * PAGE] + before[pages * PAGE :]
+        found = opened({"": half, "-wal": log}, tmp_path)
+        assert found is not None
+        assert len(found) == 60
+
+
 def main() -> int:
     """Cut everything everywhere."""
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:  # noqa: S108
