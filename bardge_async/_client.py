@@ -16,7 +16,7 @@ from bardge_async._http import Response, check_key, new_key
 from bardge_async._idempotency import IdempotentClient
 from bardge_async._journal import Journal, MemoryJournal
 from bardge_async._pagination import Walk
-from bardge_async._reconcile import Case, reconcile, rivals_of
+from bardge_async._reconcile import Case, reconcile
 from bardge_async._resources import Resources
 from bardge_async._rows import corrected, free_row, named
 from bardge_async._secret import KeySource, Secret, Unusable, hidden, usable
@@ -296,9 +296,9 @@ class BardgeClient(Resources):
         """
         doubts = Doubts(self._calls)
         record = await doubts.record(key)
-        rivals = rivals_of(record, await doubts.rivals(record))
-        engine = self._calls.engine
-        return await reconcile(self, Case(record, rivals, engine.watch.now(), engine.settings.window))
+        rivals = await doubts.rivals(record)
+        settings, now = self._calls.engine.settings, self._calls.engine.watch.now()
+        return await reconcile(self, Case(record, rivals, now, settings.window, settings.journal.forgotten))
 
     async def resolve(
         self,

@@ -5,13 +5,18 @@ from __future__ import annotations
 import datetime as dt
 import enum
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import anyio
 import attrs
 
-from bardge_async._http import Response
+from bardge_async import _wire as wire
+from bardge_async._clock import Clock
+from bardge_async._converter import dump
+from bardge_async._http import Response, WireResponse
+from bardge_async._journal import Journal
 from bardge_async._record import Answer, EntryState, Identity, Record
 from bardge_async._window import LEAST_LEFT, History, left
 from bardge_async.endpoints import Again, KeySupport
@@ -23,6 +28,11 @@ if TYPE_CHECKING:
 __all__ = ["Doubt", "DoubtVerdict", "Finding", "Recovered"]
 
 _AT_ONCE: Final = 16
+_SAME_TRACES: Final = {
+    "bookings.initiate_class": ("bookings.confirm_class",),
+    "bookings.initiate_spa": ("bookings.confirm_spa",),
+}
+"""Other rows that leave what a row leaves."""
 
 
 @attrs.frozen
@@ -79,12 +89,14 @@ class DoubtVerdict:
 
     Attributes:
         idempotency_key: The doubt's key.
+        first_sent_at: When the doubt that was examined began, aware UTC.
         finding: Happened, did not, or cannot tell.
         evidence: What it rests on, in words.
         inferred: Whether it rests on fields that no page of the vendor shows.
     """
 
     idempotency_key: str
+    first_sent_at: dt.datetime
     finding: Finding
     evidence: tuple[str, ...]
     inferred: bool
@@ -134,6 +146,9 @@ class Doubts:
         row = self._calls.composer.row_of(record)
         if row.key is not KeySupport.YES or row.again is None:
             return False
+        if record.answer is not None and row.again is not Again.SAME and not self._settings.policy.repeat_server_errors:
+            # The handler failed and may have forgotten the key.
+            return False
         history = History(first_sent=record.first_sent, in_doubt=True)
         remaining = left(self._settings.window, history, self._watch.now())
         return remaining is not None and remaining >= LEAST_LEFT
@@ -150,7 +165,7 @@ class Doubts:
             request=body_of(record),
             first_sent_at=first,
             window_closes_at=first + length if row.key is KeySupport.YES else None,
-            recoverable=self._recoverable(record) or row.again is Again.SAME,
+            recoverable=self._recoverable(record),
         )
 
     async def resolve(
@@ -162,19 +177,20 @@ class Doubts:
             InvalidArgumentError: The key is not in doubt, or not exactly one way to settle it was given.
             KeyInUseError: A task or process works on the key.
         """
-        answer = _settlement(key, done=done, never_happened=never_happened, by=by)
+        answer = settlement(key, done=done, never_happened=never_happened, by=by)
         identity = Identity(self._settings.base_url, self._settings.account, key)
-        record = await self._journal.claim(identity, 0.0, self._watch.clock)
-        try:
-            if record is None or record.state is not EntryState.SENT:
-                state = "is not on record" if record is None else f"is {record.state.value}"
-                raise InvalidArgumentError(f"key: {key!r:.80} {state}, not in doubt")
-            if answer is None:
-                await self._journal.remove(identity)
-            else:
-                await self._journal.put(attrs.evolve(record, state=EntryState.DONE, answer=answer))
-        finally:
-            self._journal.release(identity)
+        await settle(self._journal, self._watch.clock, identity, answer, check=self._checked(done), by=by)
+
+    def _checked(self, done: object) -> Callable[[Record, Answer], None]:
+        def check(record: Record, answer: Answer) -> None:
+            """See that the row's result can be read from the answer, as it will be when the key is entered."""
+            if isinstance(done, Mapping):
+                response = WireResponse(answer.status, {}, answer.body or b"")
+                error = wire.read(self._calls.composer.row_of(record), response, 0.0, self._settings.base_url).error
+                if error is not None:
+                    raise InvalidArgumentError(f"done: it is no answer of {record.endpoint}: {error}")
+
+        return check
 
     async def record(self, key: str) -> Record:
         """Return the record of a doubt.
@@ -188,30 +204,78 @@ class Doubts:
         raise InvalidArgumentError(f"key: {key!r:.80} is not in doubt")
 
     async def rivals(self, record: Record) -> list[Record]:
-        """Return the other records of the same row, which may claim the same evidence."""
-        found = await self._journal.since(record)
-        return [other for other in found if other.identity != record.identity]
+        """Return the other records that may claim the same evidence."""
+        found: list[Record] = []
+        for endpoint in (record.endpoint, *_SAME_TRACES.get(record.endpoint, ())):
+            found += await self._journal.since(attrs.evolve(record, endpoint=endpoint))
+        return found
 
 
 def body_of(record: Record) -> Mapping[str, Any] | None:
-    """Return a record's JSON body."""
-    return None if record.body is None else cast("dict[str, Any]", json.loads(record.body))
+    """Return a record's JSON body, fractions as Decimal."""
+    return None if record.body is None else cast("dict[str, Any]", json.loads(record.body, parse_float=Decimal))
 
 
-def _settlement(
+async def settle(
+    journal: Journal,
+    clock: Clock,
+    identity: Identity,
+    answer: Answer | None,
+    *,
+    check: Callable[[Record, Answer], None] | None = None,
+    by: DoubtVerdict | None = None,
+) -> None:
+    """Record the answer of a doubt, or free its key where there is none.
+
+    Raises:
+        InvalidArgumentError: The key is not in doubt, or not any more in the one that was examined.
+        KeyInUseError: A task or process works on the key.
+        JournalError: The journal cannot be written.
+    """
+    key = identity.key
+    record = await journal.claim(identity, 0.0, clock)
+    try:
+        if record is None or record.state is not EntryState.SENT or record.first_sent is None:
+            state = "is not on record" if record is None else f"is {record.state.value}"
+            raise InvalidArgumentError(f"key: {key!r:.80} {state}, not in doubt")
+        if by is not None and by.first_sent_at != record.first_sent.at():
+            raise InvalidArgumentError(f"by: the key {key!r:.80} was settled and sent anew since the verdict")
+        if answer is None:
+            await journal.remove(identity)
+        else:
+            if check is not None:
+                check(record, answer)
+            await journal.put(attrs.evolve(record, state=EntryState.DONE, answer=answer))
+    finally:
+        journal.release(identity)
+
+
+def settlement(
     key: str, *, done: bool | Mapping[str, Any] | None, never_happened: bool, by: DoubtVerdict | None
 ) -> Answer | None:
-    """Return the answer to record, or None for what never happened."""
-    ways = [done is not None and done is not False, never_happened, by is not None]
+    """Return the answer to record, or None for what never happened.
+
+    Raises:
+        InvalidArgumentError: Not exactly one way was given, or one that tells nothing.
+    """
+    ways = [done is not None and done is not False, bool(never_happened), by is not None]
     if sum(ways) != 1:
         raise InvalidArgumentError("resolve: give exactly one of done=, never_happened=True and by=")
     if by is not None:
-        if by.idempotency_key != key:
-            raise InvalidArgumentError(f"by: the verdict is about the key {by.idempotency_key!r:.80}")
-        if by.finding is Finding.CANNOT_TELL:
-            raise InvalidArgumentError("by: the verdict cannot tell; settle it with done= or never_happened=True")
-        never_happened = by.finding is Finding.DID_NOT
+        never_happened = _told(key, by)
+    elif not never_happened and done is not True and not isinstance(done, Mapping):
+        raise InvalidArgumentError(f"done: expected True or the answer's JSON object, got {done!r:.40}")
     if never_happened:
         return None
-    body = json.dumps(dict(done)).encode() if isinstance(done, Mapping) else None
-    return Answer(200, body, None)
+    return Answer(200, dump(dict(done), "done") if isinstance(done, Mapping) else None, None)
+
+
+def _told(key: str, by: object) -> bool:
+    """Tell whether a verdict says that nothing happened."""
+    if not isinstance(by, DoubtVerdict):
+        raise InvalidArgumentError(f"by: expected a verdict of reconcile(), got {type(by).__name__}")
+    if by.idempotency_key != key:
+        raise InvalidArgumentError(f"by: the verdict is about the key {by.idempotency_key!r:.80}")
+    if by.finding is Finding.CANNOT_TELL:
+        raise InvalidArgumentError("by: the verdict cannot tell; settle it with done= or never_happened=True")
+    return by.finding is Finding.DID_NOT
