@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from typing import Any
 
 import aiohttp
@@ -167,11 +168,12 @@ async def test_random_faults_end(raw: Any) -> None:
     """Rate 1 hits all of a row, ``clear`` and rate 0 end it."""
     faults: Faults = raw.sandbox.faults
     seen: list[list[int]] = []
-    for change in (
+    changes: list[Callable[[], None]] = [
         lambda: faults.random(1, 1, [Fault(kind="status", status=503)], endpoint="passes.list"),
         faults.clear,
         lambda: faults.random(0, 1),
-    ):
+    ]
+    for change in changes:
         change()
         seen.append([(await raw.get(path)).status for path in ("/passes", "/issuers")])
     assert seen == [[503, 200], [200, 200], [200, 200]]

@@ -1,0 +1,42 @@
+"""The one operation that costs money."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from bardge_async import BardgeClient, OutcomeUnknownError, PurchaseCredits, operation_key
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a customer ordered; ``number`` is unique and stored before the check-out."""
+
+    number: str
+    client_id: str
+    package_id: str
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What came of it."""
+
+    order: str
+    balance: Decimal | None
+    request_id: str | None
+
+
+class Unsettled(Exception):  # noqa: N818 - it is a state of an order, not a fault
+    """Tell that nobody knows whether the order was charged: a person has to look, nothing may be sent again."""
+
+
+async def check_out(bardge: BardgeClient, order: Order) -> Receipt:
+    """Buy what was ordered, once, however often it is called."""
+    request = PurchaseCredits(client_id=order.client_id, package_id=order.package_id)
+    key = operation_key("shop", "credits.purchase", order.number)
+    try:
+        async with bardge.idempotent(key) as once:
+            bought = await once.credits.purchase(request)
+    except OutcomeUnknownError as error:
+        raise Unsettled(order.number) from error
+    return Receipt(order.number, bought.balance, once.request_id)

@@ -1,0 +1,151 @@
+"""What users test with, without sockets: the fake transport and the clocks."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from bardge_async import BardgeClient, Clock, NoAnswerError, Transport, WireRequest, WireResponse
+from bardge_async.errors import APIError, ConfigurationError, NotFoundError
+from bardge_async.sandbox import Fault, Sandbox, SandboxClock
+from bardge_async.testing import FakeTransport, ManualClock, SkippingClock, json_response
+
+pytestmark = pytest.mark.asyncio
+
+CREDITS = json_response({"balance": 25, "currency": "NGN"})
+NOT_FOUND = json_response({"error": {"type": "invalid_request_error", "message": "No."}}, 404)
+CLOCKS: list[Clock] = [ManualClock(), SandboxClock(), SkippingClock(ManualClock())]
+
+
+def fake(*script: WireResponse | BaseException, clock: Clock | None = None) -> tuple[FakeTransport, BardgeClient]:
+    """A client on a fake transport."""
+    transport: Transport = FakeTransport(*script)
+    assert isinstance(transport, FakeTransport)
+    return transport, BardgeClient("key", transport=transport, clock=clock or ManualClock())
+
+
+async def test_fake_answers_and_records() -> None:
+    """A scripted answer comes back decoded, and the request is on record."""
+    transport, bardge = fake(CREDITS)
+    async with bardge:
+        assert (await bardge.clients.get_credits("client_abc123")).balance == 25
+    (sent,) = transport.requests
+    assert (sent.method, sent.url.endswith("/clients/client_abc123/credits"), transport.closed) == ("GET", True, True)
+
+
+async def test_fake_raises() -> None:
+    """A scripted exception is what the transport raises; the repeat takes the next step."""
+    transport, bardge = fake(NoAnswerError("cut"), CREDITS)
+    async with bardge:
+        await bardge.clients.get_credits("client_abc123")
+    assert len(transport.requests) == 2
+
+
+async def test_fake_takes_functions() -> None:
+    """A step may look at the request."""
+
+    def echo(request: WireRequest) -> WireResponse:
+        return json_response({"id": request.url.rpartition("/")[2]}, headers={"Bardge-Request-Id": "req_own"})
+
+    async with BardgeClient("key", transport=FakeTransport(echo)) as bardge:
+        response = await bardge.send("clients.get", "client_7")
+    assert (response.value.id, response.request_id) == ("client_7", "req_own")
+
+
+async def test_fake_gives_errors_of_the_api() -> None:
+    """An answer with the error object is the API's error."""
+    _, bardge = fake(NOT_FOUND)
+    async with bardge:
+        with pytest.raises(NotFoundError) as caught:
+            await bardge.clients.get("nobody")
+    assert (isinstance(caught.value, APIError), caught.value.request_id) == (True, "req_fake")
+
+
+async def test_fake_beyond_its_script_says_so() -> None:
+    """A request that the script has no step for fails the call at once, by name."""
+    transport, bardge = fake()
+    async with bardge:
+        with pytest.raises(ConfigurationError, match="no step is left for GET .*/clients/client_abc123$"):
+            await bardge.clients.get("client_abc123")
+    assert len(transport.requests) == 1
+
+
+async def test_manual_clock_takes_the_waits() -> None:
+    """Half a minute of Retry-After is on record and takes no time."""
+    clock = ManualClock()
+    busy = json_response({}, 503, {"Retry-After": "30"})
+    _, bardge = fake(busy, CREDITS, clock=clock)
+    async with bardge:
+        await bardge.clients.get_credits("client_abc123")
+    assert (sum(clock.sleeps) >= 30, clock.elapsed() >= 30) == (True, True)
+
+
+@pytest.mark.parametrize("clock", CLOCKS, ids=lambda clock: type(clock).__name__)
+async def test_clock_moves_both_readings(clock: ManualClock | SandboxClock) -> None:
+    """A wait passes on the wall and since the begin."""
+    if isinstance(clock, SandboxClock):
+        clock = SkippingClock(clock)  # type: ignore[assignment]
+    wall, elapsed = clock.wall(), clock.elapsed()
+    await clock.sleep(50)
+    assert (clock.wall() - wall, clock.elapsed() - elapsed) == (pytest.approx(50, abs=1), pytest.approx(50, abs=1))
+
+
+async def test_manual_timers_come_in_order() -> None:
+    """What is due is called in order; what was cancelled or is not due is not."""
+    clock, seen = ManualClock(), list[str]()
+    clock.timer(2, lambda: seen.append("second"))
+    clock.timer(1, lambda: seen.append("first"))
+    clock.timer(1, lambda: seen.append("never")).cancel()
+    clock.timer(3, lambda: seen.append("later"))
+    clock.advance(2)
+    assert seen == ["first", "second"]
+
+
+async def test_sandbox_timers_fire_when_moved() -> None:
+    """A timer of the sandbox's clock fires when it is moved past, once, and not when it was cancelled."""
+    clock, seen = SandboxClock(), list[str]()
+    clock.timer(60, lambda: seen.append("due"))
+    clock.timer(60, lambda: seen.append("cancelled")).cancel()
+    clock.advance(30)
+    await asyncio.sleep(0)
+    clock.advance(30)
+    clock.advance(30)
+    await asyncio.sleep(0.01)
+    assert (seen, clock.timers) == (["due"], set())
+
+
+async def test_sandbox_timer_of_a_dead_loop_is_dropped() -> None:
+    """A loop that is gone does not stop the clock from moving."""
+    clock = SandboxClock()
+
+    async def leave() -> None:
+        clock.timer(60, list)
+
+    await asyncio.to_thread(asyncio.run, leave())
+    clock.advance(60)
+    assert clock.timers == set()
+
+
+async def test_waits_of_many_pass_together() -> None:
+    """Ten tasks that wait ten seconds each move the clock by ten, not by a hundred."""
+    clock = ManualClock()
+    skipping = SkippingClock(clock)
+    await asyncio.gather(*(skipping.sleep(10) for _ in range(10)))
+    assert (clock.elapsed(), skipping.sleeps) == (10, [10] * 10)
+
+
+async def test_client_shares_the_sandbox_clock() -> None:
+    """Limits of the client run on the sandbox's clock: an hour there is an hour here."""
+    async with Sandbox() as sandbox:
+        sandbox.faults.script([Fault(kind="latency", seconds=3600, times=None)])
+        clock = SkippingClock(sandbox.clock)
+        async with BardgeClient(sandbox.api_key, sandbox.base_url, clock=clock) as bardge:
+            call = asyncio.ensure_future(bardge.clients.get("client_abc123"))
+            while not call.done():
+                sandbox.clock.advance(5)
+                await asyncio.sleep(0.001)
+            with pytest.raises(NoAnswerError) as caught:
+                await call
+            sandbox.clock.advance(7200)
+    assert caught.value.timed_out
