@@ -54,24 +54,27 @@ def draw(seed: str, kinds: tuple[str, ...] | None = None, control: Control | Non
     """Draw the settings of a seed."""
     rng = random.Random(f"{seed}/setup")
     cached = rng.random() < 0.4
-    drawn = kinds or (*WEATHER, *PLAYS)
+    past = control == "no-window"
+    # Answers that do not come move the clocks past 90 s.
+    drawn = ("hang_after",) if past else kinds or (*WEATHER, *PLAYS)
     # Who repeats failures has been told that the server never forgets them.
     trusting = cached and rng.random() < 0.5 and drawn != ("error_after_forgotten",)
     if trusting:
         drawn = tuple(kind for kind in drawn if kind != "error_after_forgotten")
-    total = 400.0 if control == "no-window" else rng.choice([10.0, 60.0, 60.0, 250.0])
-    attempts = 30 if control == "no-window" else rng.choice([2, 4, 4, 8, 20])
+    total = 400.0 if past else rng.choice([10.0, 60.0, 60.0, 250.0])
+    attempts = 30 if past else rng.choice([2, 4, 4, 8, 20])
     return Setup(
         seed=seed,
         kinds=drawn,
         rules=Rules(rng.random() < 0.5, cached, rng.random() < 0.5, rng.random() < 0.5),
-        timeouts=Timeouts(total=total, attempt=rng.choice([2.0, 5.0, 20.0])),
+        timeouts=Timeouts(total=total, attempt=20.0 if past else rng.choice([2.0, 5.0, 20.0])),
         policy=RetryPolicy(
             max_attempts=attempts, budget_floor=rng.choice([10.0, 100_000.0]), repeat_server_errors=trusting
         ),
-        window=ReplayWindow(length=86_400, margin=0) if control == "no-window" else ReplayWindow(),
+        window=ReplayWindow(length=86_400, margin=0) if past else ReplayWindow(),
         connections=rng.choice([2, 5, 100]),
         jumps=rng.random() < 0.25,
+        rate=0.85 if past else 0.55,
         control=control,
     )
 
