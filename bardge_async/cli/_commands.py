@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,78 @@ def openapi(*, as_yaml: bool, server: str | None) -> None:
     from bardge_async.cli._openapi import write  # noqa: PLC0415 - cattrs is not needed for --help
 
     click.echo(write(as_yaml=as_yaml, server=server))
+
+
+@bardge.group()
+def journal() -> None:
+    """Look into a journal's file, and settle what is in doubt."""
+
+
+def _desk(command: Callable[..., None]) -> Callable[..., None]:
+    """Add what every command of a journal takes."""
+    file = click.Path(exists=True, dir_okay=False, path_type=Path)
+    for decorate in (
+        click.option("--base-url", help="Only entries of this server."),
+        click.option("--account", help="Only entries of this account's label."),
+        click.option("--json", "as_json", is_flag=True, help="Print JSON."),
+        click.argument("path", type=file),
+    ):
+        command = decorate(command)
+    return command
+
+
+@journal.command("list")
+@_desk
+def list_(**where: Any) -> None:  # noqa: ANN401 - click's options, checked by it
+    """Print all entries, oldest first."""
+    from bardge_async.cli import _journal  # noqa: PLC0415 - aiohttp is not needed for --help
+
+    _journal.list_entries(_journal.Desk(**where), unfinished=False)
+
+
+@journal.command()
+@_desk
+def doubts(**where: Any) -> None:  # noqa: ANN401
+    """Print what was sent and has no outcome, oldest first."""
+    from bardge_async.cli import _journal  # noqa: PLC0415
+
+    _journal.list_entries(_journal.Desk(**where), unfinished=True)
+
+
+@journal.command()
+@_desk
+@click.argument("key")
+@click.option("--done", is_flag=True, help="It happened.")
+@click.option("--never-happened", is_flag=True, help="It did not: the key is free to be sent.")
+@click.option("--by-evidence", is_flag=True, help="Ask the server, and act if it tells (needs BARDGE_API_KEY).")
+def resolve(key: str, *, done: bool, never_happened: bool, by_evidence: bool, **where: Any) -> None:  # noqa: ANN401
+    """Settle the doubt of KEY, in exactly one way."""
+    from bardge_async.cli import _journal  # noqa: PLC0415
+
+    ways = {"done": done, "never_happened": never_happened, "by_evidence": by_evidence}
+    _journal.resolve(_journal.Desk(**where), key, ways)
+
+
+@journal.command()
+@_desk
+@click.argument("key", required=False)
+def reconcile(key: str | None, **where: Any) -> None:  # noqa: ANN401
+    """Look for evidence of KEY, or of all doubts (needs BARDGE_API_KEY); nothing is changed."""
+    from bardge_async.cli import _journal  # noqa: PLC0415
+
+    _journal.reconcile(_journal.Desk(**where), key)
+
+
+@journal.command()
+@click.argument("path", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--keep-bodies", default=30.0, show_default=True, type=click.FloatRange(0), help="Days.")
+@click.option("--keep-entries", default=400.0, show_default=True, type=click.FloatRange(0), help="Days; 0: for ever.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def prune(path: Path, *, keep_bodies: float, keep_entries: float, as_json: bool) -> None:
+    """Remove the bodies and entries that are kept long enough; what is in doubt stays."""
+    from bardge_async.cli import _journal  # noqa: PLC0415
+
+    _journal.prune(_journal.Desk(path, as_json), keep_bodies, keep_entries)
 
 
 def _finish(work: Coroutine[Any, Any, None]) -> None:
