@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import anyio
 import attrs
 
-from bardge_async import _wire as wire
 from bardge_async._clock import Clock
-from bardge_async._converter import dump
 from bardge_async._http import Response, WireResponse
 from bardge_async._journal import Journal
 from bardge_async._record import Answer, EntryState, Identity, Record
@@ -185,6 +183,8 @@ class Doubts:
         def check(record: Record, answer: Answer) -> None:
             """See that the row's result can be read from the answer, as it will be when the key is entered."""
             if isinstance(done, Mapping):
+                from bardge_async import _wire as wire  # noqa: PLC0415 - brings cattrs
+
                 response = WireResponse(answer.status, {}, answer.body or b"")
                 error = wire.read(self._calls.composer.row_of(record), response, 0.0, self._settings.base_url).error
                 if error is not None:
@@ -267,7 +267,13 @@ def settlement(
         raise InvalidArgumentError(f"done: expected True or the answer's JSON object, got {done!r:.40}")
     if never_happened:
         return None
-    return Answer(200, dump(dict(done), "done") if isinstance(done, Mapping) else None, None)
+    return Answer(200, _dumped(done) if isinstance(done, Mapping) else None, None)
+
+
+def _dumped(done: Mapping[str, Any]) -> bytes:
+    from bardge_async._converter import dump  # noqa: PLC0415 - brings cattrs
+
+    return dump(dict(done), "done")
 
 
 def _told(key: str, by: object) -> bool:

@@ -37,7 +37,7 @@ class Stage:
         self.clock.advance(seconds)
         self.sandbox.clock.advance(seconds)
 
-    async def doubt(self, key: str = "order-1", *, happened: bool, request: Any = PURCHASE) -> None:
+    async def doubt(self, key: str = "order-1", *, happened: bool, request: object = PURCHASE) -> None:
         """Leave a purchase, a pass or a booking in doubt."""
         rows: dict[type[object], str] = {m.PurchaseCredits: "credits.purchase", m.IssuePass: "passes.issue"}
         row = rows.get(type(request), "bookings.initiate_class")
