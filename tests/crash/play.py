@@ -71,8 +71,11 @@ class Play:
 
     def run(self, kills: int) -> Report:
         begun = time.monotonic()
-        for number in range(kills):
-            self.report.kills += self._killed(kills - number)
+        for _ in range(3 * kills):
+            # A worker may have ended before it was killed.
+            self.report.kills += self._killed(kills - self.report.kills)
+            if self.report.kills == kills:
+                break
             if self._closed:
                 # Some windows close in between, some do not.
                 time.sleep(self._rng.choice([0.0, self.job.window.length + 0.3]))
