@@ -18,6 +18,8 @@ from bardge_async.sandbox._store import Store
 JSON: TypeAlias = dict[str, Any]
 
 _DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_FIRST_YEAR: Final = 1970
+_LAST_YEAR: Final = 2999
 _TIME: Final = re.compile(r"([01]\d|2[0-3]):[0-5]\d", re.ASCII)
 
 
@@ -74,9 +76,13 @@ class Fields:
         """Read a required calendar day."""
         value = self.text(name)
         try:
-            return dt.date.fromisoformat(value) if _DAY.fullmatch(value) else _no_day(value)
+            day = dt.date.fromisoformat(value) if _DAY.fullmatch(value) else _no_day(value)
         except ValueError:
             raise invalid(name, 'expected a calendar day such as "2026-12-31"') from None
+        # The sandbox's choice: a pass that is added to the day still ends inside the calendar.
+        if not _FIRST_YEAR <= day.year <= _LAST_YEAR:
+            raise invalid(name, f"expected a day from {_FIRST_YEAR} to {_LAST_YEAR}")
+        return day
 
     def day_if_given(self, name: str) -> dt.date | None:
         """Read a calendar day that may be left out."""

@@ -47,6 +47,13 @@ async def test_unlimited_pass_never_runs_out(raw: Any) -> None:
     assert ({c.status for c in codes}, "visits_allowed" in shown["categories"][0]) == ({201}, False)
 
 
+@pytest.mark.parametrize("day", ["0001-01-01", "1969-12-31", "3000-01-01", "9999-12-31"])
+async def test_day_off_the_calendar_is_refused(raw: Any, day: str) -> None:
+    """A start at either end of the calendar is a 400, no failure."""
+    body = {"client_id": "client_new", "pass_id": "pass_abc123", "start_date": day}
+    assert (await raw.post("/issued_passes", body)).status == 400
+
+
 async def test_expiry_is_set_to_the_end_of_the_day(raw: Any) -> None:
     """A new expiry date is the last second of that day in Lagos, in milliseconds."""
     reply = await raw.post("/issued_passes/client_abc123/expiry", {"expiry_date": "2026-12-31"})
