@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import math
 import time
 from collections.abc import Callable
+from typing import Final
 
 from bardge_async.errors import InvalidArgumentError
+
+_MOST: Final = 10 * 365 * 86_400
 
 
 class _Timer:
@@ -82,10 +84,10 @@ class SandboxClock:
         """Move the time forward by so many seconds and wake whatever waits on it; safe from any thread.
 
         Raises:
-            InvalidArgumentError: Negative seconds, a server's clock does not run backwards here; or no number.
+            InvalidArgumentError: Negative seconds, a server's clock does not run backwards here; or more than ten years.
         """
-        if not 0 <= seconds < math.inf:
-            raise InvalidArgumentError(f"seconds: expected zero or more, got {seconds!r}")
+        if not 0 <= seconds <= _MOST:
+            raise InvalidArgumentError(f"seconds: expected 0 to {_MOST}, got {seconds!r}")
         self._advanced += seconds
         for timer in tuple(self.timers):
             timer.moved()

@@ -194,6 +194,14 @@ async def test_wrong_change_is_400(raw: Any, name: str, change: object) -> None:
     assert (status, bool(said["error"]["message"]), raw.sandbox.faults.pending) == (400, True, ())
 
 
+@pytest.mark.parametrize(("body", "status"), [(b"{", 400), (b"", 400), (b'{"advance": 1}', 200)])
+async def test_body_is_json(raw: Any, body: bytes, status: int) -> None:
+    """JSON with a charset is taken, broken JSON is refused."""
+    headers = {"Content-Type": "application/json; charset=utf-8"}
+    async with raw.session.post(f"{raw.sandbox.control_url}/clock", data=body, headers=headers) as response:
+        assert response.status == status
+
+
 @pytest.mark.parametrize("query", [{"client_id": "nobody"}, {"reseller": "nobody"}, {"client": "client_abc123"}])
 async def test_wrong_query_is_400(raw: Any, query: dict[str, str]) -> None:
     """The ledger of nobody is an error."""

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.asyncio
 
 CREDITS = json_response({"balance": 25, "currency": "NGN"})
 NOT_FOUND = json_response({"error": {"type": "invalid_request_error", "message": "No."}}, 404)
-CLOCKS: list[Clock] = [ManualClock(), SandboxClock(), SkippingClock(ManualClock())]
+CLOCKS: list[Clock] = [ManualClock(), SkippingClock(ManualClock()), SkippingClock(SandboxClock())]
 
 
 def fake(*script: WireResponse | BaseException, clock: Clock | None = None) -> tuple[FakeTransport, BardgeClient]:
@@ -66,7 +66,7 @@ async def test_fake_beyond_its_script_says_so() -> None:
     """A request that the script has no step for fails the call at once, by name."""
     transport, bardge = fake()
     async with bardge:
-        with pytest.raises(ConfigurationError, match="no step is left for GET .*/clients/client_abc123$"):
+        with pytest.raises(ConfigurationError, match=r"no step is left for GET .*/clients/client_abc123$"):
             await bardge.clients.get("client_abc123")
     assert len(transport.requests) == 1
 
@@ -81,14 +81,12 @@ async def test_manual_clock_takes_the_waits() -> None:
     assert (sum(clock.sleeps) >= 30, clock.elapsed() >= 30) == (True, True)
 
 
-@pytest.mark.parametrize("clock", CLOCKS, ids=lambda clock: type(clock).__name__)
-async def test_clock_moves_both_readings(clock: ManualClock | SandboxClock) -> None:
-    """A wait passes on the wall and since the begin."""
-    if isinstance(clock, SandboxClock):
-        clock = SkippingClock(clock)  # type: ignore[assignment]
+@pytest.mark.parametrize("clock", CLOCKS, ids=["manual", "skipping manual", "skipping sandbox"])
+async def test_clock_moves_both_readings(clock: Clock) -> None:
+    """A wait takes no time, and passes on the wall and since the begin."""
     wall, elapsed = clock.wall(), clock.elapsed()
     await clock.sleep(50)
-    assert (clock.wall() - wall, clock.elapsed() - elapsed) == (pytest.approx(50, abs=1), pytest.approx(50, abs=1))
+    assert [clock.wall() - wall, clock.elapsed() - elapsed] == [pytest.approx(50, abs=1)] * 2
 
 
 async def test_manual_timers_come_in_order() -> None:

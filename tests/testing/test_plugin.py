@@ -109,7 +109,13 @@ AUTO = f"""{HEAD}
 async def test_auto(bardge_client, bardge_sandbox):
     assert await buy(bardge_client, bardge_sandbox) == (2, 1)
 """
-WITHOUT_ASYNCIO = "import sys; sys.modules['pytest_asyncio'] = None; import pytest; sys.exit(pytest.main())"
+WITHOUT_ASYNCIO = """
+import importlib.util, sys
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name, package=None: None if name == "pytest_asyncio" else find(name, package)
+import pytest
+sys.exit(pytest.main())
+"""
 
 
 def run(folder: Path, files: dict[str, str], *arguments: str, ini: str = "", command: tuple[str, ...] = ()) -> str:

@@ -26,7 +26,7 @@ class Receipt:
     request_id: str | None
 
 
-class Unsettled(Exception):  # noqa: N818 - it is a state of an order, not a fault
+class Unsettled(Exception):
     """Tell that nobody knows whether the order was charged: a person has to look, nothing may be sent again."""
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from shop import Order, Unsettled, check_out
-
 from bardge_async import BardgeClient, NotFoundError
 from bardge_async.sandbox import Fault, Sandbox
 from bardge_async.testing import FakeTransport, json_response
+
+from shop import Order, Unsettled, check_out
 
 pytestmark = pytest.mark.asyncio
 
