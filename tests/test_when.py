@@ -16,6 +16,7 @@ from bardge_async import models as m
 from tests.support.clock import ManualClock
 from tests.support.rig import AT_ONCE, OTHER, PURCHASE, late, rig
 from tests.support.server import cut, error, hang, reply
+from tests.when_durable import DURABLE
 
 BOUGHT = reply(201, {"balance": 5})
 REPLAYED = reply(201, {"balance": 5}, {"X-Idempotent-Replayed": "true"})
@@ -24,7 +25,7 @@ UPDATED = reply(200, {"object": "issued_pass"})
 ONE = RetryPolicy(max_attempts=1, base=0)
 
 Play = Callable[[], Awaitable[None]]
-PLAYS: Final[dict[str, Play]] = {}
+PLAYS: Final[dict[str, Play]] = dict(DURABLE)
 
 
 def when(situation: str) -> Callable[[Play], Play]:
