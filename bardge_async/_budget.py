@@ -52,6 +52,8 @@ class RetryBudget:
 
     def _forget(self, now: float) -> None:
         second = int(now)
+        if second == self._second:
+            return
         for past in range(self._second + 1, min(second, self._second + _MEMORY) + 1):
             self._shares[past % _MEMORY] = 0.0
         self._second = max(self._second, second)

@@ -42,9 +42,10 @@ class Watch:
 
     def now(self) -> Moment:
         """Return one reading."""
-        wall = self.clock.wall()
-        self._highest = max(self._highest, wall)
-        return Moment(wall, self.clock.elapsed(), self._highest, self._boot)
+        clock = self.clock
+        wall = clock.wall()
+        self.saw(wall)
+        return Moment(wall, clock.elapsed(), self._highest, self._boot)
 
 
 @attrs.frozen

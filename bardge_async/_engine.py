@@ -65,8 +65,8 @@ class Engine:
         Raises:
             BardgeError: What the whole history of its key amounts to.
         """
-        run = Run(self._context, call, Progress() if progress is None else progress)
-        self.slots.enter()
+        lane = self.slots.enter()
+        run = Run(self._context, call, Progress() if progress is None else progress, lane)
         try:
             return await self._keyed(run, patience) if call.key is not None else await self._loop(run)
         except BardgeError as error:
@@ -76,7 +76,7 @@ class Engine:
             _note(run, cancelled)
             raise
         finally:
-            self.slots.leave()
+            lane.leave()
 
     async def _keyed(self, run: Run, patience: float | None) -> Response[Any]:
         """Make a POST under its journal entry: what is on record decides whether anything is sent."""
@@ -103,7 +103,8 @@ class Engine:
         renewed = False
         while True:
             header = self.settings.credentials.known or await self._header(run)
-            outcome = await self._hold(run) or await run.attempt(header)
+            held = await self._hold(run) if self._held_back(run) > 0 else None
+            outcome = held or await run.attempt(header)
             if outcome.verdict is Verdict.DONE and run.response is not None:
                 return _response(run, outcome, run.response)
             if not renewed and _rejected(outcome) and await self._renewed(run, header):
@@ -136,8 +137,7 @@ class Engine:
 
     async def _hold(self, run: Run) -> Outcome | None:
         """Wait while the server asks calls to wait; an outcome where that would miss deadline or window."""
-        clock = self.watch.clock
-        while (wait := self.holdback.wait(run.call.row, clock.elapsed())) > 0:
+        while (wait := self._held_back(run)) > 0:
             left = run.patience()
             if wait >= left:
                 error = HeldBackError(f"{run.call.row.name}: the server asked all calls to wait {wait:.1f} s longer")
@@ -145,8 +145,11 @@ class Engine:
                 return run.recorded(Outcome(Verdict.NOT_SENT, error=error, retry_after=wait))
             seconds = wait + self.roll() * min(_SPREAD, (left - wait) / 2)
             run.tell_held_back(seconds)
-            await clock.sleep(seconds)
+            await self.watch.clock.sleep(seconds)
         return None
+
+    def _held_back(self, run: Run) -> float:
+        return self.holdback.wait(run.call.row, self.watch.clock.elapsed())
 
     async def _pause(self, run: Run, outcome: Outcome) -> None:
         """Wait before the next attempt, or end the call."""

@@ -15,6 +15,7 @@ from bardge_async._context import Context, Progress
 from bardge_async._entries import Proceed, fingerprint
 from bardge_async._http import REQUEST_ID_HEADER, Call, WireRequest, WireResponse
 from bardge_async._record import Answer, EntryState, Identity, Record
+from bardge_async._slots import Lane
 from bardge_async._transport import AttemptLimits
 from bardge_async._transport._echo import redacted
 from bardge_async._window import LEAST_LEFT, History, Moment, left
@@ -29,11 +30,12 @@ _SETTLING: Final = frozenset({Verdict.DONE, Verdict.UNREADABLE, Verdict.SETTLED}
 class Run:
     """Make the attempts of one call, and keep its history and its record in step."""
 
-    def __init__(self, context: Context, call: Call, progress: Progress) -> None:
+    def __init__(self, context: Context, call: Call, progress: Progress, lane: Lane) -> None:
         self.call = call
         self.history = History()
         self.response: WireResponse | None = None
         self._context = context
+        self._lane = lane
         self._clock = context.watch.clock
         self._progress = progress
         self._deadline = self._clock.elapsed() + context.settings.timeouts.total
@@ -86,24 +88,25 @@ class Run:
 
     async def attempt(self, header: str) -> Outcome:
         """Send once, with one of the places for requests under way, and record what came of it."""
-        slots = self._context.slots
+        lane = self._lane
         self.response = None
+        if not lane.take():
+            try:
+                await lane.wait(min(self._context.settings.timeouts.pool, max(0.0, self.left())))
+            except PoolTimeoutError as error:
+                return self.recorded(Outcome(Verdict.NOT_SENT, error=error))
         try:
-            await slots.acquire(min(self._context.settings.timeouts.pool, max(0.0, self.left())))
-        except PoolTimeoutError as error:
-            return self.recorded(Outcome(Verdict.NOT_SENT, error=error))
-        try:
-            now = self._context.watch.now()
-            return await self._intend(now) or await self._send(header)
+            unkept = None if self._record is None or self._kept else self._record
+            failed = None if unkept is None else await self._intend(unkept)
+            return failed or await self._send(header)
         finally:
-            slots.release()
+            lane.release()
 
-    async def _intend(self, now: Moment) -> Outcome | None:
+    async def _intend(self, record: Record) -> Outcome | None:
         """Put the intent on record before the call's first send; an outcome where that fails."""
-        if self._record is None or self._kept:
-            return None
+        now = self._context.watch.now()
         first = self.history.first_sent if self.history.in_doubt else now
-        record = attrs.evolve(self._record, first_sent=first, last_sent=now)
+        record = record.at(record.state, first, now, record.answer)
         try:
             in_time = await self._written(record)
         except JournalError as error:
@@ -155,7 +158,8 @@ class Run:
         outcome = await self._exchange(request, limits, now, header)
         self._tell_ended(outcome, self._clock.elapsed() - now.elapsed)
         self.recorded(outcome)
-        await self._keep(outcome, now, header)
+        if self._record is not None:
+            await self._keep(self._record, outcome, now, header)
         return outcome
 
     async def _exchange(self, request: WireRequest, limits: AttemptLimits, now: Moment, header: str) -> Outcome:
@@ -210,38 +214,34 @@ class Run:
             self._tell(hooks.DoubtSettled, done=outcome.verdict is not Verdict.SETTLED)
         return outcome
 
-    async def _keep(self, outcome: Outcome, now: Moment, header: str) -> None:
+    async def _keep(self, record: Record, outcome: Outcome, now: Moment, header: str) -> None:
         """Bring the record in step with an attempt's outcome."""
-        if self._record is None:
-            return
         if self.history.in_doubt:
             if outcome.verdict is Verdict.FAULT and self.response is not None:
-                await self._note_fault(self.response, now)
+                await self._note_fault(record, self.response, now)
         elif outcome.verdict in _SETTLING:
-            await self._finish(outcome, now, header)
+            await self._finish(record, outcome, now, header)
         elif outcome.verdict is Verdict.NOT_SENT:
             await self._withdraw()
         else:
             # Answered and not executed: the server may hold the key to its body all the same.
-            self._before = attrs.evolve(self._record, state=EntryState.REFUSED, last_sent=now)
+            self._before = record.at(EntryState.REFUSED, record.first_sent, now, record.answer)
             await self._put(self._before)
             self._kept = False
 
-    async def _note_fault(self, response: WireResponse, now: Moment) -> None:
+    async def _note_fault(self, record: Record, response: WireResponse, now: Moment) -> None:
         """Put on record that the handler failed, so that the key may be forgotten: it stays in doubt."""
-        assert self._record is not None  # noqa: S101 - the caller knows
         answer = Answer(response.status, None, response.headers.get(REQUEST_ID_HEADER))
-        self._record = attrs.evolve(self._record, last_sent=now, answer=answer)
+        self._record = record.at(record.state, record.first_sent, now, answer)
         await self._put(self._record)
 
-    async def _finish(self, outcome: Outcome, now: Moment, header: str) -> None:
-        assert self._record is not None  # noqa: S101 - the callers know
+    async def _finish(self, record: Record, outcome: Outcome, now: Moment, header: str) -> None:
         state, answer = EntryState.REFUSED, None
         if outcome.verdict is not Verdict.SETTLED and self.response is not None:
             state = EntryState.DONE
             shown = redacted(self.response, header)
             answer = Answer(shown.status, shown.body, shown.headers.get(REQUEST_ID_HEADER))
-        await self._put(attrs.evolve(self._record, state=state, last_sent=now, answer=answer))
+        await self._put(record.at(state, record.first_sent, now, answer))
 
     async def _put(self, record: Record) -> None:
         journal = self._context.settings.journal
@@ -293,10 +293,13 @@ class Run:
         self._tell(hooks.HeldBack, seconds=seconds)
 
     def _tell_ended(self, outcome: Outcome, seconds: float) -> None:
+        debugging = _LOG.isEnabledFor(logging.DEBUG)
+        if not debugging and not self._context.settings.hooks:
+            return
         response = self.response
         status = response.status if response is not None else None
         request_id = response.headers.get(REQUEST_ID_HEADER) if response is not None else None
-        if _LOG.isEnabledFor(logging.DEBUG):
+        if debugging:
             said = status if status is not None else outcome.verdict.name.lower()
             _LOG.debug(
                 "%s attempt %d: %s in %.0f ms (request id %s)",

@@ -9,13 +9,49 @@ from bardge_async._loops import PerLoop, run_in
 from bardge_async.errors import NotSentError, PoolTimeoutError
 
 
-class _Lane:
+class Lane:
     """One loop's places, and how many calls it has under way."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, clock: Clock) -> None:
+        self._clock = clock
         self.free = anyio.Semaphore(size)
         self.calls = 0
         self.idle: anyio.Event | None = None
+
+    def leave(self) -> None:
+        """Count a call out."""
+        self.calls -= 1
+        if self.calls == 0 and self.idle is not None:
+            self.idle.set()
+
+    def take(self) -> bool:
+        """Take a place if there is one and nobody waits in line."""
+        try:
+            self.free.acquire_nowait()
+        except anyio.WouldBlock:
+            return False
+        return True
+
+    async def wait(self, seconds: float) -> None:
+        """Take a place, waiting in line for at most a number of seconds.
+
+        Raises:
+            PoolTimeoutError: None came free in time.
+        """
+        with anyio.CancelScope() as scope:
+            timer = self._clock.timer(seconds, scope.cancel)
+            try:
+                await self.free.acquire()
+                return
+            finally:
+                timer.cancel()
+        error = PoolTimeoutError("no connection came free in time; raise max_connections or timeout.pool, or send less")
+        error.timed_out = True
+        raise error
+
+    def release(self) -> None:
+        """Give a place back to the first in line."""
+        self.free.release()
 
     async def emptied(self) -> None:
         """Wait until no call is under way; to be run in the lane's own loop."""
@@ -29,12 +65,12 @@ class Slots:
 
     def __init__(self, size: int, clock: Clock) -> None:
         self._clock = clock
-        self._lanes: PerLoop[_Lane] = PerLoop(lambda: _Lane(size))
+        self._lanes: PerLoop[Lane] = PerLoop(lambda: Lane(size, clock))
         self.closed = False
         self.used = False
 
-    def enter(self) -> None:
-        """Count a call in.
+    def enter(self) -> Lane:
+        """Count a call in, and return the running loop's lane.
 
         Raises:
             NotSentError: The client is closed.
@@ -42,42 +78,9 @@ class Slots:
         if self.closed:
             raise NotSentError("the client is closed; make a new one")
         self.used = True
-        self._lanes.get().calls += 1
-
-    def leave(self) -> None:
-        """Count a call out."""
         lane = self._lanes.get()
-        lane.calls -= 1
-        if lane.calls == 0 and lane.idle is not None:
-            lane.idle.set()
-
-    async def acquire(self, seconds: float) -> None:
-        """Take a place, waiting in line for at most a number of seconds.
-
-        Raises:
-            PoolTimeoutError: None came free in time.
-        """
-        free = self._lanes.get().free
-        try:
-            free.acquire_nowait()
-        except anyio.WouldBlock:
-            await self._wait(free, seconds)
-
-    async def _wait(self, free: anyio.Semaphore, seconds: float) -> None:
-        with anyio.CancelScope() as scope:
-            timer = self._clock.timer(seconds, scope.cancel)
-            try:
-                await free.acquire()
-                return
-            finally:
-                timer.cancel()
-        error = PoolTimeoutError("no connection came free in time; raise max_connections or timeout.pool, or send less")
-        error.timed_out = True
-        raise error
-
-    def release(self) -> None:
-        """Give a place back to the first in line."""
-        self._lanes.get().free.release()
+        lane.calls += 1
+        return lane
 
     async def drain(self, seconds: float) -> None:
         """Let the calls of all loops finish, for at most a number of seconds."""

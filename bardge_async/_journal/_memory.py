@@ -7,11 +7,9 @@ import threading
 from collections import OrderedDict
 from typing import Final
 
-import attrs
-
 from bardge_async._clock import Clock
 from bardge_async._journal._lines import Lines
-from bardge_async._record import Answer, EntryState, Identity, Record
+from bardge_async._record import EntryState, Identity, Record
 
 MOST_FINISHED: Final = 10_000
 KEPT_SECONDS: Final = 900.0
@@ -54,8 +52,7 @@ class MemoryJournal:
     async def put(self, record: Record) -> None:
         """Keep a record."""
         if record.state in _FINISHED and not record.given and record.answer is not None:
-            answer = Answer(record.answer.status, None, record.answer.request_id)
-            record = attrs.evolve(record, body=None, answer=answer)
+            record = record.brief()
         identity = record.identity
         with self._lock:
             known = self._records.get(identity)

@@ -111,8 +111,9 @@ class AiohttpTransport:
         failure: BardgeError | None = None
         attempt = Attempt(self._clock, limits, sent=self._blind)
         try:
-            if lean is not None and lean.takes(request.url) and genuine():
-                return await lean.exchange(request, attempt)
+            plan = lean.plan(request.url) if lean is not None and genuine() else None
+            if lean is not None and plan is not None:
+                return await lean.exchange(plan, request, attempt)
             return await self._exchange(session, request, attempt)
         except Exception as error:  # noqa: BLE001 - nothing of aiohttp escapes
             attempt.abort()

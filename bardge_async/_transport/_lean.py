@@ -85,41 +85,51 @@ def genuine() -> bool:
     return ClientSession._request is _GENUINE  # noqa: SLF001 - see there
 
 
+class Plan(NamedTuple):
+    """A URL taken apart: what the connector is asked with, the ``Host`` header and the request's target."""
+
+    asking: ClientRequest
+    host: str
+    target: str
+
+
 class Lean:
     """The short way of one event loop, over its session's connector."""
 
     def __init__(self, session: ClientSession) -> None:
         self._session = session
-        self._origins: dict[str, ClientRequest | None] = {}
+        self._origins: dict[str, ClientRequest] = {}
 
-    def takes(self, url: str) -> bool:
-        """Tell whether a URL is plain; what is not goes through the session, which knows every kind."""
-        origin, target = _split(url)
-        return self._origin(origin) is not None and _TARGET.fullmatch(target) is not None
-
-    def _origin(self, origin: str) -> ClientRequest | None:
-        if origin not in self._origins:
-            self._origins[origin] = self._asking(origin) if _ORIGIN.fullmatch(origin) else None
-        return self._origins[origin]
+    def plan(self, url: str) -> Plan | None:
+        """Take a URL apart; None for one that is not plain and goes through the session, which knows every kind."""
+        cut = url.find("/", len("https://"))
+        origin, target = url[:cut], url[cut:]
+        if not _TARGET.fullmatch(target):
+            return None
+        asking = self._origins.get(origin)
+        if asking is None:
+            if not _ORIGIN.fullmatch(origin):
+                return None
+            asking = self._origins[origin] = self._asking(origin)
+        return Plan(asking, asking.headers["Host"], target)
 
     def _asking(self, origin: str) -> ClientRequest:
         """Make what the connector is asked for a connection with; its headers hold the ``Host``."""
         url = URL(origin, encoded=True)
         return ClientRequest("GET", url, loop=asyncio.get_running_loop(), session=self._session)
 
-    async def exchange(self, request: WireRequest, attempt: Attempt) -> WireResponse:
+    async def exchange(self, plan: Plan, request: WireRequest, attempt: Attempt) -> WireResponse:
         """Send a request and read the whole answer; a connection that is not clean afterwards is not used again."""
-        origin, target = _split(request.url)
-        asking, connector = self._origins[origin], self._session.connector
-        if asking is None or connector is None:
+        connector = self._session.connector
+        if connector is None:
             raise aiohttp.ClientConnectionError
-        connection = await connector.connect(asking, traces=[], timeout=_NO_TIMEOUT)
+        connection = await connector.connect(plan.asking, traces=[], timeout=_NO_TIMEOUT)
         try:
             protocol, wire = connection.protocol, connection.transport
             if protocol is None or wire is None or wire.is_closing() or protocol.should_close:
                 raise StaleError  # noqa: TRY301 - the connection is closed in one place
             protocol.set_response_params(read_until_eof=True, auto_decompress=True, read_bufsize=_BUFFER)
-            data = _bytes(request, target, asking.headers["Host"])
+            data = _bytes(request, plan)
             attempt.begin(connection)
             wire.write(data)
             del data
@@ -140,16 +150,10 @@ class Lean:
         return WireResponse(message.code, message.headers, body)
 
 
-def _split(url: str) -> tuple[str, str]:
-    """Split an absolute URL before its path."""
-    cut = url.find("/", len("https://"))
-    return (url, "") if cut < 0 else (url[:cut], url[cut:])
-
-
-def _bytes(request: WireRequest, target: str, host: str) -> SecretBytes:
+def _bytes(request: WireRequest, plan: Plan) -> SecretBytes:
     """Make a request's bytes; they hold the API key, so that no variable keeps them plain, or keeps them for long."""
     body = request.body or b""
-    parts = [request.method, " ", target, " HTTP/1.1\r\nHost: ", host, "\r\n"]
+    parts = [request.method, " ", plan.target, " HTTP/1.1\r\nHost: ", plan.host, "\r\n"]
     for name, value in request.headers.items():
         parts += (name, ": ", value, "\r\n")
     lines = len(request.headers) + 3

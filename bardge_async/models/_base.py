@@ -146,7 +146,7 @@ def _check_extra(body: Body) -> None:
     if not isinstance(cast("object", body.extra), dict):
         msg = f"{type(body).__name__}.extra: expected a dict, got {body.extra!r:.80}"
         raise InvalidArgumentError(msg)
-    names = {a.name for a in attrs.fields(type(body))}
+    names = {a.name for a in attrs.fields(type(body))} if body.extra else set[str]()
     for name in body.extra:
         if name in names:
             msg = f"{type(body).__name__}.extra: {name!r} is a declared field, pass it as {name}=..."

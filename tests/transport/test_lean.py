@@ -165,7 +165,7 @@ async def test_host(origin: str, host: str) -> None:
 async def test_odd_urls(url: str) -> None:
     """A URL that is not plain is left to the session."""
     async with aiohttp.ClientSession() as session:
-        assert not Lean(session).takes(url)
+        assert Lean(session).plan(url) is None
 
 
 @pytest.mark.asyncio

@@ -21,17 +21,17 @@ async def turns() -> None:
 @pytest.mark.asyncio
 async def test_first_come_first_served() -> None:
     """Waiters get their place in the order in which they came."""
-    slots, order = Slots(1, ManualClock(auto=False)), list[int]()
-    await slots.acquire(1)
+    lane, order = Slots(1, ManualClock(auto=False)).enter(), list[int]()
+    assert lane.take()
 
     async def wait(number: int) -> None:
-        await slots.acquire(60)
+        await lane.wait(60)
         order.append(number)
-        slots.release()
+        lane.release()
 
     tasks = [asyncio.create_task(wait(number)) for number in range(5)]
     await turns()
-    slots.release()
+    lane.release()
     await asyncio.gather(*tasks)
     assert order == [0, 1, 2, 3, 4]
 
@@ -61,16 +61,16 @@ async def test_timeout_on_the_injected_clock() -> None:
 @pytest.mark.parametrize("granted", [False, True])
 async def test_a_cancelled_waiter_leaves_nobody_stuck(granted: bool) -> None:
     """A waiter cancelled in line, or just as its turn came, passes the place on."""
-    slots = Slots(1, ManualClock(auto=False))
-    await slots.acquire(1)
-    gone, next_one = (asyncio.create_task(slots.acquire(60)) for _ in range(2))
+    lane = Slots(1, ManualClock(auto=False)).enter()
+    assert lane.take()
+    gone, next_one = (asyncio.create_task(lane.wait(60)) for _ in range(2))
     await turns()
     if granted:
-        slots.release()
+        lane.release()
         gone.cancel()
     else:
         gone.cancel()
-        slots.release()
+        lane.release()
     await asyncio.wait({gone})
     await next_one
     assert gone.cancelled()
