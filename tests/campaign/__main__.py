@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> int:
     seed = options.seed
     while total.played.total() < options.faults and time.monotonic() - begun < options.seconds:
         wanted = min(EACH, options.faults - total.played.total())
-        _add(total, run(campaign(draw(str(seed), control=options.control), wanted)))
+        _add(total, run(campaign(draw(str(seed), control=options.control, journal=options.journal), wanted)))
         seed += 1
     _print(total, time.monotonic() - begun, f"seeds {options.seed} to {seed - 1}")
     if options.control:
@@ -39,6 +39,7 @@ def _options(arguments: list[str]) -> Any:
     parser.add_argument("--faults", type=int, default=5_000)
     parser.add_argument("--seed", type=int, default=1, help="the first one; each stands for up to 500 faults")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no further seed after so long")
+    parser.add_argument("--journal", choices=["memory", "sqlite"], default="memory", help="where keys are kept")
     parser.add_argument("--control", choices=["random-key", "no-window"], help="must show double charges")
     return parser.parse_args(arguments)
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import os
 import random
 from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from tempfile import TemporaryDirectory
 from typing import Final, Literal
 
 import attrs
 
 from bardge_async import BardgeClient, ReplayWindow, RetryPolicy, Timeouts
 from bardge_async._http import WireRequest, WireResponse
-from bardge_async._journal import Identity, MemoryJournal, Record
+from bardge_async._journal import Identity, Journal, MemoryJournal, Record
 from bardge_async._transport import AttemptLimits
 from bardge_async._transport._aiohttp import AiohttpTransport
 from bardge_async.errors import ConnectError, KeyInUseError, OutcomeUnknownError
@@ -24,8 +26,10 @@ from tests.campaign.operations import KINDS, Author, Delivery
 from tests.campaign.server import FaultServer, Plan
 from tests.campaign.verdicts import BlameError, Ended, check, check_journal
 from tests.campaign.virtual import ClientClock
+from tests.journal.inline import InlineJournal
 
 Control = Literal["random-key", "no-window"]
+Store = Literal["memory", "sqlite"]
 
 _LONGEST: Final = 600.0
 """Seconds after which an operation is not delivered again: the journal keeps what is finished for 900."""
@@ -48,9 +52,12 @@ class Setup:
     first: int = 1_000_000
     row: str | None = None
     control: Control | None = None
+    journal: Store = "memory"
 
 
-def draw(seed: str, kinds: tuple[str, ...] | None = None, control: Control | None = None) -> Setup:
+def draw(
+    seed: str, kinds: tuple[str, ...] | None = None, control: Control | None = None, journal: Store = "memory"
+) -> Setup:
     """Draw the settings of a seed."""
     rng = random.Random(f"{seed}/setup")
     cached = rng.random() < 0.4
@@ -76,6 +83,7 @@ def draw(seed: str, kinds: tuple[str, ...] | None = None, control: Control | Non
         jumps=rng.random() < 0.25,
         rate=0.85 if past else 0.55,
         control=control,
+        journal=journal,
     )
 
 
@@ -124,12 +132,12 @@ class Recorder:
 class World:
     """Run operations against the server and hold every end against the ledger."""
 
-    def __init__(self, setup: Setup, server: FaultServer) -> None:
+    def __init__(self, setup: Setup, server: FaultServer, journal: Journal | None = None) -> None:
         self.setup = setup
         self.server = server
         self.report = Report(setup.seed, server.played)
         self.clock = ClientClock()
-        self.journal = MemoryJournal()
+        self.journal = MemoryJournal() if journal is None else journal
         self.recorder = Recorder(AiohttpTransport(self.clock), server.played, random_key=setup.control == "random-key")
         self.client = BardgeClient(
             "key",
@@ -349,4 +357,8 @@ async def serving(setup: Setup) -> AsyncGenerator[FaultServer]:
 async def campaign(setup: Setup, faults: int) -> Report:
     """Run one world."""
     async with serving(setup) as server:
-        return await World(setup, server).run(faults)
+        if setup.journal == "memory":
+            return await World(setup, server).run(faults)
+        fast = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 - rules are tried, not the disk
+        with TemporaryDirectory(dir=fast) as folder, InlineJournal(f"{folder}/journal.db") as journal:
+            return await World(setup, server, journal).run(faults)

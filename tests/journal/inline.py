@@ -1,0 +1,34 @@
+"""The journal on disk without its thread: for loops whose time is not the real one."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import Callable
+from typing import TypeVar, cast
+
+from bardge_async import SQLiteJournal
+from bardge_async._journal._writer import Writer, _Job
+
+T = TypeVar("T")
+
+
+class _InlineWriter(Writer):
+    """Do every job at once, and tell of it at the loop's next turn."""
+
+    async def run(self, work: Callable[[sqlite3.Connection], T], *, writes: bool) -> T:
+        loop = asyncio.get_running_loop()
+        job = _Job(work, writes, loop, loop.create_future())
+        with self._gate:
+            self._run([job])
+        return cast("T", await job.future)
+
+
+class InlineJournal(SQLiteJournal):
+    """The same file, rules and locks; the disk is waited for in the loop."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        super().__init__(path)
+        self._writer.close()
+        self._writer = _InlineWriter(self.path)
