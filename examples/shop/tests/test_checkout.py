@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from decimal import Decimal
 
 import pytest
 from bardge_async import BardgeClient, NotFoundError
@@ -20,7 +21,7 @@ LOST = Fault(kind="cut_after", endpoint="credits.purchase", times=None)
 async def test_order_is_charged(bardge_client: BardgeClient, bardge_sandbox: Sandbox) -> None:
     """The customer has the credits, the shop the bill."""
     receipt = await check_out(bardge_client, ORDER)
-    assert (receipt.balance, len(bardge_sandbox.account())) == (75, 1)
+    assert (receipt.balance, len(bardge_sandbox.account())) == (Decimal(75), 1)
 
 
 @pytest.mark.parametrize("kind", ["cut_before", "cut_after", "truncate"])
