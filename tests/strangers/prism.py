@@ -13,7 +13,7 @@ import time
 from collections.abc import Generator
 from typing import Any, Final
 
-from bardge_async import BardgeClient, BardgeError, Model, RetryPolicy, Walk
+from bardge_async import BardgeClient, BardgeError, InvalidRequestError, Model, RetryPolicy, Walk
 from tests.contract.examples import EXAMPLES
 from tests.strangers.place import Fault, Place
 
@@ -61,8 +61,17 @@ def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
 
 async def _call_all(base_url: str) -> list[str]:
     async with asyncio.timeout(SECONDS), BardgeClient("key", base_url, retry=RetryPolicy(max_attempts=1)) as bardge:
-        told = [await _call(bardge, name) for name in EXAMPLES]
+        told = [await _refuses(bardge), *[await _call(bardge, name) for name in EXAMPLES]]
     return [line for line in told if line]
+
+
+async def _refuses(bardge: BardgeClient) -> str:
+    """Make sure that requests are checked at all."""
+    try:
+        await bardge.request("POST", "/credit_purchases", request={"client_id": 5})
+    except BardgeError as error:
+        return "" if isinstance(error, InvalidRequestError) else f"a wrong request: {error!r}"
+    return "a wrong request was allowed"
 
 
 async def _call(bardge: BardgeClient, name: str) -> str:

@@ -12,12 +12,13 @@ from typing import Final
 from tests.strangers.place import Place, last_lines, sandbox
 
 PACKAGE: Final = "schemathesis==4.32.5"
-SECONDS: Final = 120
+SECONDS: Final = 150
 
 
 def run(place: Place) -> str:
     """Drive a sandbox with made-up requests, right and wrong ones, and return the summary."""
     commands = place.pip(PACKAGE)
+    workers, examples = (4, 25) if _newer_than_3_11(place) else (1, 8)
     with sandbox() as (base_url, api_key):
         return last_lines(
             place.command(
@@ -27,9 +28,9 @@ def run(place: Place) -> str:
                 f"--url={base_url}",
                 f"--header=Authorization: Bearer {api_key}",
                 "--exclude-checks=unsupported_method,positive_data_acceptance",
-                "--max-examples=25",
+                f"--max-examples={examples}",
                 "--seed=1",
-                "--workers=4",
+                f"--workers={workers}",
                 "--continue-on-failure",
                 "--generation-database=none",
                 "--warnings=off",
@@ -38,3 +39,8 @@ def run(place: Place) -> str:
             ),
             20,
         )
+
+
+def _newer_than_3_11(place: Place) -> bool:
+    # On 3.11 the interpreter's own parser fails in one of several threads: "AST constructor recursion depth mismatch".
+    return place.command(place.python, "-c", "import sys; print(sys.version_info >= (3, 12))", seconds=10) == "True\n"
