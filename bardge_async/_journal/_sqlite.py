@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import sys
 import weakref
 from pathlib import Path
 from typing import Any, Final, Self
@@ -47,7 +48,7 @@ class SQLiteJournal:
     Intents and outcomes are on disk before the call goes on (WAL, ``synchronous=FULL``; many calls share a commit, and
     the event loop never waits for the disk). The file holds personal data, passcodes and access codes: it is readable
     by its owner only (0600), and so are its companions ``-wal``, ``-shm`` and ``-lock``. The API key and lookup tokens
-    are never in it. Local disks only: a network file system does not keep its locks.
+    are never in it. Linux and local disks only: other systems and network file systems do not keep its locks.
 
     Args:
         path: The file; made where it is missing.
@@ -212,7 +213,8 @@ def _after_fork() -> None:
         journal._locks.begin_anew()  # noqa: SLF001
 
 
-os.register_at_fork(after_in_child=_after_fork)
+if sys.platform != "win32":
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _read(found: sqlite3.Connection, identity: Identity) -> tuple[Record | None, float]:

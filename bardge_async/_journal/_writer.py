@@ -6,6 +6,7 @@ import asyncio
 import os
 import queue
 import sqlite3
+import sys
 import threading
 import weakref
 from collections.abc import Callable
@@ -233,4 +234,5 @@ def _after_fork_in_child() -> None:
     _REGISTER.release()
 
 
-os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
+if sys.platform != "win32":
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
