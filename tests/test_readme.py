@@ -7,9 +7,11 @@ import inspect
 import re
 import types
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from bardge_async import BardgeClient
 from bardge_async.endpoints import ENDPOINTS
 from bardge_async.sandbox import Sandbox
 
@@ -31,9 +33,13 @@ async def test_readme_code_runs(number: int, monkeypatch: pytest.MonkeyPatch, tm
     async with Sandbox() as sandbox:
         monkeypatch.setenv("BARDGE_API_KEY", sandbox.api_key)
         monkeypatch.setenv("BARDGE_BASE_URL", sandbox.base_url)
-        running = types.FunctionType(code, {"__name__": "readme"})()
-        assert inspect.isawaitable(running)
-        await running
+        names: dict[str, Any] = {"__name__": "readme"}
+        running = types.FunctionType(code, names)()
+        if inspect.isawaitable(running):
+            await running
+        async with BardgeClient() as bardge:
+            for name in [name for name in names if name.startswith("test_")]:
+                await names[name](bardge, sandbox)
 
 
 def test_readme_has_code() -> None:
