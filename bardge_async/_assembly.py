@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import ssl as _ssl
 from typing import Final
 from urllib.parse import urlsplit
@@ -21,6 +23,10 @@ from bardge_async._transport._aiohttp import AiohttpTransport
 from bardge_async.errors import ConfigurationError
 
 __all__ = ["Composer", "Credentials", "Engine", "Hooks", "Settings", "assemble", "network"]
+
+# anyio would import it in the first call.
+with contextlib.suppress(ImportError):
+    importlib.import_module("anyio._backends._asyncio")
 
 _MOST: Final = 100_000
 
