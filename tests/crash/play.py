@@ -68,6 +68,7 @@ class Play:
         self._rng = random.Random(seed)
         self._closed = closed
         self.report = Report(len(job.orders))
+        self._read = self._lines = 0
 
     def run(self, kills: int) -> Report:
         begun = time.monotonic()
@@ -90,7 +91,7 @@ class Play:
     def _killed(self, left: int) -> bool:
         """Kill a worker after a random number of orders and some more milliseconds; False if it ended before."""
         open_orders = len(self.job.orders) - len(self._done())
-        already = len(noted(self.job.folder / "begun"))
+        already = self._begun()
         process = FORK.Process(target=work, args=(self.job,))
         process.start()
         if open_orders:
@@ -100,14 +101,25 @@ class Play:
         else:
             target = already + 1 + self._rng.randint(0, len(self.job.orders) // 2)
         end = time.monotonic() + _STUCK
-        while process.is_alive() and len(noted(self.job.folder / "begun")) < target and time.monotonic() < end:
+        while process.is_alive() and self._begun() < target and time.monotonic() < end:
             time.sleep(0.001)
-        time.sleep(self._rng.random() * 0.03)
+        time.sleep(self._rng.random() * 0.01)
         process.kill()
         process.join()
         if process.exitcode not in {0, -9}:
             self.report.wrong.append(f"a worker ended with {process.exitcode}")
         return process.exitcode == -9
+
+    def _begun(self) -> int:
+        """Count the lines of what was begun, reading only the new ones."""
+        path = self.job.folder / "begun"
+        if path.exists():
+            with path.open("rb") as file:
+                file.seek(self._read)
+                new = file.read()
+            self._read += len(new)
+            self._lines += new.count(b"\n")
+        return self._lines
 
     def _finished(self) -> None:
         process = FORK.Process(target=work, args=(self.job,))
