@@ -207,7 +207,11 @@ def _without_none(hint: Any) -> Any:  # noqa: ANN401 - any annotation
 def _resource_hook(cls: type[Any]) -> Hook:
     fields = _fields(cls)
     careful = _careful(cls, fields)
-    return reader(cls, {name: field.hook for name, field in fields.items()}, careful) if plain(cls, fields) else careful
+    if not plain(cls, fields):
+        return careful
+    usual = [name for name, field in fields.items() if field.strict]
+    hooks = {name: fields[name].hook for name in [*usual, *(name for name in fields if name not in usual)]}
+    return reader(cls, hooks, len(usual), careful)
 
 
 def _careful(cls: type[Any], fields: dict[str, _Field]) -> Hook:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
+import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import Any, Final, TypeAlias
@@ -63,8 +64,8 @@ def plain(cls: type[Any], names: Iterable[str]) -> bool:
     )
 
 
-def reader(cls: type[Any], hooks: Mapping[str, Hook], slow: Hook) -> Hook:
-    """Make the function that reads a JSON object as a ``cls``."""
+def reader(cls: type[Any], hooks: Mapping[str, Hook], usual: int, slow: Hook) -> Hook:
+    """Make the function that reads a JSON object as a ``cls``; the first ``usual`` fields are those that it mostly has."""
     names: dict[str, Any] = {
         "Decimal": Decimal,
         "MS": MILLISECONDS_FROM,
@@ -81,15 +82,16 @@ def reader(cls: type[Any], hooks: Mapping[str, Hook], slow: Hook) -> Hook:
         **{f"hook_{name}": hook for name, hook in hooks.items()},
         **{f"members_{name}": hook.members for name, hook in hooks.items() if isinstance(hook, OpenEnum)},
     }
-    source = _source(hooks)
+    source = _source(hooks, usual)
     # Only names of our own classes are in the source, nothing that a server sent.
     exec(compile(source, f"<reader of {cls.__name__}>", "exec"), names)  # noqa: S102
     made: Hook = names["read"]
     return made
 
 
-def _source(hooks: Mapping[str, Hook]) -> str:
-    fields = "".join(_field(name, hook) for name, hook in hooks.items())
+def _source(hooks: Mapping[str, Hook], usual: int) -> str:
+    codes = [_field(name, hook) for name, hook in hooks.items()]
+    fields = "".join(codes[:usual]) + _others([*hooks][usual:], "".join(codes[usual:]), usual)
     return f"""
 def read(value, _=None):
     if type(value) is not dict:
@@ -104,6 +106,17 @@ def read(value, _=None):
     self.__class__ = cls
     return self
 """
+
+
+def _others(names: list[str], code: str, usual: int) -> str:
+    """Leave fields alone that cannot be there, since every key of the object has been met."""
+    if not names:
+        return ""
+    return f"""
+        if len(value) + absent == {usual}:
+            {" = ".join(f"self.{name}" for name in names)} = None
+            absent += {len(names)}
+        else:{textwrap.indent(code, "    ")}"""
 
 
 def _field(name: str, hook: Hook) -> str:
