@@ -21,7 +21,7 @@ async def sent(**answer: object) -> WireResponse:
     transport = AiohttpTransport(SystemClock())
     try:
         with mocked() as answers:
-            answers.get(URL, **answer)  # pyright: ignore[reportArgumentType]
+            answers.get(URL, **answer)  # pyright: ignore[reportArgumentType, reportUnknownMemberType]
             return await transport.send(WireRequest("GET", URL, {}), AttemptLimits(5, 5))
     finally:
         await transport.aclose()
