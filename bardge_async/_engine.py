@@ -239,8 +239,10 @@ def _stamp(error: BardgeError, run: Run) -> None:
 def _note(run: Run, cancelled: BaseException) -> None:
     """Leave a trace of a POST that was cancelled after it may have been sent."""
     call = run.call
-    if not run.history.in_doubt:
+    if not run.history.in_doubt and not run.answered:
         return
-    text = f"{call.row.name}: cancelled after it was sent under idempotency key {call.key}; its outcome is unknown"
+    # It was answered, and the caller went away while that was put on record.
+    known = "on record" if run.answered and not run.history.in_doubt else "unknown"
+    text = f"{call.row.name}: cancelled after it was sent under idempotency key {call.key}; its outcome is {known}"
     cancelled.add_note(text)
     _LOG.warning("%s", text)

@@ -42,6 +42,7 @@ class Run:
         self._record: Record | None = None
         self._before: Record | None = None
         self._kept = False
+        self.answered = False
 
     def open(self, identity: Identity, allowed: Proceed) -> None:
         """Go on from what is on record: the journal's bytes are what is sent again."""
@@ -241,6 +242,7 @@ class Run:
             state = EntryState.DONE
             shown = redacted(self.response, header)
             answer = Answer(shown.status, shown.body, shown.headers.get(REQUEST_ID_HEADER))
+            self.answered = True
         await self._put(record.at(state, record.first_sent, now, answer))
 
     async def _put(self, record: Record) -> None:

@@ -261,8 +261,9 @@ async def test_cancelled_while_the_outcome_waits(tmp_path: Path) -> None:
             call.cancel()
             await turns()
             stack.close()
-            with contextlib.suppress(asyncio.CancelledError):
+            with pytest.raises(asyncio.CancelledError) as caught:
                 await call
+            assert "order-1; its outcome is on record" in caught.value.__notes__[0]
             assert await it.states() == [EntryState.DONE]
 
 
