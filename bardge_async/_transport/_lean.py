@@ -2,8 +2,8 @@
 
 TLS, DNS, the pool and the parser are aiohttp's. What it does not promise of these is named in :class:`Parts` and in
 two tables below it; a client looks once whether all of it is there and takes the same arguments, and goes through the
-session where it does not. So it does with a user's own session, with a proxy, and while a test library has its own
-function in place of ``ClientSession._request``.
+session where it does not. So it does with a user's own session, with a proxy, and where a test library or an instrumentation
+has its own function in place of ``ClientSession._request`` or adds trace configs.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import asyncio
 import functools
 import inspect
 import re
+from types import FunctionType
 from typing import Any, Final, NamedTuple
 
 import aiohttp
@@ -25,7 +26,9 @@ from bardge_async._http import WireRequest, WireResponse
 from bardge_async._secret import Secret, SecretBytes
 from bardge_async._transport._attempt import LARGEST_ANSWER, Attempt, StaleError, TooLargeError
 
-_GENUINE: Final = ClientSession._request  # noqa: SLF001 - what test libraries replace
+_REQUEST: Final = ClientSession._request  # noqa: SLF001 - what test libraries and instrumentations replace
+_REPLACED: Final = type(_REQUEST) is not FunctionType or hasattr(_REQUEST, "__wrapped__")
+"""Whether somebody came before this module was imported."""
 _NO_TIMEOUT: Final = ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
 _BUFFER: Final = 2**16
 _ORIGIN: Final = re.compile(r"https?://[A-Za-z0-9._:\[\]-]+")
@@ -81,8 +84,8 @@ def _takes(function: object, name: str, wanted: tuple[str, ...]) -> bool:
 
 
 def genuine() -> bool:
-    """Tell whether aiohttp's session is its own, and not that of a library for tests."""
-    return ClientSession._request is _GENUINE  # noqa: SLF001 - see there
+    """Tell whether nobody stands in place of the session's own function."""
+    return ClientSession._request is _REQUEST and not _REPLACED  # noqa: SLF001 - see there
 
 
 class Plan(NamedTuple):

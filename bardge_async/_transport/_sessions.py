@@ -133,7 +133,8 @@ class Sessions:
             middlewares=(self._middleware,),
             proxy=self._proxy,
         )
-        return _OneLoop(session, lean=self._lean)
+        # Who instruments aiohttp adds trace configs to every session, and wants to see every request.
+        return _OneLoop(session, lean=self._lean and not session.trace_configs)
 
     async def aclose(self) -> None:
         """Close the sessions of all loops that run; those of other loops close when these end."""

@@ -318,6 +318,26 @@ async def test_a_test_library_is_respected(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.asyncio
+async def test_an_instrumentation_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where every session is given trace configs, they see every request."""
+    seen: list[str] = []
+    genuine_init: Any = aiohttp.ClientSession.__init__
+
+    async def started(session: object, context: object, params: aiohttp.TraceRequestStartParams) -> None:
+        seen.append(params.method)
+
+    def traced(self: object, **options: Any) -> None:
+        config = aiohttp.TraceConfig()
+        config.on_request_start.append(started)
+        genuine_init(self, **options, trace_configs=[config])
+
+    monkeypatch.setattr(aiohttp.ClientSession, "__init__", traced)
+    async with ScriptedServer(reply(200, BALANCE)) as server, transporting() as transport:
+        await transport.send(WireRequest("GET", server.base_url + "/", HEADERS), LIMITS)
+    assert seen == ["GET"]
+
+
+@pytest.mark.asyncio
 async def test_the_client_goes_the_short_way() -> None:
     """A client without session and proxy sends nothing through the session."""
     async with (
