@@ -10,10 +10,12 @@ import sys
 import time
 
 from benchmarks import driver, report
+from benchmarks.clients import ITEMS, PEERS, installed
 from benchmarks.report import Round
-from benchmarks.workloads import ITEMS, WORKLOADS, Figures
+from benchmarks.workloads import WORKLOADS, Figures
 
 _DISTRIBUTIONS = ("aiohttp", "attrs", "cattrs", "orjson")
+_PEERS = {"httpx+orjson": "httpx", "stripe (aiohttp)": "stripe", "openai": "openai"}
 _QUICK_SECONDS = 55.0
 
 
@@ -22,6 +24,8 @@ def one_round(chosen: list[str], *, mode: str, core: int, port: int) -> Round:
     figures: Round = {}
     for name in random.sample(chosen, len(chosen)):
         contestants = WORKLOADS[name].contestants
+        if mode == "quick":
+            contestants = tuple(one for one in contestants if one not in PEERS)
         figures[name] = {
             contestant: _run(name, contestant, mode=mode, core=core, port=port)
             for contestant in random.sample(contestants, len(contestants))
@@ -66,7 +70,7 @@ def main() -> None:
             print(f"repetition {number + 1} of {repetitions}", file=sys.stderr)
             rounds.append(one_round(chosen, mode=mode, core=client_core, port=port))
     apart = "server and clients on cores of their own" if client_core >= 0 else "server and clients SHARE cores"
-    print(report.versions(_DISTRIBUTIONS))
+    print(report.versions((*_DISTRIBUTIONS, *(_PEERS[name] for name in PEERS if name in _PEERS and installed(name)))))
     print(f"{mode}, {len(rounds)} repetitions, {apart}, {time.monotonic() - begin:.0f} s\n")
     print(report.table(rounds, chosen))
     print("\n" + report.server(rounds, chosen, limits))

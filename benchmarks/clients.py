@@ -6,6 +6,7 @@ made, so that no client's process holds another one's.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import uuid
 from collections.abc import Callable, Mapping
@@ -15,6 +16,12 @@ from benchmarks.stub import API_KEY, CLIENT, PAGE_SIZE
 
 if TYPE_CHECKING:
     import aiohttp
+
+
+ITEMS: Final = 100_000
+SLOW_ITEMS: Final = 10_000
+_BEHIND: Final = f"&starting_after=booking_{ITEMS - SLOW_ITEMS - 1:016x}"
+"""Where the slower peers begin their walk, so that a run ends; rates are those of an item."""
 
 
 class Client(Protocol):
@@ -120,6 +127,146 @@ class RawAiohttp:
         await self._session.close()
 
 
+class Httpx:
+    """httpx as its documentation has it, with orjson and dicts."""
+
+    def __init__(self, base_url: str) -> None:
+        import httpx  # noqa: PLC0415 - in this client's process only
+        import orjson  # noqa: PLC0415
+
+        self._loads, self._dumps = orjson.loads, orjson.dumps
+        self._client = httpx.AsyncClient(base_url=base_url, headers={"Authorization": f"Bearer {API_KEY}"})
+
+    async def walk(self) -> tuple[int, str]:
+        """Walk by a plain loop over pages and items."""
+        count, last, after = 0, None, _BEHIND
+        while True:
+            page = await self._read(f"/clients/{CLIENT}/bookings?limit={PAGE_SIZE}{after}")
+            for booking in page["data"]:
+                count += 1
+                last = booking["id"]
+            if not page["has_more"]:
+                return count, str(last)
+            after = f"&starting_after={last}"
+
+    async def get(self, client_id: str) -> str:
+        """Get a dict."""
+        return str((await self._read(f"/issued_passes/{client_id}"))["client_id"])
+
+    async def _read(self, path: str) -> Any:  # noqa: ANN401 - JSON
+        response = await self._client.get(path)
+        return self._loads(response.raise_for_status().content)
+
+    async def buy(self, client_id: str) -> str:
+        """Post a dict under a UUID."""
+        body = self._dumps({"client_id": client_id, "package_id": "cpkg_50"})
+        headers = {"Content-Type": "application/json", "Idempotency-Key": str(uuid.uuid4())}
+        response = await self._client.post("/credit_purchases", content=body, headers=headers)
+        return str(self._loads(response.raise_for_status().content)["client_id"])
+
+    async def aclose(self) -> None:
+        """Close the client."""
+        await self._client.aclose()
+
+
+class Stripe:
+    """stripe over aiohttp, with its own objects; requests of its own by ``raw_request_async``."""
+
+    def __init__(self, base_url: str) -> None:
+        import stripe  # noqa: PLC0415 - in this client's process only
+
+        self._http = stripe.AIOHTTPClient()
+        self._client = stripe.StripeClient(API_KEY, base_addresses={"api": base_url}, http_client=self._http)
+
+    async def _call(self, method: str, path: str, **params: Any) -> Any:  # noqa: ANN401 - its object
+        answer = await self._client.raw_request_async(method, path, **params)
+        return self._client.deserialize(answer, api_mode="V1")
+
+    async def walk(self) -> tuple[int, str]:
+        """Walk by its list object's own iterator."""
+        count, last, after = 0, None, _BEHIND
+        while True:
+            page = await self._call("get", f"/clients/{CLIENT}/bookings?limit={PAGE_SIZE}{after}")
+            for booking in page.data:
+                count += 1
+                last = booking.id
+            if not page.has_more:
+                return count, str(last)
+            after = f"&starting_after={last}"
+
+    async def get(self, client_id: str) -> str:
+        """Get an object."""
+        return str((await self._call("get", f"/issued_passes/{client_id}")).client_id)
+
+    async def buy(self, client_id: str) -> str:
+        """Post a form, as it does, under a key of its own."""
+        made = await self._call("post", "/credit_purchases", client_id=client_id, package_id="cpkg_50")
+        return str(made.client_id)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._http.close_async()
+
+
+class OpenAI:
+    """openai with models of pydantic, over aiohttp or its default; one retry-free request each."""
+
+    def __init__(self, base_url: str, *, over_aiohttp: bool) -> None:
+        import openai  # noqa: PLC0415 - in this client's process only
+        from openai import BaseModel  # noqa: PLC0415
+        from openai.pagination import AsyncCursorPage  # noqa: PLC0415
+
+        class Booking(BaseModel):
+            object: str
+            id: str
+            status: str
+            type: str
+            service_name: str
+            provider_name: str
+            date: str
+            time: str
+            scheduled_for: int
+            created: int
+            message: str
+
+        class Answer(BaseModel):
+            object: str
+            client_id: str
+
+        http = openai.DefaultAioHttpClient() if over_aiohttp else None
+        self._client = openai.AsyncOpenAI(api_key=API_KEY, base_url=base_url, http_client=http)
+        self._page: Any = AsyncCursorPage[Booking]
+        self._answer = Answer
+
+    async def walk(self) -> tuple[int, str]:
+        """Walk by a loop over its pages; its cursor has another name than the server's."""
+        count, last, after = 0, None, _BEHIND
+        while True:
+            path = f"/clients/{CLIENT}/bookings?limit={PAGE_SIZE}{after}"
+            page: Any = await self._client.get(path, cast_to=self._page)
+            for booking in page.data:
+                count += 1
+                last = booking.id
+            if not page.has_more:
+                return count, str(last)
+            after = f"&starting_after={last}"
+
+    async def get(self, client_id: str) -> str:
+        """Get a model."""
+        return (await self._client.get(f"/issued_passes/{client_id}", cast_to=self._answer)).client_id
+
+    async def buy(self, client_id: str) -> str:
+        """Post a dict; the key has to be given."""
+        options: Any = {"headers": {"Idempotency-Key": str(uuid.uuid4())}}
+        body = {"client_id": client_id, "package_id": "cpkg_50"}
+        made = await self._client.post("/credit_purchases", cast_to=self._answer, body=body, options=options)
+        return made.client_id
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._client.close()
+
+
 def _with_orjson(base_url: str) -> Client:
     import orjson  # noqa: PLC0415 - in this client's process only
 
@@ -131,8 +278,22 @@ def _with_json(base_url: str) -> Client:
 
 
 BASE: Final = "aiohttp+orjson"
+
+
+def installed(name: str) -> bool:
+    """Tell whether a client's library is there."""
+    return all(importlib.util.find_spec(module) for module in _NEEDS.get(name, ()))
+
+
+PEERS: Final = ("httpx+orjson", "stripe (aiohttp)", "openai (aiohttp)", "openai")
+_NEEDS: Final = dict(zip(PEERS, (("httpx",), ("stripe",), ("openai", "httpx_aiohttp"), ("openai",)), strict=True))
 CLIENTS: Final[Mapping[str, Callable[[str], Client]]] = {
     "bardge-async": Ours,
     BASE: _with_orjson,
     "aiohttp+json": _with_json,
+    "httpx+orjson": Httpx,
+    "stripe (aiohttp)": Stripe,
+    "openai (aiohttp)": lambda base_url: OpenAI(base_url, over_aiohttp=True),
+    "openai": lambda base_url: OpenAI(base_url, over_aiohttp=False),
 }
+"""The peers come with the extra ``bench``; one that is not installed is left out."""

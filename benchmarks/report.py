@@ -25,12 +25,17 @@ def table(rounds: list[Round], chosen: list[str]) -> str:
     lines.append("|---|---|---|---|")
     for name in chosen:
         workload = WORKLOADS[name]
-        for contestant in workload.contestants:
+        for contestant in _present(rounds, name):
             medians = [f"{_brief(_median(rounds, name, contestant, figure))} {figure}" for figure in workload.figures]
             ratios = [f"{figure} {_ratio(rounds, name, contestant, figure)}" for figure in workload.figures]
             said = "base" if contestant == workload.base else ", ".join(ratios)
             lines.append(f"| {workload.title} | {contestant} | {', '.join(medians)} | {said} |")
     return "\n".join(lines)
+
+
+def _present(rounds: list[Round], name: str) -> list[str]:
+    """Return a workload's contestants that took part, in their order."""
+    return [one for one in WORKLOADS[name].contestants if one in rounds[0][name]]
 
 
 def _median(rounds: list[Round], name: str, contestant: str, figure: str) -> float:
@@ -55,7 +60,7 @@ def server(rounds: list[Round], chosen: list[str], limits: dict[str, float]) -> 
         workload = WORKLOADS[name]
         if workload.request is None:
             continue
-        loads = {one: _median(rounds, name, one, "server load") for one in workload.contestants}
+        loads = {one: _median(rounds, name, one, "server load") for one in _present(rounds, name)}
         worst = max(loads, key=lambda one: loads[one])
         held = "; IT IS THE BOTTLENECK, the ratios are too near to 1" if loads[worst] > 0.6 else ""
         lines.append(f"* {name}: the stub was busy {loads[worst]:.0%} of the time at most ({worst}){held}.")
