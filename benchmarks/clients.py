@@ -286,7 +286,7 @@ def installed(name: str) -> bool:
 
 
 PEERS: Final = ("httpx+orjson", "stripe (aiohttp)", "openai (aiohttp)", "openai")
-_NEEDS: Final = dict(zip(PEERS, (("httpx",), ("stripe",), ("openai", "httpx_aiohttp"), ("openai",)), strict=True))
+_NEEDS: Final = dict(zip(PEERS, (("httpx",), ("stripe",), ("openai",), ("openai",)), strict=True))
 CLIENTS: Final[Mapping[str, Callable[[str], Client]]] = {
     "bardge-async": Ours,
     BASE: _with_orjson,
