@@ -161,7 +161,7 @@ def test_no_permission(nobody: Path, mode: int) -> None:
     path.chmod(mode)
 
     def attempt() -> None:
-        with pytest.raises(errors.JournalError, match="read and written|cannot be opened"):
+        with pytest.raises(errors.JournalError, match=r"read and written|cannot be opened"):
             SQLiteJournal(path)
 
     as_nobody(attempt)
