@@ -21,6 +21,7 @@ from typing import Final
 from bardge_async._record import Identity
 from bardge_async.errors import ConfigurationError, JournalError
 
+_ELSEWHERE: Final = "SQLiteJournal needs Linux: no other system has locks that belong to an open file"
 _TAKEN: Final = frozenset({errno.EAGAIN, errno.EACCES})
 _PLACES: Final = 2**62
 _WHOLE: Final = _PLACES
@@ -54,11 +55,10 @@ else:  # pragma: no cover - refused by lock_file
     F_UNLCK = F_WRLCK = 0
 
     def _set(file: int, kind: int, place: int) -> bool:
-        """Stand for what no other system has."""
-        raise NotImplementedError
+        raise ConfigurationError(_ELSEWHERE)
 
     def _held(file: int, place: int) -> bool:
-        raise NotImplementedError
+        raise ConfigurationError(_ELSEWHERE)
 
 
 def lock_file(path: Path) -> Path:
@@ -68,7 +68,7 @@ def lock_file(path: Path) -> Path:
         ConfigurationError: This system has no locks of the kind that is needed.
     """
     if sys.platform != "linux":  # pragma: no cover - the suite runs on Linux
-        raise ConfigurationError("SQLiteJournal needs Linux: no other system has locks that belong to an open file")
+        raise ConfigurationError(_ELSEWHERE)
     return path.with_name(path.name + "-lock")
 
 
