@@ -55,10 +55,10 @@ else:  # pragma: no cover - refused by lock_file
     F_UNLCK = F_WRLCK = 0
 
     def _set(file: int, kind: int, place: int) -> bool:
-        raise ConfigurationError(_ELSEWHERE)
+        raise ConfigurationError(f"{_ELSEWHERE} (lock {kind} of byte {place} in {file})")
 
     def _held(file: int, place: int) -> bool:
-        raise ConfigurationError(_ELSEWHERE)
+        raise ConfigurationError(f"{_ELSEWHERE} (byte {place} in {file})")
 
 
 def lock_file(path: Path) -> Path:
