@@ -47,11 +47,15 @@ def different(record: Record, call: Call) -> str:
 
 @attrs.frozen
 class Proceed:
-    """Send: under this history, with these bytes; ``refused`` is what is on record of an earlier refusal."""
+    """Send: under this history, with these bytes.
+
+    ``refused`` is what is on record of an earlier refusal, ``fault`` that the handler failed on an earlier send.
+    """
 
     history: History
     body: bytes | None
     refused: Record | None = None
+    fault: Answer | None = None
 
 
 def judge(
@@ -109,8 +113,8 @@ def _doubtful(
     history = History(sent=True, in_doubt=True, ever_in_doubt=True, first_sent=record.first_sent)
     remaining = left(window, history, now) if protected(call.row) else None
     if remaining is not None and remaining >= LEAST_LEFT and not faulted:
-        return Proceed(history, record.body)
+        return Proceed(history, record.body, fault=record.answer)
     undoes = overtaken and call.row.again is Again.SAME
     if call.row.again is Again.SAME and not undoes:
-        return Proceed(history, record.body)
+        return Proceed(history, record.body, fault=record.answer)
     raise in_doubt_error(call.row, history, call.key, now, window=window, overtaken=undoes, faulted=faulted)

@@ -60,6 +60,7 @@ class Run:
             given=call.given,
             state=EntryState.SENT,
             first_sent=self.history.first_sent,
+            answer=allowed.fault,
         )
 
     def left(self) -> float:

@@ -61,3 +61,12 @@ async def test_who_trusts_the_server_may_enter_again() -> None:
         async with it.bardge.idempotent("order-1") as once:
             await once.credits.purchase(PURCHASE)
     assert (it.sent, found.may_repeat) == (2, True)
+
+
+async def test_sending_again_keeps_the_fault_on_record() -> None:
+    """A client that trusts the server leaves the failure on record, for those that do not."""
+    async with rig(FAULT, cut(), BOUGHT, retry=TRUSTING) as it:
+        await unknown(it.bardge)
+        await unknown(it.bardge)
+        await unknown(it.bardge.with_options(retry=RetryPolicy()))
+        assert it.sent == 2
