@@ -7,11 +7,12 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
 from typing import Final, Protocol
 
 import anyio
 
-__all__ = ["Clock", "SystemClock", "Timer"]
+__all__ = ["Clock", "SystemClock", "TimeLimit", "Timer"]
 
 _BOOT_TIME: Final = getattr(time, "CLOCK_BOOTTIME", None)
 
@@ -40,6 +41,26 @@ class Clock(Protocol):
     def timer(self, seconds: float, callback: Callable[[], object]) -> Timer:
         """Call ``callback`` in the running loop after a number of seconds."""
         ...
+
+
+class TimeLimit:
+    """Cancel what runs inside after a number of seconds of a clock; the scope tells by ``cancelled_caught``."""
+
+    def __init__(self, clock: Clock, seconds: float) -> None:
+        self._clock = clock
+        self._seconds = seconds
+        self._scope = anyio.CancelScope()
+
+    def __enter__(self) -> anyio.CancelScope:
+        scope = self._scope.__enter__()
+        self._timer = self._clock.timer(self._seconds, scope.cancel)
+        return scope
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        self._timer.cancel()
+        return self._scope.__exit__(kind, error, trace)
 
 
 def _boot() -> str:

@@ -11,6 +11,7 @@ import anyio
 
 from bardge_async import _retry as retry
 from bardge_async._budget import RetryBudget
+from bardge_async._clock import TimeLimit
 from bardge_async._context import Context, Progress, Settings, Watch
 from bardge_async._entries import judge
 from bardge_async._holdback import HoldBack
@@ -114,12 +115,8 @@ class Engine:
 
     async def _header(self, run: Run) -> str:
         """Wait for the API key, no longer than the call may take."""
-        with anyio.CancelScope() as scope:
-            timer = self.watch.clock.timer(run.left(), scope.cancel)
-            try:
-                return await self.settings.credentials.header()
-            finally:
-                timer.cancel()
+        with TimeLimit(self.watch.clock, run.left()):
+            return await self.settings.credentials.header()
         error = NotSentError("the API key did not come in time")
         error.timed_out = True
         outcome = run.recorded(Outcome(Verdict.NOT_SENT, error=error))
@@ -127,12 +124,8 @@ class Engine:
 
     async def _renewed(self, run: Run, header: str) -> bool:
         """Ask for the API key again; False where it stays the same, or does not come in time."""
-        with anyio.CancelScope() as scope:
-            timer = self.watch.clock.timer(run.left(), scope.cancel)
-            try:
-                return await self.settings.credentials.renewed(header)
-            finally:
-                timer.cancel()
+        with TimeLimit(self.watch.clock, run.left()):
+            return await self.settings.credentials.renewed(header)
         return False
 
     async def _hold(self, run: Run) -> Outcome | None:

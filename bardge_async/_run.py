@@ -11,6 +11,7 @@ import attrs
 from bardge_async import _hooks as hooks
 from bardge_async import _retry as retry
 from bardge_async import _wire as wire
+from bardge_async._clock import TimeLimit
 from bardge_async._context import Context, Progress
 from bardge_async._entries import Proceed, fingerprint
 from bardge_async._http import REQUEST_ID_HEADER, Call, WireRequest, WireResponse
@@ -128,8 +129,7 @@ class Run:
         if journal.instant:
             await journal.put(record)
             return True
-        with anyio.CancelScope() as scope:
-            timer = self._clock.timer(max(0.0, self.left()), scope.cancel)
+        with TimeLimit(self._clock, max(0.0, self.left())) as scope:
             try:
                 await journal.put(record)
             except anyio.get_cancelled_exc_class():
@@ -138,8 +138,6 @@ class Run:
                     with anyio.CancelScope(shield=True):
                         await self._withdraw()
                 raise
-            finally:
-                timer.cancel()
         return not scope.cancelled_caught
 
     async def _send(self, header: str) -> Outcome:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import anyio
 
-from bardge_async._clock import Clock
+from bardge_async._clock import Clock, TimeLimit
 from bardge_async._loops import PerLoop, run_in
 from bardge_async.errors import NotSentError, PoolTimeoutError
 
@@ -38,13 +38,9 @@ class Lane:
         Raises:
             PoolTimeoutError: None came free in time.
         """
-        with anyio.CancelScope() as scope:
-            timer = self._clock.timer(seconds, scope.cancel)
-            try:
-                await self.free.acquire()
-                return
-            finally:
-                timer.cancel()
+        with TimeLimit(self._clock, seconds):
+            await self.free.acquire()
+            return
         error = PoolTimeoutError("no connection came free in time; raise max_connections or timeout.pool, or send less")
         error.timed_out = True
         raise error
@@ -88,10 +84,6 @@ class Slots:
         busy = [(loop, lane) for loop, lane in self._lanes.items() if lane.calls and loop.is_running()]
         if not busy:
             return
-        with anyio.CancelScope() as scope:
-            timer = self._clock.timer(seconds, scope.cancel)
-            try:
-                for loop, lane in busy:
-                    await run_in(loop, lane.emptied)
-            finally:
-                timer.cancel()
+        with TimeLimit(self._clock, seconds):
+            for loop, lane in busy:
+                await run_in(loop, lane.emptied)

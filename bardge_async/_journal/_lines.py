@@ -9,7 +9,7 @@ from collections import deque
 import anyio
 import attrs
 
-from bardge_async._clock import Clock
+from bardge_async._clock import Clock, TimeLimit
 from bardge_async._record import Identity
 from bardge_async.errors import KeyInUseError
 
@@ -57,13 +57,9 @@ class Lines:
 
     async def _wait(self, identity: Identity, waiter: _Waiter, patience: float, clock: Clock) -> None:
         try:
-            with anyio.CancelScope() as scope:
-                timer = clock.timer(patience, scope.cancel)
-                try:
-                    await waiter.event.wait()
-                    return
-                finally:
-                    timer.cancel()
+            with TimeLimit(clock, patience):
+                await waiter.event.wait()
+                return
         except BaseException:
             self._give_up(identity, waiter)
             raise
