@@ -32,10 +32,6 @@ class RetryBudget:
             self._forget(now)
             self._shares[self._second % _MEMORY] += self._ratio
 
-    def withdraw(self, now: float) -> bool:
-        """Take a token if there is one."""
-        return self.reserve(now, 0.0) is not None
-
     def reserve(self, now: float, patience: float) -> float | None:
         """Take a token that is there within ``patience`` seconds, and return how many until then; None if none is."""
         with self._lock:

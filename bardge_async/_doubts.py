@@ -16,8 +16,7 @@ from bardge_async._clock import Clock
 from bardge_async._http import Response, WireResponse
 from bardge_async._journal import Journal
 from bardge_async._record import Answer, EntryState, Identity, Record
-from bardge_async._window import LEAST_LEFT, History, left
-from bardge_async.endpoints import Again, KeySupport
+from bardge_async.endpoints import KeySupport
 from bardge_async.errors import BardgeError, InvalidArgumentError, KeyInUseError
 
 if TYPE_CHECKING:
@@ -141,15 +140,16 @@ class Doubts:
                 found.append(Recovered(key, record.endpoint, None, error))
 
     def _recoverable(self, record: Record) -> bool:
-        row = self._calls.composer.row_of(record)
-        if row.key is not KeySupport.YES or row.again is None:
+        """Tell whether the window is open and its rules let the record be sent; what is past it is not recovered."""
+        from bardge_async import _entries as entries  # noqa: PLC0415 - brings cattrs
+
+        settings, call = self._settings, self._calls.composer.again(record)
+        trusting = settings.policy.repeat_server_errors
+        try:
+            entries.judge(record, call, self._watch.now(), settings.window, overtaken=True, trusting=trusting)
+        except BardgeError:
             return False
-        if record.answer is not None and row.again is not Again.SAME and not self._settings.policy.repeat_server_errors:
-            # The handler failed and may have forgotten the key.
-            return False
-        history = History(first_sent=record.first_sent, in_doubt=True)
-        remaining = left(self._settings.window, history, self._watch.now())
-        return remaining is not None and remaining >= LEAST_LEFT
+        return True
 
     def _doubt(self, record: Record) -> Doubt:
         assert record.first_sent is not None  # noqa: S101 - the caller looked

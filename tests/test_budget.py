@@ -29,7 +29,7 @@ def bucket(floor: float = 10.0, ratio: float = 0.25) -> RetryBudget:
 def taken(budget: RetryBudget, now: float) -> int:
     """How many tokens there are at an instant."""
     count = 0
-    while budget.withdraw(now):
+    while budget.reserve(now, 0.0) is not None:
         count += 1
         assert count < 10_000
     return count
@@ -81,7 +81,7 @@ def test_oldest_shares_are_taken_first() -> None:
     for second in (1000.0, 1005.0):
         for _ in range(40):
             budget.deposit(second)
-    assert [budget.withdraw(1005.0) for _ in range(10)] == [True] * 10
+    assert [budget.reserve(1005.0, 0.0) for _ in range(10)] == [0.0] * 10
     assert taken(budget, 1011.0) == 10
 
 
