@@ -27,7 +27,7 @@ PURE = (
 )
 IO = (
     ("_clock",),
-    ("_loops", "_slots"),
+    ("_loops", "_pace", "_slots"),
     ("_transport",),
     ("_journal",),
     ("_credentials", "_context", "_run", "_engine", "_assembly"),
@@ -35,8 +35,8 @@ IO = (
     ("_caller", "_calls", "_resources"),
     ("_idempotency",),
     ("_doubts", "_reconcile"),
-    ("_client",),
     ("_batch",),
+    ("_client",),
     ("",),  # the root, which re-exports
     ("__main__", "cli", "openapi", "sandbox", "testing", "integrations"),
 )

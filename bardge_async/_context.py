@@ -62,8 +62,10 @@ class Context:
 class Progress:
     """What became of an operation, over all calls of its block.
 
-    ``recorded`` is False when the outcome could not be written to the journal.
+    ``recorded`` is False when the outcome could not be written to the journal, ``refused`` tells that the API refused
+    the operation itself, now or as the journal has it.
     """
 
     attempts: int = 0
     recorded: bool = True
+    refused: bool = False

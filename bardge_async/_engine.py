@@ -59,9 +59,16 @@ class Engine:
         return derived
 
     async def run(
-        self, call: Call, progress: Progress | None = None, *, patience: float | None = None
+        self,
+        call: Call,
+        progress: Progress | None = None,
+        *,
+        patience: float | None = None,
+        retry_refused: bool = True,
     ) -> Response[Any]:
         """Make a call to its end, waiting ``patience`` seconds for another holder of its key, by default all it has.
+
+        Without ``retry_refused`` a refusal on record is raised again, and nothing is sent.
 
         Raises:
             BardgeError: What the whole history of its key amounts to.
@@ -69,7 +76,9 @@ class Engine:
         lane = self.slots.enter()
         run = Run(self._context, call, Progress() if progress is None else progress, lane)
         try:
-            return await self._keyed(run, patience) if call.key is not None else await self._loop(run)
+            if call.key is None:
+                return await self._loop(run)
+            return await self._keyed(run, patience, retry_refused=retry_refused)
         except BardgeError as error:
             _stamp(error, run)
             raise
@@ -79,7 +88,7 @@ class Engine:
         finally:
             lane.leave()
 
-    async def _keyed(self, run: Run, patience: float | None) -> Response[Any]:
+    async def _keyed(self, run: Run, patience: float | None, *, retry_refused: bool) -> Response[Any]:
         """Make a POST under its journal entry: what is on record decides whether anything is sent."""
         settings, call = self.settings, run.call
         assert call.key is not None  # noqa: S101 - keyed
@@ -94,6 +103,9 @@ class Engine:
             allowed = judge(record, call, now, settings.window, overtaken=overtaken, trusting=trusting)
             if isinstance(allowed, Answer):
                 return _from_record(run, allowed)
+            refused = None if allowed.refused is None else allowed.refused.answer
+            if refused is not None and not retry_refused:
+                raise _refusal(run, refused)
             run.open(identity, allowed)
             return await self._loop(run)
         finally:
@@ -215,6 +227,19 @@ def _from_record(run: Run, answer: Answer) -> Response[Any]:
         idempotency_key=run.call.key,
         replayed="journal",
     )
+
+
+def _refusal(run: Run, answer: Answer) -> BardgeError:
+    """Make the error of a recorded refusal anew."""
+    run.refused()
+    headers = {REQUEST_ID_HEADER: answer.request_id} if answer.request_id else {}
+    error = read(run.call.row, WireResponse(answer.status, headers, answer.body or b""), 0.0, "").error
+    assert error is not None  # noqa: S101 - the status of a refusal
+    if answer.body is None:
+        error.args = (f"{run.call.row.name}: {answer.status}, refused earlier; the answer is not kept any more",)
+    error.sent = True
+    error.add_note("on record from an earlier call; nothing was sent now")
+    return error
 
 
 def _stamp(error: BardgeError, run: Run) -> None:

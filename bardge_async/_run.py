@@ -64,6 +64,10 @@ class Run:
             answer=allowed.fault,
         )
 
+    def refused(self) -> None:
+        """Tell that the API refused the operation itself."""
+        self._progress.refused = True
+
     def left(self) -> float:
         """Seconds until the call's deadline."""
         return self._deadline - self._clock.elapsed()
@@ -156,7 +160,10 @@ class Run:
         self._tell(hooks.AttemptBegun)
         request = WireRequest(call.row.method, call.url, {**call.headers, "Authorization": header}, call.body)
         outcome = await self._exchange(request, limits, now, header)
-        self._tell_ended(outcome, self._clock.elapsed() - now.elapsed)
+        seconds = self._clock.elapsed() - now.elapsed
+        if self._lane.pace.watched:
+            self._lane.pace.saw(_strained(outcome, self.response), begun=now.elapsed, seconds=seconds)
+        self._tell_ended(outcome, seconds)
         self.recorded(outcome)
         if self._record is not None:
             await self._keep(self._record, outcome, now, header)
@@ -236,12 +243,14 @@ class Run:
         await self._put(self._record)
 
     async def _finish(self, record: Record, outcome: Outcome, now: Moment, header: str) -> None:
-        state, answer = EntryState.REFUSED, None
-        if outcome.verdict is not Verdict.SETTLED and self.response is not None:
-            state = EntryState.DONE
-            shown = redacted(self.response, header)
-            answer = Answer(shown.status, shown.body, shown.headers.get(REQUEST_ID_HEADER))
-            self.answered = True
+        assert self.response is not None  # noqa: S101 - it settled the key
+        shown = redacted(self.response, header)
+        answer = Answer(shown.status, shown.body, shown.headers.get(REQUEST_ID_HEADER))
+        refused = outcome.verdict is Verdict.SETTLED
+        self.answered = not refused
+        if refused:
+            self.refused()
+        state = EntryState.REFUSED if refused else EntryState.DONE
         await self._put(record.at(state, record.first_sent, now, answer))
 
     async def _put(self, record: Record) -> None:
@@ -318,3 +327,10 @@ class Run:
             seconds=seconds,
             replayed=outcome.replayed,
         )
+
+
+def _strained(outcome: Outcome, response: WireResponse | None) -> bool:
+    """Tell whether an attempt says that the server has too much to do."""
+    if response is not None:
+        return response.status in {429, 503}
+    return outcome.error is not None and outcome.error.timed_out

@@ -6,6 +6,7 @@ import anyio
 
 from bardge_async._clock import Clock, TimeLimit
 from bardge_async._loops import PerLoop, run_in
+from bardge_async._pace import Pacer, Rate
 from bardge_async.errors import NotSentError, PoolTimeoutError
 
 
@@ -15,6 +16,7 @@ class Lane:
     def __init__(self, size: int, clock: Clock) -> None:
         self._clock = clock
         self.free = anyio.Semaphore(size)
+        self.pace = Pacer()
         self.calls = 0
         self.idle: anyio.Event | None = None
 
@@ -62,8 +64,13 @@ class Slots:
     def __init__(self, size: int, clock: Clock) -> None:
         self._clock = clock
         self._lanes: PerLoop[Lane] = PerLoop(lambda: Lane(size, clock))
+        self.rate = Rate()
         self.closed = False
         self.used = False
+
+    def lane(self) -> Lane:
+        """Return the running loop's lane."""
+        return self._lanes.get()
 
     def enter(self) -> Lane:
         """Count a call in, and return the running loop's lane.

@@ -124,7 +124,7 @@ class SQLiteJournal:
         Raises:
             JournalError: It could not be written.
         """
-        if record.state is EntryState.DONE and not record.given and record.answer is not None:
+        if record.state is not EntryState.SENT and not record.given and record.answer is not None:
             # Nobody can know a fresh key before, so nobody asks for its answer again.
             record = attrs.evolve(record, answer=attrs.evolve(record.answer, body=None))
         await self._writer.run(lambda found: self._put(found, record), writes=True)
