@@ -34,7 +34,7 @@ IO = (
     ("_pagination",),
     ("_caller", "_calls", "_resources"),
     ("_idempotency",),
-    ("_doubts", "_reconcile"),
+    ("_doubts", "_options", "_reconcile"),
     ("_batch",),
     ("_client",),
     ("",),  # the root, which re-exports

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bardge_async._batch import Batch, Operation, OperationOutcome, OperationStatus, Pace
 from bardge_async._client import BardgeClient
 from bardge_async._clock import Clock, SystemClock, Timer
 from bardge_async._doubts import Doubt, DoubtVerdict, Finding, Recovered
@@ -199,6 +200,7 @@ __all__ = [
     "Availability",
     "BardgeClient",
     "BardgeError",
+    "Batch",
     "Body",
     "BookClass",
     "BookSpa",
@@ -265,7 +267,11 @@ __all__ = [
     "NoAnswerError",
     "NotFoundError",
     "NotSentError",
+    "Operation",
+    "OperationOutcome",
+    "OperationStatus",
     "OutcomeUnknownError",
+    "Pace",
     "Page",
     "PaginationError",
     "Pass",

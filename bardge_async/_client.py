@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, overload
 
 from bardge_async._address import DEFAULT_BASE_URL, check_base_url
+from bardge_async._batch import Batch, Operation, Plan
 from bardge_async._calls import Calls, own_key
 from bardge_async._clock import Clock, SystemClock
 from bardge_async._doubts import Doubt, Doubts, DoubtVerdict, Recovered
 from bardge_async._hooks import Hook
 from bardge_async._http import Response, check_key, new_key
 from bardge_async._idempotency import IdempotentClient
-from bardge_async._journal import Journal, MemoryJournal
+from bardge_async._journal import Journal
+from bardge_async._options import able, expected, journal_of, key_source, label, timeouts
 from bardge_async._pagination import Walk
 from bardge_async._reconcile import Case, reconcile
 from bardge_async._resources import Resources
 from bardge_async._rows import corrected, free_row, named
-from bardge_async._secret import KeySource, Secret, Unusable, hidden, usable
+from bardge_async._secret import KeySource, Secret, hidden, usable
 from bardge_async._settings import ReplayWindow, RetryPolicy, Timeouts
 from bardge_async.endpoints import Endpoint
-from bardge_async.errors import ConfigurationError
 from bardge_async.models import UNSET, Unset
 
 if TYPE_CHECKING:
@@ -94,18 +95,18 @@ class BardgeClient(Resources):
         del api_key
         from bardge_async import _assembly as parts  # noqa: PLC0415 - brings aiohttp and cattrs
 
-        clock = SystemClock() if clock is None else _able("clock", clock, "elapsed")
+        clock = SystemClock() if clock is None else able("clock", clock, "elapsed")
         if transport is not None:
-            _able("transport", transport, "send")
+            able("transport", transport, "send")
         url = check_base_url(os.environ.get("BARDGE_BASE_URL", DEFAULT_BASE_URL) if base_url is None else base_url)
         settings = parts.Settings(
             base_url=url,
-            credentials=parts.Credentials(_key_source(key)),
-            timeouts=_timeouts(timeout),
-            policy=RetryPolicy() if retry is None else _expected("retry", retry, RetryPolicy),
-            window=ReplayWindow() if window is None else _expected("window", window, ReplayWindow),
-            account=_label(account),
-            journal=_journal(journal),
+            credentials=parts.Credentials(key_source(key)),
+            timeouts=timeouts(timeout),
+            policy=RetryPolicy() if retry is None else expected("retry", retry, RetryPolicy),
+            window=ReplayWindow() if window is None else expected("window", window, ReplayWindow),
+            account=label(account),
+            journal=journal_of(journal),
             hooks=parts.Hooks(hooks),
         )
         wire = parts.network(clock, url, transport=transport, session=session, ssl=ssl, proxy=proxy)
@@ -140,11 +141,11 @@ class BardgeClient(Resources):
         settings = parts.Settings(
             base_url=old.base_url,
             credentials=old.credentials if key is None else parts.Credentials(usable(key)),
-            timeouts=old.timeouts if isinstance(timeout, Unset) else _timeouts(timeout),
-            policy=old.policy if isinstance(retry, Unset) else _expected("retry", retry, RetryPolicy),
+            timeouts=old.timeouts if isinstance(timeout, Unset) else timeouts(timeout),
+            policy=old.policy if isinstance(retry, Unset) else expected("retry", retry, RetryPolicy),
             window=old.window,
-            account=old.account if isinstance(account, Unset) else _label(account),
-            journal=_journal(None) if key is not None and isinstance(account, Unset) else old.journal,
+            account=old.account if isinstance(account, Unset) else label(account),
+            journal=journal_of(None) if key is not None and isinstance(account, Unset) else old.journal,
             hooks=old.hooks if isinstance(hooks, Unset) else parts.Hooks(hooks),
         )
         table = self._calls.composer.paths if isinstance(paths, Unset) else corrected(paths)
@@ -264,6 +265,39 @@ class BardgeClient(Resources):
         )
         return await self._calls.run(call)
 
+    def batch(
+        self,
+        operations: Iterable[Operation[Any, Any]] | AsyncIterable[Operation[Any, Any]],
+        *,
+        job: str,
+        concurrency: int = 64,
+        rate: float | None = None,
+        ordered: bool = False,
+        retry_refused: bool = False,
+    ) -> Batch:
+        """Return a batch of operations: ``async for outcome in bardge.batch(operations, job="renewals-2026-11")``.
+
+        Every operation has the key ``operation_key(job, row, id)``: with a journal on disk the same batch may be run
+        again after any end, and does only what is not done. One bad item stops no other; a wrong API key, a disabled
+        account or a journal that cannot be written stops all, and is raised when the outcomes are delivered.
+
+        ``recover()`` runs first, and every 5 seconds. How many run at once adapts to the server, for all batches of the
+        client together, and so does ``rate``.
+
+        Args:
+            operations: Any iterable; taken as they are needed, with at most twice ``concurrency`` in memory.
+            job: The job's name: the same in every run of it, another for another job.
+            concurrency: Operations under way at once, at most; no more than ``max_connections``.
+            rate: Operations a second, at most; ``max(1, 3 %)`` more in any second.
+            ordered: Deliver outcomes in the order of the operations.
+            retry_refused: Send again what the API refused in an earlier run.
+
+        Raises:
+            InvalidArgumentError: An argument out of its range.
+        """
+        plan = Plan(job=job, concurrency=concurrency, rate=rate, ordered=ordered, retry_refused=retry_refused)
+        return Batch(self._calls, operations, plan)
+
     async def recover(self) -> list[Recovered]:
         """Send again, under their keys and with their bytes, the POSTs in doubt whose window is still open.
 
@@ -346,42 +380,3 @@ class BardgeClient(Resources):
             warnings.warn(
                 f"unclosed {self!r}: use `async with` or aclose()", ResourceWarning, stacklevel=2, source=self
             )
-
-
-def _key_source(given: KeySource | Unusable | None) -> KeySource:
-    if given is not None:
-        return usable(given)
-    if not os.environ.get("BARDGE_API_KEY"):
-        raise ConfigurationError("api_key: pass it, or set BARDGE_API_KEY in the environment")
-    return Secret(os.environ["BARDGE_API_KEY"])
-
-
-def _expected(name: str, value: T, kind: type[Any]) -> T:
-    if not isinstance(value, kind):
-        raise ConfigurationError(f"{name}: expected {kind.__name__}(...), got {value!r:.40}")
-    return value
-
-
-def _able(name: str, value: T, method: str) -> T:
-    if not callable(getattr(value, method, None)):
-        raise ConfigurationError(f"{name}: expected a {name.capitalize()}, which has {method}(), got {value!r:.40}")
-    return value
-
-
-def _journal(given: Journal | None) -> Journal:
-    return MemoryJournal() if given is None else _able("journal", given, "claim")
-
-
-def _label(account: object) -> str:
-    if isinstance(account, str) and account.isprintable():
-        return account
-    raise ConfigurationError(f"account: expected printable text, got {account!r:.40}")
-
-
-def _timeouts(given: Timeouts | float | None) -> Timeouts:
-    if given is None:
-        return Timeouts()
-    if isinstance(given, Timeouts):
-        return given
-    base = Timeouts(total=given)
-    return Timeouts(total=given, attempt=min(given, base.attempt), connect=min(given, base.connect))

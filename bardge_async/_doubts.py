@@ -143,9 +143,11 @@ class Doubts:
         """Tell whether the window is open and its rules let the record be sent; what is past it is not recovered."""
         from bardge_async import _entries as entries  # noqa: PLC0415 - brings cattrs
 
-        settings, call = self._settings, self._calls.composer.again(record)
+        settings = self._settings
         trusting = settings.policy.repeat_server_errors
         try:
+            # A row that is gone cannot be sent.
+            call = self._calls.composer.again(record)
             entries.judge(record, call, self._watch.now(), settings.window, overtaken=True, trusting=trusting)
         except BardgeError:
             return False

@@ -22,6 +22,10 @@ class HoldBack:
         """Hold back the calls of one row."""
         self._rows[row] = max(self._rows.get(row, 0.0), until)
 
+    def everyone(self, now: float) -> float:
+        """Seconds until calls of any row may go, zero or less if they may go now."""
+        return self._all - now
+
     def wait(self, row: Endpoint[Any, Any], now: float) -> float:
         """Seconds until a call of a row may go, zero or less if it may go now."""
         until = self._all

@@ -38,7 +38,8 @@ class Pacer:
         self._best = math.inf
         self._fastest = 0.0
         self._waiting: deque[asyncio.Future[None]] = deque()
-        self._begin_round(0.0)
+        self._since = self._seconds = 0.0
+        self._answers = self._peak = 0
 
     def join(self, concurrency: int) -> None:
         """Begin to limit a batch, which wants so many at once."""
@@ -129,13 +130,14 @@ class Rate:
         self._due = -math.inf
         self._lock = threading.Lock()
 
-    def wait(self, per_second: float, now: float) -> float:
-        """Take a turn and return 0, or return the seconds until one is free."""
+    def wait(self, per_second: float, now: float, *, take: bool) -> float:
+        """Return 0 where a turn is free, having taken it if so told, else the seconds until one is."""
         interval = 1.0 / per_second
         slack = (max(1.0, _ABOVE * per_second) - 1.0) * interval
         with self._lock:
             early = self._due - slack - now
             if early > 0:
                 return early
-            self._due = max(now, self._due) + interval
+            if take:
+                self._due = max(now, self._due) + interval
         return 0.0

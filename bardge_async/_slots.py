@@ -62,6 +62,7 @@ class Slots:
     """Limit how many requests are under way at once; count the calls that run."""
 
     def __init__(self, size: int, clock: Clock) -> None:
+        self.size = size
         self._clock = clock
         self._lanes: PerLoop[Lane] = PerLoop(lambda: Lane(size, clock))
         self.rate = Rate()

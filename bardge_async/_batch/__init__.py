@@ -1,0 +1,9 @@
+"""Many operations at once: bounded, paced, and each under a key of its own that outlives the process."""
+
+from __future__ import annotations
+
+from bardge_async._batch._batch import Batch
+from bardge_async._batch._plan import Plan
+from bardge_async._batch._values import Operation, OperationOutcome, OperationStatus, Pace
+
+__all__ = ["Batch", "Operation", "OperationOutcome", "OperationStatus", "Pace", "Plan"]

@@ -1,0 +1,194 @@
+"""The workers of a batch: they take operations through one gate, and bring back outcomes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, Final
+
+from bardge_async._batch._one import One, Performer, ends_all
+from bardge_async._batch._plan import Plan
+from bardge_async._batch._source import Source
+from bardge_async._clock import Timer
+from bardge_async._doubts import Doubts
+from bardge_async.errors import NotSentError
+
+if TYPE_CHECKING:
+    from bardge_async._calls import Calls
+
+_RECOVER_EVERY: Final = 5.0
+# The loop itself holds tasks weakly.
+_RUNNING: Final[set[asyncio.Task[None]]] = set()
+
+
+class Crew:
+    """Work through a source in the running loop: what was taken runs to its end, whatever the consumer does."""
+
+    def __init__(self, calls: Calls, source: Source, plan: Plan) -> None:
+        self.failure: BaseException | None = None
+        self.lane = calls.engine.slots.lane()
+        self._engine = calls.engine
+        self._clock = calls.engine.watch.clock
+        self._source = source
+        self._plan = plan
+        self._performer = Performer(calls, plan)
+        self._doubts = Doubts(calls)
+        self._workers = min(plan.concurrency, calls.engine.slots.size)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._at_work: set[asyncio.Task[None]] = set()
+        self._timer: Timer | None = None
+        self._line: deque[One] = deque()
+        self._undelivered = 0
+        self._stopped = self._exhausted = False
+        self._gate = asyncio.Lock()
+        self._room = asyncio.Event()
+        self._changed = asyncio.Event()
+
+    def start(self) -> None:
+        """Begin: doubts first, then the operations."""
+        self.lane.pace.join(self._workers)
+        self._room.set()
+        self._begin(self._lead(), at_work=True)
+
+    @property
+    def over(self) -> bool:
+        """Tell whether nobody works any more."""
+        return not self._tasks
+
+    def stop(self) -> None:
+        """Close the gate; what has passed it runs to its end."""
+        if self._stopped:
+            return
+        self._stopped = self._performer.stopping = True
+        for task in self._tasks - self._at_work:
+            task.cancel()
+
+    async def changed(self) -> None:
+        """Wait until an outcome is there, or all is over."""
+        await self._changed.wait()
+        self._changed.clear()
+
+    async def ended(self) -> None:
+        """Wait until all is over, whether or not outcomes are taken."""
+        while self._tasks:
+            await asyncio.wait(set(self._tasks))
+
+    def due(self) -> One | None:
+        """Take the next operation whose outcome is to be delivered."""
+        line = self._line
+        while line and line[0].outcome is None and self.over:
+            # The loop was shut down under it.
+            line.popleft()
+        if not line or line[0].outcome is None:
+            return None
+        self._undelivered -= 1
+        self._room.set()
+        return line.popleft()
+
+    def _begin(self, work: Coroutine[Any, Any, None], *, at_work: bool) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        if at_work:
+            self._at_work.add(task)
+        _RUNNING.add(task)
+        task.add_done_callback(self._end)
+
+    def _end(self, task: asyncio.Task[None]) -> None:
+        for tasks in (self._tasks, self._at_work, _RUNNING):
+            tasks.discard(task)
+        failure = None if task.cancelled() else task.exception()
+        if failure is not None:
+            self._fail(failure)
+        if not self._tasks:
+            self.lane.pace.leave()
+            if self._timer is not None:
+                self._timer.cancel()
+            self._changed.set()
+
+    def _fail(self, failure: BaseException) -> None:
+        self.failure = self.failure or failure
+        self.stop()
+
+    async def _lead(self) -> None:
+        await self._recover()
+        if not self._stopped:
+            for _ in range(self._workers):
+                self._begin(self._work(), at_work=False)
+
+    async def _recover(self) -> None:
+        await self._doubts.recover()
+        # A timer and no sleep: a clock that skips waits would run away.
+        self._timer = self._clock.timer(_RECOVER_EVERY, self._recover_later)
+
+    def _recover_later(self) -> None:
+        if self._tasks and not self._stopped:
+            self._begin(self._recover(), at_work=True)
+
+    async def _work(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a coroutine of a task
+        while (one := await self._take()) is not None:
+            self._at_work.add(task)
+            try:
+                one.outcome = await self._performer.perform(one)
+            finally:
+                self._at_work.discard(task)
+                self.lane.pace.give_back()
+            self._finish(one)
+
+    async def _take(self) -> One | None:
+        """Pass the gate with an operation, one worker at a time; None when no more are to begin."""
+        pace = self.lane.pace
+        async with self._gate:
+            await self._room.wait()
+            if self._exhausted or self._stopped:
+                return None
+            await pace.enter()
+            try:
+                one = await self._next()
+            except BaseException:
+                pace.give_back()
+                raise
+            if one is None:
+                self._exhausted = True
+                pace.give_back()
+        return one
+
+    async def _next(self) -> One | None:
+        await self._held_back()
+        await self._turn(take=False)
+        operation = await self._source.next()
+        if operation is None:
+            return None
+        await self._turn(take=True)
+        one = One(operation)
+        if self._plan.ordered:
+            self._line.append(one)
+        self._undelivered += 1
+        if self._undelivered >= 2 * self._workers:
+            self._room.clear()
+        return one
+
+    async def _held_back(self) -> None:
+        """Wait while the server asks all calls to: an operation's time would run meanwhile."""
+        while (seconds := self._engine.holdback.everyone(self._clock.elapsed())) > 0:
+            await self._clock.sleep(seconds)
+
+    async def _turn(self, *, take: bool) -> None:
+        """Wait for a turn, and take it only when there is something to begin."""
+        per_second = self._plan.rate
+        if per_second is None:
+            return
+        rate = self._engine.slots.rate
+        while (seconds := rate.wait(per_second, self._clock.elapsed(), take=take)) > 0:
+            await self._clock.sleep(seconds)
+
+    def _finish(self, one: One) -> None:
+        assert one.outcome is not None  # noqa: S101 - it was performed
+        if not self._plan.ordered:
+            self._line.append(one)
+        error = one.outcome.error
+        if error is not None and (ends_all(error) or (self._engine.slots.closed and isinstance(error, NotSentError))):
+            self._fail(error)
+        self._changed.set()

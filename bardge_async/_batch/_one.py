@@ -1,0 +1,127 @@
+"""One operation of a batch, from its key to its outcome."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from bardge_async._batch._plan import Plan
+from bardge_async._batch._values import Operation, OperationOutcome, OperationStatus
+from bardge_async._context import Progress
+from bardge_async._http import Call, Response
+from bardge_async._keys import operation_key
+from bardge_async.errors import (
+    AlreadyDoneError,
+    AuthenticationError,
+    BardgeError,
+    ConfigurationError,
+    DecodeError,
+    InvalidArgumentError,
+    JournalError,
+    OutcomeUnknownError,
+    PermissionDeniedError,
+)
+
+if TYPE_CHECKING:
+    from bardge_async._calls import Calls
+
+_BY_REPLAY: Final = {
+    None: OperationStatus.DONE,
+    "server": OperationStatus.REPLAYED,
+    "journal": OperationStatus.SKIPPED,
+}
+
+
+@attrs.define(eq=False)
+class One:
+    """An operation under way."""
+
+    operation: Operation[Any, Any]
+    key: str | None = None
+    progress: Progress = attrs.Factory(Progress)
+    outcome: OperationOutcome[Any] | None = None
+
+    def answered(self, response: Response[Any]) -> OperationOutcome[Any]:
+        """Make the outcome of an answer."""
+        status = _BY_REPLAY[response.replayed]
+        return self._outcome(status, response.value, None, response.request_id)
+
+    def failed(self, error: BardgeError) -> OperationOutcome[Any]:
+        """Make the outcome of an error."""
+        return self._outcome(_status(error, self.progress), None, error, error.request_id)
+
+    def _outcome(
+        self, status: OperationStatus, result: object, error: BardgeError | None, request_id: str | None
+    ) -> OperationOutcome[Any]:
+        attempts = self.progress.attempts
+        return OperationOutcome(self.operation, status, result, error, self.key, attempts, request_id)
+
+
+def _status(error: BardgeError, progress: Progress) -> OperationStatus:
+    if isinstance(error, OutcomeUnknownError):
+        return OperationStatus.IN_DOUBT
+    if isinstance(error, AlreadyDoneError):
+        return OperationStatus.SKIPPED
+    if isinstance(error, DecodeError) and error.executed:
+        return OperationStatus.DONE if progress.attempts else OperationStatus.SKIPPED
+    return OperationStatus.REFUSED if progress.refused else OperationStatus.FAILED
+
+
+def ends_all(error: BardgeError) -> bool:
+    """Tell whether every other operation would fail as this one did: wrong key, disabled account, broken journal."""
+    if isinstance(error, OutcomeUnknownError) and error.last_error is not None:
+        return ends_all(error.last_error)
+    if isinstance(error, PermissionDeniedError):
+        return error.code == "account_disabled"
+    return isinstance(error, AuthenticationError | ConfigurationError | JournalError)
+
+
+def _check_id(given: object) -> None:
+    if not isinstance(given, str) or not given:
+        raise InvalidArgumentError(
+            f"id: expected your own id of the operation, such as an order number, got {given!r:.80}"
+        )
+
+
+class Performer:
+    """Make operations' calls under the keys of one job."""
+
+    def __init__(self, calls: Calls, plan: Plan) -> None:
+        self._calls = calls
+        self._plan = plan
+        self.stopping = False
+
+    async def perform(self, one: One) -> OperationOutcome[Any]:
+        """Do an operation, asking again about an unanswered one for as long as that is safe."""
+        operation = one.operation
+        try:
+            _check_id(operation.id)
+            one.key = operation_key(self._plan.job, operation.endpoint, operation.id)
+            call = self._calls.compose(
+                operation.endpoint, operation.path, operation.request, one.key, operation.lookup_token
+            )
+        except BardgeError as error:
+            return one.failed(error)
+        return await self._insisted(one, call)
+
+    async def _insisted(self, one: One, call: Call) -> OperationOutcome[Any]:
+        engine = self._calls.engine
+        rounds = 0
+        while True:
+            rounds += 1
+            try:
+                response = await engine.run(call, one.progress, retry_refused=self._plan.retry_refused)
+            except OutcomeUnknownError as error:
+                if self.stopping or ends_all(error) or not self._open(error):
+                    return one.failed(error)
+            except BardgeError as error:
+                return one.failed(error)
+            else:
+                return one.answered(response)
+            await engine.pause_between(rounds)
+
+    def _open(self, error: OutcomeUnknownError) -> bool:
+        """Tell whether the outcome may still be learned: the call gave up before the window closed."""
+        closes = error.window_closes_at
+        return error.may_repeat and closes is not None and self._calls.engine.watch.now().wall < closes.timestamp()

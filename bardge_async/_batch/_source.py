@@ -1,0 +1,41 @@
+"""Operations from any iterable, asked for one at a time."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from typing import Any, cast
+
+from bardge_async._batch._values import Operation
+from bardge_async.errors import InvalidArgumentError
+
+
+class Source:
+    """Give one operation after another; whatever the iterable raises comes out."""
+
+    def __init__(self, operations: object) -> None:
+        self._plain: Iterator[Any] | None = None
+        self._async: AsyncIterator[Any] | None = None
+        if isinstance(operations, AsyncIterable):
+            self._async = aiter(cast("AsyncIterable[Any]", operations))
+        elif isinstance(operations, Iterable) and not isinstance(operations, str | bytes):
+            self._plain = iter(cast("Iterable[Any]", operations))
+        else:
+            kind = type(operations).__name__
+            raise InvalidArgumentError(f"operations: expected an iterable or async iterable of Operation, got {kind}")
+
+    async def next(self) -> Operation[Any, Any] | None:
+        """Return the next operation; None at the end.
+
+        Raises:
+            InvalidArgumentError: What comes is no operation.
+        """
+        end = object()
+        item = next(self._plain, end) if self._plain is not None else await self._later(end)
+        if item is end:
+            return None
+        if not isinstance(item, Operation):
+            raise InvalidArgumentError(f"operations: expected Operation(...), got {type(item).__name__}")
+        return cast("Operation[Any, Any]", item)
+
+    async def _later(self, end: object) -> object:
+        return end if self._async is None else await anext(self._async, end)
