@@ -44,7 +44,7 @@ class Calls:
 
     async def call(self, row: Endpoint[Q, R], request: Q, *path: str, lookup_token: str | None = None) -> R:
         """Make one call of a row and return its result, as the resource methods do."""
-        response = await self.run(self.compose(row, path, request, None, lookup_token))
+        response = await self.engine.run(self.compose(row, path, request, None, lookup_token))
         value: R = response.value
         return value
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
+from types import NoneType
 from typing import Any, Final, cast
 
 from bardge_async import _wire as wire
@@ -72,17 +73,17 @@ class Composer:
 
 
 def _body(row: Endpoint[Any, Any], request: object) -> bytes | None:
+    if row.request is NoneType:
+        if request is not None:
+            raise InvalidArgumentError(f"{row.name}: takes no request object, got {type(request).__name__}")
+        return None
     body = _encoded(row, request)
-    if body is not None and len(body) > LARGEST_BODY:
+    if len(body) > LARGEST_BODY:
         raise InvalidArgumentError(f"{row.name}: request: {len(body)} bytes of JSON; {LARGEST_BODY} at most are sent")
     return body
 
 
-def _encoded(row: Endpoint[Any, Any], request: object) -> bytes | None:
-    if not row.takes_body:
-        if request is not None:
-            raise InvalidArgumentError(f"{row.name}: takes no request object, got {type(request).__name__}")
-        return None
+def _encoded(row: Endpoint[Any, Any], request: object) -> bytes:
     if row.request is object and isinstance(request, Mapping):
         return dump(cast("Mapping[str, object]", request), f"{row.name}: request")
     if not isinstance(request, row.request) or not isinstance(request, Body):

@@ -50,12 +50,17 @@ class Watch:
 
 @attrs.frozen
 class Context:
-    """The parts that a call needs."""
+    """The parts that a call needs; ``hooks`` is None where there are none.
+
+    ``brief`` tells that the journal keeps no bodies of what ended under keys that the client made itself.
+    """
 
     settings: Settings
     transport: Transport
     slots: Slots
     watch: Watch
+    hooks: Hooks | None
+    brief: bool
 
 
 @attrs.define

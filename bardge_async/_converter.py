@@ -113,8 +113,6 @@ def _exact_number(value: object) -> object:
 
 def _check_finite(value: object) -> None:
     # orjson would silently send null.
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{value} is no JSON number")
     if isinstance(value, dict):
         for item in cast("dict[object, object]", value).values():
             if type(item) is not str:
@@ -122,6 +120,8 @@ def _check_finite(value: object) -> None:
     elif isinstance(value, list | tuple):
         for item in cast("list[object]", value):
             _check_finite(item)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{value} is no JSON number")
 
 
 @functools.cache
@@ -289,9 +289,10 @@ def _body_hook(cls: type[Any]) -> Callable[[Body], dict[str, Any]]:
 
     def unstructure_body(body: Body) -> dict[str, Any]:
         values = {name: value for name in names if (value := getattr(body, name)) is not UNSET}
-        for name in folds.keys() & values.keys():
-            values[name] = folds[name](values[name])
-        return {**values, **body.extra}
+        for name, fold in folds.items():
+            if name in values:
+                values[name] = fold(values[name])
+        return values | body.extra if body.extra else values
 
     return unstructure_body
 

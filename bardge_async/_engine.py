@@ -45,7 +45,8 @@ class Engine:
         self.transport = transport
         self.slots = slots
         self.watch = watch
-        self._context = Context(settings, transport, slots, watch)
+        brief: bool = getattr(settings.journal, "brief", False)
+        self._context = Context(settings, transport, slots, watch, settings.hooks or None, brief)
         self.roll = roll
         self.budget = RetryBudget(settings.policy)
         self.holdback = HoldBack()
@@ -76,9 +77,8 @@ class Engine:
         lane = self.slots.enter()
         run = Run(self._context, call, Progress() if progress is None else progress, lane)
         try:
-            if call.key is None:
-                return await self._loop(run)
-            return await self._keyed(run, patience, retry_refused=retry_refused)
+            known = None if call.key is None else await self._enter(run, call.key, patience, retry_refused)
+            return known or await self._loop(run)
         except BardgeError as error:
             _stamp(error, run)
             raise
@@ -86,37 +86,37 @@ class Engine:
             _note(run, cancelled)
             raise
         finally:
+            if run.identity is not None:
+                self.settings.journal.release(run.identity)
             lane.leave()
 
-    async def _keyed(self, run: Run, patience: float | None, *, retry_refused: bool) -> Response[Any]:
-        """Make a POST under its journal entry: what is on record decides whether anything is sent."""
+    async def _enter(self, run: Run, key: str, patience: float | None, retry_refused: bool) -> Response[Any] | None:
+        """Take hold of a POST's key; return its answer where what is on record has it, so that nothing is sent."""
         settings, call = self.settings, run.call
-        assert call.key is not None  # noqa: S101 - keyed
-        identity = Identity(settings.base_url, settings.account, call.key)
-        wait = run.left() if patience is None else patience
-        record = await settings.journal.claim(identity, wait, self.watch.clock)
-        try:
-            self.watch.saw(settings.journal.highest)
-            overtaken = record is not None and call.row.again is Again.SAME and await settings.journal.overtaken(record)
-            trusting = settings.policy.repeat_server_errors
-            now = self.watch.now()
-            allowed = judge(record, call, now, settings.window, overtaken=overtaken, trusting=trusting)
-            if isinstance(allowed, Answer):
-                return _from_record(run, allowed)
-            refused = None if allowed.refused is None else allowed.refused.answer
-            if refused is not None and not retry_refused:
-                raise _refusal(run, refused)
-            run.open(identity, allowed)
-            return await self._loop(run)
-        finally:
-            settings.journal.release(identity)
+        journal = settings.journal
+        identity = Identity(settings.base_url, settings.account, key)
+        record = await journal.claim(identity, run.left() if patience is None else patience, self.watch.clock)
+        run.identity = identity
+        self.watch.saw(journal.highest)
+        if record is None:
+            return None
+        overtaken = call.row.again is Again.SAME and await journal.overtaken(record)
+        trusting = settings.policy.repeat_server_errors
+        allowed = judge(record, call, self.watch.now(), settings.window, overtaken=overtaken, trusting=trusting)
+        if isinstance(allowed, Answer):
+            return _from_record(run, allowed)
+        refused = None if allowed.refused is None else allowed.refused.answer
+        if refused is not None and not retry_refused:
+            raise _refusal(run, refused)
+        run.open(allowed)
+        return None
 
     async def _loop(self, run: Run) -> Response[Any]:
-        self.budget.deposit(self.watch.clock.elapsed())
+        self.budget.deposit(run.begun)
         renewed = False
         while True:
             header = self.settings.credentials.known or await self._header(run)
-            held = await self._hold(run) if self._held_back(run) > 0 else None
+            held = await self._hold(run) if self.holdback.asked and self._held_back(run) > 0 else None
             outcome = held or await run.attempt(header)
             if outcome.verdict is Verdict.DONE and run.response is not None:
                 return _response(run, outcome, run.response)

@@ -8,18 +8,24 @@ from bardge_async.endpoints import Endpoint
 
 
 class HoldBack:
-    """Remember until when calls wait, in seconds of ``Clock.elapsed``; every waiter waits on its own clock."""
+    """Remember until when calls wait, in seconds of ``Clock.elapsed``; every waiter waits on its own clock.
+
+    ``asked`` tells whether it was ever asked for.
+    """
 
     def __init__(self) -> None:
+        self.asked = False
         self._all = 0.0
         self._rows: dict[str, float] = {}
 
     def hold_all(self, until: float) -> None:
         """Hold back every call."""
+        self.asked = True
         self._all = max(self._all, until)
 
     def hold_row(self, row: str, until: float) -> None:
         """Hold back the calls of one row."""
+        self.asked = True
         self._rows[row] = max(self._rows.get(row, 0.0), until)
 
     def everyone(self, now: float) -> float:

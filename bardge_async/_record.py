@@ -66,6 +66,8 @@ class Record:
 
     def brief(self) -> Record:
         """Return the record without the bodies of request and answer."""
+        if self.body is None and (self.answer is None or self.answer.body is None):
+            return self
         answer = None if self.answer is None else Answer(self.answer.status, None, self.answer.request_id)
         return Record(
             self.identity,
@@ -81,7 +83,13 @@ class Record:
         )
 
     def at(
-        self, state: EntryState, first_sent: Moment | None, last_sent: Moment | None, answer: Answer | None
+        self,
+        state: EntryState,
+        first_sent: Moment | None,
+        last_sent: Moment | None,
+        answer: Answer | None,
+        *,
+        brief: bool = False,
     ) -> Record:
         """Return the same operation's record at another point; attrs.evolve takes several times as long."""
         return Record(
@@ -89,7 +97,7 @@ class Record:
             self.endpoint,
             self.url,
             self.fingerprint,
-            self.body,
+            None if brief else self.body,
             self.given,
             state,
             first_sent,

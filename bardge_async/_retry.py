@@ -50,6 +50,10 @@ class Case:
 def record(row: Endpoint[Any, Any], history: History, outcome: Outcome) -> None:
     """Enter an attempt's outcome into the history of its key."""
     verdict = outcome.verdict
+    if verdict is Verdict.DONE:
+        history.sent = True
+        history.in_doubt = history.timed_out = False
+        return
     changing = row.method != "GET"
     if verdict is not Verdict.NOT_SENT:
         history.sent = True

@@ -18,7 +18,7 @@ from bardge_async._http import REQUEST_ID_HEADER, Call, WireRequest, WireRespons
 from bardge_async._record import Answer, EntryState, Identity, Record
 from bardge_async._slots import Lane
 from bardge_async._transport import AttemptLimits
-from bardge_async._transport._echo import redacted
+from bardge_async._transport._echo import plain_id, redacted
 from bardge_async._window import LEAST_LEFT, History, Moment, left
 from bardge_async._wire import Outcome, Verdict
 from bardge_async.endpoints import Again
@@ -33,36 +33,28 @@ class Run:
 
     def __init__(self, context: Context, call: Call, progress: Progress, lane: Lane) -> None:
         self.call = call
+        self.identity: Identity | None = None
         self.history = History()
         self.response: WireResponse | None = None
         self._context = context
         self._lane = lane
         self._clock = context.watch.clock
         self._progress = progress
-        self._deadline = self._clock.elapsed() + context.settings.timeouts.total
+        self.begun = self._clock.elapsed()
+        self._deadline = self.begun + context.settings.timeouts.total
         self._record: Record | None = None
         self._before: Record | None = None
+        self._fault: Answer | None = None
         self._kept = False
         self.answered = False
 
-    def open(self, identity: Identity, allowed: Proceed) -> None:
+    def open(self, allowed: Proceed) -> None:
         """Go on from what is on record: the journal's bytes are what is sent again."""
-        call = self.call
         self.history = allowed.history
-        if allowed.body is not call.body:
-            self.call = call = attrs.evolve(call, body=allowed.body)
+        if allowed.body is not self.call.body:
+            self.call = attrs.evolve(self.call, body=allowed.body)
         self._before = allowed.refused
-        self._record = Record(
-            identity=identity,
-            endpoint=call.row.name,
-            url=call.url,
-            fingerprint=fingerprint(call),
-            body=call.body,
-            given=call.given,
-            state=EntryState.SENT,
-            first_sent=self.history.first_sent,
-            answer=allowed.fault,
-        )
+        self._fault = allowed.fault
 
     def refused(self) -> None:
         """Tell that the API refused the operation itself."""
@@ -103,17 +95,39 @@ class Run:
             except PoolTimeoutError as error:
                 return self.recorded(Outcome(Verdict.NOT_SENT, error=error))
         try:
-            unkept = None if self._record is None or self._kept else self._record
-            failed = None if unkept is None else await self._intend(unkept)
-            return failed or await self._send(header)
+            now = self._context.watch.now()
+            if self.identity is not None and not self._kept:
+                failed = await self._intend(self._intent(self.identity, now))
+                if failed is not None:
+                    return failed
+                if not self._context.settings.journal.instant:
+                    now = self._context.watch.now()
+            return await self._send(header, now)
         finally:
             lane.release()
 
+    def _intent(self, identity: Identity, now: Moment) -> Record:
+        """Make the record of what is about to be sent."""
+        call, known = self.call, self._record
+        first = self.history.first_sent if self.history.in_doubt else now
+        if known is not None:
+            return known.at(EntryState.SENT, first, now, known.answer)
+        return Record(
+            identity,
+            call.row.name,
+            call.url,
+            fingerprint(call),
+            call.body,
+            call.given,
+            EntryState.SENT,
+            first,
+            now,
+            self._fault,
+        )
+
     async def _intend(self, record: Record) -> Outcome | None:
         """Put the intent on record before the call's first send; an outcome where that fails."""
-        now = self._context.watch.now()
-        first = self.history.first_sent if self.history.in_doubt else now
-        record = record.at(record.state, first, now, record.answer)
+        self._record = record
         try:
             in_time = await self._written(record)
         except JournalError as error:
@@ -123,8 +137,8 @@ class Run:
             late.timed_out = True
             await self._withdraw()
             return self.recorded(Outcome(Verdict.NOT_SENT, error=late))
-        self._record, self._kept = record, True
-        self.history.first_sent = first
+        self._kept = True
+        self.history.first_sent = record.first_sent
         return None
 
     async def _written(self, record: Record) -> bool:
@@ -144,57 +158,76 @@ class Run:
                 raise
         return not scope.cancelled_caught
 
-    async def _send(self, header: str) -> Outcome:
-        history, call = self.history, self.call
-        now = self._context.watch.now()
+    async def _send(self, header: str, now: Moment) -> Outcome:
         limits = self._limits(now)
         if limits is None:
             error = NotSentError("no time was left to send")
             error.timed_out = True
             await self._withdraw()
             return self.recorded(Outcome(Verdict.NOT_SENT, error=error))
-        history.attempts += 1
-        self._progress.attempts += 1
-        if history.first_sent is None:
-            history.first_sent = now
-        self._tell(hooks.AttemptBegun)
-        request = WireRequest(call.row.method, call.url, {**call.headers, "Authorization": header}, call.body)
-        outcome = await self._exchange(request, limits, now, header)
-        seconds = self._clock.elapsed() - now.elapsed
-        if self._lane.pace.watched:
-            self._lane.pace.saw(_strained(outcome, self.response), begun=now.elapsed, seconds=seconds)
-        self._tell_ended(outcome, seconds)
+        request = self._begin(header, now)
+        try:
+            self.response = response = await self._context.transport.send(request, limits)
+        except BaseException as error:
+            failed = self._failed(error, now)
+            if failed is None:
+                if isinstance(error, ConfigurationError):
+                    await self._withdraw()
+                raise
+            outcome = failed
+        else:
+            outcome = self._read(response, now, header)
+        self._ended(outcome, now)
         self.recorded(outcome)
         if self._record is not None:
             await self._keep(self._record, outcome, now, header)
         return outcome
 
-    async def _exchange(self, request: WireRequest, limits: AttemptLimits, now: Moment, header: str) -> Outcome:
-        try:
-            self.response = await self._context.transport.send(request, limits)
-        except NotSentError as error:
+    def _begin(self, header: str, now: Moment) -> WireRequest:
+        history, call = self.history, self.call
+        history.attempts += 1
+        self._progress.attempts += 1
+        if history.first_sent is None:
+            history.first_sent = now
+        if self._context.hooks is not None:
+            self._tell(hooks.AttemptBegun)
+        return WireRequest(call.row.method, call.url, {**call.headers, "Authorization": header}, call.body)
+
+    def _failed(self, error: BaseException, now: Moment) -> Outcome | None:
+        """Tell what a send came to that raised; None where the exception goes on to the caller."""
+        if isinstance(error, NotSentError):
             return Outcome(Verdict.NOT_SENT, error=error)
-        except NoAnswerError as error:
+        if isinstance(error, NoAnswerError):
             return Outcome(Verdict.NO_ANSWER, error=error)
-        except ConfigurationError as error:
-            if self.history.in_doubt:
-                return Outcome(Verdict.REFUSED, error=error)
-            await self._withdraw()
-            raise
-        except Exception as error:  # noqa: BLE001 - a foreign transport: whatever it raises counts as sent
+        if isinstance(error, ConfigurationError):
+            return Outcome(Verdict.REFUSED, error=error) if self.history.in_doubt else None
+        if isinstance(error, Exception):
+            # A foreign transport: whatever it raises counts as sent.
             return Outcome(Verdict.NO_ANSWER, error=NoAnswerError(f"the transport failed: {type(error).__name__}"))
-        except BaseException:
-            # Cancelled under way: what becomes of it nobody will be told.
-            lost = Outcome(Verdict.NO_ANSWER)
-            self._tell_ended(lost, self._clock.elapsed() - now.elapsed)
-            self.recorded(lost)
-            raise
-        outcome = wire.read(self.call.row, self.response, now.wall, self._context.settings.base_url)
+        # Cancelled under way: what becomes of it nobody will be told.
+        lost = Outcome(Verdict.NO_ANSWER)
+        self._tell_ended(lost, self._clock.elapsed() - now.elapsed)
+        self.recorded(lost)
+        return None
+
+    def _read(self, response: WireResponse, now: Moment, header: str) -> Outcome:
+        origin = self._context.settings.base_url
+        outcome = wire.read(self.call.row, response, now.wall, origin)
         if outcome.error is None:
             return outcome
         # Errors quote the answer, and some servers echo the key.
-        self.response = redacted(self.response, header)
-        return wire.read(self.call.row, self.response, now.wall, self._context.settings.base_url)
+        self.response = response = redacted(response, header)
+        return wire.read(self.call.row, response, now.wall, origin)
+
+    def _ended(self, outcome: Outcome, now: Moment) -> None:
+        """Tell of an attempt's end, where anybody listens."""
+        pace = self._lane.pace
+        if not pace.watched and self._context.hooks is None and not _LOG.isEnabledFor(logging.DEBUG):
+            return
+        seconds = self._clock.elapsed() - now.elapsed
+        if pace.watched:
+            pace.saw(_strained(outcome, self.response), begun=now.elapsed, seconds=seconds)
+        self._tell_ended(outcome, seconds)
 
     def _limits(self, now: Moment) -> AttemptLimits | None:
         """Time limits of the next attempt; None where deadline or window leave no room for it."""
@@ -214,20 +247,24 @@ class Run:
         history = self.history
         before = history.in_doubt
         retry.record(self.call.row, history, outcome)
-        told = self._context.settings.hooks
-        if told and history.in_doubt and not before and history.first_sent is not None:
-            self._tell(hooks.DoubtOpened, first_sent_at=history.first_sent.at())
-        elif told and before and not history.in_doubt:
-            self._tell(hooks.DoubtSettled, done=outcome.verdict is not Verdict.SETTLED)
+        if self._context.hooks is not None and before is not history.in_doubt:
+            self._tell_doubt(outcome)
         return outcome
+
+    def _tell_doubt(self, outcome: Outcome) -> None:
+        history = self.history
+        if not history.in_doubt:
+            self._tell(hooks.DoubtSettled, done=outcome.verdict is not Verdict.SETTLED)
+        elif history.first_sent is not None:
+            self._tell(hooks.DoubtOpened, first_sent_at=history.first_sent.at())
 
     async def _keep(self, record: Record, outcome: Outcome, now: Moment, header: str) -> None:
         """Bring the record in step with an attempt's outcome."""
         if self.history.in_doubt:
             if outcome.verdict is Verdict.FAULT and self.response is not None:
                 await self._note_fault(record, self.response, now)
-        elif outcome.verdict in _SETTLING:
-            await self._finish(record, outcome, now, header)
+        elif self.response is not None and (outcome.verdict is Verdict.DONE or outcome.verdict in _SETTLING):
+            await self._put(self._finished(record, outcome, self.response, now, header))
         elif outcome.verdict is Verdict.NOT_SENT:
             await self._withdraw()
         else:
@@ -242,16 +279,17 @@ class Run:
         self._record = record.at(record.state, record.first_sent, now, answer)
         await self._put(self._record)
 
-    async def _finish(self, record: Record, outcome: Outcome, now: Moment, header: str) -> None:
-        assert self.response is not None  # noqa: S101 - it settled the key
-        shown = redacted(self.response, header)
-        answer = Answer(shown.status, shown.body, shown.headers.get(REQUEST_ID_HEADER))
+    def _finished(self, record: Record, outcome: Outcome, response: WireResponse, now: Moment, header: str) -> Record:
+        """Make the record of an operation that has its outcome."""
         refused = outcome.verdict is Verdict.SETTLED
         self.answered = not refused
         if refused:
             self.refused()
+        # Nobody can know a fresh key before, so nobody asks for its answer again.
+        body = redacted(response, header).body if record.given else None
+        answer = Answer(response.status, body, plain_id(response, header))
         state = EntryState.REFUSED if refused else EntryState.DONE
-        await self._put(record.at(state, record.first_sent, now, answer))
+        return record.at(state, record.first_sent, now, answer, brief=self._context.brief and not record.given)
 
     async def _put(self, record: Record) -> None:
         journal = self._context.settings.journal
@@ -284,8 +322,8 @@ class Run:
             _LOG.warning("%s: the intent of key %s stays on record: %s", self.call.row.name, self.call.key, error)
 
     def _tell(self, kind: type[hooks.Event], **facts: object) -> None:
-        told = self._context.settings.hooks
-        if told:
+        told = self._context.hooks
+        if told is not None:
             event = kind(
                 endpoint=self.call.row.name,
                 idempotency_key=self.call.key,
@@ -304,7 +342,7 @@ class Run:
 
     def _tell_ended(self, outcome: Outcome, seconds: float) -> None:
         debugging = _LOG.isEnabledFor(logging.DEBUG)
-        if not debugging and not self._context.settings.hooks:
+        if not debugging and self._context.hooks is None:
             return
         response = self.response
         status = response.status if response is not None else None

@@ -97,8 +97,10 @@ def fill(endpoint: Endpoint[Any, Any], template: str, arguments: tuple[object, .
         raise InvalidArgumentError(f"{endpoint.name}: expected path arguments: {wanted}; got {len(arguments)}")
     if not names:
         return template
-    encoded = [segment(name, value) for name, value in zip(names, arguments, strict=True)]
-    return "".join([text if index is None else text + encoded[index] for text, index in pieces])
+    path = ""
+    for text, index in pieces:
+        path += text if index is None else text + segment(names[index], arguments[index])
+    return path
 
 
 @functools.lru_cache(maxsize=256)

@@ -32,7 +32,7 @@ class Lines:
     def begin_anew(self) -> None:
         """Let nobody hold anything, as it is in the child of a fork."""
         self._lock = threading.Lock()
-        self._held: dict[Identity, deque[_Waiter]] = {}
+        self._held: dict[Identity, deque[_Waiter] | None] = {}
 
     def held(self, identity: Identity) -> bool:
         """Tell whether a task holds a key."""
@@ -45,12 +45,14 @@ class Lines:
             KeyInUseError: Another task did not let go in time.
         """
         with self._lock:
-            line = self._held.get(identity)
-            if line is None:
-                self._held[identity] = deque()
+            if identity not in self._held:
+                self._held[identity] = None
                 return
             if patience <= 0:
                 raise in_use(identity)
+            line = self._held[identity]
+            if line is None:
+                line = self._held[identity] = deque()
             waiter = _Waiter(asyncio.get_running_loop(), anyio.Event())
             line.append(waiter)
         await self._wait(identity, waiter, patience, clock)
@@ -69,22 +71,23 @@ class Lines:
     def _give_up(self, identity: Identity, waiter: _Waiter) -> None:
         """Leave the line; pass the key on if it was granted meanwhile."""
         with self._lock:
-            if not waiter.granted:
-                self._held[identity].remove(waiter)
+            line = self._held[identity]
+            if not waiter.granted and line is not None:
+                line.remove(waiter)
                 return
         self.release(identity)
 
     def release(self, identity: Identity) -> None:
         """Let go of a key: the first in line has it next."""
         with self._lock:
-            line = self._held[identity]
+            line = self._held.pop(identity)
             while line:
                 waiter = line.popleft()
                 if not waiter.loop.is_closed():
+                    self._held[identity] = line
                     waiter.granted = True
                     waiter.loop.call_soon_threadsafe(waiter.event.set)
                     return
-            del self._held[identity]
 
 
 def in_use(identity: Identity) -> KeyInUseError:

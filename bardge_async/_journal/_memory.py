@@ -14,7 +14,6 @@ from bardge_async._record import EntryState, Identity, Record
 MOST_FINISHED: Final = 10_000
 KEPT_SECONDS: Final = 900.0
 RIVAL_SECONDS: Final = 600.0
-_FINISHED: Final = frozenset({EntryState.DONE, EntryState.REFUSED})
 
 
 class MemoryJournal:
@@ -25,6 +24,7 @@ class MemoryJournal:
     """
 
     instant = True
+    brief = True
 
     def __init__(self) -> None:
         self.highest = 0.0
@@ -51,20 +51,22 @@ class MemoryJournal:
 
     async def put(self, record: Record) -> None:
         """Keep a record."""
-        if record.state in _FINISHED and not record.given and record.answer is not None:
+        finished = _finished(record)
+        if finished and not record.given and record.answer is not None:
             record = record.brief()
-        identity = record.identity
+        identity, sent = record.identity, record.last_sent
         with self._lock:
             known = self._records.get(identity)
             order = next(self._order) if known is None else known[0]
             self._records[identity] = (order, record)
-            if record.last_sent is not None:
-                self.highest = max(self.highest, record.last_sent.wall)
-            # Sent or finished again, it takes a later place in the line.
-            self._finished.pop(identity, None)
-            if record.state in _FINISHED:
-                self._finished[identity] = _sent_at(record)
-                self._prune(_sent_at(record))
+            if sent is not None and sent.wall > self.highest:
+                self.highest = sent.wall
+            if known is not None and _finished(known[1]):
+                # Sent or finished again, it takes a later place in the line.
+                del self._finished[identity]
+            if finished:
+                self._finished[identity] = now = _sent_at(record)
+                self._prune(now)
 
     async def remove(self, identity: Identity) -> None:
         """Forget a record that never reached the server."""
@@ -114,6 +116,10 @@ class MemoryJournal:
             _, gone = self._records.pop(identity)
             if gone.last_sent is not None:
                 self.forgotten = max(self.forgotten, gone.last_sent.wall)
+
+
+def _finished(record: Record) -> bool:
+    return record.state is EntryState.DONE or record.state is EntryState.REFUSED
 
 
 def _order(kept: tuple[int, Record]) -> int:

@@ -7,7 +7,7 @@ from typing import Final
 import attrs
 from multidict import CIMultiDict
 
-from bardge_async._http import WireResponse
+from bardge_async._http import REQUEST_ID_HEADER, WireResponse
 
 _REDACTED: Final = "***"
 _SHORTEST: Final = 12
@@ -26,3 +26,12 @@ def redacted(response: WireResponse, header: str) -> WireResponse:
         headers=CIMultiDict((name, value.replace(key, _REDACTED)) for name, value in response.headers.items()),
         body=response.body.replace(key.encode(), _REDACTED.encode()),
     )
+
+
+def plain_id(response: WireResponse, header: str) -> str | None:
+    """Return an answer's request id, without the key."""
+    request_id = response.headers.get(REQUEST_ID_HEADER)
+    if request_id is None or len(request_id) < _SHORTEST:
+        return request_id
+    key = str(header).removeprefix("Bearer ")
+    return request_id.replace(key, _REDACTED) if len(key) >= _SHORTEST else request_id

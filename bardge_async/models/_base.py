@@ -80,11 +80,12 @@ class Body(Model):
     """
 
     def __attrs_post_init__(self) -> None:
-        _check_extra(self)
+        if type(self.extra) is not dict or self.extra:
+            _check_extra(self)
         cls: Any = type(self)  # mypy takes a class with its own __hash__ for unhashable
         for name, kind in field_types(cls):
             value = getattr(self, name)
-            if value is not UNSET and not kind.accepts(value):
+            if type(value) is not kind.usual and value is not UNSET and not kind.accepts(value):
                 msg = f"{type(self).__name__}.{name}: expected {kind.expected}, got {value!r:.80}"
                 raise InvalidArgumentError(msg)
 
@@ -102,10 +103,11 @@ def schema(name: str | None, mark: Mark) -> Callable[[C], C]:
 
 @attrs.frozen
 class Kind:
-    """What a request field accepts, in words and as a check."""
+    """What a request field accepts, in words and as a check; values of the very type ``usual`` need none."""
 
     expected: str
     accepts: Callable[[object], bool]
+    usual: type[Any] | None = None
 
 
 def _is_texts(value: object) -> bool:
@@ -113,13 +115,14 @@ def _is_texts(value: object) -> bool:
 
 
 _KINDS: Final[dict[object, Kind]] = {
-    str: Kind("text", lambda v: isinstance(v, str)),
-    bool: Kind("True or False", lambda v: isinstance(v, bool)),
-    int: Kind("a whole number", lambda v: isinstance(v, int) and not isinstance(v, bool)),
-    Decimal: Kind("a Decimal", lambda v: isinstance(v, Decimal)),
+    str: Kind("text", lambda v: isinstance(v, str), str),
+    bool: Kind("True or False", lambda v: isinstance(v, bool), bool),
+    int: Kind("a whole number", lambda v: isinstance(v, int) and not isinstance(v, bool), int),
+    Decimal: Kind("a Decimal", lambda v: isinstance(v, Decimal), Decimal),
     dt.date: Kind(
         "a calendar day such as datetime.date(2026, 12, 31)",
         lambda v: isinstance(v, dt.date) and not isinstance(v, dt.datetime),
+        dt.date,
     ),
     types.NoneType: Kind("None", lambda v: v is None),
     tuple[str, ...]: Kind("a list of texts", _is_texts),
@@ -138,7 +141,9 @@ def _kind(hint: Any) -> Kind:  # noqa: ANN401 - any annotation
         members = [m for m in typing.get_args(hint) if m is not Unset and m in _KINDS]
         # An open enum is a text too, so that the member `str` beside it speaks for both.
         kinds = [_KINDS[m] for m in members]
-        return Kind(" or ".join(k.expected for k in kinds), lambda v: any(k.accepts(v) for k in kinds))
+        expected = " or ".join(kind.expected for kind in kinds)
+        usual = next((kind.usual for kind in kinds if kind.usual is not None), None)
+        return Kind(expected, lambda v: any(k.accepts(v) for k in kinds), usual)
     return _KINDS[hint]
 
 
@@ -146,7 +151,7 @@ def _check_extra(body: Body) -> None:
     if not isinstance(cast("object", body.extra), dict):
         msg = f"{type(body).__name__}.extra: expected a dict, got {body.extra!r:.80}"
         raise InvalidArgumentError(msg)
-    names = {a.name for a in attrs.fields(type(body))} if body.extra else set[str]()
+    names = {a.name for a in attrs.fields(type(body))}
     for name in body.extra:
         if name in names:
             msg = f"{type(body).__name__}.extra: {name!r} is a declared field, pass it as {name}=..."
