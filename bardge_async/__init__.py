@@ -9,7 +9,7 @@ from bardge_async._doubts import Doubt, DoubtVerdict, Finding, Recovered
 from bardge_async._hooks import AttemptBegun, AttemptEnded, DoubtOpened, DoubtSettled, Event, HeldBack, Hook, WaitBegun
 from bardge_async._http import Response, WireRequest, WireResponse
 from bardge_async._idempotency import IdempotentClient
-from bardge_async._journal import Journal, MemoryJournal, SQLiteJournal
+from bardge_async._journal import Journal, MemoryJournal, PostgresJournal, SQLiteJournal
 from bardge_async._keys import operation_key
 from bardge_async._pagination import Walk
 from bardge_async._record import Answer, EntryState, Identity, Record
@@ -281,6 +281,7 @@ __all__ = [
     "PasscodeRequest",
     "PermissionDeniedError",
     "PoolTimeoutError",
+    "PostgresJournal",
     "Provider",
     "ProviderCategory",
     "PurchaseCopayPackage",

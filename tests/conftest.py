@@ -7,6 +7,10 @@ from typing import Any
 import aiohttp
 import pytest
 
+from tests.support.postgres import postgres
+
+__all__ = ["both_ways", "postgres"]
+
 
 @pytest.fixture(params=["lean", "session"])
 def both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:

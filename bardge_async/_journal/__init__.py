@@ -6,10 +6,11 @@ from typing import Protocol
 
 from bardge_async._clock import Clock
 from bardge_async._journal._memory import MemoryJournal
+from bardge_async._journal._postgres import PostgresJournal
 from bardge_async._journal._sqlite import SQLiteJournal
 from bardge_async._record import EntryState, Identity, Record
 
-__all__ = ["EntryState", "Identity", "Journal", "MemoryJournal", "Record", "SQLiteJournal"]
+__all__ = ["EntryState", "Identity", "Journal", "MemoryJournal", "PostgresJournal", "Record", "SQLiteJournal"]
 
 
 class Journal(Protocol):

@@ -9,12 +9,16 @@ import pytest
 import pytest_asyncio
 
 from bardge_async import Journal
-from tests.journal.factories import FACTORIES, Opener
+from tests.journal.factories import FACTORIES, Opener, on_postgres
+from tests.support.postgres import Database
 
 
-@pytest.fixture(params=FACTORIES)
+@pytest.fixture(params=[*FACTORIES, "postgres"])
 def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
     """A fresh store."""
+    if request.param == "postgres":
+        database: Database = request.getfixturevalue("postgres")
+        return on_postgres(database.clear())
     return FACTORIES[str(request.param)](tmp_path)
 
 

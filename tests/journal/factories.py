@@ -9,7 +9,7 @@ from typing import Final, TypeAlias
 
 import attrs
 
-from bardge_async import Answer, EntryState, Identity, Journal, MemoryJournal, Record, SQLiteJournal
+from bardge_async import Answer, EntryState, Identity, Journal, MemoryJournal, PostgresJournal, Record, SQLiteJournal
 from bardge_async._window import Moment
 
 Opener: TypeAlias = Callable[[], AbstractAsyncContextManager[Journal]]
@@ -35,6 +35,17 @@ def _sqlite(folder: Path) -> Opener:
     @asynccontextmanager
     async def opened() -> AsyncGenerator[Journal]:
         with SQLiteJournal(folder / "journal.db") as journal:
+            yield journal
+
+    return opened
+
+
+def on_postgres(dsn: str) -> Opener:
+    """Open journals over a database's tables, each with connections of its own."""
+
+    @asynccontextmanager
+    async def opened() -> AsyncGenerator[Journal]:
+        async with PostgresJournal(dsn) as journal:
             yield journal
 
     return opened

@@ -1,0 +1,90 @@
+"""The journal's tables in PostgreSQL: making, checking and migrating them, by any number of processes at once."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from psycopg import AsyncConnection
+
+from bardge_async.errors import JournalError
+
+_LOCK: Final = 0x42415244_4A524E4C  # "BARDJRNL"
+
+# One step for each version. Text is compared by bytes: quicker, and no new C library makes an index wrong.
+# An entry without a record (state "held") stands for a key that is claimed and not yet put.
+_STEPS: Final = (
+    """
+    CREATE TABLE {schema}.entries (
+        base_url text COLLATE "C" NOT NULL, account text COLLATE "C" NOT NULL, key text COLLATE "C" NOT NULL,
+        endpoint text COLLATE "C", url text COLLATE "C", fingerprint text COLLATE "C",
+        body bytea, given boolean, state text COLLATE "C" NOT NULL,
+        first_wall float8, first_elapsed float8, first_highest float8, first_boot text,
+        last_wall float8, last_elapsed float8, last_highest float8, last_boot text,
+        status integer, answer bytea, request_id text,
+        first_at timestamptz, last_at timestamptz,
+        owner text, lease_until timestamptz, writer text,
+        PRIMARY KEY (key, base_url, account)
+    ) WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_analyze_scale_factor = 0.02);
+    CREATE INDEX entries_by_url ON {schema}.entries (base_url, account, url, last_at) WHERE last_at IS NOT NULL;
+    CREATE INDEX entries_by_time ON {schema}.entries (last_wall) WHERE last_wall IS NOT NULL;
+    CREATE INDEX entries_with_bodies ON {schema}.entries (last_wall)
+        WHERE state IN ('done', 'refused') AND (body IS NOT NULL OR answer IS NOT NULL);
+    CREATE INDEX entries_unfinished ON {schema}.entries (base_url, account, first_at) WHERE state = 'sent';
+    CREATE INDEX entries_held ON {schema}.entries (lease_until) WHERE state = 'held';
+    """,
+)
+VERSION: Final = len(_STEPS)
+
+
+async def migrate(connection: AsyncConnection[Any], schema: str) -> None:
+    """Make the tables, or bring them to the newest form, in one transaction; nothing is written where they are.
+
+    Raises:
+        JournalError: A newer version of this library made them.
+    """
+    if await _version(connection, schema) == VERSION:
+        return
+    async with connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+        version = await _version(connection, schema)
+        if version is None:
+            await _begin(connection, schema)
+        for step in _STEPS[version or 0 :]:
+            for statement in filter(str.strip, step.split(";")):
+                await connection.execute(filled(statement, schema))
+        await connection.execute(
+            filled("UPDATE {schema}.facts SET value = %s WHERE name = 'version'", schema), (VERSION,)
+        )
+
+
+async def _version(connection: AsyncConnection[Any], schema: str) -> int | None:
+    """Return the form that the tables have; None where there are none."""
+    found = await connection.execute("SELECT to_regclass(%s) IS NOT NULL", (f"{schema}.facts",))
+    row = await found.fetchone()
+    if row is None or not row[0]:
+        return None
+    found = await connection.execute(filled("SELECT value FROM {schema}.facts WHERE name = 'version'", schema))
+    row = await found.fetchone()
+    version = 0 if row is None else int(row[0])
+    if version > VERSION:
+        raise JournalError(
+            f"a newer version of this library made the journal's tables (form {version}, known {VERSION})"
+        )
+    return version
+
+
+async def _begin(connection: AsyncConnection[Any], schema: str) -> None:
+    found = await connection.execute("SELECT to_regnamespace(%s) IS NOT NULL", (schema,))
+    row = await found.fetchone()
+    # To make a schema takes a right that many a user of a database lacks: only where it is missing.
+    if row is None or not row[0]:
+        await connection.execute(filled("CREATE SCHEMA {schema}", schema))
+    await connection.execute(
+        filled("CREATE TABLE {schema}.facts (name text PRIMARY KEY, value float8 NOT NULL)", schema)
+    )
+    await connection.execute(filled("INSERT INTO {schema}.facts VALUES ('version', 0)", schema))
+
+
+def filled(statement: str, schema: str) -> bytes:
+    """Put the schema's name, which was checked, into a statement."""
+    return statement.replace("{schema}", schema).encode()

@@ -1,0 +1,163 @@
+"""A private PostgreSQL of the machine's own binaries: on a free port, in a temporary folder, never as root.
+
+``BARDGE_NO_SKIP=1`` makes missing binaries a failure instead of a skip.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+import attrs
+import psycopg
+import pytest
+
+from tests.support.net import refused_port
+
+_USER: Final = "bardge"
+_PATIENCE: Final = 30.0
+_FAST: Final = ("fsync=off", "full_page_writes=off", "synchronous_commit=off")
+_SMALL: Final = ("shared_buffers=16MB", "max_connections=60", "autovacuum=off", "listen_addresses=127.0.0.1")
+
+
+def missing(what: str) -> NoReturn:
+    """Skip a test for want of a program, or fail where nothing may be skipped."""
+    reason = f"no {what} on this machine"
+    if os.environ.get("BARDGE_NO_SKIP") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def found(name: str) -> Path | None:
+    """Find a program on the path, or among the versions that Debian keeps beside it."""
+    plain = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
+    if plain is not None:
+        return Path(plain)
+    versions = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), key=lambda it: int(it.parent.parent.name))
+    return versions[-1] if versions else None
+
+
+def unprivileged() -> dict[str, Any]:
+    """What makes a child process run as somebody else than root, which PostgreSQL refuses."""
+    if os.geteuid() != 0:
+        return {}
+    for name in ("postgres", "nobody"):
+        with contextlib.suppress(KeyError):
+            user = pwd.getpwnam(name)
+            return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+    missing("user that PostgreSQL could run as")
+
+
+@contextmanager
+def folder() -> Generator[Path]:
+    """A temporary folder of the unprivileged user's; pytest's own are root's alone."""
+    with tempfile.TemporaryDirectory(prefix="bardge-") as name:
+        who = unprivileged()
+        if who:
+            os.chown(name, who["user"], who["group"])
+        yield Path(name)
+
+
+@attrs.define
+class Server:
+    """A PostgreSQL that can be killed and started again."""
+
+    place: Path
+    port: int
+    options: tuple[str, ...]
+    process: subprocess.Popen[Any] | None = None
+
+    @property
+    def dsn(self) -> str:
+        return f"postgresql://{_USER}@127.0.0.1:{self.port}/postgres"
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        settings = [part for option in (*_SMALL, *self.options) for part in ("-c", option)]
+        command = [str(found("postgres")), "-D", f"{self.place}/data", "-p", str(self.port), "-k", str(self.place)]
+        with (self.place / "log").open("ab") as log:
+            self.process = subprocess.Popen([*command, *settings], stdout=log, stderr=log, **unprivileged())
+        end = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                psycopg.connect(self.dsn, connect_timeout=2).close()
+            except psycopg.OperationalError:
+                assert time.monotonic() < end, (self.place / "log").read_text()
+                time.sleep(0.02)
+            else:
+                return
+
+    def kill(self) -> None:
+        """End it as a crash of the machine does: nobody can write anything any more."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """Ask it to end at once."""
+        self._end(signal.SIGQUIT)
+
+    def _end(self, number: int) -> None:
+        if self.process is not None:
+            # The postmaster's children end by themselves when it is gone.
+            self.process.send_signal(number)
+            self.process.wait(_PATIENCE)
+            self.process = None
+
+    def admin(self) -> psycopg.Connection[Any]:
+        """Return a connection of the test's own."""
+        return psycopg.connect(self.dsn, autocommit=True)
+
+
+@contextmanager
+def server(*, durable: bool = False) -> Generator[Server]:
+    """Run a fresh PostgreSQL; ``durable`` waits for the disk as in earnest."""
+    for name in ("postgres", "initdb"):
+        if found(name) is None:
+            missing(name)
+    with folder() as place:
+        command = [str(found("initdb")), "-D", f"{place}/data", "-U", _USER, "-A", "trust", "-E", "UTF8", "--locale=C"]
+        made = subprocess.run(
+            [*command, "--no-sync"], capture_output=True, text=True, check=False, cwd=place, **unprivileged()
+        )
+        assert made.returncode == 0, made.stderr
+        it = Server(place, refused_port(), () if durable else _FAST)
+        it.start()
+        try:
+            yield it
+        finally:
+            it.stop()
+
+
+@attrs.frozen
+class Database:
+    """The session's server, and the connection that clears its tables."""
+
+    server: Server
+    admin: psycopg.Connection[Any]
+
+    @property
+    def dsn(self) -> str:
+        return self.server.dsn
+
+    def clear(self) -> str:
+        """Empty the journal's tables; return the connection string."""
+        if self.admin.execute("SELECT to_regclass('bardge.entries') IS NOT NULL").fetchone() == (True,):
+            self.admin.execute("DELETE FROM bardge.entries")
+            self.admin.execute("DELETE FROM bardge.facts WHERE name <> 'version'")
+        return self.dsn
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Database]:
+    """A PostgreSQL for all tests of this run, which does not wait for the disk."""
+    with server() as it, it.admin() as admin:
+        yield Database(it, admin)
