@@ -1,0 +1,94 @@
+"""The results file: the input's columns and what became of each row, written whole or not at all."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from bardge_async.cli.batch._book import Book
+from bardge_async.cli.batch._check import refuse_changes
+from bardge_async.cli.batch._faults import StopError, UsageError
+from bardge_async.cli.batch._places import slug
+from bardge_async.cli.batch._table import Table
+
+_OURS: Final = ("status", "error", "request_id")
+# What spreadsheets take for the begin of a formula, the wide forms of East Asian keyboards included.
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+_NUMBER: Final = re.compile(r"[+-][0-9]+([.,][0-9]+)*")
+
+
+def results_path(out: Path | None, beside: Path | None, job: str) -> Path:
+    """Name the results file, by default beside the input or in the working folder, and see that it can be written.
+
+    Raises:
+        UsageError: It cannot, or it is the input itself.
+    """
+    name = f"{slug(job)}.results.csv"
+    usual = Path(name) if beside is None else beside.with_name(f"{beside.stem}.{name}")
+    path = (out or usual).absolute()
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise UsageError(f"The results cannot be written to {path}.", "Name another file by --out.")
+    if beside is not None and path.exists() and path.samefile(beside):
+        raise UsageError("--out names the input itself.", "Name another file.")
+    return path
+
+
+def write_results(path: Path, table: Table, book: Book, rows: int) -> None:
+    """Write one line for each row of the input, in its order, below its columns and ours.
+
+    Raises:
+        StopError: The file cannot be written, or the input was changed; the old file stays.
+    """
+    try:
+        number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(number, "w", encoding="utf-8", errors="replace", newline="") as file:
+                csv.writer(file, lineterminator="\n").writerows(_lines(table, book, rows))
+                table.source.check()
+                file.flush()
+                os.fsync(file.fileno())
+            Path(name).replace(path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise StopError(f"The results cannot be written to {path}: {error.strerror}.") from None
+
+
+def our_columns(columns: Iterable[str]) -> list[str]:
+    """Name our columns so that they differ from the input's."""
+    taken = set(columns)
+    return [next(name for name in _names(ours) if name not in taken) for ours in _OURS]
+
+
+def _names(name: str) -> Iterator[str]:
+    yield name
+    number = 2
+    while True:
+        yield f"{name}_{number}"
+        number += 1
+
+
+def _lines(table: Table, book: Book, rows: int) -> Iterator[list[str]]:
+    columns = list(table.columns)
+    yield [harmless(name) for name in [*columns, *our_columns(columns)]]
+    for line, note in zip(table.rows(refuse_changes(table)), book.notes(rows), strict=True):
+        cells = [_cell(line.cells.get(name, "")) for name in columns]
+        yield [harmless(cell) for cell in [*cells, *note]]
+
+
+def _cell(value: Any) -> str:  # noqa: ANN401 - any JSON value
+    if isinstance(value, str):
+        return value
+    return "" if value is None else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def harmless(cell: str) -> str:
+    """Put an apostrophe before what a spreadsheet would take for a formula; plain numbers stay."""
+    return f"'{cell}" if cell.startswith(_FORMULA) and not _NUMBER.fullmatch(cell) else cell
