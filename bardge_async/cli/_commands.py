@@ -11,12 +11,16 @@ from typing import Any
 import click
 
 from bardge_async._version import __version__
+from bardge_async.cli.batch import batch
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="bardge")
 def bardge() -> None:
     """Work with the Bardge Reseller API V3."""
+
+
+bardge.add_command(batch)
 
 
 @bardge.command()

@@ -20,6 +20,7 @@ from bardge_async._clock import SystemClock
 from bardge_async._doubts import DoubtVerdict, Finding, settle, settlement
 from bardge_async._journal import SQLiteJournal
 from bardge_async._record import EntryState, Record
+from bardge_async._secret import Secret
 from bardge_async._window import Moment
 from bardge_async.errors import BardgeError
 
@@ -28,12 +29,13 @@ _WAYS: Final = ("done", "never_happened", "by_evidence")
 
 @attrs.frozen
 class Desk:
-    """Where a command works: the file, how it tells, and which server and account are meant."""
+    """Where a command works: the file, how it tells, which server and account are meant, and its API key if known."""
 
     path: Path
     as_json: bool
     account: str | None = None
     base_url: str | None = None
+    api_key: Secret | None = None
 
     def tell(self, value: object, lines: Sequence[str]) -> None:
         """Print a value as JSON, or lines for people."""
@@ -62,7 +64,7 @@ def list_entries(desk: Desk, *, unfinished: bool) -> None:
     async def work(journal: SQLiteJournal) -> None:
         records = desk.meant(await journal.listed(unfinished=unfinished))
         none = "Nothing is in doubt." if unfinished else "The journal is empty."
-        desk.tell([_facts(record) for record in records], [_line(record) for record in records] or [none])
+        desk.tell([facts_of(record) for record in records], [_line(record) for record in records] or [none])
 
     desk.run(work)
 
@@ -76,7 +78,7 @@ def resolve(desk: Desk, key: str, ways: dict[str, bool]) -> None:
     async def work(journal: SQLiteJournal) -> None:
         record = await _one(desk, journal, key)
         if chosen == ["by_evidence"]:
-            verdict = await _verdict(journal, record)
+            verdict = await _verdict(desk, journal, record)
             answer = settlement(key, done=None, never_happened=False, by=verdict)
         else:
             verdict = None
@@ -96,7 +98,7 @@ def reconcile(desk: Desk, key: str | None) -> None:
     async def work(journal: SQLiteJournal) -> None:
         doubts = await journal.listed(unfinished=True)
         records = desk.meant(doubts) if key is None else [await _one(desk, journal, key)]
-        verdicts = [await _verdict(journal, record) for record in records]
+        verdicts = [await _verdict(desk, journal, record) for record in records]
         lines = [line for verdict in verdicts for line in _words(verdict)]
         desk.tell([_told(verdict) for verdict in verdicts], lines or ["Nothing is in doubt."])
 
@@ -129,17 +131,18 @@ async def _one(desk: Desk, journal: SQLiteJournal, key: str) -> Record:
     return found[0]
 
 
-async def _verdict(journal: SQLiteJournal, record: Record) -> DoubtVerdict:
-    """Ask the server that the doubt belongs to, with the key from the environment."""
+async def _verdict(desk: Desk, journal: SQLiteJournal, record: Record) -> DoubtVerdict:
+    """Ask the server that the doubt belongs to, with the desk's key or the environment's."""
     base_url, account, key = record.identity
     named = os.environ.get("BARDGE_BASE_URL", base_url)
     if named.rstrip("/") != base_url.rstrip("/"):
         raise click.ClickException(f"{key} belongs to {base_url}; BARDGE_BASE_URL names {named}")
-    async with BardgeClient(base_url=base_url, account=account, journal=journal) as bardge:
+    async with BardgeClient(desk.api_key, base_url, account=account, journal=journal) as bardge:
         return await bardge.reconcile(key)
 
 
-def _facts(record: Record) -> dict[str, Any]:
+def facts_of(record: Record) -> dict[str, Any]:
+    """Tell programs what is on record, without the bodies."""
     answer = record.answer
     return {
         "base_url": record.identity.base_url,

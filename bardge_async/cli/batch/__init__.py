@@ -1,0 +1,7 @@
+"""``bardge batch``: one operation for each row of a file, resumed after any end, never twice."""
+
+from __future__ import annotations
+
+from bardge_async.cli.batch._commands import batch
+
+__all__ = ["batch"]

@@ -1,0 +1,76 @@
+"""What a job will cost, where the API tells."""
+
+from __future__ import annotations
+
+from collections import Counter
+from decimal import Decimal
+from typing import Any, Final
+
+import attrs
+
+from bardge_async._client import BardgeClient
+from bardge_async.cli.batch._faults import StopError
+from bardge_async.endpoints import PURCHASE_CREDITS, Endpoint
+from bardge_async.errors import AuthenticationError, BardgeError, PermissionDeniedError
+
+NOT_KNOWN: Final = "not known to the API client"
+_SHOWN: Final = 5
+
+
+@attrs.frozen
+class Cost:
+    """Money by currency, exactly the vendor's numbers, or why it is not known."""
+
+    totals: dict[str, Decimal] = attrs.Factory(dict[str, Decimal])
+    unpriced: Counter[str] = attrs.Factory(Counter[str])
+    unknown: str = ""
+
+    def lines(self) -> list[str]:
+        """Tell it to people."""
+        if self.unknown:
+            return [self.unknown]
+        money = " + ".join(f"{amount:,f} {currency}".rstrip() for currency, amount in self.totals.items())
+        told = [f"{money or 'none'}, by the amounts of the packages (inferred: no page of the vendor shows the field)"]
+        for package, rows in self.unpriced.most_common(_SHOWN):
+            told.append(f"and {rows:,} of {package!r:.60}, of which the API gives no amount")
+        return told
+
+    def facts(self) -> dict[str, Any]:
+        """Tell it to programs; amounts are text, so that they stay exact."""
+        return {
+            "totals": {currency: str(amount) for currency, amount in self.totals.items()},
+            "without_amount": dict(self.unpriced),
+            "unknown": self.unknown or None,
+            "inferred": True,
+        }
+
+
+def priced(row: Endpoint[Any, Any]) -> bool:
+    """Tell whether the API can be asked what an operation costs."""
+    return row.name == PURCHASE_CREDITS.name
+
+
+async def price(bardge: BardgeClient, packages: Counter[str], rows: int) -> Cost:
+    """Ask for the packages' amounts, and add them up.
+
+    Raises:
+        StopError: The key is wrong, or the account disabled.
+    """
+    if sum(packages.values()) != rows:
+        return Cost(unknown=f"{NOT_KNOWN}: too many different packages")
+    try:
+        known = {each.id: each async for each in bardge.credits.list_packages()}
+    except (AuthenticationError, PermissionDeniedError) as error:
+        raise StopError(str(error), "Check the API key and the account.", request_id=error.request_id) from None
+    except BardgeError as error:
+        return Cost(unknown=f"{NOT_KNOWN}: {error}")
+    totals: dict[str, Decimal] = {}
+    unpriced: Counter[str] = Counter()
+    for package, count in packages.items():
+        found = known.get(package)
+        if found is None or found.amount is None:
+            unpriced[package] = count
+        else:
+            currency = found.currency or ""
+            totals[currency] = totals.get(currency, Decimal(0)) + found.amount * count
+    return Cost(totals, unpriced)

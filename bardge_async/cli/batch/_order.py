@@ -1,0 +1,68 @@
+"""What the operator asked for."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import attrs
+
+from bardge_async._address import DEFAULT_BASE_URL, check_base_url
+from bardge_async.cli.batch._faults import UsageError
+from bardge_async.errors import ConfigurationError
+
+
+@attrs.frozen(kw_only=True)
+class Order:
+    """The options of a run, from the command line or from what is on record of the job."""
+
+    file: str
+    operation: str
+    job: str
+    base_url: str
+    account: str
+    id: str | None = None
+    maps: dict[str, str] = attrs.Factory(dict[str, str])
+    concurrency: int = 64
+    rate: float | None = None
+    journal: Path | None = None
+    out: Path | None = None
+    retry_refused: bool = False
+    dry_run: bool = False
+    yes: bool = False
+    key_from_stdin: bool = False
+    as_json: bool = False
+
+
+def server(base_url: str | None) -> str:
+    """Return the base URL that is meant: the one given, the environment's, or the vendor's.
+
+    Raises:
+        UsageError: It cannot be one.
+    """
+    try:
+        return check_base_url(base_url or os.environ.get("BARDGE_BASE_URL") or DEFAULT_BASE_URL)
+    except ConfigurationError as error:
+        raise UsageError(f"{error}.") from None
+
+
+def server_named(base_url: str | None) -> str | None:
+    """Return the base URL that was given or is in the environment; None where neither is."""
+    named = base_url or os.environ.get("BARDGE_BASE_URL")
+    return server(named) if named else None
+
+
+def pairs(given: tuple[str, ...]) -> dict[str, str]:
+    """Read ``--map FIELD=COLUMN``, which may come several times.
+
+    Raises:
+        UsageError: It is no pair, or a field comes twice.
+    """
+    maps: dict[str, str] = {}
+    for pair in given:
+        field, sign, column = (part.strip() for part in pair.partition("="))
+        if not field or not sign or not column or field in maps:
+            what = "names a field twice" if field in maps else "expected FIELD=COLUMN"
+            raise UsageError(f"--map: {what}, got {pair!r:.80}.")
+        maps[field] = column
+    return maps
