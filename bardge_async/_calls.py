@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bardge_async._http import Call, Response, check_key, new_key
@@ -42,11 +42,11 @@ class Calls:
         """Make a call to its end."""
         return await self.engine.run(call, progress)
 
-    async def call(self, row: Endpoint[Q, R], request: Q, *path: str, lookup_token: str | None = None) -> R:
+    def call(
+        self, row: Endpoint[Q, R], request: Q, *path: str, lookup_token: str | None = None
+    ) -> Coroutine[Any, Any, R]:
         """Make one call of a row and return its result, as the resource methods do."""
-        response = await self.engine.run(self.compose(row, path, request, None, lookup_token))
-        value: R = response.value
-        return value
+        return self.engine.value(self.compose(row, path, request, None, lookup_token))
 
     def walk(
         self, row: Endpoint[None, Page[T]], span: Span, *path: str, query: Mapping[str, float | None] | None = None

@@ -7,7 +7,7 @@ import attrs
 from bardge_async._clock import Clock
 from bardge_async._credentials import Credentials
 from bardge_async._hooks import Hooks
-from bardge_async._journal import Journal
+from bardge_async._journal import Journal, MemoryJournal
 from bardge_async._settings import ReplayWindow, RetryPolicy, Timeouts
 from bardge_async._slots import Slots
 from bardge_async._transport import Transport
@@ -52,7 +52,7 @@ class Watch:
 class Context:
     """The parts that a call needs; ``hooks`` is None where there are none.
 
-    ``brief`` tells that the journal keeps no bodies of what ended under keys that the client made itself.
+    ``memory`` is the journal where it is the one of this process, which takes a record without a coroutine.
     """
 
     settings: Settings
@@ -60,7 +60,7 @@ class Context:
     slots: Slots
     watch: Watch
     hooks: Hooks | None
-    brief: bool
+    memory: MemoryJournal | None
 
 
 @attrs.define

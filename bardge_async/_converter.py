@@ -69,21 +69,23 @@ def structure(parsed: object, body: bytes, cls: type[T]) -> T:
     """
     hook = _hook(cast("Any", cls))
     try:
-        return cast("T", _exactly(hook, parsed, body))
-    except RecursionError:
-        raise StructureError([("", "nested too deeply")]) from None
-
-
-def _exactly(hook: Hook, parsed: object, body: bytes) -> object:
-    try:
-        return hook(parsed)
+        return cast("T", hook(parsed))
     except InexactError:
         pass
+    except RecursionError:
+        raise StructureError([("", "nested too deeply")]) from None
+    return cast("T", _exactly(hook, body))
+
+
+def _exactly(hook: Hook, body: bytes) -> object:
     try:
         parsed = parse_exact(body)
     except ValueError as error:
         raise StructureError([("", str(error))]) from None
-    return hook(parsed)
+    try:
+        return hook(parsed)
+    except RecursionError:
+        raise StructureError([("", "nested too deeply")]) from None
 
 
 def encode(request: Body) -> bytes:

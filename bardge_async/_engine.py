@@ -16,6 +16,7 @@ from bardge_async._context import Context, Progress, Settings, Watch
 from bardge_async._entries import judge
 from bardge_async._holdback import HoldBack
 from bardge_async._http import REQUEST_ID_HEADER, Call, Response, WireResponse
+from bardge_async._journal import MemoryJournal
 from bardge_async._record import Answer, Identity
 from bardge_async._run import Run
 from bardge_async._slots import Slots
@@ -45,8 +46,9 @@ class Engine:
         self.transport = transport
         self.slots = slots
         self.watch = watch
-        brief: bool = getattr(settings.journal, "brief", False)
-        self._context = Context(settings, transport, slots, watch, settings.hooks or None, brief)
+        # A subclass may do something of its own in its methods.
+        memory = settings.journal if type(settings.journal) is MemoryJournal else None
+        self._context = Context(settings, transport, slots, watch, settings.hooks or None, memory)
         self.roll = roll
         self.budget = RetryBudget(settings.policy)
         self.holdback = HoldBack()
@@ -74,23 +76,71 @@ class Engine:
         Raises:
             BardgeError: What the whole history of its key amounts to.
         """
-        lane = self.slots.enter()
-        run = Run(self._context, call, Progress() if progress is None else progress, lane)
+        run = Run(self._context, call, Progress() if progress is None else progress, self.slots.enter())
         try:
-            known = None if call.key is None else await self._enter(run, call.key, patience, retry_refused)
-            return known or await self._loop(run)
-        except BardgeError as error:
-            _stamp(error, run)
-            raise
-        except anyio.get_cancelled_exc_class() as cancelled:
-            _note(run, cancelled)
+            found = await self._loop(run, patience=patience, retry_refused=retry_refused)
+        except BaseException as error:
+            _mark(error, run)
             raise
         finally:
-            if run.identity is not None:
-                self.settings.journal.release(run.identity)
-            lane.leave()
+            self._leave(run)
+        return found if isinstance(found, Response) else _response(run, found)
 
-    async def _enter(self, run: Run, key: str, patience: float | None, retry_refused: bool) -> Response[Any] | None:
+    async def value(self, call: Call) -> Any:  # noqa: ANN401 - the row's class
+        """Make a call to its end and return its result alone, as resource methods do.
+
+        Raises:
+            BardgeError: What the whole history of its key amounts to.
+        """
+        run = Run(self._context, call, Progress(), self.slots.enter())
+        try:
+            return (await self._loop(run)).value
+        except BaseException as error:
+            _mark(error, run)
+            raise
+        finally:
+            self._leave(run)
+
+    def _leave(self, run: Run) -> None:
+        if run.identity is not None:
+            self.settings.journal.release(run.identity)
+        run.lane.leave()
+
+    async def _loop(
+        self, run: Run, *, patience: float | None = None, retry_refused: bool = True
+    ) -> Response[Any] | Outcome:
+        """Return what is on record, or make attempts until one is answered."""
+        key = run.call.key
+        if key is not None and not self._new(run, key):
+            known = await self._enter(run, key, patience, retry_refused=retry_refused)
+            if known is not None:
+                return known
+        self.budget.deposit(run.begun)
+        renewed = False
+        while True:
+            header = self.settings.credentials.known or await self._header(run)
+            held = await self._hold(run) if self.holdback.asked and self._held_back(run) > 0 else None
+            outcome = held or await run.attempt(header)
+            if outcome.verdict is Verdict.DONE:
+                return outcome
+            if not renewed and _rejected(outcome) and await self._renewed(run, header):
+                renewed = True
+                continue
+            await self._pause(run, outcome)
+
+    def _new(self, run: Run, key: str) -> bool:
+        """Take hold of a key that is not on record, without a wait; False, and nothing done, where that is not sure."""
+        memory = self._context.memory
+        if memory is None:
+            return False
+        identity = Identity(self.settings.base_url, self.settings.account, key)
+        if not memory.hold_new(identity):
+            return False
+        run.identity = identity
+        self.watch.saw(memory.highest)
+        return True
+
+    async def _enter(self, run: Run, key: str, patience: float | None, *, retry_refused: bool) -> Response[Any] | None:
         """Take hold of a POST's key; return its answer where what is on record has it, so that nothing is sent."""
         settings, call = self.settings, run.call
         journal = settings.journal
@@ -110,20 +160,6 @@ class Engine:
             raise _refusal(run, refused)
         run.open(allowed)
         return None
-
-    async def _loop(self, run: Run) -> Response[Any]:
-        self.budget.deposit(run.begun)
-        renewed = False
-        while True:
-            header = self.settings.credentials.known or await self._header(run)
-            held = await self._hold(run) if self.holdback.asked and self._held_back(run) > 0 else None
-            outcome = held or await run.attempt(header)
-            if outcome.verdict is Verdict.DONE and run.response is not None:
-                return _response(run, outcome, run.response)
-            if not renewed and _rejected(outcome) and await self._renewed(run, header):
-                renewed = True
-                continue
-            await self._pause(run, outcome)
 
     async def _header(self, run: Run) -> str:
         """Wait for the API key, no longer than the call may take."""
@@ -199,7 +235,9 @@ def _rejected(outcome: Outcome) -> bool:
     return isinstance(outcome.error, AuthenticationError) and outcome.error.code == "invalid_api_key"
 
 
-def _response(run: Run, outcome: Outcome, response: WireResponse) -> Response[Any]:
+def _response(run: Run, outcome: Outcome) -> Response[Any]:
+    response = run.response
+    assert response is not None  # noqa: S101 - it was answered
     return Response(
         value=outcome.value,
         status=response.status,
@@ -240,6 +278,14 @@ def _refusal(run: Run, answer: Answer) -> BardgeError:
     error.sent = True
     error.add_note("on record from an earlier call; nothing was sent now")
     return error
+
+
+def _mark(error: BaseException, run: Run) -> None:
+    """Write on an error, or on a cancellation, what the caller needs to know."""
+    if isinstance(error, BardgeError):
+        _stamp(error, run)
+    elif isinstance(error, anyio.get_cancelled_exc_class()):
+        _note(run, error)
 
 
 def _stamp(error: BardgeError, run: Run) -> None:

@@ -64,32 +64,8 @@ class Record:
     last_sent: Moment | None = None
     answer: Answer | None = None
 
-    def brief(self) -> Record:
-        """Return the record without the bodies of request and answer."""
-        if self.body is None and (self.answer is None or self.answer.body is None):
-            return self
-        answer = None if self.answer is None else Answer(self.answer.status, None, self.answer.request_id)
-        return Record(
-            self.identity,
-            self.endpoint,
-            self.url,
-            self.fingerprint,
-            None,
-            self.given,
-            self.state,
-            self.first_sent,
-            self.last_sent,
-            answer,
-        )
-
     def at(
-        self,
-        state: EntryState,
-        first_sent: Moment | None,
-        last_sent: Moment | None,
-        answer: Answer | None,
-        *,
-        brief: bool = False,
+        self, state: EntryState, first_sent: Moment | None, last_sent: Moment | None, answer: Answer | None
     ) -> Record:
         """Return the same operation's record at another point; attrs.evolve takes several times as long."""
         return Record(
@@ -97,7 +73,7 @@ class Record:
             self.endpoint,
             self.url,
             self.fingerprint,
-            None if brief else self.body,
+            self.body,
             self.given,
             state,
             first_sent,

@@ -37,7 +37,7 @@ class Run:
         self.history = History()
         self.response: WireResponse | None = None
         self._context = context
-        self._lane = lane
+        self.lane = lane
         self._clock = context.watch.clock
         self._progress = progress
         self.begun = self._clock.elapsed()
@@ -87,24 +87,48 @@ class Run:
 
     async def attempt(self, header: str) -> Outcome:
         """Send once, with one of the places for requests under way, and record what came of it."""
-        lane = self._lane
         self.response = None
-        if not lane.take():
-            try:
-                await lane.wait(min(self._context.settings.timeouts.pool, max(0.0, self.left())))
-            except PoolTimeoutError as error:
-                return self.recorded(Outcome(Verdict.NOT_SENT, error=error))
+        crowded = None if self.lane.take() else await self._placed()
+        if crowded is not None:
+            return crowded
         try:
             now = self._context.watch.now()
-            if self.identity is not None and not self._kept:
+            if self.identity is not None and not self._kept and not self._noted(self.identity, now):
                 failed = await self._intend(self._intent(self.identity, now))
                 if failed is not None:
                     return failed
-                if not self._context.settings.journal.instant:
-                    now = self._context.watch.now()
-            return await self._send(header, now)
+                now = self._context.watch.now()
+            limits = self._limits(now)
+            if limits is None:
+                return await self._too_late()
+            request = self._begin(header, now)
+            try:
+                self.response = response = await self._context.transport.send(request, limits)
+            except BaseException as error:  # noqa: BLE001 - raised on where it is not the call's
+                outcome = await self._failed(error, now)
+            else:
+                outcome = self._read(response, now, header)
+            self._ended(outcome, now)
+            self.recorded(outcome)
+            if self._record is not None:
+                await self._keep(self._record, outcome, now, header)
+            return outcome
         finally:
-            lane.release()
+            self.lane.release()
+
+    async def _placed(self) -> Outcome | None:
+        """Wait for a place; an outcome where none comes free in time."""
+        try:
+            await self.lane.wait(min(self._context.settings.timeouts.pool, max(0.0, self.left())))
+        except PoolTimeoutError as error:
+            return self.recorded(Outcome(Verdict.NOT_SENT, error=error))
+        return None
+
+    async def _too_late(self) -> Outcome:
+        error = NotSentError("no time was left to send")
+        error.timed_out = True
+        await self._withdraw()
+        return self.recorded(Outcome(Verdict.NOT_SENT, error=error))
 
     def _intent(self, identity: Identity, now: Moment) -> Record:
         """Make the record of what is about to be sent."""
@@ -124,6 +148,17 @@ class Run:
             now,
             self._fault,
         )
+
+    def _noted(self, identity: Identity, now: Moment) -> bool:
+        """Put the intent on record at once, where the journal is in memory."""
+        memory = self._context.memory
+        if memory is None:
+            return False
+        self._record = record = self._intent(identity, now)
+        memory.begin(record)
+        self._kept = True
+        self.history.first_sent = record.first_sent
+        return True
 
     async def _intend(self, record: Record) -> Outcome | None:
         """Put the intent on record before the call's first send; an outcome where that fails."""
@@ -158,31 +193,6 @@ class Run:
                 raise
         return not scope.cancelled_caught
 
-    async def _send(self, header: str, now: Moment) -> Outcome:
-        limits = self._limits(now)
-        if limits is None:
-            error = NotSentError("no time was left to send")
-            error.timed_out = True
-            await self._withdraw()
-            return self.recorded(Outcome(Verdict.NOT_SENT, error=error))
-        request = self._begin(header, now)
-        try:
-            self.response = response = await self._context.transport.send(request, limits)
-        except BaseException as error:
-            failed = self._failed(error, now)
-            if failed is None:
-                if isinstance(error, ConfigurationError):
-                    await self._withdraw()
-                raise
-            outcome = failed
-        else:
-            outcome = self._read(response, now, header)
-        self._ended(outcome, now)
-        self.recorded(outcome)
-        if self._record is not None:
-            await self._keep(self._record, outcome, now, header)
-        return outcome
-
     def _begin(self, header: str, now: Moment) -> WireRequest:
         history, call = self.history, self.call
         history.attempts += 1
@@ -193,14 +203,17 @@ class Run:
             self._tell(hooks.AttemptBegun)
         return WireRequest(call.row.method, call.url, {**call.headers, "Authorization": header}, call.body)
 
-    def _failed(self, error: BaseException, now: Moment) -> Outcome | None:
-        """Tell what a send came to that raised; None where the exception goes on to the caller."""
+    async def _failed(self, error: BaseException, now: Moment) -> Outcome:
+        """Tell what a send came to that raised; raise on what is not the call's to tell."""
         if isinstance(error, NotSentError):
             return Outcome(Verdict.NOT_SENT, error=error)
         if isinstance(error, NoAnswerError):
             return Outcome(Verdict.NO_ANSWER, error=error)
         if isinstance(error, ConfigurationError):
-            return Outcome(Verdict.REFUSED, error=error) if self.history.in_doubt else None
+            if self.history.in_doubt:
+                return Outcome(Verdict.REFUSED, error=error)
+            await self._withdraw()
+            raise error
         if isinstance(error, Exception):
             # A foreign transport: whatever it raises counts as sent.
             return Outcome(Verdict.NO_ANSWER, error=NoAnswerError(f"the transport failed: {type(error).__name__}"))
@@ -208,7 +221,7 @@ class Run:
         lost = Outcome(Verdict.NO_ANSWER)
         self._tell_ended(lost, self._clock.elapsed() - now.elapsed)
         self.recorded(lost)
-        return None
+        raise error
 
     def _read(self, response: WireResponse, now: Moment, header: str) -> Outcome:
         origin = self._context.settings.base_url
@@ -221,7 +234,7 @@ class Run:
 
     def _ended(self, outcome: Outcome, now: Moment) -> None:
         """Tell of an attempt's end, where anybody listens."""
-        pace = self._lane.pace
+        pace = self.lane.pace
         if not pace.watched and self._context.hooks is None and not _LOG.isEnabledFor(logging.DEBUG):
             return
         seconds = self._clock.elapsed() - now.elapsed
@@ -264,7 +277,9 @@ class Run:
             if outcome.verdict is Verdict.FAULT and self.response is not None:
                 await self._note_fault(record, self.response, now)
         elif self.response is not None and (outcome.verdict is Verdict.DONE or outcome.verdict in _SETTLING):
-            await self._put(self._finished(record, outcome, self.response, now, header))
+            ended = self._finished(record, outcome, self.response, now, header)
+            if ended is not None:
+                await self._put(ended)
         elif outcome.verdict is Verdict.NOT_SENT:
             await self._withdraw()
         else:
@@ -279,8 +294,10 @@ class Run:
         self._record = record.at(record.state, record.first_sent, now, answer)
         await self._put(self._record)
 
-    def _finished(self, record: Record, outcome: Outcome, response: WireResponse, now: Moment, header: str) -> Record:
-        """Make the record of an operation that has its outcome."""
+    def _finished(
+        self, record: Record, outcome: Outcome, response: WireResponse, now: Moment, header: str
+    ) -> Record | None:
+        """Make the record of an operation that has its outcome; None where it is in the journal already."""
         refused = outcome.verdict is Verdict.SETTLED
         self.answered = not refused
         if refused:
@@ -289,7 +306,11 @@ class Run:
         body = redacted(response, header).body if record.given else None
         answer = Answer(response.status, body, plain_id(response, header))
         state = EntryState.REFUSED if refused else EntryState.DONE
-        return record.at(state, record.first_sent, now, answer, brief=self._context.brief and not record.given)
+        memory = self._context.memory
+        if memory is None:
+            return record.at(state, record.first_sent, now, answer)
+        memory.end(record, state, now, answer)
+        return None
 
     async def _put(self, record: Record) -> None:
         journal = self._context.settings.journal

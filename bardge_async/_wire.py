@@ -194,14 +194,14 @@ def _success(endpoint: Endpoint[Any, Any], response: WireResponse) -> Outcome:
 
 
 def _value(endpoint: Endpoint[Any, Any], parsed: object, response: WireResponse) -> Any:  # noqa: ANN401 - the row's class
-    if endpoint.response is object:
-        return parse_exact(response.body)
-    body = response.body
+    body, cls = response.body, endpoint.response
+    if cls is object:
+        return parse_exact(body)
     if endpoint.bare_list and isinstance(parsed, list):
         body = b'{"data":' + body + b',"has_more":false}'
         parsed = parse(body)
-    value: Any = converter.structure(parsed, body, endpoint.response)
-    if endpoint.paginated:
+    value: Any = converter.structure(parsed, body, cls)
+    if type(cls) is not type and endpoint.paginated:
         # Nobody else has it yet, and a copy takes as long as ten items.
         object.__setattr__(value, "request_id", response.headers.get(REQUEST_ID_HEADER))
     return value

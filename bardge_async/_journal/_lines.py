@@ -38,12 +38,22 @@ class Lines:
         """Tell whether a task holds a key."""
         return identity in self._held
 
+    def hold(self, identity: Identity) -> bool:
+        """Take hold of a key that nobody holds; False where somebody does."""
+        with self._lock:
+            if identity in self._held:
+                return False
+            self._held[identity] = None
+            return True
+
     async def take(self, identity: Identity, patience: float, clock: Clock) -> None:
         """Take hold of a key, waiting in line for at most ``patience`` seconds.
 
         Raises:
             KeyInUseError: Another task did not let go in time.
         """
+        if self.hold(identity):
+            return
         with self._lock:
             if identity not in self._held:
                 self._held[identity] = None
