@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
-import anyio
+import asyncio
+from collections import deque
 
-from bardge_async._clock import Clock, TimeLimit
+import anyio
+import attrs
+
+from bardge_async._clock import Clock, TimeLimit, Timer
 from bardge_async._loops import PerLoop, run_in
 from bardge_async._pace import Pacer, Rate
 from bardge_async.errors import NotSentError, PoolTimeoutError
 
 
+@attrs.define(eq=False)
+class _Turn:
+    """A call that waits in line: whether it got a place, and until when it waits."""
+
+    granted: asyncio.Future[bool]
+    until: float
+
+
 class Lane:
-    """One loop's places, and how many calls it has under way."""
+    """One loop's places, and how many calls it has under way; while somebody waits in line, none is ``free``."""
 
     def __init__(self, size: int, clock: Clock) -> None:
         self._clock = clock
-        self.free = anyio.Semaphore(size)
+        self.free = size
+        self._line: deque[_Turn] = deque()
+        self._timer: Timer | None = None
+        self._due = 0.0
         self.pace = Pacer()
         self.calls = 0
         self.idle: anyio.Event | None = None
@@ -28,10 +43,9 @@ class Lane:
 
     def take(self) -> bool:
         """Take a place if there is one and nobody waits in line."""
-        try:
-            self.free.acquire_nowait()
-        except anyio.WouldBlock:
+        if not self.free:
             return False
+        self.free -= 1
         return True
 
     async def wait(self, seconds: float) -> None:
@@ -40,16 +54,52 @@ class Lane:
         Raises:
             PoolTimeoutError: None came free in time.
         """
-        with TimeLimit(self._clock, seconds):
-            await self.free.acquire()
+        if self.take():
             return
-        error = PoolTimeoutError("no connection came free in time; raise max_connections or timeout.pool, or send less")
-        error.timed_out = True
-        raise error
+        turn = _Turn(asyncio.get_running_loop().create_future(), self._clock.elapsed() + seconds)
+        self._line.append(turn)
+        self._watch(turn.until)
+        try:
+            granted = await turn.granted
+        except asyncio.CancelledError:
+            if turn.granted.done() and not turn.granted.cancelled() and turn.granted.result():
+                self.release()
+            raise
+        if not granted:
+            error = PoolTimeoutError(
+                "no connection came free in time; raise max_connections or timeout.pool, or send less"
+            )
+            error.timed_out = True
+            raise error
 
     def release(self) -> None:
         """Give a place back to the first in line."""
-        self.free.release()
+        while self._line:
+            turn = self._line.popleft().granted
+            if not turn.done():
+                turn.set_result(True)
+                return
+        self.free += 1
+
+    def _watch(self, until: float) -> None:
+        """Keep one timer for all who wait, for whoever's time is up first."""
+        if self._timer is not None:
+            if self._due <= until:
+                return
+            self._timer.cancel()
+        self._due = until
+        self._timer = self._clock.timer(max(0.0, until - self._clock.elapsed()), self._expire)
+
+    def _expire(self) -> None:
+        """Send away those whose time is up."""
+        self._timer, now = None, self._clock.elapsed()
+        waiting = [turn for turn in self._line if not turn.granted.done()]
+        self._line = deque(turn for turn in waiting if turn.until > now)
+        for turn in waiting:
+            if turn.until <= now:
+                turn.granted.set_result(False)
+        if self._line:
+            self._watch(min(turn.until for turn in self._line))
 
     async def emptied(self) -> None:
         """Wait until no call is under way; to be run in the lane's own loop."""

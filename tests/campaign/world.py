@@ -305,7 +305,7 @@ class World:
         """Close the client, look for what is left over, and hold all ends against the ledger once more."""
         lane = self.client._calls.engine.slots._lanes.get()
         left = {
-            "places taken": lane.free.value != self.setup.connections,
+            "places taken": lane.free != self.setup.connections,
             "calls counted": lane.calls != 0,
             "keys held": await self._held(),
         }

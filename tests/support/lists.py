@@ -136,7 +136,7 @@ class ListRig:
     def idle(self) -> bool:
         """Tell whether no call is under way and every connection was given back."""
         lane = self.bardge._calls.engine.slots._lanes.get()
-        return lane.calls == 0 and lane.free.value == 100
+        return lane.calls == 0 and lane.free == 100
 
     def settled(self) -> bool:
         """Tell whether nothing of the client's is left in this loop: for a server in a thread of its own."""
