@@ -38,13 +38,16 @@ class Pacer:
         self._best = math.inf
         self._fastest = 0.0
         self._waiting: deque[asyncio.Future[None]] = deque()
-        self._since = self._seconds = 0.0
+        self._since: float | None = None
+        self._seconds = 0.0
         self._answers = self._peak = 0
 
     def join(self, concurrency: int) -> None:
         """Begin to limit a batch, which wants so many at once."""
         self._most = max(self._most, concurrency) if self.watched else concurrency
         self.limit = max(1.0, min(self.limit, float(self._most)))
+        if not self.watched:
+            self._begin_round(None)
         self.watched += 1
 
     def leave(self) -> None:
@@ -86,6 +89,8 @@ class Pacer:
             if begun >= self._cut_at:
                 self._cut(now)
             return
+        if self._since is None:
+            self._since = begun
         self._answers += 1
         self._seconds += seconds
         self._peak = max(self._peak, self.running)
@@ -101,7 +106,8 @@ class Pacer:
 
     def _end_round(self, now: float) -> None:
         self.latency = self._seconds / self._answers
-        rate = self._answers / (now - self._since) if now > self._since else 0.0
+        since = now if self._since is None else self._since
+        rate = self._answers / (now - since) if now > since else 0.0
         flat = self.latency <= max(_FLAT * self._best, _QUICK) or rate > _BETTER * self._fastest
         if flat and self._peak >= int(self.limit):
             self.limit = min(float(self._most), self.limit * 2 if self._doubling else self.limit + 1)
@@ -112,7 +118,7 @@ class Pacer:
         self._begin_round(now)
         self._admit()
 
-    def _begin_round(self, now: float) -> None:
+    def _begin_round(self, now: float | None) -> None:
         self._since = now
         self._answers = 0
         self._seconds = 0.0

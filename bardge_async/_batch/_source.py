@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
-from typing import Any, cast
+from typing import Any
 
 from bardge_async._batch._values import Operation
 from bardge_async.errors import InvalidArgumentError
@@ -16,9 +16,9 @@ class Source:
         self._plain: Iterator[Any] | None = None
         self._async: AsyncIterator[Any] | None = None
         if isinstance(operations, AsyncIterable):
-            self._async = aiter(cast("AsyncIterable[Any]", operations))
+            self._async = aiter(operations)  # pyright: ignore[reportUnknownArgumentType]
         elif isinstance(operations, Iterable) and not isinstance(operations, str | bytes):
-            self._plain = iter(cast("Iterable[Any]", operations))
+            self._plain = iter(operations)  # pyright: ignore[reportUnknownArgumentType]
         else:
             kind = type(operations).__name__
             raise InvalidArgumentError(f"operations: expected an iterable or async iterable of Operation, got {kind}")
@@ -30,12 +30,12 @@ class Source:
             InvalidArgumentError: What comes is no operation.
         """
         end = object()
-        item = next(self._plain, end) if self._plain is not None else await self._later(end)
+        item: Any = next(self._plain, end) if self._plain is not None else await self._later(end)
         if item is end:
             return None
         if not isinstance(item, Operation):
             raise InvalidArgumentError(f"operations: expected Operation(...), got {type(item).__name__}")
-        return cast("Operation[Any, Any]", item)
+        return item  # pyright: ignore[reportUnknownVariableType]
 
     async def _later(self, end: object) -> object:
         return end if self._async is None else await anext(self._async, end)

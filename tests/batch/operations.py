@@ -1,0 +1,60 @@
+"""Operations and their outcomes, as the tests of batches use them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from bardge_async import Batch, Operation, OperationOutcome, PurchaseCredits
+from tests.support.rig import PURCHASE
+
+
+def purchase(number: int | str, request: PurchaseCredits = PURCHASE) -> Operation[Any, Any]:
+    return Operation("credits.purchase", request=request, id=f"order-{number}")
+
+
+def purchases(count: int) -> list[Operation[Any, Any]]:
+    return [purchase(number) for number in range(count)]
+
+
+class Taken(Iterator[Operation[Any, Any]]):
+    """Operations that tell how many were taken."""
+
+    def __init__(self, operations: Iterable[Operation[Any, Any]]) -> None:
+        self._rest = iter(operations)
+        self.count = 0
+
+    def __next__(self) -> Operation[Any, Any]:
+        operation = next(self._rest)
+        self.count += 1
+        return operation
+
+
+async def outcomes(batch: Batch) -> list[OperationOutcome[Any]]:
+    return [outcome async for outcome in batch]
+
+
+async def only(batch: Batch) -> OperationOutcome[Any]:
+    """Return the one outcome of a batch of one."""
+    [outcome] = await outcomes(batch)
+    return outcome
+
+
+async def statuses(batch: Batch) -> list[str]:
+    return [outcome.status.value async for outcome in batch]
+
+
+async def into(found: list[OperationOutcome[Any]], batch: Batch) -> None:
+    """Add a batch's outcomes to a list, as far as it comes."""
+    async for outcome in batch:
+        found.append(outcome)  # noqa: PERF401 - what is there before an error counts
+
+
+async def until(reached: Callable[[], bool]) -> None:
+    """Let the loop run until something is so."""
+    for _ in range(100_000):
+        if reached():
+            return
+        await asyncio.sleep(0)
+    raise AssertionError("it never came to that")

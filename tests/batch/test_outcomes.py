@@ -1,0 +1,252 @@
+"""What an operation of a batch comes to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bardge_async import (
+    BardgeClient,
+    CreditPurchase,
+    Operation,
+    OperationOutcome,
+    OperationStatus,
+    RetryPolicy,
+    SQLiteJournal,
+    errors,
+    operation_key,
+)
+from bardge_async.sandbox import Sandbox
+from tests.batch.operations import only, outcomes, purchase, purchases, statuses
+from tests.support.clock import ManualClock
+from tests.support.rig import OTHER, PURCHASE, late, rig
+from tests.support.server import cut, error, free_port, reply
+
+REPLAYED = {"X-Idempotent-Replayed": "true"}
+
+
+def bought(outcome: OperationOutcome[Any]) -> str | None:
+    """Return the id of the purchase."""
+    assert isinstance(outcome.result, CreditPurchase)
+    return outcome.result.id
+
+
+@pytest.mark.asyncio
+async def test_done() -> None:
+    """An operation that the server does is done, with its answer, its key and what support asks for."""
+    async with rig(reply(200, {"id": "cp_1"}, {"Bardge-Request-Id": "req_7"})) as it:
+        outcome = await only(it.bardge.batch([purchase(1)], job="j"))
+        key = operation_key("j", "credits.purchase", "order-1")
+        assert (outcome.status, outcome.error, outcome.attempts) == (OperationStatus.DONE, None, 1)
+        assert (bought(outcome), outcome.request_id) == ("cp_1", "req_7")
+        assert [outcome.idempotency_key, *it.keys] == [key, key]
+
+
+@pytest.mark.asyncio
+async def test_replayed() -> None:
+    """An answer that the server had cached says so."""
+    async with rig(reply(200, {}, REPLAYED)) as it:
+        assert await statuses(it.bardge.batch([purchase(1)], job="j")) == ["replayed"]
+
+
+@pytest.mark.asyncio
+async def test_skipped() -> None:
+    """What is on record as done is not sent again, and gives its answer and its request id."""
+    async with rig(reply(200, {"id": "cp_1"}, {"Bardge-Request-Id": "req_7"})) as it:
+        await only(it.bardge.batch([purchase(1)], job="j"))
+        again = await only(it.bardge.batch([purchase(1)], job="j"))
+        assert (again.status, bought(again), again.request_id, it.sent) == ("skipped", "cp_1", "req_7", 1)
+
+
+@pytest.mark.asyncio
+async def test_another_job() -> None:
+    """The same operation in another job is another operation."""
+    async with rig(reply()) as it:
+        await only(it.bardge.batch([purchase(1)], job="november"))
+        assert await statuses(it.bardge.batch([purchase(1)], job="december")) == ["done"]
+
+
+@pytest.mark.asyncio
+async def test_done_long_ago(tmp_path: Path) -> None:
+    """What was done so long ago that its answer is gone is skipped, with the error that says it."""
+    clock = ManualClock()
+    with SQLiteJournal(tmp_path / "journal.db", keep_bodies=10) as journal:
+        async with rig(reply(), clock=clock, journal=journal) as it:
+            await only(it.bardge.batch([purchase(1)], job="j"))
+            clock.advance(60)
+            await journal.prune(clock.wall())
+            outcome = await only(it.bardge.batch([purchase(1)], job="j"))
+    assert (outcome.status, type(outcome.error)) == (OperationStatus.SKIPPED, errors.AlreadyDoneError)
+
+
+@pytest.mark.asyncio
+async def test_refused() -> None:
+    """What the API refuses is refused, in its own words."""
+    async with rig(error(404, "invalid_request_error", "resource_not_found", "no such package")) as it:
+        outcome = await only(it.bardge.batch([purchase(1)], job="j"))
+        assert (outcome.status, outcome.result) == (OperationStatus.REFUSED, None)
+        assert isinstance(outcome.error, errors.NotFoundError)
+        assert outcome.error.message == "no such package"
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("durable", [False, True])
+async def test_refused_before(tmp_path: Path, *, durable: bool) -> None:
+    """What was refused in an earlier run is told again in the same words, and not sent."""
+    journal = SQLiteJournal(tmp_path / "journal.db") if durable else None
+    async with rig(error(400, "invalid_request_error", "validation_error", "too late"), journal=journal) as it:
+        first = await only(it.bardge.batch([purchase(1)], job="j"))
+        again = await only(it.bardge.batch([purchase(1)], job="j"))
+        assert (again.status, str(again.error)) == (OperationStatus.REFUSED, str(first.error))
+        assert isinstance(again.error, errors.InvalidRequestError)
+        assert (again.error.code, again.attempts, it.sent) == ("validation_error", 0, 1)
+    if journal is not None:
+        journal.close()
+
+
+@pytest.mark.asyncio
+async def test_refused_and_its_answer_gone(tmp_path: Path) -> None:
+    """A refusal whose words are not kept any more is still one, and not sent."""
+    clock = ManualClock()
+    with SQLiteJournal(tmp_path / "journal.db", keep_bodies=10) as journal:
+        async with rig(error(404, "invalid_request_error"), clock=clock, journal=journal) as it:
+            await only(it.bardge.batch([purchase(1)], job="j"))
+            clock.advance(60)
+            await journal.prune(clock.wall())
+            outcome = await only(it.bardge.batch([purchase(1)], job="j"))
+            assert (outcome.status, it.sent) == (OperationStatus.REFUSED, 1)
+            assert "not kept any more" in str(outcome.error)
+
+
+@pytest.mark.asyncio
+async def test_refused_and_retried() -> None:
+    """With ``retry_refused`` it is sent again."""
+    async with rig(error(404, "invalid_request_error"), reply()) as it:
+        await only(it.bardge.batch([purchase(1)], job="j"))
+        assert await statuses(it.bardge.batch([purchase(1)], job="j", retry_refused=True)) == ["done"]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("step", [error(403, "permission_error", "permission_denied"), error(429), reply(404)])
+async def test_not_executed_is_failed(step: Any) -> None:
+    """What the server did not execute failed: it is sent again in the next run, without asking."""
+    async with rig(step, reply(), retry=RetryPolicy(max_attempts=1)) as it:
+        assert await statuses(it.bardge.batch([purchase(1)], job="j")) == ["failed"]
+        assert await statuses(it.bardge.batch([purchase(1)], job="j")) == ["done"]
+
+
+@pytest.mark.asyncio
+async def test_unreachable_is_failed() -> None:
+    """What never reached the server failed, and may be run again."""
+    async with BardgeClient("key", f"http://127.0.0.1:{free_port()}", retry=RetryPolicy(max_attempts=1)) as bardge:
+        outcome = await only(bardge.batch([purchase(1)], job="j"))
+        assert (outcome.status, type(outcome.error)) == (OperationStatus.FAILED, errors.ConnectError)
+        assert outcome.error is not None
+        assert outcome.error.retryable
+
+
+BAD: dict[str, Operation[Any, Any]] = {
+    "id": Operation("credits.purchase", request=PURCHASE, id=""),
+    "request": Operation("credits.purchase", request="cpkg_50", id="order-1"),
+    "path arguments": Operation("bookings.cancel", id="order-1"),
+    "booking_id": Operation("bookings.cancel", "..", id="order-1"),
+    "lookup_token": Operation("credits.purchase", request=PURCHASE, id="order-1", lookup_token="token"),
+}
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("named", BAD)
+async def test_bad_operation(named: str) -> None:
+    """A bad operation fails alone, with an error that names what is wrong; the others go on."""
+    async with rig(reply()) as it:
+        found = await outcomes(it.bardge.batch([BAD[named], purchase(2)], job="j", ordered=True))
+        assert [outcome.status for outcome in found] == ["failed", "done"]
+        assert isinstance(found[0].error, errors.InvalidArgumentError)
+        assert named in str(found[0].error)
+        assert it.sent == 1
+
+
+@pytest.mark.asyncio
+async def test_in_doubt() -> None:
+    """What was sent and failed in the server is in doubt, and stays so in the next run, without a request."""
+    async with rig(error(500)) as it:
+        found = [await only(it.bardge.batch([purchase(1)], job="j")) for _ in range(2)]
+        assert [outcome.status for outcome in found] == [OperationStatus.IN_DOUBT] * 2
+        assert all(isinstance(outcome.error, errors.OutcomeUnknownError) for outcome in found)
+        assert [doubt.idempotency_key for doubt in await it.bardge.in_doubt()] == [found[0].idempotency_key]
+        assert it.sent == 1
+
+
+@pytest.mark.asyncio
+async def test_asked_until_answered() -> None:
+    """An unanswered operation is asked again beyond its call, under its key, while the window is open."""
+    async with rig(*[cut()] * 5, reply(200, {}, REPLAYED), retry=RetryPolicy(max_attempts=1, base=1)) as it:
+        outcome = await only(it.bardge.batch([purchase(1)], job="j"))
+        assert (outcome.status, outcome.attempts, len(set(it.keys))) == (OperationStatus.REPLAYED, 6, 1)
+
+
+@pytest.mark.asyncio
+async def test_asked_no_longer_than_the_window() -> None:
+    """Once the window is closed nothing is sent any more: it is in doubt."""
+    clock = ManualClock()
+    async with rig(late(clock, 85, cut()), clock=clock, retry=RetryPolicy(max_attempts=1)) as it:
+        assert await statuses(it.bardge.batch([purchase(1)], job="j")) == ["in_doubt"]
+        assert it.sent == 1
+
+
+@pytest.mark.asyncio
+async def test_done_and_unreadable() -> None:
+    """What was done counts as done, though its answer cannot be read."""
+    async with rig(reply(200, ["not", "a", "purchase"])) as it:
+        outcome = await only(it.bardge.batch([purchase(1)], job="j"))
+        assert (outcome.status, type(outcome.error)) == (OperationStatus.DONE, errors.DecodeError)
+        again = await only(it.bardge.batch([purchase(1)], job="j"))
+        assert (again.status, it.sent) == (OperationStatus.SKIPPED, 1)
+
+
+@pytest.mark.asyncio
+async def test_one_id_twice() -> None:
+    """An id that comes twice is one operation: it is done once."""
+    async with Sandbox() as sandbox, BardgeClient(sandbox.api_key, sandbox.base_url) as bardge:
+        found = await statuses(bardge.batch([purchase(1), purchase(1)], job="j"))
+        assert sorted(found) == ["done", "skipped"]
+        assert len([entry for entry in sandbox.ledger("client_abc123") if entry.idempotency_key]) == 1
+
+
+@pytest.mark.asyncio
+async def test_one_id_for_two_requests() -> None:
+    """An id that stands for another request already fails, and says what differs."""
+    async with rig(reply()) as it:
+        operations = [purchase(1), purchase(1, OTHER)]
+        first, second = await outcomes(it.bardge.batch(operations, job="j", ordered=True))
+        assert (first.status, second.status, it.sent) == (OperationStatus.DONE, OperationStatus.FAILED, 1)
+        assert "package_id" in str(second.error)
+
+
+@pytest.mark.asyncio
+async def test_counts() -> None:
+    """The batch counts what it has delivered, by status."""
+    async with rig(reply(), error(404, "invalid_request_error")) as it:
+        batch = it.bardge.batch(purchases(3), job="j", concurrency=1)
+        await outcomes(batch)
+        assert {status: count for status, count in batch.counts.items() if count} == {"done": 1, "refused": 2}
+
+
+def test_rows_without_a_key() -> None:
+    """A row that takes no key is refused where the operation is made."""
+    with pytest.raises(errors.InvalidArgumentError, match=r"lookups\.initiate takes no idempotency key"):
+        Operation("lookups.initiate", id="1")
+
+
+def test_unknown_row() -> None:
+    """A row that is not there is refused where the operation is made."""
+    with pytest.raises(errors.InvalidArgumentError, match="no row is named"):
+        Operation("credits.buy", id="1")
+
+
+def test_the_token_stays_hidden() -> None:
+    """The lookup token is not in an operation's repr."""
+    operation: Operation[Any, Any] = Operation("access_codes.generate", id="1", lookup_token="secret-token")
+    assert "secret-token" not in repr(operation)

@@ -1,0 +1,281 @@
+"""How fast batches go: by what the server bears, and by a rate."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bardge_async import AttemptBegun, Event, RetryPolicy
+from bardge_async._pace import Pacer, Rate
+from tests.batch.operations import outcomes, purchases, until
+from tests.support.clock import ManualClock
+from tests.support.rig import late, rig
+from tests.support.server import Received, error, reply
+
+
+class Load:
+    """A pacer and a server that answers whole rounds: as many as may run at once, all in the same time."""
+
+    def __init__(self, most: int = 1000) -> None:
+        self.pacer = Pacer()
+        self.pacer.join(most)
+        self.now = 1000.0
+
+    def round(self, seconds: float, *, running: int | None = None) -> int:
+        """Play one round; return the limit after it."""
+        count = int(self.pacer.limit)
+        self.pacer.running = count if running is None else running
+        self.now += seconds
+        for _ in range(count):
+            self.pacer.saw(False, begun=self.now - seconds, seconds=seconds)
+        return int(self.pacer.limit)
+
+    def strain(self, begun: float | None = None) -> int:
+        """Play one sign of strain; return the limit after it."""
+        self.pacer.saw(True, begun=self.now if begun is None else begun, seconds=0.1)
+        return int(self.pacer.limit)
+
+
+def test_begins_small() -> None:
+    """A client begins with 16 at once, whatever it is allowed."""
+    assert Load(1000).pacer.limit == 16
+
+
+def test_never_above_what_was_asked_for() -> None:
+    """It begins with no more than it is allowed, and never goes above."""
+    load = Load(20)
+    assert [load.round(0.1) for _ in range(3)] == [20, 20, 20]
+    assert Load(3).pacer.limit == 3
+
+
+def test_doubles_while_latency_is_flat() -> None:
+    """Until the first strain it doubles with every round of answers that come as fast as before."""
+    load = Load()
+    assert [load.round(0.1) for _ in range(4)] == [32, 64, 128, 256]
+
+
+def test_stays_when_latency_rises() -> None:
+    """It does not grow while answers take longer and no more of them come."""
+    load = Load()
+    load.round(0.1)
+    assert [load.round(0.3), load.round(0.3)] == [32, 32]
+
+
+def test_grows_while_more_comes_through() -> None:
+    """It grows while more answers a second come, though each takes longer."""
+    load = Load()
+    load.round(0.1)
+    assert load.round(0.16) == 64
+
+
+def test_grows_while_answers_are_quick() -> None:
+    """Answers within 20 ms are no strain, whatever the best of times was."""
+    load = Load()
+    load.round(0.001)
+    assert load.round(0.019) == 64
+
+
+def test_does_not_grow_unused() -> None:
+    """What is not used is not raised."""
+    load = Load()
+    assert load.round(0.1, running=3) == 16
+
+
+def test_halves() -> None:
+    """A sign of strain halves it, down to one."""
+    load = Load()
+    limits: list[int] = []
+    for _ in range(5):
+        load.now += 1
+        limits.append(load.strain())
+    assert limits == [8, 4, 2, 1, 1]
+
+
+def test_halves_once_for_all_under_way() -> None:
+    """What was under way when it was halved halves it no more."""
+    load = Load()
+    before = load.now
+    assert [load.strain(before), load.strain(before), load.strain(before)] == [8, 8, 8]
+    assert load.pacer.backoffs == 1
+
+
+def test_adds_after_strain() -> None:
+    """After the first strain it grows by one a round."""
+    load = Load()
+    load.strain()
+    load.now += 1
+    assert [load.round(0.1) for _ in range(3)] == [9, 10, 11]
+
+
+def test_slower_for_good() -> None:
+    """A server that has become slower for good is grown into again."""
+    load = Load()
+    load.round(0.1)
+    assert max(load.round(0.2) for _ in range(60)) > 32
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("step", [error(429), error(503, "api_error")])
+async def test_strained_server(step: Any) -> None:
+    """A 429 or a 503 halves what runs at once, and the batch shows it."""
+    async with rig(step, reply(), retry=RetryPolicy(base=0)) as it:
+        batch = it.bardge.batch(purchases(1), job="j")
+        await outcomes(batch)
+        assert (batch.pace.limit, batch.pace.backoffs) == (8, 1)
+
+
+@pytest.mark.asyncio
+async def test_timeout_is_strain() -> None:
+    """An attempt that times out halves what runs at once."""
+    clock = ManualClock()
+    async with rig(late(clock, 21), reply(), clock=clock) as it:
+        batch = it.bardge.batch(purchases(1), job="j")
+        await outcomes(batch)
+        assert (batch.pace.limit, batch.pace.backoffs) == (8, 1)
+
+
+@pytest.mark.asyncio
+async def test_refusals_are_no_strain() -> None:
+    """What the API refuses says nothing about its load."""
+    async with rig(error(404, "invalid_request_error")) as it:
+        batch = it.bardge.batch(purchases(10), job="j")
+        await outcomes(batch)
+        assert batch.pace.backoffs == 0
+
+
+@pytest.mark.asyncio
+async def test_calls_beside_a_batch_count() -> None:
+    """A 429 to any call of the client halves its batches."""
+    async with rig(error(429), reply(), retry=RetryPolicy(max_attempts=1)) as it:
+        batch = it.bardge.batch(iter(purchases(2)), job="j", concurrency=1)
+        found = aiter(batch)
+        await anext(found)
+        assert batch.pace.backoffs == 1
+        await found.aclose()
+
+
+@pytest.mark.asyncio
+async def test_batches_of_a_client_share() -> None:
+    """Two batches of one client together run no more at once than the limit."""
+    together = most = 0
+
+    async def step(request: Received, writer: asyncio.StreamWriter) -> None:
+        nonlocal together, most
+        together += 1
+        most = max(most, together)
+        await asyncio.sleep(0)
+        together -= 1
+        await reply()(request, writer)
+
+    async with rig(step) as it:
+        batches = [it.bardge.batch(purchases(40), job=name, concurrency=5) for name in "ab"]
+        await asyncio.gather(*(outcomes(batch) for batch in batches))
+    assert most <= 5
+
+
+@pytest.mark.asyncio
+async def test_a_cancelled_waiter_leaves_nobody_stuck() -> None:
+    """Who is cancelled in line, even with the turn in hand, leaves it to the next."""
+    pacer = Pacer()
+    pacer.join(1)
+    await pacer.enter()
+    first, second, third = [asyncio.create_task(pacer.enter()) for _ in range(3)]
+    await asyncio.sleep(0)
+    second.cancel()
+    pacer.give_back()
+    first.cancel()
+    await asyncio.wait_for(third, 1)
+    assert pacer.running == 1
+
+
+@given(
+    per_second=st.one_of(st.integers(1, 400), st.floats(0.5, 400)),
+    gaps=st.lists(st.floats(0, 0.7), min_size=1, max_size=80),
+)
+def test_rate_in_any_second(per_second: float, gaps: list[float]) -> None:
+    """However late the wake-ups come, no second holds more than the rate and max(1, 3 %)."""
+    rate, now, begun = Rate(), 1000.0, list[float]()
+    lateness = itertools.cycle(gaps)
+    while len(begun) < 400 and now < 1010:
+        wait = rate.wait(per_second, now, take=True)
+        if wait > 0:
+            now += wait + (next(lateness) if len(begun) % 7 == 0 else 0.0)
+        else:
+            begun.append(now)
+    most = per_second + max(1.0, 0.03 * per_second)
+    for number, moment in enumerate(begun):
+        assert sum(moment <= other < moment + 1 - 1e-9 for other in begun[number:]) <= most
+
+
+def test_rate_makes_up_for_late_wake_ups() -> None:
+    """What a late wake-up lost is made up for, within 3 %."""
+    rate, now, begun = Rate(), 1000.0, 0
+    while now < 1010:
+        wait = rate.wait(200, now, take=True)
+        now += wait + 0.002 if wait > 0 else 0.0
+        begun += wait == 0
+    assert begun >= 0.97 * 2000
+
+
+def test_looking_takes_no_turn() -> None:
+    """To ask whether a turn is free does not take it."""
+    rate = Rate()
+    assert [rate.wait(1, 5.0, take=False), rate.wait(1, 5.0, take=True), rate.wait(1, 5.0, take=False)] == [0, 0, 1]
+
+
+async def moments(count: int, jobs: str, rate: float) -> list[float]:
+    """Run batches side by side; return when each operation was begun by the injected clock, which moves in small steps."""
+    clock = ManualClock(auto=False)
+    found: list[float] = []
+
+    def note(event: Event) -> None:
+        if isinstance(event, AttemptBegun):
+            found.append(clock.elapsed())
+
+    async with rig(reply(), clock=clock, hooks=[note]) as it:
+        batches = [it.bardge.batch(purchases(count), job=job, rate=rate) for job in jobs]
+        done = asyncio.gather(*(outcomes(batch) for batch in batches))
+        while not done.done():
+            for _ in range(8):
+                await asyncio.sleep(0)
+            clock.advance(0.005)
+    return found
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("jobs", ["a", "ab"])
+async def test_rate_of_a_client(jobs: str) -> None:
+    """One batch of a client, and several together, keep the rate in every second and use it."""
+    found = await moments(60 // len(jobs), jobs, 20)
+    assert all(sum(one <= other < one + 0.999 for other in found) <= 21 for one in found)
+    assert found[-1] - found[0] == pytest.approx(59 / 20, rel=0.05)
+
+
+@pytest.mark.asyncio
+async def test_nothing_begins_while_held_back() -> None:
+    """While a 429 asks all calls to wait, nothing new is taken: its time would run meanwhile."""
+    clock = ManualClock(auto=False)
+    taken = 0
+
+    def source() -> Any:
+        nonlocal taken
+        for operation in purchases(50):
+            taken += 1
+            yield operation
+
+    async with rig(error(429, Retry_After="30"), reply(), clock=clock, retry=RetryPolicy(base=0)) as it:
+        consumer = asyncio.create_task(outcomes(it.bardge.batch(source(), job="j", concurrency=1)))
+        await until(lambda: it.sent == 1)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert (taken, it.sent) == (1, 1)
+        clock.advance(40)
+        while not consumer.done():
+            clock.advance(0.1)
+            await asyncio.sleep(0)
+        assert (taken, len(consumer.result())) == (50, 50)
