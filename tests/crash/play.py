@@ -10,9 +10,9 @@ import sqlite3
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 import attrs
 
@@ -45,6 +45,9 @@ class Report:
         )
 
 
+R = TypeVar("R", bound=Report)
+
+
 @contextlib.contextmanager
 def running(target: Any, *arguments: Any) -> Generator[Any]:
     """Run a process of its own; yield it with the end of a pipe."""
@@ -60,57 +63,66 @@ def running(target: Any, *arguments: Any) -> Generator[Any]:
         mine.close()
 
 
-class Play:
+class Play(Generic[R]):
     """One folder, one server, one worker after another."""
 
-    def __init__(self, job: Job, seed: int, *, closed: bool) -> None:
+    work: Callable[[Any], None] = staticmethod(work)
+
+    def __init__(self, job: Job, report: R, seed: int, *, closed: bool) -> None:
         self.job = job
-        self._rng = random.Random(seed)
+        self.report = report
+        self.rng = random.Random(seed)
         self._closed = closed
-        self.report = Report(len(job.orders))
         self._read = self._lines = 0
 
-    def run(self, kills: int) -> Report:
+    def run(self, kills: int) -> R:
         begun = time.monotonic()
         for _ in range(3 * kills):
             # A worker may have ended before it was killed.
-            self.report.kills += self._killed(kills - self.report.kills)
+            self.report.kills += self.killed(kills - self.report.kills)
             if self.report.kills == kills:
                 break
             if self._closed:
                 # Some windows close in between, some do not.
-                time.sleep(self._rng.choice([0.0, self.job.window.length + 0.3]))
-        self._finished()
+                time.sleep(self.rng.choice([0.0, self.job.window.length + 0.3]))
+        self.finished()
         if not self.job.random_key:
-            self._settle()
-            self._finished()
-        self._judge()
+            self.settle()
+            self.finished()
+        self.judge()
         self.report.seconds = time.monotonic() - begun
         return self.report
 
-    def _killed(self, left: int) -> bool:
+    def killed(self, left: int) -> bool:
         """Kill a worker after a random number of orders and some more milliseconds; False if it ended before."""
-        open_orders = len(self.job.orders) - len(self._done())
-        already = self._begun()
-        process = FORK.Process(target=work, args=(self.job,))
+        target = self._target(left)
+        process = FORK.Process(target=self.work, args=(self.job,))
         process.start()
-        if open_orders:
-            replayed = 0 if self.job.random_key else len(self._done())
-            most = min(open_orders - 1, 2 * open_orders // (left + 1))
-            target = already + 1 + replayed + self._rng.randint(0, most)
-        else:
-            target = already + 1 + self._rng.randint(0, len(self.job.orders) // 2)
-        end = time.monotonic() + _STUCK
-        while process.is_alive() and self._begun() < target and time.monotonic() < end:
-            time.sleep(0.001)
-        time.sleep(self._rng.random() * 0.01)
+        self.until(process, target)
+        time.sleep(self.rng.random() * 0.01)
         process.kill()
         process.join()
         if process.exitcode not in {0, -9}:
             self.report.wrong.append(f"a worker ended with {process.exitcode}")
         return process.exitcode == -9
 
-    def _begun(self) -> int:
+    def _target(self, left: int) -> int:
+        """Draw how many orders are to have begun before the next kill."""
+        already = self.begun()
+        done = len(self.done())
+        open_orders = len(self.job.orders) - done
+        if not open_orders:
+            return already + 1 + self.rng.randint(0, len(self.job.orders) // 2)
+        most = min(open_orders - 1, 2 * open_orders // (left + 1))
+        return already + 1 + (0 if self.job.random_key else done) + self.rng.randint(0, most)
+
+    def until(self, process: Any, target: int) -> None:
+        """Wait until so many orders have begun."""
+        end = time.monotonic() + _STUCK
+        while process.is_alive() and self.begun() < target and time.monotonic() < end:
+            time.sleep(0.001)
+
+    def begun(self) -> int:
         """Count the lines of what was begun, reading only the new ones."""
         path = self.job.folder / "begun"
         if path.exists():
@@ -121,8 +133,9 @@ class Play:
             self._lines += new.count(b"\n")
         return self._lines
 
-    def _finished(self) -> None:
-        process = FORK.Process(target=work, args=(self.job,))
+    def finished(self) -> None:
+        """Let a worker run to its end."""
+        process = FORK.Process(target=self.work, args=(self.job,))
         process.start()
         process.join(_STUCK)
         if process.exitcode != 0:
@@ -130,21 +143,29 @@ class Play:
             process.join()
             self.report.wrong.append(f"the last worker ended with {process.exitcode}")
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
         """Check the list of doubts against what was said and what was charged; settle them by the ledger."""
-        charged = self._charged()
-        with running(settle, self.job, charged) as (_, answer):
-            doubts = set(json.loads(answer.recv()))
-        last = {words[0]: words[1] for words in noted(self.job.folder / "ended")}
+        charged, last = self.charged(), self.last()
+        doubts = self.settled(charged)
         said = {order for order in self.job.orders if last.get(order) != "done"}
         if said != doubts:
             self.report.wrong.append(f"in doubt are {sorted(doubts)}, said was {sorted(said)}")
         self.report.wrong += [f"{key} is done and not charged" for key in set(last) - said if not charged[key]]
-        self.report.doubts = len(doubts)
-        self.report.of_them_charged = sum(charged[key] > 0 for key in doubts)
 
-    def _judge(self) -> None:
-        charged = self._charged()
+    def settled(self, charged: Counter[str]) -> set[str]:
+        """Settle the doubts by the ledger, and return whose they were."""
+        orders = self.keys()
+        keys = {order: key for key, order in orders.items()}
+        with running(settle, self.job, {keys[order]: count for order, count in charged.items()}) as (_, answer):
+            found: list[str] = json.loads(answer.recv())
+        doubts = {orders.get(key, key) for key in found}
+        self.report.doubts = len(doubts)
+        self.report.of_them_charged = sum(charged[order] > 0 for order in doubts)
+        return doubts
+
+    def judge(self) -> None:
+        """Compare all that was said with the ledger."""
+        charged = self.charged()
         ends = noted(self.job.folder / "ended")
         self.report.recovered = sum(words[1] == "recovered" for words in ends)
         self.report.doubled = sum(count > 1 for count in charged.values())
@@ -153,12 +174,21 @@ class Play:
         if strange:
             self.report.wrong.append(f"strange ends: {strange}")
 
-    def _done(self) -> set[str]:
+    def last(self) -> dict[str, str]:
+        """What was said last of each order."""
+        return {words[0]: words[1] for words in noted(self.job.folder / "ended")}
+
+    def done(self) -> set[str]:
+        """The orders that were ever said to be done."""
         return {words[0] for words in noted(self.job.folder / "ended") if words[1] == "done"}
 
-    def _charged(self) -> Counter[str]:
+    def keys(self) -> dict[str, str]:
+        """The order of each key that was used."""
+        return {words[1]: words[0] for words in noted(self.job.folder / "begun")}
+
+    def charged(self) -> Counter[str]:
         """Count the charges of each order in the server's own books."""
-        orders = {words[1]: words[0] for words in noted(self.job.folder / "begun")}
+        orders = self.keys()
         with contextlib.closing(sqlite3.connect(self.job.folder / "server.db")) as books:
             rows = books.execute("SELECT idempotency_key FROM entries WHERE book = 'credits' AND type = 'CREDIT'")
             return Counter(orders[key] for (key,) in rows if key in orders)
@@ -174,4 +204,4 @@ def play(kills: int, purchases: int, seed: int, *, closed: bool = False, random_
     ):
         base_url, api_key = answer.recv()
         job = Job(Path(folder), base_url, api_key, orders, window, random_key)
-        return Play(job, seed, closed=closed).run(kills)
+        return Play(job, Report(purchases), seed, closed=closed).run(kills)

@@ -13,7 +13,7 @@ from typing import Any, Final
 import anyio
 import attrs
 
-from bardge_async import BardgeClient, PurchaseCredits, ReplayWindow, SQLiteJournal
+from bardge_async import BardgeClient, PurchaseCredits, ReplayWindow, SQLiteJournal, Timeouts
 from bardge_async.errors import AlreadyDoneError, OutcomeUnknownError
 from bardge_async.sandbox import serve
 
@@ -31,13 +31,14 @@ class Job:
     orders: tuple[str, ...]
     window: ReplayWindow
     random_key: bool = False
+    timeouts: Timeouts | float = 20.0
 
     @property
     def journal(self) -> Path:
         return self.folder / "journal.db"
 
     def client(self, journal: SQLiteJournal) -> BardgeClient:
-        return BardgeClient(self.api_key, self.base_url, journal=journal, window=self.window, timeout=20)
+        return BardgeClient(self.api_key, self.base_url, journal=journal, window=self.window, timeout=self.timeouts)
 
 
 class Notes:
