@@ -32,6 +32,7 @@ class Batch:
         self._plan = plan
         self._source = Source(operations)
         self._crew: Crew | None = None
+        self._stopped = False
 
     @property
     def pace(self) -> Pace:
@@ -43,13 +44,14 @@ class Batch:
 
     def stop(self) -> None:
         """Begin nothing new; the outcomes of what is under way are still delivered, then the iteration ends."""
+        self._stopped = True
         if self._crew is not None:
             self._crew.stop()
 
     async def aclose(self) -> None:
         """Begin nothing new, and wait for what is under way."""
+        self.stop()
         if self._crew is not None:
-            self._crew.stop()
             await self._crew.ended()
 
     async def __aenter__(self) -> Self:
@@ -65,7 +67,8 @@ class Batch:
 
     async def _outcomes(self) -> AsyncGenerator[OperationOutcome[Any]]:
         crew = self._crew = Crew(self._calls, self._source, self._plan)
-        crew.start()
+        if not self._stopped:
+            crew.start()
         try:
             while True:
                 one = crew.due()

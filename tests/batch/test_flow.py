@@ -215,6 +215,15 @@ async def test_stopped() -> None:
 
 
 @pytest.mark.asyncio
+async def test_stopped_before() -> None:
+    """A batch that was stopped before its iteration begins nothing at all."""
+    async with rig(reply()) as it:
+        batch = it.bardge.batch(purchases(5), job="j")
+        batch.stop()
+        assert (await statuses(batch), it.sent) == ([], 0)
+
+
+@pytest.mark.asyncio
 async def test_stopped_while_the_source_waits() -> None:
     """A stop does not wait for a source that has nothing to give."""
 
