@@ -13,6 +13,7 @@ import pytest
 
 from bardge_async import BardgeClient, RetryPolicy, Timeouts, errors
 from bardge_async import models as m
+from tests.batch.plays import BATCHES
 from tests.support.clock import ManualClock
 from tests.support.rig import AT_ONCE, OTHER, PURCHASE, late, rig
 from tests.support.server import cut, error, hang, reply
@@ -25,7 +26,7 @@ UPDATED = reply(200, {"object": "issued_pass"})
 ONE = RetryPolicy(max_attempts=1, base=0)
 
 Play = Callable[[], Awaitable[None]]
-PLAYS: Final[dict[str, Play]] = dict(DURABLE)
+PLAYS: Final[dict[str, Play]] = {**DURABLE, **BATCHES}
 
 
 def when(situation: str) -> Callable[[Play], Play]:
