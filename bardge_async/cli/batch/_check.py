@@ -137,7 +137,8 @@ class Check:
 
     def _id_column(self, wanted: str | None) -> str:
         """Choose the column of the ids: the one that was named, else ``id``, else the client's."""
-        columns = self._first_columns()
+        faults = Faults("")
+        columns = self._first_columns(faults)
         if wanted is not None:
             if wanted not in columns and not self._table.typed:
                 self._faults.add(1, wanted, f"--id names it, and it is not there; there are: {', '.join(columns)}")
@@ -147,12 +148,15 @@ class Check:
         for choice in ("id", _CLIENT, client):
             if choice in columns:
                 return choice
+        if faults.count:
+            # There is worse to tell.
+            return "id"
         raise self._no_ids("has no column id or client_id")
 
-    def _first_columns(self) -> list[str]:
+    def _first_columns(self, faults: Faults) -> list[str]:
         """Return the columns, of JSONL those of the first row."""
         if self._table.typed:
-            next(self._table.rows(Faults("").add), None)
+            next(self._table.rows(faults.add), None)
         return list(self._table.columns)
 
     def _check_columns(self) -> None:

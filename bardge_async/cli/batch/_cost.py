@@ -30,9 +30,9 @@ class Cost:
         if self.unknown:
             return [self.unknown]
         money = " + ".join(f"{amount:,f} {currency}".rstrip() for currency, amount in self.totals.items())
-        told = [f"{money or 'none'}, by the amounts of the packages (inferred: no page of the vendor shows the field)"]
+        told = [f"{money}, by the packages' amounts (an inferred field)"] if money else [NOT_KNOWN]
         for package, rows in self.unpriced.most_common(_SHOWN):
-            told.append(f"and {rows:,} of {package!r:.60}, of which the API gives no amount")
+            told.append(f"{rows:,} of {package!r:.60}, of which the API gives no amount")
         return told
 
     def facts(self) -> dict[str, Any]:

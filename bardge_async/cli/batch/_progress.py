@@ -129,7 +129,8 @@ class Bar:
         from rich.live import Live  # noqa: PLC0415 - only for terminals
 
         self._live = Live(console=console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
-        self._live.start()
+        with suppress(OSError):
+            self._live.start()
 
     def show(self, figures: Figures) -> None:
         """Show how far it is."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import re
@@ -20,6 +19,7 @@ from bardge_async.cli.batch._table import Table
 _OURS: Final = ("status", "error", "request_id")
 # What spreadsheets take for the begin of a formula, the wide forms of East Asian keyboards included.
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+_SPECIAL: Final = re.compile(r'[",\r\n]')
 _NUMBER: Final = re.compile(r"[+-][0-9]+([.,][0-9]+)*")
 
 
@@ -45,11 +45,12 @@ def write_results(path: Path, table: Table, book: Book, rows: int) -> None:
     Raises:
         StopError: The file cannot be written, or the input was changed; the old file stays.
     """
+    table.source.check()
     try:
         number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with os.fdopen(number, "w", encoding="utf-8", errors="replace", newline="") as file:
-                csv.writer(file, lineterminator="\n").writerows(_lines(table, book, rows))
+                file.writelines(_line(cells) for cells in _rows(table, book, rows))
                 table.source.check()
                 file.flush()
                 os.fsync(file.fileno())
@@ -75,12 +76,18 @@ def _names(name: str) -> Iterator[str]:
         number += 1
 
 
-def _lines(table: Table, book: Book, rows: int) -> Iterator[list[str]]:
+def _rows(table: Table, book: Book, rows: int) -> Iterator[list[str]]:
     columns = list(table.columns)
     yield [harmless(name) for name in [*columns, *our_columns(columns)]]
-    for line, note in zip(table.rows(refuse_changes(table)), book.notes(rows), strict=True):
+    for line, note in zip(table.rows(refuse_changes(table)), book.notes(rows), strict=False):
         cells = [_cell(line.cells.get(name, "")) for name in columns]
         yield [harmless(cell) for cell in [*cells, *note]]
+
+
+def _line(cells: Iterable[str]) -> str:
+    # Before Python 3.13 csv leaves a carriage return inside of a cell unquoted.
+    quoted = ('"' + cell.replace('"', '""') + '"' if _SPECIAL.search(cell) else cell for cell in cells)
+    return ",".join(quoted) + "\n"
 
 
 def _cell(value: Any) -> str:  # noqa: ANN401 - any JSON value

@@ -55,11 +55,14 @@ def before(order: Order, place: Place, reading: Reading, checked: Checked, cost:
     account = f", account {order.account}" if order.account else ""
     first, *more = cost.lines()
     told = [
-        ("operation", f"{row.name}: {row.method} {row.path} ({_AGAIN[row.again]})"),
+        ("operation", f"{row.name}: {row.method} {row.path}"),
+        ("again", _AGAIN[row.again]),
         ("file", f"{table.source.name}: {checked.rows:,} rows, ids in column {checked.id}"),
-        ("sends", f"{sent}; only copied to the results: {copied or 'nothing'}"),
+        ("sends", sent),
+        ("copies", f"to the results only: {copied or 'nothing'}"),
         ("server", f"{order.base_url}{account}"),
-        ("job", f"{order.job}, journal {place.journal}"),
+        ("job", order.job),
+        ("journal", str(place.journal)),
         ("on record", f"{', '.join(known) or 'nothing'}; left to send: {left:,}"),
         ("cost", first),
         *(("", line) for line in more),
