@@ -1,0 +1,260 @@
+"""From cells to requests, by the row's own fields and types."""
+
+from __future__ import annotations
+
+import datetime as dt
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+import pytest
+
+from bardge_async import ENDPOINTS, PurchaseCredits
+from bardge_async.cli.batch._check import Reading
+from bardge_async.cli.batch._faults import Faults
+from bardge_async.cli.batch._fields import Fields, keyed_rows
+from bardge_async.cli.batch._source import Source
+from bardge_async.cli.batch._table import Line, open_table
+from bardge_async.endpoints import Endpoint
+from bardge_async.models import UNSET
+from bardge_async.models._base import Body, Optional
+from tests.batch_cli.conftest import Operator
+
+
+@attrs.frozen(kw_only=True)
+class Everything(Body):
+    """A request with a field of every type that a request may have."""
+
+    text: str
+    flag: Optional[bool] = UNSET
+    whole: Optional[int] = UNSET
+    money: Optional[Decimal] = UNSET
+    day: Optional[dt.date] = UNSET
+    words: Optional[tuple[str, ...]] = UNSET
+
+
+ROW: Endpoint[Any, Any] = attrs.evolve(ENDPOINTS["credits.purchase"], request=Everything)
+
+
+def made(cells: dict[str, Any], row: Endpoint[Any, Any] = ROW, *, typed: bool = False) -> tuple[Any, list[str]]:
+    """Make an operation of cells, and tell the faults."""
+    faults = Faults("f")
+    operation = Fields(row, {}).operation(Line(2, cells), "1", faults.add, typed=typed)
+    return operation, [f"{fault.column}: {fault.reason}" for fault in faults.shown]
+
+
+@pytest.mark.parametrize(
+    ("name", "cell", "value"),
+    [
+        ("text", " a b ", "a b"),
+        ("text", "007", "007"),
+        ("flag", "true", True),
+        ("flag", "FALSE", False),
+        ("whole", "12", 12),
+        ("whole", "-3", -3),
+        ("money", "12", Decimal(12)),
+        ("money", "12.50", Decimal("12.50")),
+        ("money", "12345678901234567.89", Decimal("12345678901234567.89")),
+        ("day", "2026-12-31", dt.date(2026, 12, 31)),
+        ("words", "a; b;c", ("a", "b", "c")),
+        ("words", "a", ("a",)),
+    ],
+)
+def test_cell(name: str, cell: str, value: object) -> None:
+    """A CSV cell becomes a value of the field's type."""
+    operation, faults = made({"text": "t", name: cell})
+    assert (faults, getattr(operation.request, name)) == ([], value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("text", "12"), ("flag", True), ("whole", 12), ("money", Decimal("1.50")), ("words", ("a", "b"))],
+)
+def test_json_value(name: str, value: Any) -> None:
+    """A JSON value of the field's type is taken as it is."""
+    raw: Any = ["a", "b"] if name == "words" else value
+    operation, faults = made({"text": "t", name: raw}, typed=True)
+    assert (faults, getattr(operation.request, name)) == ([], value)
+
+
+@pytest.mark.parametrize(
+    ("name", "cell", "reason"),
+    [
+        ("flag", "yes", 'expected true or false, got "yes"'),
+        ("whole", "1.5", "expected a whole number, got 1.5"),
+        ("whole", "1e3", 'expected a whole number, got "1e3"'),
+        ("whole", "1_000", 'expected a whole number, got "1_000"'),
+        ("whole", "9" * 50, "expected a whole number, got"),
+        ("money", "1,50", 'expected a number, got "1,50"'),
+        ("money", "NaN", 'expected a number, got "NaN"'),
+        ("day", "31.12.2026", 'expected a day such as "2026-12-31", got "31.12.2026"'),
+        ("day", "2026-02-30", 'expected a day such as "2026-12-31", got "2026-02-30"'),
+    ],
+)
+def test_bad_cell(name: str, cell: str, reason: str) -> None:
+    """A cell of another type is a fault that names column and value."""
+    operation, faults = made({"text": "t", name: cell})
+    assert operation is None
+    assert faults[0].startswith(f"{name}: {reason}")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("text", 5, "expected text, got 5"),
+        ("whole", "12", 'expected a whole number, got "12"'),
+        ("whole", "", 'expected a whole number, got ""'),
+        ("flag", 1, "expected true or false, got 1"),
+        ("words", "a", 'expected a list of texts, got "a"'),
+        ("words", ["a", 1], "expected text, got 1"),
+        ("day", 20261231, 'expected a day such as "2026-12-31", got 20261231'),
+    ],
+)
+def test_bad_json_value(name: str, value: object, reason: str) -> None:
+    """A JSON value of another type is a fault: nothing is converted."""
+    assert made({"text": "t", name: value}, typed=True) == (None, [f"{name}: {reason}"])
+
+
+def test_empty_optional_cell_is_unset() -> None:
+    """An empty cell of an optional field leaves it out; JSON's null is sent."""
+    assert made({"text": "t", "whole": " "})[0].request.whole is UNSET
+    assert made({"text": "t", "whole": None}, typed=True)[0].request.whole is None
+
+
+def test_each_faulty_cell_of_a_row_is_told() -> None:
+    """All cells of a row are looked at."""
+    assert [fault.partition(":")[0] for fault in made({"flag": "x", "day": "y"})[1]] == ["text", "flag", "day"]
+
+
+@pytest.mark.parametrize("argument", [".", "..", "a\x01b"])
+def test_path_argument(argument: str) -> None:
+    """A path argument that would reach another URL is a fault of its cell."""
+    cells = {"client_id": argument, "expiry_date": "2026-12-31"}
+    operation, faults = made(cells, ENDPOINTS["passes.update_expiry"])
+    assert (operation, faults[0].startswith("client_id: client_id: ")) == (None, True)
+
+
+def test_alternatives_of_a_request() -> None:
+    """The request class's own rules are applied."""
+    cells = {"session_id": "s", "copay_package_id": "c", "duration": "monthly", "number_of_visits": "2"}
+    choice = "either copay_package_id, or number_of_visits and duration"
+    assert made(cells, ENDPOINTS["bookings.confirm_class"])[1] == [
+        f"None: ConfirmClassBooking: give {choice}; got copay_package_id and number_of_visits and duration"
+    ]
+
+
+def test_lookup_token() -> None:
+    """A row that takes a lookup token has it from a column of that name, if there is one."""
+    row = ENDPOINTS["access_codes.generate"]
+    assert made({"client_id": "c", "lookup_token": "lkpt_1"}, row)[0].lookup_token == "lkpt_1"
+    assert made({"client_id": "c"}, row)[0].lookup_token is None
+
+
+@pytest.mark.parametrize("name", keyed_rows())
+def test_every_row_can_be_read(name: str) -> None:
+    """Each field of each row that takes a key has a type that cells can be read as."""
+    row = ENDPOINTS[name]
+    known = {field.name for field in Fields(row, {}).all}
+    body = {a.name for a in attrs.fields(row.request)} - {"extra"} if row.takes_body else set[str]()
+    assert known - {"lookup_token"} == body | set(row.path_parameters)
+
+
+def test_one_operation_a_row(tmp_path: Path) -> None:
+    """A file is read into operations with ids and lines, the same at every reading."""
+    path = tmp_path / "f.csv"
+    path.write_text("id,client_id,package_id\n1,a,p\n\n2,b,q\n")
+    with Source(path, "f.csv") as source:
+        table = open_table(source, Faults("f.csv"))
+        reading = Reading(table, Fields(ENDPOINTS["credits.purchase"], {}), "id")
+        found = [[(line.number, one.id, one.request) for line, one in reading.operations()] for _ in range(2)]
+    first, second = PurchaseCredits(client_id="a", package_id="p"), PurchaseCredits(client_id="b", package_id="q")
+    assert found == [[(2, "1", first), (4, "2", second)]] * 2
+
+
+ID_CASES: Final[list[tuple[str, list[str], str]]] = [
+    ("client_id,package_id\nclient_abc123,p\n", [], "ids in column client_id"),
+    ("client_id,id,package_id\nc,1,p\nc,2,p\n", [], "ids in column id"),
+    ("n,client_id,package_id\n7,c,p\n8,c,p\n", ["--id", "n"], "ids in column n"),
+    ("customer,package_id\nc,p\nd,p\n", ["--map", "client_id=customer"], "ids in column customer"),
+]
+
+
+@pytest.mark.parametrize(("content", "arguments", "words"), ID_CASES)
+def test_id_column(operator: Operator, content: str, arguments: list[str], words: str) -> None:
+    """Ids are taken from the column that was named, else id, else the client's where that is unique."""
+    operator.file(content)
+    result = operator.batch("run", "clients.csv", "--op", "credits.purchase", "--job", "j", "--dry-run", *arguments)
+    assert (result.exit_code, words in result.stderr) == (0, True), result.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "arguments", "words"),
+    [
+        ("client_id,package_id\nc,p\nc,p\n", [], "client_id is not unique ('c' is on line 2 and on line 3)"),
+        ("n,client_id,package_id\n7,c,p\n8,c,q\n", [], "Columns that differ in every row: n, package_id."),
+        ("client_id,package_id\nc,p\nc,p\n", [], "No column differs in every row: add one."),
+        ("first_name,package_id\nc,p\n", [], "has no column id or client_id"),
+        ("id,client_id,package_id\n1,c,p\n2,c,p\n1,c,p\n", [], "line 4, column id: the id '1' is on line 2, too"),
+        ("id,client_id,package_id\n1,c,p\n 1,c,p\n", [], "line 3, column id: the id '1' is on line 2, too"),
+        ("id,client_id,package_id\n1,c,p\n", ["--id", "n"], "column n: --id names it, and it is not there"),
+        (
+            "client_id,package_id\nc,p\nc,p\n",
+            ["--id", "client_id"],
+            "line 3, column client_id: the id 'c' is on line 2",
+        ),
+        ('{"client_id": "c", "package_id": "p"}\n' * 2, [], "client_id is not unique"),
+        ('{"id": 7, "client_id": "c", "package_id": "p"}\n' * 2, [], "line 2, column id: the id '7' is on line 1, too"),
+    ],
+)
+def test_no_unique_ids(operator: Operator, content: str, arguments: list[str], words: str) -> None:
+    """Without a column of unique ids the run stops, names both lines, and says what to pass."""
+    operator.file(content)
+    result = operator.batch("run", "clients.csv", "--op", "credits.purchase", "--job", "j", "--yes", *arguments)
+    assert (result.exit_code, words in result.stderr) == (2, True), result.stderr
+    assert not operator.sandbox.requests
+
+
+@pytest.mark.parametrize(
+    ("pair", "words"),
+    [
+        ("package_id=pack", "clients.csv, line 1, column pack: --map names it, and it is not there"),
+        ("pack=package_id", "credits.purchase has no field 'pack'.\nIt is one of: client_id, package_id"),
+        ("package_id", "--map: expected FIELD=COLUMN, got 'package_id'"),
+        ("=package_id", "--map: expected FIELD=COLUMN"),
+    ],
+)
+def test_bad_map(operator: Operator, pair: str, words: str) -> None:
+    """A --map that names nothing is a fault."""
+    operator.file("id,client_id,package_id\n1,c,p\n")
+    arguments = ["--op", "credits.purchase", "--job", "j", "--dry-run", "--map", pair]
+    result = operator.batch("run", "clients.csv", *arguments)
+    assert (result.exit_code, words in result.stderr) == (2, True), result.stderr
+
+
+def test_bad_map_of_json(operator: Operator) -> None:
+    """A --map of JSONL whose column is in no row is a fault, of an optional field too."""
+    operator.file('{"client_id": "c"}\n')
+    arguments = ["--op", "passes.update", "--job", "j", "--dry-run", "--map", "email=mail"]
+    result = operator.batch("run", "clients.csv", *arguments)
+    assert (result.exit_code, "column mail: --map names it, and it is not there" in result.stderr) == (2, True)
+
+
+def test_twice_mapped(operator: Operator) -> None:
+    """A field that is mapped twice is a fault."""
+    arguments = ["--op", "credits.purchase", "--job", "j", "--map", "client_id=a", "--map", "client_id=b"]
+    assert "names a field twice" in operator.batch("run", "f", *arguments).stderr
+
+
+def test_no_field_at_all(operator: Operator) -> None:
+    """A file without a column for any field of a request is no list of empty requests."""
+    operator.file("id,mail\n1,a\n")
+    result = operator.batch("run", "clients.csv", "--op", "passes.issue", "--job", "j", "--dry-run")
+    assert (result.exit_code, "no column is a field of passes.issue (client_id, pass_id," in result.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("name", ["nothing", "passes.list", "lookups.initiate"])
+def test_unknown_operation(operator: Operator, name: str) -> None:
+    """An operation that takes no key, or does not exist, is refused with the list of those that do."""
+    result = operator.batch("run", "f", "--op", name, "--job", "j")
+    assert (result.exit_code, "It is one of: passes.issue, passes.update," in result.stderr) == (2, True)

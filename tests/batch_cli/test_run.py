@@ -1,0 +1,241 @@
+"""Runs against the sandbox: what is sent, what is written, how it ends."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from bardge_async.sandbox import Fault
+from tests.batch_cli.conftest import BUY, Operator, purchases
+
+
+def test_every_row_is_sent_once(operator: Operator) -> None:
+    """A run sends each row, writes each result in the rows' order, and exits 0."""
+    result = operator.run(purchases(150))
+    assert (result.exit_code, operator.bought) == (0, 150)
+    rows = operator.results()
+    assert [row["id"] for row in rows] == [f"o{n}" for n in range(1, 151)]
+    assert {row["status"] for row in rows} == {"done"}
+    assert len({row["request_id"] for row in rows}) == 150
+
+
+def test_finished_job_sends_nothing(operator: Operator) -> None:
+    """A finished job that is run again sends nothing, asks nothing, needs no key, and exits 0."""
+    operator.run(purchases(5))
+    operator.sandbox.forget_requests()
+    result = operator.batch("run", "clients.csv", *BUY, "--job", "j")
+    assert (result.exit_code, len(operator.sandbox.requests)) == (0, 0), result.stderr
+    assert operator.statuses() == ["skipped"] * 5
+    assert all(row["request_id"] for row in operator.results())
+
+
+def test_finished_job_needs_no_key(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing is left, no API key is asked for."""
+    operator.run(purchases(5))
+    monkeypatch.delenv("BARDGE_API_KEY")
+    assert operator.batch("run", "clients.csv", *BUY, "--job", "j").exit_code == 0
+
+
+def test_added_rows_are_sent(operator: Operator) -> None:
+    """Rows that were added to the file are sent, those before are not."""
+    operator.run(purchases(3))
+    operator.run(purchases(5))
+    assert (operator.bought, operator.statuses()) == (5, ["skipped"] * 3 + ["done"] * 2)
+
+
+def test_refused_rows(operator: Operator) -> None:
+    """One refused row stops no other; exit code 3, and it is sent again only with --retry-refused."""
+    bad = purchases(3).replace("o2,client_abc123,cpkg_50", "o2,client_abc123,cpkg_none")
+    result = operator.run(bad)
+    assert (result.exit_code, operator.statuses()) == (3, ["done", "refused", "done"])
+    assert "First refused: line 3, id o2: credits.purchase: 404" in result.stderr
+    assert "cpkg_none" in operator.results()[1]["error"]
+    operator.sandbox.forget_requests()
+    assert (operator.run(bad).exit_code, operator.bought, operator.statuses()[1]) == (3, 0, "refused")
+    assert (operator.run(bad, "--retry-refused").exit_code, operator.bought) == (3, 1)
+
+
+def test_changed_row_fails(operator: Operator) -> None:
+    """A row that says something else under an id that is done is not sent: it fails, with exit code 3."""
+    operator.run(purchases(2))
+    operator.sandbox.forget_requests()
+    result = operator.run(purchases(2).replace("o2,client_abc123,cpkg_50", "o2,client_abc123,cpkg_10"))
+    assert (result.exit_code, operator.statuses(), operator.bought) == (3, ["skipped", "failed"], 0)
+    assert "package_id" in operator.results()[1]["error"]
+
+
+def test_doubts_weigh_more(operator: Operator) -> None:
+    """With something in doubt the exit code is 4, whatever was refused; the command for it is printed."""
+    operator.sandbox.faults.script([Fault(kind="status", endpoint="credits.purchase", status=500, after=True)])
+    result = operator.run("id,client_id,package_id\n1,client_abc123,cpkg_50\n2,client_abc123,x\n", "--concurrency", "1")
+    assert (result.exit_code, operator.statuses()) == (4, ["in_doubt", "refused"])
+    assert "Look into what is in doubt: bardge batch doubts j --base-url" in result.stderr
+
+
+def test_wrong_key_stops_before_anything(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrong API key is found before anything is sent, and never shown."""
+    monkeypatch.setenv("BARDGE_API_KEY", "bardge_wrong_0123456789")
+    result = operator.run(purchases(3))
+    assert (result.exit_code, operator.bought) == (1, 0)
+    assert "Check the API key and the account." in result.stderr
+    assert "Request id for the vendor's support: req_" in result.stderr
+    assert "bardge_wrong" not in result.output
+
+
+def test_key_that_dies_in_the_middle(operator: Operator) -> None:
+    """A key that is refused later ends the job with what is there, exit code 1, and how to go on."""
+    refusal = Fault(kind="status", endpoint="passes.update_expiry", status=401, times=None)
+    operator.sandbox.faults.script([refusal])
+    operator.file("client_id,expiry_date\n" + "".join(f"client_{n},2026-12-31\n" for n in range(300)))
+    result = operator.batch("run", "clients.csv", "--op", "passes.update_expiry", "--job", "j", "--yes")
+    assert result.exit_code == 1, result.stderr
+    assert "Check the API key, then go on with the job." in result.stderr
+    assert "Go on with: bardge batch resume j" in result.stderr
+    assert operator.statuses().count("not run") > 100
+
+
+def test_path_arguments(operator: Operator) -> None:
+    """Columns go into the path by the API's names."""
+    operator.file("client_id,expiry_date\nclient_abc123,2026-12-31\n")
+    result = operator.batch("run", "clients.csv", "--op", "passes.update_expiry", "--job", "j", "--yes")
+    assert (result.exit_code, operator.sandbox.requests[-1].path[-30:]) == (
+        0,
+        "issued_passes/client_abc123/expiry"[-30:],
+    )
+    assert "cost       not known to the API client" in result.stderr
+
+
+def test_dry_run(operator: Operator) -> None:
+    """--dry-run tells all, and leaves nothing: no purchase, no journal, no results."""
+    operator.file(purchases(3))
+    result = operator.batch("run", "clients.csv", *BUY, "--job", "j", "--dry-run")
+    assert (result.exit_code, operator.bought) == (0, 0)
+    for words in (
+        "operation  credits.purchase: POST /credit_purchases\nagain      a second execution charges again\n",
+        "file       clients.csv: 3 rows, ids in column id",
+        "sends      client_id, package_id\ncopies     to the results only: nothing\n",
+        f"server     {operator.sandbox.base_url}",
+        "on record  nothing; left to send: 3",
+        "cost       142,500 NGN, by the packages' amounts (an inferred field)",
+        "Dry run: nothing was sent.",
+    ):
+        assert words in result.stderr
+    assert [path.name for path in operator.folder.iterdir()] == ["clients.csv"]
+
+
+def test_unknown_package_has_no_cost(operator: Operator) -> None:
+    """A package that the API does not list is said to be without a price."""
+    operator.file(purchases(2, "cpkg_none"))
+    said = operator.said("run", "clients.csv", *BUY, "--job", "j", "--dry-run")
+    assert said["cost"] == {"totals": {}, "without_amount": {"cpkg_none": 2}, "unknown": None, "inferred": True}
+
+
+def test_nobody_to_ask(operator: Operator) -> None:
+    """Without a terminal and without --yes nothing begins."""
+    operator.file(purchases(3))
+    result = operator.batch("run", "clients.csv", *BUY, "--job", "j", input="y\n")
+    assert (result.exit_code, "Pass --yes to begin without." in result.stderr, operator.bought) == (2, True, 0)
+
+
+def test_json(operator: Operator) -> None:
+    """--json prints one object on standard output; words stay on standard error."""
+    result = operator.run(purchases(3), "--json")
+    said = json.loads(result.stdout)
+    assert said["counts"] == {
+        "done": 3,
+        "replayed": 0,
+        "skipped": 0,
+        "refused": 0,
+        "failed": 0,
+        "in_doubt": 0,
+        "not_run": 0,
+    }
+    assert (said["exit_code"], said["rows"], said["interrupted"], said["error"]) == (0, 3, False, None)
+    assert said["results"] == str(operator.folder / "clients.j.results.csv")
+    assert "j: 3 of 3 rows in" in result.stderr
+
+
+def test_standard_input(operator: Operator) -> None:
+    """Standard input is kept, readable by the owner only, and can be resumed."""
+    arguments = ["run", "-", *BUY, "--job", "j", "--yes"]
+    result = operator.batch(*arguments, input=purchases(2) + "o3,client_abc123,none\n")
+    assert (result.exit_code, operator.statuses("j.results.csv")) == (3, ["done", "done", "refused"]), result.stderr
+    [kept] = operator.folder.glob("state/bardge/batch/*/input")
+    assert kept.stat().st_mode & 0o777 == 0o600
+    assert operator.batch("resume", "j").exit_code == 3
+    assert operator.statuses("j.results.csv") == ["skipped", "skipped", "refused"]
+
+
+def test_bad_standard_input_leaves_the_kept_one(operator: Operator) -> None:
+    """Bad rows on standard input do not take the place of those that a job was begun with."""
+    operator.batch("run", "-", *BUY, "--job", "j", "--yes", input=purchases(2))
+    assert operator.batch("run", "-", *BUY, "--job", "j", "--yes", input="id,client_id\n1,c\n").exit_code == 2
+    assert operator.batch("resume", "j").exit_code == 0
+
+
+def test_results_elsewhere(operator: Operator) -> None:
+    """--out names another file."""
+    assert operator.run(purchases(2), "--out", "r.csv").exit_code == 0
+    assert operator.statuses("r.csv") == ["done", "done"]
+
+
+@pytest.mark.parametrize(
+    ("out", "words"),
+    [("clients.csv", "--out names the input itself"), (".", "is a directory"), ("none/r.csv", "cannot be written")],
+)
+def test_bad_results_file(operator: Operator, out: str, words: str) -> None:
+    """Results that cannot be written are a message before anything is sent."""
+    result = operator.run(purchases(2), "--out", out)
+    assert (result.exit_code, words in result.stderr, operator.bought) == (2, True, 0)
+
+
+def test_results_are_for_the_owner(operator: Operator) -> None:
+    """The results hold personal data: only their owner reads them."""
+    operator.run(purchases(2))
+    assert (operator.folder / "clients.j.results.csv").stat().st_mode & 0o777 == 0o600
+
+
+def test_columns_of_our_names(operator: Operator) -> None:
+    """Where the input has columns of our names, ours get a number."""
+    operator.run("status,id,client_id,package_id,error\nold,1,client_abc123,cpkg_50,none\n")
+    [row] = operator.results()
+    assert list(row) == ["status", "id", "client_id", "package_id", "error", "status_2", "error_2", "request_id"]
+    assert (row["status"], row["status_2"]) == ("old", "done")
+
+
+@pytest.mark.parametrize(
+    ("cell", "written"),
+    [
+        ("=1+1", "'=1+1"),
+        ("+cmd", "'+cmd"),
+        ("-x", "'-x"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("\tx", "'\tx"),
+        ("\rx", "'\rx"),
+        ("\uff1d1", "'\uff1d1"),
+        ("-5", "-5"),
+        ("+2348012345678", "+2348012345678"),
+        ("-5.50", "-5.50"),
+        ("-5+cmd", "'-5+cmd"),
+        ("a=b", "a=b"),
+        ('say "hi", twice\nor more', 'say "hi", twice\nor more'),
+    ],
+)
+def test_formulas(operator: Operator, cell: str, written: str) -> None:
+    """What a spreadsheet would run is written with an apostrophe before it; plain numbers are not."""
+    quoted = cell.replace('"', '""')
+    operator.run(f'id,client_id,package_id,note\n1,client_abc123,cpkg_50,"{quoted}"\n')
+    assert operator.results()[0]["note"] == written
+
+
+def test_json_lines_in_the_results(operator: Operator) -> None:
+    """The names of all JSONL objects become columns; what is no text is written as JSON."""
+    rows = [
+        {"id": 1, "client_id": "client_abc123", "package_id": "cpkg_50", "tags": ["a", 1.5]},
+        {"id": 2, "client_id": "client_abc123", "package_id": "cpkg_50", "vip": True, "note": None},
+    ]
+    operator.run("".join(json.dumps(row) + "\n" for row in rows), name="clients.jsonl")
+    first, second = operator.results()
+    assert list(first)[:6] == ["id", "client_id", "package_id", "tags", "vip", "note"]
+    assert (first["tags"], first["vip"], second["vip"], second["note"]) == ('["a", "1.5"]', "", "true", "")

@@ -1,0 +1,98 @@
+"""Ctrl-C and its kind: once for an orderly end, twice for one at once; a kill is survived."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tests.batch_cli.conftest import BUY, PACKAGES, Operator, Scripted, purchases
+from tests.support.net import calling
+from tests.support.server import hang, reply
+
+BOUGHT = reply(200, {"balance": 1})
+COMMAND = [sys.executable, "-W", "error", "-m", "bardge_async", "batch"]
+
+
+@pytest.mark.parametrize("name", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_first_signal(operator: Operator, scripted: Scripted, name: signal.Signals) -> None:
+    """The first signal begins nothing new, finishes what is under way, writes the results and says how to go on."""
+    before = signal.getsignal(name)
+    server = scripted(PACKAGES, BOUGHT, calling(lambda: os.kill(os.getpid(), name), BOUGHT), BOUGHT)
+    result = operator.run(purchases(500), "--concurrency", "2")
+    assert (result.exit_code, signal.getsignal(name)) == (130, before)
+    assert "Stopping: what is under way is finished." in result.stderr
+    assert f"Go on with: bardge batch resume j --base-url {server.base_url}" in result.stderr
+    statuses = operator.statuses()
+    assert (len(statuses), set(statuses)) == (500, {"done", "not run"})
+    assert statuses.count("done") == len(server.requests) - 1
+
+
+def test_resume_after_a_signal(operator: Operator, scripted: Scripted) -> None:
+    """What was done before the signal is not sent again by the resumed run."""
+    server = scripted(PACKAGES, calling(lambda: os.kill(os.getpid(), signal.SIGINT), BOUGHT), BOUGHT)
+    operator.run(purchases(200))
+    assert operator.batch("resume", "j").exit_code == 0
+    keys = [request.headers["idempotency-key"] for request in server.requests if request.method == "POST"]
+    assert len(keys) == len(set(keys)) == 200
+    assert set(operator.statuses()) == {"skipped", "done"}
+
+
+def test_signal_as_json(operator: Operator, scripted: Scripted) -> None:
+    """``--json`` tells that the run was interrupted, and the command to go on with."""
+    scripted(PACKAGES, calling(lambda: os.kill(os.getpid(), signal.SIGINT), BOUGHT), BOUGHT)
+    operator.file(purchases(200))
+    said = operator.said("run", "clients.csv", *BUY, "--job", "j", "--yes")
+    assert (said["interrupted"], said["exit_code"]) == (True, 130)
+    assert said["counts"]["not_run"] == 200 - said["counts"]["done"]
+
+
+def test_signal_before_the_first_row(operator: Operator, scripted: Scripted) -> None:
+    """A signal before anything is sent ends the command at once, and leaves no results."""
+    scripted(calling(lambda: os.kill(os.getpid(), signal.SIGINT)))
+    result = operator.run(purchases(5))
+    assert (result.exit_code, result.stderr) == (130, "Error: Interrupted.\n")
+    assert not (operator.folder / "clients.j.results.csv").exists()
+
+
+@pytest.fixture
+def hanging(operator: Operator, scripted: Scripted) -> subprocess.Popen[str]:
+    """A run whose requests are never answered, after the first of them were sent."""
+    read, write = os.pipe()
+    scripted(PACKAGES, calling(lambda: os.write(write, b"x"), hang()), hang())
+    operator.file(purchases(50))
+    arguments = [*COMMAND, "run", "clients.csv", *BUY, "--job", "j", "--yes"]
+    process = subprocess.Popen(arguments, cwd=operator.folder, stderr=subprocess.PIPE, text=True)
+    os.read(read, 1)
+    os.close(read)
+    os.close(write)
+    return process
+
+
+def test_second_signal(operator: Operator, hanging: subprocess.Popen[str]) -> None:
+    """The second Ctrl-C ends the run at once; what was under way is on record as in doubt."""
+    with hanging as process:
+        assert process.stderr is not None
+        process.send_signal(signal.SIGINT)
+        for line in process.stderr:
+            if "Ctrl-C again ends it at once" in line:
+                break
+        process.send_signal(signal.SIGINT)
+        rest = process.stderr.read()
+    assert (process.returncode, "Traceback" in rest) == (130, False), rest
+    assert "Go on with: bardge batch resume j --base-url" in rest
+    assert operator.said("doubts", "j")
+
+
+def test_kill(operator: Operator, hanging: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that was killed is told by ``status``, keeps its doubts, and frees its lock."""
+    old = operator.file("old\n", "clients.j.results.csv")
+    with hanging as process:
+        process.kill()
+    said = operator.said("status", "j")
+    assert (said["running"], said["counts"]["in_doubt"] > 0, said["counts"]["done"]) == (None, True, 0)
+    assert len(operator.said("doubts", "j")) == said["counts"]["in_doubt"]
+    assert old.read_text() == "old\n"

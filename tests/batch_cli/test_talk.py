@@ -1,0 +1,232 @@
+"""What is said, where, and in how many columns; where the API key comes from."""
+
+from __future__ import annotations
+
+import errno
+import importlib.util
+import io
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from rich.console import Console
+from rich.text import Text
+
+from bardge_async import BardgeClient, OperationStatus
+from bardge_async.cli._commands import bardge
+from bardge_async.cli.batch._progress import Bar, Figures, Lines, duration
+from bardge_async.cli.batch._voice import Voice
+from bardge_async.testing import FakeTransport
+from tests.batch_cli.conftest import BUY, Operator, purchases
+
+
+@pytest.fixture
+def figures() -> Figures:
+    """Figures of a long job in the middle."""
+    batch = BardgeClient("key", transport=FakeTransport()).batch([], job="j")
+    found = Figures("renewals-2026-11-of-all-clients", 100_000, batch, 0.0)
+    numbers = (60_000, 1_012, 100, 200, 1, 3)
+    batch.counts.update(dict(zip(OperationStatus, numbers, strict=True)))
+    found.sample(300.0)
+    return found
+
+
+def drawn(figures: Figures, width: int, **options: object) -> str:
+    """What a terminal is sent."""
+    file = io.StringIO()
+    console = Console(file=file, width=width, height=25, force_terminal=True, legacy_windows=False, **options)  # type: ignore[arg-type]
+    bar = Bar(console)
+    bar.show(figures)
+    bar.say("Stopping")
+    bar.end()
+    return file.getvalue()
+
+
+def plain(text: str) -> list[str]:
+    """The lines of a terminal's text without its escapes."""
+    return [line.rstrip() for line in Text.from_ansi(text).plain.splitlines()]
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_bar_fits(figures: Figures, width: int) -> None:
+    """The bar has three lines, each within the terminal's columns."""
+    lines = [line for line in plain(drawn(figures, width, color_system=None)) if line]
+    assert max(map(len, lines)) <= width
+    assert lines[-2:] == [
+        "done 60,000  replayed 1,012  skipped 100  refused 200  failed 1  in doubt 3",
+        "204/s, 3:09 left, 0 of 0 at once",
+    ]
+
+
+def test_bar_tells_what_happens(figures: Figures) -> None:
+    """What is said meanwhile stands above the bar."""
+    assert "Stopping" in plain(drawn(figures, 80, color_system=None))
+
+
+def test_no_color(figures: Figures, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NO_COLOR takes the colours away."""
+    coloured = drawn(figures, 80, color_system="standard")
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert ("\x1b[32m" in coloured, "\x1b[32m" in drawn(figures, 80, color_system="standard")) == (True, False)
+
+
+def test_lines(figures: Figures, capsys: pytest.CaptureFixture[str]) -> None:
+    """Elsewhere than on a terminal there are plain lines on standard error."""
+    Lines(Voice()).show(figures)
+    said = capsys.readouterr()
+    assert said.err == (
+        "renewals-2026-11-of-all-clients: 61,316 of 100,000 (61%), 204/s, 3:09 left, 0 of 0 at once; "
+        "done 60,000, replayed 1,012, skipped 100, refused 200, failed 1, in doubt 3\n"
+    )
+    assert not said.out
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(0.4, "0:00"), (61, "1:01"), (3_725, "1:02:05")])
+def test_duration(seconds: float, words: str) -> None:
+    """Times are told in hours, minutes and seconds."""
+    assert duration(seconds) == words
+
+
+def test_rate_is_of_late(figures: Figures) -> None:
+    """The rate is that of the last seconds, not of the whole run."""
+    for second in range(301, 330):
+        figures.batch.counts[OperationStatus.DONE] += 10
+        figures.sample(second)
+    assert figures.rate == pytest.approx(10)
+
+
+def test_pipe_has_no_escapes(operator: Operator) -> None:
+    """Elsewhere than on a terminal nothing is coloured or moved."""
+    result = operator.run(purchases(3))
+    assert "\x1b" not in result.output
+    assert "j: 3 of 3 (100%)" in result.stderr
+
+
+class Gone(io.StringIO):
+    """A terminal that was closed."""
+
+    def write(self, text: str, /) -> int:
+        raise OSError(errno.EIO, text)
+
+
+def test_gone_reader(figures: Figures, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal that is closed, or a reader who goes away, ends nothing."""
+    monkeypatch.setattr(sys, "stderr", Gone())
+    monkeypatch.setattr(sys, "stdout", Gone())
+    Voice().say("hello")
+    Voice(as_json=True).answer({"a": 1})
+    bar = Bar(Console(file=Gone(), width=80, force_terminal=True))
+    bar.show(figures)
+    bar.say("hello")
+    bar.end()
+    assert figures.finished
+
+
+@pytest.mark.parametrize("flag", [True, False])
+def test_traceback(operator: Operator, monkeypatch: pytest.MonkeyPatch, flag: bool) -> None:
+    """A traceback is shown only when it was asked for, by option or environment."""
+    result = operator.batch("status", "none")
+    assert "Traceback" not in result.stderr
+    if not flag:
+        monkeypatch.setenv("BARDGE_TRACEBACK", "1")
+    assert "Traceback" in operator.batch("status", "none", *["--traceback"] * flag).stderr
+
+
+def test_error_as_json(operator: Operator) -> None:
+    """``--json`` tells errors to programs, too."""
+    said = operator.said("status", "none")
+    assert said == {
+        "error": {"message": "No job is named 'none'.", "mend": "On record: none.", "request_id": None},
+        "exit_code": 2,
+    }
+
+
+def test_key_from_standard_input(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``--api-key-stdin`` reads the key from standard input."""
+    monkeypatch.delenv("BARDGE_API_KEY")
+    path = operator.file(purchases(2))
+    arguments = ["run", path.name, *BUY, "--job", "j", "--yes", "--api-key-stdin"]
+    assert operator.batch(*arguments, input=operator.sandbox.api_key + "\n").exit_code == 0
+    assert operator.batch(*arguments, input="\n").exit_code == 2
+
+
+def test_key_and_rows_from_standard_input(operator: Operator) -> None:
+    """Standard input cannot hold both the key and the rows."""
+    result = operator.batch("run", "-", *BUY, "--job", "j", "--yes", "--api-key-stdin", input="x")
+    assert (result.exit_code, "holds the rows already" in result.stderr) == (2, True)
+
+
+@pytest.fixture
+def keyring(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """A module like keyring that a test writes."""
+    monkeypatch.delenv("BARDGE_API_KEY", raising=False)
+    folder = tmp_path / "modules"
+    folder.mkdir()
+    monkeypatch.setattr(sys, "path", [str(folder), *sys.path])
+    monkeypatch.delitem(sys.modules, "keyring", raising=False)
+    yield folder / "keyring.py"
+    sys.modules.pop("keyring", None)
+
+
+def test_keyring(operator: Operator, keyring: Path) -> None:
+    """Without BARDGE_API_KEY a keyring is asked, for the account's key."""
+    key = operator.sandbox.api_key
+    keyring.write_text(
+        f"def get_password(service, user):\n    return {{'bardge/acme': {key!r}}}.get(f'{{service}}/{{user}}')"
+    )
+    assert operator.run(purchases(1)).exit_code == 2
+    assert operator.run(purchases(1), "--account", "acme").exit_code == 0
+
+
+@pytest.mark.parametrize("module", ["def get_password(service, user):\n    raise RuntimeError", None])
+def test_no_keyring(operator: Operator, keyring: Path, module: str | None) -> None:
+    """Without a keyring that works, the message names all the ways to give a key."""
+    if module is not None:
+        keyring.write_text(module)
+    assert (module is None) == (importlib.util.find_spec("keyring") is None)
+    result = operator.run(purchases(1))
+    assert (result.exit_code, operator.bought) == (2, 0)
+    assert "There is no API key.\nSet BARDGE_API_KEY, keep it in a keyring" in result.stderr
+
+
+@pytest.mark.parametrize("url", ["http://example.com", "ftp://x", "https://user:secret@x", "nonsense"])
+def test_bad_server(operator: Operator, url: str) -> None:
+    """A base URL that cannot be one is a message that shows nothing of it."""
+    result = operator.run(purchases(1), "--base-url", url)
+    assert (result.exit_code, "Error: base_url: " in result.stderr, "secret" in result.stderr) == (2, True, False)
+
+
+def completed(words: str) -> list[str]:
+    """What bash offers behind some words."""
+    parts = words.split(" ")
+    env = {"_BARDGE_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(len(parts) - 1)}
+    result = CliRunner().invoke(bardge, [], env=env, prog_name="bardge")
+    return [line.partition(",")[2] for line in result.stdout.splitlines()]
+
+
+def test_completion(operator: Operator) -> None:
+    """The shell completes operations and jobs."""
+    operator.run(purchases(1), job="renewals")
+    assert completed("bardge batch run f --op credits") == ["credits.purchase"]
+    assert completed("bardge batch resume ren") == ["renewals"]
+
+
+def test_help_names_exit_codes() -> None:
+    """``--help`` documents the exit codes."""
+    for command in ("run", "resume"):
+        words = CliRunner().invoke(bardge, ["batch", command, "--help"]).stdout
+        assert all(f"\n    {code:3}  " in words for code in ("0", "1", "2", "3", "4", "130"))
+
+
+def test_help_needs_little() -> None:
+    """``bardge batch run --help`` imports neither aiohttp nor cattrs nor rich."""
+    code = (
+        "import sys; from click.testing import CliRunner; from bardge_async.cli._commands import bardge; "
+        "CliRunner().invoke(bardge, ['batch', 'run', '--help']); "
+        "print(sorted({'aiohttp', 'cattrs', 'rich'} & set(sys.modules)))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == "[]\n"
