@@ -17,9 +17,10 @@ from bardge_async._entries import Proceed, fingerprint
 from bardge_async._http import REQUEST_ID_HEADER, Call, WireRequest, WireResponse
 from bardge_async._record import Answer, EntryState, Identity, Record
 from bardge_async._slots import Lane
+from bardge_async._told import Told
 from bardge_async._transport import AttemptLimits
 from bardge_async._transport._echo import plain_id, redacted
-from bardge_async._window import LEAST_LEFT, History, Moment, left
+from bardge_async._window import LEAST_LEFT, Moment, left
 from bardge_async._wire import Outcome, Verdict
 from bardge_async.endpoints import Again
 from bardge_async.errors import ConfigurationError, JournalError, NoAnswerError, NotSentError, PoolTimeoutError
@@ -28,15 +29,26 @@ _LOG: Final = logging.getLogger("bardge_async")
 _SETTLING: Final = frozenset({Verdict.DONE, Verdict.UNREADABLE, Verdict.SETTLED})
 
 
-class Run:
+class Run(Told):
     """Make the attempts of one call, and keep its history and its record in step."""
 
+    __slots__ = (
+        "_before",
+        "_clock",
+        "_deadline",
+        "_fault",
+        "_kept",
+        "_progress",
+        "_record",
+        "answered",
+        "begun",
+        "identity",
+        "lane",
+    )
+
     def __init__(self, context: Context, call: Call, progress: Progress, lane: Lane) -> None:
-        self.call = call
+        super().__init__(context, call)
         self.identity: Identity | None = None
-        self.history = History()
-        self.response: WireResponse | None = None
-        self._context = context
         self.lane = lane
         self._clock = context.watch.clock
         self._progress = progress
@@ -88,9 +100,8 @@ class Run:
     async def attempt(self, header: str) -> Outcome:
         """Send once, with one of the places for requests under way, and record what came of it."""
         self.response = None
-        crowded = None if self.lane.take() else await self._placed()
-        if crowded is not None:
-            return crowded
+        if not self.lane.take() and not await self.lane.wait(self._pool_patience()):
+            return self._crowded()
         try:
             now = self._context.watch.now()
             if self.identity is not None and not self._kept and not self._noted(self.identity, now):
@@ -116,13 +127,13 @@ class Run:
         finally:
             self.lane.release()
 
-    async def _placed(self) -> Outcome | None:
-        """Wait for a place; an outcome where none comes free in time."""
-        try:
-            await self.lane.wait(min(self._context.settings.timeouts.pool, max(0.0, self.left())))
-        except PoolTimeoutError as error:
-            return self.recorded(Outcome(Verdict.NOT_SENT, error=error))
-        return None
+    def _pool_patience(self) -> float:
+        return min(self._context.settings.timeouts.pool, max(0.0, self.left()))
+
+    def _crowded(self) -> Outcome:
+        error = PoolTimeoutError("no connection came free in time; raise max_connections or timeout.pool, or send less")
+        error.timed_out = True
+        return self.recorded(Outcome(Verdict.NOT_SENT, error=error))
 
     async def _too_late(self) -> Outcome:
         error = NotSentError("no time was left to send")
@@ -264,13 +275,6 @@ class Run:
             self._tell_doubt(outcome)
         return outcome
 
-    def _tell_doubt(self, outcome: Outcome) -> None:
-        history = self.history
-        if not history.in_doubt:
-            self._tell(hooks.DoubtSettled, done=outcome.verdict is not Verdict.SETTLED)
-        elif history.first_sent is not None:
-            self._tell(hooks.DoubtOpened, first_sent_at=history.first_sent.at())
-
     async def _keep(self, record: Record, outcome: Outcome, now: Moment, header: str) -> None:
         """Bring the record in step with an attempt's outcome."""
         if self.history.in_doubt:
@@ -341,51 +345,6 @@ class Run:
         except JournalError as error:
             # It stays on record as sent, which errs on the safe side.
             _LOG.warning("%s: the intent of key %s stays on record: %s", self.call.row.name, self.call.key, error)
-
-    def _tell(self, kind: type[hooks.Event], **facts: object) -> None:
-        told = self._context.hooks
-        if told is not None:
-            event = kind(
-                endpoint=self.call.row.name,
-                idempotency_key=self.call.key,
-                attempt=self.history.attempts,
-                **facts,
-            )
-            told.tell(event)
-
-    def tell_wait(self, seconds: float) -> None:
-        """Tell that the call waits before its next attempt."""
-        self._tell(hooks.WaitBegun, seconds=seconds)
-
-    def tell_held_back(self, seconds: float) -> None:
-        """Tell that the call waits because the server asked for it."""
-        self._tell(hooks.HeldBack, seconds=seconds)
-
-    def _tell_ended(self, outcome: Outcome, seconds: float) -> None:
-        debugging = _LOG.isEnabledFor(logging.DEBUG)
-        if not debugging and self._context.hooks is None:
-            return
-        response = self.response
-        status = response.status if response is not None else None
-        request_id = response.headers.get(REQUEST_ID_HEADER) if response is not None else None
-        if debugging:
-            said = status if status is not None else outcome.verdict.name.lower()
-            _LOG.debug(
-                "%s attempt %d: %s in %.0f ms (request id %s)",
-                self.call.row.name,
-                self.history.attempts,
-                said,
-                seconds * 1000,
-                request_id,
-            )
-        self._tell(
-            hooks.AttemptEnded,
-            status=status,
-            outcome=outcome.verdict.name.lower(),
-            request_id=request_id,
-            seconds=seconds,
-            replayed=outcome.replayed,
-        )
 
 
 def _strained(outcome: Outcome, response: WireResponse | None) -> bool:

@@ -11,7 +11,7 @@ import attrs
 from bardge_async._clock import Clock, TimeLimit, Timer
 from bardge_async._loops import PerLoop, run_in
 from bardge_async._pace import Pacer, Rate
-from bardge_async.errors import NotSentError, PoolTimeoutError
+from bardge_async.errors import NotSentError
 
 
 @attrs.define(eq=False)
@@ -48,29 +48,19 @@ class Lane:
         self.free -= 1
         return True
 
-    async def wait(self, seconds: float) -> None:
-        """Take a place, waiting in line for at most a number of seconds.
-
-        Raises:
-            PoolTimeoutError: None came free in time.
-        """
+    async def wait(self, seconds: float) -> bool:
+        """Take a place, waiting in line for at most a number of seconds; False if none came free in time."""
         if self.take():
-            return
+            return True
         turn = _Turn(asyncio.get_running_loop().create_future(), self._clock.elapsed() + seconds)
         self._line.append(turn)
         self._watch(turn.until)
         try:
-            granted = await turn.granted
+            return await turn.granted
         except asyncio.CancelledError:
             if turn.granted.done() and not turn.granted.cancelled() and turn.granted.result():
                 self.release()
             raise
-        if not granted:
-            error = PoolTimeoutError(
-                "no connection came free in time; raise max_connections or timeout.pool, or send less"
-            )
-            error.timed_out = True
-            raise error
 
     def release(self) -> None:
         """Give a place back to the first in line."""
@@ -78,8 +68,12 @@ class Lane:
             turn = self._line.popleft().granted
             if not turn.done():
                 turn.set_result(True)
-                return
-        self.free += 1
+                break
+        else:
+            self.free += 1
+        if not self._line and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _watch(self, until: float) -> None:
         """Keep one timer for all who wait, for whoever's time is up first."""

@@ -93,11 +93,10 @@ class AiohttpTransport:
     ) -> None:
         if session is not None:
             check_session(session)
-        self._clock = clock
         # A user's session makes requests of its own class: then every failure after connecting counts as sent.
         self._blind = session is not None
         self._sessions = Sessions(
-            request_class=_Request, middleware=send_once, ssl=ssl, proxy=proxy, given=session, parts=parts
+            clock, request_class=_Request, middleware=send_once, ssl=ssl, proxy=proxy, given=session, parts=parts
         )
 
     async def send(self, request: WireRequest, limits: AttemptLimits) -> WireResponse:
@@ -107,13 +106,13 @@ class AiohttpTransport:
             ConnectError: It is proved that nothing reached the server.
             NoAnswerError: It was sent, or may have been, and no whole answer came.
         """
-        session, lean = self._sessions.get()
+        session, lean, alarms = self._sessions.get()
         failure: BardgeError | None = None
-        attempt = Attempt(self._clock, limits, sent=self._blind)
+        attempt = Attempt(alarms, limits, sent=self._blind)
         try:
-            plan = lean.plan(request.url) if lean is not None and genuine() else None
-            if lean is not None and plan is not None:
-                return await lean.exchange(plan, request, attempt)
+            origin = lean.origin(request.url) if lean is not None and genuine() else None
+            if lean is not None and origin is not None:
+                return await lean.exchange(origin, request, attempt)
             return await self._exchange(session, request, attempt)
         except Exception as error:  # noqa: BLE001 - nothing of aiohttp escapes
             attempt.abort()

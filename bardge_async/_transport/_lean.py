@@ -56,9 +56,13 @@ _CALLED: Final = (
     ("request", "__init__", ("method", "url", "loop", "session")),
     ("payload", "readany", ()),
     ("payload", "at_eof", ()),
+    ("payload", "exception", ()),
+    ("payload", "is_eof", ()),
 )
 _AWAITED: Final = frozenset({"read", "connect", "readany"})
 _READ: Final = (
+    ("payload", "_buffer"),
+    ("payload", "total_bytes"),
     ("protocol", "should_close"),
     ("connection", "protocol"),
     ("connection", "transport"),
@@ -88,12 +92,12 @@ def genuine() -> bool:
     return ClientSession._request is _REQUEST and not _REPLACED  # noqa: SLF001 - see there
 
 
-class Plan(NamedTuple):
-    """A URL taken apart: what the connector is asked with, the ``Host`` header and the request's target."""
+class Origin(NamedTuple):
+    """One server: how its URLs begin, what the connector is asked with, and the ``Host`` header."""
 
+    url: str
     asking: ClientRequest
     host: str
-    target: str
 
 
 class Lean:
@@ -101,38 +105,39 @@ class Lean:
 
     def __init__(self, session: ClientSession) -> None:
         self._session = session
-        self._origins: dict[str, ClientRequest] = {}
+        self._origins: dict[str, Origin] = {}
 
-    def plan(self, url: str) -> Plan | None:
-        """Take a URL apart; None for one that is not plain and goes through the session, which knows every kind."""
+    def origin(self, url: str) -> Origin | None:
+        """Find a URL's server; None for a URL that is not plain and goes through the session, which knows every kind."""
         cut = url.find("/", len("https://"))
-        origin, target = url[:cut], url[cut:]
-        if not _TARGET.fullmatch(target):
+        if not _TARGET.fullmatch(url, max(cut, 0)):
             return None
-        asking = self._origins.get(origin)
-        if asking is None:
-            if not _ORIGIN.fullmatch(origin):
+        text = url[:cut]
+        origin = self._origins.get(text)
+        if origin is None:
+            if not _ORIGIN.fullmatch(text):
                 return None
-            asking = self._origins[origin] = self._asking(origin)
-        return Plan(asking, asking.headers["Host"], target)
+            origin = self._origins[text] = self._asked(text)
+        return origin
 
-    def _asking(self, origin: str) -> ClientRequest:
+    def _asked(self, origin: str) -> Origin:
         """Make what the connector is asked for a connection with; its headers hold the ``Host``."""
         url = URL(origin, encoded=True)
-        return ClientRequest("GET", url, loop=asyncio.get_running_loop(), session=self._session)
+        asking = ClientRequest("GET", url, loop=asyncio.get_running_loop(), session=self._session)
+        return Origin(origin, asking, asking.headers["Host"])
 
-    async def exchange(self, plan: Plan, request: WireRequest, attempt: Attempt) -> WireResponse:
+    async def exchange(self, origin: Origin, request: WireRequest, attempt: Attempt) -> WireResponse:
         """Send a request and read the whole answer; a connection that is not clean afterwards is not used again."""
         connector = self._session.connector
         if connector is None:
             raise aiohttp.ClientConnectionError
-        connection = await connector.connect(plan.asking, traces=[], timeout=_NO_TIMEOUT)
+        connection = await connector.connect(origin.asking, traces=[], timeout=_NO_TIMEOUT)
         try:
             protocol, wire = connection.protocol, connection.transport
             if protocol is None or wire is None or wire.is_closing() or protocol.should_close:
                 raise StaleError  # noqa: TRY301 - the connection is closed in one place
             protocol.set_response_params(read_until_eof=True, auto_decompress=True, read_bufsize=_BUFFER)
-            data = _bytes(request, plan)
+            data = _bytes(request, origin)
             attempt.begin(connection)
             wire.write(data)
             del data
@@ -153,10 +158,10 @@ class Lean:
         return WireResponse(message.code, message.headers, body)
 
 
-def _bytes(request: WireRequest, plan: Plan) -> SecretBytes:
+def _bytes(request: WireRequest, origin: Origin) -> SecretBytes:
     """Make a request's bytes; they hold the API key, so that no variable keeps them plain, or keeps them for long."""
     body = request.body or b""
-    parts = [request.method, " ", plan.target, " HTTP/1.1\r\nHost: ", plan.host, "\r\n"]
+    parts = [request.method, " ", request.url[len(origin.url) :], " HTTP/1.1\r\nHost: ", origin.host, "\r\n"]
     for name, value in request.headers.items():
         parts += (name, ": ", value, "\r\n")
     lines = len(request.headers) + 3
@@ -171,6 +176,9 @@ def _bytes(request: WireRequest, plan: Plan) -> SecretBytes:
 
 
 async def _body(message: RawResponseMessage, payload: StreamReader) -> bytes:
+    if 0 < payload.total_bytes <= _BUFFER and payload.is_eof() and payload.exception() is None:
+        # All of it is there, and so little that nothing was held back for it.
+        return b"".join(payload._buffer)  # noqa: SLF001 - see Parts
     declared = message.headers.get("Content-Length", "")
     if declared.isdecimal() and int(declared) > LARGEST_ANSWER:
         raise TooLargeError

@@ -13,7 +13,9 @@ import anyio
 from aiohttp import ClientRequest
 from aiohttp.client_middlewares import ClientMiddlewareType
 
+from bardge_async._clock import Clock
 from bardge_async._loops import PerLoop, run_in
+from bardge_async._transport._attempt import Alarms
 from bardge_async._transport._lean import Lean, Parts, fits
 from bardge_async.errors import ConfigurationError, NotSentError
 
@@ -59,8 +61,9 @@ def check_session(session: aiohttp.ClientSession) -> None:
 class _OneLoop:
     """A session that closes when its loop does: ``shutdown_asyncgens`` ends the generator that guards it."""
 
-    def __init__(self, session: aiohttp.ClientSession, *, lean: bool) -> None:
+    def __init__(self, session: aiohttp.ClientSession, clock: Clock, *, lean: bool) -> None:
         self.session = session
+        self.alarms = Alarms(clock)
         self.lean = Lean(session) if lean else None
         self._guard = _guard(session)
         # One step by hand registers the generator with the running loop; it does not await before its yield.
@@ -83,6 +86,7 @@ class Sessions:
 
     def __init__(
         self,
+        clock: Clock,
         *,
         request_class: type[ClientRequest],
         middleware: ClientMiddlewareType,
@@ -91,6 +95,8 @@ class Sessions:
         given: aiohttp.ClientSession | None = None,
         parts: Parts | None = None,
     ) -> None:
+        self._clock = clock
+        self._alarms = Alarms(clock)
         self._request_class = request_class
         self._middleware = middleware
         self._ssl = ssl
@@ -100,8 +106,8 @@ class Sessions:
         self._closed = False
         self._per_loop = PerLoop(self._open)
 
-    def get(self) -> tuple[aiohttp.ClientSession, Lean | None]:
-        """Return the running loop's session, and the short way over its connections where there is one.
+    def get(self) -> tuple[aiohttp.ClientSession, Lean | None, Alarms]:
+        """Return the running loop's session, the short way over its connections where there is one, and its alarms.
 
         Raises:
             NotSentError: The transport is closed.
@@ -111,12 +117,12 @@ class Sessions:
             raise NotSentError("the client is closed; make a new one")
         if self._given is None:
             one = self._per_loop.get()
-            return one.session, one.lean
+            return one.session, one.lean, one.alarms
         if self._given.closed:
             raise ConfigurationError("session: it was closed; keep it open as long as the client")
         if self._given._loop is not asyncio.get_running_loop():  # noqa: SLF001 - the property is deprecated
             raise ConfigurationError("session: it belongs to another event loop; leave session= out to use several")
-        return self._given, None
+        return self._given, None, self._alarms
 
     def middlewares(self) -> Sequence[ClientMiddlewareType] | None:
         """Return what a user's session needs per request; None for our own, which has it already."""
@@ -134,7 +140,7 @@ class Sessions:
             proxy=self._proxy,
         )
         # Who instruments aiohttp adds trace configs to every session, and wants to see every request.
-        return _OneLoop(session, lean=self._lean and not session.trace_configs)
+        return _OneLoop(session, self._clock, lean=self._lean and not session.trace_configs)
 
     async def aclose(self) -> None:
         """Close the sessions of all loops that run; those of other loops close when these end."""
