@@ -203,6 +203,13 @@ def test_job_at_two_servers(operator: Operator, monkeypatch: pytest.MonkeyPatch)
         thread.end()
 
 
+def test_namesake(operator: Operator) -> None:
+    """A job of the same name at another account is pointed to: it knows nothing of this one."""
+    operator.run(purchases(1))
+    result = operator.run(purchases(1), "--account", "acme")
+    assert f"Note: another job of this name is on record for {operator.sandbox.base_url}.\n" in result.stderr
+
+
 def test_job_elsewhere(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
     """A job is never gone on with at another server than the environment's: the key would go there."""
     operator.run(purchases(1))

@@ -182,7 +182,12 @@ def test_results_elsewhere(operator: Operator) -> None:
 
 @pytest.mark.parametrize(
     ("out", "words"),
-    [("clients.csv", "--out names the input itself"), (".", "is a directory"), ("none/r.csv", "cannot be written")],
+    [
+        ("clients.csv", "--out names the input itself"),
+        (".", "is a directory"),
+        ("none/r.csv", "cannot be written"),
+        ("/dev/null", "cannot be written"),
+    ],
 )
 def test_bad_results_file(operator: Operator, out: str, words: str) -> None:
     """Results that cannot be written are a message before anything is sent."""

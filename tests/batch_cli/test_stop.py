@@ -31,6 +31,16 @@ def test_first_signal(operator: Operator, scripted: Scripted, name: signal.Signa
     assert statuses.count("done") == len(server.requests) - 1
 
 
+def test_ignored_signal(operator: Operator, scripted: Scripted) -> None:
+    """A signal that the command was started to ignore, as under nohup, stays ignored."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        scripted(PACKAGES, calling(lambda: os.kill(os.getpid(), signal.SIGHUP), BOUGHT), BOUGHT)
+        assert operator.run(purchases(20)).exit_code == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_resume_after_a_signal(operator: Operator, scripted: Scripted) -> None:
     """What was done before the signal is not sent again by the resumed run."""
     server = scripted(PACKAGES, calling(lambda: os.kill(os.getpid(), signal.SIGINT), BOUGHT), BOUGHT)

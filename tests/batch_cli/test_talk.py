@@ -17,7 +17,10 @@ from rich.text import Text
 
 from bardge_async import BardgeClient, OperationStatus
 from bardge_async.cli._commands import bardge
+from bardge_async.cli.batch._faults import UsageError
+from bardge_async.cli.batch._order import Order
 from bardge_async.cli.batch._progress import Bar, Figures, Lines, duration
+from bardge_async.cli.batch._run import run
 from bardge_async.cli.batch._voice import Voice
 from bardge_async.testing import FakeTransport
 from tests.batch_cli.conftest import BUY, Operator, purchases
@@ -133,6 +136,23 @@ def test_traceback(operator: Operator, monkeypatch: pytest.MonkeyPatch, flag: bo
     if not flag:
         monkeypatch.setenv("BARDGE_TRACEBACK", "1")
     assert "Traceback" in operator.batch("status", "none", *["--traceback"] * flag).stderr
+
+
+def test_no_escapes_from_files(operator: Operator) -> None:
+    """What a file holds cannot steer the terminal."""
+    result = operator.run("id,client_id,pack\x1b[2Jage\n1,c,p\n")
+    assert ("\x1b" in result.stderr, "pack\\x1b[2Jage" in result.stderr) == (False, True)
+
+
+@pytest.mark.parametrize("file", ["-", "clients.csv"])
+def test_no_standard_input(operator: Operator, monkeypatch: pytest.MonkeyPatch, file: str) -> None:
+    """A command that was started without standard input says what is missing."""
+    operator.file(purchases(1))
+    monkeypatch.setattr(sys, "stdin", None)
+    voice = Voice()
+    order = Order(file=file, operation=BUY[1], job="j", base_url=operator.sandbox.base_url, account="")
+    with pytest.raises(UsageError, match=r"standard input"):
+        run(order, voice)
 
 
 def test_error_as_json(operator: Operator) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import importlib
 import os
-import sys
 from typing import Any, Final
 
 from bardge_async._secret import Secret
 from bardge_async.cli.batch._faults import UsageError
+from bardge_async.cli.batch._source import standard_input
 
 _SERVICE: Final = "bardge"
 _ACCOUNT: Final = "default"
@@ -21,7 +21,7 @@ def find_key(account: str, *, from_stdin: bool) -> Secret | None:
         UsageError: Standard input holds none.
     """
     if from_stdin:
-        key = Secret(sys.stdin.readline().strip())
+        key = Secret(standard_input().readline().strip())
         if not key:
             raise UsageError("--api-key-stdin: standard input holds no key.", "Write it there, on one line.")
         return key

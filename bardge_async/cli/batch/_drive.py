@@ -34,7 +34,9 @@ def on_signals(act: Callable[[], None]) -> Generator[None]:
     def note(*_: object) -> None:
         act()
 
-    before = [(number, signal.signal(number, note)) for number in _SIGNALS]
+    # What is ignored stays so: nohup means it.
+    heeded = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    before = [(number, signal.signal(number, note)) for number in heeded]
     try:
         yield
     finally:

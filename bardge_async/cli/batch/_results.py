@@ -32,7 +32,8 @@ def results_path(out: Path | None, beside: Path | None, job: str) -> Path:
     name = f"{slug(job)}.results.csv"
     usual = Path(name) if beside is None else beside.with_name(f"{beside.stem}.{name}")
     path = (out or usual).absolute()
-    if path.is_dir() or not os.access(path.parent, os.W_OK):
+    # A device or a pipe would be replaced by a file.
+    if (path.exists() and not path.is_file()) or not os.access(path.parent, os.W_OK):
         raise UsageError(f"The results cannot be written to {path}.", "Name another file by --out.")
     if beside is not None and path.exists() and path.samefile(beside):
         raise UsageError("--out names the input itself.", "Name another file.")

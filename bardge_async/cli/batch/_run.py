@@ -25,7 +25,7 @@ from bardge_async.cli.batch._drive import Drive, Ending, Pacing
 from bardge_async.cli.batch._faults import Faults, StopError, UsageError
 from bardge_async.cli.batch._fields import Fields, keyed_row
 from bardge_async.cli.batch._order import Order
-from bardge_async.cli.batch._places import JobFacts, Lock, Place, check_name
+from bardge_async.cli.batch._places import JobFacts, Lock, Place, check_name, known_jobs
 from bardge_async.cli.batch._progress import board
 from bardge_async.cli.batch._results import results_path, write_results
 from bardge_async.cli.batch._source import STDIN, Source, readable_twice, spool
@@ -75,6 +75,7 @@ def run(order: Order, voice: Voice, confirmed: list[int] | None = None) -> int:
         ready = _prepared(order, place, fields, stack, voice.say)
         key = find_key(order.account, from_stdin=order.key_from_stdin)
         cost = _cost(ready, key)
+        voice.say(*_namesakes(place))
         if not ready.checked.rows:
             voice.say(f"Nothing to do: {ready.source.name} has a header and no rows.")
         voice.say(*show.before(order, place, ready.reading, ready.checked, cost))
@@ -89,6 +90,13 @@ def run(order: Order, voice: Voice, confirmed: list[int] | None = None) -> int:
         _keep(ready)
         ending = _driven(ready, key, voice) if ready.checked.rows else Ending()
         return _ended(ready, ending, facts, voice)
+
+
+def _namesakes(place: Place) -> list[str]:
+    """Point to jobs of the same name, which know nothing of what this one does."""
+    others = [each for each in known_jobs() if each.job == place.job and Path(each.journal) != place.journal]
+    where = (f"{each.base_url}{f', account {each.account}' if each.account else ''}" for each in others)
+    return [f"Note: another job of this name is on record for {each}." for each in where]
 
 
 def _prepared(order: Order, place: Place, fields: Fields, stack: ExitStack, tell: Callable[[str], None]) -> _Prepared:
@@ -129,7 +137,7 @@ def _cost(ready: _Prepared, key: Secret | None) -> Cost:
 def _confirm(order: Order, ready: _Prepared, confirmed: list[int] | None) -> None:
     if order.yes or confirmed == ready.source.stamp:
         return
-    if not sys.stdin.isatty():
+    if sys.stdin is None or not sys.stdin.isatty():
         raise UsageError("Nobody can be asked here: standard input is no terminal.", "Pass --yes to begin without.")
     if not click.confirm(f"Send {ready.left:,} operations?", err=True):
         raise StopError("Not begun: nothing was sent.")

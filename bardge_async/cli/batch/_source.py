@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from shlex import quote
-from typing import Final, Self, TypeAlias
+from typing import Final, Self, TextIO, TypeAlias
 
 from bardge_async.cli.batch._faults import StopError, UsageError
 
@@ -158,6 +158,18 @@ def readable_twice(file: str) -> bool:
     return stat.S_ISREG(mode)
 
 
+def standard_input() -> TextIO:
+    """Return standard input.
+
+    Raises:
+        UsageError: The command was started without one.
+    """
+    found: TextIO | None = sys.stdin
+    if found is None:
+        raise UsageError("There is no standard input.", "Name a file.")
+    return found
+
+
 def spool(file: str, path: Path) -> None:
     """Copy what can be read only once into a new file of the owner's.
 
@@ -170,7 +182,7 @@ def spool(file: str, path: Path) -> None:
         copy = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _OWNER)
         with os.fdopen(copy, "wb") as target:
             if file == STDIN:
-                shutil.copyfileobj(sys.stdin.buffer, target, LONGEST)
+                shutil.copyfileobj(standard_input().buffer, target, LONGEST)
             else:
                 with Path(file).open("rb") as pipe:
                     shutil.copyfileobj(pipe, target, LONGEST)

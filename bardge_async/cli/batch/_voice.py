@@ -21,7 +21,7 @@ class Voice:
         """Tell people."""
         with suppress(OSError):
             for line in lines:
-                click.echo(line, err=True)
+                click.echo(printable(line), err=True)
 
     def answer(self, value: dict[str, Any] | list[dict[str, Any]], lines: Iterable[str] = ()) -> None:
         """Give the result: JSON on standard output if that was asked for, else lines for people there."""
@@ -30,4 +30,11 @@ class Voice:
                 click.echo(json.dumps(value, default=str))
             else:
                 for line in lines:
-                    click.echo(line)
+                    click.echo(printable(line))
+
+
+def printable(text: str) -> str:
+    """Spell out what would move the terminal's cursor or worse: files and servers may send anything."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else f"\\x{ord(c):02x}" for c in text)
