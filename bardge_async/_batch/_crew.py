@@ -39,9 +39,8 @@ class Crew:
         self._at_work: set[asyncio.Task[None]] = set()
         self._timer: Timer | None = None
         self._line: deque[One] = deque()
-        self._undelivered = 0
-        self._stopped = self._exhausted = False
-        self._gate = asyncio.Lock()
+        self._undelivered = self._working = 0
+        self._stopped = False
         self._room = asyncio.Event()
         self._changed = asyncio.Event()
 
@@ -83,7 +82,7 @@ class Crew:
         if not line or line[0].outcome is None:
             return None
         self._undelivered -= 1
-        self._room.set()
+        self._make_room()
         return line.popleft()
 
     def _begin(self, work: Coroutine[Any, Any, None], *, at_work: bool) -> None:
@@ -113,8 +112,7 @@ class Crew:
     async def _lead(self) -> None:
         await self._recover()
         if not self._stopped:
-            for _ in range(self._workers):
-                self._begin(self._work(), at_work=False)
+            self._begin(self._feed(), at_work=False)
 
     async def _recover(self) -> None:
         await self._doubts.recover()
@@ -125,34 +123,33 @@ class Crew:
         if self._tasks and not self._stopped:
             self._begin(self._recover(), at_work=True)
 
-    async def _work(self) -> None:
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - a coroutine of a task
+    async def _feed(self) -> None:
+        """Begin operation after operation, each as a task of its own, as there is room and the pace allows."""
+        # No workers that take turns at a gate: each turn costs a round of the loop, and one a round is too few.
         while (one := await self._take()) is not None:
-            self._at_work.add(task)
-            try:
-                one.outcome = await self._performer.perform(one)
-            finally:
-                self._at_work.discard(task)
-                self.lane.pace.give_back()
-            self._finish(one)
+            self._begin(self._work(one), at_work=True)
+
+    async def _work(self, one: One) -> None:
+        try:
+            one.outcome = await self._performer.perform(one)
+        finally:
+            self._working -= 1
+            self._make_room()
+            self.lane.pace.give_back()
+        self._finish(one)
 
     async def _take(self) -> One | None:
-        """Pass the gate with an operation, one worker at a time; None when no more are to begin."""
+        """Take the next operation once it may begin; None at the end."""
         pace = self.lane.pace
-        async with self._gate:
-            await self._room.wait()
-            if self._exhausted or self._stopped:
-                return None
-            await pace.enter()
-            try:
-                one = await self._next()
-            except BaseException:
-                pace.give_back()
-                raise
-            if one is None:
-                self._exhausted = True
-                pace.give_back()
+        await self._room.wait()
+        await pace.enter()
+        try:
+            one = await self._next()
+        except BaseException:
+            pace.give_back()
+            raise
+        if one is None:
+            pace.give_back()
         return one
 
     async def _next(self) -> One | None:
@@ -166,9 +163,17 @@ class Crew:
         if self._plan.ordered:
             self._line.append(one)
         self._undelivered += 1
-        if self._undelivered >= 2 * self._workers:
+        self._working += 1
+        if not self._has_room():
             self._room.clear()
         return one
+
+    def _has_room(self) -> bool:
+        return self._working < self._workers and self._undelivered < 2 * self._workers
+
+    def _make_room(self) -> None:
+        if self._has_room():
+            self._room.set()
 
     async def _held_back(self) -> None:
         """Wait while the server asks all calls to: an operation's time would run meanwhile."""
