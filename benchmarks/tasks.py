@@ -15,7 +15,7 @@ COUNTS: Final[Mapping[str, int]] = {"64 tasks": 64, "512 tasks": 512, "4,096 tas
 OPTIONS: Final = ("memory journal", "memory journal, a hook", "SQLite journal")
 
 
-async def _timed(call: Callable[[str], Awaitable[str]], count: int, size: int) -> dict[str, float]:
+async def timed(call: Callable[[str], Awaitable[str]], count: int, size: int) -> dict[str, float]:
     """Make ``size`` calls by ``count`` tasks; the fair share of a call is the time that all tasks take for one each."""
     slowest = 0.0
 
@@ -58,7 +58,7 @@ def run(contestant: str, size: int, base_url: str) -> dict[str, float]:
             async def get(client: str) -> str:
                 return str((await bardge.passes.get_issued(client)).client_id)
 
-            return await _timed(get, COUNTS[contestant], size)
+            return await timed(get, COUNTS[contestant], size)
 
     return asyncio.run(main())
 
@@ -81,7 +81,7 @@ def cost(contestant: str, size: int, base_url: str) -> dict[str, float]:
                 request = PurchaseCredits(client_id=client, package_id="cpkg_50")
                 return str((await bardge.credits.purchase(request)).client_id)
 
-            return await _timed(buy, 64, size)
+            return await timed(buy, 64, size)
 
     with tempfile.TemporaryDirectory() as folder:
         return asyncio.run(main(folder))
