@@ -89,10 +89,11 @@ class PostgresJournal:
         self._keep_entries = keep_entries
         self._pruned_at: float | None = None
         self._closed = False
+        self._held: set[Identity] = set()
         self._lines = _LINES.setdefault((str(hidden), schema), Lines())
-        self._loops: PerLoop[OneLoop] = PerLoop(
-            _maker(hidden, schema, float(lease), float(patience), SystemClock() if clock is None else clock)
-        )
+        clock = SystemClock() if clock is None else clock
+        make = _maker(hidden, schema, lease=float(lease), patience=float(patience), clock=clock, dropped=self._drop)
+        self._loops: PerLoop[OneLoop] = PerLoop(make)
         _ALL.add(self)
 
     async def __aenter__(self) -> Self:
@@ -113,13 +114,29 @@ class PostgresJournal:
         one, deadline = self._one(), clock.elapsed() + patience
         await self._lines.take(identity, patience, clock)
         try:
-            left = deadline - clock.elapsed()
-            with TimeLimit(clock, left if left > 0 else _AT_LEAST):
-                return await _granted(one, identity, deadline, clock)
+            record = await self._granted(one, identity, deadline, clock)
         except BaseException:
             self._lines.release(identity)
             raise
-        self._lines.release(identity)
+        self._held.add(identity)
+        return record
+
+    async def _granted(self, one: OneLoop, identity: Identity, deadline: float, clock: Clock) -> Record | None:
+        """Ask for a key's lease until it is granted, or the time is up."""
+        refused = False
+        left = deadline - clock.elapsed()
+        with TimeLimit(clock, left if left > 0 else _AT_LEAST):
+            while True:
+                granted, record = await one.claim(identity, clock)
+                if granted:
+                    return record
+                refused = True
+                left = deadline - clock.elapsed()
+                if left <= 0:
+                    break
+                await clock.sleep(min(_POLL, left))
+        if refused:
+            raise in_use(identity)
         error = JournalError("the journal's database did not answer in time")
         error.timed_out = True
         raise error
@@ -128,9 +145,15 @@ class PostgresJournal:
         """Let go of a key: it is free as soon as the database knows."""
         given_back = None if self._closed else self._loops.get().release(identity)
         if given_back is None:
-            self._lines.release(identity)
+            self._drop(identity)
         else:
-            given_back.add_done_callback(lambda _: self._lines.release(identity))
+            given_back.add_done_callback(lambda _: self._drop(identity))
+
+    def _drop(self, identity: Identity) -> None:
+        """Hand a key to the next in this process, once."""
+        if identity in self._held:
+            self._held.discard(identity)
+            self._lines.release(identity)
 
     async def put(self, record: Record) -> None:
         """Keep a record; it is committed when this returns.
@@ -144,9 +167,9 @@ class PostgresJournal:
         one = self._one()
         await one.put(record)
         self.highest = max(self.highest, *(m.wall for m in (record.first_sent, record.last_sent) if m is not None), 0.0)
-        if self._pruned_at is None or self.highest - self._pruned_at > _PRUNE_EVERY:
+        due = self._pruned_at is None or self.highest - self._pruned_at > _PRUNE_EVERY
+        if due and one.prune(self.highest, self._keep_bodies, self._keep_entries):
             self._pruned_at = self.highest
-            one.prune(self.highest, self._keep_bodies, self._keep_entries)
 
     async def remove(self, identity: Identity) -> None:
         """Forget a record that never reached the server."""
@@ -154,7 +177,7 @@ class PostgresJournal:
 
     async def overtaken(self, record: Record) -> bool:
         """Tell whether a POST to the same row and path was sent later than the record's, under another key."""
-        return await self._one().reads.overtaken(record.identity)
+        return await self._one().reads.overtaken(record)
 
     async def unfinished(self, base_url: str, account: str) -> list[Record]:
         """Return the records that were sent and have no outcome, oldest first, without those under work."""
@@ -215,18 +238,9 @@ class PostgresJournal:
         return self._loops.get()
 
 
-async def _granted(one: OneLoop, identity: Identity, deadline: float, clock: Clock) -> Record | None:
-    while True:
-        granted, record = await one.claim(identity, clock)
-        if granted:
-            return record
-        left = deadline - clock.elapsed()
-        if left <= 0:
-            raise in_use(identity)
-        await clock.sleep(min(_POLL, left))
-
-
-def _maker(dsn: Secret, schema: str, lease: float, patience: float, clock: Clock) -> Callable[[], OneLoop]:
+def _maker(
+    dsn: Secret, schema: str, *, lease: float, patience: float, clock: Clock, dropped: Callable[[Identity], None]
+) -> Callable[[], OneLoop]:
     try:
         from bardge_async._journal import _postgres_loop as parts  # noqa: PLC0415 - psycopg is an extra
     except ImportError as error:
@@ -234,7 +248,7 @@ def _maker(dsn: Secret, schema: str, lease: float, patience: float, clock: Clock
             f"PostgresJournal needs an extra: pip install 'bardge-async[postgres]' ({error})"
         ) from None
     settings = parts.Settings(parts.checked(dsn), schema, lease, patience, clock)
-    return lambda: parts.OneLoop(settings)
+    return lambda: parts.OneLoop(settings, dropped)
 
 
 def _check_seconds(name: str, value: object, least: float) -> None:
@@ -245,6 +259,7 @@ def _check_seconds(name: str, value: object, least: float) -> None:
 def _after_fork() -> None:
     for journal in list(_ALL):
         journal._lines.begin_anew()  # noqa: SLF001 - of this module
+        journal._held.clear()  # noqa: SLF001
 
 
 if sys.platform != "win32":

@@ -60,10 +60,11 @@ class Lease:
 
 
 class OneLoop:
-    """Claim, write and read in one event loop."""
+    """Claim, write and read in one event loop; ``dropped`` is told of every key that its end lets go of."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, dropped: Callable[[Identity], None]) -> None:
         self._settings = settings
+        self._dropped = dropped
         self._leases: dict[Identity, Lease] = {}
         self._ready = asyncio.Lock()
         self._migrated = False
@@ -215,11 +216,13 @@ class OneLoop:
         if self._leases:
             self._renew_later()
 
-    def prune(self, now: float, keep_bodies: float, keep_entries: float) -> None:
-        """Begin to remove what is kept long enough, in the background."""
-        if self._pruning is None or self._pruning.done():
-            work = self._pruned(now, keep_bodies, keep_entries)
-            self._pruning = asyncio.get_running_loop().create_task(work, context=contextvars.Context())
+    def prune(self, now: float, keep_bodies: float, keep_entries: float) -> bool:
+        """Begin to remove what is kept long enough, in the background; False if that is under way."""
+        if self._pruning is not None and not self._pruning.done():
+            return False
+        work = self._pruned(now, keep_bodies, keep_entries)
+        self._pruning = asyncio.get_running_loop().create_task(work, context=contextvars.Context())
+        return True
 
     async def _pruned(self, now: float, keep_bodies: float, keep_entries: float) -> None:
         try:
@@ -237,6 +240,7 @@ class OneLoop:
             await ended(self._pruning)
         for identity in list(self._leases):
             self.release(identity)
+            self._dropped(identity)
         for lane in (self._claims, self._writes, self._questions):
             await lane.aclose()
 

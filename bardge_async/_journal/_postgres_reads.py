@@ -11,7 +11,7 @@ from psycopg import AsyncConnection
 from bardge_async._journal import _postgres_rows as rows
 from bardge_async._journal._postgres_link import Lane
 from bardge_async._journal._postgres_schema import filled
-from bardge_async._record import Identity, Record
+from bardge_async._record import Record
 
 _LOG: Final = logging.getLogger("bardge_async")
 
@@ -25,10 +25,9 @@ class Reads:
         self._lane = lane
         self._schema = schema
 
-    async def overtaken(self, identity: Identity) -> bool:
+    async def overtaken(self, record: Record) -> bool:
         """Tell whether another key's POST to the same URL was sent later, as the server's clock orders them."""
-        [[found]] = await self._rows(rows.OVERTAKEN, identity)
-        return bool(found)
+        return bool(await self._rows(rows.OVERTAKEN, {**record.identity._asdict(), "url": record.url}))
 
     async def unfinished(self, base_url: str, account: str) -> list[Record]:
         """Return what is in doubt and not under work, oldest first."""
@@ -76,7 +75,7 @@ class Reads:
         found = [rows.record_of(row) for row in await self._rows(statement, given)]
         return [record for record in found if record is not None]
 
-    async def _rows(self, statement: str, given: Sequence[object] = ()) -> list[Any]:
+    async def _rows(self, statement: str, given: Sequence[object] | Mapping[str, object] = ()) -> list[Any]:
         async def work(connection: AsyncConnection[Any]) -> list[Any]:
             found = await connection.execute(filled(statement, self._schema), given, binary=True)
             return await found.fetchall()

@@ -126,12 +126,13 @@ UPDATE {{schema}}.entries AS e SET lease_until = {_LEASE} FROM {_KEYS}, {_SWIFT}
 WHERE {_SAME} AND e.owner = g.token RETURNING g.n
 """
 
+# The latest one first: put as EXISTS, the planner hopes to find any early and reads the table.
 OVERTAKEN: Final = """
-SELECT EXISTS (
-    SELECT FROM {schema}.entries AS mine JOIN {schema}.entries AS other
-    ON other.base_url = mine.base_url AND other.account = mine.account AND other.url = mine.url
-        AND other.last_at >= mine.last_at AND other.key <> mine.key
-    WHERE mine.base_url = %s AND mine.account = %s AND mine.key = %s)
+SELECT key FROM {schema}.entries
+WHERE base_url = %(base_url)s AND account = %(account)s AND url = %(url)s AND key <> %(key)s AND last_at >= (
+    SELECT last_at FROM {schema}.entries
+    WHERE base_url = %(base_url)s AND account = %(account)s AND key = %(key)s)
+ORDER BY last_at DESC LIMIT 1
 """
 
 UNFINISHED: Final = f"""

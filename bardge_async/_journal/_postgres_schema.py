@@ -34,6 +34,11 @@ _STEPS: Final = (
     """,
 )
 VERSION: Final = len(_STEPS)
+_NAMESPACE: Final = b"SELECT FROM pg_catalog.pg_namespace WHERE nspname = %s"
+_TABLE: Final = b"""
+SELECT FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE n.nspname = %s AND c.relname = 'facts'
+"""
 
 
 async def migrate(connection: AsyncConnection[Any], schema: str) -> None:
@@ -59,9 +64,7 @@ async def migrate(connection: AsyncConnection[Any], schema: str) -> None:
 
 async def _version(connection: AsyncConnection[Any], schema: str) -> int | None:
     """Return the form that the tables have; None where there are none."""
-    found = await connection.execute("SELECT to_regclass(%s) IS NOT NULL", (f"{schema}.facts",))
-    row = await found.fetchone()
-    if row is None or not row[0]:
+    if not await _known(connection, _TABLE, schema):
         return None
     found = await connection.execute(filled("SELECT value FROM {schema}.facts WHERE name = 'version'", schema))
     row = await found.fetchone()
@@ -74,15 +77,19 @@ async def _version(connection: AsyncConnection[Any], schema: str) -> int | None:
 
 
 async def _begin(connection: AsyncConnection[Any], schema: str) -> None:
-    found = await connection.execute("SELECT to_regnamespace(%s) IS NOT NULL", (schema,))
-    row = await found.fetchone()
     # To make a schema takes a right that many a user of a database lacks: only where it is missing.
-    if row is None or not row[0]:
+    if not await _known(connection, _NAMESPACE, schema):
         await connection.execute(filled("CREATE SCHEMA {schema}", schema))
     await connection.execute(
         filled("CREATE TABLE {schema}.facts (name text PRIMARY KEY, value float8 NOT NULL)", schema)
     )
     await connection.execute(filled("INSERT INTO {schema}.facts VALUES ('version', 0)", schema))
+
+
+async def _known(connection: AsyncConnection[Any], question: bytes, schema: str) -> bool:
+    # Asked of the catalogue itself: what to_regclass() remembers of before the lock may be out of date.
+    found = await connection.execute(question, (schema,))
+    return await found.fetchone() is not None
 
 
 def filled(statement: str, schema: str) -> bytes:

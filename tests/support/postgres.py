@@ -92,23 +92,30 @@ class Server:
             try:
                 psycopg.connect(self.dsn, connect_timeout=2).close()
             except psycopg.OperationalError:
+                assert self.process.poll() is None, (self.place / "log").read_text()
                 assert time.monotonic() < end, (self.place / "log").read_text()
                 time.sleep(0.02)
             else:
                 return
 
     def kill(self) -> None:
-        """End it as a crash of the machine does: nobody can write anything any more."""
-        self._end(signal.SIGKILL)
+        """End it with all of its children as a crash of the machine does: nobody writes anything any more."""
+        assert self.process is not None
+        pid = self.process.pid
+        family = [pid, *map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
+        for one in family:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(one, signal.SIGKILL)
+        self._ended()
 
     def stop(self) -> None:
         """Ask it to end at once."""
-        self._end(signal.SIGQUIT)
-
-    def _end(self, number: int) -> None:
         if self.process is not None:
-            # The postmaster's children end by themselves when it is gone.
-            self.process.send_signal(number)
+            self.process.send_signal(signal.SIGQUIT)
+            self._ended()
+
+    def _ended(self) -> None:
+        if self.process is not None:
             self.process.wait(_PATIENCE)
             self.process = None
 

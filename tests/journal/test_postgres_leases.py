@@ -1,0 +1,348 @@
+"""Keys over several machines: who holds one, who takes it over, and what a holder that lost it may still do."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import pytest
+
+from bardge_async import BardgeClient, EntryState, PostgresJournal, errors
+from tests.journal.elsewhere import both, elsewhere, expire, on_record, taken_over
+from tests.journal.factories import KEY, at, done, sent
+from tests.journal.place import buy, failed
+from tests.support.clock import ManualClock
+from tests.support.net import calling
+from tests.support.postgres import Database
+from tests.support.rig import AT_ONCE
+from tests.support.server import ScriptedServer, error, reply
+
+BOUGHT = reply(201, {"balance": 5})
+REFUSED = done(sent(), state=EntryState.REFUSED)
+
+
+@pytest.mark.asyncio
+async def test_other_machines_wait(postgres: Database) -> None:
+    """A key that one machine holds, another one waits for, as long as it has patience."""
+    async with both(postgres) as (here, there):
+        await here.claim(KEY, 0, ManualClock())
+        with pytest.raises(errors.KeyInUseError, match="order-1") as caught:
+            await there.claim(KEY, 1, ManualClock())
+    assert (caught.value.timed_out, caught.value.sent) == (True, False)
+
+
+@pytest.mark.asyncio
+async def test_released_for_other_machines(postgres: Database) -> None:
+    """A key that was let go is granted to a machine that waits for it, with what was put."""
+    async with both(postgres) as (here, there):
+        await here.claim(KEY, 0, ManualClock())
+        waiting = asyncio.ensure_future(there.claim(KEY, 1000, ManualClock()))
+        await here.put(sent())
+        here.release(KEY)
+        assert await waiting == sent()
+
+
+@pytest.mark.asyncio
+async def test_taken_over_when_the_lease_has_run_out(postgres: Database) -> None:
+    """The key of a holder that renews nothing is another machine's after the lease, by the server's clock."""
+    async with both(postgres, lease=0.4) as (here, there):
+        begun = time.monotonic()
+        await here.claim(KEY, 0, ManualClock())
+        await there.claim(KEY, 10_000, ManualClock())
+    assert time.monotonic() - begun >= 0.4
+
+
+@pytest.mark.asyncio
+async def test_renewed_while_it_is_held(postgres: Database) -> None:
+    """A holder that lives renews its lease three times in its length."""
+    postgres.clear()
+    clock = ManualClock(auto=False)
+    async with elsewhere(postgres, clock=clock, lease=15) as here:
+        await here.claim(KEY, 0, ManualClock())
+        expire(postgres)
+        clock.advance(5)
+        while lease_left(postgres) < 0:  # noqa: ASYNC110 - the server is what is waited for
+            await asyncio.sleep(0)
+        assert 14 < lease_left(postgres) <= 15
+
+
+def lease_left(database: Database) -> float:
+    sql = "SELECT extract(epoch FROM lease_until - clock_timestamp())::float8 FROM bardge.entries"
+    [[seconds]] = database.admin.execute(sql).fetchall()
+    return float(seconds)
+
+
+@pytest.mark.asyncio
+async def test_no_timer_when_nothing_is_held(postgres: Database) -> None:
+    """Once every key is let go the journal's timers end."""
+    postgres.clear()
+    clock = ManualClock(auto=False)
+    async with elsewhere(postgres, clock=clock) as here:
+        await here.claim(KEY, 0, ManualClock())
+        here.release(KEY)
+        clock.advance(15)
+        await here.listed()
+        assert clock.waiting == 0
+
+
+@pytest.mark.asyncio
+async def test_lost_lease_is_told(postgres: Database, caplog: pytest.LogCaptureFixture) -> None:
+    """A holder whose key was taken learns it when it renews: it says so, and puts no intent."""
+    clock = ManualClock(auto=False)
+    async with both(postgres) as (_, there), elsewhere(postgres, "third", clock=clock) as third:
+        await third.claim(KEY, 0, ManualClock())
+        await taken_over(postgres, there)
+        clock.advance(5)
+        while not caplog.records:  # noqa: ASYNC110 - the server is what is waited for
+            await asyncio.sleep(0)
+        with pytest.raises(errors.JournalError, match="another process has taken"):
+            await third.put(sent())
+    assert "order-1" in caplog.text
+    assert on_record(postgres) == {}
+
+
+def shop(server: ScriptedServer, journal: PostgresJournal, api_key: Any = "key") -> BardgeClient:
+    return BardgeClient(api_key, server.base_url, journal=journal, retry=AT_ONCE, clock=ManualClock())
+
+
+@pytest.mark.asyncio
+async def test_stalled_holder_sends_nothing(postgres: Database) -> None:
+    """A call that stalls before its intent, while another machine does the same, sends nothing."""
+    async with both(postgres) as (here, there), ScriptedServer(BOUGHT) as server, shop(server, there) as other:
+
+        async def slow_key() -> str:
+            expire(postgres)
+            await buy(other)
+            return "key"
+
+        async with shop(server, here, slow_key) as stalled:
+            found = await failed(stalled)
+        assert isinstance(found, errors.JournalError)
+        assert (found.sent, len(server.requests)) == (False, 1)
+        assert on_record(postgres) == {"order-1": EntryState.DONE}
+
+
+@pytest.mark.asyncio
+async def test_run_out_and_not_taken(postgres: Database) -> None:
+    """A lease that has run out and that nobody took is good for an intent, and begins anew with it."""
+    async with both(postgres) as (here, _):
+        await here.claim(KEY, 0, ManualClock())
+        expire(postgres)
+        await here.put(sent())
+        assert 14 < lease_left(postgres) <= 15
+
+
+class Jumping(ManualClock):
+    """A clock that jumps while the first intent is written."""
+
+    def __init__(self, meanwhile: Callable[[], object]) -> None:
+        super().__init__(auto=False)
+        self.meanwhile = meanwhile
+        self.readings = -1
+
+    def elapsed(self) -> float:
+        if self.readings >= 0:
+            self.readings += 1
+        if self.readings == 3:
+            self.advance(20)
+            self.meanwhile()
+        return super().elapsed()
+
+
+@pytest.mark.asyncio
+async def test_intent_that_took_longer_than_a_lease(postgres: Database) -> None:
+    """An intent that was written too slowly is not believed: it is written again, and the lost lease shows."""
+    postgres.clear()
+    steal = "UPDATE bardge.entries SET owner = 'another'"
+    clock = Jumping(lambda: postgres.admin.execute(steal))
+    async with elsewhere(postgres, clock=clock) as here:
+        await here.claim(KEY, 0, ManualClock())
+        clock.readings = 0
+        with pytest.raises(errors.JournalError, match="another process has taken"):
+            await here.put(sent())
+    assert on_record(postgres) == {"order-1": EntryState.SENT}
+
+
+@pytest.mark.asyncio
+async def test_answer_after_the_lease(postgres: Database) -> None:
+    """An answer that comes after the key was taken is kept: whoever has the key sends nothing any more."""
+    async with both(postgres) as (here, there), ScriptedServer(BOUGHT) as server, shop(server, here) as bardge:
+        taking = list[asyncio.Task[Any]]()
+        server.script = [calling(lambda: taking.append(asyncio.ensure_future(steal(there))), BOUGHT)]
+
+        async def steal(there: PostgresJournal) -> None:
+            expire(postgres)
+            await there.claim(KEY._replace(base_url=server.base_url), 0, ManualClock())
+
+        await buy(bardge)
+        await asyncio.gather(*taking)
+        assert on_record(postgres) == {"order-1": EntryState.DONE}
+        with pytest.raises(errors.JournalError):
+            await there.put(sent(KEY._replace(base_url=server.base_url)))
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("later", [REFUSED, sent(), done(sent(), second=9)], ids=["refused", "sent", "done again"])
+async def test_done_stays_done(postgres: Database, later: Any) -> None:
+    """Nothing that a holder puts whose key was taken replaces what the other one did."""
+    async with both(postgres) as (here, there):
+        await here.claim(KEY, 0, ManualClock())
+        await here.put(sent())
+        await taken_over(postgres, there)
+        await there.put(done(sent(), second=1))
+        with contextlib.suppress(errors.JournalError):
+            await here.put(later)
+        assert await there.listed() == [done(sent(), second=1)]
+
+
+@pytest.mark.asyncio
+async def test_refused_after_the_key_was_taken(postgres: Database) -> None:
+    """A refusal is kept after the key was taken, if the other holder has not put anything yet."""
+    async with both(postgres) as (here, there):
+        await here.claim(KEY, 0, ManualClock())
+        await here.put(sent())
+        await taken_over(postgres, there)
+        await here.put(REFUSED)
+        assert await there.listed() == [REFUSED]
+
+
+@pytest.mark.asyncio
+async def test_refused_after_the_other_has_sent(postgres: Database) -> None:
+    """A refusal is not kept once the other holder has sent: that one's outcome counts, and the key stays in doubt."""
+    async with both(postgres) as (here, there):
+        await here.claim(KEY, 0, ManualClock())
+        await here.put(sent())
+        await taken_over(postgres, there)
+        await there.put(sent(second=20))
+        there.release(KEY)
+        with pytest.raises(errors.JournalError, match="another process has taken"):
+            await here.put(REFUSED)
+        assert await there.unfinished(KEY.base_url, KEY.account) == [sent(second=20)]
+
+
+@pytest.mark.asyncio
+async def test_withdrawn_after_the_key_was_taken(postgres: Database) -> None:
+    """An intent is not taken back by a holder whose key was taken: the record is the other one's."""
+    async with both(postgres) as (here, there):
+        await here.claim(KEY, 0, ManualClock())
+        await here.put(sent())
+        await taken_over(postgres, there)
+        with pytest.raises(errors.JournalError):
+            await here.remove(KEY)
+        assert on_record(postgres) == {"order-1": EntryState.SENT}
+
+
+@pytest.mark.asyncio
+async def test_withdrawn_and_put_again(postgres: Database) -> None:
+    """A holder that took its intent back still holds the key, and may put another one."""
+    async with both(postgres) as (here, there):
+        await here.claim(KEY, 0, ManualClock())
+        await here.put(sent())
+        await here.remove(KEY)
+        with pytest.raises(errors.KeyInUseError):
+            await there.claim(KEY, 0, ManualClock())
+        await here.put(sent(second=5))
+        assert await here.listed() == [sent(second=5)]
+
+
+@pytest.mark.asyncio
+async def test_late_release_frees_nothing_of_another(postgres: Database) -> None:
+    """Whoever lost a key and lets go of it leaves the other's lease alone."""
+    async with both(postgres) as (here, there), elsewhere(postgres, "third") as third:
+        await here.claim(KEY, 0, ManualClock())
+        await taken_over(postgres, there)
+        here.release(KEY)
+        await here.claim(KEY._replace(key="order-2"), 0, ManualClock())
+        with pytest.raises(errors.KeyInUseError):
+            await third.claim(KEY, 0, ManualClock())
+
+
+@pytest.mark.asyncio
+async def test_unfinished_leaves_out_what_other_machines_work_on(postgres: Database) -> None:
+    """``unfinished`` tells of a key in doubt once its holder's lease is gone, not before."""
+    async with both(postgres) as (here, there):
+        await here.claim(KEY, 0, ManualClock())
+        await here.put(sent())
+        assert await there.unfinished(KEY.base_url, KEY.account) == []
+        expire(postgres)
+        assert await there.unfinished(KEY.base_url, KEY.account) == [sent()]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("turns", [0, 1, 2, 5, 20, 100])
+async def test_cancelled_claim_leaves_no_lease(postgres: Database, turns: int) -> None:
+    """A claim that is cancelled, at whatever moment, leaves no lease behind that others would wait for."""
+    async with both(postgres) as (here, _):
+        await here.listed()
+        task = asyncio.ensure_future(here.claim(KEY, 0, ManualClock()))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+            here.release(KEY)
+    assert on_record(postgres) == {}
+
+
+@pytest.mark.asyncio
+async def test_closed_journal_gives_its_keys_back(postgres: Database) -> None:
+    """``aclose`` gives every key back; later calls say that the journal is closed."""
+    postgres.clear()
+    here = elsewhere(postgres, "here")
+    await here.claim(KEY, 0, ManualClock())
+    await here.aclose()
+    with pytest.raises(errors.JournalError, match="closed"):
+        await here.put(sent())
+    async with elsewhere(postgres) as there:
+        assert await there.claim(KEY, 0, ManualClock()) is None
+
+
+def test_ended_loop_gives_its_keys_back(postgres: Database) -> None:
+    """A loop that ends takes its leases and connections with it; the journal goes on in the next one."""
+    postgres.clear()
+    journal = elsewhere(postgres)
+    asyncio.run(hold(journal))
+    assert on_record(postgres) == {}
+    asyncio.run(journal.put(sent()))
+    assert on_record(postgres) == {"order-1": EntryState.SENT}
+
+
+async def hold(journal: PostgresJournal) -> None:
+    await journal.claim(KEY, 0, ManualClock())
+
+
+class Machine(ManualClock):
+    """A clock of another machine."""
+
+    def __init__(self, boot: str, wall: float, elapsed: float) -> None:
+        super().__init__(wall)
+        self.boot = boot
+        self._elapsed = elapsed
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(("ago", "requests"), [(30, 2), (85, 1)])
+async def test_age_is_the_servers(postgres: Database, ago: int, requests: int) -> None:
+    """How old another machine's key is says the server's clock, though this machine's wall is an hour late."""
+    postgres.clear()
+    async with ScriptedServer(error(503), BOUGHT) as server:
+        server.script = [reply(503, body=b"<html>")] * 4 + [BOUGHT]
+        for boot, wall, elapsed in (("a", at(0).wall, 5000.0), ("b", at(-3600).wall, 70.0)):
+            async with elsewhere(postgres, boot) as journal:
+                clock = Machine(boot, wall, elapsed)
+                options: dict[str, Any] = {"journal": journal, "retry": AT_ONCE, "clock": clock}
+                async with BardgeClient("key", server.base_url, **options) as bardge:
+                    if boot == "a":
+                        server.script = [reply(503, body=b"<html>"), BOUGHT]
+                        await failed(bardge.with_options(retry=attrs.evolve(AT_ONCE, max_attempts=1)))
+                        move = "UPDATE bardge.entries SET first_at = first_at - make_interval(secs => %s)"
+                        postgres.admin.execute(move, (ago,))
+                    elif requests == 2:
+                        await buy(bardge)
+                    else:
+                        assert isinstance(await failed(bardge), errors.OutcomeUnknownError)
+        assert len(server.requests) == requests

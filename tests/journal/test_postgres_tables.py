@@ -1,0 +1,282 @@
+"""The journal's tables: made, migrated, pruned and searched; what the constructor refuses."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import Any, Final
+
+import attrs
+import pytest
+
+from bardge_async import Answer, EntryState, PostgresJournal, Record, errors
+from bardge_async._journal import _postgres_rows as rows
+from bardge_async._journal._postgres_schema import filled
+from tests.journal.elsewhere import elsewhere, on_record
+from tests.journal.factories import KEY, WALL, at, done, named, sent
+from tests.journal.test_protocol import read
+from tests.support.clock import ManualClock
+from tests.support.postgres import Database
+
+DAY = 86_400.0
+FORK = multiprocessing.get_context("fork")
+
+
+def put_one(dsn: str, number: int, begin: Any) -> None:
+    async def main() -> None:
+        async with PostgresJournal(dsn, schema="race") as journal:
+            begin.wait()
+            await journal.put(sent(named(f"order-{number}")))
+
+    asyncio.run(main())
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_made_by_many_processes_at_once(postgres: Database) -> None:
+    """Eight processes that open a journal where there are no tables make them once, and all of them put."""
+    begin = FORK.Barrier(8)
+    processes = [FORK.Process(target=put_one, args=(postgres.dsn, number, begin)) for number in range(8)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(30)
+    assert [process.exitcode for process in processes] == [0] * 8
+    assert postgres.admin.execute("SELECT count(*) FROM race.entries").fetchone() == (8,)
+
+
+@pytest.mark.asyncio
+async def test_nothing_is_made_where_tables_are(postgres: Database) -> None:
+    """A user without any right to make tables works with those that another one made."""
+    async with elsewhere(postgres, schema="given") as journal:
+        await journal.put(sent())
+    postgres.admin.execute("CREATE ROLE plain LOGIN")
+    postgres.admin.execute("GRANT USAGE ON SCHEMA given TO plain")
+    postgres.admin.execute("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA given TO plain")
+    async with PostgresJournal(postgres.dsn.replace("bardge@", "plain@"), schema="given") as journal:
+        await journal.put(done(sent()))
+        assert await read(journal) == done(sent())
+
+
+@pytest.mark.asyncio
+async def test_newer_tables(postgres: Database) -> None:
+    """Tables of a newer version are an error that says so."""
+    async with elsewhere(postgres, schema="newer") as journal:
+        await journal.put(sent())
+        postgres.admin.execute("UPDATE newer.facts SET value = 99 WHERE name = 'version'")
+    async with elsewhere(postgres, schema="newer") as journal:
+        with pytest.raises(errors.JournalError, match=r"newer version.*form 99"):
+            await journal.put(sent())
+
+
+async def aged(postgres: Database, days: float, record: Record, **options: Any) -> Record | None:
+    """What is left of a record so many days later."""
+    postgres.clear()
+    async with elsewhere(postgres, **options) as journal:
+        await journal.put(record)
+        await journal.prune(WALL + days * DAY)
+        return await read(journal, record.identity)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(("days", "kept"), [(29.9, True), (30.1, False)])
+async def test_bodies_stay_for_30_days(postgres: Database, days: float, *, kept: bool) -> None:
+    """The bodies of what is done are removed after 30 days; key, fingerprint and outcome stay."""
+    bare = attrs.evolve(done(sent()), body=None, answer=Answer(201, None, "req_1"))
+    assert await aged(postgres, days, done(sent())) == (done(sent()) if kept else bare)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(("days", "keep", "kept"), [(399.9, 400, True), (400.1, 400, False), (40_000, 0, True)])
+async def test_entries_stay_for_400_days(postgres: Database, days: float, keep: int, *, kept: bool) -> None:
+    """What is done is forgotten after 400 days; ``keep_entries=0`` keeps it for ever."""
+    assert (await aged(postgres, days, done(sent()), keep_entries=keep * DAY) is not None) is kept
+
+
+@pytest.mark.asyncio
+async def test_doubts_stay(postgres: Database) -> None:
+    """What is in doubt stays, with its body, however old."""
+    assert await aged(postgres, 40_000, sent()) == sent()
+
+
+@pytest.mark.asyncio
+async def test_held_keys_are_not_forgotten(postgres: Database) -> None:
+    """An old entry whose key somebody holds stays: its holder goes by it."""
+    postgres.clear()
+    async with elsewhere(postgres) as journal:
+        await journal.claim(KEY, 0, ManualClock())
+        await journal.put(sent())
+        await journal.put(refused := attrs.evolve(done(sent()), state=EntryState.REFUSED, answer=None))
+        assert await journal.prune(WALL + 500 * DAY) == 0
+        assert await journal.listed() == [attrs.evolve(refused, body=None)]
+
+
+@pytest.mark.asyncio
+async def test_forgotten_is_everybodys(postgres: Database) -> None:
+    """Up to when entries may be gone, every process tells, whoever pruned."""
+    await aged(postgres, 401, done(sent(), second=5))
+    async with elsewhere(postgres) as journal:
+        assert journal.forgotten == 0
+        await journal.since(sent())
+        assert journal.forgotten == WALL + 5
+
+
+@pytest.mark.asyncio
+async def test_pruned_by_the_way(postgres: Database) -> None:
+    """Nobody needs to call ``prune``: putting records does it, in one process and at most once an hour."""
+    postgres.clear()
+    async with elsewhere(postgres) as journal:
+        await journal.put(done(sent()))
+        while (await journal.listed())[0].body is not None:
+            await journal.put(done(sent(named("order-2"), second=31 * DAY), second=31 * DAY))
+    [[pruned]] = postgres.admin.execute("SELECT value FROM bardge.facts WHERE name = 'pruned'").fetchall()
+    assert pruned == WALL + 31 * DAY
+
+
+@pytest.mark.asyncio
+async def test_orphans_are_removed(postgres: Database) -> None:
+    """A key that was claimed by a process that died leaves no row behind for long."""
+    postgres.clear()
+    async with elsewhere(postgres) as journal:
+        await journal.claim(KEY, 0, ManualClock())
+        postgres.admin.execute("UPDATE bardge.entries SET lease_until = lease_until - interval '2 hours'")
+        await journal.prune(WALL)
+        assert on_record(postgres) == {}
+
+
+@pytest.mark.asyncio
+async def test_erase(postgres: Database) -> None:
+    """``erase`` removes the bodies of finished entries that name the client, and leaves its doubts and others alone."""
+    postgres.clear()
+    async with elsewhere(postgres) as journal:
+        mine = attrs.evolve(sent(), body=b'{"client_id":"c1"}')
+        await journal.put(done(mine))
+        await journal.put(attrs.evolve(mine, identity=named("doubt")))
+        await journal.put(done(sent(named("other"))))
+        await journal.put(done(sent(named("path"), path="/issued_passes/c1/expiry")))
+        assert await journal.erase("c1") == 2
+        bodies = {record.identity.key: record.body is not None for record in await journal.listed()}
+    assert bodies == {"order-1": False, "doubt": True, "other": True, "path": False}
+
+
+@pytest.mark.asyncio
+async def test_since(postgres: Database) -> None:
+    """``since`` tells the row's other records from ten minutes before on, but no refused and no foreign ones."""
+    postgres.clear()
+    other = named("order-2")._replace(account="b")
+    records = {
+        "old": done(sent(named("old"), second=-601), second=-601),
+        "near": done(sent(named("near"), second=-599), second=-599),
+        "doubt": sent(named("doubt"), second=50),
+        "refused": done(sent(named("refused")), state=EntryState.REFUSED),
+        "elsewhere": sent(other),
+        "row": attrs.evolve(sent(named("row")), endpoint="credits.purchase"),
+    }
+    async with elsewhere(postgres) as journal:
+        for record in (sent(), *records.values()):
+            await journal.put(record)
+        assert {record.identity.key for record in await journal.since(sent())} == {"near", "doubt"}
+
+
+FILL: Final = """
+INSERT INTO bardge.entries (base_url, account, key, endpoint, url, fingerprint, given, state,
+    first_wall, first_elapsed, first_highest, first_boot, last_wall, last_elapsed, last_highest, last_boot, first_at, last_at)
+SELECT 'https://api.example/v3', '', 'k' || n, 'credits.purchase', 'https://api.example/v3/credits', 'f', true,
+    CASE n % 1000 WHEN 0 THEN 'sent' ELSE 'done' END, n, 0, n, 'b', n, 0, n, 'b', to_timestamp(n), to_timestamp(n)
+FROM generate_series(1, 20000) AS n
+"""
+
+ASKED: Final = {
+    "base_url": "https://api.example/v3",
+    "account": "",
+    "key": "k9",
+    "url": "https://api.example/v3/credits",
+}
+
+# Each statement, what it is asked with, and the index that must do the work.
+SEARCHES: Final[Mapping[str, tuple[str, Any, str]]] = {
+    "claim": (rows.CLAIM, [15.0, ["https://api.example/v3"], [""], ["k7"], ["token"]], "entries_pkey"),
+    "release": (rows.RELEASE, [["https://api.example/v3"], [""], ["k7"], ["token"]], "entries_pkey"),
+    "renew": (rows.RENEW, [15.0, ["https://api.example/v3"], [""], ["k7"], ["token"]], "entries_pkey"),
+    "overtaken": (rows.OVERTAKEN, ASKED, "entries_by_url"),
+    "unfinished": (rows.UNFINISHED, ["https://api.example/v3", ""], "entries_unfinished"),
+    "since": (rows.SINCE, ["https://api.example/v3", "", "credits.purchase", "k7", 19_900.0], "entries_by_time"),
+    "strip": (rows.STRIP, [100.0], "entries_with_bodies"),
+    "drop": (rows.DROP, [100.0], "entries_by_time"),
+    "orphans": (rows.ORPHANS, [], "entries_held"),
+}
+
+
+@pytest.fixture(scope="module")
+def filled_tables(postgres: Database) -> Database:
+    """20,000 entries, of which 20 are in doubt."""
+    postgres.clear()
+    asyncio.run(made(postgres))
+    postgres.admin.execute(FILL)
+    postgres.admin.execute("VACUUM ANALYZE bardge.entries")
+    return postgres
+
+
+async def made(postgres: Database) -> None:
+    async with elsewhere(postgres) as journal:
+        await journal.listed()
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_searched_by_index(filled_tables: Database, name: str) -> None:
+    """No question reads the whole table: each goes by an index of its own."""
+    statement, given, index = SEARCHES[name]
+    plan = filled_tables.admin.execute(b"EXPLAIN " + filled(statement, "bardge"), given).fetchall()
+    lines = "\n".join(line for (line,) in plan)
+    assert index in lines, lines
+    assert "Seq Scan on entries" not in lines, lines
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"lease": 0}, {"lease": True}, {"patience": -1}, {"keep_bodies": -1}, {"keep_entries": "1"}, {"schema": 'a"b'}],
+    ids=str,
+)
+def test_settings(options: dict[str, Any]) -> None:
+    """What is out of range is refused by name."""
+    with pytest.raises(errors.ConfigurationError, match=next(iter(options))):
+        PostgresJournal("postgresql://127.0.0.1/x", **options)
+
+
+def test_bad_connection_string() -> None:
+    """A connection string that nobody can read is refused without repeating it: it may hold a password."""
+    with pytest.raises(errors.ConfigurationError, match="dsn: ") as caught:
+        PostgresJournal("postgresql//bardge:secret@127.0.0.1/x")
+    assert "secret" not in str(caught.value)
+
+
+def output(program: str) -> str:
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    return done.stdout.strip()
+
+
+def test_extra_is_missing() -> None:
+    """Without psycopg the constructor names the extra."""
+    program = (
+        "import sys; sys.modules['psycopg'] = None\nimport bardge_async\n"
+        "try: bardge_async.PostgresJournal('postgresql://127.0.0.1/x')\n"
+        "except bardge_async.ConfigurationError as error: print(error)"
+    )
+    assert "pip install 'bardge-async[postgres]'" in output(program)
+
+
+def test_psycopg_comes_with_the_first_journal() -> None:
+    """``import bardge_async`` does not bring psycopg."""
+    assert output("import sys, bardge_async; print('psycopg' in sys.modules)") == "False"
+
+
+def test_age() -> None:
+    """A first send of this boot is told as it was; of another, by this one's clock and as old as the server says."""
+    clock = ManualClock()
+    assert rows.here(sent(), 50.0, clock) == sent()
+    foreign = attrs.evolve(sent(), first_sent=attrs.evolve(at(0), boot="other"))
+    found = rows.here(foreign, 50.0, clock)
+    assert found is not None
+    assert found.first_sent == attrs.evolve(at(0), elapsed=clock.elapsed() - 50, boot="")
