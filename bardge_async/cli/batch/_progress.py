@@ -160,7 +160,9 @@ def _drawn(figures: Figures) -> RenderableType:
     first.add_column(no_wrap=True)
     share = 100 * figures.finished // max(1, figures.total)
     place = Text(f"{figures.finished:,} of {figures.total:,} {share:>3}%")
-    first.add_row(Text(figures.job), ProgressBar(max(1, figures.total), figures.finished), place)
+    first.add_row(
+        Text(figures.job), ProgressBar(max(1, figures.total), figures.finished, complete_style="green"), place
+    )
     counts = Text("  ").join(
         Text(words, style=_COLOURS.get(status, "") if figures.counts[status] else "dim")
         for status, words in figures.words()
