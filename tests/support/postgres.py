@@ -168,3 +168,44 @@ def postgres() -> Iterator[Database]:
     """A PostgreSQL for all tests of this run, which does not wait for the disk."""
     with server() as it, it.admin() as admin:
         yield Database(it, admin)
+
+
+_POOLER: Final = """
+[databases]
+* = host=127.0.0.1 port={server}
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {port}
+unix_socket_dir =
+auth_type = trust
+auth_file = {place}/users
+pool_mode = transaction
+default_pool_size = 2
+server_reset_query = DISCARD ALL
+server_reset_query_always = 1
+"""
+
+
+@contextmanager
+def pooler(to: Server) -> Generator[str]:
+    """Run PgBouncer in transaction mode before a server, over two connections that keep nothing; give its DSN."""
+    program = found("pgbouncer")
+    if program is None:
+        missing("pgbouncer")
+    with folder() as place:
+        port = refused_port()
+        (place / "ini").write_text(_POOLER.format(server=to.port, port=port, place=place))
+        (place / "users").write_text(f'"{_USER}" ""\n')
+        with (place / "log").open("wb") as log:
+            process = subprocess.Popen([program, place / "ini"], stdout=log, stderr=log, **unprivileged())
+        dsn = to.dsn.replace(f":{to.port}/", f":{port}/")
+        try:
+            while True:
+                with contextlib.suppress(psycopg.OperationalError), psycopg.connect(dsn, connect_timeout=2):
+                    break
+                assert process.poll() is None, (place / "log").read_text()
+                time.sleep(0.02)
+            yield dsn
+        finally:
+            process.terminate()
+            process.wait(_PATIENCE)

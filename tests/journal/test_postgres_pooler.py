@@ -1,0 +1,65 @@
+"""The journal through PgBouncer in transaction mode: every statement may go to another session, which keeps nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+
+import pytest
+
+from bardge_async import BardgeClient, EntryState, PostgresJournal, RetryPolicy, errors
+from tests.journal.elsewhere import on_record
+from tests.journal.factories import KEY, done, named, sent
+from tests.journal.place import buy, failed
+from tests.support.clock import ManualClock
+from tests.support.postgres import Database, pooler
+from tests.support.server import ScriptedServer, cut, reply
+
+
+@pytest.fixture(scope="module")
+def pooled(postgres: Database) -> Iterator[str]:
+    """The pooler's connection string."""
+    with pooler(postgres.server) as dsn:
+        yield dsn
+
+
+@pytest.mark.asyncio
+async def test_tables_are_made_through_a_pooler(postgres: Database, pooled: str) -> None:
+    """A journal makes its tables through a pooler, and works in them."""
+    async with PostgresJournal(pooled, schema="pooled") as journal:
+        await journal.put(sent())
+        assert await journal.listed() == [sent()]
+
+
+@pytest.mark.asyncio
+async def test_calls_through_a_pooler(postgres: Database, pooled: str) -> None:
+    """Calls of two machines with the same keys, and a doubt that is recovered: each order is sent once."""
+    postgres.clear()
+    async with contextlib.AsyncExitStack() as stack:
+        api = await stack.enter_async_context(ScriptedServer(cut(), reply(201, {"balance": 5})))
+        clients = list[BardgeClient]()
+        for name in ("here", "there"):
+            journal = await stack.enter_async_context(PostgresJournal(f"{pooled}?application_name={name}"))
+            client = BardgeClient("key", api.base_url, journal=journal, retry=RetryPolicy(max_attempts=1))
+            clients.append(await stack.enter_async_context(client))
+        await failed(clients[0], "doubt")
+        [recovered] = await clients[1].recover()
+        assert recovered.error is None
+        await asyncio.gather(*(buy(client, f"order-{number}") for number in range(50) for client in clients))
+        keys = [request.headers["idempotency-key"] for request in api.requests]
+    assert sorted(keys) == sorted(["doubt", "doubt", *(f"order-{number}" for number in range(50))])
+    assert set(on_record(postgres).values()) == {EntryState.DONE}
+
+
+@pytest.mark.asyncio
+async def test_claims_through_a_pooler(postgres: Database, pooled: str) -> None:
+    """A key that is claimed through one session is held for every other, until it is let go through a third."""
+    postgres.clear()
+    async with PostgresJournal(pooled) as here, PostgresJournal(f"{pooled}?application_name=there") as there:
+        await here.claim(KEY, 0, ManualClock())
+        await asyncio.gather(*(here.put(done(sent(named(f"order-{number}")))) for number in range(2, 9)))
+        with pytest.raises(errors.KeyInUseError):
+            await there.claim(KEY, 0, ManualClock())
+        here.release(KEY)
+        assert await there.claim(KEY, 1000, ManualClock()) is None

@@ -1,0 +1,134 @@
+"""Processes that share a journal in PostgreSQL, with the same orders: one charge for each, whoever dies or stalls."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sqlite3
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import anyio
+import attrs
+import pytest
+
+from bardge_async import BardgeClient, PostgresJournal
+from tests.crash.play import FORK, running
+from tests.crash.worker import Notes, host, noted
+from tests.support.postgres import Database
+from tests.support.rig import PURCHASE
+
+pytestmark = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+
+AT_ONCE: Final = 8
+ORDERS: Final = tuple(f"order-{number}" for number in range(60))
+
+
+@attrs.frozen
+class Job:
+    """What a process is told."""
+
+    dsn: str
+    folder: Path
+    base_url: str
+    api_key: str
+    lease: float = 15.0
+
+    def begun(self) -> int:
+        return len(noted(self.folder / "begun"))
+
+    def ends(self) -> Counter[tuple[str, str]]:
+        return Counter((order, word) for order, word in noted(self.folder / "ended"))
+
+    def charges(self) -> Counter[str]:
+        """Count the charges of each key in the server's own books."""
+        with contextlib.closing(sqlite3.connect(self.folder / "server.db")) as books:
+            rows = books.execute("SELECT idempotency_key FROM entries WHERE book = 'credits' AND type = 'CREDIT'")
+            return Counter(key for (key,) in rows if key in ORDERS)
+
+
+@pytest.fixture
+def job(postgres: Database) -> Iterator[Job]:
+    """A server of the API, and orders that nobody has worked on."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        running(host, Path(folder) / "server.db", 90.0) as (_, answer),
+    ):
+        yield Job(postgres.clear(), Path(folder), *answer.recv())
+
+
+def work(job: Job, begin: Any) -> None:
+    """Enter every order, some at once, beginning with the other process."""
+
+    async def main() -> None:
+        begun, ended = Notes(job.folder / "begun"), Notes(job.folder / "ended")
+        journal = PostgresJournal(job.dsn, lease=job.lease)
+        async with journal, BardgeClient(job.api_key, job.base_url, journal=journal) as bardge:
+
+            async def buy(order: str) -> None:
+                async with room, bardge.idempotent(order) as once:
+                    begun.write(order)
+                    await once.credits.purchase(PURCHASE)
+                    ended.write(order, "again" if once.replayed == "journal" else "new")
+
+            room = anyio.CapacityLimiter(AT_ONCE)
+            begin.wait()
+            async with anyio.create_task_group() as group:
+                for order in ORDERS:
+                    group.start_soon(buy, order)
+
+    asyncio.run(main())
+
+
+def two(job: Job) -> list[Any]:
+    """Start two processes."""
+    begin = FORK.Barrier(2)
+    processes = [FORK.Process(target=work, args=(job, begin), daemon=True) for _ in range(2)]
+    for process in processes:
+        process.start()
+    return processes
+
+
+def half_way(job: Job) -> None:
+    while job.begun() < len(ORDERS):
+        time.sleep(0.001)
+
+
+def test_the_same_keys_at_once(job: Job) -> None:
+    """Two processes enter the same keys at once: each is sent by exactly one of them, and both get its answer."""
+    processes = two(job)
+    for process in processes:
+        process.join(30)
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert job.ends() == Counter({(order, word): 1 for order in ORDERS for word in ("new", "again")})
+    assert job.charges() == Counter(ORDERS)
+
+
+def test_killed_holder(job: Job) -> None:
+    """One of two processes is killed with keys in its hands: the other does all orders once the leases have run out."""
+    victim, other = two(job := attrs.evolve(job, lease=0.6))
+    half_way(job)
+    victim.kill()
+    other.join(30)
+    assert other.exitcode == 0
+    assert {order for order, _ in job.ends()} == set(ORDERS)
+    assert job.charges() == Counter(ORDERS)
+
+
+def test_stalled_holder(job: Job) -> None:
+    """One of two processes stands still for longer than its leases, with requests under way, and goes on: no double."""
+    victim, other = two(job := attrs.evolve(job, lease=0.6))
+    half_way(job)
+    os.kill(victim.pid, signal.SIGSTOP)
+    other.join(30)
+    os.kill(victim.pid, signal.SIGCONT)
+    victim.join(30)
+    assert other.exitcode == 0
+    assert {order for order, _ in job.ends()} == set(ORDERS)
+    assert job.charges() == Counter(ORDERS)
