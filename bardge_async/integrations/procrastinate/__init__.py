@@ -1,0 +1,11 @@
+"""Operations as jobs of procrastinate's, in PostgreSQL: any number of worker processes, effectively once.
+
+Extra ``procrastinate``.
+"""
+
+from __future__ import annotations
+
+from bardge_async.integrations.procrastinate._progress import JobDoubt, Progress
+from bardge_async.integrations.procrastinate._queue import BardgeQueue
+
+__all__ = ["BardgeQueue", "JobDoubt", "Progress"]

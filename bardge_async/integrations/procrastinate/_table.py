@@ -1,0 +1,69 @@
+"""What is asked of procrastinate's tables beside its own queries: who died, how far a job is, what goes again."""
+
+from __future__ import annotations
+
+from typing import Any, Final, LiteralString
+
+from procrastinate import PsycopgConnector
+
+STALLED_AFTER: Final = 10.0
+"""Seconds without a heartbeat after which a worker counts as dead."""
+
+# One statement, and rows that another sweep has locked are left to it: any number of workers may sweep at once.
+_SWEEP: Final = """
+WITH dead AS (
+    SELECT job.id FROM procrastinate_jobs job
+    LEFT JOIN procrastinate_workers worker ON worker.id = job.worker_id
+    WHERE job.status = 'doing' AND job.queue_name = %(queue)s AND job.task_name = %(task)s
+      AND (worker.id IS NULL OR worker.last_heartbeat < now() - %(stalled)s * interval '1 second')
+    FOR UPDATE OF job SKIP LOCKED
+)
+UPDATE procrastinate_jobs job
+SET status = CASE WHEN abort_requested THEN 'aborted' ELSE 'todo' END::procrastinate_job_status,
+    abort_requested = false, attempts = attempts + 1, scheduled_at = NULL, worker_id = NULL
+FROM dead WHERE job.id = dead.id
+RETURNING job.id
+"""
+_COUNTS: Final = """
+SELECT status::text AS status, count(*) AS count FROM procrastinate_jobs
+WHERE queue_name = %(queue)s AND task_name = %(task)s AND args ->> 'job' = %(job)s GROUP BY status
+"""
+_IDS: Final = """
+SELECT DISTINCT args ->> 'key' AS key, args ->> 'id' AS id FROM procrastinate_jobs
+WHERE queue_name = %(queue)s AND task_name = %(task)s AND args ->> 'job' = %(job)s AND args ->> 'key' = ANY(%(keys)s)
+"""
+_AGAIN: Final = """
+UPDATE procrastinate_jobs
+SET status = 'todo', attempts = 0, scheduled_at = NULL, worker_id = NULL, args = args || %(more)s
+WHERE queue_name = %(queue)s AND task_name = %(task)s AND args ->> 'job' = %(job)s
+  AND status IN ('failed', 'aborted', 'cancelled')
+RETURNING id
+"""
+
+
+class Table:
+    """The jobs of one task in one queue."""
+
+    def __init__(self, connector: PsycopgConnector, queue: str, task: str) -> None:
+        self._connector = connector
+        self._whose = {"queue": queue, "task": task}
+
+    async def sweep(self) -> int:
+        """Put the jobs of dead workers back; return how many."""
+        return len(await self._ask(_SWEEP, stalled=STALLED_AFTER))
+
+    async def counts(self, job: str) -> dict[str, int]:
+        """Count a job's operations by procrastinate's statuses."""
+        return {row["status"]: row["count"] for row in await self._ask(_COUNTS, job=job)}
+
+    async def ids(self, job: str, keys: list[str]) -> dict[str, str]:
+        """Find the ids of those keys that are a job's."""
+        return {row["key"]: row["id"] for row in await self._ask(_IDS, job=job, keys=keys)} if keys else {}
+
+    async def again(self, job: str, *, retry_refused: bool) -> int:
+        """Put back what failed; return how many."""
+        return len(await self._ask(_AGAIN, job=job, more={"retry_refused": retry_refused}))
+
+    async def _ask(self, query: LiteralString, **values: object) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = await self._connector.execute_query_all_async(query, **self._whose, **values)
+        return rows

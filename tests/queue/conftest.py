@@ -1,0 +1,113 @@
+"""A queue in the run's private PostgreSQL, with a scripted server to work on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, TypeAlias
+
+import attrs
+import procrastinate
+import psycopg
+import pytest
+from procrastinate.schema import SchemaManager
+
+from bardge_async import BardgeClient, Operation, PostgresJournal, RetryPolicy
+from bardge_async.integrations.procrastinate import BardgeQueue
+from tests.support.postgres import Database
+from tests.support.rig import PURCHASE
+from tests.support.server import ScriptedServer, Step
+
+JOB = "renewals-2026-11"
+ONCE = RetryPolicy(max_attempts=1, base=0)
+
+
+def purchase(number: int = 0) -> Operation[Any, Any]:
+    return Operation("credits.purchase", request=PURCHASE, id=f"order-{number}")
+
+
+async def _autocommit(connection: psycopg.AsyncConnection[Any]) -> None:
+    await connection.set_autocommit(True)
+
+
+def connector(dsn: str) -> procrastinate.PsycopgConnector:
+    return procrastinate.PsycopgConnector(conninfo=dsn, configure=_autocommit, min_size=1, max_size=4)
+
+
+@attrs.frozen
+class QueueRig:
+    """What a test of the queue plays with."""
+
+    database: Database
+    app: procrastinate.App
+    queue: BardgeQueue
+    server: ScriptedServer
+    opened: list[str]
+
+    @property
+    def sent(self) -> int:
+        return len(self.server.requests)
+
+    @property
+    def keys(self) -> set[str | None]:
+        return {request.headers.get("idempotency-key") for request in self.server.requests}
+
+    def client(self) -> AbstractAsyncContextManager[BardgeClient]:
+        return made(self.database.dsn, self.server.base_url, self.opened)
+
+    async def work(self) -> None:
+        """Do what is due."""
+        await self.queue.run_worker(wait=False, signals=False)
+
+    def ask(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+        found = self.database.admin.execute(sql.encode(), values)
+        return found.fetchall() if found.description else []
+
+    def statuses(self) -> list[str]:
+        return [status for (status,) in self.ask("SELECT status::text FROM procrastinate_jobs ORDER BY id")]
+
+    def deliver_again(self) -> None:
+        """Put every job back, as after a worker's death."""
+        self.ask("UPDATE procrastinate_jobs SET status = 'todo', scheduled_at = NULL")
+
+
+@asynccontextmanager
+async def made(dsn: str, base_url: str, opened: list[str]) -> AsyncGenerator[BardgeClient]:
+    """Make a worker's client and its journal, and note when they are opened and closed."""
+    async with (
+        PostgresJournal(dsn) as journal,
+        BardgeClient("key", base_url, journal=journal, retry=ONCE, timeout=5) as bardge,
+    ):
+        opened.append("opened")
+        yield bardge
+        opened.append("closed")
+
+
+Make: TypeAlias = Callable[..., AbstractAsyncContextManager[QueueRig]]
+
+
+@pytest.fixture
+def make(postgres: Database) -> Make:
+    """Make a queue over emptied tables, beside a server that plays a script."""
+    if postgres.admin.execute("SELECT to_regclass('procrastinate_jobs') IS NULL").fetchone() == (True,):
+        postgres.admin.execute(SchemaManager.get_schema().encode())
+    postgres.admin.execute("TRUNCATE procrastinate_jobs, procrastinate_workers, procrastinate_events CASCADE")
+    postgres.clear()
+
+    @asynccontextmanager
+    async def opened(*script: Step) -> AsyncGenerator[QueueRig]:
+        app = procrastinate.App(connector=connector(postgres.dsn))
+        async with ScriptedServer(*script) as server, app.open_async():
+            notes: list[str] = []
+            queue = BardgeQueue(app, lambda: made(postgres.dsn, server.base_url, notes))
+            yield QueueRig(postgres, app, queue, server, notes)
+
+    return opened
+
+
+async def until(reached: Callable[[], bool]) -> None:
+    """Wait for what other processes or the database bring about."""
+    async with asyncio.timeout(10):
+        while not reached():  # noqa: ASYNC110 - nothing tells
+            await asyncio.sleep(0.01)
