@@ -56,7 +56,8 @@ class Composer:
         url = self.base_url + wire.fill(row, self.paths.get(row.name, row.path), arguments)
         if query:
             url += wire.query_string(query)
-        return Call(row, url, _body(row, request), _headers(row, key, lookup_token), key, given)
+        headers = _headers(row, key, lookup_token)
+        return Call(row, url, _body(row, request), headers, key, given, key is not None and not given)
 
     def row_of(self, record: Record) -> Endpoint[Any, Any]:
         """Return the row that a record's operation was of."""

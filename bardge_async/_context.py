@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import attrs
 
 from bardge_async._clock import Clock
 from bardge_async._credentials import Credentials
 from bardge_async._hooks import Hooks
 from bardge_async._journal import Journal, MemoryJournal
+from bardge_async._record import Identity
 from bardge_async._settings import ReplayWindow, RetryPolicy, Timeouts
 from bardge_async._slots import Slots
 from bardge_async._transport import Transport
@@ -52,7 +55,8 @@ class Watch:
 class Context:
     """The parts that a call needs; ``hooks`` is None where there are none.
 
-    ``memory`` is the journal where it is the one of this process, which takes a record without a coroutine.
+    ``memory`` is the journal where it is the one of this process, which takes a record without a coroutine;
+    ``hold_fresh`` takes hold of a key that was made just now, where the journal can do so without a look at its store.
     """
 
     settings: Settings
@@ -61,6 +65,7 @@ class Context:
     watch: Watch
     hooks: Hooks | None
     memory: MemoryJournal | None
+    hold_fresh: Callable[[Identity], bool] | None
 
 
 @attrs.define

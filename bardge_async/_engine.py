@@ -48,7 +48,8 @@ class Engine:
         self.watch = watch
         # A subclass may do something of its own in its methods.
         memory = settings.journal if type(settings.journal) is MemoryJournal else None
-        self._context = Context(settings, transport, slots, watch, settings.hooks or None, memory)
+        hold_fresh = getattr(settings.journal, "hold_fresh", None)
+        self._context = Context(settings, transport, slots, watch, settings.hooks or None, memory, hold_fresh)
         self.roll = roll
         self.budget = RetryBudget(settings.policy)
         self.holdback = HoldBack()
@@ -130,14 +131,15 @@ class Engine:
 
     def _new(self, run: Run, key: str) -> bool:
         """Take hold of a key that is not on record, without a wait; False, and nothing done, where that is not sure."""
-        memory = self._context.memory
-        if memory is None:
+        context = self._context
+        if context.memory is None and not (run.call.fresh and context.hold_fresh is not None):
             return False
         identity = Identity(self.settings.base_url, self.settings.account, key)
-        if not memory.hold_new(identity):
+        hold = context.hold_fresh if context.memory is None else context.memory.hold_new
+        if hold is None or not hold(identity):
             return False
         run.identity = identity
-        self.watch.saw(memory.highest)
+        self.watch.saw(self.settings.journal.highest)
         return True
 
     async def _enter(self, run: Run, key: str, patience: float | None, *, retry_refused: bool) -> Response[Any] | None:

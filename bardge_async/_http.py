@@ -80,6 +80,8 @@ class Call:
     key: str | None = None
     given: bool = False
     """Whether the caller chose the key."""
+    fresh: bool = False
+    """Whether the key was made for this very call: then no journal can know it."""
 
 
 def visible(text: object, longest: int) -> bool:

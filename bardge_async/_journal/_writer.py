@@ -16,6 +16,7 @@ from typing import Any, Final, TypeVar, cast
 import attrs
 
 from bardge_async._journal._schema import connect
+from bardge_async._loops import PerLoop
 from bardge_async.errors import JournalError
 
 T = TypeVar("T")
@@ -47,18 +48,22 @@ class _Job:
 
 
 class Writer:
-    """Run jobs in a thread of its own.
+    """Run jobs in a thread of its own; ``finish`` is called once in every transaction that writes.
+
+    Jobs of one turn of an event loop are handed over together: to wake the thread takes longer than most jobs.
 
     No connection is open during a fork: SQLite's own record of its locks would be wrong in the child, and a log that
     only the child still writes to could be deleted under it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, finish: Callable[[sqlite3.Connection], None]) -> None:
         self._path = path
+        self._finish = finish
         self._closed = False
         self._file: tuple[int, int] | None = None
         self._places: list[tuple[int, int] | None] = []
         self._connection: sqlite3.Connection | None = None
+        self._gathered: PerLoop[list[_Job]] = PerLoop(list)
         self.begin_anew()
         with _REGISTER:
             self._open()
@@ -68,7 +73,7 @@ class Writer:
         """Begin with no thread and no work, as the child of a fork must."""
         self._gate = threading.Lock()
         self._lock = threading.Lock()
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[list[_Job] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
     async def run(self, work: Callable[[sqlite3.Connection], T], *, writes: bool) -> T:
@@ -79,17 +84,30 @@ class Writer:
         """
         loop = asyncio.get_running_loop()
         job = _Job(work, writes, loop, loop.create_future())
+        gathered = self._gathered.get()
         with self._lock:
             if self._closed:
                 raise JournalError(f"{self._path}: the journal is closed")
+            gathered.append(job)
+            if len(gathered) == 1:
+                loop.call_soon(self._hand_over, gathered)
+        return cast("T", await job.future)
+
+    def _hand_over(self, gathered: list[_Job]) -> None:
+        with self._lock:
+            # Who closes the journal meanwhile has handed them over.
+            if not gathered:
+                return
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="bardge journal", daemon=True)
                 self._thread.start()
-            self._jobs.put(job)
-        return cast("T", await job.future)
+            self._jobs.put(gathered.copy())
+            gathered.clear()
 
     def close(self) -> None:
         """End the thread after the jobs that wait, and close the file."""
+        for _, gathered in self._gathered.items():  # noqa: PERF102 - no dict
+            self._hand_over(gathered)
         with self._lock:
             self._closed = True
             thread, self._thread = self._thread, None
@@ -128,12 +146,13 @@ class Writer:
         jobs, gate = self._jobs, self._gate
         ended = False
         while not ended:
-            batch = [jobs.get()]
-            while len(batch) < _MOST and batch[-1] is not None and not jobs.empty():
-                batch.append(jobs.get())
-            ended = batch[-1] is None
+            batch: list[_Job] = []
+            while not ended and (not batch or (len(batch) < _MOST and not jobs.empty())):
+                more = jobs.get()
+                ended = more is None
+                batch += more or ()
             with gate:
-                self._run([job for job in batch if job is not None])
+                self._run(batch)
 
     def _run(self, batch: list[_Job]) -> None:
         # Reads first: they need not wait for the disk.
@@ -154,6 +173,8 @@ class Writer:
         try:
             for job in group:
                 job.result = job.work(connection)
+            if group[0].writes:
+                self._finish(connection)
             connection.execute("COMMIT")
         except Exception as error:  # noqa: BLE001
             self._roll_back(connection)
