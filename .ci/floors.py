@@ -30,6 +30,7 @@ IO = (
     ("_loops", "_pace", "_slots"),
     ("_transport",),
     ("_journal",),
+    ("_limiter",),
     ("_credentials", "_context", "_told", "_run", "_engine", "_assembly"),
     ("_pagination",),
     ("_caller", "_calls", "_resources"),

@@ -16,6 +16,7 @@ from bardge_async._hooks import Hook
 from bardge_async._http import Response, check_key, new_key
 from bardge_async._idempotency import IdempotentClient
 from bardge_async._journal import Journal
+from bardge_async._limiter import Limiter
 from bardge_async._options import able, expected, journal_of, key_source, label, timeouts
 from bardge_async._pagination import Walk
 from bardge_async._reconcile import Case, reconcile
@@ -54,6 +55,7 @@ class BardgeClient(Resources):
         retry: How often and how patiently calls are repeated.
         window: How long the server remembers a key.
         journal: Where keys and outcomes are kept; by default in this process only, as :class:`MemoryJournal` does.
+        limiter: What gives turns to send, such as one rate for many processes; never closed here.
         account: A label of the reseller's account, which keeps its keys apart in a journal that several share.
         hooks: Plain callables that are told every :class:`Event`; what they raise is logged, never passed on.
         paths: Corrections of the table's paths by endpoint name, with the same placeholders.
@@ -80,6 +82,7 @@ class BardgeClient(Resources):
         retry: RetryPolicy | None = None,
         window: ReplayWindow | None = None,
         journal: Journal | None = None,
+        limiter: Limiter | None = None,
         account: str = "",
         hooks: Sequence[Hook] = (),
         paths: Mapping[str, str] | None = None,
@@ -108,6 +111,7 @@ class BardgeClient(Resources):
             account=label(account),
             journal=journal_of(journal),
             hooks=parts.Hooks(hooks),
+            limiter=None if limiter is None else able("limiter", limiter, "turn"),
         )
         wire = parts.network(clock, url, transport=transport, session=session, ssl=ssl, proxy=proxy)
         engine = parts.assemble(settings, wire, clock, max_connections)
@@ -147,6 +151,7 @@ class BardgeClient(Resources):
             account=old.account if isinstance(account, Unset) else label(account),
             journal=journal_of(None) if key is not None and isinstance(account, Unset) else old.journal,
             hooks=old.hooks if isinstance(hooks, Unset) else parts.Hooks(hooks),
+            limiter=old.limiter,
         )
         table = self._calls.composer.paths if isinstance(paths, Unset) else corrected(paths)
         return BardgeClient._over(Calls(parts.Composer(old.base_url, table), self._calls.engine.derive(settings)))

@@ -10,6 +10,7 @@ from bardge_async._clock import Clock
 from bardge_async._credentials import Credentials
 from bardge_async._hooks import Hooks
 from bardge_async._journal import Journal, MemoryJournal
+from bardge_async._limiter import Limiter
 from bardge_async._record import Identity
 from bardge_async._settings import ReplayWindow, RetryPolicy, Timeouts
 from bardge_async._slots import Slots
@@ -29,6 +30,7 @@ class Settings:
     window: ReplayWindow
     journal: Journal
     hooks: Hooks
+    limiter: Limiter | None
 
 
 class Watch:

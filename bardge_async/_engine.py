@@ -29,6 +29,9 @@ from bardge_async.errors import AuthenticationError, BardgeError, HeldBackError,
 _LOG: Final = logging.getLogger("bardge_async")
 _SPREAD: Final = 1.0
 """Seconds over which calls that were held back are let go."""
+_TOO_MANY: Final = 429
+_UNASKED: Final = 1.0
+"""Seconds for which a limiter holds after a 429 that does not say how long."""
 
 
 class Engine:
@@ -50,6 +53,7 @@ class Engine:
         memory = settings.journal if type(settings.journal) is MemoryJournal else None
         hold_fresh = getattr(settings.journal, "hold_fresh", None)
         self._context = Context(settings, transport, slots, watch, settings.hooks or None, memory, hold_fresh)
+        self._limiter = settings.limiter
         self.roll = roll
         self.budget = RetryBudget(settings.policy)
         self.holdback = HoldBack()
@@ -120,7 +124,8 @@ class Engine:
         renewed = False
         while True:
             header = self.settings.credentials.known or await self._header(run)
-            held = await self._hold(run) if self.holdback.asked and self._held_back(run) > 0 else None
+            waits = self._limiter is not None or (self.holdback.asked and self._held_back(run) > 0)
+            held = await self._admitted(run) if waits else None
             outcome = held or await run.attempt(header)
             if outcome.verdict is Verdict.DONE:
                 return outcome
@@ -178,6 +183,20 @@ class Engine:
             return await self.settings.credentials.renewed(header)
         return False
 
+    async def _admitted(self, run: Run) -> Outcome | None:
+        """Wait while the server asks for it, and for the limiter's turn; an outcome where that misses deadline or window."""
+        while True:
+            held = await self._hold(run)
+            # A call that waits for a connection takes its turn when it has one: until then the turn would lapse.
+            if held is not None or self._limiter is None or not run.lane.free:
+                return held
+            late = await run.turn()
+            if late is not None and late.retry_after is not None:
+                # What the limiter knows of other processes' 429s spares this one's calls the asking.
+                self.holdback.hold_all(self.watch.clock.elapsed() + late.retry_after)
+            if late is not None or self._held_back(run) <= 0:
+                return late
+
     async def _hold(self, run: Run) -> Outcome | None:
         """Wait while the server asks calls to wait; an outcome where that would miss deadline or window."""
         while (wait := self._held_back(run)) > 0:
@@ -219,13 +238,17 @@ class Engine:
         return error
 
     def _hold_others(self, run: Run, outcome: Outcome, now: Moment) -> None:
-        asked = outcome.retry_after
-        if asked is None or run.response is None or isinstance(outcome.error, HeldBackError):
+        if run.response is None or isinstance(outcome.error, HeldBackError):
             return
-        until = now.elapsed + min(asked, self.settings.policy.retry_after_cap)
-        if run.response.status == 429:  # noqa: PLR2004 - Too Many Requests
+        asked, cap, status = outcome.retry_after, self.settings.policy.retry_after_cap, run.response.status
+        if status == _TOO_MANY and self._limiter is not None:
+            self._limiter.hold(min(_UNASKED if asked is None else asked, cap))
+        if asked is None:
+            return
+        until = now.elapsed + min(asked, cap)
+        if status == _TOO_MANY:
             self.holdback.hold_all(until)
-        elif run.response.status == 503:  # noqa: PLR2004 - Service Unavailable
+        elif status == 503:  # noqa: PLR2004 - Service Unavailable
             self.holdback.hold_row(run.call.row.name, until)
 
     async def pause_between(self, attempt: int) -> None:

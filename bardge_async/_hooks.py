@@ -69,10 +69,11 @@ class WaitBegun(Event):
 
 @attrs.frozen(kw_only=True)
 class HeldBack(Event):
-    """The call waits because the server asked all calls, or those of its row, to wait.
+    """The call waits because the server asked all calls, or those of its row, to wait; or it had to wait for the limiter.
 
     Attributes:
-        seconds: How long it will wait.
+        seconds: How long it will wait; for the limiter's turn, which nobody foresees, how long it has waited: a second
+            or more.
     """
 
     seconds: float

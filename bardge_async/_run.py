@@ -23,10 +23,19 @@ from bardge_async._transport._echo import plain_id, redacted
 from bardge_async._window import LEAST_LEFT, Moment, left
 from bardge_async._wire import Outcome, Verdict
 from bardge_async.endpoints import Again
-from bardge_async.errors import ConfigurationError, JournalError, NoAnswerError, NotSentError, PoolTimeoutError
+from bardge_async.errors import (
+    ConfigurationError,
+    HeldBackError,
+    JournalError,
+    NoAnswerError,
+    NotSentError,
+    PoolTimeoutError,
+)
 
 _LOG: Final = logging.getLogger("bardge_async")
 _SETTLING: Final = frozenset({Verdict.DONE, Verdict.UNREADABLE, Verdict.SETTLED})
+_LONG: Final = 1.0
+"""Seconds; who had to wait so long for the limiter's turn tells of it."""
 
 
 class Run(Told):
@@ -100,9 +109,13 @@ class Run(Told):
     async def attempt(self, header: str) -> Outcome:
         """Send once, with one of the places for requests under way, and record what came of it."""
         self.response = None
-        if not self.lane.take() and not await self.lane.wait(self._pool_patience()):
+        waited = not self.lane.take()
+        if waited and not await self.lane.wait(self._pool_patience()):
             return self._crowded()
         try:
+            late = await self.turn() if waited and self._context.settings.limiter is not None else None
+            if late is not None:
+                return late
             now = self._context.watch.now()
             if self.identity is not None and not self._kept and not self._noted(self.identity, now):
                 failed = await self._intend(self._intent(self.identity, now))
@@ -126,6 +139,26 @@ class Run(Told):
             return outcome
         finally:
             self.lane.release()
+
+    async def turn(self) -> Outcome | None:
+        """Wait for the limiter's turn; an outcome where none comes before deadline or window ends."""
+        limiter = self._context.settings.limiter
+        if limiter is None:
+            return None
+        begun = self._clock.elapsed()
+        try:
+            await limiter.turn(self.patience())
+        except HeldBackError as error:
+            late = error
+        except Exception as error:  # noqa: BLE001 - the user's own limiter
+            late = HeldBackError(f"the limiter failed: {type(error).__name__}")
+            late.__cause__ = error
+        else:
+            waited = self._clock.elapsed() - begun
+            if waited >= _LONG:
+                self.tell_held_back(waited)
+            return None
+        return self.recorded(Outcome(Verdict.NOT_SENT, error=late, retry_after=late.retry_after))
 
     def _pool_patience(self) -> float:
         return min(self._context.settings.timeouts.pool, max(0.0, self.left()))

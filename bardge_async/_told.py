@@ -48,7 +48,7 @@ class Told:
         self._tell(hooks.WaitBegun, seconds=seconds)
 
     def tell_held_back(self, seconds: float) -> None:
-        """Tell that the call waits because the server asked for it."""
+        """Tell that the call waits because the server asked for it, or has waited for the limiter."""
         self._tell(hooks.HeldBack, seconds=seconds)
 
     def _tell_ended(self, outcome: Outcome, seconds: float) -> None:

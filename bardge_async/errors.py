@@ -8,7 +8,7 @@ BardgeError
  ├── NotSentError                               nothing reached the server
  │    ├── ConnectError                          DNS, TCP, TLS or proxy
  │    ├── PoolTimeoutError                      no free connection in time
- │    ├── HeldBackError                         the server asked to wait longer than the deadline
+ │    ├── HeldBackError                         the server or the limiter makes it wait longer than the deadline
  │    ├── KeyInUseError                         another process works on the key
  │    └── JournalError                          the journal could not record the intent
  ├── NoAnswerError                              a GET was sent, no usable answer
@@ -125,7 +125,7 @@ class PoolTimeoutError(NotSentError):
 
 
 class HeldBackError(NotSentError):
-    """Come back later: the server asked all calls to wait beyond this call's deadline."""
+    """Come back later: the server asked all calls to wait beyond this call's deadline, or the limiter gave no turn."""
 
 
 class KeyInUseError(NotSentError):

@@ -1,0 +1,23 @@
+"""Limiters: how fast requests are sent, over whatever processes share one."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+__all__ = ["Limiter"]
+
+
+class Limiter(Protocol):
+    """Give turns to send; give your own as ``BardgeClient(limiter=...)``. Every attempt takes one, a repeated one too."""
+
+    async def turn(self, patience: float) -> None:
+        """Wait for a turn to send one request, for at most ``patience`` seconds; a wait that must be longer is not begun.
+
+        A cancelled waiter leaves nobody stuck: its turn lapses, or is another's.
+
+        Raises:
+            HeldBackError: No turn came in time; with ``retry_after``, the seconds, where a hold is the reason.
+        """
+
+    def hold(self, seconds: float) -> None:
+        """Give no turn for so long, to nobody who shares the rate: a 429 was answered. This neither waits nor raises."""
