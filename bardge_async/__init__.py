@@ -11,7 +11,7 @@ from bardge_async._http import Response, WireRequest, WireResponse
 from bardge_async._idempotency import IdempotentClient
 from bardge_async._journal import Journal, MemoryJournal, PostgresJournal, SQLiteJournal
 from bardge_async._keys import operation_key
-from bardge_async._limiter import Limiter
+from bardge_async._limiter import Limiter, PostgresLimiter
 from bardge_async._pagination import Walk
 from bardge_async._record import Answer, EntryState, Identity, Record
 from bardge_async._settings import ReplayWindow, RetryPolicy, Timeouts
@@ -284,6 +284,7 @@ __all__ = [
     "PermissionDeniedError",
     "PoolTimeoutError",
     "PostgresJournal",
+    "PostgresLimiter",
     "Provider",
     "ProviderCategory",
     "PurchaseCopayPackage",

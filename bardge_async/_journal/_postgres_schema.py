@@ -8,7 +8,7 @@ from psycopg import AsyncConnection
 
 from bardge_async.errors import JournalError
 
-_LOCK: Final = 0x42415244_4A524E4C  # "BARDJRNL"
+LOCK: Final = 0x42415244_4A524E4C  # "BARDJRNL"
 
 # One step for each version. Text is compared by bytes: quicker, and no new C library makes an index wrong.
 # An entry without a record (state "held") stands for a key that is claimed and not yet put.
@@ -50,7 +50,7 @@ async def migrate(connection: AsyncConnection[Any], schema: str) -> None:
     if await _version(connection, schema) == VERSION:
         return
     async with connection.transaction():
-        await connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+        await connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
         version = await _version(connection, schema)
         if version is None:
             await _begin(connection, schema)

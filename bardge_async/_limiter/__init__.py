@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
-__all__ = ["Limiter"]
+from bardge_async._limiter._postgres import PostgresLimiter
+
+__all__ = ["Limiter", "PostgresLimiter"]
 
 
 class Limiter(Protocol):

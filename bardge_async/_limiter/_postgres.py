@@ -1,0 +1,132 @@
+"""The limiter in PostgreSQL: one rate for any number of processes on any number of machines."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncGenerator, Callable
+from typing import TYPE_CHECKING, Final, Self
+
+import anyio
+
+from bardge_async._clock import Clock, SystemClock
+from bardge_async._limiter._turns import Turns
+from bardge_async._loops import PerLoop, run_in
+from bardge_async._secret import Secret
+from bardge_async.errors import ConfigurationError, HeldBackError
+
+if TYPE_CHECKING:
+    from bardge_async._limiter._row import Row, Settings
+
+_CLOSE_WITHIN: Final = 5.0
+_LONGEST_NAME: Final = 63
+_FASTEST: Final = 100_000
+
+
+class PostgresLimiter:
+    """Share one rate between any number of processes on any number of machines (extra ``postgres``).
+
+    Turns are evenly spaced over all of them by the database's clock; in any second at most ``per_second`` begin, and
+    ``max(1, 3 %)`` more. Whoever has more to send gets more; those who have enough get the same. Each event loop takes a
+    few turns ahead, some tens of milliseconds' worth, and what it does not need lapses. A 429 that one process was
+    answered holds all of them back: the others as soon as the turns in their hands are used.
+
+    Without the database nothing is sent: calls wait for it as long as they may, then end with ``HeldBackError``.
+
+    The table ``rates`` is made in ``schema`` on first use. PgBouncer in transaction mode will do. Close the limiter with
+    ``async with`` or ``aclose()``, after its clients.
+
+    Args:
+        dsn: A connection URL or string of libpq's.
+        name: Which rate: the same wherever it is shared, such as the account that the vendor counts by.
+        per_second: Requests a second over all processes; the same in each of them.
+        schema: Where the table is: lower-case letters, digits, underscores.
+        clock: Where the limiter's own waits take their time from.
+
+    Raises:
+        ConfigurationError: The extra is missing, or an argument out of its range.
+    """
+
+    def __init__(
+        self, dsn: str, name: str, per_second: float, *, schema: str = "bardge", clock: Clock | None = None
+    ) -> None:
+        hidden = Secret(dsn)
+        del dsn
+        _check(name, per_second)
+        if not (schema.isidentifier() and schema.isascii() and schema.islower()) or len(schema) > _LONGEST_NAME:
+            raise ConfigurationError(f"schema: expected lower-case letters, digits, underscores, got {schema!r:.40}")
+        self._closed = False
+        self._loops: PerLoop[_OneLoop] = PerLoop(
+            _maker(hidden, schema, name, float(per_second), SystemClock() if clock is None else clock)
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.aclose()
+
+    async def turn(self, patience: float) -> None:
+        """Wait for a turn to send one request, for at most ``patience`` seconds; a wait that must be longer is not begun.
+
+        Raises:
+            HeldBackError: No turn came in time; with ``retry_after``, the seconds, where a hold is the reason.
+        """
+        if self._closed:
+            raise HeldBackError("the limiter is closed; make a new one")
+        await self._loops.get().turns.wait(patience)
+
+    def hold(self, seconds: float) -> None:
+        """Give no turn for so long, to no process: here at once, elsewhere when they next ask for turns."""
+        if not self._closed:
+            self._loops.get().turns.hold(seconds)
+
+    async def aclose(self) -> None:
+        """Send away who waits, in all loops that run, and close the connections; later calls are refused."""
+        self._closed = True
+        for loop, one in self._loops.items():
+            if loop.is_running():
+                self._loops.discard(loop)
+                with anyio.move_on_after(_CLOSE_WITHIN):
+                    await run_in(loop, one.aclose)
+
+
+class _OneLoop:
+    """The turns of one event loop, and the connection that they come over, which ends with it."""
+
+    def __init__(self, row: Row, settings: Settings) -> None:
+        self.turns = Turns(row.ask, settings.per_second, settings.clock)
+        self._row = row
+        self._guard = self._guarded()
+        # One step by hand registers the generator with the running loop, which closes it when it ends.
+        with contextlib.suppress(StopIteration):
+            self._guard.__anext__().send(None)
+
+    async def _guarded(self) -> AsyncGenerator[None]:
+        try:
+            yield
+        finally:
+            await self.turns.aclose()
+            await self._row.aclose()
+
+    async def aclose(self) -> None:
+        """End it, once."""
+        await self._guard.aclose()
+
+
+def _check(name: object, per_second: object) -> None:
+    if not isinstance(name, str) or not name or not name.isprintable():
+        raise ConfigurationError(f"name: expected printable text, got {name!r:.40}")
+    if isinstance(per_second, bool) or not isinstance(per_second, int | float) or not 0 < per_second <= _FASTEST:
+        raise ConfigurationError(f"per_second: expected a number up to {_FASTEST}, got {per_second!r:.40}")
+
+
+def _maker(dsn: Secret, schema: str, name: str, per_second: float, clock: Clock) -> Callable[[], _OneLoop]:
+    try:
+        from bardge_async._journal._postgres_loop import checked  # noqa: PLC0415 - psycopg is an extra
+        from bardge_async._limiter import _row as parts  # noqa: PLC0415 - the same
+    except ImportError as error:
+        raise ConfigurationError(
+            f"PostgresLimiter needs an extra: pip install 'bardge-async[postgres]' ({error})"
+        ) from None
+    settings = parts.Settings(checked(dsn), schema, name, per_second, clock)
+    return lambda: _OneLoop(parts.Row(settings), settings)

@@ -1,0 +1,107 @@
+"""A rate's row in PostgreSQL: the table, and the one statement that takes slots of it."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import attrs
+from psycopg import AsyncConnection
+
+from bardge_async._clock import Clock
+from bardge_async._journal._postgres_link import Link, UnreachableError
+from bardge_async._journal._postgres_schema import LOCK, filled
+from bardge_async._limiter._turns import AwayError, Grant
+from bardge_async._secret import Secret
+from bardge_async.errors import HeldBackError, JournalError
+
+_LIMIT: Final = 5.0
+
+# Each update makes a row version: with room beside it the old ones are cleared away on the way.
+_TABLE: Final = """
+CREATE TABLE IF NOT EXISTS {schema}.rates (
+    name text COLLATE "C" PRIMARY KEY, first_at timestamptz NOT NULL, next_at timestamptz NOT NULL,
+    held_until timestamptz NOT NULL, asked_at timestamptz NOT NULL
+) WITH (fillfactor = 10)
+"""
+
+# Generic cell rate algorithm: the next free slot, or now, or the end of a hold, whichever is latest. The clock is read
+# when the row is locked. Where it was set back (by more than what rows of one instant may differ), the slots go with it.
+# Not to wait for the disk: what a crash may take back is half a second, and it lasts longer.
+TAKE: Final = """
+INSERT INTO {schema}.rates AS r (name, first_at, next_at, held_until, asked_at)
+SELECT %(name)s, now + hold, now + hold + span, now + hold, now FROM (
+    SELECT clock_timestamp() AS now, make_interval(secs => %(hold)s) AS hold, make_interval(secs => %(span)s) AS span,
+        set_config('synchronous_commit', 'off', true)) AS g
+ON CONFLICT (name) DO UPDATE SET (first_at, next_at, held_until, asked_at) = (
+    SELECT first, CASE WHEN first - now <= make_interval(secs => %(patience)s)
+        THEN first + make_interval(secs => %(span)s) ELSE first END, held, now
+    FROM (SELECT now, held, greatest(now, held, r.next_at - back) AS first
+    FROM (SELECT now, back, greatest(r.held_until - back, now + make_interval(secs => %(hold)s)) AS held
+    FROM (SELECT now, CASE WHEN r.asked_at > now + interval '1 second' THEN r.asked_at - now ELSE interval '0' END AS back
+    FROM (SELECT clock_timestamp() AS now) AS a) AS b) AS c) AS d)
+RETURNING extract(epoch FROM first_at)::float8, next_at > first_at,
+    extract(epoch FROM held_until)::float8, extract(epoch FROM asked_at)::float8
+"""
+
+
+@attrs.frozen
+class Settings:
+    """Which row of which table."""
+
+    dsn: Secret
+    schema: str
+    name: str
+    per_second: float
+    clock: Clock
+
+
+class Row:
+    """One loop's connection to a rate's row."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._link = Link(settings.dsn, self._prepare, settings.clock, _LIMIT)
+
+    async def _prepare(self, connection: AsyncConnection[Any]) -> None:
+        await migrate(connection, self._settings.schema)
+
+    async def ask(self, count: int, hold: float, patience: float) -> Grant:
+        """Take slots and tell of a hold, in one transaction.
+
+        Raises:
+            AwayError: There is no server for now.
+            HeldBackError: The server refuses.
+        """
+        settings = self._settings
+        given = {"name": settings.name, "hold": hold, "patience": patience, "span": count / settings.per_second}
+
+        async def take(connection: AsyncConnection[Any]) -> Grant:
+            found = await connection.execute(filled(TAKE, settings.schema), given, binary=True)
+            row = await found.fetchone()
+            assert row is not None  # noqa: S101 - the statement returns the row that it wrote
+            return Grant(*row)
+
+        try:
+            return await self._link.use(take)
+        except UnreachableError as error:
+            raise AwayError(str(error)) from None
+        except JournalError as error:
+            raise HeldBackError(f"no turn to send: {error}") from None
+
+    async def aclose(self) -> None:
+        """Close the connection."""
+        await self._link.close()
+
+
+async def migrate(connection: AsyncConnection[Any], schema: str) -> None:
+    """Make the table where it is missing; any number of processes may do so at once, beside the journal's."""
+    found = await connection.execute("SELECT to_regclass(%s) IS NOT NULL", (f"{schema}.rates",))
+    if await found.fetchone() == (True,):
+        return
+    async with connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
+        found = await connection.execute("SELECT to_regnamespace(%s) IS NOT NULL", (schema,))
+        # To make a schema takes a right that many a user of a database lacks: only where it is missing.
+        if await found.fetchone() != (True,):
+            await connection.execute(filled("CREATE SCHEMA {schema}", schema))
+        await connection.execute(filled(_TABLE, schema))
