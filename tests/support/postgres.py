@@ -10,6 +10,7 @@ import os
 import pwd
 import shutil
 import signal
+import stat
 import subprocess
 import tempfile
 import time
@@ -61,11 +62,18 @@ def unprivileged() -> dict[str, Any]:
 @contextmanager
 def folder() -> Generator[Path]:
     """A temporary folder of the unprivileged user's; pytest's own are root's alone."""
-    with tempfile.TemporaryDirectory(prefix="bardge-") as name:
-        who = unprivileged()
+    who = unprivileged()
+    places = [Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp")]  # noqa: S108 - the folder in it is private
+    place = next(it for it in places if not who or _passable(it))
+    with tempfile.TemporaryDirectory(prefix="bardge-", dir=place) as name:
         if who:
             os.chown(name, who["user"], who["group"])
         yield Path(name)
+
+
+def _passable(place: Path) -> bool:
+    """Tell whether anybody may go through a folder."""
+    return all(it.stat().st_mode & stat.S_IXOTH for it in (place, *place.parents))
 
 
 @attrs.define
