@@ -1,4 +1,4 @@
-"""The workers of a batch: they take operations through one gate, and bring back outcomes."""
+"""What works for a batch: one task feeds, each operation is a task of its own, and the outcomes stand in line."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from bardge_async._calls import Calls
 
 _RECOVER_EVERY: Final = 5.0
-# The loop itself holds tasks weakly.
-_RUNNING: Final[set[asyncio.Task[None]]] = set()
+# The loop itself holds their tasks weakly.
+_RUNNING: Final[set[Crew]] = set()
 
 
 class Crew:
@@ -34,9 +34,9 @@ class Crew:
         self._plan = plan
         self._performer = Performer(calls, plan)
         self._doubts = Doubts(calls)
-        self._workers = min(plan.concurrency, calls.engine.slots.size)
+        self._most = min(plan.concurrency, calls.engine.slots.size)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._at_work: set[asyncio.Task[None]] = set()
+        self._feeder: asyncio.Task[None] | None = None
         self._timer: Timer | None = None
         self._line: deque[One] = deque()
         self._undelivered = self._working = 0
@@ -46,9 +46,9 @@ class Crew:
 
     def start(self) -> None:
         """Begin: doubts first, then the operations."""
-        self.lane.pace.join(self._workers)
+        self.lane.pace.join(self._most)
         self._room.set()
-        self._begin(self._lead(), at_work=True)
+        self._begin(self._lead())
 
     @property
     def over(self) -> bool:
@@ -56,12 +56,12 @@ class Crew:
         return not self._tasks
 
     def stop(self) -> None:
-        """Close the gate; what has passed it runs to its end."""
+        """Begin nothing new; what has begun runs to its end."""
         if self._stopped:
             return
         self._stopped = self._performer.stopping = True
-        for task in self._tasks - self._at_work:
-            task.cancel()
+        if self._feeder is not None:
+            self._feeder.cancel()
 
     async def changed(self) -> None:
         """Wait until an outcome is there, or all is over."""
@@ -85,21 +85,20 @@ class Crew:
         self._make_room()
         return line.popleft()
 
-    def _begin(self, work: Coroutine[Any, Any, None], *, at_work: bool) -> None:
+    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        if at_work:
-            self._at_work.add(task)
-        _RUNNING.add(task)
+        _RUNNING.add(self)
         task.add_done_callback(self._end)
+        return task
 
     def _end(self, task: asyncio.Task[None]) -> None:
-        for tasks in (self._tasks, self._at_work, _RUNNING):
-            tasks.discard(task)
+        self._tasks.discard(task)
         failure = None if task.cancelled() else task.exception()
         if failure is not None:
             self._fail(failure)
         if not self._tasks:
+            _RUNNING.discard(self)
             self.lane.pace.leave()
             if self._timer is not None:
                 self._timer.cancel()
@@ -112,7 +111,7 @@ class Crew:
     async def _lead(self) -> None:
         await self._recover()
         if not self._stopped:
-            self._begin(self._feed(), at_work=False)
+            self._feeder = self._begin(self._feed())
 
     async def _recover(self) -> None:
         await self._doubts.recover()
@@ -121,13 +120,13 @@ class Crew:
 
     def _recover_later(self) -> None:
         if self._tasks and not self._stopped:
-            self._begin(self._recover(), at_work=True)
+            self._begin(self._recover())
 
     async def _feed(self) -> None:
         """Begin operation after operation, each as a task of its own, as there is room and the pace allows."""
         # No workers that take turns at a gate: each turn costs a round of the loop, and one a round is too few.
         while (one := await self._take()) is not None:
-            self._begin(self._work(one), at_work=True)
+            self._begin(self._work(one))
 
     async def _work(self, one: One) -> None:
         try:
@@ -169,7 +168,7 @@ class Crew:
         return one
 
     def _has_room(self) -> bool:
-        return self._working < self._workers and self._undelivered < 2 * self._workers
+        return self._working < self._most and self._undelivered < 2 * self._most
 
     def _make_room(self) -> None:
         if self._has_room():
