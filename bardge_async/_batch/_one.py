@@ -93,7 +93,7 @@ class Performer:
         self.stopping = False
 
     async def perform(self, one: One) -> OperationOutcome[Any]:
-        """Do an operation, asking again about an unanswered one for as long as that is safe."""
+        """Do an operation, asking again for as long as that is safe where it is unanswered, or had no token."""
         operation = one.operation
         try:
             _check_id(operation.id)
@@ -107,19 +107,25 @@ class Performer:
 
     async def _insisted(self, one: One, call: Call) -> OperationOutcome[Any]:
         engine = self._calls.engine
-        rounds = 0
+        rounds, begun = 0, engine.watch.clock.elapsed()
         while True:
             rounds += 1
             try:
                 response = await engine.run(call, one.progress, retry_refused=self._plan.retry_refused)
-            except OutcomeUnknownError as error:
-                if self.stopping or ends_all(error) or not self._open(error):
-                    return one.failed(error)
             except BardgeError as error:
-                return one.failed(error)
+                if self.stopping or not self._worthwhile(error, begun):
+                    return one.failed(error)
             else:
                 return one.answered(response)
             await engine.pause_between(rounds)
+
+    def _worthwhile(self, error: BardgeError, begun: float) -> bool:
+        """Tell whether to ask again: the outcome may still be learned, or only a token for a repeat was missing."""
+        if isinstance(error, OutcomeUnknownError):
+            return not ends_all(error) and self._open(error)
+        # All spend one budget: where the server is away for a minute, it would fail them by the thousand.
+        engine = self._calls.engine
+        return error.budget_empty and engine.watch.clock.elapsed() - begun < engine.settings.timeouts.total
 
     def _open(self, error: OutcomeUnknownError) -> bool:
         """Tell whether the outcome may still be learned: the call gave up before the window closed."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from bardge_async._secret import Secret
 from bardge_async._version import __version__
 from bardge_async.cli.batch import batch
 
@@ -70,17 +71,31 @@ def openapi(*, as_yaml: bool, server: str | None) -> None:
 
 @bardge.group()
 def journal() -> None:
-    """Look into a journal's file, and settle what is in doubt."""
+    """Look into a journal, a file or postgresql:// URL, and settle what is in doubt."""
+
+
+class _Place(click.Path):
+    """A journal's file, or the URL of its database."""
+
+    name = "file or URL"
+
+    def __init__(self) -> None:
+        super().__init__(exists=True, dir_okay=False, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401
+        """Keep a URL as it is; it may hold a password."""
+        if isinstance(value, str) and value.startswith(("postgresql://", "postgres://")):
+            return Secret(value)
+        return super().convert(value, param, ctx)
 
 
 def _desk(command: Callable[..., None]) -> Callable[..., None]:
     """Add what every command of a journal takes."""
-    file = click.Path(exists=True, dir_okay=False, path_type=Path)
     for decorate in (
         click.option("--base-url", help="Only entries of this server."),
         click.option("--account", help="Only entries of this account's label."),
         click.option("--json", "as_json", is_flag=True, help="Print JSON."),
-        click.argument("path", type=file),
+        click.argument("path", type=_Place()),
     ):
         command = decorate(command)
     return command
@@ -129,11 +144,11 @@ def reconcile(key: str | None, **where: Any) -> None:  # noqa: ANN401
 
 
 @journal.command()
-@click.argument("path", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("path", type=_Place())
 @click.option("--keep-bodies", default=30.0, show_default=True, type=click.FloatRange(0), help="Days.")
 @click.option("--keep-entries", default=400.0, show_default=True, type=click.FloatRange(0), help="Days; 0: for ever.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def prune(path: Path, *, keep_bodies: float, keep_entries: float, as_json: bool) -> None:
+def prune(path: Path | Secret, *, keep_bodies: float, keep_entries: float, as_json: bool) -> None:
     """Remove the bodies and entries that are kept long enough; what is in doubt stays."""
     from bardge_async.cli import _journal  # noqa: PLC0415
 

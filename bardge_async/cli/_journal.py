@@ -1,4 +1,4 @@
-"""``bardge journal``: look into a journal's file, and settle what is in doubt."""
+"""``bardge journal``: look into a journal, and settle what is in doubt."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import datetime as dt
 import json
 import os
 import time
-from collections.abc import Callable, Coroutine, Sequence
-from contextlib import closing
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import anyio
 import attrs
@@ -18,20 +18,33 @@ import click
 from bardge_async._client import BardgeClient
 from bardge_async._clock import SystemClock
 from bardge_async._doubts import DoubtVerdict, Finding, settle, settlement
-from bardge_async._journal import SQLiteJournal
+from bardge_async._journal import PostgresJournal, SQLiteJournal
 from bardge_async._record import EntryState, Record
 from bardge_async._secret import Secret
 from bardge_async._window import Moment
 from bardge_async.errors import BardgeError
 
+Store: TypeAlias = SQLiteJournal | PostgresJournal
 _WAYS: Final = ("done", "never_happened", "by_evidence")
+_DAY: Final = 86_400.0
+
+
+@asynccontextmanager
+async def _opened(place: Path | Secret, keep_bodies: float, keep_entries: float) -> AsyncGenerator[Store]:
+    if isinstance(place, Path):
+        with SQLiteJournal(place, keep_bodies=keep_bodies, keep_entries=keep_entries) as file:
+            yield file
+        return
+    tables = PostgresJournal(place, patience=0, keep_bodies=keep_bodies, keep_entries=keep_entries)
+    async with tables:
+        yield tables
 
 
 @attrs.frozen
 class Desk:
-    """Where a command works: the file, how it tells, which server and account are meant, and its API key if known."""
+    """Where a command works, a file or a database; how it tells, which server and account are meant, its API key."""
 
-    path: Path
+    path: Path | Secret
     as_json: bool
     account: str | None = None
     base_url: str | None = None
@@ -41,11 +54,17 @@ class Desk:
         """Print a value as JSON, or lines for people."""
         click.echo(json.dumps(value) if self.as_json else "\n".join(lines))
 
-    def run(self, work: Callable[[SQLiteJournal], Coroutine[Any, Any, None]]) -> None:
-        """Do something with the journal; its errors are messages."""
+    def run(
+        self, work: Callable[[Store], Coroutine[Any, Any, None]], keep_bodies: float = 30.0, keep_entries: float = 400.0
+    ) -> None:
+        """Do something with the journal, which keeps things for so many days; its errors are messages."""
+
+        async def opened() -> None:
+            async with _opened(self.path, keep_bodies * _DAY, keep_entries * _DAY) as journal:
+                await work(journal)
+
         try:
-            with closing(SQLiteJournal(self.path)) as journal:
-                anyio.run(work, journal)
+            anyio.run(opened)
         except BardgeError as error:
             raise click.ClickException(str(error)) from error
 
@@ -61,7 +80,7 @@ class Desk:
 def list_entries(desk: Desk, *, unfinished: bool) -> None:
     """Print the entries, oldest first."""
 
-    async def work(journal: SQLiteJournal) -> None:
+    async def work(journal: Store) -> None:
         records = desk.meant(await journal.listed(unfinished=unfinished))
         none = "Nothing is in doubt." if unfinished else "The journal is empty."
         desk.tell([facts_of(record) for record in records], [_line(record) for record in records] or [none])
@@ -75,7 +94,7 @@ def resolve(desk: Desk, key: str, ways: dict[str, bool]) -> None:
     if len(chosen) != 1:
         raise click.UsageError("Give exactly one of --done, --never-happened and --by-evidence.")
 
-    async def work(journal: SQLiteJournal) -> None:
+    async def work(journal: Store) -> None:
         record = await _one(desk, journal, key)
         if chosen == ["by_evidence"]:
             verdict = await _verdict(desk, journal, record)
@@ -95,7 +114,7 @@ def resolve(desk: Desk, key: str, ways: dict[str, bool]) -> None:
 def reconcile(desk: Desk, key: str | None) -> None:
     """Look for evidence of one doubt or all; nothing is changed."""
 
-    async def work(journal: SQLiteJournal) -> None:
+    async def work(journal: Store) -> None:
         doubts = await journal.listed(unfinished=True)
         records = desk.meant(doubts) if key is None else [await _one(desk, journal, key)]
         verdicts = [await _verdict(desk, journal, record) for record in records]
@@ -107,20 +126,15 @@ def reconcile(desk: Desk, key: str | None) -> None:
 
 def prune(desk: Desk, keep_bodies: float, keep_entries: float) -> None:
     """Remove what is kept long enough."""
-    day = 86_400.0
 
-    async def work(journal: SQLiteJournal) -> None:
+    async def work(journal: Store) -> None:
         gone = await journal.prune(time.time())
         desk.tell({"forgotten": gone}, [f"{gone} entries forgotten."])
 
-    try:
-        with closing(SQLiteJournal(desk.path, keep_bodies=keep_bodies * day, keep_entries=keep_entries * day)) as it:
-            anyio.run(work, it)
-    except BardgeError as error:
-        raise click.ClickException(str(error)) from error
+    desk.run(work, keep_bodies, keep_entries)
 
 
-async def _one(desk: Desk, journal: SQLiteJournal, key: str) -> Record:
+async def _one(desk: Desk, journal: Store, key: str) -> Record:
     """Find the one doubt of a key."""
     found = [record for record in desk.meant(await journal.listed(unfinished=True)) if record.identity.key == key]
     if not found:
@@ -131,7 +145,7 @@ async def _one(desk: Desk, journal: SQLiteJournal, key: str) -> Record:
     return found[0]
 
 
-async def _verdict(desk: Desk, journal: SQLiteJournal, record: Record) -> DoubtVerdict:
+async def _verdict(desk: Desk, journal: Store, record: Record) -> DoubtVerdict:
     """Ask the server that the doubt belongs to, with the desk's key or the environment's."""
     base_url, account, key = record.identity
     named = os.environ.get("BARDGE_BASE_URL", base_url)

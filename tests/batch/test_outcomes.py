@@ -147,6 +147,25 @@ async def test_unreachable_is_failed() -> None:
         assert outcome.error.retryable
 
 
+NO_TOKENS = RetryPolicy(base=1, budget_ratio=0, budget_floor=0)
+
+
+@pytest.mark.asyncio
+async def test_no_token_fails_nothing() -> None:
+    """An operation that there is no token to repeat is tried again later: an outage does not fail all that is left."""
+    async with rig(error(429), error(429), reply(), retry=NO_TOKENS) as it:
+        outcome = await only(it.bardge.batch([purchase(1)], job="j"))
+        assert (outcome.status, outcome.attempts) == (OperationStatus.DONE, 3)
+
+
+@pytest.mark.asyncio
+async def test_no_token_for_long() -> None:
+    """It is tried again for no longer than a call may take, and has failed then."""
+    async with rig(*[error(429)] * 1000, retry=NO_TOKENS, timeout=30) as it:
+        assert await statuses(it.bardge.batch([purchase(1)], job="j")) == ["failed"]
+        assert 30 <= sum(it.clock.sleeps) < 30 + NO_TOKENS.cap
+
+
 BAD: dict[str, Operation[Any, Any]] = {
     "id": Operation("credits.purchase", request=PURCHASE, id=""),
     "request": Operation("credits.purchase", request="cpkg_50", id="order-1"),

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import sys
+import threading
 
 import pytest
 
+from bardge_async.cli.batch._order import Order
+from bardge_async.cli.batch._run import run
+from bardge_async.cli.batch._shell import finish
+from bardge_async.cli.batch._voice import Voice
 from bardge_async.sandbox import Fault
 from tests.batch_cli.conftest import BUY, Operator, purchases
 
@@ -136,6 +144,35 @@ def test_nobody_to_ask(operator: Operator) -> None:
     operator.file(purchases(3))
     result = operator.batch("run", "clients.csv", *BUY, "--job", "j", input="y\n")
     assert (result.exit_code, "Pass --yes to begin without." in result.stderr, operator.bought) == (2, True, 0)
+
+
+class Terminal(io.StringIO):
+    """Standard input that somebody types on."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("typed", "code", "bought"), [("y\n", 0, 3), ("n\n", 1, 0), ("\n", 1, 0), ("", 130, 0)])
+def test_asks(operator: Operator, monkeypatch: pytest.MonkeyPatch, typed: str, code: int, bought: int) -> None:
+    """On a terminal it asks, and only a clear yes begins."""
+    file = operator.file(purchases(3)).name
+    monkeypatch.setattr(sys, "stdin", Terminal(typed))
+    order = Order(file=file, operation=BUY[1], job="j", base_url=operator.sandbox.base_url, account="")
+    found = finish(lambda: run(order, Voice()), Voice(), with_traceback=False)
+    assert (found, operator.bought) == (code, bought)
+
+
+def test_pipe_as_file(operator: Operator) -> None:
+    """A named pipe, as shells make of <(...), is read once and kept."""
+    pipe = operator.folder / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=(purchases(2),))
+    writer.start()
+    result = operator.batch("run", "pipe", *BUY, "--job", "j", "--yes")
+    writer.join()
+    assert (result.exit_code, operator.statuses("j.results.csv")) == (0, ["done", "done"]), result.stderr
+    assert operator.batch("resume", "j").exit_code == 0
 
 
 def test_json(operator: Operator) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import importlib.util
 import io
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,7 +22,9 @@ from bardge_async.cli.batch._faults import UsageError
 from bardge_async.cli.batch._order import Order
 from bardge_async.cli.batch._progress import Bar, Figures, Lines, duration
 from bardge_async.cli.batch._run import run
+from bardge_async.cli.batch._shell import finish
 from bardge_async.cli.batch._voice import Voice
+from bardge_async.errors import ConfigurationError
 from bardge_async.testing import FakeTransport
 from tests.batch_cli.conftest import BUY, Operator, purchases
 
@@ -153,6 +156,25 @@ def test_no_standard_input(operator: Operator, monkeypatch: pytest.MonkeyPatch, 
     order = Order(file=file, operation=BUY[1], job="j", base_url=operator.sandbox.base_url, account="")
     with pytest.raises(UsageError, match=r"standard input"):
         run(order, voice)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "Error: [Errno 28] No space left on device."),
+        (sqlite3.OperationalError("database or disk is full"), "Error: database or disk is full."),
+        (ConfigurationError("api_key: no"), "Error: api_key: no"),
+        (KeyError("x"), "Error: This is a fault of bardge: KeyError: 'x'.\nReport it: --traceback."),
+    ],
+)
+def test_every_error_is_a_message(capsys: pytest.CaptureFixture[str], error: Exception, words: str) -> None:
+    """Whatever ends a command becomes a message and exit code 1."""
+
+    def work() -> int:
+        raise error
+
+    assert finish(work, Voice(), with_traceback=False) == 1
+    assert capsys.readouterr().err == words + "\n"
 
 
 def test_error_as_json(operator: Operator) -> None:
