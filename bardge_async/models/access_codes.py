@@ -13,7 +13,7 @@ __all__ = ["AccessCode", "AccessCodeRequest", "AccessCodeSession", "ConfirmAcces
 
 
 @schema("AccessCodeV3Request", Mark.GUIDE)
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class AccessCodeRequest(Body):
     """Ask for a check-in code; one code serves one visit (``AccessCodeV3Request``, guide; all fields inferred)."""
 
@@ -23,7 +23,7 @@ class AccessCodeRequest(Body):
 
 
 @schema("ResellerV3AccessCodeResponse", Mark.GUIDE)
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class AccessCode(Resource):
     """A check-in code, dead at the end of its day (``ResellerV3AccessCodeResponse``, guide).
 
@@ -39,7 +39,7 @@ class AccessCode(Resource):
 
 
 @schema("ResellerV3AccessCodeSessionResponse", Mark.INFERRED)
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class AccessCodeSession(Resource):
     """A check-in that must be confirmed; no published endpoint returns it.
 
@@ -52,7 +52,7 @@ class AccessCodeSession(Resource):
 
 
 @schema("ConfirmAccessCodeV3Request", Mark.INFERRED)
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class ConfirmAccessCode(Body):
     """Confirm a check-in: ``copay_package_id``, or ``number_of_visits`` and ``duration``.
 

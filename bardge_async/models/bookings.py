@@ -39,7 +39,7 @@ __all__ = [
 
 
 @schema("BookClassV3Request", Mark.PAGE)
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class BookClass(Body):
     """Ask for a place in a class instance (``BookClassV3Request``, page).
 
@@ -54,7 +54,7 @@ class BookClass(Body):
 
 
 @schema("ResellerV3ClassBookingInitiateResponse", Mark.PAGE)
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class ClassBookingInitiation(Resource):
     """The answer to a class booking, with one of three outcomes.
 
@@ -83,7 +83,7 @@ class ClassBookingInitiation(Resource):
 
 
 @schema("ConfirmClassBookingV3Request", Mark.PAGE)
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class ConfirmClassBooking(Body):
     """Confirm a class booking: ``copay_package_id``, or ``number_of_visits`` and ``duration``.
 
@@ -103,7 +103,7 @@ class ConfirmClassBooking(Body):
 
 
 @schema("RefundInfo", Mark.INFERRED)
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class RefundInfo(Resource):
     """What a cancelled booking gave back (``RefundInfo``: only the name is known)."""
 
@@ -114,7 +114,7 @@ class RefundInfo(Resource):
 
 
 @schema("ResellerV3BookingResponse", Mark.PAGE)
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Booking(Resource):
     """A booking of a spa (``service_name``) or a class (``class_name``, ``visits_deducted``).
 
@@ -141,7 +141,7 @@ class Booking(Resource):
 
 
 @schema("BookSpaV3Request", Mark.GUIDE)
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class BookSpa(Body):
     """Ask for a spa slot, for one or several services (``BookSpaV3Request``, guide; all fields inferred).
 
@@ -159,7 +159,7 @@ class BookSpa(Body):
 
 
 @schema("ResellerV3SpaBookingInitiateResponse", Mark.GUIDE)
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class SpaBookingInitiation(Resource):
     """The answer to a spa booking: a session to confirm, or the booking where it was booked at once.
 
@@ -191,7 +191,7 @@ class SpaBookingInitiation(Resource):
 
 
 @schema("ResellerV3BookingStatusResponse", Mark.INFERRED)
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class BookingStatus(Resource):
     """Where a booking stands (``ResellerV3BookingStatusResponse``: only the name is known).
 
@@ -207,7 +207,7 @@ class BookingStatus(Resource):
 
 
 @schema("RescheduleBookingV3Request", Mark.INFERRED)
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class RescheduleBooking(Body):
     """Move a booking: a day and a time, local to the venue, or another class instance.
 

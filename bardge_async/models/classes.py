@@ -12,7 +12,7 @@ __all__ = ["ClassCategory", "ClassInstance", "FitnessClass"]
 
 
 @schema(None, Mark.INFERRED)
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class ClassCategory(Resource):
     """A category of classes (the vendor's menu has no schema for it)."""
 
@@ -22,7 +22,7 @@ class ClassCategory(Resource):
 
 
 @schema("ResellerV3ClassInstanceResponse", Mark.INFERRED)
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class ClassInstance(Resource):
     """One date of a class (``ResellerV3ClassInstanceResponse``: only the name is known).
 
@@ -41,7 +41,7 @@ class ClassInstance(Resource):
 
 
 @schema("ResellerV3ClassResponse", Mark.INFERRED)
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class FitnessClass(Resource):
     """A class of a gym (``ResellerV3ClassResponse``: only the name is known).
 

@@ -13,7 +13,7 @@ __all__ = ["Client"]
 
 
 @schema("ResellerV3ClientResponse", Mark.INFERRED)
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Client(Resource):
     """A client and the passes held (``ResellerV3ClientResponse``: only the name is known).
 

@@ -36,7 +36,7 @@ __all__ = [
 
 
 @schema("CopayOption", Mark.GUIDE)
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class CopayOption(Resource):
     """A co-pay package that a gym offers; it has no ``id`` (``CopayOption``, guide).
 
@@ -53,7 +53,7 @@ class CopayOption(Resource):
 
 
 @schema("SpaCoPayQuoteV3Request", Mark.GUIDE)
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class SpaCopayQuoteRequest(Body):
     """Ask what a client would pay for services of a spa (``SpaCoPayQuoteV3Request``, guide; all fields inferred)."""
 
@@ -62,7 +62,7 @@ class SpaCopayQuoteRequest(Body):
 
 
 @schema("ResellerV3SpaCoPayQuoteResponse", Mark.GUIDE)
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class SpaCopayQuote(Resource):
     """What a client would pay (``ResellerV3SpaCoPayQuoteResponse``, guide; all fields inferred).
 
@@ -77,7 +77,7 @@ class SpaCopayQuote(Resource):
 
 
 @schema("PurchaseCoPayPackageV3Request", Mark.GUIDE)
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class PurchaseCopayPackage(Body):
     """Buy a co-pay: by option (``copay_package_id``) or by quote (``quote_id``), one of the two.
 
@@ -98,7 +98,7 @@ class PurchaseCopayPackage(Body):
 
 
 @schema("PurchaseGymCoPayV3Request", Mark.GUIDE)
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class PurchaseGymCopay(Body):
     """Buy a co-pay option at a gym (``PurchaseGymCoPayV3Request``, guide)."""
 
@@ -108,7 +108,7 @@ class PurchaseGymCopay(Body):
 
 
 @schema("PurchaseSpaCoPayV3Request", Mark.GUIDE)
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class PurchaseSpaCopay(Body):
     """Buy a quoted co-pay at a spa (``PurchaseSpaCoPayV3Request``, guide)."""
 
@@ -118,7 +118,7 @@ class PurchaseSpaCopay(Body):
 
 
 @schema("ResellerV3CoPayPurchaseResponse", Mark.GUIDE)
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class CopayPurchase(Resource):
     """A bought co-pay (``ResellerV3CoPayPurchaseResponse``, guide).
 
@@ -135,12 +135,12 @@ class CopayPurchase(Resource):
 
 
 @schema("ResellerV3GymCoPayPurchaseResponse", Mark.GUIDE)
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class GymCopayPurchase(CopayPurchase):
     """A co-pay bought at a gym (``ResellerV3GymCoPayPurchaseResponse``, guide)."""
 
 
 @schema("ResellerV3SpaCoPayPurchaseResponse", Mark.GUIDE)
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class SpaCopayPurchase(CopayPurchase):
     """A co-pay bought at a spa (``ResellerV3SpaCoPayPurchaseResponse``, guide)."""

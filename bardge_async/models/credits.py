@@ -14,7 +14,7 @@ __all__ = ["ClientCredits", "CreditPackage", "CreditPurchase", "CreditTransactio
 
 
 @schema(None, Mark.GUIDE)
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class CreditPackage(Resource):
     """A bundle of credits sold at a fixed price (guide: Credits; the menu has no schema for it; all fields inferred).
 
@@ -31,7 +31,7 @@ class CreditPackage(Resource):
 
 
 @schema("PurchaseCreditsV3Request", Mark.GUIDE)
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class PurchaseCredits(Body):
     """Buy a credit package for a client (``PurchaseCreditsV3Request``, guide)."""
 
@@ -40,7 +40,7 @@ class PurchaseCredits(Body):
 
 
 @schema("ResellerV3CreditPurchaseResponse", Mark.GUIDE)
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class CreditPurchase(Resource):
     """A bought credit package (``ResellerV3CreditPurchaseResponse``, guide).
 
@@ -60,7 +60,7 @@ class CreditPurchase(Resource):
 
 
 @schema(None, Mark.PAGE)
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class CreditTransaction(Resource):
     """One movement of a client's credits (an item of ``transactions``, page; the menu has no schema for it).
 
@@ -74,7 +74,7 @@ class CreditTransaction(Resource):
 
 
 @schema("ResellerV3CreditsResponse", Mark.PAGE)
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class ClientCredits(Resource):
     """A client's balance and its movements; it has no ``object`` field (``ResellerV3CreditsResponse``, page)."""
 

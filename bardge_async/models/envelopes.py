@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 @schema("ResellerV3ListResponse", Mark.PAGE)
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Page(Resource, Generic[T]):
     """One page of a list (``ResellerV3ListResponse``, page).
 
@@ -30,7 +30,7 @@ class Page(Resource, Generic[T]):
 
 
 @schema("ErrorDetail", Mark.PAGE)
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class ErrorDetail(Resource):
     """What went wrong, in the server's words (``ErrorDetail``, page)."""
 
@@ -41,7 +41,7 @@ class ErrorDetail(Resource):
 
 
 @schema("ResellerV3ErrorResponse", Mark.PAGE)
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class ErrorResponse(Resource):
     """The body of an API error (``ResellerV3ErrorResponse``, page)."""
 

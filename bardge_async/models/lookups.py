@@ -12,7 +12,7 @@ __all__ = ["InitiateLookup", "Issuer", "Lookup", "UpdateLookupEnabled", "VerifyL
 
 
 @schema(None, Mark.GUIDE)
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Issuer(Resource):
     """A business that issued passes of its own (guide: Lookup; the menu has no schema for it)."""
 
@@ -22,7 +22,7 @@ class Issuer(Resource):
 
 
 @schema("LookupInitiateV3Request", Mark.GUIDE)
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class InitiateLookup(Body):
     """Ask an issuer's client for a code (``LookupInitiateV3Request``, guide)."""
 
@@ -31,7 +31,7 @@ class InitiateLookup(Body):
 
 
 @schema("LookupVerifyV3Request", Mark.GUIDE)
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class VerifyLookup(Body):
     """Hand in the code that the client gave you (``LookupVerifyV3Request``, guide)."""
 
@@ -39,7 +39,7 @@ class VerifyLookup(Body):
 
 
 @schema("LookupV3Response", Mark.GUIDE)
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Lookup(Resource):
     """A lookup; once verified it holds the token (``LookupV3Response``, guide; all fields inferred).
 
@@ -57,7 +57,7 @@ class Lookup(Resource):
 
 
 @schema("UpdateLookupEnabledRequest", Mark.INFERRED)
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class UpdateLookupEnabled(Body):
     """Allow or forbid lookups of a client; no published endpoint takes it.
 

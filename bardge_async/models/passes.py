@@ -27,7 +27,7 @@ __all__ = [
 
 
 @schema("CategoryDetail", Mark.PAGE)
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class CategoryDetail(Resource):
     """What a pass package grants in one category of providers.
 
@@ -42,7 +42,7 @@ class CategoryDetail(Resource):
 
 
 @schema("CategoryDetails", Mark.PAGE)
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class CategoryDetails(Resource):
     """What an issued pass grants in one category of providers.
 
@@ -56,7 +56,7 @@ class CategoryDetails(Resource):
 
 
 @schema("ResellerV3PassResponse", Mark.PAGE)
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Pass(Resource):
     """A pass package that the reseller may issue.
 
@@ -79,7 +79,7 @@ class Pass(Resource):
 
 
 @schema("ResellerV3IssuedPassResponse", Mark.PAGE)
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class IssuedPass(Resource):
     """One client's instance of a pass package.
 
@@ -104,7 +104,7 @@ class IssuedPass(Resource):
 
 
 @schema("IssuePassV3Request", Mark.INFERRED)
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class IssuePass(Body):
     """Ask for a pass to be issued to a client.
 
@@ -123,7 +123,7 @@ class IssuePass(Body):
 
 
 @schema("UpdateIssuedPassV3Request", Mark.INFERRED)
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class UpdateIssuedPass(Body):
     """Change the holder's details on an issued pass.
 
@@ -138,7 +138,7 @@ class UpdateIssuedPass(Body):
 
 
 @schema("UpdateIssuedPassExpiryV3Request", Mark.PAGE)
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class UpdateIssuedPassExpiry(Body):
     """Set the expiry of a client's active issued pass.
 
@@ -149,7 +149,7 @@ class UpdateIssuedPassExpiry(Body):
 
 
 @schema("ResellerV3IssuedPassMessageResponse", Mark.PAGE)
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class IssuedPassMessage(Resource):
     """The server's word that an issued pass was changed (``ResellerV3IssuedPassMessageResponse``, page)."""
 
@@ -158,7 +158,7 @@ class IssuedPassMessage(Resource):
 
 
 @schema("PassRef", Mark.INFERRED)
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class PassRef(Resource):
     """A pass named inside another object (``PassRef``: only the name is known)."""
 
@@ -167,7 +167,7 @@ class PassRef(Resource):
 
 
 @schema("PasscodeV3Request", Mark.INFERRED)
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class PasscodeRequest(Body):
     """Ask for a client's passcode; no published endpoint takes it (``PasscodeV3Request``: only the name is known)."""
 
@@ -175,7 +175,7 @@ class PasscodeRequest(Body):
 
 
 @schema("ResellerV3PasscodeResponse", Mark.INFERRED)
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Passcode(Resource):
     """A client's passcode; no published endpoint returns it (``ResellerV3PasscodeResponse``: only the name is known).
 
@@ -187,7 +187,7 @@ class Passcode(Resource):
 
 
 @schema("PasscodeInfo", Mark.INFERRED)
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class PasscodeInfo(Resource):
     """The passcode inside a booking (``PasscodeInfo``: only the name is known).
 

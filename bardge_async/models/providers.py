@@ -14,7 +14,7 @@ __all__ = ["Availability", "Provider", "Service", "ServicePreview", "Spa"]
 
 
 @schema("ResellerV3ProviderResponse", Mark.INFERRED)
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Provider(Resource):
     """A gym or spa (``ResellerV3ProviderResponse``: only the name is known).
 
@@ -36,7 +36,7 @@ class Provider(Resource):
 
 
 @schema("ResellerV3ServiceResponse", Mark.INFERRED)
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Service(Resource):
     """A service of a spa (``ResellerV3ServiceResponse``: only the name is known).
 
@@ -51,7 +51,7 @@ class Service(Resource):
 
 
 @schema("ResellerV3SpaResponse", Mark.INFERRED)
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Spa(Provider):
     """A spa with its services (``ResellerV3SpaResponse``: only the name is known)."""
 
@@ -59,7 +59,7 @@ class Spa(Provider):
 
 
 @schema("ServicePreview", Mark.INFERRED)
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class ServicePreview(Resource):
     """A service inside a quote or a spa booking (``ServicePreview``: only the name is known).
 
@@ -73,7 +73,7 @@ class ServicePreview(Resource):
 
 
 @schema("ResellerV3AvailabilityResponse", Mark.INFERRED)
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Availability(Resource):
     """Free slots of one day, local to the venue (``ResellerV3AvailabilityResponse``: only the name is known)."""
 
