@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from bardge_async import _journal
 from bardge_async._batch import Batch, Operation, OperationOutcome, OperationStatus, Pace
 from bardge_async._client import BardgeClient
 from bardge_async._clock import Clock, SystemClock, Timer
@@ -9,7 +12,7 @@ from bardge_async._doubts import Doubt, DoubtVerdict, Finding, Recovered
 from bardge_async._hooks import AttemptBegun, AttemptEnded, DoubtOpened, DoubtSettled, Event, HeldBack, Hook, WaitBegun
 from bardge_async._http import Response, WireRequest, WireResponse
 from bardge_async._idempotency import IdempotentClient
-from bardge_async._journal import Journal, MemoryJournal, PostgresJournal, SQLiteJournal
+from bardge_async._journal import Journal, MemoryJournal
 from bardge_async._keys import operation_key
 from bardge_async._limiter import Limiter, PostgresLimiter
 from bardge_async._pagination import Walk
@@ -152,6 +155,9 @@ from bardge_async.models import (
     UpdateLookupEnabled,
     VerifyLookup,
 )
+
+if TYPE_CHECKING:
+    from bardge_async._journal import PostgresJournal, SQLiteJournal
 
 __all__ = [
     "CANCEL_BOOKING",
@@ -327,3 +333,10 @@ __all__ = [
     "__version__",
     "operation_key",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Import the journals of other stores when they are asked for."""
+    if name in {"PostgresJournal", "SQLiteJournal"}:
+        return getattr(_journal, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

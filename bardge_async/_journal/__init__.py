@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from bardge_async._clock import Clock
 from bardge_async._journal._memory import MemoryJournal
-from bardge_async._journal._postgres import PostgresJournal
-from bardge_async._journal._sqlite import SQLiteJournal
 from bardge_async._record import EntryState, Identity, Record
 
+if TYPE_CHECKING:
+    from bardge_async._journal._postgres import PostgresJournal
+    from bardge_async._journal._sqlite import SQLiteJournal
+
 __all__ = ["EntryState", "Identity", "Journal", "MemoryJournal", "PostgresJournal", "Record", "SQLiteJournal"]
+
+
+def __getattr__(name: str) -> type[PostgresJournal | SQLiteJournal]:
+    """Import the journals of other stores when they are asked for: most programs need one of them at most."""
+    if name == "SQLiteJournal":
+        from bardge_async._journal import _sqlite  # noqa: PLC0415
+
+        return _sqlite.SQLiteJournal
+    if name == "PostgresJournal":
+        from bardge_async._journal import _postgres  # noqa: PLC0415
+
+        return _postgres.PostgresJournal
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 class Journal(Protocol):

@@ -31,4 +31,4 @@ class InlineJournal(SQLiteJournal):
     def __init__(self, path: str | os.PathLike[str]) -> None:
         super().__init__(path)
         self._writer.close()
-        self._writer = _InlineWriter(self.path)
+        self._writer = _InlineWriter(self.path, self._finish)
