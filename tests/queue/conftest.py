@@ -9,12 +9,11 @@ from typing import Any, TypeAlias
 
 import attrs
 import procrastinate
-import psycopg
 import pytest
 from procrastinate.schema import SchemaManager
 
 from bardge_async import BardgeClient, Operation, PostgresJournal, RetryPolicy
-from bardge_async.integrations.procrastinate import BardgeQueue
+from bardge_async.integrations.procrastinate import BardgeQueue, worker_connection
 from tests.support.postgres import Database
 from tests.support.rig import PURCHASE
 from tests.support.server import ScriptedServer, Step
@@ -27,12 +26,8 @@ def purchase(number: int = 0) -> Operation[Any, Any]:
     return Operation("credits.purchase", request=PURCHASE, id=f"order-{number}")
 
 
-async def _autocommit(connection: psycopg.AsyncConnection[Any]) -> None:
-    await connection.set_autocommit(True)
-
-
 def connector(dsn: str) -> procrastinate.PsycopgConnector:
-    return procrastinate.PsycopgConnector(conninfo=dsn, configure=_autocommit, min_size=1, max_size=4)
+    return procrastinate.PsycopgConnector(conninfo=dsn, configure=worker_connection, min_size=1, max_size=4)
 
 
 @attrs.frozen
