@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any, Self, TypeVar, overload
-
-import anyio
 
 from bardge_async._calls import Calls
 from bardge_async._context import Progress
@@ -99,7 +98,7 @@ class _Block:
         self._calls = calls
         self._entered = False
         self._first: Call | None = None
-        self._lock = anyio.Lock()
+        self._lock = asyncio.Lock()
 
     def enter(self) -> None:
         if self._entered:
