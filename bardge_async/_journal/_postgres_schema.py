@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from psycopg import AsyncConnection
+from psycopg.errors import InvalidSchemaName, UndefinedTable
 
 from bardge_async.errors import JournalError
 
@@ -34,6 +35,7 @@ _STEPS: Final = (
     """,
 )
 VERSION: Final = len(_STEPS)
+_VERSION: Final = "SELECT value FROM {schema}.facts WHERE name = 'version'"
 _NAMESPACE: Final = b"SELECT FROM pg_catalog.pg_namespace WHERE nspname = %s"
 _TABLE: Final = b"""
 SELECT FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
@@ -47,7 +49,7 @@ async def migrate(connection: AsyncConnection[Any], schema: str) -> None:
     Raises:
         JournalError: A newer version of this library made them.
     """
-    if await _version(connection, schema) == VERSION:
+    if await _is_current(connection, schema):
         return
     async with connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
@@ -62,11 +64,20 @@ async def migrate(connection: AsyncConnection[Any], schema: str) -> None:
         )
 
 
+async def _is_current(connection: AsyncConnection[Any], schema: str) -> bool:
+    """Tell in one question whether there is nothing to do, as it is nearly always."""
+    try:
+        found = await connection.execute(filled(_VERSION, schema))
+    except (UndefinedTable, InvalidSchemaName):
+        return False
+    return await found.fetchone() == (VERSION,)
+
+
 async def _version(connection: AsyncConnection[Any], schema: str) -> int | None:
     """Return the form that the tables have; None where there are none."""
     if not await _known(connection, _TABLE, schema):
         return None
-    found = await connection.execute(filled("SELECT value FROM {schema}.facts WHERE name = 'version'", schema))
+    found = await connection.execute(filled(_VERSION, schema))
     row = await found.fetchone()
     version = 0 if row is None else int(row[0])
     if version > VERSION:

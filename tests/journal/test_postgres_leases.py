@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -313,6 +314,33 @@ def test_ended_loop_gives_its_keys_back(postgres: Database) -> None:
 
 async def hold(journal: PostgresJournal) -> None:
     await journal.claim(KEY, 0, ManualClock())
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_fork(postgres: Database) -> None:
+    """The child of a fork holds nothing of its parent's, and both go on with connections of their own."""
+    postgres.clear()
+    journal = elsewhere(postgres)
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(journal.claim(KEY, 0, ManualClock()))
+
+    async def child() -> None:
+        with pytest.raises(errors.KeyInUseError):
+            await journal.claim(KEY, 0, ManualClock())
+        await journal.put(sent(KEY._replace(key="child")))
+
+    pid = os.fork()
+    if not pid:
+        try:
+            asyncio.run(child())
+        except BaseException:  # noqa: BLE001 - a child never goes on as the test
+            os._exit(1)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    loop.run_until_complete(journal.put(sent()))
+    loop.run_until_complete(journal.aclose())
+    loop.close()
+    assert on_record(postgres) == {"child": EntryState.SENT, "order-1": EntryState.SENT}
 
 
 class Machine(ManualClock):

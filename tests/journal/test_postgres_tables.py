@@ -127,6 +127,7 @@ async def test_forgotten_is_everybodys(postgres: Database) -> None:
 async def test_pruned_by_the_way(postgres: Database) -> None:
     """Nobody needs to call ``prune``: putting records does it, in one process and at most once an hour."""
     postgres.clear()
+    postgres.admin.execute("DELETE FROM bardge.facts WHERE name = 'pruned'")
     async with elsewhere(postgres) as journal:
         await journal.put(done(sent()))
         while (await journal.listed())[0].body is not None:

@@ -152,6 +152,12 @@ def server(*, durable: bool = False) -> Generator[Server]:
             it.stop()
 
 
+_CLEAR: Final = """
+DELETE FROM bardge.entries; DELETE FROM bardge.facts WHERE name <> 'version';
+INSERT INTO bardge.facts VALUES ('pruned', 1e10)
+"""
+
+
 @attrs.frozen
 class Database:
     """The session's server, and the connection that clears its tables."""
@@ -164,10 +170,9 @@ class Database:
         return self.server.dsn
 
     def clear(self) -> str:
-        """Empty the journal's tables; return the connection string."""
-        if self.admin.execute("SELECT to_regclass('bardge.entries') IS NOT NULL").fetchone() == (True,):
-            self.admin.execute("DELETE FROM bardge.entries")
-            self.admin.execute("DELETE FROM bardge.facts WHERE name <> 'version'")
+        """Empty the journal's tables, as if they had just been pruned; return the connection string."""
+        with contextlib.suppress(psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
+            self.admin.execute(_CLEAR)
         return self.dsn
 
 
