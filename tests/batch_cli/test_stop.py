@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 
@@ -69,39 +71,42 @@ def test_signal_before_the_first_row(operator: Operator, scripted: Scripted) -> 
 
 
 @pytest.fixture
-def hanging(operator: Operator, scripted: Scripted) -> subprocess.Popen[str]:
+def hanging(operator: Operator, scripted: Scripted) -> Iterator[subprocess.Popen[str]]:
     """A run whose requests are never answered, after the first of them were sent."""
     read, write = os.pipe()
     scripted(PACKAGES, calling(lambda: os.write(write, b"x"), hang()), hang())
     operator.file(purchases(50))
     arguments = [*COMMAND, "run", "clients.csv", *BUY, "--job", "j", "--yes"]
-    process = subprocess.Popen(arguments, cwd=operator.folder, stderr=subprocess.PIPE, text=True)
-    os.read(read, 1)
-    os.close(read)
-    os.close(write)
-    return process
+    with subprocess.Popen(arguments, cwd=operator.folder, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            while not select.select([read], [], [], 0.5)[0]:
+                assert process.poll() is None
+            yield process
+        finally:
+            process.kill()
+            os.close(read)
+            os.close(write)
 
 
 def test_second_signal(operator: Operator, hanging: subprocess.Popen[str]) -> None:
     """The second Ctrl-C ends the run at once; what was under way is on record as in doubt."""
-    with hanging as process:
-        assert process.stderr is not None
-        process.send_signal(signal.SIGINT)
-        for line in process.stderr:
-            if "Ctrl-C again ends it at once" in line:
-                break
-        process.send_signal(signal.SIGINT)
-        rest = process.stderr.read()
-    assert (process.returncode, "Traceback" in rest) == (130, False), rest
+    assert hanging.stderr is not None
+    hanging.send_signal(signal.SIGINT)
+    for line in hanging.stderr:
+        if "Ctrl-C again ends it at once" in line:
+            break
+    hanging.send_signal(signal.SIGINT)
+    rest = hanging.stderr.read()
+    assert (hanging.wait(), "Traceback" in rest) == (130, False), rest
     assert "Go on with: bardge batch resume j --base-url" in rest
     assert operator.said("doubts", "j")
 
 
-def test_kill(operator: Operator, hanging: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kill(operator: Operator, hanging: subprocess.Popen[str]) -> None:
     """A run that was killed is told by ``status``, keeps its doubts, and frees its lock."""
     old = operator.file("old\n", "clients.j.results.csv")
-    with hanging as process:
-        process.kill()
+    hanging.kill()
+    hanging.wait()
     said = operator.said("status", "j")
     assert (said["running"], said["counts"]["in_doubt"] > 0, said["counts"]["done"]) == (None, True, 0)
     assert len(operator.said("doubts", "j")) == said["counts"]["in_doubt"]
