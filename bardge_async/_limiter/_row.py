@@ -10,7 +10,7 @@ from psycopg import AsyncConnection
 from bardge_async._clock import Clock
 from bardge_async._journal._postgres_link import Link, UnreachableError
 from bardge_async._journal._postgres_schema import LOCK, filled
-from bardge_async._limiter._turns import AwayError, Grant
+from bardge_async._limiter._turns import AwayError, Grant, Question
 from bardge_async._secret import Secret
 from bardge_async.errors import HeldBackError, JournalError
 
@@ -29,13 +29,14 @@ CREATE TABLE IF NOT EXISTS {schema}.rates (
 # Not to wait for the disk: what a crash may take back is half a second, and it lasts longer.
 TAKE: Final = """
 INSERT INTO {schema}.rates AS r (name, first_at, next_at, held_until, asked_at)
-SELECT %(name)s, now + hold, now + hold + span, now + hold, now FROM (
-    SELECT clock_timestamp() AS now, make_interval(secs => %(hold)s) AS hold, make_interval(secs => %(span)s) AS span,
+SELECT %(name)s, now + wait, now + wait + span, now + hold, now FROM (
+    SELECT clock_timestamp() AS now, make_interval(secs => %(span)s) AS span,
+        make_interval(secs => %(hold)s) AS hold, make_interval(secs => greatest(%(hold)s, %(lead)s)) AS wait,
         set_config('synchronous_commit', 'off', true)) AS g
 ON CONFLICT (name) DO UPDATE SET (first_at, next_at, held_until, asked_at) = (
     SELECT first, CASE WHEN first - now <= make_interval(secs => %(patience)s)
         THEN first + make_interval(secs => %(span)s) ELSE first END, held, now
-    FROM (SELECT now, held, greatest(now, held, r.next_at - back) AS first
+    FROM (SELECT now, held, greatest(now + make_interval(secs => %(lead)s), held, r.next_at - back) AS first
     FROM (SELECT now, back, greatest(r.held_until - back, now + make_interval(secs => %(hold)s)) AS held
     FROM (SELECT now, CASE WHEN r.asked_at > now + interval '1 second' THEN r.asked_at - now ELSE interval '0' END AS back
     FROM (SELECT clock_timestamp() AS now) AS a) AS b) AS c) AS d)
@@ -65,7 +66,7 @@ class Row:
     async def _prepare(self, connection: AsyncConnection[Any]) -> None:
         await migrate(connection, self._settings.schema)
 
-    async def ask(self, count: int, hold: float, patience: float) -> Grant:
+    async def ask(self, question: Question) -> Grant:
         """Take slots and tell of a hold, in one transaction.
 
         Raises:
@@ -73,7 +74,7 @@ class Row:
             HeldBackError: The server refuses.
         """
         settings = self._settings
-        given = {"name": settings.name, "hold": hold, "patience": patience, "span": count / settings.per_second}
+        given = {**attrs.asdict(question), "name": settings.name, "span": question.count / settings.per_second}
 
         async def take(connection: AsyncConnection[Any]) -> Grant:
             found = await connection.execute(filled(TAKE, settings.schema), given, binary=True)

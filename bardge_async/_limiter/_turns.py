@@ -49,11 +49,21 @@ class Grant:
     now: float
 
 
-Ask: TypeAlias = Callable[[int, float, float], Awaitable[Grant]]
-"""Ask for slots: how many, for how long to hold everyone back, how far away the first one may be, in seconds.
+@attrs.frozen
+class Question:
+    """What the store is asked for: ``count`` slots, the first one in ``lead`` seconds or later, ``patience`` at most.
 
-Raises AwayError where asking again may help, HeldBackError where it does not.
-"""
+    ``hold`` is for how many seconds everyone is to be held back first.
+    """
+
+    count: int
+    lead: float
+    patience: float
+    hold: float
+
+
+Ask: TypeAlias = Callable[[Question], Awaitable[Grant]]
+"""Ask the store; it raises AwayError where asking again may help, HeldBackError where it does not."""
 
 
 class Offset:
@@ -104,7 +114,7 @@ class Turns:
         self._line: OrderedDict[_Waiter, None] = OrderedDict()
         self._slots: deque[float] = deque()
         self._offset = Offset()
-        self._ahead = _AHEAD
+        self._trip = 0.0
         self._distance = 0.0
         self._held = self._to_tell = 0.0
         self._away: str | None = None
@@ -187,10 +197,11 @@ class Turns:
 
     def _wanted(self, now: float) -> int:
         """Tell how many slots to ask for: none while those in hand will do for a while."""
-        if self._slots and self._slots[-1] - now >= self._ahead:
+        ahead = max(_AHEAD, 2 * self._trip)
+        if self._slots and self._slots[-1] - now >= ahead:
             return 0
         share = min(1.0, _CROWD / self._distance) if self._distance > 0 else 1.0
-        return min(max(0, len(self._line) - len(self._slots)), max(1, round(self._ahead * self._rate * share)))
+        return min(max(0, len(self._line) - len(self._slots)), max(1, round(ahead * self._rate * share)))
 
     def _begin(self) -> None:
         """Ask the store, unless it is being asked or there is no need."""
@@ -219,11 +230,13 @@ class Turns:
     async def _asked(self, count: int, begun: float) -> None:
         told = self._to_tell
         patience = max((waiter.until for waiter in self._line), default=begun) - begun
-        grant = await self._ask(count, max(0.0, told - begun), patience)
+        # A slot that is due before its answer is here would be missed.
+        lead = max(0.0, self._trip - self._slack / 2)
+        grant = await self._ask(Question(count, lead, patience, max(0.0, told - begun)))
         ended = self._clock.elapsed()
         if self._to_tell == told:
             self._to_tell = 0.0
-        self._ahead = min(_FARTHEST, max(_AHEAD, 0.9 * self._ahead, 2 * (ended - begun)))
+        self._trip = min(_FARTHEST, max(0.9 * self._trip, ended - begun))
         self._offset.learn(begun, ended, grant.now)
         self._take(grant, count)
 

@@ -1,0 +1,120 @@
+"""A store of slots in this process, as the row in PostgreSQL is one, with a clock, delays and failures of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import attrs
+
+from bardge_async._limiter._turns import AwayError, Grant, Question, Turns
+from bardge_async.errors import HeldBackError
+from tests.support.clock import ManualClock
+
+RATE = 200.0
+
+
+@attrs.define
+class Store:
+    """Grant slots of a rate; ``asked`` holds how many each time. ``ahead`` is how far its clock is ahead of the others'."""
+
+    clock: ManualClock
+    rate: float = RATE
+    delay: float = 0.0
+    ahead: float = 1e9
+    away: str = ""
+    refuses: str = ""
+    next: float = 0.0
+    held: float = 0.0
+    asked: list[int] = attrs.field(factory=list[int])
+
+    async def ask(self, question: Question) -> Grant:
+        if self.delay:
+            await self.clock.sleep(self.delay / 2)
+        self.asked.append(question.count)
+        if self.away:
+            raise AwayError(self.away)
+        if self.refuses:
+            raise HeldBackError(self.refuses)
+        now = self.clock.elapsed() + self.ahead
+        self.held = max(self.held, now + question.hold)
+        first = max(now + question.lead, self.held, self.next)
+        taken = first - now <= question.patience
+        self.next = first + question.count / self.rate if taken else first
+        if self.delay:
+            await self.clock.sleep(self.delay / 2)
+        return Grant(first, taken and question.count > 0, self.held, now)
+
+
+@attrs.define
+class Loop:
+    """One loop's turns, and when its tasks got theirs."""
+
+    turns: Turns
+    clock: ManualClock
+    got: list[float] = attrs.field(factory=list[float])
+    tasks: list[asyncio.Task[None]] = attrs.field(factory=list[asyncio.Task[None]])
+
+    def want(self, patience: float = 1000.0) -> asyncio.Task[None]:
+        """Begin to wait for a turn."""
+        task = asyncio.ensure_future(self._one(patience))
+        self.tasks.append(task)
+        return task
+
+    async def _one(self, patience: float) -> None:
+        await self.turns.wait(patience)
+        self.got.append(self.clock.elapsed())
+
+    def keep_wanting(self) -> None:
+        """Wait for one turn after the other."""
+        self.tasks.append(asyncio.ensure_future(self._on_and_on()))
+
+    async def _on_and_on(self) -> None:
+        while True:
+            await self._one(1000.0)
+
+
+@attrs.define
+class Fleet:
+    """Loops over one store, on one clock that the test moves."""
+
+    clock: ManualClock
+    store: Store
+    loops: Sequence[Loop]
+
+    @property
+    def first(self) -> Loop:
+        return self.loops[0]
+
+    @property
+    def got(self) -> list[float]:
+        """When anybody got a turn."""
+        return sorted(at for loop in self.loops for at in loop.got)
+
+    async def settle(self) -> None:
+        """Let everyone run until they wait."""
+        for _ in range(8):
+            await asyncio.sleep(0)
+
+    async def move(self, seconds: float, step: float = 0.001) -> None:
+        """Move the clock in steps, with everyone running in between."""
+        await self.settle()
+        for _ in range(round(seconds / step)):
+            self.clock.advance(step)
+            await self.settle()
+
+    async def aclose(self) -> None:
+        """End every task."""
+        tasks = [task for loop in self.loops for task in loop.tasks]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for loop in self.loops:
+            await loop.turns.aclose()
+
+
+def fleet(loops: int = 1, rate: float = RATE, delay: float = 0.0) -> Fleet:
+    """Make loops over a fresh store."""
+    clock = ManualClock(auto=False)
+    store = Store(clock, rate, delay)
+    return Fleet(clock, store, [Loop(Turns(store.ask, rate, clock), clock) for _ in range(loops)])
