@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from bardge_async._limiter._postgres import PostgresLimiter
+if TYPE_CHECKING:
+    from bardge_async._limiter._postgres import PostgresLimiter
 
 __all__ = ["Limiter", "PostgresLimiter"]
+
+
+def __getattr__(name: str) -> type[PostgresLimiter]:
+    """Import the limiter of another store when it is asked for."""
+    if name == "PostgresLimiter":
+        from bardge_async._limiter import _postgres  # noqa: PLC0415
+
+        return _postgres.PostgresLimiter
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 class Limiter(Protocol):

@@ -1,0 +1,324 @@
+"""One rate in PostgreSQL: its row, holds over processes, outages, a pooler, and clients that send by it."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import threading
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bardge_async import BardgeClient, PostgresJournal, PostgresLimiter, RetryPolicy, errors
+from bardge_async._clock import SystemClock
+from bardge_async._journal._postgres_schema import filled
+from bardge_async._limiter._row import Row, Settings
+from bardge_async._limiter._turns import Grant, Question
+from bardge_async._secret import Secret
+from tests.support.clock import ManualClock
+from tests.support.postgres import Database, pooler
+from tests.support.server import ScriptedServer, error, reply
+
+RATE = 50.0
+
+
+def fresh() -> str:
+    """A rate's name that no other test uses."""
+    return os.urandom(8).hex()
+
+
+@asynccontextmanager
+async def row(database: Database, name: str, schema: str = "bardge") -> AsyncGenerator[Row]:
+    """A connection to a rate's row."""
+    one = Row(Settings(Secret(database.dsn), schema, name, RATE, SystemClock()))
+    try:
+        yield one
+    finally:
+        await one.aclose()
+
+
+async def asked(one: Row, count: int = 1, *, lead: float = 0.0, patience: float = 60.0, hold: float = 0.0) -> Grant:
+    return await one.ask(Question(count, lead, patience, hold))
+
+
+async def refused(limiter: PostgresLimiter, patience: float) -> errors.HeldBackError:
+    """The error that waiting for a turn ends with."""
+    with pytest.raises(errors.HeldBackError) as caught:
+        await limiter.turn(patience)
+    return caught.value
+
+
+async def on_record(database: Database, name: str, schema: str = "bardge") -> None:
+    """Wait until a hold has reached the database."""
+    query = filled("SELECT held_until > clock_timestamp() FROM {schema}.rates WHERE name = %s", schema)
+    while database.admin.execute(query, (name,)).fetchone() != (True,):  # noqa: ASYNC110 - another session's doing
+        await asyncio.sleep(0)
+
+
+# The row.
+
+ASKS = st.lists(st.tuples(st.integers(0, 2), st.integers(1, 20), st.floats(0, 0.3), st.floats(0, 1)), max_size=12)
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(asks=ASKS)
+def test_slots_never_overlap(postgres: Database, asks: list[tuple[int, int, float, float]]) -> None:
+    """Whoever asks, for how many, how far ahead and with what hold: slots follow one another, none in a hold."""
+
+    async def play() -> list[tuple[Grant, int]]:
+        name = fresh()
+        async with row(postgres, name) as a, row(postgres, name) as b, row(postgres, name) as c:
+            rows = (a, b, c)
+            return [(await asked(rows[who], count, lead=lead, hold=hold), count) for who, count, lead, hold in asks]
+
+    end = held = 0.0
+    for grant, count in asyncio.run(play()):
+        assert grant.taken
+        assert grant.first >= max(grant.now, grant.held, end - 1e-5)
+        assert grant.held >= held - 1e-5
+        end, held = grant.first + count / RATE, grant.held
+
+
+@pytest.mark.asyncio
+async def test_slots_of_many_at_once(postgres: Database) -> None:
+    """Those who ask at the same moment get slots one after the other, without gaps."""
+    name = fresh()
+    async with row(postgres, name) as a, row(postgres, name) as b, row(postgres, name) as c:
+        await asked(a, 50)
+        found = await asyncio.gather(*(asked(one, 5) for one in (a, b, c)))
+    firsts = sorted(grant.first for grant in found)
+    assert [later - sooner for sooner, later in itertools.pairwise(firsts)] == pytest.approx([0.1, 0.1], abs=1e-4)
+
+
+@pytest.mark.asyncio
+async def test_rates_are_apart(postgres: Database) -> None:
+    """A rate of another name knows nothing of this one."""
+    async with row(postgres, fresh()) as one, row(postgres, fresh()) as other:
+        await asked(one, 500, hold=60)
+        grant = await asked(other)
+    assert grant.first == pytest.approx(grant.now, abs=0.001)
+
+
+@pytest.mark.asyncio
+async def test_far_slots_are_left(postgres: Database) -> None:
+    """Slots beyond the asker's patience stay where they are."""
+    async with row(postgres, fresh()) as one:
+        await asked(one, 100)
+        far = await asked(one, 5, patience=1)
+        near = await asked(one, 1, patience=3)
+    assert (far.taken, near.taken) == (False, True)
+    assert near.first == pytest.approx(far.first, abs=1e-4)
+
+
+@pytest.mark.asyncio
+async def test_slots_in_time(postgres: Database) -> None:
+    """A slot is not due before its answer can have come."""
+    async with row(postgres, fresh()) as one:
+        new, known = await asked(one, lead=0.2), await asked(one, lead=0.2)
+    assert new.first - new.now == pytest.approx(0.2, abs=1e-3)
+    assert known.first - new.first >= 1 / RATE - 1e-5
+
+
+@pytest.mark.asyncio
+async def test_server_clock_set_back(postgres: Database) -> None:
+    """When the server's clock is set back by an hour nobody waits for an hour, and a hold lasts as long as before."""
+    name = fresh()
+    async with row(postgres, name) as one:
+        await asked(one, 50, hold=5)
+        hour = "interval '1 hour'"
+        columns = ", ".join(f"{it} = {it} + {hour}" for it in ("first_at", "next_at", "held_until", "asked_at"))
+        postgres.admin.execute(f"UPDATE bardge.rates SET {columns} WHERE name = %s", (name,))  # noqa: S608 - of this file
+        grant = await asked(one)
+    assert grant.held - grant.now == pytest.approx(5, abs=0.2)
+    assert grant.first - grant.now == pytest.approx(6, abs=0.2)
+
+
+@pytest.mark.asyncio
+async def test_table_is_made_once(postgres: Database) -> None:
+    """Limiters and journals that begin at the same moment in a database without tables make them once."""
+    rows = [Row(Settings(Secret(postgres.dsn), "at_once", "one", RATE, SystemClock())) for _ in range(6)]
+    async with PostgresJournal(postgres.dsn, schema="at_once") as journal:
+        grants, _ = await asyncio.gather(asyncio.gather(*(asked(one) for one in rows)), journal.listed())
+    await asyncio.gather(*(one.aclose() for one in rows))
+    assert len({grant.first for grant in grants}) == 6
+
+
+@pytest.mark.asyncio
+async def test_no_right_to_the_table(postgres: Database) -> None:
+    """Where the database refuses, the error says what it said."""
+    postgres.admin.execute("DROP ROLE IF EXISTS stranger; CREATE ROLE stranger LOGIN")
+    dsn = postgres.dsn.replace("bardge@", "stranger@")
+    async with PostgresLimiter(dsn, fresh(), RATE, schema="strange") as limiter:
+        told = await refused(limiter, 5)
+    assert "permission denied" in str(told)
+    assert told.sent is False
+
+
+# Turns.
+
+
+@pytest.mark.asyncio
+async def test_two_limiters_share_a_rate(postgres: Database) -> None:
+    """What two processes' limiters give together comes no faster than the rate."""
+    name = fresh()
+    async with PostgresLimiter(postgres.dsn, name, 200) as here, PostgresLimiter(postgres.dsn, name, 200) as there:
+        await asyncio.gather(here.turn(5), there.turn(5))
+        begun = time.monotonic()
+        await asyncio.gather(*(limiter.turn(5) for limiter in (here, there) for _ in range(20)))
+        took = time.monotonic() - begun
+    assert 40 / 200 - 0.05 <= took < 2
+
+
+@pytest.mark.asyncio
+async def test_hold_over_limiters(postgres: Database) -> None:
+    """A hold of one process is every other's, who says for how long."""
+    name = fresh()
+    async with PostgresLimiter(postgres.dsn, name, RATE) as here, PostgresLimiter(postgres.dsn, name, RATE) as there:
+        here.hold(30)
+        assert (await refused(here, 10)).retry_after == pytest.approx(30, abs=0.5)
+        await on_record(postgres, name)
+        assert (await refused(there, 10)).retry_after == pytest.approx(30, abs=2)
+
+
+@pytest.mark.asyncio
+async def test_cancelled_under_way(postgres: Database) -> None:
+    """A caller that goes away while slots are being asked for leaves the next one its turn."""
+    async with PostgresLimiter(postgres.dsn, fresh(), RATE) as limiter:
+        gone = asyncio.ensure_future(limiter.turn(5))
+        await asyncio.sleep(0)
+        next_one = asyncio.ensure_future(limiter.turn(5))
+        gone.cancel()
+        await next_one
+    assert gone.cancelled()
+
+
+@pytest.mark.asyncio
+async def test_no_server() -> None:
+    """Without a server nobody gets a turn: calls wait as long as they may, and the error says what to mend."""
+    clock = ManualClock(auto=False)
+    async with PostgresLimiter("postgresql://nobody@127.0.0.1:1/none", "one", RATE, clock=clock) as limiter:
+        waiting = asyncio.ensure_future(limiter.turn(5))
+        while not clock.sleeps:  # noqa: ASYNC110 - until it has tried once
+            await asyncio.sleep(0)
+        clock.advance(5)
+        with pytest.raises(errors.HeldBackError, match="cannot be reached, start it or check dsn="):
+            await waiting
+
+
+@pytest.mark.asyncio
+async def test_ended_session(postgres: Database) -> None:
+    """A session that an administrator ends is made anew, and nobody misses a turn."""
+    dsn = f"{postgres.dsn}?application_name=rates"
+    async with PostgresLimiter(dsn, fresh(), RATE) as limiter:
+        await limiter.turn(5)
+        postgres.admin.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'rates'"
+        )
+        await limiter.turn(5)
+    count = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'rates' AND state <> 'idle'"
+    assert postgres.admin.execute(count).fetchone() == (0,)
+
+
+@pytest.mark.asyncio
+async def test_pooler(postgres: Database) -> None:
+    """Turns and holds come through PgBouncer in transaction mode."""
+    with pooler(postgres.server) as dsn:
+        name = fresh()
+        async with (
+            PostgresLimiter(dsn, name, RATE, schema="pooled_rates") as here,
+            PostgresLimiter(dsn, name, RATE, schema="pooled_rates") as other,
+        ):
+            await asyncio.gather(*(limiter.turn(5) for limiter in (here, other) for _ in range(5)))
+            here.hold(30)
+            await on_record(postgres, name, "pooled_rates")
+            assert (await refused(other, 10)).retry_after == pytest.approx(30, abs=2)
+
+
+@pytest.mark.asyncio
+async def test_closed(postgres: Database) -> None:
+    """A closed limiter sends away who waits and who comes, and leaves no session."""
+    dsn = f"{postgres.dsn}?application_name=closing"
+    clock = ManualClock(auto=False)
+    limiter = PostgresLimiter(dsn, fresh(), 1, clock=clock)
+    await limiter.turn(5)
+    waiting = asyncio.ensure_future(limiter.turn(5))
+    await asyncio.sleep(0)
+    await limiter.aclose()
+    with pytest.raises(errors.HeldBackError, match="closed"):
+        await waiting
+    assert "closed" in str(await refused(limiter, 5))
+    limiter.hold(5)
+    count = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'closing'"
+    while postgres.admin.execute(count).fetchone() != (0,):  # noqa: ASYNC110 - another session's doing
+        await asyncio.sleep(0)
+
+
+def test_several_loops(postgres: Database) -> None:
+    """One limiter works in loops one after the other and in threads, and ends with each."""
+    limiter = PostgresLimiter(postgres.dsn, fresh(), 1000)
+
+    async def some() -> None:
+        await asyncio.gather(*(limiter.turn(5) for _ in range(3)))
+
+    asyncio.run(some())
+    asyncio.run(some())
+    thread = threading.Thread(target=asyncio.run, args=(some(),))
+    thread.start()
+    thread.join(30)
+    assert not thread.is_alive()
+
+
+# Clients.
+
+
+@pytest.mark.asyncio
+async def test_clients_of_two_processes(postgres: Database) -> None:
+    """A 429 that one client was answered keeps another process's client from sending."""
+    name = fresh()
+    busy = error(429, Retry_After="20")
+    async with (
+        PostgresLimiter(postgres.dsn, name, RATE) as here,
+        PostgresLimiter(postgres.dsn, name, RATE) as there,
+        ScriptedServer(busy, reply(200, {"balance": 5})) as api,
+        BardgeClient("key", api.base_url, limiter=here, retry=RetryPolicy(max_attempts=1)) as one,
+        BardgeClient("key", api.base_url, limiter=there, timeout=10.0) as other,
+    ):
+        with pytest.raises(errors.RateLimitError):
+            await one.clients.get_credits("c")
+        await on_record(postgres, name)
+        with pytest.raises(errors.HeldBackError) as caught:
+            await other.clients.get_credits("c")
+        assert len(api.requests) == 1
+    assert caught.value.retry_after == pytest.approx(20, abs=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "per_second", "options", "said"),
+    [
+        ("", 1.0, {}, "name: expected printable text"),
+        ("a\nb", 1.0, {}, "name: expected printable text"),
+        ("one", 0.0, {}, "per_second: expected a number"),
+        ("one", float("nan"), {}, "per_second: expected a number"),
+        ("one", True, {}, "per_second: expected a number"),
+        ("one", 1e9, {}, "per_second: expected a number"),
+        ("one", 1.0, {"schema": "Bad-Name"}, "schema: expected lower-case"),
+    ],
+)
+def test_arguments_that_cannot_work(name: str, per_second: float, options: dict[str, str], said: str) -> None:
+    """What cannot work is refused when the limiter is made."""
+    with pytest.raises(errors.ConfigurationError, match=said):
+        PostgresLimiter(
+            "postgresql://nobody@127.0.0.1:1/none", name, per_second, schema=options.get("schema", "bardge")
+        )
+
+
+def test_no_connection_string() -> None:
+    """What is no connection string is refused, and not repeated: it may hold a password."""
+    with pytest.raises(errors.ConfigurationError, match="dsn") as caught:
+        PostgresLimiter("postgresql://me:canary@[", "one", 1.0)
+    assert "canary" not in str(caught.value)
