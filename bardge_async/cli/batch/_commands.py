@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from bardge_async._secret import Secret
+
 if TYPE_CHECKING:
     from bardge_async.cli.batch._desk import Job
+    from bardge_async.cli.batch._queue_desk import Desk
     from bardge_async.cli.batch._voice import Voice
 
 _CODES: Final = """
@@ -53,6 +56,15 @@ _TRACEBACK: Final = click.option(
 _KEY: Final = click.option(
     "--api-key-stdin", "key_from_stdin", is_flag=True, help="Read the API key from standard input; needs --yes."
 )
+
+
+def _database(ctx: click.Context, param: click.Parameter, value: str | None) -> Secret | None:
+    """Keep a database's URL, which may hold a password, out of every message."""
+    if value is None or value.startswith(("postgresql://", "postgres://")):
+        return None if value is None else Secret(value)
+    raise click.BadParameter("expected postgresql://USER@HOST/DATABASE", ctx, param)
+
+
 _CONCURRENCY: Final = click.IntRange(1, 1000)
 _RATE: Final = click.FloatRange(0, 100_000, min_open=True)
 
@@ -126,27 +138,36 @@ def _about_job(command: _Command) -> _Command:
         click.argument("job", shell_complete=_jobs),
         click.option("--base-url", help="The job's server, where several have one of that name."),
         click.option("--account", help="The job's account."),
+        click.option("--queue", metavar="URL", callback=_database, help="The database where the job was submitted to."),
         _JSON,
         _TRACEBACK,
     )(command)
 
 
-def _on_job(work: Callable[[Job, Voice], int], where: dict[str, Any]) -> None:
+def _on_job(work: Callable[[Job, Voice], int], queued: Callable[[Desk, Voice], int], where: dict[str, Any]) -> None:
     from bardge_async.cli.batch import _desk, _order  # noqa: PLC0415 - not needed for --help
 
     def found(voice: Voice) -> int:
+        if where["queue"] is not None:
+            return queued(_queue_desk(where), voice)
         return work(_desk.Job.named(where["job"], _order.server_named(where["base_url"]), where["account"]), voice)
 
     _finish(found, as_json=where["as_json"], with_traceback=where["with_traceback"])
+
+
+def _queue_desk(where: dict[str, Any]) -> Desk:
+    from bardge_async.cli.batch import _order, _queue_desk  # noqa: PLC0415 - not needed for --help
+
+    return _queue_desk.Desk(where["queue"], where["job"], _order.server(where["base_url"]), where["account"] or "")
 
 
 @batch.command()
 @_about_job
 def status(**where: Any) -> None:  # noqa: ANN401 - click's options, checked by it
     """Tell how far JOB has come."""
-    from bardge_async.cli.batch import _desk  # noqa: PLC0415 - not needed for --help
+    from bardge_async.cli.batch import _desk, _queue_desk  # noqa: PLC0415 - not needed for --help
 
-    _on_job(_desk.status, where)
+    _on_job(_desk.status, _queue_desk.status, where)
 
 
 @batch.command(epilog=_CODES)
@@ -164,20 +185,24 @@ def resume(**options: Any) -> None:  # noqa: ANN401
 
     Asks only if the file was changed since.
     """
-    from bardge_async.cli.batch import _desk  # noqa: PLC0415
+    from bardge_async.cli.batch import _desk, _queue_desk  # noqa: PLC0415
 
     names = ("concurrency", "rate", "out", "retry_refused", "yes", "key_from_stdin")
     changes = {name: options[name] for name in names if options[name]}
-    _on_job(lambda job, voice: _desk.resume(job, voice, changes), options)
+    _on_job(
+        lambda job, voice: _desk.resume(job, voice, changes),
+        lambda desk, voice: _queue_desk.resume(desk, voice, changes),
+        options,
+    )
 
 
 @batch.command()
 @_about_job
 def doubts(**where: Any) -> None:  # noqa: ANN401
     """List what JOB sent without an outcome."""
-    from bardge_async.cli.batch import _desk  # noqa: PLC0415
+    from bardge_async.cli.batch import _desk, _queue_desk  # noqa: PLC0415
 
-    _on_job(_desk.doubts, where)
+    _on_job(_desk.doubts, _queue_desk.doubts, where)
 
 
 @batch.command()
@@ -190,7 +215,11 @@ def doubts(**where: Any) -> None:  # noqa: ANN401
 )
 def resolve(id_or_key: str, **options: Any) -> None:  # noqa: ANN401
     """Settle what is in doubt, in exactly one way."""
-    from bardge_async.cli.batch import _desk  # noqa: PLC0415
+    from bardge_async.cli.batch import _desk, _queue_desk  # noqa: PLC0415
 
     ways = {name: options[name] for name in _WAYS}
-    _on_job(lambda job, voice: _desk.resolve(job, voice, id_or_key, ways), options)
+    _on_job(
+        lambda job, voice: _desk.resolve(job, voice, id_or_key, ways),
+        lambda desk, voice: _queue_desk.resolve(desk, voice, id_or_key, ways),
+        options,
+    )

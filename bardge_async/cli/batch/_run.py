@@ -39,7 +39,7 @@ _STDIN_NAME: Final = "stdin"
 
 
 @attrs.frozen
-class _Prepared:
+class Prepared:
     """A job that was checked and may begin."""
 
     order: Order
@@ -72,7 +72,7 @@ def run(order: Order, voice: Voice, confirmed: list[int] | None = None) -> int:
             place.make()
             stack.enter_context(Lock(place.lock, place.job))
         place.check(order.operation)
-        ready = _prepared(order, place, fields, stack, voice.say)
+        ready = prepared(order, place, fields, stack, voice.say)
         key = find_key(order.account, from_stdin=order.key_from_stdin)
         cost = _cost(ready, key)
         voice.say(*_namesakes(place))
@@ -99,7 +99,12 @@ def _namesakes(place: Place) -> list[str]:
     return [f"Note: another job of this name is on record for {each}." for each in where]
 
 
-def _prepared(order: Order, place: Place, fields: Fields, stack: ExitStack, tell: Callable[[str], None]) -> _Prepared:
+def prepared(order: Order, place: Place, fields: Fields, stack: ExitStack, tell: Callable[[str], None]) -> Prepared:
+    """Look at every row, and at what is on record of them.
+
+    Raises:
+        StopError: Something is wrong with them.
+    """
     spooled = not readable_twice(order.file)
     path, name = Path(order.file).absolute(), order.file
     if spooled:
@@ -115,10 +120,10 @@ def _prepared(order: Order, place: Place, fields: Fields, stack: ExitStack, tell
     with Survey(place.journal, order.base_url, order.account) as survey:
         check = Check(table, fields, faults, survey, place.job)
         checked = check.run(order.id, book, tell, retry_refused=order.retry_refused)
-    return _Prepared(order, place, Reading(table, fields, checked.id), checked, book, source, spooled, out)
+    return Prepared(order, place, Reading(table, fields, checked.id), checked, book, source, spooled, out)
 
 
-def _cost(ready: _Prepared, key: Secret | None) -> Cost:
+def _cost(ready: Prepared, key: Secret | None) -> Cost:
     """Ask what it will cost; a job without anything left asks nothing."""
     if not priced(ready.reading.fields.row):
         return Cost(unknown=NOT_KNOWN)
@@ -134,7 +139,7 @@ def _cost(ready: _Prepared, key: Secret | None) -> Cost:
     return asyncio.run(ask())
 
 
-def _confirm(order: Order, ready: _Prepared, confirmed: list[int] | None) -> None:
+def _confirm(order: Order, ready: Prepared, confirmed: list[int] | None) -> None:
     if order.yes or confirmed == ready.source.stamp:
         return
     if sys.stdin is None or not sys.stdin.isatty():
@@ -143,7 +148,7 @@ def _confirm(order: Order, ready: _Prepared, confirmed: list[int] | None) -> Non
         raise StopError("Not begun: nothing was sent.")
 
 
-def _keep(ready: _Prepared) -> None:
+def _keep(ready: Prepared) -> None:
     """Note what a later run needs, a copy of what can be read only once included."""
     order, place = ready.order, ready.place
     spooled = ready.spooled or ready.source.path == place.spooled
@@ -174,7 +179,7 @@ def _no_key() -> str:
     return ""
 
 
-def _driven(ready: _Prepared, key: Secret | None, voice: Voice) -> Ending:
+def _driven(ready: Prepared, key: Secret | None, voice: Voice) -> Ending:
     order = ready.order
     drive = Drive(ready.reading, ready.checked.rows, ready.book, board(voice))
     try:
@@ -197,7 +202,7 @@ def _driven(ready: _Prepared, key: Secret | None, voice: Voice) -> Ending:
         ) from None
 
 
-def _ended(ready: _Prepared, ending: Ending, facts: dict[str, object], voice: Voice) -> int:
+def _ended(ready: Prepared, ending: Ending, facts: dict[str, object], voice: Voice) -> int:
     """Write the results, and tell how it ended."""
     out: Path | None = ready.out
     try:

@@ -1,0 +1,109 @@
+"""Files through a queue: put in, worked off, asked about."""
+
+from __future__ import annotations
+
+import pytest
+
+from bardge_async.sandbox import Fault
+from tests.batch_cli.conftest import BUY, Operator, purchases
+from tests.support.postgres import Database
+
+
+@pytest.fixture
+def queue(postgres: Database) -> str:
+    """The URL of an emptied queue."""
+    tables = "procrastinate_jobs, procrastinate_workers, procrastinate_events"
+    if postgres.admin.execute("SELECT to_regclass('procrastinate_jobs') IS NOT NULL").fetchone() == (True,):
+        postgres.admin.execute(f"TRUNCATE {tables} CASCADE".encode())
+    return postgres.clear()
+
+
+def submitted(operator: Operator, queue: str, content: str, *more: str) -> int:
+    """Submit a file, and return the exit code."""
+    path = operator.file(content)
+    return operator.batch("submit", path.name, *BUY, "--job", "j", "--queue", queue, "--yes", *more).exit_code
+
+
+def worked(operator: Operator, queue: str) -> int:
+    """Work until nothing is due, and return the exit code."""
+    return operator.batch("worker", "--queue", queue, "--until-done").exit_code
+
+
+def counts(operator: Operator, queue: str) -> dict[str, int]:
+    found: dict[str, int] = operator.said("status", "j", "--queue", queue)["counts"]
+    return found
+
+
+def test_a_submitted_file_is_worked_off(operator: Operator, queue: str) -> None:
+    """Each row is done once, and the status tells it."""
+    assert (submitted(operator, queue, purchases(30)), worked(operator, queue), operator.bought) == (0, 0, 30)
+    assert counts(operator, queue) == {"waiting": 0, "running": 0, "done": 30, "failed": 0, "in_doubt": 0}
+
+
+def test_a_file_that_is_submitted_twice_is_sent_once(operator: Operator, queue: str) -> None:
+    """The same rows under the same job are the same operations."""
+    for _ in range(2):
+        submitted(operator, queue, purchases(5))
+        worked(operator, queue)
+    assert (operator.bought, counts(operator, queue)["done"]) == (5, 10)
+
+
+def test_a_wrong_row_puts_nothing_in(operator: Operator, queue: str) -> None:
+    """Every row is checked before, as a run does."""
+    result = operator.file(purchases(2) + "o3,,cpkg_50\n")
+    found = operator.batch("submit", result.name, *BUY, "--job", "j", "--queue", queue, "--yes")
+    assert (found.exit_code, "line 4" in found.stderr) == (2, True)
+    assert operator.batch("status", "j", "--queue", queue).exit_code == 2
+
+
+def test_a_dry_run_puts_nothing_in(operator: Operator, queue: str) -> None:
+    """It only checks."""
+    assert submitted(operator, queue, purchases(2), "--dry-run") == 0
+    assert operator.batch("status", "j", "--queue", queue).exit_code == 2
+
+
+def test_a_job_of_this_machine_is_not_submitted(operator: Operator, queue: str) -> None:
+    """What it did is on record in a file, where no worker looks: its rows would be sent again."""
+    operator.run(purchases(2))
+    assert submitted(operator, queue, purchases(2)) == 2
+
+
+def test_what_is_in_doubt_is_listed_settled_and_goes_on(operator: Operator, queue: str) -> None:
+    """Doubts have the rows' ids; once settled, resume lets the job end well."""
+    operator.sandbox.faults.script([Fault(kind="status", endpoint="credits.purchase", status=500, times=1)])
+    submitted(operator, queue, purchases(1))
+    worked(operator, queue)
+    [doubt] = operator.said("doubts", "j", "--queue", queue)
+    assert (doubt["id"], counts(operator, queue)["in_doubt"]) == ("o1", 1)
+    assert operator.batch("resolve", "j", "o1", "--queue", queue, "--never-happened").exit_code == 0
+    assert operator.said("resume", "j", "--queue", queue)["put_back"] == 1
+    worked(operator, queue)
+    assert counts(operator, queue) == {"waiting": 0, "running": 0, "done": 1, "failed": 0, "in_doubt": 0}
+
+
+def test_a_wrong_key_ends_the_worker_and_leaves_the_rows(
+    operator: Operator, queue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is failed for want of a key."""
+    submitted(operator, queue, purchases(3))
+    monkeypatch.setenv("BARDGE_API_KEY", "wrong")
+    assert (worked(operator, queue), counts(operator, queue)["waiting"]) == (1, 3)
+
+
+def test_a_shared_rate_is_taken(operator: Operator, queue: str) -> None:
+    """With --rate the workers take their turns from the database."""
+    submitted(operator, queue, purchases(3))
+    result = operator.batch("worker", "--queue", queue, "--until-done", "--rate", "500")
+    assert (result.exit_code, operator.bought) == (0, 3), result.stderr
+
+
+def test_a_database_that_is_away_is_told_without_its_password(operator: Operator) -> None:
+    """The message names the fault, not the URL."""
+    result = operator.batch("status", "j", "--queue", "postgresql://me:secret@127.0.0.1:1/none")
+    assert (result.exit_code, "secret" in result.output) == (1, False)
+    assert "The queue's database" in result.stderr
+
+
+def test_a_queue_is_a_database(operator: Operator) -> None:
+    """Anything but a URL is refused."""
+    assert operator.batch("status", "j", "--queue", "redis://127.0.0.1").exit_code == 2
