@@ -73,7 +73,11 @@ def _own(path: Path, tree: ast.Module) -> set[str]:
 
 
 def _imports(tree: ast.Module) -> Iterator[ast.ImportFrom]:
-    yield from (node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module != "__future__")
+    """Find what a module may re-export: also what type checkers see, and what is in fact imported on demand."""
+    seen = [node for branch in tree.body if isinstance(branch, ast.If) for node in branch.body]
+    for node in [*tree.body, *seen]:
+        if isinstance(node, ast.ImportFrom) and node.module not in {"__future__", "typing"}:
+            yield node
 
 
 def exports(path: Path, tree: ast.Module) -> Iterator[str]:

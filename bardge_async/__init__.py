@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bardge_async import _journal
 from bardge_async._batch import Batch, Operation, OperationOutcome, OperationStatus, Pace
 from bardge_async._client import BardgeClient
 from bardge_async._clock import Clock, SystemClock, Timer
@@ -338,5 +337,7 @@ __all__ = [
 def __getattr__(name: str) -> object:
     """Import the journals of other stores when they are asked for."""
     if name in {"PostgresJournal", "SQLiteJournal"}:
+        from bardge_async import _journal  # noqa: PLC0415
+
         return getattr(_journal, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

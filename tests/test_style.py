@@ -42,6 +42,7 @@ def test_this_tree() -> None:
         {"_a.py": "class A:\n    def f(self): ..."},
         {"errors.py": "class _A:\n    def f(self): ...\ndef _f(): ..."},
         {"__init__.py": "from bardge_async.errors import A\n__all__ = ['A']", "errors.py": ""},
+        {"__init__.py": "if TYPE_CHECKING:\n  from bardge_async.errors import A\n__all__ = ['A']", "errors.py": ""},
     ],
 )
 def test_allowed(tmp_path: Path, files: dict[str, str]) -> None:
