@@ -1,4 +1,4 @@
-"""Run the benchmarks: ``python -m benchmarks [--quick] [--repetitions N] [--only WORKLOAD ...]``."""
+"""Run the benchmarks: ``python -m benchmarks [--quick] [--repetitions N] [--only WORKLOAD ...] [--plot FILE]``."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import random
 import subprocess
 import sys
 import time
+from pathlib import Path
 
-from benchmarks import driver, report
+from benchmarks import driver, plot, report
 from benchmarks.clients import ITEMS, PEERS, installed
 from benchmarks.report import Round
 from benchmarks.workloads import WORKLOADS, Figures
@@ -49,6 +50,7 @@ def _arguments() -> argparse.Namespace:
         "--quick", action="store_true", help="smaller sizes, three repetitions at most, within a minute"
     )
     parser.add_argument("--repetitions", type=int, help="how often everything is run (default: 11, quick: 3)")
+    parser.add_argument("--plot", type=Path, help="draw the ratios into an SVG file")
     parser.add_argument("--only", nargs="+", choices=list(WORKLOADS), help="some of the workloads")
     return parser.parse_args()
 
@@ -74,6 +76,8 @@ def main() -> None:
     print(f"{mode}, {len(rounds)} repetitions, {apart}, {time.monotonic() - begin:.0f} s\n")
     print(report.table(rounds, chosen))
     print("\n" + report.server(rounds, chosen, limits))
+    if given.plot is not None:
+        given.plot.write_text(plot.svg(rounds, chosen), encoding="utf-8")
 
 
 if __name__ == "__main__":

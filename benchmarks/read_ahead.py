@@ -127,6 +127,22 @@ WAYS: Final[dict[str, Callable[[Walk[Booking]], Awaitable[int]]]] = {
 }
 
 
+def run(contestant: str, size: int, _: str) -> dict[str, float]:
+    """Walk so many pages with a caller that awaits, with reading ahead or without: pages a second."""
+
+    async def main(url: str) -> dict[str, float]:
+        async with BardgeClient("key", url) as bardge:
+            await bardge.bookings.list_for_client("c1").first()
+            walk = bardge.bookings.list_for_client("c1", page_size=PAGE, read_ahead=int(contestant[-1]))
+            begin = time.perf_counter()
+            count = await awaiting(walk)
+            wall = time.perf_counter() - begin
+        return {"pages per second": count / PAGE / wall, "wall": wall}
+
+    with running(size * PAGE) as url:
+        return asyncio.run(main(url))
+
+
 async def pair(bardge: BardgeClient, way: str, pages: int) -> dict[int, float]:
     """Time one walk without reading ahead and one with it, in random order."""
     seconds: dict[int, float] = {}

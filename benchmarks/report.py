@@ -25,7 +25,7 @@ def table(rounds: list[Round], chosen: list[str]) -> str:
     lines.append("|---|---|---|---|")
     for name in chosen:
         workload = WORKLOADS[name]
-        for contestant in _present(rounds, name):
+        for contestant in present(rounds, name):
             medians = [f"{_brief(_median(rounds, name, contestant, figure))} {figure}" for figure in workload.figures]
             ratios = [f"{figure} {_ratio(rounds, name, contestant, figure)}" for figure in workload.figures]
             said = "base" if contestant == workload.base else ", ".join(ratios)
@@ -33,7 +33,7 @@ def table(rounds: list[Round], chosen: list[str]) -> str:
     return "\n".join(lines)
 
 
-def _present(rounds: list[Round], name: str) -> list[str]:
+def present(rounds: list[Round], name: str) -> list[str]:
     """Return a workload's contestants that took part, in their order."""
     return [one for one in WORKLOADS[name].contestants if one in rounds[0][name]]
 
@@ -42,9 +42,18 @@ def _median(rounds: list[Round], name: str, contestant: str, figure: str) -> flo
     return statistics.median(one[name][contestant][figure] for one in rounds)
 
 
-def _ratio(rounds: list[Round], name: str, contestant: str, figure: str) -> str:
+def paired(rounds: list[Round], name: str, contestant: str, figure: str) -> float:
+    """Return the median of a figure's paired ratios to the base."""
+    return statistics.median(_ratios(rounds, name, contestant, figure))
+
+
+def _ratios(rounds: list[Round], name: str, contestant: str, figure: str) -> list[float]:
     base = WORKLOADS[name].base
-    ratios = [one[name][contestant][figure] / one[name][base][figure] for one in rounds]
+    return [one[name][contestant][figure] / one[name][base][figure] for one in rounds]
+
+
+def _ratio(rounds: list[Round], name: str, contestant: str, figure: str) -> str:
+    ratios = _ratios(rounds, name, contestant, figure)
     return f"**{statistics.median(ratios):.2f}** ({min(ratios):.2f} - {max(ratios):.2f})"
 
 
@@ -60,7 +69,7 @@ def server(rounds: list[Round], chosen: list[str], limits: dict[str, float]) -> 
         workload = WORKLOADS[name]
         if workload.request is None:
             continue
-        loads = {one: _median(rounds, name, one, "server load") for one in _present(rounds, name)}
+        loads = {one: _median(rounds, name, one, "server load") for one in present(rounds, name)}
         worst = max(loads, key=lambda one: loads[one])
         held = "; IT IS THE BOTTLENECK, the ratios are too near to 1" if loads[worst] > 0.6 else ""
         lines.append(f"* {name}: the stub was busy {loads[worst]:.0%} of the time at most ({worst}){held}.")

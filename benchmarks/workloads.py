@@ -142,6 +142,12 @@ def _decode(contestant: str, size: int, _: str) -> Figures:
     return timed.figures(size * stub.PAGE_SIZE)
 
 
+def _ahead(contestant: str, size: int, base_url: str) -> Figures:
+    from benchmarks import read_ahead  # noqa: PLC0415 - brings our client, which no other one's process may hold
+
+    return read_ahead.run(contestant, size, base_url)
+
+
 def _import(contestant: str, size: int, _: str) -> Figures:
     return {"ms": statistics.median(imports.measure(contestant) for _ in range(size))}
 
@@ -184,6 +190,15 @@ WORKLOADS: Final[dict[str, Workload]] = {
         1_500,
         4_000,
         "post",
+    ),
+    "ahead": Workload(
+        "walk with 20 ms of latency and 5 ms of work on a page",
+        _ahead,
+        {"pages per second": True},
+        ("read_ahead=1", "read_ahead=0"),
+        "read_ahead=0",
+        20,
+        60,
     ),
     "memory": Workload(
         "memory of the process after a walk; of 20,000 items held",
