@@ -90,7 +90,7 @@ class PostgresJournal:
         self._pruned_at: float | None = None
         self._closed = False
         self._held: set[Identity] = set()
-        self._lines = _LINES.setdefault((str(hidden), schema), Lines())
+        self._lines = _LINES.setdefault((hidden, schema), Lines())
         clock = SystemClock() if clock is None else clock
         make = _maker(hidden, schema, lease=float(lease), patience=float(patience), clock=clock, dropped=self._drop)
         self._loops: PerLoop[OneLoop] = PerLoop(make)

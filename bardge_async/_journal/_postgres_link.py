@@ -81,7 +81,7 @@ class Link:
             raise
 
     async def _connect(self) -> AsyncConnection[Any]:
-        given = conninfo_to_dict(self._dsn)
+        given = set(conninfo_to_dict(self._dsn))
         options = {name: value for name, value in _DEFAULTS.items() if name not in given}
         # Prepared statements belong to a session, which a pooler does not keep.
         connection = await AsyncConnection[Any].connect(

@@ -16,7 +16,7 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg.conninfo import conninfo_to_dict
 
-from bardge_async._clock import Clock
+from bardge_async._clock import Clock, TimeLimit
 from bardge_async._journal import _postgres_rows as rows
 from bardge_async._journal._postgres_link import Lane, Link, ended
 from bardge_async._journal._postgres_reads import Query, Reads
@@ -28,6 +28,7 @@ from bardge_async.errors import ConfigurationError, JournalError
 
 _LOG: Final = logging.getLogger("bardge_async")
 _LIMIT: Final = 10.0
+_WITHDRAWAL: Final = 2.0
 _READING_LIMIT: Final = 300.0
 _RENEWALS: Final = 3
 """How often a lease is renewed in its time."""
@@ -117,7 +118,7 @@ class OneLoop:
     def _let_go(self, entry: Entry) -> asyncio.Future[bool]:
         future = self._writes.add((rows.RELEASE, entry), entry.identity)
         # Where it fails the lease runs out by itself.
-        future.add_done_callback(lambda done: done.cancelled() or done.exception())
+        future.add_done_callback(_looked_at)
         return future
 
     async def put(self, record: Record) -> None:
@@ -157,8 +158,16 @@ class OneLoop:
         lease = self._leases.get(identity)
         if lease is None:
             await self._write(rows.FORGET, Entry(identity, None))
-        elif not await self._write(rows.INTEND, Entry(identity, lease.token)):
+        elif not await self._withdrawn(Entry(identity, lease.token)):
             raise _taken(identity)
+
+    async def _withdrawn(self, entry: Entry) -> bool:
+        """Take an intent back; a call that has ended does not wait for a database that is away, the work does."""
+        future = self._writes.add((rows.INTEND, entry), entry.identity)
+        future.add_done_callback(_looked_at)
+        with TimeLimit(self._settings.clock, _WITHDRAWAL):
+            return await asyncio.shield(future)
+        raise JournalError("the database is away; the intent is taken back when it is there again")
 
     async def _write(self, statement: str, entry: Entry) -> bool:
         return await self._writes.add((statement, entry), entry.identity)
@@ -271,6 +280,11 @@ def _renewed(lease: Lease, begun: float, done: asyncio.Future[bool]) -> None:
     elif not lease.ended:
         lease.lost = True
         _LOG.warning("the lease of key %s ran out: nothing more is sent under it by this call", lease.identity.key)
+
+
+def _looked_at(done: asyncio.Future[bool]) -> None:
+    if not done.cancelled():
+        done.exception()  # asyncio would report one that nobody looked at
 
 
 def _taken(identity: Identity) -> JournalError:

@@ -158,6 +158,31 @@ async def test_silent_network(postgres: Database) -> None:
 
 
 @pytest.mark.asyncio
+async def test_taken_back_when_the_database_is_there_again(postgres: Database) -> None:
+    """A call that takes its intent back ends after 2 s though the database is away; the intent goes all the same."""
+    postgres.clear()
+    clock = Stalled()
+    async with wire(postgres.server.port) as it:
+        dsn = f"postgresql://bardge@127.0.0.1:{it.port}/postgres"
+        async with PostgresJournal(dsn, clock=clock) as journal:
+            await journal.claim(KEY, 0, ManualClock())
+            await journal.put(sent())
+            it.silent = True
+            removing = asyncio.ensure_future(journal.remove(KEY))
+            await it.swallowed.wait()
+            clock.advance(2)
+            with pytest.raises(errors.JournalError, match="away"):
+                await removing
+            it.silent = False
+            clock.advance(8)
+            while not clock.sleeps:  # noqa: ASYNC110 - until it waits for its next try
+                await asyncio.sleep(0)
+            clock.advance(1)
+            while on_record(postgres) != {"order-1": "held"}:  # noqa: ASYNC110 - the server is what is waited for
+                await asyncio.sleep(0)
+
+
+@pytest.mark.asyncio
 async def test_waiters_share_commits(postgres: Database) -> None:
     """Records that are put at the same time share transactions."""
     postgres.clear()
