@@ -7,15 +7,29 @@ import json
 import os
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
+from bardge_async import ENDPOINTS, BardgeClient, OperationStatus, RetryPolicy
+from bardge_async.cli.batch._book import Book
+from bardge_async.cli.batch._check import Reading
+from bardge_async.cli.batch._drive import Drive, Pacing
+from bardge_async.cli.batch._faults import Faults
+from bardge_async.cli.batch._fields import Fields
 from bardge_async.cli.batch._order import Order
+from bardge_async.cli.batch._progress import Lines
 from bardge_async.cli.batch._run import run
 from bardge_async.cli.batch._shell import finish
+from bardge_async.cli.batch._source import Source
+from bardge_async.cli.batch._table import open_table
 from bardge_async.cli.batch._voice import Voice
+from bardge_async.errors import ConnectError
 from bardge_async.sandbox import Fault
+from bardge_async.testing import FakeTransport, json_response
 from tests.batch_cli.conftest import BUY, Operator, purchases
+from tests.support.clock import ManualClock
+from tests.support.net import refused_port
 
 
 def test_every_row_is_sent_once(operator: Operator) -> None:
@@ -101,6 +115,25 @@ def test_key_that_dies_in_the_middle(operator: Operator) -> None:
     assert "Check the API key, then go on with the job." in result.stderr
     assert "Go on with: bardge batch resume j" in result.stderr
     assert operator.statuses().count("not run") > 100
+
+
+def test_unreachable_server(operator: Operator) -> None:
+    """A server that is not there is found before anything is sent."""
+    result = operator.run(purchases(3), "--base-url", f"http://127.0.0.1:{refused_port()}")
+    assert (result.exit_code, "no connection" in result.stderr, "Nothing was sent." in result.stderr) == (1, True, True)
+
+
+def test_server_that_goes_away(tmp_path: Path) -> None:
+    """Where the server goes away, the job stops after 100 rows in a row instead of failing every one."""
+    path = tmp_path / "clients.csv"
+    path.write_text(purchases(1000))
+    fake = FakeTransport(*[json_response({"balance": 1})] * 50, *[ConnectError("no connection")] * 3000)
+    client = BardgeClient("key", transport=fake, retry=RetryPolicy(max_attempts=1), clock=ManualClock())
+    with Source(path, "clients.csv") as source, Book() as book:
+        reading = Reading(open_table(source, Faults("clients.csv")), Fields(ENDPOINTS["credits.purchase"], {}), "id")
+        ending = Drive(reading, 1000, book, Lines(Voice())).run(client, "j", Pacing(8, None, retry_refused=False))
+    assert (ending.counts[OperationStatus.DONE], str(ending.error)[:31]) == (50, "The server is out of reach: 100")
+    assert 100 <= ending.counts[OperationStatus.FAILED] < 130
 
 
 def test_path_arguments(operator: Operator) -> None:

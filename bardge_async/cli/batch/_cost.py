@@ -11,7 +11,7 @@ import attrs
 from bardge_async._client import BardgeClient
 from bardge_async.cli.batch._faults import StopError
 from bardge_async.endpoints import PURCHASE_CREDITS, Endpoint
-from bardge_async.errors import AuthenticationError, BardgeError, PermissionDeniedError
+from bardge_async.errors import AuthenticationError, BardgeError, ConnectError, PermissionDeniedError
 
 NOT_KNOWN: Final = "not known to the API client"
 _SHOWN: Final = 5
@@ -54,7 +54,7 @@ async def price(bardge: BardgeClient, packages: Counter[str], rows: int) -> Cost
     """Ask for the packages' amounts, and add them up.
 
     Raises:
-        StopError: The key is wrong, or the account disabled.
+        StopError: The key is wrong, the account disabled, or the server out of reach.
     """
     if sum(packages.values()) != rows:
         return Cost(unknown=f"{NOT_KNOWN}: too many different packages")
@@ -62,6 +62,8 @@ async def price(bardge: BardgeClient, packages: Counter[str], rows: int) -> Cost
         known = {each.id: each async for each in bardge.credits.list_packages()}
     except (AuthenticationError, PermissionDeniedError) as error:
         raise StopError(str(error), "Check the API key and the account.", request_id=error.request_id) from None
+    except ConnectError as error:
+        raise StopError(f"{error}.", "Nothing was sent.") from None
     except BardgeError as error:
         return Cost(unknown=f"{NOT_KNOWN}: {error}")
     totals: dict[str, Decimal] = {}

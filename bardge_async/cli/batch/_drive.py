@@ -17,11 +17,13 @@ from bardge_async.cli.batch._book import Book, Note
 from bardge_async.cli.batch._check import Reading
 from bardge_async.cli.batch._faults import StopError
 from bardge_async.cli.batch._progress import Board, Figures
-from bardge_async.errors import BardgeError
+from bardge_async.errors import BardgeError, ConnectError
 
 _WELL: Final = frozenset({OperationStatus.DONE, OperationStatus.REPLAYED, OperationStatus.SKIPPED})
 _KEPT: Final = 3
 """Outcomes that are told at the end, of those that did not go well."""
+_GONE: Final = 100
+"""Rows in a row that found no server."""
 _LOOK_EVERY: Final = 64
 """Rows after which the input is looked at."""
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -90,6 +92,7 @@ class Drive:
         self._book = book
         self._board = board
         self._under_way: dict[str, tuple[int, int]] = {}
+        self._out_of_reach = 0
 
     def run(self, client: BardgeClient, job: str, pacing: Pacing) -> Ending:
         """Do it, to the end or the first signal.
@@ -131,6 +134,7 @@ class Drive:
             async with batch:
                 async for outcome in batch:
                     self._note(outcome)
+                    self._give_up(outcome, batch)
         except (BardgeError, StopError) as error:
             self.ending.error = error
 
@@ -141,6 +145,17 @@ class Drive:
         self._book.note(row, Note(outcome.status.value, error, outcome.request_id or ""))
         if outcome.status not in _WELL and len(self.ending.troubles) < _KEPT:
             self.ending.troubles.append(Trouble(line, id, outcome.status.value, error, outcome.request_id))
+
+    def _give_up(self, outcome: OperationOutcome[Any], batch: Batch) -> None:
+        """Stop where the server is gone: each of 100,000 rows would take its time to fail, and be run again anyway."""
+        if isinstance(outcome.error, ConnectError):
+            self._out_of_reach += 1
+        elif outcome.attempts:
+            self._out_of_reach = 0
+        if self._out_of_reach == _GONE and self.ending.error is None:
+            what = f"The server is out of reach: {_GONE} rows in a row could not be sent."
+            self.ending.error = StopError(what, "Check network and server, then go on with the job.")
+            batch.stop()
 
     def _operations(self) -> Iterator[Operation[Any, Any]]:
         source = self._reading.table.source
