@@ -30,6 +30,10 @@ class StaleError(aiohttp.ClientConnectionError):
     """The connection is closing, or holds bytes that nobody asked for and that would be taken for an answer."""
 
 
+class LateError(aiohttp.ClientConnectionError):
+    """The time to connect was over before the request was begun, and nobody had been told yet."""
+
+
 class Alarms:
     """Tell the attempts of one event loop that their time is up, with one timer for all: few ever wait so long."""
 
@@ -104,7 +108,13 @@ class Attempt:
         alarms.add(self)
 
     def begin(self, connection: Connection) -> None:
-        """Note that the request is now written on a connection."""
+        """Note that the request is now written on a connection.
+
+        Raises:
+            LateError: The time to connect is over: after a stall of the process a ready socket comes before a due timer.
+        """
+        if not self.sent and self._alarms.clock.elapsed() > self.until:
+            raise LateError
         self.sent = self.begun = True
         self._connection, self._wire = connection, connection.transport
 

@@ -11,7 +11,7 @@ from typing import Final
 import anyio
 import pytest
 
-from bardge_async import BardgeClient, NoAnswerError, RetryPolicy, Timeouts
+from bardge_async import BardgeClient, ConnectError, NoAnswerError, RetryPolicy, Timeouts
 from tests.support.clock import ManualClock
 from tests.support.net import BALANCE
 from tests.support.server import ScriptedServer, hang, reply
@@ -162,3 +162,25 @@ async def test_eager_tasks() -> None:
         clock.advance(20)
         with pytest.raises(NoAnswerError):
             await task
+
+
+class StallingClock(ManualClock):
+    """A clock of a process that stalls: its time goes on, and no timer fires."""
+
+    stall = 0.0
+
+    def elapsed(self) -> float:
+        self._elapsed += self.stall
+        return self._elapsed
+
+
+@pytest.mark.asyncio
+async def test_nothing_is_written_after_a_stall() -> None:
+    """Where the process stalled until the time to connect was over, nothing is written on the connection that came."""
+    clock = StallingClock()
+    async with ScriptedServer(reply(200, BALANCE)) as server, client(server, clock) as bardge:
+        clock.stall = 6.0
+        with pytest.raises(ConnectError) as caught:
+            await bardge.clients.get_credits("c")
+        assert not caught.value.sent
+        assert server.requests == []
