@@ -256,6 +256,20 @@ def test_completion(operator: Operator) -> None:
     assert completed("bardge batch resume ren") == ["renewals"]
 
 
+@pytest.mark.parametrize("command", ["status", "resume", "doubts"])
+def test_a_job_of_this_machine_needs_no_database(
+    operator: Operator, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """Without the extra of queues, what is asked of a job of this machine is answered."""
+    operator.run(purchases(1))
+    monkeypatch.delitem(sys.modules, "bardge_async.cli.batch._queue_desk", raising=False)
+    monkeypatch.delattr("bardge_async.cli.batch._queue_desk", raising=False)
+    monkeypatch.setitem(sys.modules, "procrastinate", None)
+    assert operator.batch(command, "j").exit_code == 0
+    result = operator.batch(command, "j", "--queue", "postgresql://nobody@nowhere/none")
+    assert (result.exit_code, "A queue needs an extra" in result.stderr) == (2, True), result.stderr
+
+
 def test_help_names_exit_codes() -> None:
     """``--help`` documents the exit codes."""
     for command in ("run", "resume"):

@@ -165,9 +165,14 @@ def _queue_desk(where: dict[str, Any]) -> Desk:
 @_about_job
 def status(**where: Any) -> None:  # noqa: ANN401 - click's options, checked by it
     """Tell how far JOB has come."""
-    from bardge_async.cli.batch import _desk, _queue_desk  # noqa: PLC0415 - not needed for --help
+    from bardge_async.cli.batch import _desk  # noqa: PLC0415 - not needed for --help
 
-    _on_job(_desk.status, _queue_desk.status, where)
+    def queued(desk: Desk, voice: Voice) -> int:
+        from bardge_async.cli.batch import _queue_desk  # noqa: PLC0415 - an extra
+
+        return _queue_desk.status(desk, voice)
+
+    _on_job(_desk.status, queued, where)
 
 
 @batch.command(epilog=_CODES)
@@ -185,24 +190,30 @@ def resume(**options: Any) -> None:  # noqa: ANN401
 
     Asks only if the file was changed since.
     """
-    from bardge_async.cli.batch import _desk, _queue_desk  # noqa: PLC0415
+    from bardge_async.cli.batch import _desk  # noqa: PLC0415
+
+    def queued(desk: Desk, voice: Voice) -> int:
+        from bardge_async.cli.batch import _queue_desk  # noqa: PLC0415 - an extra
+
+        return _queue_desk.resume(desk, voice, changes)
 
     names = ("concurrency", "rate", "out", "retry_refused", "yes", "key_from_stdin")
     changes = {name: options[name] for name in names if options[name]}
-    _on_job(
-        lambda job, voice: _desk.resume(job, voice, changes),
-        lambda desk, voice: _queue_desk.resume(desk, voice, changes),
-        options,
-    )
+    _on_job(lambda job, voice: _desk.resume(job, voice, changes), queued, options)
 
 
 @batch.command()
 @_about_job
 def doubts(**where: Any) -> None:  # noqa: ANN401
     """List what JOB sent without an outcome."""
-    from bardge_async.cli.batch import _desk, _queue_desk  # noqa: PLC0415
+    from bardge_async.cli.batch import _desk  # noqa: PLC0415
 
-    _on_job(_desk.doubts, _queue_desk.doubts, where)
+    def queued(desk: Desk, voice: Voice) -> int:
+        from bardge_async.cli.batch import _queue_desk  # noqa: PLC0415 - an extra
+
+        return _queue_desk.doubts(desk, voice)
+
+    _on_job(_desk.doubts, queued, where)
 
 
 @batch.command()
@@ -215,11 +226,12 @@ def doubts(**where: Any) -> None:  # noqa: ANN401
 )
 def resolve(id_or_key: str, **options: Any) -> None:  # noqa: ANN401
     """Settle what is in doubt, in exactly one way."""
-    from bardge_async.cli.batch import _desk, _queue_desk  # noqa: PLC0415
+    from bardge_async.cli.batch import _desk  # noqa: PLC0415
+
+    def queued(desk: Desk, voice: Voice) -> int:
+        from bardge_async.cli.batch import _queue_desk  # noqa: PLC0415 - an extra
+
+        return _queue_desk.resolve(desk, voice, id_or_key, ways)
 
     ways = {name: options[name] for name in _WAYS}
-    _on_job(
-        lambda job, voice: _desk.resolve(job, voice, id_or_key, ways),
-        lambda desk, voice: _queue_desk.resolve(desk, voice, id_or_key, ways),
-        options,
-    )
+    _on_job(lambda job, voice: _desk.resolve(job, voice, id_or_key, ways), queued, options)
