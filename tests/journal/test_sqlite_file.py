@@ -319,3 +319,15 @@ def test_settings(tmp_path: Path, seconds: float) -> None:
     with pytest.raises(errors.ConfigurationError, match="keep_bodies"):
         SQLiteJournal(tmp_path / "journal.db", keep_bodies=seconds)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.asyncio
+async def test_close_in_the_same_turn(tmp_path: Path) -> None:
+    """What was asked for just before the journal is closed is still written."""
+    journal = SQLiteJournal(tmp_path / "journal.db")
+    task = asyncio.create_task(journal.put(sent()))
+    await asyncio.sleep(0)
+    journal.close()
+    await task
+    with SQLiteJournal(tmp_path / "journal.db") as again:
+        assert await again.listed() == [sent()]

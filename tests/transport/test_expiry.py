@@ -184,3 +184,22 @@ async def test_nothing_is_written_after_a_stall() -> None:
             await bardge.clients.get_credits("c")
         assert not caught.value.sent
         assert server.requests == []
+
+
+@pytest.mark.asyncio
+async def test_one_timer_for_many_attempts() -> None:
+    """Attempts share a timer, and each ends at its own time."""
+    clock = ManualClock()
+    async with ScriptedServer(hang(), hang()) as server, client(server, clock) as bardge:
+        hasty = bardge.with_options(timeout=Timeouts(total=60, attempt=7, connect=5))
+        patient, short = (asyncio.create_task(one.clients.get_credits("c")) for one in (bardge, hasty))
+        while len(server.requests) < 2:  # noqa: ASYNC110 - the loop's turns are what is waited for
+            await asyncio.sleep(0)
+        assert clock.waiting == 1
+        clock.advance(7)
+        await asyncio.wait({short})
+        assert not patient.done()
+        clock.advance(13)
+        done, _ = await asyncio.wait({patient})
+        assert [type(task.exception()) for task in (short, *done)] == [NoAnswerError, NoAnswerError]
+    assert clock.waiting == 0

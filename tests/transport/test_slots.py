@@ -85,3 +85,20 @@ async def test_no_more_connections_than_allowed() -> None:
     ):
         await asyncio.gather(*[bardge.clients.get_credits("c") for _ in range(30)])
     assert server.connections <= 3
+
+
+@pytest.mark.asyncio
+async def test_each_waits_for_its_own_time() -> None:
+    """Those who wait in line go when their own time is up, whoever came first, and leave no timer behind."""
+    clock = ManualClock(auto=False)
+    lane = Slots(1, clock).enter()
+    assert lane.take()
+    patient, hasty = (asyncio.create_task(lane.wait(seconds)) for seconds in (60, 5))
+    await turns()
+    clock.advance(6)
+    await turns()
+    assert (hasty.done(), patient.done(), clock.waiting) == (True, False, 1)
+    clock.advance(60)
+    assert (await hasty, await patient, clock.waiting) == (False, False, 0)
+    lane.release()
+    assert lane.take()
