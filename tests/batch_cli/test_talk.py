@@ -270,6 +270,17 @@ def test_a_job_of_this_machine_needs_no_database(
     assert (result.exit_code, "A queue needs an extra" in result.stderr) == (2, True), result.stderr
 
 
+@pytest.mark.parametrize("command", [["submit", "f", *BUY, "--job", "j"], ["worker"]])
+def test_queue_without_its_extra(operator: Operator, monkeypatch: pytest.MonkeyPatch, command: list[str]) -> None:
+    """A command of queues names the extra that it needs."""
+    for name in ("_queue_desk", "_submit"):
+        monkeypatch.delitem(sys.modules, f"bardge_async.cli.batch.{name}", raising=False)
+        monkeypatch.delattr(f"bardge_async.cli.batch.{name}", raising=False)
+    monkeypatch.setitem(sys.modules, "procrastinate", None)
+    result = operator.batch(*command, "--queue", "postgresql://nobody@nowhere/none")
+    assert (result.exit_code, "pip install 'bardge-async[cli,procrastinate]'" in result.stderr) == (2, True)
+
+
 def test_help_names_exit_codes() -> None:
     """``--help`` documents the exit codes."""
     for command in ("run", "resume"):

@@ -51,9 +51,10 @@ def submit(*, with_traceback: bool, **options: Any) -> None:  # noqa: ANN401 - c
 
     Every row is checked as `bardge batch run` does. To submit the same rows again is harmless.
     """
-    from bardge_async.cli.batch import _order, _submit  # noqa: PLC0415 - not needed for --help
 
     def work(voice: Voice) -> int:
+        from bardge_async.cli.batch import _order, _submit  # noqa: PLC0415 - an extra, whose absence is a message
+
         queue = options.pop("queue")
         given: dict[str, Any] = {**options, "maps": _order.pairs(options["maps"])}
         return _submit.submit(_order.Order(**given, base_url=_order.server(None), account=""), queue, voice)
@@ -78,9 +79,10 @@ def worker(*, with_traceback: bool, **options: Any) -> None:  # noqa: ANN401 - c
 
     Any number of workers may run, on any number of machines. The journal is in the queue's database.
     """
-    from bardge_async.cli.batch import _order, _queue_desk  # noqa: PLC0415 - not needed for --help
 
     def work(voice: Voice) -> int:
+        from bardge_async.cli.batch import _order, _queue_desk  # noqa: PLC0415 - an extra, whose absence is a message
+
         given: dict[str, Any] = {**options, "base_url": _order.server(options["base_url"])}
         return _queue_desk.work(_queue_desk.Post(**given), voice)
 
