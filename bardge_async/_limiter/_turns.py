@@ -20,8 +20,8 @@ from bardge_async._clock import Clock, Timer
 from bardge_async.errors import HeldBackError
 
 _LOG: Final = logging.getLogger("bardge_async")
-_SLACK: Final = 0.03
-"""Seconds for which a slot may be late: in no second more than 3 % too many are sent."""
+_SLACK: Final = 0.015
+"""Seconds for which a slot may be late. In any second 3 % too many may be sent; half of that is for what follows a turn."""
 _AHEAD: Final = 0.04
 """Seconds for which a loop has slots in hand when it asks for more."""
 _FARTHEST: Final = 0.5
