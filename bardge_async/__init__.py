@@ -13,7 +13,7 @@ from bardge_async._http import Response, WireRequest, WireResponse
 from bardge_async._idempotency import IdempotentClient
 from bardge_async._journal import Journal, MemoryJournal
 from bardge_async._keys import operation_key
-from bardge_async._limiter import Limiter, PostgresLimiter
+from bardge_async._limiter import Limiter
 from bardge_async._pagination import Walk
 from bardge_async._record import Answer, EntryState, Identity, Record
 from bardge_async._settings import ReplayWindow, RetryPolicy, Timeouts
@@ -157,6 +157,7 @@ from bardge_async.models import (
 
 if TYPE_CHECKING:
     from bardge_async._journal import PostgresJournal, SQLiteJournal
+    from bardge_async._limiter import PostgresLimiter
 
 __all__ = [
     "CANCEL_BOOKING",
@@ -335,9 +336,13 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """Import the journals of other stores when they are asked for."""
+    """Import the journals and limiters of other stores when they are asked for."""
     if name in {"PostgresJournal", "SQLiteJournal"}:
         from bardge_async import _journal  # noqa: PLC0415
 
         return getattr(_journal, name)
+    if name == "PostgresLimiter":
+        from bardge_async import _limiter  # noqa: PLC0415
+
+        return _limiter.PostgresLimiter
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -50,12 +50,18 @@ class Link:
     """One connection, made on first use and made anew when it broke; nothing is ever left in its session."""
 
     def __init__(
-        self, dsn: Secret, prepare: Callable[[AsyncConnection[Any]], Awaitable[None]], clock: Clock, limit: float
+        self,
+        dsn: Secret,
+        prepare: Callable[[AsyncConnection[Any]], Awaitable[None]],
+        clock: Clock,
+        limit: float,
+        named: str = "the journal's database",
     ) -> None:
         self._dsn = dsn
         self._prepare = prepare
         self._clock = clock
         self._limit = limit
+        self._named = named
         self._connection: AsyncConnection[Any] | None = None
 
     async def use(self, work: Callable[[AsyncConnection[Any]], Awaitable[T]]) -> T:
@@ -74,7 +80,7 @@ class Link:
                 await self.close()
             raise UnreachableError(_said(error)) from None
         except psycopg.Error as error:
-            raise JournalError(f"the journal's database refused: {_said(error)}") from None
+            raise JournalError(f"{self._named} refused: {_said(error)}") from None
         except BaseException:
             # Cancelled under way: what the server still does with it is not known.
             await self.close()

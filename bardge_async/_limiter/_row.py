@@ -61,7 +61,7 @@ class Row:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._link = Link(settings.dsn, self._prepare, settings.clock, _LIMIT)
+        self._link = Link(settings.dsn, self._prepare, settings.clock, _LIMIT, "the limiter's database")
 
     async def _prepare(self, connection: AsyncConnection[Any]) -> None:
         await migrate(connection, self._settings.schema)
