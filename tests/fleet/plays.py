@@ -87,11 +87,11 @@ class Fleet:
 
     def start(self) -> None:
         """Start one more worker, and wait until it is in the books."""
-        before = self.ask("SELECT count(*) FROM procrastinate_workers")
+        before = self.ask("SELECT max(id) FROM procrastinate_workers")
         process = FORK.Process(target=work, args=(self.station,), daemon=True)
         process.start()
         self.processes.append(process)
-        self.until(lambda: self.ask("SELECT count(*) FROM procrastinate_workers") != before, "a worker's start")
+        self.until(lambda: self.ask("SELECT max(id) FROM procrastinate_workers") != before, "a worker's start")
 
     def begin(self) -> None:
         """Start the workers, and wait until a part of the purchases is charged."""

@@ -108,8 +108,13 @@ class BardgeQueue:
         """
         if connection is not None:
             return await self._put_all(Source(operations), job, connection)
-        async with self._connector.pool.connection() as own, own.transaction():
-            return await self._put_all(Source(operations), job, own)
+        async with self._connector.pool.connection() as own:
+            async with own.transaction():
+                count = await self._put_all(Source(operations), job, own)
+            if count >= _AT_ONCE:
+                # Else the next job is sought with plans for an empty table until autovacuum comes by.
+                await own.execute("ANALYZE procrastinate_jobs")
+        return count
 
     async def run_worker(
         self, *, concurrency: int = 25, wait: bool = True, delete_done: bool = False, signals: bool = True

