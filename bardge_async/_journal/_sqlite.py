@@ -35,6 +35,10 @@ _PUT: Final = (
     f"INSERT INTO entries ({_COLUMNS}) VALUES ({', '.join('?' * 21)}) ON CONFLICT (base_url, account, key) DO UPDATE "
     "SET " + ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS.split(", ")[3:])
 )
+_END: Final = (
+    f"UPDATE entries SET {', '.join(f'{name} = ?' for name in _COLUMNS.split(', ')[8:])} "
+    f"WHERE {_WHERE} AND fingerprint = ? AND given = ?"
+)
 
 
 _ALL: Final[weakref.WeakSet[SQLiteJournal]] = weakref.WeakSet()
@@ -100,12 +104,10 @@ class SQLiteJournal:
         await self._lines.take(identity, patience, clock)
         try:
             await self._lock(identity, deadline, clock)
-            record, highest = await self._writer.run(lambda found: _read(found, identity), writes=False)
+            return await self._writer.run(lambda found: _read(found, identity), writes=False)
         except BaseException:
             self.release(identity)
             raise
-        self.highest = max(self.highest, highest)
-        return record
 
     def hold_fresh(self, identity: Identity) -> bool:
         """Take hold of a key that was made just now, so that no record of it has to be looked for."""
@@ -196,13 +198,19 @@ class SQLiteJournal:
         self._locks.close()
 
     def _put(self, found: sqlite3.Connection, record: Record) -> None:
-        found.execute(_PUT, _row(record))
+        row = _row(record)
+        # Only the outcome is new, mostly: an update of that takes half the time.
+        if record.answer is None or not found.execute(_END, (*row[8:], *row[:3], row[5], row[7])).rowcount:
+            found.execute(_PUT, row)
         for moment in (record.first_sent, record.last_sent):
             if moment is not None and moment.wall > self._seen:
                 self._seen = moment.wall
 
-    def _finish(self, found: sqlite3.Connection) -> None:
-        """Do what every commit needs once: keep the highest wall time, and prune now and then."""
+    def _finish(self, found: sqlite3.Connection, writes: bool) -> None:  # noqa: FBT001 - as the writer calls it
+        """Do what every transaction needs once: learn or keep the highest wall time, and prune now and then."""
+        if not writes:
+            self.highest = max(self.highest, _highest(found))
+            return
         seen = self._seen
         if seen > self.highest:
             self.highest = seen
@@ -238,9 +246,9 @@ if sys.platform != "win32":
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def _read(found: sqlite3.Connection, identity: Identity) -> tuple[Record | None, float]:
+def _read(found: sqlite3.Connection, identity: Identity) -> Record | None:
     row = found.execute(f"SELECT {_COLUMNS} FROM entries WHERE {_WHERE}", identity).fetchone()
-    return None if row is None else _record(row), _highest(found)
+    return None if row is None else _record(row)
 
 
 def _highest(found: sqlite3.Connection) -> float:

@@ -48,7 +48,7 @@ class _Job:
 
 
 class Writer:
-    """Run jobs in a thread of its own; ``finish`` is called once in every transaction that writes.
+    """Run jobs in a thread of its own; ``finish`` is called once in every transaction, and told whether it writes.
 
     Jobs of one turn of an event loop are handed over together: to wake the thread takes longer than most jobs.
 
@@ -56,7 +56,7 @@ class Writer:
     only the child still writes to could be deleted under it.
     """
 
-    def __init__(self, path: Path, finish: Callable[[sqlite3.Connection], None]) -> None:
+    def __init__(self, path: Path, finish: Callable[[sqlite3.Connection, bool], None]) -> None:
         self._path = path
         self._finish = finish
         self._closed = False
@@ -173,8 +173,7 @@ class Writer:
         try:
             for job in group:
                 job.result = job.work(connection)
-            if group[0].writes:
-                self._finish(connection)
+            self._finish(connection, group[0].writes)
             connection.execute("COMMIT")
         except Exception as error:  # noqa: BLE001
             self._roll_back(connection)
