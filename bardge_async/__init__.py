@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bardge_async._batch import Batch, Operation, OperationOutcome, OperationStatus, Pace
 from bardge_async._client import BardgeClient
 from bardge_async._clock import Clock, SystemClock, Timer
 from bardge_async._doubts import Doubt, DoubtVerdict, Finding, Recovered
@@ -156,6 +155,7 @@ from bardge_async.models import (
 )
 
 if TYPE_CHECKING:
+    from bardge_async._batch import Batch, Operation, OperationOutcome, OperationStatus, Pace
     from bardge_async._journal import PostgresJournal, SQLiteJournal
     from bardge_async._limiter import PostgresLimiter
 
@@ -336,7 +336,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """Import the journals and limiters of other stores when they are asked for."""
+    """Import on demand what not every program needs: batches, and journals and limiters of other stores."""
+    if name in {"Batch", "Operation", "OperationOutcome", "OperationStatus", "Pace"}:
+        from bardge_async import _batch  # noqa: PLC0415
+
+        return getattr(_batch, name)
     if name in {"PostgresJournal", "SQLiteJournal"}:
         from bardge_async import _journal  # noqa: PLC0415
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol, TypeVar
+from collections.abc import Coroutine, Mapping
+from typing import Any, Protocol, TypeVar
 
 from bardge_async._pagination import Span, Walk
 from bardge_async.endpoints import Endpoint
@@ -17,7 +17,9 @@ T = TypeVar("T")
 class Caller(Protocol):
     """Make calls of rows; the client and the idempotency block are callers."""
 
-    async def call(self, row: Endpoint[Q, R], request: Q, *path: str, lookup_token: str | None = None) -> R:
+    def call(
+        self, row: Endpoint[Q, R], request: Q, *path: str, lookup_token: str | None = None
+    ) -> Coroutine[Any, Any, R]:
         """Make one call and return its result."""
         ...
 

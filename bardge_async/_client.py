@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import warnings
 from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, overload
 
 from bardge_async._address import DEFAULT_BASE_URL, check_base_url
-from bardge_async._batch import Batch, Operation, Plan
 from bardge_async._calls import Calls, own_key
 from bardge_async._clock import Clock, SystemClock
 from bardge_async._doubts import Doubt, Doubts, DoubtVerdict, Recovered
@@ -19,7 +19,6 @@ from bardge_async._journal import Journal
 from bardge_async._limiter import Limiter
 from bardge_async._options import able, expected, journal_of, key_source, label, timeouts
 from bardge_async._pagination import Walk
-from bardge_async._reconcile import Case, reconcile
 from bardge_async._resources import Resources
 from bardge_async._rows import corrected, free_row, named
 from bardge_async._secret import KeySource, Secret, hidden, usable
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
 
     import aiohttp
 
+    from bardge_async._batch import Batch, Operation
     from bardge_async._transport import Transport
 
 Q = TypeVar("Q")
@@ -96,8 +96,11 @@ class BardgeClient(Resources):
         key, base_url = hidden(api_key), None if base_url is None else Secret(base_url)
         proxy = None if proxy is None else Secret(proxy)
         del api_key
+        # Nobody who only imports the package pays for these, and no later call does.
         from bardge_async import _assembly as parts  # noqa: PLC0415 - brings aiohttp and cattrs
 
+        importlib.import_module("bardge_async._batch")
+        importlib.import_module("bardge_async._reconcile")
         clock = SystemClock() if clock is None else able("clock", clock, "elapsed")
         if transport is not None:
             able("transport", transport, "send")
@@ -300,6 +303,8 @@ class BardgeClient(Resources):
         Raises:
             InvalidArgumentError: An argument out of its range.
         """
+        from bardge_async._batch import Batch, Plan  # noqa: PLC0415
+
         plan = Plan(job=job, concurrency=concurrency, rate=rate, ordered=ordered, retry_refused=retry_refused)
         return Batch(self._calls, operations, plan)
 
@@ -337,6 +342,8 @@ class BardgeClient(Resources):
         record = await doubts.record(key)
         rivals = await doubts.rivals(record)
         settings, now = self._calls.engine.settings, self._calls.engine.watch.now()
+        from bardge_async._reconcile import Case, reconcile  # noqa: PLC0415
+
         return await reconcile(self, Case(record, rivals, now, settings.window, settings.journal.forgotten))
 
     async def resolve(

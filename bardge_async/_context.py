@@ -18,7 +18,7 @@ from bardge_async._transport import Transport
 from bardge_async._window import Moment
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class Settings:
     """What the user has set."""
 
@@ -53,7 +53,7 @@ class Watch:
         return Moment(wall, clock.elapsed(), self._highest, self._boot)
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class Context:
     """The parts that a call needs; ``hooks`` is None where there are none.
 
@@ -70,7 +70,7 @@ class Context:
     hold_fresh: Callable[[Identity], bool] | None
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class Progress:
     """What became of an operation, over all calls of its block.
 

@@ -24,7 +24,7 @@ SETTLED_AFTER: Final = 300.0
 """Seconds after the window's end before a missing trace proves anything."""
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class Case:
     """A doubt under examination.
 
@@ -74,7 +74,7 @@ class Case:
         return self.record.first_sent.at()
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class Traces:
     """What was found.
 
@@ -89,7 +89,7 @@ class Traces:
     inferred: bool
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class Claims:
     """What other entries leave: ``certain`` traces since the doubt began, ``near`` of them perhaps in its window."""
 

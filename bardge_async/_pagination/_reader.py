@@ -19,7 +19,7 @@ _ASK_AGAIN: Final = 3
 _NOT_ABOUT_THE_CURSOR: Final = frozenset({401, 403, 407, 408, 425, 429})
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class Position:
     """Where the next page begins.
 
@@ -35,7 +35,7 @@ class Position:
     ahead: tuple[str, ...] = ()
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class Stretch(Generic[T]):
     """A page's new items in the walk's order, and the positions before and behind; None when the list ends here."""
 

@@ -65,7 +65,7 @@ def check_whole(name: str, value: object, least: int, most: int | None) -> None:
     raise InvalidArgumentError(f"{name}: expected a whole number, {allowed}, got {value!r:.40}")
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class Source(Generic[T]):
     """A list: its row and arguments, how to fetch a page, and how to wait before asking for one again."""
 

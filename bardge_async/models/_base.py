@@ -119,7 +119,7 @@ def schema(name: str | None, mark: Mark) -> Callable[[C], C]:
     return attach
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class Kind:
     """What a request field accepts, in words and as a check; values of the very type ``usual`` need none."""
 
