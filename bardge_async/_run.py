@@ -352,12 +352,12 @@ class Run(Told):
     async def _put(self, record: Record) -> None:
         journal = self._context.settings.journal
         try:
-            if journal.instant:
-                await journal.put(record)
-                return
-            # A cancelled caller must not leave an answered call in doubt.
+            await journal.put(record)
+        except anyio.get_cancelled_exc_class():
+            # A cancelled caller must not leave an answered call in doubt: to put a record twice changes nothing.
             with anyio.CancelScope(shield=True):
-                await journal.put(record)
+                await self._put(record)
+            raise
         except JournalError as error:
             # The server has answered: that is worth more than the record, which stays in doubt.
             self._progress.recorded = False

@@ -206,7 +206,7 @@ class SQLiteJournal:
             if moment is not None and moment.wall > self._seen:
                 self._seen = moment.wall
 
-    def _finish(self, found: sqlite3.Connection, writes: bool) -> None:  # noqa: FBT001 - as the writer calls it
+    def _finish(self, found: sqlite3.Connection, writes: bool) -> None:
         """Do what every transaction needs once: learn or keep the highest wall time, and prune now and then."""
         if not writes:
             self.highest = max(self.highest, _highest(found))
