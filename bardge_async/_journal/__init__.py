@@ -34,6 +34,9 @@ class Journal(Protocol):
     A key has one holder at a time, from ``claim`` to ``release``; a cancelled ``claim`` holds nothing. ``instant`` says
     that ``put`` and ``remove`` never wait; ``highest`` is the highest wall time on record, in seconds, and ``forgotten``
     the wall time up to which finished entries may be gone.
+
+    A journal may have ``hold_fresh(identity) -> bool`` besides: it takes hold, at once, of a key that was made just now
+    and can be on no record; on False ``claim`` is asked.
     """
 
     instant: bool
