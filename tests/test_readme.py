@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import inspect
+import os
 import re
+import sys
 import types
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +20,7 @@ from bardge_async.endpoints import ENDPOINTS
 from bardge_async.sandbox import Sandbox
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
+SHELL = re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 TABLE = re.search(r"<!-- endpoints -->\n(.*?)<!-- /endpoints -->", README, re.DOTALL)
 LINES = TABLE.group(1).splitlines()[2:] if TABLE else []
@@ -40,6 +45,27 @@ async def test_readme_code_runs(number: int, monkeypatch: pytest.MonkeyPatch, tm
         async with BardgeClient() as bardge:
             for name in [name for name in names if name.startswith("test_")]:
                 await names[name](bardge, sandbox)
+
+
+@pytest.mark.asyncio
+async def test_readme_batch_job_runs(tmp_path: Path) -> None:
+    """The README's batch job does what it says: each row once, however often it is run."""
+    [job] = [block for block in SHELL if "bardge batch run" in block]
+    clients = ("client_abc123", "client_visits_used")
+    async with Sandbox() as sandbox:
+        before = Counter(entry.client_id for client in clients for entry in sandbox.ledger(client))
+        place = {
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "XDG_STATE_HOME": str(tmp_path / "state"),
+        }
+        access = {"BARDGE_API_KEY": sandbox.api_key, "BARDGE_BASE_URL": sandbox.base_url}
+        for _ in range(2):
+            shell = await asyncio.create_subprocess_exec("bash", "-ec", job, cwd=tmp_path, env={**place, **access})
+            assert await shell.wait() == 0
+        bought = Counter(entry.client_id for client in clients for entry in sandbox.ledger(client)) - before
+    assert bought == Counter(clients)
+    results = (tmp_path / "clients.topup-2026-11.results.csv").read_text(encoding="utf-8")
+    assert [line.split(",")[3] for line in results.splitlines()] == ["status", "skipped", "skipped"]
 
 
 def test_readme_has_code() -> None:
@@ -71,7 +97,7 @@ def test_readme_has_no_other_rows() -> None:
 
 def test_readme_commands_stand_near_the_top() -> None:
     """The README's first two shell blocks are one line each: the demo and the tests."""
-    first, second = re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)[:2]
+    first, second = SHELL[:2]
     assert (first.count("\n"), second.count("\n")) == (1, 1)
     assert first.strip().endswith("bardge demo")
     assert "pytest" in second
