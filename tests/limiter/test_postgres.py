@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import AsyncGenerator
@@ -315,6 +317,17 @@ def test_arguments_that_cannot_work(name: str, per_second: float, options: dict[
         PostgresLimiter(
             "postgresql://nobody@127.0.0.1:1/none", name, per_second, schema=options.get("schema", "bardge")
         )
+
+
+def test_extra_is_missing() -> None:
+    """Without psycopg the constructor names the extra."""
+    program = (
+        "import sys; sys.modules['psycopg'] = None\nimport bardge_async\n"
+        "try: bardge_async.PostgresLimiter('postgresql://127.0.0.1/x', 'one', 1)\n"
+        "except bardge_async.ConfigurationError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert "pip install 'bardge-async[postgres]'" in done.stdout
 
 
 def test_no_connection_string() -> None:
