@@ -17,15 +17,19 @@ from bardge_async.errors import (
     BardgeError,
     ConfigurationError,
     DecodeError,
+    HeldBackError,
     InvalidArgumentError,
     JournalError,
     OutcomeUnknownError,
     PermissionDeniedError,
+    RateLimitError,
 )
 
 if TYPE_CHECKING:
     from bardge_async._calls import Calls
 
+_PATIENCE: Final = 600.0
+"""Seconds for which an operation waits for a server that asks to be asked later."""
 _BY_REPLAY: Final = {
     None: OperationStatus.DONE,
     "server": OperationStatus.REPLAYED,
@@ -120,12 +124,16 @@ class Performer:
             await engine.pause_between(rounds)
 
     def _worthwhile(self, error: BardgeError, begun: float) -> bool:
-        """Tell whether to ask again: the outcome may still be learned, or only a token for a repeat was missing."""
+        """Tell whether to ask again: the outcome may still be learned, or only a turn or a token was missing."""
         if isinstance(error, OutcomeUnknownError):
             return not ends_all(error) and self._open(error)
-        # All spend one budget: where the server is away for a minute, it would fail them by the thousand.
         engine = self._calls.engine
-        return error.budget_empty and engine.watch.clock.elapsed() - begun < engine.settings.timeouts.total
+        waited = engine.watch.clock.elapsed() - begun
+        if isinstance(error, HeldBackError | RateLimitError):
+            # The server asks to go slower, which is no reason to leave rows out.
+            return waited < _PATIENCE
+        # All spend one budget: where the server is away for a minute, it would fail them by the thousand.
+        return error.budget_empty and waited < engine.settings.timeouts.total
 
     def _open(self, error: OutcomeUnknownError) -> bool:
         """Tell whether the outcome may still be learned: the call gave up before the window closed."""

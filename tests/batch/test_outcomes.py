@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -129,12 +130,30 @@ async def test_refused_and_retried() -> None:
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("step", [error(403, "permission_error", "permission_denied"), error(429), reply(404)])
+@pytest.mark.parametrize("step", [error(403, "permission_error", "permission_denied"), reply(404)])
 async def test_not_executed_is_failed(step: Any) -> None:
     """What the server did not execute failed: it is sent again in the next run, without asking."""
     async with rig(step, reply(), retry=RetryPolicy(max_attempts=1)) as it:
         assert await statuses(it.bardge.batch([purchase(1)], job="j")) == ["failed"]
         assert await statuses(it.bardge.batch([purchase(1)], job="j")) == ["done"]
+
+
+@pytest.mark.asyncio
+async def test_asked_to_go_slower() -> None:
+    """Where the server answers 429 an operation waits, beyond the attempts of a call, and is done when it may."""
+    async with rig(*[error(429, Retry_After="20")] * 9, reply()) as it:
+        outcome = await only(it.bardge.batch([purchase(1)], job="j"))
+        assert (outcome.status, outcome.attempts) == (OperationStatus.DONE, 10)
+
+
+@pytest.mark.asyncio
+async def test_asked_to_go_slower_for_ever() -> None:
+    """After ten minutes of 429 an operation failed."""
+    clock = ManualClock()
+    async with rig(error(429, Retry_After="20"), clock=clock) as it:
+        begun = clock.elapsed()
+        assert await statuses(it.bardge.batch([purchase(1)], job="j")) == ["failed"]
+        assert 600 <= clock.elapsed() - begun < 720
 
 
 @pytest.mark.asyncio
@@ -150,18 +169,32 @@ async def test_unreachable_is_failed() -> None:
 NO_TOKENS = RetryPolicy(base=1, budget_ratio=0, budget_floor=0)
 
 
+class Outage(ManualClock):
+    """A clock by which an outage is over after five seconds of waiting."""
+
+    over: Callable[[], Awaitable[None]]
+
+    async def sleep(self, seconds: float) -> None:
+        await super().sleep(seconds)
+        if sum(self.sleeps) >= 5 > sum(self.sleeps[:-1]):
+            await self.over()
+
+
 @pytest.mark.asyncio
 async def test_no_token_fails_nothing() -> None:
     """An operation that there is no token to repeat is tried again later: an outage does not fail all that is left."""
-    async with rig(error(429), error(429), reply(), retry=NO_TOKENS) as it:
-        outcome = await only(it.bardge.batch([purchase(1)], job="j"))
-        assert (outcome.status, outcome.attempts) == (OperationStatus.DONE, 3)
+    clock = Outage()
+    async with rig(reply(), retry=NO_TOKENS, clock=clock) as it:
+        it.server.refuse()
+        clock.over = it.server.reopen
+        assert await statuses(it.bardge.batch([purchase(1)], job="j")) == ["done"]
 
 
 @pytest.mark.asyncio
 async def test_no_token_for_long() -> None:
     """It is tried again for no longer than a call may take, and has failed then."""
-    async with rig(*[error(429)] * 1000, retry=NO_TOKENS, timeout=30) as it:
+    async with rig(retry=NO_TOKENS, timeout=30) as it:
+        it.server.refuse()
         assert await statuses(it.bardge.batch([purchase(1)], job="j")) == ["failed"]
         assert 30 <= sum(it.clock.sleeps) < 30 + NO_TOKENS.cap
 
