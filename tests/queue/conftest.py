@@ -84,18 +84,19 @@ Make: TypeAlias = Callable[..., AbstractAsyncContextManager[QueueRig]]
 
 @pytest.fixture
 def make(postgres: Database) -> Make:
-    """Make a queue over emptied tables, beside a server that plays a script."""
+    """Make a queue over emptied tables, beside a server that plays a script; ``port`` is a line to the database."""
     if postgres.admin.execute("SELECT to_regclass('procrastinate_jobs') IS NULL").fetchone() == (True,):
         postgres.admin.execute(SchemaManager.get_schema().encode())
     postgres.admin.execute("TRUNCATE procrastinate_jobs, procrastinate_workers, procrastinate_events CASCADE")
     postgres.clear()
 
     @asynccontextmanager
-    async def opened(*script: Step) -> AsyncGenerator[QueueRig]:
-        app = procrastinate.App(connector=connector(postgres.dsn))
+    async def opened(*script: Step, port: int | None = None) -> AsyncGenerator[QueueRig]:
+        dsn = postgres.dsn if port is None else postgres.dsn.replace(f":{postgres.server.port}", f":{port}")
+        app = procrastinate.App(connector=connector(dsn))
         async with ScriptedServer(*script) as server, app.open_async():
             notes: list[str] = []
-            queue = BardgeQueue(app, lambda: made(postgres.dsn, server.base_url, notes))
+            queue = BardgeQueue(app, lambda: made(dsn, server.base_url, notes))
             yield QueueRig(postgres, app, queue, server, notes)
 
     return opened
@@ -103,6 +104,6 @@ def make(postgres: Database) -> Make:
 
 async def until(reached: Callable[[], bool]) -> None:
     """Wait for what other processes or the database bring about."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not reached():  # noqa: ASYNC110 - nothing tells
             await asyncio.sleep(0.01)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
 
 import anyio
 import pytest
@@ -12,7 +15,7 @@ from bardge_async import BardgeClient, ConfigurationError, operation_key
 from bardge_async.errors import AuthenticationError, PermissionDeniedError
 from bardge_async.integrations.procrastinate import BardgeQueue, Progress
 from tests.queue.conftest import JOB, Make, QueueRig, purchase, until
-from tests.support.server import cut, error, hang, reply
+from tests.support.server import Received, Step, cut, error, hang, reply
 
 DONE = reply(payload={"balance": 5})
 REFUSED = error(400, "invalid_request_error", "validation_error")
@@ -24,6 +27,16 @@ WITH dead AS (
 )
 UPDATE procrastinate_jobs SET status = 'doing', worker_id = dead.id FROM dead
 """
+
+
+@asynccontextmanager
+async def working(rig: QueueRig, **options: Any) -> AsyncGenerator[asyncio.Task[None]]:
+    """Have a worker until the end of the block, or of the worker."""
+    task = asyncio.create_task(rig.queue.run_worker(signals=False, **options))
+    yield task
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
 
 
 def taken(rig: QueueRig, seconds: float) -> None:
@@ -162,6 +175,35 @@ async def test_the_job_of_a_worker_that_lives_is_left_to_it(make: Make) -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_job_whose_end_the_database_forgot_is_put_back_by_its_own_worker(make: Make) -> None:
+    async with make(DONE) as rig:
+        await rig.queue.defer(purchase(), job=JOB)
+        async with working(rig):
+            await until(lambda: rig.statuses() == ["succeeded"])
+            rig.ask("UPDATE procrastinate_jobs SET status = 'doing'")
+            worker = rig.queue._worker
+            assert worker is not None
+            for _ in range(2):
+                await worker._sweep()
+            assert rig.statuses() == ["todo"]
+
+
+@pytest.mark.asyncio
+async def test_a_job_that_a_worker_works_on_is_not_put_back_by_it(make: Make) -> None:
+    async def sweeping(request: Received, writer: asyncio.StreamWriter) -> None:
+        worker = rig.queue._worker
+        assert worker is not None
+        for _ in range(3):
+            await worker._sweep()
+        await DONE(request, writer)
+
+    async with make(sweeping) as rig:
+        await rig.queue.defer(purchase(), job=JOB)
+        await rig.work()
+        assert rig.ask("SELECT status::text, attempts FROM procrastinate_jobs") == [("succeeded", 1)]
+
+
+@pytest.mark.asyncio
 async def test_sweeps_at_the_same_time_put_every_job_back_once(make: Make) -> None:
     async with make(DONE) as rig:
         await rig.queue.defer_many([purchase(number) for number in range(50)], job=JOB)
@@ -181,7 +223,7 @@ async def test_sweeps_at_the_same_time_put_every_job_back_once(make: Make) -> No
     ids=["key", "account"],
 )
 async def test_what_would_fail_every_job_ends_the_worker_and_leaves_the_jobs(
-    make: Make, answer: object, kind: type[Exception]
+    make: Make, answer: Step, kind: type[Exception]
 ) -> None:
     async with make(answer) as rig:
         await rig.queue.defer_many([purchase(number) for number in range(40)], job=JOB)
@@ -194,27 +236,24 @@ async def test_what_would_fail_every_job_ends_the_worker_and_leaves_the_jobs(
 async def test_a_cancelled_worker_finishes_what_is_under_way(make: Make) -> None:
     arrived = anyio.Event()
 
-    async def slow(request: object, writer: asyncio.StreamWriter) -> None:
+    async def slow(request: Received, writer: asyncio.StreamWriter) -> None:
         arrived.set()
         await until(lambda: task.cancelling() > 0)
-        await DONE(request, writer)  # type: ignore[arg-type]  # as it came
+        await DONE(request, writer)
 
     async with make(slow) as rig:
         await rig.queue.defer(purchase(), job=JOB)
-        task = asyncio.create_task(rig.queue.run_worker(signals=False))
-        await arrived.wait()
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        async with working(rig) as task:
+            await arrived.wait()
         assert (rig.statuses(), rig.sent) == (["succeeded"], 1)
 
 
 @pytest.mark.asyncio
 async def test_sigterm_ends_a_worker_that_finishes_what_is_under_way(make: Make) -> None:
-    async def slow(request: object, writer: asyncio.StreamWriter) -> None:
+    async def slow(request: Received, writer: asyncio.StreamWriter) -> None:
         signal.raise_signal(signal.SIGTERM)
         await asyncio.sleep(0)
-        await DONE(request, writer)  # type: ignore[arg-type]  # as it came
+        await DONE(request, writer)
 
     async with make(slow) as rig:
         await rig.queue.defer(purchase(), job=JOB)
@@ -224,7 +263,7 @@ async def test_sigterm_ends_a_worker_that_finishes_what_is_under_way(make: Make)
 
 @pytest.mark.asyncio
 async def test_a_stopping_worker_leaves_an_unanswered_operation_to_the_next(make: Make) -> None:
-    async def unanswered(_: object, writer: asyncio.StreamWriter) -> None:
+    async def unanswered(_: Received, writer: asyncio.StreamWriter) -> None:
         task.cancel()
         await asyncio.sleep(0)
         writer.transport.abort()
@@ -254,6 +293,25 @@ async def test_done_jobs_are_deleted_when_that_is_asked_for(make: Make) -> None:
         await rig.queue.defer(purchase(), job=JOB)
         await rig.queue.run_worker(wait=False, signals=False, delete_done=True)
         assert (rig.statuses(), rig.sent) == ([], 1)
+
+
+def listening(rig: QueueRig) -> bool:
+    return bool(rig.ask("SELECT 1 FROM pg_stat_activity WHERE query LIKE '%%LISTEN %%' AND pid <> pg_backend_pid()"))
+
+
+@pytest.mark.asyncio
+async def test_a_worker_listens_for_jobs(make: Make) -> None:
+    async with make(DONE) as rig, working(rig):
+        await until(lambda: listening(rig))
+
+
+@pytest.mark.asyncio
+async def test_a_worker_does_not_listen_when_told_not_to(make: Make) -> None:
+    async with make(DONE) as rig:
+        await rig.queue.defer_many([purchase(number) for number in range(60)], job=JOB)
+        async with working(rig, concurrency=1, listen=False):
+            await until(lambda: set(rig.statuses()) == {"succeeded"})
+            assert not listening(rig)
 
 
 @pytest.mark.asyncio
@@ -302,15 +360,12 @@ async def test_a_worker_goes_on_when_the_database_has_dropped_its_connections(ma
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND usename IS NOT NULL"
     )
 
-    async def dropping(request: object, writer: asyncio.StreamWriter) -> None:
+    async def dropping(request: Received, writer: asyncio.StreamWriter) -> None:
         rig.ask(dropped)
-        await DONE(request, writer)  # type: ignore[arg-type]  # as it came
+        await DONE(request, writer)
 
     async with make(dropping, DONE) as rig:
         await rig.queue.defer_many([purchase(number) for number in range(30)], job=JOB)
-        task = asyncio.create_task(rig.queue.run_worker(signals=False))
-        await until(lambda: set(rig.statuses()) == {"succeeded"})
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        async with working(rig):
+            await until(lambda: set(rig.statuses()) == {"succeeded"})
         assert len(rig.keys) == 30

@@ -117,7 +117,13 @@ class BardgeQueue:
         return count
 
     async def run_worker(
-        self, *, concurrency: int = 25, wait: bool = True, delete_done: bool = False, signals: bool = True
+        self,
+        *,
+        concurrency: int = 25,
+        wait: bool = True,
+        delete_done: bool = False,
+        listen: bool = True,
+        signals: bool = True,
     ) -> None:
         """Do the queue's jobs in this process, until SIGTERM, Ctrl-C or a cancellation; what is under way is finished.
 
@@ -132,6 +138,8 @@ class BardgeQueue:
             concurrency: Operations under way at once; no more than the client's ``max_connections``.
             wait: False ends the worker when no job is due.
             delete_done: Remove jobs that were done, so that the table stays small; the journal keeps the outcome.
+            listen: False looks for jobs every 5 seconds, and does without a connection that hears of them at once: for
+                hundreds of workers, which would all be woken by each job, and behind a pooler in transaction mode.
             signals: False leaves SIGTERM and Ctrl-C to you.
 
         Raises:
@@ -147,7 +155,7 @@ class BardgeQueue:
                     "client: its journal ends with the process, and a job may come again in another one; "
                     "give it journal=PostgresJournal(...)"
                 )
-            shift = Shift(self._queue, concurrency, wait, delete_done, signals)
+            shift = Shift(self._queue, concurrency, wait, delete_done, listen, signals)
             self._worker = Worker(self._app, self._table, bardge, shift)
             try:
                 await self._worker.run()
@@ -215,7 +223,7 @@ class BardgeQueue:
 
     async def _perform(
         self,
-        _: JobContext,
+        context: JobContext,
         /,
         *,
         job: str,
@@ -230,4 +238,4 @@ class BardgeQueue:
         if self._worker is None:
             raise NoWorkerError
         queued = QueuedOperation(job, row, tuple(path), body, id, key)
-        return await self._worker.perform(queued, retry_refused=retry_refused)
+        return await self._worker.perform(context.job, queued, retry_refused=retry_refused)

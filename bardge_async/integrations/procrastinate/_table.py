@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, Final, LiteralString
 
 import psycopg
@@ -16,7 +17,8 @@ WITH dead AS (
     SELECT job.id FROM procrastinate_jobs job
     LEFT JOIN procrastinate_workers worker ON worker.id = job.worker_id
     WHERE job.status = 'doing' AND job.queue_name = %(queue)s AND job.task_name = %(task)s
-      AND (worker.id IS NULL OR worker.last_heartbeat < now() - %(stalled)s * interval '1 second')
+      AND (worker.id IS NULL OR worker.last_heartbeat < now() - %(stalled)s * interval '1 second'
+           OR job.worker_id = %(worker)s AND job.id = ANY(%(orphans)s::bigint[]))
     FOR UPDATE OF job SKIP LOCKED
 )
 UPDATE procrastinate_jobs job
@@ -24,6 +26,10 @@ SET status = CASE WHEN abort_requested THEN 'aborted' ELSE 'todo' END::procrasti
     abort_requested = false, attempts = attempts + 1, scheduled_at = NULL, worker_id = NULL
 FROM dead WHERE job.id = dead.id
 RETURNING job.id
+"""
+_HELD: Final = """
+SELECT id FROM procrastinate_jobs
+WHERE status = 'doing' AND queue_name = %(queue)s AND task_name = %(task)s AND worker_id = %(worker)s
 """
 _COUNTS: Final = """
 SELECT status::text AS status, count(*) AS count FROM procrastinate_jobs
@@ -65,9 +71,13 @@ class Table:
         self._connector = connector
         self._whose = {"queue": queue, "task": task}
 
-    async def sweep(self) -> int:
-        """Put the jobs of dead workers back; return how many."""
-        return len(await self._ask(_SWEEP, stalled=STALLED_AFTER))
+    async def sweep(self, worker: int | None = None, orphans: Collection[int] = ()) -> int:
+        """Put the jobs of dead workers back, and those of a living one that it does not know of; return how many."""
+        return len(await self._ask(_SWEEP, stalled=STALLED_AFTER, worker=worker, orphans=list(orphans)))
+
+    async def held(self, worker: int) -> set[int]:
+        """Return the jobs that are in the books as a worker's."""
+        return {row["id"] for row in await self._ask(_HELD, worker=worker)}
 
     async def counts(self, job: str) -> dict[str, int]:
         """Count a job's operations by procrastinate's statuses."""

@@ -13,6 +13,7 @@ import anyio
 import attrs
 import procrastinate
 from procrastinate.exceptions import ConnectorException
+from procrastinate.jobs import Job
 
 from bardge_async._batch._one import One, Performer
 from bardge_async._batch._plan import Plan
@@ -39,6 +40,7 @@ class Shift:
     concurrency: int
     wait: bool
     delete_done: bool
+    listen: bool
     signals: bool
 
 
@@ -47,6 +49,7 @@ class Worker:
 
     Where the database goes away, procrastinate's own worker ends, or leaves a job under its name that nobody works on.
     So each trouble of that kind ends the one worker, and begins another: what was under the old one's name is put back.
+    So is a job of the living one that this process does not know of: a crash of the database may have forgotten its end.
     """
 
     def __init__(self, app: procrastinate.App, table: Table, bardge: BardgeClient, shift: Shift) -> None:
@@ -56,6 +59,9 @@ class Worker:
         self._bardge = bardge
         self._shift = shift
         self._performers: set[Performer] = set()
+        self._number: int | None = None
+        self._doing: set[int] = set()
+        self._orphans: set[int] = set()
         self._turn: asyncio.Task[None] | None = None
         self._stopping = self._broken = False
 
@@ -76,7 +82,7 @@ class Worker:
         if self.failure is not None:
             raise self.failure
 
-    async def perform(self, queued: QueuedOperation, *, retry_refused: bool) -> str:
+    async def perform(self, job: Job, queued: QueuedOperation, *, retry_refused: bool) -> str:
         """Do a job's operation; return its status.
 
         Raises:
@@ -84,7 +90,10 @@ class Worker:
         """
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - procrastinate's, one for each job
-        task.add_done_callback(self._ended)
+        number = job.id or 0
+        self._number = job.worker_id
+        self._doing.add(number)
+        task.add_done_callback(lambda it: self._ended(it, number))
         plan = Plan(job=queued.job, concurrency=1, rate=None, ordered=False, retry_refused=retry_refused)
         performer = Performer(self._bardge._calls, plan)  # noqa: SLF001 - of this package
         performer.stopping = self._stopping
@@ -105,8 +114,7 @@ class Worker:
         self._stopping = True
         for performer in self._performers:
             performer.stopping = True
-        if self._turn is not None:
-            self._turn.cancel()
+        self._end_turn()
 
     async def _work(self) -> None:
         while not self._stopping:
@@ -133,6 +141,12 @@ class Worker:
         elif error is not None:
             raise error
 
+    def _end_turn(self) -> None:
+        """Let a turn finish what is under way; a second cancellation would end it in the midst of that."""
+        turn, self._turn = self._turn, None
+        if turn is not None:
+            turn.cancel()
+
     def _over(self) -> bool:
         return self._stopping or not (self._broken or self._shift.wait)
 
@@ -145,23 +159,28 @@ class Worker:
             concurrency=shift.concurrency,
             wait=shift.wait,
             delete_jobs="successful" if shift.delete_done else "never",
+            listen_notify=shift.listen,
             install_signal_handlers=False,
             update_heartbeat_interval=_HEARTBEAT,
             stalled_worker_timeout=STALLED_AFTER,
         )
 
-    def _ended(self, job: asyncio.Task[Any]) -> None:
+    def _ended(self, job: asyncio.Task[Any], number: int) -> None:
         """See how a job's task ended: one that could not tell the database so is put back once its worker is gone."""
+        self._doing.discard(number)
         if job.cancelled() or not isinstance(job.exception(), ConnectorException) or self._broken:
             return
         self._broken = True
-        if self._turn is not None:
-            self._turn.cancel()
+        self._end_turn()
 
     async def _every(self, act: Callable[[], Awaitable[None]]) -> None:
         while True:
-            with contextlib.suppress(ConnectorException):
+            try:
                 await act()
+            except ConnectorException:
+                _LOG.debug("the queue's database cannot be reached; it is looked into again", exc_info=True)
+            except Exception:  # noqa: BLE001 - whatever it was, the next look must come
+                _LOG.exception("a worker could not look after the queue")
             await asyncio.sleep(_LOOK_EVERY)
 
     async def _recover(self) -> None:
@@ -171,9 +190,13 @@ class Worker:
             _LOG.warning("what is in doubt could not be recovered, which is tried again: %s", error)
 
     async def _sweep(self) -> None:
-        back = await self._table.sweep()
+        # One that is seen twice is neither just taken nor just done.
+        held: set[int] = set() if self._number is None else await self._table.held(self._number)
+        unknown = held - self._doing
+        back = await self._table.sweep(self._number, self._orphans & unknown)
+        self._orphans = unknown
         if back:
-            _LOG.warning("%d jobs of workers that died are back in the queue %s", back, self._shift.queue)
+            _LOG.warning("%d jobs that nobody worked on are back in the queue %s", back, self._shift.queue)
 
     @contextlib.contextmanager
     def _on_signals(self) -> Generator[None]:

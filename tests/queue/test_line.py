@@ -1,0 +1,40 @@
+"""The line between a worker and its database."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.fleet.line import Line
+from tests.queue.conftest import JOB, Make, purchase, until
+from tests.support.postgres import Database
+from tests.support.server import Received, reply
+
+DONE = reply(payload={"balance": 5})
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("how", ["cut", "stall"])
+async def test_a_worker_comes_back_when_its_line_to_the_database_was_cut(
+    make: Make, postgres: Database, how: str
+) -> None:
+    seen = 0
+
+    async def cutting(request: Received, writer: asyncio.StreamWriter) -> None:
+        nonlocal seen
+        seen += 1
+        if seen == 5:
+            line.cut() if how == "cut" else line.stall()
+            asyncio.get_running_loop().call_later(0.2, lambda: mending.append(asyncio.ensure_future(line.mend())))
+        await DONE(request, writer)
+
+    mending: list[asyncio.Future[None]] = []
+    async with Line(postgres.server.port) as line, make(cutting, port=line.port) as rig:
+        await rig.queue.defer_many([purchase(number) for number in range(30)], job=JOB)
+        task = asyncio.create_task(rig.queue.run_worker(signals=False))
+        await until(lambda: set(rig.statuses()) == {"succeeded"})
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert (len(rig.keys), rig.sent) == (30, 30)
