@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final
 
 from bardge_async._batch._one import One, Performer, ends_all
 from bardge_async._batch._plan import Plan
 from bardge_async._batch._source import Source
+from bardge_async._batch._values import Operation
 from bardge_async._clock import Timer
 from bardge_async._doubts import Doubts
 from bardge_async.errors import NotSentError
@@ -94,8 +95,9 @@ class Crew:
 
     def _end(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        failure = None if task.cancelled() else task.exception()
-        if failure is not None:
+        failure = asyncio.CancelledError() if task.cancelled() else task.exception()
+        # Where nobody stopped it, the source raised a cancellation: what is left would be lost in silence.
+        if failure is not None and not (task.cancelled() and self._stopped):
             self._fail(failure)
         if not self._tasks:
             _RUNNING.discard(self)
@@ -139,11 +141,20 @@ class Crew:
 
     async def _take(self) -> One | None:
         """Take the next operation once it may begin; None at the end."""
-        pace = self.lane.pace
         await self._room.wait()
+        if not self._source.waits:
+            return await self._in_place(self._next)
+        await self._in_place(self._ready)
+        # It may be fed by another batch of the client, which needs the place meanwhile.
+        operation = await self._source.next()
+        return None if operation is None else await self._in_place(lambda: self._taken(operation))
+
+    async def _in_place(self, step: Callable[[], Awaitable[One | None]]) -> One | None:
+        """Do something as one of those that may run at once; the place is kept for the operation that comes of it."""
+        pace = self.lane.pace
         await pace.enter()
         try:
-            one = await self._next()
+            one = await step()
         except BaseException:
             pace.give_back()
             raise
@@ -151,12 +162,17 @@ class Crew:
             pace.give_back()
         return one
 
-    async def _next(self) -> One | None:
+    async def _ready(self) -> None:
         await self._held_back()
         await self._turn(take=False)
+
+    async def _next(self) -> One | None:
+        await self._ready()
         operation = await self._source.next()
-        if operation is None:
-            return None
+        return None if operation is None else await self._taken(operation)
+
+    async def _taken(self, operation: Operation[Any, Any]) -> One:
+        await self._held_back()
         await self._turn(take=True)
         one = One(operation)
         if self._plan.ordered:

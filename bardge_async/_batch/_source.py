@@ -23,6 +23,11 @@ class Source:
             kind = type(operations).__name__
             raise InvalidArgumentError(f"operations: expected an iterable or async iterable of Operation, got {kind}")
 
+    @property
+    def waits(self) -> bool:
+        """Tell whether the next operation may take its time."""
+        return self._async is not None
+
     async def next(self) -> Operation[Any, Any] | None:
         """Return the next operation; None at the end.
 

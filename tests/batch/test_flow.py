@@ -282,6 +282,34 @@ async def test_failing_source() -> None:
 
 
 @pytest.mark.asyncio
+async def test_cancelled_source() -> None:
+    """A source that ends by a cancellation of its own is no source that is at its end: the loop raises it."""
+
+    async def source() -> AsyncGenerator[Operation[Any, Any]]:
+        yield purchase(1)
+        raise asyncio.CancelledError
+
+    async with rig(reply()) as it:
+        found: list[OperationOutcome[Any]] = []
+        with pytest.raises(asyncio.CancelledError):
+            await into(found, it.bardge.batch(source(), job="j"))
+        assert [outcome.status for outcome in found] == [OperationStatus.DONE]
+
+
+@pytest.mark.asyncio
+async def test_batch_fed_by_another_one() -> None:
+    """A batch may take its operations from the outcomes of another one, even where only one request may run."""
+    async with rig(reply()) as it:
+
+        async def source() -> AsyncGenerator[Operation[Any, Any]]:
+            async for outcome in it.bardge.batch(purchases(5), job="first", concurrency=1):
+                yield outcome.operation
+
+        async with asyncio.timeout(10):
+            assert await statuses(it.bardge.batch(source(), job="second", concurrency=1)) == ["done"] * 5
+
+
+@pytest.mark.asyncio
 async def test_foreign_things_in_the_source() -> None:
     """What is no operation ends the batch with an error that names it."""
     async with rig(reply()) as it:
