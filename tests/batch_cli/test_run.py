@@ -117,6 +117,30 @@ def test_key_that_dies_in_the_middle(operator: Operator) -> None:
     assert operator.statuses().count("not run") > 100
 
 
+def test_what_a_dead_key_failed_is_left_to_send(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows that failed for a wrong key are no refused ones: they are counted as left, and sending them is asked for."""
+    operator.file("client_id,expiry_date\nclient_abc123,2026-12-31\n")
+    extend = ("run", "clients.csv", "--op", "passes.update_expiry", "--job", "j")
+    with monkeypatch.context() as wrong:
+        wrong.setenv("BARDGE_API_KEY", "wrong")
+        assert operator.batch(*extend, "--yes").exit_code == 1
+    assert operator.said("status", "j")["counts"] == {"rows": 1, "done": 0, "refused": 0, "in_doubt": 0, "not_run": 1}
+    operator.sandbox.forget_requests()
+    result = operator.batch(*extend)
+    assert (result.exit_code, operator.bought) == (2, 0)
+    assert "left to send: 1" in result.stderr
+
+
+def test_corrected_row_is_left_to_send(operator: Operator) -> None:
+    """A refused row that was corrected since is counted as left, and sending it is asked for."""
+    operator.run("id,client_id,package_id\n1,client_abc123,cpkg_none\n")
+    operator.sandbox.forget_requests()
+    operator.file("id,client_id,package_id\n1,client_abc123,cpkg_50\n")
+    result = operator.batch("run", "clients.csv", *BUY, "--job", "j")
+    assert (result.exit_code, operator.bought) == (2, 0)
+    assert "left to send: 1" in result.stderr
+
+
 def test_unreachable_server(operator: Operator) -> None:
     """A server that is not there is found before anything is sent."""
     result = operator.run(purchases(3), "--base-url", f"http://127.0.0.1:{refused_port()}")

@@ -11,7 +11,6 @@ from typing import Any, Final
 import attrs
 
 from bardge_async._batch import Operation
-from bardge_async._keys import operation_key
 from bardge_async._record import EntryState
 from bardge_async.cli.batch._book import Book
 from bardge_async.cli.batch._faults import Faults, UsageError
@@ -131,8 +130,10 @@ class Check:
         if id:
             book.add_id(id, line.number)
         operation = self._fields.operation(line, id or "none", self._faults.add, typed=self._table.typed)
+        known = self._faults.count
         if operation is not None:
             self._fields.check(operation, line, self._faults.add)
+        if operation is not None and self._faults.count == known:
             self._count(operation, checked, retry_refused=retry_refused)
 
     def _id_column(self, wanted: str | None) -> str:
@@ -178,7 +179,7 @@ class Check:
     def _count(self, operation: Operation[Any, Any], checked: Checked, *, retry_refused: bool) -> None:
         state = None
         if not self._survey.empty:
-            state = self._survey.state(operation_key(self._job, operation.endpoint, operation.id))
+            state = self._survey.state(operation, self._job)
         if state is not None:
             checked.states[state] += 1
         package = getattr(operation.request, "package_id", None)
