@@ -121,6 +121,13 @@ def test_journal_in_no_folder(operator: Operator) -> None:
     assert (result.exit_code, "--journal: there is no folder" in result.stderr, operator.bought) == (2, True, 0)
 
 
+def test_journal_that_could_not_be_begun_binds_nothing(operator: Operator) -> None:
+    """A job that could not be put on record beside its journal may take another journal."""
+    result = operator.run(purchases(1), "--journal", "x" * 246)
+    assert (result.exit_code, ".job.json cannot be written: File name too long." in result.stderr) == (1, True)
+    assert operator.run(purchases(1), "--journal", "other.db").exit_code == 0
+
+
 def test_file_that_is_no_journal(operator: Operator) -> None:
     """A journal that is another kind of file is a message, and the file stays."""
     operator.file("hello " * 100, "own.db")

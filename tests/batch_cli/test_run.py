@@ -18,6 +18,7 @@ from bardge_async.cli.batch._drive import Drive, Pacing
 from bardge_async.cli.batch._faults import Faults
 from bardge_async.cli.batch._fields import Fields
 from bardge_async.cli.batch._order import Order
+from bardge_async.cli.batch._places import Place
 from bardge_async.cli.batch._progress import Lines
 from bardge_async.cli.batch._run import run
 from bardge_async.cli.batch._shell import finish
@@ -287,6 +288,27 @@ def test_bad_results_file(operator: Operator, out: str, words: str) -> None:
     """Results that cannot be written are a message before anything is sent."""
     result = operator.run(purchases(2), "--out", out)
     assert (result.exit_code, words in result.stderr, operator.bought) == (2, True, 0)
+
+
+@pytest.mark.parametrize("own", [True, False])
+@pytest.mark.parametrize("begun", [True, False])
+def test_results_never_replace_what_is_remembered(operator: Operator, own: bool, begun: bool) -> None:
+    """--out may name no file of the job's memory, be it there or not: with it would go what was done already."""
+    journal = operator.folder / "own.db" if own else Place.of("j", operator.sandbox.base_url, "", None).journal
+    options = ("--journal", journal) if own else ()
+    if begun:
+        operator.run(purchases(1), *options)
+    operator.sandbox.forget_requests()
+    result = operator.run(purchases(1), "--out", journal, *options)
+    assert (result.exit_code, "that the job is kept in" in result.stderr, operator.bought) == (2, True, 0)
+
+
+@pytest.mark.parametrize(("job", "other"), [("a b", "a/b"), ("..", "/"), ("x" * 60 + "1", "x" * 60 + "2")])
+def test_results_of_jobs_whose_names_are_alike(operator: Operator, job: str, other: str) -> None:
+    """Two jobs of one file never share the results file."""
+    operator.file(purchases(1))
+    run = ("run", "clients.csv", *BUY, "--yes", "--job")
+    assert operator.said(*run, job)["results"] != operator.said(*run, other)["results"]
 
 
 def test_results_are_for_the_owner(operator: Operator) -> None:

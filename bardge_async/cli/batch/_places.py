@@ -21,6 +21,8 @@ from bardge_async.cli.batch._faults import StopError, UsageError
 
 _FORM: Final = 1
 _LONGEST_NAME: Final = 100
+_KEPT: Final = ("", "-wal", "-shm", "-journal", "-lock", ".job.json")
+"""Ends of the names of a journal's files."""
 _TRIES: Final = 10
 _PAUSE: Final = 0.02
 
@@ -100,7 +102,18 @@ class JobFacts:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Replace a file at once: nobody ever sees a part of it."""
+    """Replace a file at once: nobody ever sees a part of it.
+
+    Raises:
+        StopError: It cannot be written; the old one stays.
+    """
+    try:
+        _replace(path, content)
+    except OSError as error:
+        raise StopError(f"{path} cannot be written: {error.strerror}.") from None
+
+
+def _replace(path: Path, content: bytes) -> None:
     number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(number, "wb") as file:
@@ -174,10 +187,21 @@ class Place:
         return JobFacts.load(self.facts)
 
     def save(self, facts: JobFacts) -> None:
-        """Keep what a later run needs to know."""
-        facts.save(self.facts)
+        """Keep what a later run needs to know.
+
+        Raises:
+            StopError: It cannot be written.
+        """
+        # That one first: where it fails, the job is not bound to a journal that it never had.
         if self.journal.parent != self.folder:
             facts.save(self.beside)
+        facts.save(self.facts)
+
+    def keeps(self, path: Path) -> bool:
+        """Tell whether a file is one of those that the job, or any other in the common folder, is remembered by."""
+        found, journal = path.resolve(), self.journal.resolve()
+        own = {journal.with_name(journal.name + end) for end in _KEPT}
+        return found in own or found.is_relative_to(jobs_folder().resolve())
 
     def check(self, operation: str) -> None:
         """See that the job goes on as what it was begun.
@@ -243,19 +267,25 @@ class Lock:
     """Keep a second run of a job out; the system frees it when the process ends, however that is."""
 
     def __init__(self, path: Path, job: str) -> None:
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        if not self._taken():
-            pid = os.pread(self._file, 20, 0).decode(errors="replace").strip() or "unknown"
-            os.close(self._file)
-            raise StopError(f"The job {job!r} is being run by process {pid}.", "Wait for it, or stop it with Ctrl-C.")
-        os.ftruncate(self._file, 0)
-        os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
+        try:
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._take(job)
+        except OSError as error:
+            raise StopError(f"{path} cannot be written: {error.strerror}.") from None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
         os.close(self._file)
+
+    def _take(self, job: str) -> None:
+        if not self._taken():
+            pid = os.pread(self._file, 20, 0).decode(errors="replace").strip() or "unknown"
+            os.close(self._file)
+            raise StopError(f"The job {job!r} is being run by process {pid}.", "Wait for it, or stop it with Ctrl-C.")
+        os.ftruncate(self._file, 0)
+        os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
 
     def _taken(self) -> bool:
         for _ in range(_TRIES):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -13,7 +14,7 @@ from typing import Any, Final
 from bardge_async.cli.batch._book import Book
 from bardge_async.cli.batch._check import refuse_changes
 from bardge_async.cli.batch._faults import StopError, UsageError
-from bardge_async.cli.batch._places import slug
+from bardge_async.cli.batch._places import Place, slug
 from bardge_async.cli.batch._table import Table
 
 _OURS: Final = ("status", "error", "request_id")
@@ -23,13 +24,13 @@ _SPECIAL: Final = re.compile(r'[",\r\n]')
 _NUMBER: Final = re.compile(r"[+-][0-9]+([.,][0-9]+)*")
 
 
-def results_path(out: Path | None, beside: Path | None, job: str) -> Path:
+def results_path(out: Path | None, beside: Path | None, place: Place) -> Path:
     """Name the results file, by default beside the input or in the working folder, and see that it can be written.
 
     Raises:
-        UsageError: It cannot, or it is the input itself.
+        UsageError: It cannot, or it is the input itself, or what the job is remembered by.
     """
-    name = f"{slug(job)}.results.csv"
+    name = f"{_part(place.job)}.results.csv"
     usual = Path(name) if beside is None else beside.with_name(f"{beside.stem}.{name}")
     path = (out or usual).absolute()
     # A device or a pipe would be replaced by a file.
@@ -37,7 +38,15 @@ def results_path(out: Path | None, beside: Path | None, job: str) -> Path:
         raise UsageError(f"The results cannot be written to {path}.", "Name another file by --out.")
     if beside is not None and path.exists() and path.samefile(beside):
         raise UsageError("--out names the input itself.", "Name another file.")
+    if place.keeps(path):
+        raise UsageError(f"--out names a file that the job is kept in: {path}.", "Name another file.")
     return path
+
+
+def _part(job: str) -> str:
+    """Make a part of the results' name that is one job's only: a slug may be the same for several."""
+    found = slug(job)
+    return found if found == job else f"{found}-{hashlib.sha256(job.encode()).hexdigest()[:6]}"
 
 
 def write_results(path: Path, table: Table, book: Book, rows: int) -> None:

@@ -112,7 +112,7 @@ def prepared(order: Order, place: Place, fields: Fields, stack: ExitStack, tell:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bardge-"))) if order.dry_run else None
         path = place.arriving if folder is None else folder / "input"
         spool(order.file, path)
-    out = results_path(order.out, None if spooled or path == place.spooled else path, order.job)
+    out = results_path(order.out, None if spooled or path == place.spooled else path, place)
     source = stack.enter_context(Source(path, name))
     faults = Faults(name)
     table = open_table(source, faults)

@@ -32,6 +32,8 @@ _AGAIN: Final = {
     None: "",
 }
 _MINUTE: Final = 60.0
+_LONGEST: Final = 500
+"""Characters of an error that are told: a server may repeat all that it was sent."""
 _MEND: Final = (
     (AuthenticationError, "Check the API key, then go on with the job."),
     (PermissionDeniedError, "Ask the vendor: the account is disabled or lacks the permission."),
@@ -132,7 +134,9 @@ def after(ending: Ending, checked: Checked, place: Place, out: Path | None) -> l
 def _trouble(ending: Ending) -> str:
     first = ending.troubles[0]
     request = f" (request id {first.request_id})" if first.request_id else ""
-    return f"First {first.status.replace('_', ' ')}: line {first.line}, id {first.id}: {first.error}{request}"
+    return (
+        f"First {first.status.replace('_', ' ')}: line {first.line}, id {first.id}: {first.error:.{_LONGEST}}{request}"
+    )
 
 
 def _next(ending: Ending, left: int, place: Place) -> list[str]:
