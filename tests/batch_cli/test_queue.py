@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from bardge_async.sandbox import Fault
@@ -107,3 +110,24 @@ def test_a_database_that_is_away_is_told_without_its_password(operator: Operator
 def test_a_queue_is_a_database(operator: Operator) -> None:
     """Anything but a URL is refused."""
     assert operator.batch("status", "j", "--queue", "redis://127.0.0.1").exit_code == 2
+
+
+def _without_extra(*arguments: str) -> tuple[int, str]:
+    """Run the command where the extra is not installed."""
+    hidden = "import sys; sys.modules['procrastinate'] = None; from bardge_async.cli import main; main()"
+    found = subprocess.run(
+        [sys.executable, "-c", hidden, "batch", *arguments], capture_output=True, text=True, check=False
+    )
+    return found.returncode, found.stderr
+
+
+def test_a_queue_without_its_extra_is_told(operator: Operator) -> None:
+    """The message says what to install."""
+    code, said = _without_extra("status", "j", "--queue", "postgresql://127.0.0.1/none")
+    assert (code, "bardge-async[cli,procrastinate]" in said) == (2, True)
+
+
+def test_jobs_of_this_machine_need_no_extra(operator: Operator) -> None:
+    """Only --queue does."""
+    code, said = _without_extra("status", "j")
+    assert (code, "No job is named 'j'" in said) == (2, True)

@@ -5,8 +5,15 @@ Extra ``procrastinate``.
 
 from __future__ import annotations
 
-from bardge_async.integrations.procrastinate._progress import JobDoubt, Progress
-from bardge_async.integrations.procrastinate._queue import BardgeQueue
-from bardge_async.integrations.procrastinate._table import worker_connection
+try:
+    from bardge_async.integrations.procrastinate._progress import JobDoubt, Progress
+    from bardge_async.integrations.procrastinate._queue import BardgeQueue
+    from bardge_async.integrations.procrastinate._table import worker_connection
+except ModuleNotFoundError as error:
+    if error.name not in {"procrastinate", "psycopg", "psycopg_pool"}:
+        raise
+    raise ModuleNotFoundError(
+        f"{__name__} needs an extra: pip install 'bardge-async[procrastinate]'", name=error.name
+    ) from None
 
 __all__ = ["BardgeQueue", "JobDoubt", "Progress", "worker_connection"]
