@@ -269,6 +269,14 @@ def test_bad_standard_input_leaves_the_kept_one(operator: Operator) -> None:
     assert operator.batch("resume", "j").exit_code == 0
 
 
+def test_standard_input_that_was_not_begun_leaves_no_copy(operator: Operator) -> None:
+    """Rows from standard input that ended in bad input or unasked are not kept: they are personal data."""
+    for rows, more in (("id,client_id\n1,c\n", ["--yes"]), (purchases(2), [])):
+        assert operator.batch("run", "-", *BUY, "--job", "j", *more, input=rows).exit_code == 2
+        folder = Place.of("j", operator.sandbox.base_url, "", None).folder
+        assert [path.name for path in folder.iterdir()] == ["job.lock"]
+
+
 def test_results_elsewhere(operator: Operator) -> None:
     """--out names another file."""
     assert operator.run(purchases(2), "--out", "r.csv").exit_code == 0

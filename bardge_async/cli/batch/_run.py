@@ -71,6 +71,8 @@ def run(order: Order, voice: Voice, confirmed: list[int] | None = None) -> int:
         if not order.dry_run:
             place.make()
             stack.enter_context(Lock(place.lock, place.job))
+            # What was not begun leaves no copy of its rows, which are personal data.
+            stack.callback(place.arriving.unlink, missing_ok=True)
         place.check(order.operation)
         ready = prepared(order, place, fields, stack, voice.say)
         key = find_key(order.account, from_stdin=order.key_from_stdin)
