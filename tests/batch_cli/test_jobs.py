@@ -193,6 +193,15 @@ def test_resume_retries_refused(operator: Operator) -> None:
     assert operator.bought == 2
 
 
+def test_retrying_refused_is_for_one_run(operator: Operator) -> None:
+    """What was refused once more is not sent by the next ``resume``: --retry-refused is not remembered."""
+    operator.run(purchases(1, "none"), "--retry-refused")
+    operator.batch("resume", "j", "--retry-refused")
+    operator.sandbox.forget_requests()
+    operator.batch("resume", "j")
+    assert operator.bought == 0
+
+
 def test_job_at_two_servers(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where several servers have a job of one name, the environment or --base-url tells which is meant."""
     operator.run(purchases(1))

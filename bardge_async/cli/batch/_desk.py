@@ -84,7 +84,6 @@ def resume(job: Job, voice: Voice, changes: dict[str, Any]) -> int:
         maps=facts.maps,
         concurrency=facts.concurrency,
         rate=facts.rate,
-        retry_refused=facts.retry_refused,
         journal=Path(facts.journal),
         out=Path(facts.out),
         as_json=voice.as_json,

@@ -75,7 +75,6 @@ class JobFacts:
     maps: dict[str, str]
     concurrency: int
     rate: float | None
-    retry_refused: bool
     out: str
     journal: str
 

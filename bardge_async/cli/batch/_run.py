@@ -169,7 +169,6 @@ def _keep(ready: Prepared) -> None:
         maps=order.maps,
         concurrency=order.concurrency,
         rate=order.rate,
-        retry_refused=order.retry_refused,
         out=str(ready.out),
         journal=str(place.journal),
     )
