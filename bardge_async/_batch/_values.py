@@ -69,7 +69,7 @@ class OperationStatus(enum.StrEnum):
     REFUSED = "refused"
     """The API refused it, now or in an earlier run: nothing was charged."""
     FAILED = "failed"
-    """Nothing was charged: mend what ``error`` says, and run it again."""
+    """Nothing was charged now: mend what ``error`` says, and run it again."""
     IN_DOUBT = "in_doubt"
     """It was sent, and whether it was done is not known."""
 
