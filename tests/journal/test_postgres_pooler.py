@@ -38,12 +38,17 @@ async def test_calls_through_a_pooler(postgres: Database, pooled: str) -> None:
     postgres.clear()
     async with contextlib.AsyncExitStack() as stack:
         api = await stack.enter_async_context(ScriptedServer(cut(), reply(201, {"balance": 5})))
+        once = RetryPolicy(max_attempts=1)
+        async with (
+            PostgresJournal(pooled) as gone,
+            BardgeClient("key", api.base_url, journal=gone, retry=once) as bardge,
+        ):
+            await failed(bardge, "doubt")
         clients = list[BardgeClient]()
         for name in ("here", "there"):
             journal = await stack.enter_async_context(PostgresJournal(f"{pooled}?application_name={name}"))
-            client = BardgeClient("key", api.base_url, journal=journal, retry=RetryPolicy(max_attempts=1))
+            client = BardgeClient("key", api.base_url, journal=journal, retry=once)
             clients.append(await stack.enter_async_context(client))
-        await failed(clients[0], "doubt")
         [recovered] = await clients[1].recover()
         assert recovered.error is None
         await asyncio.gather(*(buy(client, f"order-{number}") for number in range(50) for client in clients))
