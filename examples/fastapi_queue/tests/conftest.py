@@ -37,7 +37,7 @@ def server() -> Iterator[str]:
     """Run PostgreSQL; give the address of its first database."""
     postgres, initdb, who = _program("postgres"), _program("initdb"), _somebody()
     # Another user must get through the folders above, which those of root's may not let.
-    place = "/tmp" if who else None  # noqa: S108 - the folder in it is private
+    place = "/tmp" if who else None
     with tempfile.TemporaryDirectory(dir=place) as folder, socket.socket() as probe:
         os.chown(folder, who.get("user", -1), who.get("group", -1))
         probe.bind(("127.0.0.1", 0))
