@@ -46,7 +46,7 @@ class OneByOne(SQLiteJournal):
 
 @attrs.frozen
 class Played:
-    """One play: calls a second, and the milliseconds that a call waited for its two puts."""
+    """One play: calls or turns a second, and the milliseconds that each waited for its puts."""
 
     rate: float
     waits: list[float]

@@ -20,24 +20,13 @@ import attrs
 
 from bardge_async import Answer, EntryState, Identity, PostgresJournal, Record, SystemClock
 from bardge_async._window import Moment
+from benchmarks.journal import Played
 from tests.support.postgres import Server, server
 
 TASKS: Final = 200
 SECONDS: Final = 2.0
 BODY: Final = b'{"client_id": "client_abc123", "package_id": "cpkg_50"}'
 KINDS: Final = ("one each", "shared", "whole turns")
-
-
-@attrs.frozen
-class Played:
-    """One play: turns a second, and the milliseconds that each took."""
-
-    rate: float
-    waits: list[float]
-
-    def at(self, part: float) -> float:
-        """Return a percentile."""
-        return sorted(self.waits)[int(len(self.waits) * part)]
 
 
 @attrs.define
