@@ -65,6 +65,16 @@ def _database(ctx: click.Context, param: click.Parameter, value: str | None) -> 
     raise click.BadParameter("expected postgresql://USER@HOST/DATABASE", ctx, param)
 
 
+_OP: Final = click.option(
+    "--op", "operation", required=True, shell_complete=_operations, help="What to do, such as credits.purchase."
+)
+_ID: Final = click.option("--id", metavar="COLUMN", help="Column of your own unique ids; default: id, else client_id.")
+_MAP: Final = click.option(
+    "--map", "maps", multiple=True, metavar="FIELD=COLUMN", help="Take a field from another column."
+)
+_SERVER: Final = click.option("--base-url", help="Server; default: BARDGE_BASE_URL, else the vendor's.")
+_ACCOUNT: Final = click.option("--account", default="", help="Label of the account that the API key belongs to.")
+_YES: Final = click.option("--yes", is_flag=True, help="Begin without asking.")
 _CONCURRENCY: Final = click.IntRange(1, 1000)
 _RATE: Final = click.FloatRange(0, 100_000, min_open=True)
 
@@ -92,12 +102,10 @@ _PATH: Final = click.Path(path_type=Path, dir_okay=False)
 @batch.command(epilog=_CODES)
 @click.argument("file")
 @_with(
-    click.option(
-        "--op", "operation", required=True, shell_complete=_operations, help="What to do, such as credits.purchase."
-    ),
+    _OP,
     click.option("--job", required=True, shell_complete=_jobs, help="The job's name: the same in every run of it."),
-    click.option("--id", metavar="COLUMN", help="Column of your own unique ids; default: id, else client_id."),
-    click.option("--map", "maps", multiple=True, metavar="FIELD=COLUMN", help="Take a field from another column."),
+    _ID,
+    _MAP,
     click.option("--concurrency", default=64, show_default=True, type=_CONCURRENCY, help="Requests at once, at most."),
     click.option("--rate", type=_RATE, help="Operations a second, at most."),
     click.option("--dry-run", is_flag=True, help="Check every row, tell what would be done, send nothing."),
@@ -106,9 +114,9 @@ _PATH: Final = click.Path(path_type=Path, dir_okay=False)
     ),
     click.option("--out", type=_PATH, help="Results file; default: FILE's name with .JOB.results.csv, beside it."),
     click.option("--retry-refused", is_flag=True, help="Send again what the API refused in an earlier run."),
-    click.option("--yes", is_flag=True, help="Begin without asking."),
-    click.option("--base-url", help="Server; default: BARDGE_BASE_URL, else the vendor's."),
-    click.option("--account", default="", help="Label of the account that the API key belongs to."),
+    _YES,
+    _SERVER,
+    _ACCOUNT,
     _KEY,
     _JSON,
     _TRACEBACK,

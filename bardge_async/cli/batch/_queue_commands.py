@@ -7,15 +7,20 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from bardge_async.cli.batch._commands import (
+    _ACCOUNT,
     _CODES,
     _CONCURRENCY,
+    _ID,
     _JSON,
     _KEY,
+    _MAP,
+    _OP,
     _RATE,
+    _SERVER,
     _TRACEBACK,
+    _YES,
     _database,
     _finish,
-    _operations,
     _with,
 )
 
@@ -34,15 +39,13 @@ _DATABASE: Final = click.option(
 @click.command(epilog=_CODES)
 @click.argument("file")
 @_with(
-    click.option(
-        "--op", "operation", required=True, shell_complete=_operations, help="What to do, such as credits.purchase."
-    ),
+    _OP,
     click.option("--job", required=True, help="The job's name: the same whenever the same rows are submitted."),
     _DATABASE,
-    click.option("--id", metavar="COLUMN", help="Column of your own unique ids; default: id, else client_id."),
-    click.option("--map", "maps", multiple=True, metavar="FIELD=COLUMN", help="Take a field from another column."),
+    _ID,
+    _MAP,
     click.option("--dry-run", is_flag=True, help="Check every row, put nothing in."),
-    click.option("--yes", is_flag=True, help="Begin without asking."),
+    _YES,
     _JSON,
     _TRACEBACK,
 )
@@ -69,8 +72,8 @@ def submit(*, with_traceback: bool, **options: Any) -> None:  # noqa: ANN401 - c
     click.option("--rate", type=_RATE, help="Requests a second of all workers together; the same for each of them."),
     click.option("--until-done", is_flag=True, help="End when no operation is due."),
     click.option("--delete-done", is_flag=True, help="Remove what was done from the queue; the journal keeps it."),
-    click.option("--base-url", help="Server; default: BARDGE_BASE_URL, else the vendor's."),
-    click.option("--account", default="", help="Label of the account that the API key belongs to."),
+    _SERVER,
+    _ACCOUNT,
     _KEY,
     _TRACEBACK,
 )
