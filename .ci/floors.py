@@ -15,27 +15,22 @@ from typing import NamedTuple
 # From the ground up: a module may import its own floor and those before it.
 PURE = (
     ("errors", "_version"),
-    ("_secret", "_settings", "_address"),
     ("models",),
     ("endpoints",),
-    ("_rows",),
-    ("_leaves", "_readers", "_converter"),
-    ("_window", "_record"),
-    ("_http", "_wire", "_compose"),
-    ("_retry", "_entries"),
-    ("_keys", "_hooks", "_budget", "_holdback"),
+    (
+        "_core",
+        *("_secret", "_settings", "_address", "_rows", "_leaves", "_readers", "_converter", "_window", "_record"),
+        *("_http", "_wire", "_compose", "_retry", "_entries", "_keys", "_budget", "_holdback"),
+    ),
 )
 IO = (
-    ("_clock",),
-    ("_loops", "_pace", "_slots"),
-    ("_transport",),
-    ("_journal",),
-    ("_limiter",),
-    ("_credentials", "_context", "_told", "_run", "_engine", "_assembly"),
+    ("_runtime", "_clock", "_loops"),
+    ("_network", "_postgres", "_transport", "_credentials"),
+    ("_journal", "_limits", "_limiter", "_pace", "_slots"),
     ("_pagination",),
-    ("_caller", "_calls", "_resources"),
-    ("_idempotency",),
-    ("_doubts", "_options", "_reconcile"),
+    ("_resources", "_caller"),
+    ("_calls", "_hooks", "_context", "_told", "_run", "_engine", "_assembly", "_idempotency", "_options"),
+    ("_doubts", "_reconcile"),
     ("_batch",),
     ("_client",),
     ("",),  # the root, which re-exports
