@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bardge_async._client import BardgeClient
-from bardge_async._clock import Clock, SystemClock, Timer
 from bardge_async._doubts import Doubt, DoubtVerdict, Finding, Recovered
 from bardge_async._hooks import AttemptBegun, AttemptEnded, DoubtOpened, DoubtSettled, Event, HeldBack, Hook, WaitBegun
 from bardge_async._http import Response, WireRequest, WireResponse
@@ -15,6 +14,7 @@ from bardge_async._keys import operation_key
 from bardge_async._limiter import Limiter
 from bardge_async._pagination import Walk
 from bardge_async._record import Answer, EntryState, Identity, Record
+from bardge_async._runtime.clock import Clock, SystemClock, Timer
 from bardge_async._settings import ReplayWindow, RetryPolicy, Timeouts
 from bardge_async._transport import AttemptLimits, Transport
 from bardge_async._version import __version__

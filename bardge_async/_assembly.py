@@ -11,12 +11,12 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from bardge_async._address import is_loopback
-from bardge_async._clock import Clock
 from bardge_async._compose import Composer
 from bardge_async._context import Settings, Watch
 from bardge_async._credentials import Credentials
 from bardge_async._engine import Engine
 from bardge_async._hooks import Hooks
+from bardge_async._runtime.clock import Clock
 from bardge_async._slots import Slots
 from bardge_async._transport import Transport
 from bardge_async._transport._aiohttp import AiohttpTransport

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, overload
 
 from bardge_async._address import DEFAULT_BASE_URL, check_base_url
 from bardge_async._calls import Calls, own_key
-from bardge_async._clock import Clock, SystemClock
 from bardge_async._doubts import Doubt, Doubts, DoubtVerdict, Recovered
 from bardge_async._hooks import Hook
 from bardge_async._http import Response, check_key, new_key
@@ -21,6 +20,7 @@ from bardge_async._options import able, expected, journal_of, key_source, label,
 from bardge_async._pagination import Walk
 from bardge_async._resources import Resources
 from bardge_async._rows import corrected, free_row, named
+from bardge_async._runtime.clock import Clock, SystemClock
 from bardge_async._secret import KeySource, Secret, hidden, usable
 from bardge_async._settings import ReplayWindow, RetryPolicy, Timeouts
 from bardge_async.endpoints import Endpoint

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import anyio
 import attrs
 
-from bardge_async._clock import Clock
 from bardge_async._http import Response, WireResponse
 from bardge_async._journal import Journal
 from bardge_async._record import Answer, EntryState, Identity, Record
+from bardge_async._runtime.clock import Clock
 from bardge_async.endpoints import KeySupport
 from bardge_async.errors import BardgeError, InvalidArgumentError, KeyInUseError
 

@@ -11,7 +11,6 @@ import anyio
 
 from bardge_async import _retry as retry
 from bardge_async._budget import RetryBudget
-from bardge_async._clock import TimeLimit
 from bardge_async._context import Context, Progress, Settings, Watch
 from bardge_async._entries import judge
 from bardge_async._holdback import HoldBack
@@ -19,6 +18,7 @@ from bardge_async._http import REQUEST_ID_HEADER, Call, Response, WireResponse
 from bardge_async._journal import MemoryJournal
 from bardge_async._record import Answer, Identity
 from bardge_async._run import Run
+from bardge_async._runtime.clock import TimeLimit
 from bardge_async._slots import Slots
 from bardge_async._transport import Transport
 from bardge_async._window import Moment

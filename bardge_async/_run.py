@@ -11,11 +11,11 @@ import attrs
 from bardge_async import _hooks as hooks
 from bardge_async import _retry as retry
 from bardge_async import _wire as wire
-from bardge_async._clock import TimeLimit
 from bardge_async._context import Context, Progress
 from bardge_async._entries import Proceed, fingerprint
 from bardge_async._http import REQUEST_ID_HEADER, Call, WireRequest, WireResponse
 from bardge_async._record import Answer, EntryState, Identity, Record
+from bardge_async._runtime.clock import TimeLimit
 from bardge_async._slots import Lane
 from bardge_async._told import Told
 from bardge_async._transport import AttemptLimits

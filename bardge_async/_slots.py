@@ -8,9 +8,9 @@ from collections import deque
 import anyio
 import attrs
 
-from bardge_async._clock import Clock, TimeLimit, Timer
-from bardge_async._loops import PerLoop, run_in
 from bardge_async._pace import Pacer, Rate
+from bardge_async._runtime.clock import Clock, TimeLimit, Timer
+from bardge_async._runtime.loops import PerLoop, run_in
 from bardge_async.errors import NotSentError
 
 

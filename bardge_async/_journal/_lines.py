@@ -9,8 +9,8 @@ from collections import deque
 import anyio
 import attrs
 
-from bardge_async._clock import Clock, TimeLimit
 from bardge_async._record import Identity
+from bardge_async._runtime.clock import Clock, TimeLimit
 from bardge_async.errors import KeyInUseError
 
 

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import attrs
 
-from bardge_async._clock import Clock
 from bardge_async._record import Answer, EntryState, Identity, Record
+from bardge_async._runtime.clock import Clock
 from bardge_async._window import Moment
 
 _FIELDS: Final = (

@@ -16,7 +16,7 @@ from typing import Final, TypeAlias
 
 import attrs
 
-from bardge_async._clock import Clock, Timer
+from bardge_async._runtime.clock import Clock, Timer
 from bardge_async.errors import HeldBackError
 
 _LOG: Final = logging.getLogger("bardge_async")

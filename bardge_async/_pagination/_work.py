@@ -12,7 +12,7 @@ import attrs
 from bardge_async._pagination._place import TRAIL, Place
 from bardge_async._pagination._reader import Stretch
 from bardge_async._pagination._source import LARGEST_PAGE
-from bardge_async._pagination._tasks import end
+from bardge_async._runtime.tasks import end
 
 T = TypeVar("T")
 

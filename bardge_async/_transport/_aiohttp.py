@@ -21,8 +21,8 @@ from aiohttp import (
 from aiohttp.connector import Connection
 from yarl import URL
 
-from bardge_async._clock import Clock
 from bardge_async._http import WireRequest, WireResponse
+from bardge_async._runtime.clock import Clock
 from bardge_async._transport import AttemptLimits
 from bardge_async._transport._attempt import LARGEST_ANSWER, Attempt, StaleError, TooLargeError
 from bardge_async._transport._lean import Parts, genuine

@@ -13,8 +13,8 @@ import anyio
 from aiohttp import ClientRequest
 from aiohttp.client_middlewares import ClientMiddlewareType
 
-from bardge_async._clock import Clock
-from bardge_async._loops import PerLoop, run_in
+from bardge_async._runtime.clock import Clock
+from bardge_async._runtime.loops import PerLoop, run_in
 from bardge_async._transport._attempt import Alarms
 from bardge_async._transport._lean import Lean, Parts, fits
 from bardge_async.errors import ConfigurationError, NotSentError

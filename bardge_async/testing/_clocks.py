@@ -9,7 +9,7 @@ from typing import Protocol
 
 import anyio.lowlevel
 
-from bardge_async._clock import Clock, Timer
+from bardge_async._runtime.clock import Clock, Timer
 
 
 class MovableClock(Clock, Protocol):

@@ -8,7 +8,7 @@ import attrs
 import pytest
 
 from bardge_async import EntryState, Identity, MemoryJournal, Record, RetryPolicy, errors
-from bardge_async._clock import Clock
+from bardge_async._runtime.clock import Clock
 from tests.journal.place import buy, failed
 from tests.support.rig import PURCHASE, rig
 from tests.support.server import cut, reply

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bardge_async import BardgeClient, Identity, Record, RetryPolicy, SQLiteJournal, errors
-from bardge_async._clock import Clock
+from bardge_async._runtime.clock import Clock
 from tests.journal.factories import KEY
 from tests.support.clock import ManualClock
 from tests.support.rig import PURCHASE

@@ -13,8 +13,8 @@ import anyio
 import pytest
 
 from bardge_async import BardgeClient, ConnectError, NoAnswerError
-from bardge_async._clock import SystemClock
 from bardge_async._http import WireRequest, WireResponse
+from bardge_async._runtime.clock import SystemClock
 from bardge_async._secret import Secret, SecretBytes
 from bardge_async._transport import AttemptLimits
 from bardge_async._transport._aiohttp import AiohttpTransport
