@@ -5,20 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bardge_async._client import BardgeClient
+from bardge_async._core.entry import Answer, EntryState, Identity, Record
+from bardge_async._core.http import Response, WireRequest, WireResponse
+from bardge_async._core.keys import operation_key
+from bardge_async._core.settings import ReplayWindow, RetryPolicy, Timeouts
+from bardge_async._core.window import Moment
 from bardge_async._doubts import Doubt, DoubtVerdict, Finding, Recovered
 from bardge_async._hooks import AttemptBegun, AttemptEnded, DoubtOpened, DoubtSettled, Event, HeldBack, Hook, WaitBegun
-from bardge_async._http import Response, WireRequest, WireResponse
 from bardge_async._idempotency import IdempotentClient
 from bardge_async._journal import Journal, MemoryJournal
-from bardge_async._keys import operation_key
 from bardge_async._limiter import Limiter
 from bardge_async._pagination import Walk
-from bardge_async._record import Answer, EntryState, Identity, Record
 from bardge_async._runtime.clock import Clock, SystemClock, Timer
-from bardge_async._settings import ReplayWindow, RetryPolicy, Timeouts
 from bardge_async._transport import AttemptLimits, Transport
 from bardge_async._version import __version__
-from bardge_async._window import Moment
 from bardge_async.endpoints import (
     CANCEL_BOOKING,
     CONFIRM_CLASS_BOOKING,

@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from bardge_async._address import is_loopback
-from bardge_async._compose import Composer
 from bardge_async._context import Settings, Watch
+from bardge_async._core.request import Composer
+from bardge_async._core.settings import is_loopback
 from bardge_async._credentials import Credentials
 from bardge_async._engine import Engine
 from bardge_async._hooks import Hooks

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from bardge_async._http import Call, Response, check_key, new_key
+from bardge_async._core.http import Call, Response
+from bardge_async._core.keys import check_key, new_key
 from bardge_async._pagination import Source, Span, Walk
 from bardge_async._pagination._cursor import CursorText
 from bardge_async._pagination._walk import resume
@@ -13,8 +14,8 @@ from bardge_async.endpoints import ENDPOINTS, Endpoint, KeySupport
 from bardge_async.models import Page
 
 if TYPE_CHECKING:
-    from bardge_async._compose import Composer
     from bardge_async._context import Progress
+    from bardge_async._core.request import Composer
     from bardge_async._engine import Engine
 
 Q = TypeVar("Q")

@@ -8,21 +8,21 @@ import warnings
 from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, overload
 
-from bardge_async._address import DEFAULT_BASE_URL, check_base_url
 from bardge_async._calls import Calls, own_key
+from bardge_async._core.custom_endpoints import corrected, free_row, named
+from bardge_async._core.http import Response
+from bardge_async._core.keys import check_key, new_key
+from bardge_async._core.secret import KeySource, Secret, hidden, usable
+from bardge_async._core.settings import DEFAULT_BASE_URL, ReplayWindow, RetryPolicy, Timeouts, check_base_url
 from bardge_async._doubts import Doubt, Doubts, DoubtVerdict, Recovered
 from bardge_async._hooks import Hook
-from bardge_async._http import Response, check_key, new_key
 from bardge_async._idempotency import IdempotentClient
 from bardge_async._journal import Journal
 from bardge_async._limiter import Limiter
 from bardge_async._options import able, expected, journal_of, key_source, label, timeouts
 from bardge_async._pagination import Walk
 from bardge_async._resources import Resources
-from bardge_async._rows import corrected, free_row, named
 from bardge_async._runtime.clock import Clock, SystemClock
-from bardge_async._secret import KeySource, Secret, hidden, usable
-from bardge_async._settings import ReplayWindow, RetryPolicy, Timeouts
 from bardge_async.endpoints import Endpoint
 from bardge_async.models import UNSET, Unset
 

@@ -6,16 +6,16 @@ from collections.abc import Callable
 
 import attrs
 
+from bardge_async._core.entry import Identity
+from bardge_async._core.settings import ReplayWindow, RetryPolicy, Timeouts
+from bardge_async._core.window import Moment
 from bardge_async._credentials import Credentials
 from bardge_async._hooks import Hooks
 from bardge_async._journal import Journal, MemoryJournal
 from bardge_async._limiter import Limiter
-from bardge_async._record import Identity
 from bardge_async._runtime.clock import Clock
-from bardge_async._settings import ReplayWindow, RetryPolicy, Timeouts
 from bardge_async._slots import Slots
 from bardge_async._transport import Transport
-from bardge_async._window import Moment
 
 
 @attrs.frozen(eq=False, repr=False)

@@ -8,9 +8,9 @@ from typing import Final
 
 import anyio
 
-from bardge_async._http import LONGEST_TOKEN, visible
+from bardge_async._core.http import LONGEST_TOKEN, visible
+from bardge_async._core.secret import KeySource, Secret
 from bardge_async._runtime.loops import PerLoop
-from bardge_async._secret import KeySource, Secret
 from bardge_async.errors import ConfigurationError
 
 _LOG: Final = logging.getLogger("bardge_async")

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import anyio
 import attrs
 
-from bardge_async._http import Response, WireResponse
+from bardge_async._core.entry import Answer, EntryState, Identity, Record
+from bardge_async._core.http import Response, WireResponse
 from bardge_async._journal import Journal
-from bardge_async._record import Answer, EntryState, Identity, Record
 from bardge_async._runtime.clock import Clock
 from bardge_async.endpoints import KeySupport
 from bardge_async.errors import BardgeError, InvalidArgumentError, KeyInUseError
@@ -141,7 +141,7 @@ class Doubts:
 
     def _recoverable(self, record: Record) -> bool:
         """Tell whether the window is open and its rules let the record be sent; what is past it is not recovered."""
-        from bardge_async import _entries as entries  # noqa: PLC0415 - brings cattrs
+        from bardge_async._core import replay as entries  # noqa: PLC0415 - brings cattrs
 
         settings = self._settings
         trusting = settings.policy.repeat_server_errors
@@ -185,7 +185,7 @@ class Doubts:
         def check(record: Record, answer: Answer) -> None:
             """See that the row's result can be read from the answer, as it will be when the key is entered."""
             if isinstance(done, Mapping):
-                from bardge_async import _wire as wire  # noqa: PLC0415 - brings cattrs
+                from bardge_async._core import response as wire  # noqa: PLC0415 - brings cattrs
 
                 response = WireResponse(answer.status, {}, answer.body or b"")
                 error = wire.read(self._calls.composer.row_of(record), response, 0.0, self._settings.base_url).error
@@ -273,7 +273,7 @@ def settlement(
 
 
 def _dumped(done: Mapping[str, Any]) -> bytes:
-    from bardge_async._converter import dump  # noqa: PLC0415 - brings cattrs
+    from bardge_async._core.converter import dump  # noqa: PLC0415 - brings cattrs
 
     return dump(dict(done), "done")
 

@@ -9,20 +9,20 @@ from typing import Any, Final
 
 import anyio
 
-from bardge_async import _retry as retry
-from bardge_async._budget import RetryBudget
 from bardge_async._context import Context, Progress, Settings, Watch
-from bardge_async._entries import judge
-from bardge_async._holdback import HoldBack
-from bardge_async._http import REQUEST_ID_HEADER, Call, Response, WireResponse
+from bardge_async._core import retry
+from bardge_async._core.entry import Answer, Identity
+from bardge_async._core.holdback import HoldBack
+from bardge_async._core.http import REQUEST_ID_HEADER, Call, Response, WireResponse
+from bardge_async._core.replay import judge
+from bardge_async._core.response import Outcome, Verdict, read
+from bardge_async._core.retry_budget import RetryBudget
+from bardge_async._core.window import Moment
 from bardge_async._journal import MemoryJournal
-from bardge_async._record import Answer, Identity
 from bardge_async._run import Run
 from bardge_async._runtime.clock import TimeLimit
 from bardge_async._slots import Slots
 from bardge_async._transport import Transport
-from bardge_async._window import Moment
-from bardge_async._wire import Outcome, Verdict, read
 from bardge_async.endpoints import Again
 from bardge_async.errors import AuthenticationError, BardgeError, HeldBackError, NotSentError, OutcomeUnknownError
 

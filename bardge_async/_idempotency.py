@@ -8,10 +8,11 @@ from typing import Any, Self, TypeVar, overload
 
 from bardge_async._calls import Calls
 from bardge_async._context import Progress
-from bardge_async._http import Call, Response, check_takes_key
+from bardge_async._core.custom_endpoints import named
+from bardge_async._core.http import Call, Response
+from bardge_async._core.keys import check_takes_key
 from bardge_async._pagination import Span, Walk
 from bardge_async._resources import Resources
-from bardge_async._rows import named
 from bardge_async.endpoints import Endpoint
 from bardge_async.errors import BardgeError, IdempotencyMisuseError
 from bardge_async.models import Page

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from typing import Any, TypeVar
 
+from bardge_async._core.secret import KeySource, Secret, Unusable, usable
+from bardge_async._core.settings import Timeouts
 from bardge_async._journal import Journal, MemoryJournal
-from bardge_async._secret import KeySource, Secret, Unusable, usable
-from bardge_async._settings import Timeouts
 from bardge_async.errors import ConfigurationError
 
 T = TypeVar("T")

@@ -9,19 +9,19 @@ import anyio
 import attrs
 
 from bardge_async import _hooks as hooks
-from bardge_async import _retry as retry
-from bardge_async import _wire as wire
 from bardge_async._context import Context, Progress
-from bardge_async._entries import Proceed, fingerprint
-from bardge_async._http import REQUEST_ID_HEADER, Call, WireRequest, WireResponse
-from bardge_async._record import Answer, EntryState, Identity, Record
+from bardge_async._core import response as wire
+from bardge_async._core import retry
+from bardge_async._core.entry import Answer, EntryState, Identity, Record
+from bardge_async._core.http import REQUEST_ID_HEADER, Call, WireRequest, WireResponse
+from bardge_async._core.redaction import plain_id, redacted
+from bardge_async._core.replay import Proceed, fingerprint
+from bardge_async._core.response import Outcome, Verdict
+from bardge_async._core.window import LEAST_LEFT, Moment, left
 from bardge_async._runtime.clock import TimeLimit
 from bardge_async._slots import Lane
 from bardge_async._told import Told
 from bardge_async._transport import AttemptLimits
-from bardge_async._transport._echo import plain_id, redacted
-from bardge_async._window import LEAST_LEFT, Moment, left
-from bardge_async._wire import Outcome, Verdict
 from bardge_async.endpoints import Again
 from bardge_async.errors import (
     ConfigurationError,

@@ -7,9 +7,9 @@ from typing import Final
 
 from bardge_async import _hooks as hooks
 from bardge_async._context import Context
-from bardge_async._http import REQUEST_ID_HEADER, Call, WireResponse
-from bardge_async._window import History
-from bardge_async._wire import Outcome, Verdict
+from bardge_async._core.http import REQUEST_ID_HEADER, Call, WireResponse
+from bardge_async._core.response import Outcome, Verdict
+from bardge_async._core.window import History
 
 _LOG: Final = logging.getLogger("bardge_async")
 

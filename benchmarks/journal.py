@@ -22,7 +22,7 @@ import anyio
 import attrs
 
 from bardge_async import Answer, EntryState, Identity, Record, SQLiteJournal
-from bardge_async._window import Moment
+from bardge_async._core.window import Moment
 
 TASKS: Final = 200
 SECONDS: Final = 2.0

@@ -19,7 +19,7 @@ import anyio
 import attrs
 
 from bardge_async import Answer, EntryState, Identity, PostgresJournal, Record, SystemClock
-from bardge_async._window import Moment
+from bardge_async._core.window import Moment
 from benchmarks.journal import Played
 from tests.support.postgres import Server, server
 

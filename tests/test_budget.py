@@ -9,7 +9,7 @@ import pytest
 
 from bardge_async import BardgeClient, ReplayWindow, RetryPolicy, errors
 from bardge_async import models as m
-from bardge_async._budget import RetryBudget
+from bardge_async._core.retry_budget import RetryBudget
 from tests.support.line import Answer, answer, first, traffic
 from tests.support.rig import PURCHASE
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bardge_async import BardgeClient, MemoryJournal, ReplayWindow, RetryPolicy, UpdateIssuedPass, errors
 from bardge_async._context import Watch
-from bardge_async._window import History, Moment, age, left
+from bardge_async._core.window import History, Moment, age, left
 from tests.support.clock import ManualClock
 from tests.support.rig import AT_ONCE, PURCHASE, Rig, rig
 from tests.support.server import cut, reply

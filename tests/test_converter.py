@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bardge_async import models as m
-from bardge_async._converter import dump, encode, structure
-from bardge_async._leaves import StructureError, parse, parse_exact
+from bardge_async._core.converter import dump, encode, structure
+from bardge_async._core.scalars import StructureError, parse, parse_exact
 from bardge_async.errors import InvalidArgumentError
 from bardge_async.models import Body, Duration, Mark, Page, Resource
 

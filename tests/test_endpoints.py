@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bardge_async import endpoints
-from bardge_async._rows import corrected, free_row
+from bardge_async._core.custom_endpoints import corrected, free_row
 from bardge_async.endpoints import ENDPOINTS, Again, Endpoint, KeySupport
 from bardge_async.errors import ConfigurationError, InvalidArgumentError
 from bardge_async.models import Body, Booking, Mark, Resource

@@ -11,13 +11,13 @@ import pytest
 from multidict import CIMultiDict
 
 from bardge_async import BardgeClient, RescheduleBooking, RetryPolicy, UpdateIssuedPassExpiry, errors
-from bardge_async import _retry as retry
-from bardge_async import _wire as wire
 from bardge_async import endpoints as e
-from bardge_async._http import WireResponse
-from bardge_async._settings import ReplayWindow
-from bardge_async._window import History, Moment
-from bardge_async._wire import Outcome
+from bardge_async._core import response as wire
+from bardge_async._core import retry
+from bardge_async._core.http import WireResponse
+from bardge_async._core.response import Outcome
+from bardge_async._core.settings import ReplayWindow
+from bardge_async._core.window import History, Moment
 from bardge_async.endpoints import Endpoint
 from tests.campaign.operations import DAYS
 from tests.support.answers import ORIGIN, WALL, outcome

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from bardge_async import GET_CLIENT, GET_CLIENT_CREDITS, BardgeClient, RetryPolicy, errors
-from bardge_async._holdback import HoldBack
-from bardge_async._wire import retry_after
+from bardge_async._core.holdback import HoldBack
+from bardge_async._core.response import retry_after
 from tests.support.clock import ManualClock
 from tests.support.line import Traffic, busy, first, traffic
 from tests.support.rig import PURCHASE

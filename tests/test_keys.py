@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bardge_async import ISSUE_PASS, PURCHASE_CREDITS, errors, operation_key
-from bardge_async._http import check_key
+from bardge_async._core.keys import check_key
 
 PINNED = "op1_baafaa38626f9973b441ca517dfdd896228432d1"
 texts = st.text(min_size=1, max_size=8)

@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from multidict import CIMultiDict
 
 from bardge_async import BardgeClient, RetryPolicy, errors
-from bardge_async._http import WireRequest, WireResponse
+from bardge_async._core.http import WireRequest, WireResponse
 from bardge_async._journal import Identity, MemoryJournal, Record
 from bardge_async._transport import AttemptLimits
 from bardge_async.errors import BardgeError, ConnectError, NoAnswerError

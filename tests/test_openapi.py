@@ -19,8 +19,8 @@ from openapi_spec_validator import validate
 
 from bardge_async import ENDPOINTS, BardgeError, KeySupport
 from bardge_async import models as m
-from bardge_async._converter import encode, structure
-from bardge_async._leaves import StructureError
+from bardge_async._core.converter import encode, structure
+from bardge_async._core.scalars import StructureError
 from bardge_async.cli._commands import bardge
 from bardge_async.openapi import _facts, document
 from bardge_async.openapi._answers import operation_id

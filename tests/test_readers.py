@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bardge_async import models
-from bardge_async._converter import _careful, _fields, structure
-from bardge_async._leaves import InexactError, StructureError, parse, parse_exact
-from bardge_async._readers import plain
+from bardge_async._core.codegen import plain
+from bardge_async._core.converter import _careful, _fields, structure
+from bardge_async._core.scalars import InexactError, StructureError, parse, parse_exact
 from bardge_async.models import Page, Resource
 from bardge_async.models._base import FromPage, Inferred
 

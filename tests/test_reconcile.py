@@ -14,8 +14,8 @@ import pytest
 
 from bardge_async import BardgeClient, Doubt, DoubtVerdict, Finding, RetryPolicy, SQLiteJournal, errors
 from bardge_async import models as m
-from bardge_async._record import EntryState, Identity
-from bardge_async._window import Moment
+from bardge_async._core.entry import EntryState, Identity
+from bardge_async._core.window import Moment
 from bardge_async.sandbox import Sandbox
 from tests.support.clock import ManualClock
 from tests.support.rig import PURCHASE

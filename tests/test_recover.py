@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bardge_async import BardgeClient, EntryState, SQLiteJournal
-from bardge_async._record import Identity
+from bardge_async._core.entry import Identity
 from tests.support.clock import ManualClock
 from tests.test_reconcile import ONCE, Stage, stage, state
 

@@ -9,11 +9,11 @@ from typing import Any
 import attrs
 import pytest
 
-from bardge_async import _retry as retry
 from bardge_async import endpoints as e
 from bardge_async import errors
-from bardge_async._settings import ReplayWindow, RetryPolicy
-from bardge_async._window import History, Moment
+from bardge_async._core import retry
+from bardge_async._core.settings import ReplayWindow, RetryPolicy
+from bardge_async._core.window import History, Moment
 from bardge_async.endpoints import Endpoint
 from bardge_async.errors import BardgeError, NotSentError, OutcomeUnknownError
 from tests.support.answers import OBJECTS, PAGES, WALL, outcome

@@ -10,12 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from bardge_async import _wire as wire
 from bardge_async import endpoints as e
 from bardge_async import errors
 from bardge_async import models as m
-from bardge_async._http import WireResponse, check_key, check_token
-from bardge_async._wire import Verdict
+from bardge_async._core import response as wire
+from bardge_async._core.http import WireResponse, check_token
+from bardge_async._core.keys import check_key
+from bardge_async._core.request import fill, query_string, segment
+from bardge_async._core.response import Verdict
 from bardge_async.errors import APIError, InvalidArgumentError
 from tests.support.answers import OBJECTS, ORIGIN, PAGES, WALL, outcome, response
 
@@ -37,21 +39,21 @@ ROW = e.PURCHASE_CREDITS
 )
 def test_segment(given_text: str, expected: str) -> None:
     """A path argument goes out as one percent-encoded UTF-8 segment."""
-    assert wire.segment("id", given_text) == expected
+    assert segment("id", given_text) == expected
 
 
 @pytest.mark.parametrize("text", ["", ".", "..", "a\nb", "a\x00", "\x7f", "\x85", "\ud800", None, 7, b"x"])
 def test_refused_segment(text: Any) -> None:
     """Empty, dots, control characters and what is no text are refused, naming the argument."""
     with pytest.raises(InvalidArgumentError, match="client_id"):
-        wire.segment("client_id", text)
+        segment("client_id", text)
 
 
 @pytest.mark.parametrize("arguments", [(), ("a", "b")])
 def test_number_of_path_arguments(arguments: tuple[str, ...]) -> None:
     """Too few or too many path arguments are refused, naming those of the path."""
     with pytest.raises(InvalidArgumentError, match="client_id"):
-        wire.fill(e.GET_CLIENT, e.GET_CLIENT.path, arguments)
+        fill(e.GET_CLIENT, e.GET_CLIENT.path, arguments)
 
 
 @pytest.mark.parametrize(
@@ -64,21 +66,21 @@ def test_number_of_path_arguments(arguments: tuple[str, ...]) -> None:
 )
 def test_query_string(values: Mapping[str, object], expected: str) -> None:
     """Query values are percent-encoded, those that are None left out."""
-    assert wire.query_string(values) == expected
+    assert query_string(values) == expected
 
 
 @pytest.mark.parametrize("value", [True, [1], b"x", "\ud800", float("nan"), float("inf")])
 def test_refused_query_value(value: object) -> None:
     """A query value that cannot be sent is refused by its name."""
     with pytest.raises(InvalidArgumentError, match="lat"):
-        wire.query_string({"lat": value})
+        query_string({"lat": value})
 
 
 @pytest.mark.parametrize("values", [[("a", 1)], "a=1", {5: "a"}, {"\ud800": 1}])
 def test_refused_query(values: Any) -> None:
     """A query that is no mapping of names is refused."""
     with pytest.raises(InvalidArgumentError):
-        wire.query_string(values)
+        query_string(values)
 
 
 @pytest.mark.parametrize(

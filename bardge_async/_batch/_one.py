@@ -9,8 +9,8 @@ import attrs
 from bardge_async._batch._plan import Plan
 from bardge_async._batch._values import Operation, OperationOutcome, OperationStatus
 from bardge_async._context import Progress
-from bardge_async._http import Call, Response
-from bardge_async._keys import operation_key
+from bardge_async._core.http import Call, Response
+from bardge_async._core.keys import operation_key
 from bardge_async.errors import (
     AlreadyDoneError,
     AuthenticationError,

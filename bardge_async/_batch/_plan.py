@@ -7,8 +7,8 @@ from typing import Final
 
 import attrs
 
-from bardge_async._keys import operation_key
-from bardge_async._pagination._source import check_whole
+from bardge_async._core.arguments import check_whole
+from bardge_async._core.keys import operation_key
 from bardge_async.errors import InvalidArgumentError
 
 _MOST: Final = 100_000

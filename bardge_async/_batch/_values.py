@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 
 import attrs
 
-from bardge_async._rows import named
+from bardge_async._core.custom_endpoints import named
 from bardge_async.endpoints import Endpoint, KeySupport
 from bardge_async.errors import BardgeError, InvalidArgumentError
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from bardge_async._core.entry import EntryState, Identity, Record
 from bardge_async._journal._memory import MemoryJournal
-from bardge_async._record import EntryState, Identity, Record
 from bardge_async._runtime.clock import Clock
 
 if TYPE_CHECKING:

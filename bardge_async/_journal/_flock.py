@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from bardge_async._record import Identity
+from bardge_async._core.entry import Identity
 from bardge_async.errors import ConfigurationError, JournalError
 
 _ELSEWHERE: Final = "SQLiteJournal needs Linux: no other system has locks that belong to an open file"

@@ -9,7 +9,7 @@ from collections import deque
 import anyio
 import attrs
 
-from bardge_async._record import Identity
+from bardge_async._core.entry import Identity
 from bardge_async._runtime.clock import Clock, TimeLimit
 from bardge_async.errors import KeyInUseError
 

@@ -8,10 +8,10 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any, Final, TypeAlias
 
+from bardge_async._core.entry import Answer, EntryState, Identity, Record
+from bardge_async._core.window import Moment
 from bardge_async._journal._lines import Lines
-from bardge_async._record import Answer, EntryState, Identity, Record
 from bardge_async._runtime.clock import Clock
-from bardge_async._window import Moment
 
 MOST_FINISHED: Final = 10_000
 KEPT_SECONDS: Final = 900.0

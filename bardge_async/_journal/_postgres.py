@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Final, Self
 import anyio
 import attrs
 
+from bardge_async._core.entry import EntryState, Identity, Record
+from bardge_async._core.secret import Secret
 from bardge_async._journal._lines import Lines, in_use
-from bardge_async._record import EntryState, Identity, Record
 from bardge_async._runtime.clock import Clock, SystemClock, TimeLimit
 from bardge_async._runtime.loops import PerLoop, run_in
-from bardge_async._secret import Secret
 from bardge_async.errors import ConfigurationError, JournalError
 
 if TYPE_CHECKING:

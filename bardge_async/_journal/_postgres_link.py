@@ -17,9 +17,9 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg.conninfo import conninfo_to_dict
 
-from bardge_async._record import Identity
+from bardge_async._core.entry import Identity
+from bardge_async._core.secret import Secret
 from bardge_async._runtime.clock import Clock, TimeLimit
-from bardge_async._secret import Secret
 from bardge_async.errors import JournalError
 
 Item = TypeVar("Item")

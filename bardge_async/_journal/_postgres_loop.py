@@ -16,14 +16,14 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg.conninfo import conninfo_to_dict
 
+from bardge_async._core.entry import EntryState, Identity, Record
+from bardge_async._core.secret import Secret
 from bardge_async._journal import _postgres_rows as rows
 from bardge_async._journal._postgres_link import Lane, Link, ended
 from bardge_async._journal._postgres_reads import Query, Reads
 from bardge_async._journal._postgres_rows import Entry
 from bardge_async._journal._postgres_schema import filled, migrate
-from bardge_async._record import EntryState, Identity, Record
 from bardge_async._runtime.clock import Clock, TimeLimit
-from bardge_async._secret import Secret
 from bardge_async.errors import ConfigurationError, JournalError
 
 _LOG: Final = logging.getLogger("bardge_async")

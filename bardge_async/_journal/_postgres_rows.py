@@ -12,9 +12,9 @@ from typing import Any, Final
 
 import attrs
 
-from bardge_async._record import Answer, EntryState, Identity, Record
+from bardge_async._core.entry import Answer, EntryState, Identity, Record
+from bardge_async._core.window import Moment
 from bardge_async._runtime.clock import Clock
-from bardge_async._window import Moment
 
 _FIELDS: Final = (
     ("base_url", "text"),

@@ -11,13 +11,13 @@ from typing import Any, Final, Self
 
 import attrs
 
+from bardge_async._core.entry import Answer, EntryState, Identity, Record
+from bardge_async._core.window import Moment
 from bardge_async._journal._flock import KeyLocks
 from bardge_async._journal._lines import Lines, in_use
 from bardge_async._journal._seal import damaged, digest, sealed, unsealed
 from bardge_async._journal._writer import Writer
-from bardge_async._record import Answer, EntryState, Identity, Record
 from bardge_async._runtime.clock import Clock
-from bardge_async._window import Moment
 from bardge_async.errors import ConfigurationError
 
 DAY: Final = 86_400.0

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Final, Self
 
 import anyio
 
+from bardge_async._core.secret import Secret
 from bardge_async._limiter._turns import Turns
 from bardge_async._runtime.clock import Clock, SystemClock
 from bardge_async._runtime.loops import PerLoop, run_in
-from bardge_async._secret import Secret
 from bardge_async.errors import ConfigurationError, HeldBackError
 
 if TYPE_CHECKING:

@@ -7,11 +7,11 @@ from typing import Any, Final
 import attrs
 from psycopg import AsyncConnection
 
+from bardge_async._core.secret import Secret
 from bardge_async._journal._postgres_link import Link, UnreachableError
 from bardge_async._journal._postgres_schema import LOCK, filled
 from bardge_async._limiter._turns import AwayError, Grant, Question
 from bardge_async._runtime.clock import Clock
-from bardge_async._secret import Secret
 from bardge_async.errors import HeldBackError, JournalError
 
 _LIMIT: Final = 5.0

@@ -7,6 +7,7 @@ from typing import Final, Generic, TypeVar
 
 import attrs
 
+from bardge_async._core.arguments import check_whole
 from bardge_async.endpoints import Endpoint
 from bardge_async.errors import InvalidArgumentError, PaginationError
 from bardge_async.models import Page
@@ -51,18 +52,6 @@ def _check_id(name: str, value: object) -> None:
 def sendable(value: object) -> bool:
     """Tell whether a value can be an item's id in a query: text that is not empty and has no half characters."""
     return isinstance(value, str) and value != "" and not any("\ud800" <= char <= "\udfff" for char in value)
-
-
-def check_whole(name: str, value: object, least: int, most: int | None) -> None:
-    """Refuse anything but a whole number within its bounds.
-
-    Raises:
-        InvalidArgumentError: With the allowed range.
-    """
-    if isinstance(value, int) and not isinstance(value, bool) and value >= least and (most is None or value <= most):
-        return
-    allowed = f"{least} to {most}" if most is not None else f"{least} or more"
-    raise InvalidArgumentError(f"{name}: expected a whole number, {allowed}, got {value!r:.40}")
 
 
 @attrs.frozen(eq=False, repr=False)

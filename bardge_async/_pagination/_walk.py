@@ -9,10 +9,11 @@ from typing import Any, Final, Generic, Literal, TypeVar, overload
 
 import attrs
 
+from bardge_async._core.arguments import check_whole
 from bardge_async._pagination._cursor import CursorText
 from bardge_async._pagination._place import Place
 from bardge_async._pagination._reader import Position, Reader, Stretch
-from bardge_async._pagination._source import Source, Span, check_whole
+from bardge_async._pagination._source import Source, Span
 from bardge_async._pagination._work import Entry, Work
 from bardge_async.errors import BardgeError, InvalidArgumentError, PaginationError
 from bardge_async.models import Page

@@ -6,7 +6,7 @@ from typing import Protocol
 
 import attrs
 
-from bardge_async._http import WireRequest, WireResponse
+from bardge_async._core.http import WireRequest, WireResponse
 
 __all__ = ["AttemptLimits", "Transport"]
 

@@ -21,7 +21,7 @@ from aiohttp import (
 from aiohttp.connector import Connection
 from yarl import URL
 
-from bardge_async._http import WireRequest, WireResponse
+from bardge_async._core.http import WireRequest, WireResponse
 from bardge_async._runtime.clock import Clock
 from bardge_async._transport import AttemptLimits
 from bardge_async._transport._attempt import LARGEST_ANSWER, Attempt, StaleError, TooLargeError

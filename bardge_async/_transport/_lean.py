@@ -22,8 +22,8 @@ from aiohttp.connector import Connection
 from aiohttp.http import RawResponseMessage
 from yarl import URL
 
-from bardge_async._http import WireRequest, WireResponse
-from bardge_async._secret import Secret, SecretBytes
+from bardge_async._core.http import WireRequest, WireResponse
+from bardge_async._core.secret import Secret, SecretBytes
 from bardge_async._transport._attempt import LARGEST_ANSWER, Attempt, StaleError, TooLargeError
 
 _REQUEST: Final = ClientSession._request  # noqa: SLF001 - what test libraries and instrumentations replace

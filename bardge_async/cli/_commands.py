@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from bardge_async._secret import Secret
+from bardge_async._core.secret import Secret
 from bardge_async._version import __version__
 from bardge_async.cli.batch import batch
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from bardge_async._address import is_loopback
+from bardge_async._core.settings import is_loopback
 from bardge_async.errors import BardgeError
 from bardge_async.sandbox import Sandbox, WindowFrom
 from bardge_async.sandbox import serve as serve_sandbox

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from bardge_async._address import DEFAULT_BASE_URL
+from bardge_async._core.settings import DEFAULT_BASE_URL
 from bardge_async._version import __version__
 from bardge_async.endpoints import ENDPOINTS, Again, Endpoint, KeySupport
 from bardge_async.models import Mark

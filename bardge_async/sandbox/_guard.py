@@ -11,7 +11,7 @@ from typing import Final
 
 from aiohttp import web
 
-from bardge_async._address import is_loopback
+from bardge_async._core.settings import is_loopback
 
 _HOST: Final = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]+))(?::[0-9]{1,5})?", re.ASCII)
 _OWN_SITE: Final = frozenset({"same-origin", "none"})

@@ -8,7 +8,7 @@ from typing import TypeAlias
 import orjson
 from multidict import CIMultiDict
 
-from bardge_async._http import WireRequest, WireResponse
+from bardge_async._core.http import WireRequest, WireResponse
 from bardge_async._transport import AttemptLimits
 from bardge_async.errors import ConfigurationError
 

@@ -22,7 +22,7 @@ from bardge_async import (
     RetryPolicy,
     errors,
 )
-from bardge_async._record import Identity
+from bardge_async._core.entry import Identity
 from bardge_async.sandbox import Sandbox
 from tests.batch.operations import Taken, into, outcomes, purchase, purchases, statuses, until
 from tests.support.clock import ManualClock

@@ -7,7 +7,7 @@ import asyncio
 import attrs
 
 from bardge_async import errors
-from bardge_async._record import EntryState, Record
+from bardge_async._core.entry import EntryState, Record
 from bardge_async.endpoints import KeySupport
 from tests.campaign.ledger import Ledger
 from tests.campaign.operations import Delivery

@@ -15,7 +15,7 @@ from typing import Final, Literal
 import attrs
 
 from bardge_async import BardgeClient, ReplayWindow, RetryPolicy, Timeouts
-from bardge_async._http import WireRequest, WireResponse
+from bardge_async._core.http import WireRequest, WireResponse
 from bardge_async._journal import Identity, Journal, MemoryJournal, Record
 from bardge_async._transport import AttemptLimits
 from bardge_async._transport._aiohttp import AiohttpTransport

@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 import attrs
 
 from bardge_async import Answer, EntryState, Identity, Journal, MemoryJournal, PostgresJournal, Record, SQLiteJournal
-from bardge_async._window import Moment
+from bardge_async._core.window import Moment
 
 Opener: TypeAlias = Callable[[], AbstractAsyncContextManager[Journal]]
 """Open one more journal over the same store, as another client or process would."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bardge_async import EntryState, MemoryJournal
-from bardge_async._record import Identity
+from bardge_async._core.entry import Identity
 from tests.journal.factories import KEY, done, named, sent
 from tests.journal.test_protocol import read
 

@@ -17,11 +17,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bardge_async import BardgeClient, PostgresJournal, PostgresLimiter, RetryPolicy, errors
+from bardge_async._core.secret import Secret
 from bardge_async._journal._postgres_schema import filled
 from bardge_async._limiter._row import Row, Settings
 from bardge_async._limiter._turns import Grant, Question
 from bardge_async._runtime.clock import SystemClock
-from bardge_async._secret import Secret
 from tests.support.clock import ManualClock
 from tests.support.postgres import Database, pooler
 from tests.support.server import ScriptedServer, error, reply

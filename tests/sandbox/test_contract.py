@@ -8,7 +8,7 @@ from typing import Any, cast
 import attrs
 import pytest
 
-from bardge_async._converter import structure
+from bardge_async._core.converter import structure
 from bardge_async.endpoints import ENDPOINTS
 from bardge_async.models import Model
 from bardge_async.sandbox import BEHAVIOURS

@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from multidict import CIMultiDict
 
-from bardge_async import _wire as wire
-from bardge_async._http import WireResponse
-from bardge_async._wire import Outcome, Verdict
+from bardge_async._core import response as wire
+from bardge_async._core.http import WireResponse
+from bardge_async._core.response import Outcome, Verdict
 from bardge_async.endpoints import Endpoint
 from bardge_async.errors import ConnectError, NoAnswerError, PoolTimeoutError
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import FrameType, FunctionType, MethodType, ModuleType
 from typing import Final, cast
 
-from bardge_async._secret import Secret
+from bardge_async._core.secret import Secret
 
 CANARY: Final = "canary-5ecret-k3y"
 _OURS: Final = ("bardge_async", "aiohttp", "anyio", "multidict", "yarl")

@@ -13,9 +13,9 @@ import anyio
 import pytest
 
 from bardge_async import BardgeClient, ConnectError, NoAnswerError
-from bardge_async._http import WireRequest, WireResponse
+from bardge_async._core.http import WireRequest, WireResponse
+from bardge_async._core.secret import Secret, SecretBytes
 from bardge_async._runtime.clock import SystemClock
-from bardge_async._secret import Secret, SecretBytes
 from bardge_async._transport import AttemptLimits
 from bardge_async._transport._aiohttp import AiohttpTransport
 from bardge_async._transport._lean import Lean, Parts, fits, genuine

@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from bardge_async import ConnectError, NoAnswerError
-from bardge_async._http import WireRequest, WireResponse
+from bardge_async._core.http import WireRequest, WireResponse
 from bardge_async._runtime.clock import SystemClock
 from bardge_async._transport import AttemptLimits
 from bardge_async._transport._aiohttp import AiohttpTransport

@@ -11,7 +11,7 @@ from typing import Any, Final
 import attrs
 
 from bardge_async._batch import Operation
-from bardge_async._record import EntryState
+from bardge_async._core.entry import EntryState
 from bardge_async.cli.batch._book import Book
 from bardge_async.cli.batch._faults import Faults, UsageError
 from bardge_async.cli.batch._fields import Fields

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from bardge_async._secret import Secret
+from bardge_async._core.secret import Secret
 
 if TYPE_CHECKING:
     from bardge_async.cli.batch._desk import Job

@@ -8,9 +8,9 @@ from typing import Any, Final
 import anyio
 import attrs
 
+from bardge_async._core.entry import EntryState, Record
+from bardge_async._core.keys import operation_key
 from bardge_async._journal import SQLiteJournal
-from bardge_async._keys import operation_key
-from bardge_async._record import EntryState, Record
 from bardge_async.cli import _journal as journals
 from bardge_async.cli.batch import _run
 from bardge_async.cli.batch._apikey import find_key

@@ -13,9 +13,8 @@ from typing import Any, Final, cast
 import attrs
 
 from bardge_async._batch import Operation
-from bardge_async._compose import Composer
-from bardge_async._leaves import StructureError, day, fault, flag, money, text, whole
-from bardge_async._wire import segment
+from bardge_async._core.request import Composer, segment
+from bardge_async._core.scalars import StructureError, day, fault, flag, money, text, whole
 from bardge_async.cli.batch._faults import UsageError
 from bardge_async.cli.batch._source import Report
 from bardge_async.cli.batch._table import Line

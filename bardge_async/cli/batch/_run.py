@@ -14,8 +14,8 @@ import attrs
 import click
 
 from bardge_async._client import BardgeClient
+from bardge_async._core.secret import Secret
 from bardge_async._journal import SQLiteJournal
-from bardge_async._secret import Secret
 from bardge_async.cli.batch import _show as show
 from bardge_async.cli.batch._apikey import find_key, needed
 from bardge_async.cli.batch._book import Book

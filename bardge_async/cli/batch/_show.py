@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bardge_async._batch import OperationStatus
-from bardge_async._record import EntryState
+from bardge_async._core.entry import EntryState
 from bardge_async.cli.batch._check import Checked, Reading
 from bardge_async.cli.batch._cost import Cost
 from bardge_async.cli.batch._drive import Ending

@@ -11,7 +11,7 @@ import attrs
 import click
 
 from bardge_async._batch import Operation
-from bardge_async._secret import Secret
+from bardge_async._core.secret import Secret
 from bardge_async.cli.batch import _queue_desk as desk
 from bardge_async.cli.batch._check import Reading
 from bardge_async.cli.batch._faults import StopError, UsageError

@@ -8,10 +8,10 @@ from typing import Any, Self
 from urllib.parse import quote
 
 from bardge_async._batch import Operation
-from bardge_async._compose import Composer
-from bardge_async._entries import fingerprint
-from bardge_async._keys import operation_key
-from bardge_async._record import EntryState
+from bardge_async._core.entry import EntryState
+from bardge_async._core.keys import operation_key
+from bardge_async._core.replay import fingerprint
+from bardge_async._core.request import Composer
 from bardge_async.cli.batch._faults import StopError
 
 

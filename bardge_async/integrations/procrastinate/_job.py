@@ -9,11 +9,11 @@ from typing import Any, Final, Self, TypeAlias
 
 import attrs
 
-from bardge_async._address import DEFAULT_BASE_URL
 from bardge_async._batch import Operation
-from bardge_async._compose import Composer
-from bardge_async._keys import operation_key
-from bardge_async._rows import corrected, named
+from bardge_async._core.custom_endpoints import corrected, named
+from bardge_async._core.keys import operation_key
+from bardge_async._core.request import Composer
+from bardge_async._core.settings import DEFAULT_BASE_URL
 from bardge_async.endpoints import Endpoint
 from bardge_async.errors import InvalidArgumentError
 

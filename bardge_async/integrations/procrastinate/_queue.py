@@ -14,8 +14,8 @@ from procrastinate.job_context import JobContext
 from bardge_async._batch import Operation
 from bardge_async._batch._source import Source
 from bardge_async._client import BardgeClient
+from bardge_async._core.arguments import check_whole
 from bardge_async._journal import MemoryJournal
-from bardge_async._pagination._source import check_whole
 from bardge_async.errors import ConfigurationError
 from bardge_async.integrations.procrastinate._job import JobArguments, QueuedOperation
 from bardge_async.integrations.procrastinate._progress import JobDoubt, Progress

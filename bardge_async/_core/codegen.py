@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
-from bardge_async._leaves import (
+from bardge_async._core.scalars import (
     MILLISECONDS_FROM,
     OpenEnum,
     StructureError,

@@ -11,7 +11,7 @@ from typing import Final
 
 import attrs
 
-from bardge_async._settings import ReplayWindow
+from bardge_async._core.settings import ReplayWindow
 from bardge_async.errors import APIError
 
 LEAST_LEFT: Final = 1.0

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import attrs
 
-from bardge_async._window import Moment
+from bardge_async._core.window import Moment
 
 __all__ = ["Answer", "EntryState", "Identity", "Record"]
 

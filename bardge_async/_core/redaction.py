@@ -7,7 +7,7 @@ from typing import Final
 import attrs
 from multidict import CIMultiDict
 
-from bardge_async._http import REQUEST_ID_HEADER, WireResponse
+from bardge_async._core.http import REQUEST_ID_HEADER, WireResponse
 
 _REDACTED: Final = "***"
 _SHORTEST: Final = 12

@@ -1,30 +1,23 @@
-"""Values to bytes and back, and which error an answer is."""
+"""What an answer is: the value of its class, or the one right error."""
 
 from __future__ import annotations
 
 import datetime as dt
 import email.utils
 import enum
-import functools
-import math
 import re
-import string
 from collections.abc import Mapping
 from typing import Any, Final, cast
-from urllib.parse import quote
 
 import attrs
 
-from bardge_async import _converter as converter
 from bardge_async import errors
-from bardge_async._http import REPLAYED_HEADER, REQUEST_ID_HEADER, WireResponse
-from bardge_async._leaves import StructureError, parse, parse_exact
-from bardge_async.endpoints import Endpoint, placeholders
-from bardge_async.errors import APIError, BardgeError, DecodeError, InvalidArgumentError, NoAnswerError
+from bardge_async._core import converter
+from bardge_async._core.http import REPLAYED_HEADER, REQUEST_ID_HEADER, WireResponse
+from bardge_async._core.scalars import StructureError, parse, parse_exact
+from bardge_async.endpoints import Endpoint
+from bardge_async.errors import APIError, BardgeError, DecodeError, NoAnswerError
 
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_PLAIN: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.~-]*")
-"""What a URL takes as it is; by its first character it is neither ``.`` nor ``..``."""
 _SECONDS: Final = re.compile(r"\d+(\.\d+)?")
 
 
@@ -61,78 +54,6 @@ class Outcome:
     error: BardgeError | None = None
     retry_after: float | None = None
     replayed: bool = False
-
-
-def segment(name: str, value: object) -> str:
-    """Encode one path argument as one segment.
-
-    Raises:
-        InvalidArgumentError: Not text, empty, ``.``, ``..``, or with control characters.
-    """
-    if type(value) is str and _PLAIN.fullmatch(value):
-        return value
-    if not isinstance(value, str):
-        raise InvalidArgumentError(f"{name}: expected text, got {value!r:.80}")
-    if value in {"", ".", ".."}:
-        raise InvalidArgumentError(f"{name}: {value!r} would reach another URL; pass the id")
-    if _CONTROL.search(value):
-        raise InvalidArgumentError(f"{name}: {value!r:.80} holds control characters")
-    return _quoted(name, value)
-
-
-def _quoted(name: str, text: str) -> str:
-    if _PLAIN.fullmatch(text):
-        return text
-    try:
-        return quote(text, safe="")
-    except UnicodeEncodeError:
-        raise InvalidArgumentError(f"{name}: {text!r:.80} is no valid Unicode text") from None
-
-
-def fill(endpoint: Endpoint[Any, Any], template: str, arguments: tuple[object, ...]) -> str:
-    """Put the path arguments, given in the order of the row's placeholders, into a template."""
-    names, pieces = _plan(endpoint.path, template)
-    if len(arguments) != len(names):
-        wanted = ", ".join(names) or "none"
-        raise InvalidArgumentError(f"{endpoint.name}: expected path arguments: {wanted}; got {len(arguments)}")
-    if not names:
-        return template
-    path = ""
-    for text, index in pieces:
-        path += text if index is None else text + segment(names[index], arguments[index])
-    return path
-
-
-@functools.lru_cache(maxsize=256)
-def _plan(path: str, template: str) -> tuple[tuple[str, ...], tuple[tuple[str, int | None], ...]]:
-    """Take a template apart: the arguments' names, and its texts, each with the number of the argument behind it."""
-    names = placeholders(path)
-    parts = string.Formatter().parse(template)
-    return names, tuple((text, None if name is None else names.index(name)) for text, name, _, _ in parts)
-
-
-def query_string(values: Mapping[str, object]) -> str:
-    """Encode query values, leaving out those that are None.
-
-    Raises:
-        InvalidArgumentError: A value that is neither text nor a number.
-    """
-    if not isinstance(cast("object", values), Mapping):
-        raise InvalidArgumentError(f"query: expected a mapping of names to values, got {values!r:.80}")
-    parts: list[str] = []
-    for name, value in values.items():
-        if value is None:
-            continue
-        if not isinstance(cast("object", name), str) or not _sendable(value):
-            raise InvalidArgumentError(f"{name}: expected text or a number, got {value!r:.80}")
-        parts.append(f"{_quoted('query', name)}={_quoted(name, str(value))}")
-    return "?" + "&".join(parts) if parts else ""
-
-
-def _sendable(value: object) -> bool:
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        return False
-    return not isinstance(value, float) or math.isfinite(value)
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:

@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import attrs
 
-from bardge_async._settings import ReplayWindow, RetryPolicy
-from bardge_async._window import LEAST_LEFT, History, Moment, left
-from bardge_async._wire import Outcome, Verdict
+from bardge_async._core.response import Outcome, Verdict
+from bardge_async._core.settings import ReplayWindow, RetryPolicy
+from bardge_async._core.window import LEAST_LEFT, History, Moment, left
 from bardge_async.endpoints import Again, Endpoint, KeySupport
 from bardge_async.errors import (
     APIError,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Final
 
-from bardge_async._settings import RetryPolicy
+from bardge_async._core.settings import RetryPolicy
 
 _MEMORY: Final = 10
 """Seconds for which a first attempt counts."""

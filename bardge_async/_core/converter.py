@@ -21,7 +21,8 @@ import attrs
 import cattrs
 import orjson
 
-from bardge_async._leaves import (
+from bardge_async._core.codegen import Hook, plain, reader
+from bardge_async._core.scalars import (
     InexactError,
     OpenEnum,
     StructureError,
@@ -36,7 +37,6 @@ from bardge_async._leaves import (
     text,
     whole,
 )
-from bardge_async._readers import Hook, plain, reader
 from bardge_async.errors import InvalidArgumentError
 from bardge_async.models import UNSET, Body, Mark, Page, Resource
 

@@ -8,11 +8,11 @@ from typing import Any, Final, cast
 import attrs
 import orjson
 
-from bardge_async._http import Call
-from bardge_async._record import Answer, EntryState, Record
-from bardge_async._retry import in_doubt_error, protected
-from bardge_async._settings import ReplayWindow
-from bardge_async._window import LEAST_LEFT, History, Moment, age, left
+from bardge_async._core.entry import Answer, EntryState, Record
+from bardge_async._core.http import Call
+from bardge_async._core.retry import in_doubt_error, protected
+from bardge_async._core.settings import ReplayWindow
+from bardge_async._core.window import LEAST_LEFT, History, Moment, age, left
 from bardge_async.endpoints import Again
 from bardge_async.errors import AlreadyDoneError, IdempotencyMisuseError
 

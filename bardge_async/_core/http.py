@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from typing import Any, Final, Generic, TypeVar
 
 import attrs
 
-from bardge_async.endpoints import Endpoint, KeySupport
-from bardge_async.errors import IdempotencyMisuseError, InvalidArgumentError
+from bardge_async.endpoints import Endpoint
+from bardge_async.errors import InvalidArgumentError
 
 __all__ = ["Response", "WireRequest", "WireResponse"]
 
@@ -20,7 +19,6 @@ KEY_HEADER: Final = "Idempotency-Key"
 REPLAYED_HEADER: Final = "X-Idempotent-Replayed"
 REQUEST_ID_HEADER: Final = "Bardge-Request-Id"
 TOKEN_HEADER: Final = "Bardge-Lookup-Token"  # noqa: S105 - a header's name
-LONGEST_KEY: Final = 255
 LONGEST_TOKEN: Final = 4096
 
 _VISIBLE: Final = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
@@ -89,40 +87,8 @@ def visible(text: object, longest: int) -> bool:
     return isinstance(text, str) and len(text) <= longest and _VISIBLE.fullmatch(text) is not None
 
 
-def new_key() -> str:
-    """Make an idempotency key: 128 random bits in hexadecimal."""
-    return os.urandom(16).hex()
-
-
-def check_key(key: object) -> str:
-    """Return an idempotency key that reaches the server as it is.
-
-    Raises:
-        InvalidArgumentError: Anything but 1-255 visible ASCII characters without blanks at the ends.
-    """
-    if isinstance(key, str) and visible(key, LONGEST_KEY):
-        return key
-    raise InvalidArgumentError(
-        f"idempotency key: expected 1-{LONGEST_KEY} visible ASCII characters without blanks at the ends, got {key!r:.80}"
-    )
-
-
 def check_token(token: object) -> str:
     """Return a lookup token that is safe in a header; its value is in no error."""
     if isinstance(token, str) and visible(token, LONGEST_TOKEN):
         return token
     raise InvalidArgumentError("lookup_token: expected visible ASCII characters without blanks at the ends")
-
-
-def check_takes_key(row: Endpoint[Any, Any]) -> None:
-    """Refuse a key for a POST whose row takes none.
-
-    Raises:
-        IdempotencyMisuseError: The server takes no key here, so none protects the call.
-    """
-    if row.key is KeySupport.NO:
-        error = IdempotencyMisuseError(
-            f"{row.name}: the server takes no idempotency key here; call it outside the block, without a key"
-        )
-        error.endpoint = row.name
-        raise error

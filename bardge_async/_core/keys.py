@@ -1,15 +1,16 @@
-"""Keys derived from what is done."""
+"""Idempotency keys: made, derived from what is done, checked."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 from typing import Any, Final
 
-from bardge_async.endpoints import Endpoint
-from bardge_async.errors import InvalidArgumentError
+from bardge_async._core.http import visible
+from bardge_async.endpoints import Endpoint, KeySupport
+from bardge_async.errors import IdempotencyMisuseError, InvalidArgumentError
 
-__all__ = ["operation_key"]
-
+LONGEST_KEY: Final = 255
 _FORM: Final = "op1_"
 _HEX: Final = 40
 
@@ -45,3 +46,35 @@ def _measured(name: str, part: object) -> bytes:
     except UnicodeEncodeError:
         raise InvalidArgumentError(f"{name}: {part!r:.80} is no valid Unicode text") from None
     return len(content).to_bytes(8) + content
+
+
+def new_key() -> str:
+    """Make an idempotency key: 128 random bits in hexadecimal."""
+    return os.urandom(16).hex()
+
+
+def check_key(key: object) -> str:
+    """Return an idempotency key that reaches the server as it is.
+
+    Raises:
+        InvalidArgumentError: Anything but 1-255 visible ASCII characters without blanks at the ends.
+    """
+    if isinstance(key, str) and visible(key, LONGEST_KEY):
+        return key
+    raise InvalidArgumentError(
+        f"idempotency key: expected 1-{LONGEST_KEY} visible ASCII characters without blanks at the ends, got {key!r:.80}"
+    )
+
+
+def check_takes_key(row: Endpoint[Any, Any]) -> None:
+    """Refuse a key for a POST whose row takes none.
+
+    Raises:
+        IdempotencyMisuseError: The server takes no key here, so none protects the call.
+    """
+    if row.key is KeySupport.NO:
+        error = IdempotencyMisuseError(
+            f"{row.name}: the server takes no idempotency key here; call it outside the block, without a key"
+        )
+        error.endpoint = row.name
+        raise error
