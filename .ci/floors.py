@@ -17,11 +17,7 @@ PURE = (
     ("errors", "_version"),
     ("models",),
     ("endpoints",),
-    (
-        "_core",
-        *("_secret", "_settings", "_address", "_rows", "_leaves", "_readers", "_converter", "_window", "_record"),
-        *("_http", "_wire", "_compose", "_retry", "_entries", "_keys", "_budget", "_holdback"),
-    ),
+    ("_core",),
 )
 IO = (
     ("_runtime", "_clock", "_loops"),

@@ -243,11 +243,12 @@ def _maker(
 ) -> Callable[[], OneLoop]:
     try:
         from bardge_async._journal import _postgres_loop as parts  # noqa: PLC0415 - psycopg is an extra
+        from bardge_async._postgres.connection import checked  # noqa: PLC0415 - the same
     except ImportError as error:
         raise ConfigurationError(
             f"PostgresJournal needs an extra: pip install 'bardge-async[postgres]' ({error})"
         ) from None
-    settings = parts.Settings(parts.checked(dsn), schema, lease, patience, clock)
+    settings = parts.Settings(checked(dsn), schema, lease, patience, clock)
     return lambda: parts.OneLoop(settings, dropped)
 
 

@@ -14,17 +14,17 @@ from typing import Any, Final, TypeAlias
 import attrs
 import psycopg
 from psycopg import AsyncConnection
-from psycopg.conninfo import conninfo_to_dict
 
 from bardge_async._core.entry import EntryState, Identity, Record
 from bardge_async._core.secret import Secret
 from bardge_async._journal import _postgres_rows as rows
-from bardge_async._journal._postgres_link import Lane, Link, ended
 from bardge_async._journal._postgres_reads import Query, Reads
 from bardge_async._journal._postgres_rows import Entry
-from bardge_async._journal._postgres_schema import filled, migrate
+from bardge_async._journal._postgres_schema import migrate
+from bardge_async._postgres.connection import Lane, Link, ended
+from bardge_async._postgres.schema import filled
 from bardge_async._runtime.clock import Clock, TimeLimit
-from bardge_async.errors import ConfigurationError, JournalError
+from bardge_async.errors import JournalError
 
 _LOG: Final = logging.getLogger("bardge_async")
 _LIMIT: Final = 10.0
@@ -289,16 +289,3 @@ def _looked_at(done: asyncio.Future[bool]) -> None:
 
 def _taken(identity: Identity) -> JournalError:
     return JournalError(f"another process has taken the key {identity.key!r}, or the lease on it has run out")
-
-
-def checked(dsn: Secret) -> Secret:
-    """Return a connection string that libpq can read.
-
-    Raises:
-        ConfigurationError: It cannot; the message does not repeat it, since it may hold a password.
-    """
-    try:
-        conninfo_to_dict(dsn)
-    except psycopg.Error:
-        raise ConfigurationError("dsn: it is no connection string, such as postgresql://user@host/database") from None
-    return dsn

@@ -10,8 +10,8 @@ from psycopg import AsyncConnection
 
 from bardge_async._core.entry import Record
 from bardge_async._journal import _postgres_rows as rows
-from bardge_async._journal._postgres_link import Lane
-from bardge_async._journal._postgres_schema import filled
+from bardge_async._postgres.connection import Lane
+from bardge_async._postgres.schema import filled
 
 _LOG: Final = logging.getLogger("bardge_async")
 

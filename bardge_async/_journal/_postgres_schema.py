@@ -7,9 +7,8 @@ from typing import Any, Final
 from psycopg import AsyncConnection
 from psycopg.errors import InvalidSchemaName, UndefinedTable
 
+from bardge_async._postgres.schema import _NAMESPACE, LOCK, _known, filled
 from bardge_async.errors import JournalError
-
-LOCK: Final = 0x42415244_4A524E4C  # "BARDJRNL"
 
 # One step for each version. Text is compared by bytes: quicker, and no new C library makes an index wrong.
 # An entry without a record (state "held") stands for a key that is claimed and not yet put.
@@ -36,7 +35,6 @@ _STEPS: Final = (
 )
 VERSION: Final = len(_STEPS)
 _VERSION: Final = "SELECT value FROM {schema}.facts WHERE name = 'version'"
-_NAMESPACE: Final = b"SELECT FROM pg_catalog.pg_namespace WHERE nspname = %s"
 _TABLE: Final = b"""
 SELECT FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 WHERE n.nspname = %s AND c.relname = 'facts'
@@ -95,14 +93,3 @@ async def _begin(connection: AsyncConnection[Any], schema: str) -> None:
         filled("CREATE TABLE {schema}.facts (name text PRIMARY KEY, value float8 NOT NULL)", schema)
     )
     await connection.execute(filled("INSERT INTO {schema}.facts VALUES ('version', 0)", schema))
-
-
-async def _known(connection: AsyncConnection[Any], question: bytes, schema: str) -> bool:
-    # Asked of the catalogue itself: what to_regclass() remembers of before the lock may be out of date.
-    found = await connection.execute(question, (schema,))
-    return await found.fetchone() is not None
-
-
-def filled(statement: str, schema: str) -> bytes:
-    """Put the schema's name, which was checked, into a statement."""
-    return statement.replace("{schema}", schema).encode()

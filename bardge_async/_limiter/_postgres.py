@@ -122,8 +122,8 @@ def _check(name: object, per_second: object) -> None:
 
 def _maker(dsn: Secret, schema: str, name: str, per_second: float, clock: Clock) -> Callable[[], _OneLoop]:
     try:
-        from bardge_async._journal._postgres_loop import checked  # noqa: PLC0415 - psycopg is an extra
         from bardge_async._limiter import _row as parts  # noqa: PLC0415 - the same
+        from bardge_async._postgres.connection import checked  # noqa: PLC0415 - psycopg is an extra
     except ImportError as error:
         raise ConfigurationError(
             f"PostgresLimiter needs an extra: pip install 'bardge-async[postgres]' ({error})"

@@ -8,9 +8,9 @@ import attrs
 from psycopg import AsyncConnection
 
 from bardge_async._core.secret import Secret
-from bardge_async._journal._postgres_link import Link, UnreachableError
-from bardge_async._journal._postgres_schema import LOCK, filled
 from bardge_async._limiter._turns import AwayError, Grant, Question
+from bardge_async._postgres.connection import Link, UnreachableError
+from bardge_async._postgres.schema import LOCK, filled
 from bardge_async._runtime.clock import Clock
 from bardge_async.errors import HeldBackError, JournalError
 

@@ -14,7 +14,7 @@ import pytest
 
 from bardge_async import Answer, EntryState, PostgresJournal, Record, errors
 from bardge_async._journal import _postgres_rows as rows
-from bardge_async._journal._postgres_schema import filled
+from bardge_async._postgres.schema import filled
 from tests.journal.elsewhere import elsewhere, on_record
 from tests.journal.factories import KEY, WALL, at, done, named, sent
 from tests.journal.test_protocol import read

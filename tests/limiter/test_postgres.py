@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 
 from bardge_async import BardgeClient, PostgresJournal, PostgresLimiter, RetryPolicy, errors
 from bardge_async._core.secret import Secret
-from bardge_async._journal._postgres_schema import filled
 from bardge_async._limiter._row import Row, Settings
 from bardge_async._limiter._turns import Grant, Question
+from bardge_async._postgres.schema import filled
 from bardge_async._runtime.clock import SystemClock
 from tests.support.clock import ManualClock
 from tests.support.postgres import Database, pooler

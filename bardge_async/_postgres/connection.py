@@ -20,7 +20,7 @@ from psycopg.conninfo import conninfo_to_dict
 from bardge_async._core.entry import Identity
 from bardge_async._core.secret import Secret
 from bardge_async._runtime.clock import Clock, TimeLimit
-from bardge_async.errors import JournalError
+from bardge_async.errors import ConfigurationError, JournalError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -249,3 +249,16 @@ async def ended(task: asyncio.Task[None]) -> None:
     await asyncio.wait([task])
     if not task.cancelled():
         task.exception()  # asyncio would report one that nobody looked at
+
+
+def checked(dsn: Secret) -> Secret:
+    """Return a connection string that libpq can read.
+
+    Raises:
+        ConfigurationError: It cannot; the message does not repeat it, since it may hold a password.
+    """
+    try:
+        conninfo_to_dict(dsn)
+    except psycopg.Error:
+        raise ConfigurationError("dsn: it is no connection string, such as postgresql://user@host/database") from None
+    return dsn
