@@ -14,7 +14,7 @@ from bardge_async._doubts import Doubt, DoubtVerdict, Finding, Recovered
 from bardge_async._hooks import AttemptBegun, AttemptEnded, DoubtOpened, DoubtSettled, Event, HeldBack, Hook, WaitBegun
 from bardge_async._idempotency import IdempotentClient
 from bardge_async._journal import Journal, MemoryJournal
-from bardge_async._limiter import Limiter
+from bardge_async._limits import Limiter
 from bardge_async._pagination import Walk
 from bardge_async._runtime.clock import Clock, SystemClock, Timer
 from bardge_async._transport import AttemptLimits, Transport
@@ -157,7 +157,7 @@ from bardge_async.models import (
 if TYPE_CHECKING:
     from bardge_async._batch import Batch, Operation, OperationOutcome, OperationStatus, Pace
     from bardge_async._journal import PostgresJournal, SQLiteJournal
-    from bardge_async._limiter import PostgresLimiter
+    from bardge_async._limits import PostgresLimiter
 
 __all__ = [
     "CANCEL_BOOKING",
@@ -346,7 +346,7 @@ def __getattr__(name: str) -> object:
 
         return getattr(_journal, name)
     if name == "PostgresLimiter":
-        from bardge_async import _limiter  # noqa: PLC0415
+        from bardge_async import _limits  # noqa: PLC0415
 
-        return _limiter.PostgresLimiter
+        return _limits.PostgresLimiter
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -16,8 +16,8 @@ from bardge_async._core.settings import is_loopback
 from bardge_async._credentials import Credentials
 from bardge_async._engine import Engine
 from bardge_async._hooks import Hooks
+from bardge_async._limits.connections import Slots
 from bardge_async._runtime.clock import Clock
-from bardge_async._slots import Slots
 from bardge_async._transport import Transport
 from bardge_async._transport._aiohttp import AiohttpTransport
 from bardge_async.errors import ConfigurationError

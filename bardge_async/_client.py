@@ -18,7 +18,7 @@ from bardge_async._doubts import Doubt, Doubts, DoubtVerdict, Recovered
 from bardge_async._hooks import Hook
 from bardge_async._idempotency import IdempotentClient
 from bardge_async._journal import Journal
-from bardge_async._limiter import Limiter
+from bardge_async._limits import Limiter
 from bardge_async._options import able, expected, journal_of, key_source, label, timeouts
 from bardge_async._pagination import Walk
 from bardge_async._resources import Resources

@@ -12,9 +12,9 @@ from bardge_async._core.window import Moment
 from bardge_async._credentials import Credentials
 from bardge_async._hooks import Hooks
 from bardge_async._journal import Journal, MemoryJournal
-from bardge_async._limiter import Limiter
+from bardge_async._limits import Limiter
+from bardge_async._limits.connections import Slots
 from bardge_async._runtime.clock import Clock
-from bardge_async._slots import Slots
 from bardge_async._transport import Transport
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bardge_async import AttemptBegun, Event, RetryPolicy
-from bardge_async._pace import Pacer, Rate
+from bardge_async._limits.pacing import Pacer, Rate
 from tests.batch.operations import outcomes, purchases, until
 from tests.support.clock import ManualClock
 from tests.support.rig import late, rig

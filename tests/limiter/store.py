@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import attrs
 
-from bardge_async._limiter._turns import AwayError, Grant, Question, Turns
+from bardge_async._limits.permits import AwayError, Grant, Question, Turns
 from bardge_async.errors import HeldBackError
 from tests.support.clock import ManualClock
 

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from bardge_async import BardgeClient, PostgresJournal, PostgresLimiter, RetryPolicy, errors
 from bardge_async._core.secret import Secret
-from bardge_async._limiter._row import Row, Settings
-from bardge_async._limiter._turns import Grant, Question
+from bardge_async._limits.permits import Grant, Question
+from bardge_async._limits.rate_table import Row, Settings
 from bardge_async._postgres.schema import filled
 from bardge_async._runtime.clock import SystemClock
 from tests.support.clock import ManualClock

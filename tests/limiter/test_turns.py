@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bardge_async._limiter._turns import Offset
+from bardge_async._limits.permits import Offset
 from bardge_async.errors import HeldBackError
 from tests.limiter.store import RATE, Fleet, fleet
 

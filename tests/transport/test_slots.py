@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from bardge_async import BardgeClient, PoolTimeoutError, RetryPolicy, Timeouts
-from bardge_async._slots import Slots
+from bardge_async._limits.connections import Slots
 from tests.support.clock import ManualClock
 from tests.support.net import BALANCE
 from tests.support.server import ScriptedServer, hang, reply

@@ -12,7 +12,7 @@ import attrs
 from bardge_async._client import BardgeClient
 from bardge_async._core.secret import Secret
 from bardge_async._journal import PostgresJournal
-from bardge_async._limiter import PostgresLimiter
+from bardge_async._limits import PostgresLimiter
 from bardge_async.cli import _journal as journals
 from bardge_async.cli.batch._apikey import find_key, needed
 from bardge_async.cli.batch._faults import StopError, UsageError

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Final, Self
 import anyio
 
 from bardge_async._core.secret import Secret
-from bardge_async._limiter._turns import Turns
+from bardge_async._limits.permits import Turns
 from bardge_async._runtime.clock import Clock, SystemClock
 from bardge_async._runtime.loops import PerLoop, run_in
 from bardge_async.errors import ConfigurationError, HeldBackError
 
 if TYPE_CHECKING:
-    from bardge_async._limiter._row import Row, Settings
+    from bardge_async._limits.rate_table import Row, Settings
 
 _CLOSE_WITHIN: Final = 5.0
 _LONGEST_NAME: Final = 63
@@ -122,7 +122,7 @@ def _check(name: object, per_second: object) -> None:
 
 def _maker(dsn: Secret, schema: str, name: str, per_second: float, clock: Clock) -> Callable[[], _OneLoop]:
     try:
-        from bardge_async._limiter import _row as parts  # noqa: PLC0415 - the same
+        from bardge_async._limits import rate_table as parts  # noqa: PLC0415 - the same
         from bardge_async._postgres.connection import checked  # noqa: PLC0415 - psycopg is an extra
     except ImportError as error:
         raise ConfigurationError(

@@ -8,7 +8,7 @@ from collections import deque
 import anyio
 import attrs
 
-from bardge_async._pace import Pacer, Rate
+from bardge_async._limits.pacing import Pacer, Rate
 from bardge_async._runtime.clock import Clock, TimeLimit, Timer
 from bardge_async._runtime.loops import PerLoop, run_in
 from bardge_async.errors import NotSentError

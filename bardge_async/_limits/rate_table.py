@@ -8,7 +8,7 @@ import attrs
 from psycopg import AsyncConnection
 
 from bardge_async._core.secret import Secret
-from bardge_async._limiter._turns import AwayError, Grant, Question
+from bardge_async._limits.permits import AwayError, Grant, Question
 from bardge_async._postgres.connection import Link, UnreachableError
 from bardge_async._postgres.schema import LOCK, filled
 from bardge_async._runtime.clock import Clock

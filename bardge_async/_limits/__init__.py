@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from bardge_async._limiter._postgres import PostgresLimiter
+    from bardge_async._limits.postgres_limiter import PostgresLimiter
 
 __all__ = ["Limiter", "PostgresLimiter"]
 
@@ -13,9 +13,9 @@ __all__ = ["Limiter", "PostgresLimiter"]
 def __getattr__(name: str) -> type[PostgresLimiter]:
     """Import the limiter of another store when it is asked for."""
     if name == "PostgresLimiter":
-        from bardge_async._limiter import _postgres  # noqa: PLC0415
+        from bardge_async._limits import postgres_limiter  # noqa: PLC0415
 
-        return _postgres.PostgresLimiter
+        return postgres_limiter.PostgresLimiter
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
