@@ -15,9 +15,9 @@ from bardge_async._hooks import AttemptBegun, AttemptEnded, DoubtOpened, DoubtSe
 from bardge_async._idempotency import IdempotentClient
 from bardge_async._journal import Journal, MemoryJournal
 from bardge_async._limits import Limiter
+from bardge_async._network import AttemptLimits, Transport
 from bardge_async._pagination import Walk
 from bardge_async._runtime.clock import Clock, SystemClock, Timer
-from bardge_async._transport import AttemptLimits, Transport
 from bardge_async._version import __version__
 from bardge_async.endpoints import (
     CANCEL_BOOKING,

@@ -13,13 +13,13 @@ import aiohttp
 from bardge_async._context import Settings, Watch
 from bardge_async._core.request import Composer
 from bardge_async._core.settings import is_loopback
-from bardge_async._credentials import Credentials
 from bardge_async._engine import Engine
 from bardge_async._hooks import Hooks
 from bardge_async._limits.connections import Slots
+from bardge_async._network import Transport
+from bardge_async._network.aiohttp_transport import AiohttpTransport
+from bardge_async._network.credentials import Credentials
 from bardge_async._runtime.clock import Clock
-from bardge_async._transport import Transport
-from bardge_async._transport._aiohttp import AiohttpTransport
 from bardge_async.errors import ConfigurationError
 
 __all__ = ["Composer", "Credentials", "Engine", "Hooks", "Settings", "assemble", "network"]

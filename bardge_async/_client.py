@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import aiohttp
 
     from bardge_async._batch import Batch, Operation
-    from bardge_async._transport import Transport
+    from bardge_async._network import Transport
 
 Q = TypeVar("Q")
 R = TypeVar("R")

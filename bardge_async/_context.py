@@ -9,13 +9,13 @@ import attrs
 from bardge_async._core.entry import Identity
 from bardge_async._core.settings import ReplayWindow, RetryPolicy, Timeouts
 from bardge_async._core.window import Moment
-from bardge_async._credentials import Credentials
 from bardge_async._hooks import Hooks
 from bardge_async._journal import Journal, MemoryJournal
 from bardge_async._limits import Limiter
 from bardge_async._limits.connections import Slots
+from bardge_async._network import Transport
+from bardge_async._network.credentials import Credentials
 from bardge_async._runtime.clock import Clock
-from bardge_async._transport import Transport
 
 
 @attrs.frozen(eq=False, repr=False)

@@ -20,9 +20,9 @@ from bardge_async._core.retry_budget import RetryBudget
 from bardge_async._core.window import Moment
 from bardge_async._journal import MemoryJournal
 from bardge_async._limits.connections import Slots
+from bardge_async._network import Transport
 from bardge_async._run import Run
 from bardge_async._runtime.clock import TimeLimit
-from bardge_async._transport import Transport
 from bardge_async.endpoints import Again
 from bardge_async.errors import AuthenticationError, BardgeError, HeldBackError, NotSentError, OutcomeUnknownError
 

@@ -19,9 +19,9 @@ from bardge_async._core.replay import Proceed, fingerprint
 from bardge_async._core.response import Outcome, Verdict
 from bardge_async._core.window import LEAST_LEFT, Moment, left
 from bardge_async._limits.connections import Lane
+from bardge_async._network import AttemptLimits
 from bardge_async._runtime.clock import TimeLimit
 from bardge_async._told import Told
-from bardge_async._transport import AttemptLimits
 from bardge_async.endpoints import Again
 from bardge_async.errors import (
     ConfigurationError,

@@ -16,7 +16,7 @@ from multidict import CIMultiDict
 from bardge_async import BardgeClient, RetryPolicy, errors
 from bardge_async._core.http import WireRequest, WireResponse
 from bardge_async._journal import Identity, MemoryJournal, Record
-from bardge_async._transport import AttemptLimits
+from bardge_async._network import AttemptLimits
 from bardge_async.errors import BardgeError, ConnectError, NoAnswerError
 from tests.campaign.ledger import RUNNING, Fate, Received, Rules, Said, Store, failure
 from tests.campaign.operations import KINDS, Delivery

@@ -9,7 +9,7 @@ import orjson
 from multidict import CIMultiDict
 
 from bardge_async._core.http import WireRequest, WireResponse
-from bardge_async._transport import AttemptLimits
+from bardge_async._network import AttemptLimits
 from bardge_async.errors import ConfigurationError
 
 Step: TypeAlias = WireResponse | BaseException | Callable[[WireRequest], WireResponse]

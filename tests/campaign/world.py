@@ -17,8 +17,8 @@ import attrs
 from bardge_async import BardgeClient, ReplayWindow, RetryPolicy, Timeouts
 from bardge_async._core.http import WireRequest, WireResponse
 from bardge_async._journal import Identity, Journal, MemoryJournal, Record
-from bardge_async._transport import AttemptLimits
-from bardge_async._transport._aiohttp import AiohttpTransport
+from bardge_async._network import AttemptLimits
+from bardge_async._network.aiohttp_transport import AiohttpTransport
 from bardge_async.errors import ConnectError, KeyInUseError, OutcomeUnknownError
 from tests.campaign.faults import PLAYS, WEATHER
 from tests.campaign.ledger import Rules

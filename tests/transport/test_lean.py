@@ -15,10 +15,10 @@ import pytest
 from bardge_async import BardgeClient, ConnectError, NoAnswerError
 from bardge_async._core.http import WireRequest, WireResponse
 from bardge_async._core.secret import Secret, SecretBytes
+from bardge_async._network import AttemptLimits
+from bardge_async._network.aiohttp_transport import AiohttpTransport
+from bardge_async._network.direct import Lean, Parts, fits, genuine
 from bardge_async._runtime.clock import SystemClock
-from bardge_async._transport import AttemptLimits
-from bardge_async._transport._aiohttp import AiohttpTransport
-from bardge_async._transport._lean import Lean, Parts, fits, genuine
 from tests.support.clock import ManualClock
 from tests.support.net import BALANCE
 from tests.support.server import Received, ScriptedServer, Step, raw, reply

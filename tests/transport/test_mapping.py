@@ -9,9 +9,9 @@ import pytest
 
 from bardge_async import ConnectError, NoAnswerError
 from bardge_async._core.http import WireRequest, WireResponse
+from bardge_async._network import AttemptLimits
+from bardge_async._network.aiohttp_transport import AiohttpTransport
 from bardge_async._runtime.clock import SystemClock
-from bardge_async._transport import AttemptLimits
-from bardge_async._transport._aiohttp import AiohttpTransport
 from tests.support.aioresponses_shim import mocked
 
 URL: Final = "https://api.example.com/passes"

@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from bardge_async import BardgeClient, ConfigurationError, RetryPolicy
-from bardge_async._transport._sessions import OUR_HEADERS
+from bardge_async._network.sessions import OUR_HEADERS
 from tests.support.net import BALANCE
 from tests.support.server import ScriptedServer, reply
 

@@ -13,10 +13,10 @@ import anyio
 from aiohttp import ClientRequest
 from aiohttp.client_middlewares import ClientMiddlewareType
 
+from bardge_async._network.attempt import Alarms
+from bardge_async._network.direct import Lean, Parts, fits
 from bardge_async._runtime.clock import Clock
 from bardge_async._runtime.loops import PerLoop, run_in
-from bardge_async._transport._attempt import Alarms
-from bardge_async._transport._lean import Lean, Parts, fits
 from bardge_async.errors import ConfigurationError, NotSentError
 
 OUR_HEADERS: Final = frozenset(

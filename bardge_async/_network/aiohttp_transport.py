@@ -22,11 +22,11 @@ from aiohttp.connector import Connection
 from yarl import URL
 
 from bardge_async._core.http import WireRequest, WireResponse
+from bardge_async._network import AttemptLimits
+from bardge_async._network.attempt import LARGEST_ANSWER, Attempt, StaleError, TooLargeError
+from bardge_async._network.direct import Parts, genuine
+from bardge_async._network.sessions import Sessions, check_session
 from bardge_async._runtime.clock import Clock
-from bardge_async._transport import AttemptLimits
-from bardge_async._transport._attempt import LARGEST_ANSWER, Attempt, StaleError, TooLargeError
-from bardge_async._transport._lean import Parts, genuine
-from bardge_async._transport._sessions import Sessions, check_session
 from bardge_async.errors import BardgeError, ConnectError, NoAnswerError
 
 _NO_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)

@@ -24,7 +24,7 @@ from yarl import URL
 
 from bardge_async._core.http import WireRequest, WireResponse
 from bardge_async._core.secret import Secret, SecretBytes
-from bardge_async._transport._attempt import LARGEST_ANSWER, Attempt, StaleError, TooLargeError
+from bardge_async._network.attempt import LARGEST_ANSWER, Attempt, StaleError, TooLargeError
 
 _REQUEST: Final = ClientSession._request  # noqa: SLF001 - what test libraries and instrumentations replace
 _REPLACED: Final = type(_REQUEST) is not FunctionType or hasattr(_REQUEST, "__wrapped__")

@@ -13,8 +13,8 @@ from typing import Final
 import aiohttp
 from aiohttp.connector import Connection
 
+from bardge_async._network import AttemptLimits
 from bardge_async._runtime.clock import Clock, Timer
-from bardge_async._transport import AttemptLimits
 
 LARGEST_ANSWER: Final = 16 * 1024 * 1024
 
