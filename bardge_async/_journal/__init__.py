@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from bardge_async._core.entry import EntryState, Identity, Record
-from bardge_async._journal._memory import MemoryJournal
+from bardge_async._journal.memory import MemoryJournal
 from bardge_async._runtime.clock import Clock
 
 if TYPE_CHECKING:
-    from bardge_async._journal._postgres import PostgresJournal
-    from bardge_async._journal._sqlite import SQLiteJournal
+    from bardge_async._journal.postgres import PostgresJournal
+    from bardge_async._journal.sqlite import SQLiteJournal
 
 __all__ = ["EntryState", "Identity", "Journal", "MemoryJournal", "PostgresJournal", "Record", "SQLiteJournal"]
 
@@ -18,13 +18,13 @@ __all__ = ["EntryState", "Identity", "Journal", "MemoryJournal", "PostgresJourna
 def __getattr__(name: str) -> type[PostgresJournal | SQLiteJournal]:
     """Import the journals of other stores when they are asked for: most programs need one of them at most."""
     if name == "SQLiteJournal":
-        from bardge_async._journal import _sqlite  # noqa: PLC0415
+        from bardge_async._journal import sqlite  # noqa: PLC0415
 
-        return _sqlite.SQLiteJournal
+        return sqlite.SQLiteJournal
     if name == "PostgresJournal":
-        from bardge_async._journal import _postgres  # noqa: PLC0415
+        from bardge_async._journal import postgres  # noqa: PLC0415
 
-        return _postgres.PostgresJournal
+        return postgres.PostgresJournal
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

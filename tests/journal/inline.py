@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TypeVar, cast
 
 from bardge_async import SQLiteJournal
-from bardge_async._journal._writer import Writer, _Job
+from bardge_async._journal.sqlite_writer import Writer, _Job
 
 T = TypeVar("T")
 

@@ -13,7 +13,7 @@ import attrs
 import pytest
 
 from bardge_async import Answer, EntryState, PostgresJournal, Record, errors
-from bardge_async._journal import _postgres_rows as rows
+from bardge_async._journal import postgres_statements as rows
 from bardge_async._postgres.schema import filled
 from tests.journal.elsewhere import elsewhere, on_record
 from tests.journal.factories import KEY, WALL, at, done, named, sent

@@ -17,8 +17,8 @@ import pytest
 
 from bardge_async import BardgeClient, Record, SQLiteJournal, errors
 from bardge_async import models as m
-from bardge_async._journal._flock import KeyLocks
-from bardge_async._journal._schema import APPLICATION_ID
+from bardge_async._journal.sqlite_locks import KeyLocks
+from bardge_async._journal.sqlite_schema import APPLICATION_ID
 from bardge_async.sandbox import Sandbox
 from tests.journal.factories import KEY, done, named, sent
 from tests.journal.test_protocol import read

@@ -14,7 +14,7 @@ import pytest
 
 from bardge_async import Answer, BardgeClient, EntryState, Record, RetryPolicy, SQLiteJournal, errors
 from bardge_async._core.window import Moment
-from bardge_async._journal._flock import KeyLocks
+from bardge_async._journal.sqlite_locks import KeyLocks
 from tests.journal.factories import ELAPSED, KEY, WALL, at, done, named, sent
 from tests.journal.place import buy, failed
 from tests.journal.test_protocol import read

@@ -17,8 +17,8 @@ import attrs
 import pytest
 
 from bardge_async import Record, SQLiteJournal, errors
-from bardge_async._journal._schema import connect
-from bardge_async._journal._sqlite import _listed
+from bardge_async._journal.sqlite import _listed
+from bardge_async._journal.sqlite_schema import connect
 from tests.journal.factories import KEY, done, named, sent
 
 PAGE = 4096

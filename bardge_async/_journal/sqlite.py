@@ -13,10 +13,10 @@ import attrs
 
 from bardge_async._core.entry import Answer, EntryState, Identity, Record
 from bardge_async._core.window import Moment
-from bardge_async._journal._flock import KeyLocks
-from bardge_async._journal._lines import Lines, in_use
-from bardge_async._journal._seal import damaged, digest, sealed, unsealed
-from bardge_async._journal._writer import Writer
+from bardge_async._journal.key_holders import Lines, in_use
+from bardge_async._journal.sqlite_digests import damaged, digest, sealed, unsealed
+from bardge_async._journal.sqlite_locks import KeyLocks
+from bardge_async._journal.sqlite_writer import Writer
 from bardge_async._runtime.clock import Clock
 from bardge_async.errors import ConfigurationError
 

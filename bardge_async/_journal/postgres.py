@@ -13,13 +13,13 @@ import attrs
 
 from bardge_async._core.entry import EntryState, Identity, Record
 from bardge_async._core.secret import Secret
-from bardge_async._journal._lines import Lines, in_use
+from bardge_async._journal.key_holders import Lines, in_use
 from bardge_async._runtime.clock import Clock, SystemClock, TimeLimit
 from bardge_async._runtime.loops import PerLoop, run_in
 from bardge_async.errors import ConfigurationError, JournalError
 
 if TYPE_CHECKING:
-    from bardge_async._journal._postgres_loop import OneLoop
+    from bardge_async._journal.postgres_session import OneLoop
 
 DAY: Final = 86_400.0
 RIVAL_SECONDS: Final = 600.0
@@ -242,7 +242,7 @@ def _maker(
     dsn: Secret, schema: str, *, lease: float, patience: float, clock: Clock, dropped: Callable[[Identity], None]
 ) -> Callable[[], OneLoop]:
     try:
-        from bardge_async._journal import _postgres_loop as parts  # noqa: PLC0415 - psycopg is an extra
+        from bardge_async._journal import postgres_session as parts  # noqa: PLC0415 - psycopg is an extra
         from bardge_async._postgres.connection import checked  # noqa: PLC0415 - the same
     except ImportError as error:
         raise ConfigurationError(

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias
 
 from bardge_async._core.entry import Answer, EntryState, Identity, Record
 from bardge_async._core.window import Moment
-from bardge_async._journal._lines import Lines
+from bardge_async._journal.key_holders import Lines
 from bardge_async._runtime.clock import Clock
 
 MOST_FINISHED: Final = 10_000

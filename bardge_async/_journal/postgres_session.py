@@ -17,10 +17,10 @@ from psycopg import AsyncConnection
 
 from bardge_async._core.entry import EntryState, Identity, Record
 from bardge_async._core.secret import Secret
-from bardge_async._journal import _postgres_rows as rows
-from bardge_async._journal._postgres_reads import Query, Reads
-from bardge_async._journal._postgres_rows import Entry
-from bardge_async._journal._postgres_schema import migrate
+from bardge_async._journal import postgres_statements as rows
+from bardge_async._journal.postgres_queries import Query, Reads
+from bardge_async._journal.postgres_schema import migrate
+from bardge_async._journal.postgres_statements import Entry
 from bardge_async._postgres.connection import Lane, Link, ended
 from bardge_async._postgres.schema import filled
 from bardge_async._runtime.clock import Clock, TimeLimit

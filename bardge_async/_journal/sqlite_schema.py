@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from bardge_async._journal._flock import alone
-from bardge_async._journal._seal import sealed
+from bardge_async._journal.sqlite_digests import sealed
+from bardge_async._journal.sqlite_locks import alone
 from bardge_async.errors import JournalError
 
 APPLICATION_ID: Final = 0x42415244  # "BARD"

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar, cast
 
 import attrs
 
-from bardge_async._journal._schema import connect
+from bardge_async._journal.sqlite_schema import connect
 from bardge_async._runtime.loops import PerLoop
 from bardge_async.errors import JournalError
 

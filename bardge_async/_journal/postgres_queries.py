@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias
 from psycopg import AsyncConnection
 
 from bardge_async._core.entry import Record
-from bardge_async._journal import _postgres_rows as rows
+from bardge_async._journal import postgres_statements as rows
 from bardge_async._postgres.connection import Lane
 from bardge_async._postgres.schema import filled
 
