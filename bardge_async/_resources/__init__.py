@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from bardge_async._caller import Caller
 from bardge_async._resources.access_codes import AccessCodes
 from bardge_async._resources.bookings import Bookings
+from bardge_async._resources.caller import Caller
 from bardge_async._resources.classes import Classes
 from bardge_async._resources.clients import Clients
 from bardge_async._resources.copay import Copay

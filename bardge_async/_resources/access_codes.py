@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bardge_async._caller import Caller
+from bardge_async._resources.caller import Caller
 from bardge_async.endpoints import GENERATE_ACCESS_CODE
 from bardge_async.models import AccessCode, AccessCodeRequest
 

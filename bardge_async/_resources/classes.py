@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bardge_async._caller import Caller
 from bardge_async._pagination import LARGEST_PAGE, Span, Walk
+from bardge_async._resources.caller import Caller
 from bardge_async.endpoints import GET_CLASS, LIST_CLASS_CATEGORIES, LIST_CLASSES
 from bardge_async.models import ClassCategory, FitnessClass
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bardge_async._caller import Caller
+from bardge_async._resources.caller import Caller
 from bardge_async.endpoints import GET_CLIENT, GET_CLIENT_CREDITS
 from bardge_async.models import Client, ClientCredits
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bardge_async._caller import Caller
 from bardge_async._pagination import LARGEST_PAGE, Span, Walk
+from bardge_async._resources.caller import Caller
 from bardge_async.endpoints import LIST_CREDIT_PACKAGES, PURCHASE_CREDITS
 from bardge_async.models import CreditPackage, CreditPurchase, PurchaseCredits
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bardge_async._caller import Caller
 from bardge_async._pagination import LARGEST_PAGE, Span, Walk
+from bardge_async._resources.caller import Caller
 from bardge_async.endpoints import INITIATE_LOOKUP, LIST_ISSUERS, VERIFY_LOOKUP
 from bardge_async.models import InitiateLookup, Issuer, Lookup, VerifyLookup
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bardge_async._caller import Caller
 from bardge_async._pagination import LARGEST_PAGE, Span, Walk
+from bardge_async._resources.caller import Caller
 from bardge_async.endpoints import GET_ISSUED_PASS, ISSUE_PASS, LIST_PASSES, UPDATE_EXPIRY, UPDATE_ISSUED_PASS
 from bardge_async.models import IssuedPass, IssuedPassMessage, IssuePass, Pass, UpdateIssuedPass, UpdateIssuedPassExpiry
 

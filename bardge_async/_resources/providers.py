@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bardge_async._caller import Caller
 from bardge_async._pagination import LARGEST_PAGE, Span, Walk
+from bardge_async._resources.caller import Caller
 from bardge_async.endpoints import LIST_PROVIDERS, LIST_PROVIDERS_FOR_PASS
 from bardge_async.errors import InvalidArgumentError
 from bardge_async.models import Provider
