@@ -4,6 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bardge_async._calls.events import (
+    AttemptBegun,
+    AttemptEnded,
+    DoubtOpened,
+    DoubtSettled,
+    Event,
+    HeldBack,
+    Hook,
+    WaitBegun,
+)
+from bardge_async._calls.idempotency import IdempotentClient
 from bardge_async._client import BardgeClient
 from bardge_async._core.entry import Answer, EntryState, Identity, Record
 from bardge_async._core.http import Response, WireRequest, WireResponse
@@ -11,8 +22,6 @@ from bardge_async._core.keys import operation_key
 from bardge_async._core.settings import ReplayWindow, RetryPolicy, Timeouts
 from bardge_async._core.window import Moment
 from bardge_async._doubts import Doubt, DoubtVerdict, Finding, Recovered
-from bardge_async._hooks import AttemptBegun, AttemptEnded, DoubtOpened, DoubtSettled, Event, HeldBack, Hook, WaitBegun
-from bardge_async._idempotency import IdempotentClient
 from bardge_async._journal import Journal, MemoryJournal
 from bardge_async._limits import Limiter
 from bardge_async._network import AttemptLimits, Transport

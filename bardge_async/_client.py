@@ -8,18 +8,18 @@ import warnings
 from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, overload
 
-from bardge_async._calls import Calls, own_key
+from bardge_async._calls.client_caller import Calls, own_key
+from bardge_async._calls.events import Hook
+from bardge_async._calls.idempotency import IdempotentClient
+from bardge_async._calls.options import able, expected, journal_of, key_source, label, timeouts
 from bardge_async._core.custom_endpoints import corrected, free_row, named
 from bardge_async._core.http import Response
 from bardge_async._core.keys import check_key, new_key
 from bardge_async._core.secret import KeySource, Secret, hidden, usable
 from bardge_async._core.settings import DEFAULT_BASE_URL, ReplayWindow, RetryPolicy, Timeouts, check_base_url
 from bardge_async._doubts import Doubt, Doubts, DoubtVerdict, Recovered
-from bardge_async._hooks import Hook
-from bardge_async._idempotency import IdempotentClient
 from bardge_async._journal import Journal
 from bardge_async._limits import Limiter
-from bardge_async._options import able, expected, journal_of, key_source, label, timeouts
 from bardge_async._pagination import Walk
 from bardge_async._resources import Resources
 from bardge_async._runtime.clock import Clock, SystemClock
@@ -97,7 +97,7 @@ class BardgeClient(Resources):
         proxy = None if proxy is None else Secret(proxy)
         del api_key
         # Nobody who only imports the package pays for these, and no later call does.
-        from bardge_async import _assembly as parts  # noqa: PLC0415 - brings aiohttp and cattrs
+        from bardge_async._calls import factory as parts  # noqa: PLC0415 - brings aiohttp and cattrs
 
         importlib.import_module("bardge_async._batch")
         importlib.import_module("bardge_async._reconcile")
@@ -142,7 +142,7 @@ class BardgeClient(Resources):
         """
         key = None if isinstance(api_key, Unset) else hidden(api_key)
         del api_key
-        from bardge_async import _assembly as parts  # noqa: PLC0415 - imported already
+        from bardge_async._calls import factory as parts  # noqa: PLC0415 - imported already
 
         old = self._calls.engine.settings
         settings = parts.Settings(

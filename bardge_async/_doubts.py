@@ -20,7 +20,7 @@ from bardge_async.endpoints import KeySupport
 from bardge_async.errors import BardgeError, InvalidArgumentError, KeyInUseError
 
 if TYPE_CHECKING:
-    from bardge_async._calls import Calls
+    from bardge_async._calls.client_caller import Calls
 
 __all__ = ["Doubt", "DoubtVerdict", "Finding", "Recovered"]
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bardge_async import BardgeClient, MemoryJournal, ReplayWindow, RetryPolicy, UpdateIssuedPass, errors
-from bardge_async._context import Watch
+from bardge_async._calls.context import Watch
 from bardge_async._core.window import History, Moment, age, left
 from tests.support.clock import ManualClock
 from tests.support.rig import AT_ONCE, PURCHASE, Rig, rig

@@ -12,7 +12,7 @@ from bardge_async._batch._values import OperationOutcome, OperationStatus, Pace
 from bardge_async.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
-    from bardge_async._calls import Calls
+    from bardge_async._calls.client_caller import Calls
 
 
 class Batch:

@@ -16,7 +16,7 @@ from bardge_async._runtime.clock import Timer
 from bardge_async.errors import NotSentError
 
 if TYPE_CHECKING:
-    from bardge_async._calls import Calls
+    from bardge_async._calls.client_caller import Calls
 
 _RECOVER_EVERY: Final = 5.0
 # The loop itself holds their tasks weakly.

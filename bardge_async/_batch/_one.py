@@ -8,7 +8,7 @@ import attrs
 
 from bardge_async._batch._plan import Plan
 from bardge_async._batch._values import Operation, OperationOutcome, OperationStatus
-from bardge_async._context import Progress
+from bardge_async._calls.context import Progress
 from bardge_async._core.http import Call, Response
 from bardge_async._core.keys import operation_key
 from bardge_async.errors import (
@@ -26,7 +26,7 @@ from bardge_async.errors import (
 )
 
 if TYPE_CHECKING:
-    from bardge_async._calls import Calls
+    from bardge_async._calls.client_caller import Calls
 
 _PATIENCE: Final = 600.0
 """Seconds for which an operation waits for a server that asks to be asked later."""

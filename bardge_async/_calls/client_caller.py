@@ -14,9 +14,9 @@ from bardge_async.endpoints import ENDPOINTS, Endpoint, KeySupport
 from bardge_async.models import Page
 
 if TYPE_CHECKING:
-    from bardge_async._context import Progress
+    from bardge_async._calls.context import Progress
+    from bardge_async._calls.engine import Engine
     from bardge_async._core.request import Composer
-    from bardge_async._engine import Engine
 
 Q = TypeVar("Q")
 R = TypeVar("R")

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any, Self, TypeVar, overload
 
-from bardge_async._calls import Calls
-from bardge_async._context import Progress
+from bardge_async._calls.client_caller import Calls
+from bardge_async._calls.context import Progress
 from bardge_async._core.custom_endpoints import named
 from bardge_async._core.http import Call, Response
 from bardge_async._core.keys import check_takes_key

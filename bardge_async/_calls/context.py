@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import attrs
 
+from bardge_async._calls.events import Hooks
 from bardge_async._core.entry import Identity
 from bardge_async._core.settings import ReplayWindow, RetryPolicy, Timeouts
 from bardge_async._core.window import Moment
-from bardge_async._hooks import Hooks
 from bardge_async._journal import Journal, MemoryJournal
 from bardge_async._limits import Limiter
 from bardge_async._limits.connections import Slots

@@ -10,11 +10,11 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from bardge_async._context import Settings, Watch
+from bardge_async._calls.context import Settings, Watch
+from bardge_async._calls.engine import Engine
+from bardge_async._calls.events import Hooks
 from bardge_async._core.request import Composer
 from bardge_async._core.settings import is_loopback
-from bardge_async._engine import Engine
-from bardge_async._hooks import Hooks
 from bardge_async._limits.connections import Slots
 from bardge_async._network import Transport
 from bardge_async._network.aiohttp_transport import AiohttpTransport

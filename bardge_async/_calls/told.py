@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from typing import Final
 
-from bardge_async import _hooks as hooks
-from bardge_async._context import Context
+from bardge_async._calls import events as hooks
+from bardge_async._calls.context import Context
 from bardge_async._core.http import REQUEST_ID_HEADER, Call, WireResponse
 from bardge_async._core.response import Outcome, Verdict
 from bardge_async._core.window import History

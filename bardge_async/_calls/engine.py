@@ -9,7 +9,8 @@ from typing import Any, Final
 
 import anyio
 
-from bardge_async._context import Context, Progress, Settings, Watch
+from bardge_async._calls.context import Context, Progress, Settings, Watch
+from bardge_async._calls.state import Run
 from bardge_async._core import retry
 from bardge_async._core.entry import Answer, Identity
 from bardge_async._core.holdback import HoldBack
@@ -21,7 +22,6 @@ from bardge_async._core.window import Moment
 from bardge_async._journal import MemoryJournal
 from bardge_async._limits.connections import Slots
 from bardge_async._network import Transport
-from bardge_async._run import Run
 from bardge_async._runtime.clock import TimeLimit
 from bardge_async.endpoints import Again
 from bardge_async.errors import AuthenticationError, BardgeError, HeldBackError, NotSentError, OutcomeUnknownError

@@ -8,8 +8,9 @@ from typing import Final
 import anyio
 import attrs
 
-from bardge_async import _hooks as hooks
-from bardge_async._context import Context, Progress
+from bardge_async._calls import events as hooks
+from bardge_async._calls.context import Context, Progress
+from bardge_async._calls.told import Told
 from bardge_async._core import response as wire
 from bardge_async._core import retry
 from bardge_async._core.entry import Answer, EntryState, Identity, Record
@@ -21,7 +22,6 @@ from bardge_async._core.window import LEAST_LEFT, Moment, left
 from bardge_async._limits.connections import Lane
 from bardge_async._network import AttemptLimits
 from bardge_async._runtime.clock import TimeLimit
-from bardge_async._told import Told
 from bardge_async.endpoints import Again
 from bardge_async.errors import (
     ConfigurationError,
