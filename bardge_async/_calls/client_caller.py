@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from bardge_async._core.http import Call, Response
 from bardge_async._core.keys import check_key, new_key
 from bardge_async._pagination import Source, Span, Walk
-from bardge_async._pagination._cursor import CursorText
-from bardge_async._pagination._walk import resume
+from bardge_async._pagination.cursor import CursorText
+from bardge_async._pagination.walk import resume
 from bardge_async.endpoints import ENDPOINTS, Endpoint, KeySupport
 from bardge_async.models import Page
 

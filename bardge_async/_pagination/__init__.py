@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bardge_async._pagination._source import LARGEST_PAGE, Source, Span
-from bardge_async._pagination._walk import Walk
+from bardge_async._pagination.options import LARGEST_PAGE, Source, Span
+from bardge_async._pagination.walk import Walk
 
 __all__ = ["LARGEST_PAGE", "Source", "Span", "Walk"]

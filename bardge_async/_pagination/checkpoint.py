@@ -7,9 +7,9 @@ from typing import Final, Generic, TypeVar
 
 import attrs
 
-from bardge_async._pagination._cursor import CursorText
-from bardge_async._pagination._reader import Position, Stretch
-from bardge_async._pagination._source import Source, Span
+from bardge_async._pagination.cursor import CursorText
+from bardge_async._pagination.options import Source, Span
+from bardge_async._pagination.page_reader import Position, Stretch
 from bardge_async.models import Page
 
 T = TypeVar("T")

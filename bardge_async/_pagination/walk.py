@@ -10,11 +10,11 @@ from typing import Any, Final, Generic, Literal, TypeVar, overload
 import attrs
 
 from bardge_async._core.arguments import check_whole
-from bardge_async._pagination._cursor import CursorText
-from bardge_async._pagination._place import Place
-from bardge_async._pagination._reader import Position, Reader, Stretch
-from bardge_async._pagination._source import Source, Span
-from bardge_async._pagination._work import Entry, Work
+from bardge_async._pagination.bounded_map import Entry, Work
+from bardge_async._pagination.checkpoint import Place
+from bardge_async._pagination.cursor import CursorText
+from bardge_async._pagination.options import Source, Span
+from bardge_async._pagination.page_reader import Position, Reader, Stretch
 from bardge_async.errors import BardgeError, InvalidArgumentError, PaginationError
 from bardge_async.models import Page
 

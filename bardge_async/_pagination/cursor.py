@@ -8,7 +8,7 @@ from typing import Any, Final, cast
 
 import attrs
 
-from bardge_async._pagination._source import sendable
+from bardge_async._pagination.options import sendable
 from bardge_async.endpoints import ENDPOINTS
 from bardge_async.errors import InvalidArgumentError
 

@@ -8,7 +8,7 @@ from typing import Final, Generic, TypeVar
 
 import attrs
 
-from bardge_async._pagination._source import Source, Span
+from bardge_async._pagination.options import Source, Span
 from bardge_async._runtime.tasks import end
 from bardge_async.errors import APIError
 from bardge_async.models import Page

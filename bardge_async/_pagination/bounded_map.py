@@ -9,9 +9,9 @@ from typing import Any, Final, Generic, TypeVar
 
 import attrs
 
-from bardge_async._pagination._place import TRAIL, Place
-from bardge_async._pagination._reader import Stretch
-from bardge_async._pagination._source import LARGEST_PAGE
+from bardge_async._pagination.checkpoint import TRAIL, Place
+from bardge_async._pagination.options import LARGEST_PAGE
+from bardge_async._pagination.page_reader import Stretch
 from bardge_async._runtime.tasks import end
 
 T = TypeVar("T")
