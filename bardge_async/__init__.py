@@ -21,7 +21,7 @@ from bardge_async._core.http import Response, WireRequest, WireResponse
 from bardge_async._core.keys import operation_key
 from bardge_async._core.settings import ReplayWindow, RetryPolicy, Timeouts
 from bardge_async._core.window import Moment
-from bardge_async._doubts import Doubt, DoubtVerdict, Finding, Recovered
+from bardge_async._doubts.recovery import Doubt, DoubtVerdict, Finding, Recovered
 from bardge_async._journal import Journal, MemoryJournal
 from bardge_async._limits import Limiter
 from bardge_async._network import AttemptLimits, Transport

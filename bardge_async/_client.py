@@ -17,7 +17,7 @@ from bardge_async._core.http import Response
 from bardge_async._core.keys import check_key, new_key
 from bardge_async._core.secret import KeySource, Secret, hidden, usable
 from bardge_async._core.settings import DEFAULT_BASE_URL, ReplayWindow, RetryPolicy, Timeouts, check_base_url
-from bardge_async._doubts import Doubt, Doubts, DoubtVerdict, Recovered
+from bardge_async._doubts.recovery import Doubt, Doubts, DoubtVerdict, Recovered
 from bardge_async._journal import Journal
 from bardge_async._limits import Limiter
 from bardge_async._pagination import Walk
@@ -100,7 +100,7 @@ class BardgeClient(Resources):
         from bardge_async._calls import factory as parts  # noqa: PLC0415 - brings aiohttp and cattrs
 
         importlib.import_module("bardge_async._batch")
-        importlib.import_module("bardge_async._reconcile")
+        importlib.import_module("bardge_async._doubts.evidence")
         clock = SystemClock() if clock is None else able("clock", clock, "elapsed")
         if transport is not None:
             able("transport", transport, "send")
@@ -342,7 +342,7 @@ class BardgeClient(Resources):
         record = await doubts.record(key)
         rivals = await doubts.rivals(record)
         settings, now = self._calls.engine.settings, self._calls.engine.watch.now()
-        from bardge_async._reconcile import Case, reconcile  # noqa: PLC0415
+        from bardge_async._doubts.evidence import Case, reconcile  # noqa: PLC0415
 
         return await reconcile(self, Case(record, rivals, now, settings.window, settings.journal.forgotten))
 

@@ -11,7 +11,7 @@ from bardge_async._batch._one import One, Performer, ends_all
 from bardge_async._batch._plan import Plan
 from bardge_async._batch._source import Source
 from bardge_async._batch._values import Operation
-from bardge_async._doubts import Doubts
+from bardge_async._doubts.recovery import Doubts
 from bardge_async._runtime.clock import Timer
 from bardge_async.errors import NotSentError
 

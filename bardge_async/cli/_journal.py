@@ -19,7 +19,7 @@ from bardge_async._client import BardgeClient
 from bardge_async._core.entry import EntryState, Record
 from bardge_async._core.secret import Secret
 from bardge_async._core.window import Moment
-from bardge_async._doubts import DoubtVerdict, Finding, settle, settlement
+from bardge_async._doubts.recovery import DoubtVerdict, Finding, settle, settlement
 from bardge_async._journal import PostgresJournal, SQLiteJournal
 from bardge_async._runtime.clock import SystemClock
 from bardge_async.errors import BardgeError

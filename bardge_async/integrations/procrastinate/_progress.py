@@ -7,7 +7,7 @@ from typing import Self
 
 import attrs
 
-from bardge_async._doubts import Doubt
+from bardge_async._doubts.recovery import Doubt
 
 _FAILED = ("failed", "aborted", "cancelled")
 

@@ -12,7 +12,7 @@ import attrs
 from bardge_async._core.entry import EntryState, Record
 from bardge_async._core.settings import ReplayWindow
 from bardge_async._core.window import Moment, age
-from bardge_async._doubts import DoubtVerdict, Finding, body_of
+from bardge_async._doubts.recovery import DoubtVerdict, Finding, body_of
 from bardge_async._resources import Resources
 from bardge_async.endpoints import ENDPOINTS, Again
 from bardge_async.errors import NotFoundError
