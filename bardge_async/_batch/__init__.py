@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from bardge_async._batch._batch import Batch
-from bardge_async._batch._plan import Plan
-from bardge_async._batch._values import Operation, OperationOutcome, OperationStatus, Pace
+from bardge_async._batch.batch import Batch
+from bardge_async._batch.operations import Operation, OperationOutcome, OperationStatus, Pace, Plan
 
 __all__ = ["Batch", "Operation", "OperationOutcome", "OperationStatus", "Pace", "Plan"]

@@ -12,7 +12,7 @@ from procrastinate.exceptions import AppNotOpen
 from procrastinate.job_context import JobContext
 
 from bardge_async._batch import Operation
-from bardge_async._batch._source import Source
+from bardge_async._batch.stream import Source
 from bardge_async._client import BardgeClient
 from bardge_async._core.arguments import check_whole
 from bardge_async._journal import MemoryJournal

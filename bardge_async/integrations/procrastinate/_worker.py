@@ -15,9 +15,8 @@ import procrastinate
 from procrastinate.exceptions import ConnectorException
 from procrastinate.jobs import Job
 
-from bardge_async._batch._one import One, Performer
-from bardge_async._batch._plan import Plan
-from bardge_async._batch._values import OperationStatus
+from bardge_async._batch.executor import One, Performer
+from bardge_async._batch.operations import OperationStatus, Plan
 from bardge_async._client import BardgeClient
 from bardge_async.errors import BardgeError
 from bardge_async.integrations.procrastinate._job import QueuedOperation

@@ -7,10 +7,9 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final
 
-from bardge_async._batch._one import One, Performer, ends_all
-from bardge_async._batch._plan import Plan
-from bardge_async._batch._source import Source
-from bardge_async._batch._values import Operation
+from bardge_async._batch.executor import One, Performer, ends_all
+from bardge_async._batch.operations import Operation, Plan
+from bardge_async._batch.stream import Source
 from bardge_async._doubts.recovery import Doubts
 from bardge_async._runtime.clock import Timer
 from bardge_async.errors import NotSentError

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from bardge_async._batch._plan import Plan
-from bardge_async._batch._values import Operation, OperationOutcome, OperationStatus
+from bardge_async._batch.operations import Operation, OperationOutcome, OperationStatus, Plan
 from bardge_async._calls.context import Progress
 from bardge_async._core.http import Call, Response
 from bardge_async._core.keys import operation_key

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any, Self
 
-from bardge_async._batch._crew import Crew
-from bardge_async._batch._plan import Plan
-from bardge_async._batch._source import Source
-from bardge_async._batch._values import OperationOutcome, OperationStatus, Pace
+from bardge_async._batch.operations import OperationOutcome, OperationStatus, Pace, Plan
+from bardge_async._batch.runner import Crew
+from bardge_async._batch.stream import Source
 from bardge_async.errors import InvalidArgumentError
 
 if TYPE_CHECKING:

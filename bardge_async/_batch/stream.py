@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from typing import Any
 
-from bardge_async._batch._values import Operation
+from bardge_async._batch.operations import Operation
 from bardge_async.errors import InvalidArgumentError
 
 
