@@ -12,8 +12,8 @@ from bardge_async._core.entry import EntryState, Record
 from bardge_async._core.keys import operation_key
 from bardge_async._journal import SQLiteJournal
 from bardge_async.cli import _journal as journals
+from bardge_async.cli._api_key import find_key
 from bardge_async.cli.batch import _run
-from bardge_async.cli.batch._apikey import find_key
 from bardge_async.cli.batch._check import identify
 from bardge_async.cli.batch._faults import Faults, StopError, UsageError
 from bardge_async.cli.batch._order import Order

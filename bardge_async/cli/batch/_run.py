@@ -16,8 +16,8 @@ import click
 from bardge_async._client import BardgeClient
 from bardge_async._core.secret import Secret
 from bardge_async._journal import SQLiteJournal
+from bardge_async.cli._api_key import find_key, needed
 from bardge_async.cli.batch import _show as show
-from bardge_async.cli.batch._apikey import find_key, needed
 from bardge_async.cli.batch._book import Book
 from bardge_async.cli.batch._check import Check, Checked, Reading
 from bardge_async.cli.batch._cost import NOT_KNOWN, Cost, price, priced
