@@ -7,7 +7,7 @@ import os
 from typing import Any, Final
 
 from bardge_async._core.secret import Secret
-from bardge_async.cli.batch._faults import UsageError
+from bardge_async.cli.batch._errors import UsageError
 from bardge_async.cli.batch._source import standard_input
 
 _SERVICE: Final = "bardge"

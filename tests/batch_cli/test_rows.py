@@ -12,7 +12,7 @@ import pytest
 
 from bardge_async import ENDPOINTS, PurchaseCredits
 from bardge_async.cli.batch._check import Reading
-from bardge_async.cli.batch._faults import Faults
+from bardge_async.cli.batch._errors import Faults
 from bardge_async.cli.batch._fields import Fields, keyed_rows
 from bardge_async.cli.batch._source import Source
 from bardge_async.cli.batch._table import Line, open_table

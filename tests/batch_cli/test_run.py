@@ -14,17 +14,16 @@ import pytest
 from bardge_async import ENDPOINTS, BardgeClient, OperationStatus, RetryPolicy
 from bardge_async.cli.batch._book import Book
 from bardge_async.cli.batch._check import Reading
-from bardge_async.cli.batch._drive import Drive, Pacing
-from bardge_async.cli.batch._faults import Faults
+from bardge_async.cli.batch._errors import Faults
 from bardge_async.cli.batch._fields import Fields
-from bardge_async.cli.batch._order import Order
+from bardge_async.cli.batch._options import Order
 from bardge_async.cli.batch._places import Place
 from bardge_async.cli.batch._progress import Lines
 from bardge_async.cli.batch._run import run
-from bardge_async.cli.batch._shell import finish
+from bardge_async.cli.batch._runner import Drive, Pacing
 from bardge_async.cli.batch._source import Source
 from bardge_async.cli.batch._table import open_table
-from bardge_async.cli.batch._voice import Voice
+from bardge_async.cli.batch._terminal import Voice, finish
 from bardge_async.errors import ConnectError
 from bardge_async.sandbox import Fault
 from bardge_async.testing import FakeTransport, json_response

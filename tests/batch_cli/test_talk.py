@@ -18,12 +18,11 @@ from rich.text import Text
 
 from bardge_async import BardgeClient, OperationStatus
 from bardge_async.cli._commands import bardge
-from bardge_async.cli.batch._faults import UsageError
-from bardge_async.cli.batch._order import Order
+from bardge_async.cli.batch._errors import UsageError
+from bardge_async.cli.batch._options import Order
 from bardge_async.cli.batch._progress import Bar, Figures, Lines, duration
 from bardge_async.cli.batch._run import run
-from bardge_async.cli.batch._shell import finish
-from bardge_async.cli.batch._voice import Voice
+from bardge_async.cli.batch._terminal import Voice, finish
 from bardge_async.errors import ConfigurationError
 from bardge_async.testing import FakeTransport
 from tests.batch_cli.conftest import BUY, Operator, purchases
@@ -262,8 +261,8 @@ def test_a_job_of_this_machine_needs_no_database(
 ) -> None:
     """Without the extra of queues, what is asked of a job of this machine is answered."""
     operator.run(purchases(1))
-    monkeypatch.delitem(sys.modules, "bardge_async.cli.batch._queue_desk", raising=False)
-    monkeypatch.delattr("bardge_async.cli.batch._queue_desk", raising=False)
+    monkeypatch.delitem(sys.modules, "bardge_async.cli.batch._queue_jobs", raising=False)
+    monkeypatch.delattr("bardge_async.cli.batch._queue_jobs", raising=False)
     monkeypatch.setitem(sys.modules, "procrastinate", None)
     assert operator.batch(command, "j").exit_code == 0
     result = operator.batch(command, "j", "--queue", "postgresql://nobody@nowhere/none")
@@ -273,7 +272,7 @@ def test_a_job_of_this_machine_needs_no_database(
 @pytest.mark.parametrize("command", [["submit", "f", *BUY, "--job", "j"], ["worker"]])
 def test_queue_without_its_extra(operator: Operator, monkeypatch: pytest.MonkeyPatch, command: list[str]) -> None:
     """A command of queues names the extra that it needs."""
-    for name in ("_queue_desk", "_submit"):
+    for name in ("_queue_jobs", "_submit"):
         monkeypatch.delitem(sys.modules, f"bardge_async.cli.batch.{name}", raising=False)
         monkeypatch.delattr(f"bardge_async.cli.batch.{name}", raising=False)
     monkeypatch.setitem(sys.modules, "procrastinate", None)

@@ -3,9 +3,5 @@
 from __future__ import annotations
 
 from bardge_async.cli.batch._commands import batch
-from bardge_async.cli.batch._queue_commands import submit, worker
-
-batch.add_command(submit)
-batch.add_command(worker)
 
 __all__ = ["batch"]

@@ -12,9 +12,9 @@ import click
 from bardge_async._core.secret import Secret
 
 if TYPE_CHECKING:
-    from bardge_async.cli.batch._desk import Job
-    from bardge_async.cli.batch._queue_desk import Desk
-    from bardge_async.cli.batch._voice import Voice
+    from bardge_async.cli.batch._local_jobs import Job
+    from bardge_async.cli.batch._queue_jobs import Desk
+    from bardge_async.cli.batch._terminal import Voice
 
 _CODES: Final = """
 \b
@@ -89,8 +89,7 @@ def _with(*options: Callable[[_Command], _Command]) -> Callable[[_Command], _Com
 
 
 def _finish(work: Callable[[Voice], int], *, as_json: bool, with_traceback: bool) -> None:
-    from bardge_async.cli.batch._shell import finish  # noqa: PLC0415 - not needed for --help
-    from bardge_async.cli.batch._voice import Voice  # noqa: PLC0415
+    from bardge_async.cli.batch._terminal import Voice, finish  # noqa: PLC0415 - not needed for --help
 
     voice = Voice(as_json)
     sys.exit(finish(lambda: work(voice), voice, with_traceback=with_traceback))
@@ -127,15 +126,15 @@ def run(*, with_traceback: bool, **options: Any) -> None:  # noqa: ANN401 - clic
     FILE is CSV or JSONL, - for standard input. Columns are taken by the API's own names. Every row is checked before
     anything is sent.
     """
-    from bardge_async.cli.batch import _order, _run  # noqa: PLC0415 - not needed for --help
+    from bardge_async.cli.batch import _options, _run  # noqa: PLC0415 - not needed for --help
 
     def work(voice: Voice) -> int:
         given: dict[str, Any] = {
             **options,
-            "maps": _order.pairs(options["maps"]),
-            "base_url": _order.server(options["base_url"]),
+            "maps": _options.pairs(options["maps"]),
+            "base_url": _options.server(options["base_url"]),
         }
-        return _run.run(_order.Order(**given), voice)
+        return _run.run(_options.Order(**given), voice)
 
     _finish(work, as_json=options["as_json"], with_traceback=with_traceback)
 
@@ -153,34 +152,36 @@ def _about_job(command: _Command) -> _Command:
 
 
 def _on_job(work: Callable[[Job, Voice], int], queued: Callable[[Desk, Voice], int], where: dict[str, Any]) -> None:
-    from bardge_async.cli.batch import _desk, _order  # noqa: PLC0415 - not needed for --help
+    from bardge_async.cli.batch import _local_jobs, _options  # noqa: PLC0415 - not needed for --help
 
     def found(voice: Voice) -> int:
         if where["queue"] is not None:
             return queued(_queue_desk(where), voice)
-        return work(_desk.Job.named(where["job"], _order.server_named(where["base_url"]), where["account"]), voice)
+        return work(
+            _local_jobs.Job.named(where["job"], _options.server_named(where["base_url"]), where["account"]), voice
+        )
 
     _finish(found, as_json=where["as_json"], with_traceback=where["with_traceback"])
 
 
 def _queue_desk(where: dict[str, Any]) -> Desk:
-    from bardge_async.cli.batch import _order, _queue_desk  # noqa: PLC0415 - not needed for --help
+    from bardge_async.cli.batch import _options, _queue_jobs  # noqa: PLC0415 - not needed for --help
 
-    return _queue_desk.Desk(where["queue"], where["job"], _order.server(where["base_url"]), where["account"] or "")
+    return _queue_jobs.Desk(where["queue"], where["job"], _options.server(where["base_url"]), where["account"] or "")
 
 
 @batch.command()
 @_about_job
 def status(**where: Any) -> None:  # noqa: ANN401 - click's options, checked by it
     """Tell how far JOB has come."""
-    from bardge_async.cli.batch import _desk  # noqa: PLC0415 - not needed for --help
+    from bardge_async.cli.batch import _local_jobs  # noqa: PLC0415 - not needed for --help
 
     def queued(desk: Desk, voice: Voice) -> int:
-        from bardge_async.cli.batch import _queue_desk  # noqa: PLC0415 - an extra
+        from bardge_async.cli.batch import _queue_jobs  # noqa: PLC0415 - an extra
 
-        return _queue_desk.status(desk, voice)
+        return _queue_jobs.status(desk, voice)
 
-    _on_job(_desk.status, queued, where)
+    _on_job(_local_jobs.status, queued, where)
 
 
 @batch.command(epilog=_CODES)
@@ -198,30 +199,30 @@ def resume(**options: Any) -> None:  # noqa: ANN401
 
     Asks only if the file was changed since.
     """
-    from bardge_async.cli.batch import _desk  # noqa: PLC0415
+    from bardge_async.cli.batch import _local_jobs  # noqa: PLC0415
 
     def queued(desk: Desk, voice: Voice) -> int:
-        from bardge_async.cli.batch import _queue_desk  # noqa: PLC0415 - an extra
+        from bardge_async.cli.batch import _queue_jobs  # noqa: PLC0415 - an extra
 
-        return _queue_desk.resume(desk, voice, changes)
+        return _queue_jobs.resume(desk, voice, changes)
 
     names = ("concurrency", "rate", "out", "retry_refused", "yes", "key_from_stdin")
     changes = {name: options[name] for name in names if options[name]}
-    _on_job(lambda job, voice: _desk.resume(job, voice, changes), queued, options)
+    _on_job(lambda job, voice: _local_jobs.resume(job, voice, changes), queued, options)
 
 
 @batch.command()
 @_about_job
 def doubts(**where: Any) -> None:  # noqa: ANN401
     """List what JOB sent without an outcome."""
-    from bardge_async.cli.batch import _desk  # noqa: PLC0415
+    from bardge_async.cli.batch import _local_jobs  # noqa: PLC0415
 
     def queued(desk: Desk, voice: Voice) -> int:
-        from bardge_async.cli.batch import _queue_desk  # noqa: PLC0415 - an extra
+        from bardge_async.cli.batch import _queue_jobs  # noqa: PLC0415 - an extra
 
-        return _queue_desk.doubts(desk, voice)
+        return _queue_jobs.doubts(desk, voice)
 
-    _on_job(_desk.doubts, queued, where)
+    _on_job(_local_jobs.doubts, queued, where)
 
 
 @batch.command()
@@ -234,12 +235,77 @@ def doubts(**where: Any) -> None:  # noqa: ANN401
 )
 def resolve(id_or_key: str, **options: Any) -> None:  # noqa: ANN401
     """Settle what is in doubt, in exactly one way."""
-    from bardge_async.cli.batch import _desk  # noqa: PLC0415
+    from bardge_async.cli.batch import _local_jobs  # noqa: PLC0415
 
     def queued(desk: Desk, voice: Voice) -> int:
-        from bardge_async.cli.batch import _queue_desk  # noqa: PLC0415 - an extra
+        from bardge_async.cli.batch import _queue_jobs  # noqa: PLC0415 - an extra
 
-        return _queue_desk.resolve(desk, voice, id_or_key, ways)
+        return _queue_jobs.resolve(desk, voice, id_or_key, ways)
 
     ways = {name: options[name] for name in _WAYS}
-    _on_job(lambda job, voice: _desk.resolve(job, voice, id_or_key, ways), queued, options)
+    _on_job(lambda job, voice: _local_jobs.resolve(job, voice, id_or_key, ways), queued, options)
+
+
+_DATABASE: Final = click.option(
+    "--queue",
+    metavar="URL",
+    required=True,
+    callback=_database,
+    help="postgresql://USER@HOST/DATABASE; the password belongs in ~/.pgpass.",
+)
+
+
+@batch.command(epilog=_CODES)
+@click.argument("file")
+@_with(
+    _OP,
+    click.option("--job", required=True, help="The job's name: the same whenever the same rows are submitted."),
+    _DATABASE,
+    _ID,
+    _MAP,
+    click.option("--dry-run", is_flag=True, help="Check every row, put nothing in."),
+    _YES,
+    _JSON,
+    _TRACEBACK,
+)
+def submit(*, with_traceback: bool, **options: Any) -> None:  # noqa: ANN401 - click's options, checked by it
+    """Put an operation for each row of FILE into a queue, all or none.
+
+    Every row is checked as `bardge batch run` does. To submit the same rows again is harmless.
+    """
+
+    def work(voice: Voice) -> int:
+        from bardge_async.cli.batch import _options, _submit  # noqa: PLC0415 - an extra, whose absence is a message
+
+        queue = options.pop("queue")
+        given: dict[str, Any] = {**options, "maps": _options.pairs(options["maps"])}
+        return _submit.submit(_options.Order(**given, base_url=_options.server(None), account=""), queue, voice)
+
+    _finish(work, as_json=options["as_json"], with_traceback=with_traceback)
+
+
+@batch.command()
+@_with(
+    _DATABASE,
+    click.option("--concurrency", default=25, show_default=True, type=_CONCURRENCY, help="Requests at once, at most."),
+    click.option("--rate", type=_RATE, help="Requests a second of all workers together; the same for each of them."),
+    click.option("--until-done", is_flag=True, help="End when no operation is due."),
+    click.option("--delete-done", is_flag=True, help="Remove what was done from the queue; the journal keeps it."),
+    _SERVER,
+    _ACCOUNT,
+    _KEY,
+    _TRACEBACK,
+)
+def worker(*, with_traceback: bool, **options: Any) -> None:  # noqa: ANN401 - click's options, checked by it
+    """Do what is in a queue, until Ctrl-C or SIGTERM; what is under way is finished.
+
+    Any number of workers may run, on any number of machines. The journal is in the queue's database.
+    """
+
+    def work(voice: Voice) -> int:
+        from bardge_async.cli.batch import _options, _queue_jobs  # noqa: PLC0415 - an extra, whose absence is a message
+
+        given: dict[str, Any] = {**options, "base_url": _options.server(options["base_url"])}
+        return _queue_jobs.work(_queue_jobs.Post(**given), voice)
+
+    _finish(work, as_json=False, with_traceback=with_traceback)

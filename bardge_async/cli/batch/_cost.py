@@ -9,7 +9,7 @@ from typing import Any, Final
 import attrs
 
 from bardge_async._client import BardgeClient
-from bardge_async.cli.batch._faults import StopError
+from bardge_async.cli.batch._errors import StopError
 from bardge_async.endpoints import PURCHASE_CREDITS, Endpoint
 from bardge_async.errors import AuthenticationError, BardgeError, ConnectError, PermissionDeniedError
 

@@ -17,7 +17,7 @@ from typing import Any, Final, Self
 
 import attrs
 
-from bardge_async.cli.batch._faults import StopError, UsageError
+from bardge_async.cli.batch._errors import StopError, UsageError
 
 _FORM: Final = 1
 _LONGEST_NAME: Final = 100

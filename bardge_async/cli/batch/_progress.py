@@ -14,7 +14,7 @@ from bardge_async._batch import Batch, OperationStatus
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-    from bardge_async.cli.batch._voice import Voice
+    from bardge_async.cli.batch._terminal import Voice
 
 _ALWAYS: Final = (OperationStatus.DONE, OperationStatus.REPLAYED, OperationStatus.REFUSED, OperationStatus.IN_DOUBT)
 _COLOURS: Final = {

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from bardge_async.cli.batch._book import Book
 from bardge_async.cli.batch._check import refuse_changes
-from bardge_async.cli.batch._faults import StopError, UsageError
+from bardge_async.cli.batch._errors import StopError, UsageError
 from bardge_async.cli.batch._places import Place, slug
 from bardge_async.cli.batch._table import Table
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Final, Self, TextIO, TypeAlias
 
-from bardge_async.cli.batch._faults import StopError, UsageError
+from bardge_async.cli.batch._errors import StopError, UsageError
 
 Report: TypeAlias = Callable[[int | None, str | None, str], None]
 """Take a fault: its line, column and reason."""

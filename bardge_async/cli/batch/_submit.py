@@ -12,14 +12,14 @@ import click
 
 from bardge_async._batch import Operation
 from bardge_async._core.secret import Secret
-from bardge_async.cli.batch import _queue_desk as desk
+from bardge_async.cli.batch import _queue_jobs as desk
 from bardge_async.cli.batch._check import Reading
-from bardge_async.cli.batch._faults import StopError, UsageError
+from bardge_async.cli.batch._errors import StopError, UsageError
 from bardge_async.cli.batch._fields import Fields, keyed_row
-from bardge_async.cli.batch._order import Order
+from bardge_async.cli.batch._options import Order
 from bardge_async.cli.batch._places import Place, check_name, known_jobs
 from bardge_async.cli.batch._run import prepared
-from bardge_async.cli.batch._voice import Voice
+from bardge_async.cli.batch._terminal import Voice
 
 
 def submit(order: Order, queue: Secret, voice: Voice) -> int:

@@ -12,7 +12,7 @@ from bardge_async._core.entry import EntryState
 from bardge_async._core.keys import operation_key
 from bardge_async._core.replay import fingerprint
 from bardge_async._core.request import Composer
-from bardge_async.cli.batch._faults import StopError
+from bardge_async.cli.batch._errors import StopError
 
 
 class Survey:

@@ -9,7 +9,7 @@ from decimal import Decimal
 from pathlib import PurePath
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias, cast
 
-from bardge_async.cli.batch._faults import Faults, UsageError
+from bardge_async.cli.batch._errors import Faults, UsageError
 from bardge_async.cli.batch._source import Report, Source
 
 Cells: TypeAlias = dict[str, Any]

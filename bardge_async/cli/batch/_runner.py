@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import time
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import attrs
@@ -15,8 +13,9 @@ from bardge_async._batch import Batch, Operation, OperationOutcome, OperationSta
 from bardge_async._client import BardgeClient
 from bardge_async.cli.batch._book import Book, Note
 from bardge_async.cli.batch._check import Reading
-from bardge_async.cli.batch._faults import StopError
+from bardge_async.cli.batch._errors import StopError
 from bardge_async.cli.batch._progress import Board, Figures
+from bardge_async.cli.batch._terminal import on_signals
 from bardge_async.errors import BardgeError, ConnectError
 
 _WELL: Final = frozenset({OperationStatus.DONE, OperationStatus.REPLAYED, OperationStatus.SKIPPED})
@@ -26,29 +25,6 @@ _GONE: Final = 100
 """Rows in a row that found no server."""
 _LOOK_EVERY: Final = 64
 """Rows after which the input is looked at."""
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-@contextmanager
-def on_signals(act: Callable[[], None]) -> Generator[None]:
-    """Do something at Ctrl-C, SIGTERM and the terminal's end, instead of dying of it."""
-
-    def note(*_: object) -> None:
-        act()
-
-    # What is ignored stays so: nohup means it.
-    heeded = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-    before = [(number, signal.signal(number, note)) for number in heeded]
-    try:
-        yield
-    finally:
-        for number, old in before:
-            signal.signal(number, old)
-
-
-def interrupt() -> None:
-    """End what is under way as Ctrl-C does."""
-    raise KeyboardInterrupt
 
 
 @attrs.frozen

@@ -15,8 +15,8 @@ from bardge_async._journal import PostgresJournal
 from bardge_async._limits import PostgresLimiter
 from bardge_async.cli import _journal as journals
 from bardge_async.cli._api_key import find_key, needed
-from bardge_async.cli.batch._faults import StopError, UsageError
-from bardge_async.cli.batch._voice import Voice
+from bardge_async.cli.batch._errors import StopError, UsageError
+from bardge_async.cli.batch._terminal import Voice
 
 try:
     import procrastinate

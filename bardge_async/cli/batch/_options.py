@@ -8,7 +8,7 @@ from pathlib import Path
 import attrs
 
 from bardge_async._core.settings import DEFAULT_BASE_URL, check_base_url
-from bardge_async.cli.batch._faults import UsageError
+from bardge_async.cli.batch._errors import UsageError
 from bardge_async.errors import ConfigurationError
 
 
