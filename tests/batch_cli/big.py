@@ -14,8 +14,8 @@ import time
 from pathlib import Path
 from typing import Final
 
-from bardge_async.cli.batch._book import Book, Note
 from bardge_async.cli.batch._errors import Faults
+from bardge_async.cli.batch._jobs.row_log import Book, Note
 from bardge_async.cli.batch._results import write_results
 from bardge_async.cli.batch._source import Source
 from bardge_async.cli.batch._table import open_table

@@ -10,7 +10,7 @@ import pytest
 
 from bardge_async import operation_key
 from bardge_async.cli.batch._errors import StopError
-from bardge_async.cli.batch._places import JobFacts, Lock, Place, jobs_folder, running, slug
+from bardge_async.cli.batch._jobs.files import JobFacts, Lock, Place, jobs_folder, running, slug
 from bardge_async.sandbox import Fault, Sandbox
 from tests.batch_cli.conftest import BUY, Operator, Threaded, purchases
 

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from bardge_async import ENDPOINTS, BardgeClient, OperationStatus, RetryPolicy
-from bardge_async.cli.batch._book import Book
 from bardge_async.cli.batch._check import Reading
 from bardge_async.cli.batch._errors import Faults
 from bardge_async.cli.batch._fields import Fields
+from bardge_async.cli.batch._jobs.files import Place
+from bardge_async.cli.batch._jobs.row_log import Book
 from bardge_async.cli.batch._options import Order
-from bardge_async.cli.batch._places import Place
 from bardge_async.cli.batch._progress import Lines
 from bardge_async.cli.batch._run import run
 from bardge_async.cli.batch._runner import Drive, Pacing

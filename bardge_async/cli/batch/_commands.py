@@ -38,7 +38,7 @@ def _operations(_: click.Context, __: click.Parameter, incomplete: str) -> list[
 
 def _jobs(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
     """Offer the jobs on record."""
-    from bardge_async.cli.batch._places import known_jobs  # noqa: PLC0415 - not needed for --help
+    from bardge_async.cli.batch._jobs.files import known_jobs  # noqa: PLC0415 - not needed for --help
 
     return sorted({facts.job for facts in known_jobs() if facts.job.startswith(incomplete)})
 

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from bardge_async.cli.batch._book import Book
 from bardge_async.cli.batch._check import refuse_changes
 from bardge_async.cli.batch._errors import StopError, UsageError
-from bardge_async.cli.batch._places import Place, slug
+from bardge_async.cli.batch._jobs.files import Place, slug
+from bardge_async.cli.batch._jobs.row_log import Book
 from bardge_async.cli.batch._table import Table
 
 _OURS: Final = ("status", "error", "request_id")

@@ -16,8 +16,8 @@ from bardge_async.cli.batch import _queue_jobs as desk
 from bardge_async.cli.batch._check import Reading
 from bardge_async.cli.batch._errors import StopError, UsageError
 from bardge_async.cli.batch._fields import Fields, keyed_row
+from bardge_async.cli.batch._jobs.files import Place, check_name, known_jobs
 from bardge_async.cli.batch._options import Order
-from bardge_async.cli.batch._places import Place, check_name, known_jobs
 from bardge_async.cli.batch._run import prepared
 from bardge_async.cli.batch._terminal import Voice
 
