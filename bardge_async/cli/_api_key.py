@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from bardge_async._core.secret import Secret
 from bardge_async.cli.batch._errors import UsageError
-from bardge_async.cli.batch._source import standard_input
+from bardge_async.cli.batch._rows.file import standard_input
 
 _SERVICE: Final = "bardge"
 _ACCOUNT: Final = "default"

@@ -17,8 +17,8 @@ from typing import Final
 from bardge_async.cli.batch._errors import Faults
 from bardge_async.cli.batch._jobs.row_log import Book, Note
 from bardge_async.cli.batch._results import write_results
-from bardge_async.cli.batch._source import Source
-from bardge_async.cli.batch._table import open_table
+from bardge_async.cli.batch._rows.file import Source
+from bardge_async.cli.batch._rows.reader import open_table
 
 LIMIT: Final = 100
 """Mebibytes; for a file of three rows the command takes about 45."""

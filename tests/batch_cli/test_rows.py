@@ -11,11 +11,11 @@ import attrs
 import pytest
 
 from bardge_async import ENDPOINTS, PurchaseCredits
-from bardge_async.cli.batch._check import Reading
 from bardge_async.cli.batch._errors import Faults
-from bardge_async.cli.batch._fields import Fields, keyed_rows
-from bardge_async.cli.batch._source import Source
-from bardge_async.cli.batch._table import Line, open_table
+from bardge_async.cli.batch._rows.columns import Fields, keyed_rows
+from bardge_async.cli.batch._rows.file import Source
+from bardge_async.cli.batch._rows.reader import Line, open_table
+from bardge_async.cli.batch._rows.validation import Reading
 from bardge_async.endpoints import Endpoint
 from bardge_async.models import UNSET
 from bardge_async.models._base import Body, Optional

@@ -12,17 +12,17 @@ from pathlib import Path
 import pytest
 
 from bardge_async import ENDPOINTS, BardgeClient, OperationStatus, RetryPolicy
-from bardge_async.cli.batch._check import Reading
 from bardge_async.cli.batch._errors import Faults
-from bardge_async.cli.batch._fields import Fields
 from bardge_async.cli.batch._jobs.files import Place
 from bardge_async.cli.batch._jobs.row_log import Book
 from bardge_async.cli.batch._options import Order
 from bardge_async.cli.batch._progress import Lines
+from bardge_async.cli.batch._rows.columns import Fields
+from bardge_async.cli.batch._rows.file import Source
+from bardge_async.cli.batch._rows.reader import open_table
+from bardge_async.cli.batch._rows.validation import Reading
 from bardge_async.cli.batch._run import run
 from bardge_async.cli.batch._runner import Drive, Pacing
-from bardge_async.cli.batch._source import Source
-from bardge_async.cli.batch._table import open_table
 from bardge_async.cli.batch._terminal import Voice, finish
 from bardge_async.errors import ConnectError
 from bardge_async.sandbox import Fault

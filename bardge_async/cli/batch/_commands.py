@@ -31,7 +31,7 @@ _WAYS: Final = ("done", "never_happened", "by_evidence")
 
 def _operations(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
     """Offer the operations that take a key."""
-    from bardge_async.cli.batch._fields import keyed_rows  # noqa: PLC0415 - not needed for --help
+    from bardge_async.cli.batch._rows.columns import keyed_rows  # noqa: PLC0415 - not needed for --help
 
     return [name for name in keyed_rows() if name.startswith(incomplete)]
 

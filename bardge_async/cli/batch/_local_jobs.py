@@ -14,14 +14,14 @@ from bardge_async._journal import SQLiteJournal
 from bardge_async.cli import _journal as journals
 from bardge_async.cli._api_key import find_key
 from bardge_async.cli.batch import _run
-from bardge_async.cli.batch._check import identify
 from bardge_async.cli.batch._errors import Faults, StopError, UsageError
 from bardge_async.cli.batch._jobs.files import JobFacts, Place, find_job, running
 from bardge_async.cli.batch._jobs.history import Survey
 from bardge_async.cli.batch._options import Order
 from bardge_async.cli.batch._report import command
-from bardge_async.cli.batch._source import Source
-from bardge_async.cli.batch._table import open_table
+from bardge_async.cli.batch._rows.file import Source
+from bardge_async.cli.batch._rows.reader import open_table
+from bardge_async.cli.batch._rows.validation import identify
 from bardge_async.cli.batch._terminal import Voice
 
 _NO_LINE: Final = "-"

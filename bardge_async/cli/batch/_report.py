@@ -8,12 +8,12 @@ from typing import Any, Final
 
 from bardge_async._batch import OperationStatus
 from bardge_async._core.entry import EntryState
-from bardge_async.cli.batch._check import Checked, Reading
 from bardge_async.cli.batch._cost import Cost
 from bardge_async.cli.batch._errors import StopError
 from bardge_async.cli.batch._jobs.files import Place
 from bardge_async.cli.batch._options import Order
 from bardge_async.cli.batch._progress import duration
+from bardge_async.cli.batch._rows.validation import Checked, Reading
 from bardge_async.cli.batch._runner import Ending
 from bardge_async.endpoints import Again, Endpoint, KeySupport
 from bardge_async.errors import (

@@ -11,11 +11,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from bardge_async.cli.batch._check import refuse_changes
 from bardge_async.cli.batch._errors import StopError, UsageError
 from bardge_async.cli.batch._jobs.files import Place, slug
 from bardge_async.cli.batch._jobs.row_log import Book
-from bardge_async.cli.batch._table import Table
+from bardge_async.cli.batch._rows.reader import Table
+from bardge_async.cli.batch._rows.validation import refuse_changes
 
 _OURS: Final = ("status", "error", "request_id")
 # What spreadsheets take for the begin of a formula, the wide forms of East Asian keyboards included.

@@ -18,19 +18,19 @@ from bardge_async._core.secret import Secret
 from bardge_async._journal import SQLiteJournal
 from bardge_async.cli._api_key import find_key, needed
 from bardge_async.cli.batch import _report as show
-from bardge_async.cli.batch._check import Check, Checked, Reading
 from bardge_async.cli.batch._cost import NOT_KNOWN, Cost, price, priced
 from bardge_async.cli.batch._errors import Faults, StopError, UsageError
-from bardge_async.cli.batch._fields import Fields, keyed_row
 from bardge_async.cli.batch._jobs.files import JobFacts, Lock, Place, check_name, known_jobs
 from bardge_async.cli.batch._jobs.history import Survey
 from bardge_async.cli.batch._jobs.row_log import Book
 from bardge_async.cli.batch._options import Order
 from bardge_async.cli.batch._progress import board
 from bardge_async.cli.batch._results import results_path, write_results
+from bardge_async.cli.batch._rows.columns import Fields, keyed_row
+from bardge_async.cli.batch._rows.file import STDIN, Source, readable_twice, spool
+from bardge_async.cli.batch._rows.reader import open_table
+from bardge_async.cli.batch._rows.validation import Check, Checked, Reading
 from bardge_async.cli.batch._runner import Drive, Ending, Pacing
-from bardge_async.cli.batch._source import STDIN, Source, readable_twice, spool
-from bardge_async.cli.batch._table import open_table
 from bardge_async.cli.batch._terminal import Voice
 from bardge_async.errors import BardgeError
 

@@ -11,10 +11,10 @@ import attrs
 
 from bardge_async._batch import Batch, Operation, OperationOutcome, OperationStatus
 from bardge_async._client import BardgeClient
-from bardge_async.cli.batch._check import Reading
 from bardge_async.cli.batch._errors import StopError
 from bardge_async.cli.batch._jobs.row_log import Book, Note
 from bardge_async.cli.batch._progress import Board, Figures
+from bardge_async.cli.batch._rows.validation import Reading
 from bardge_async.cli.batch._terminal import on_signals
 from bardge_async.errors import BardgeError, ConnectError
 

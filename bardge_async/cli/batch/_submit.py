@@ -13,11 +13,11 @@ import click
 from bardge_async._batch import Operation
 from bardge_async._core.secret import Secret
 from bardge_async.cli.batch import _queue_jobs as desk
-from bardge_async.cli.batch._check import Reading
 from bardge_async.cli.batch._errors import StopError, UsageError
-from bardge_async.cli.batch._fields import Fields, keyed_row
 from bardge_async.cli.batch._jobs.files import Place, check_name, known_jobs
 from bardge_async.cli.batch._options import Order
+from bardge_async.cli.batch._rows.columns import Fields, keyed_row
+from bardge_async.cli.batch._rows.validation import Reading
 from bardge_async.cli.batch._run import prepared
 from bardge_async.cli.batch._terminal import Voice
 

@@ -16,8 +16,8 @@ from bardge_async._batch import Operation
 from bardge_async._core.request import Composer, segment
 from bardge_async._core.scalars import StructureError, day, fault, flag, money, text, whole
 from bardge_async.cli.batch._errors import UsageError
-from bardge_async.cli.batch._source import Report
-from bardge_async.cli.batch._table import Line
+from bardge_async.cli.batch._rows.file import Report
+from bardge_async.cli.batch._rows.reader import Line
 from bardge_async.endpoints import ENDPOINTS, Endpoint, KeySupport
 from bardge_async.errors import InvalidArgumentError
 from bardge_async.models import UNSET, Unset

@@ -10,7 +10,7 @@ from pathlib import PurePath
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias, cast
 
 from bardge_async.cli.batch._errors import Faults, UsageError
-from bardge_async.cli.batch._source import Report, Source
+from bardge_async.cli.batch._rows.file import Report, Source
 
 Cells: TypeAlias = dict[str, Any]
 """A row's values by column: text from CSV, JSON values from JSONL."""

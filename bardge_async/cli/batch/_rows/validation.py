@@ -13,11 +13,11 @@ import attrs
 from bardge_async._batch import Operation
 from bardge_async._core.entry import EntryState
 from bardge_async.cli.batch._errors import Faults, UsageError
-from bardge_async.cli.batch._fields import Fields
 from bardge_async.cli.batch._jobs.history import Survey
 from bardge_async.cli.batch._jobs.row_log import Book
-from bardge_async.cli.batch._source import Report
-from bardge_async.cli.batch._table import Line, Table
+from bardge_async.cli.batch._rows.columns import Fields
+from bardge_async.cli.batch._rows.file import Report
+from bardge_async.cli.batch._rows.reader import Line, Table
 
 _LONGEST_ID: Final = 255
 _MOST_PRICES: Final = 1000
