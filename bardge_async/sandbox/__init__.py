@@ -6,12 +6,12 @@ The data that it begins with, and the ids to build on, are described in :mod:`ba
 from __future__ import annotations
 
 from bardge_async.sandbox._clock import SandboxClock
+from bardge_async.sandbox._fault_plan import Faults
 from bardge_async.sandbox._faults import Fault, FaultKind
 from bardge_async.sandbox._idempotency import KeptAnswer
 from bardge_async.sandbox._ledger import LedgerEntry
-from bardge_async.sandbox._recorder import RecordedRequest
+from bardge_async.sandbox._request_log import RecordedRequest
 from bardge_async.sandbox._sandbox import Sandbox, serve
-from bardge_async.sandbox._script import Faults
 from bardge_async.sandbox._settings import WindowFrom
 from bardge_async.sandbox.behaviours import BEHAVIOURS
 

@@ -20,12 +20,12 @@ from aiohttp import web
 
 from bardge_async.errors import InvalidArgumentError
 from bardge_async.sandbox._clock import SandboxClock
+from bardge_async.sandbox._fault_plan import LIKELY, Faults
 from bardge_async.sandbox._faults import fault_from, fault_to
-from bardge_async.sandbox._guard import ControlError, check
 from bardge_async.sandbox._idempotency import KeptAnswer
 from bardge_async.sandbox._ledger import LedgerEntry
-from bardge_async.sandbox._recorder import RecordedRequest
-from bardge_async.sandbox._script import LIKELY, Faults
+from bardge_async.sandbox._origin_check import ControlError, check
+from bardge_async.sandbox._request_log import RecordedRequest
 
 JSON: TypeAlias = dict[str, Any]
 Read: TypeAlias = Callable[["Controlled", Mapping[str, str]], JSON]

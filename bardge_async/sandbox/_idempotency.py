@@ -17,9 +17,9 @@ from collections.abc import Awaitable, Callable
 import attrs
 
 from bardge_async.endpoints import KeySupport
-from bardge_async.sandbox._call import Call
 from bardge_async.sandbox._clock import SandboxClock
-from bardge_async.sandbox._refusals import key_reused
+from bardge_async.sandbox._errors import key_reused
+from bardge_async.sandbox._request import Call
 from bardge_async.sandbox._settings import Settings
 from bardge_async.sandbox._store import Row, Store
 

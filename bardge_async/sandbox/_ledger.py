@@ -8,10 +8,10 @@ from typing import Final, Literal
 
 import attrs
 
-from bardge_async.sandbox._call import Call
-from bardge_async.sandbox._refusals import INVALID, VALIDATION, Refusal
+from bardge_async.sandbox._errors import INVALID, VALIDATION, Refusal
+from bardge_async.sandbox._formats import SECOND, new_id
+from bardge_async.sandbox._request import Call
 from bardge_async.sandbox._store import Row, Store
-from bardge_async.sandbox._values import SECOND, new_id
 
 CREDITS: Final = "credits"
 ACCOUNT: Final = "account"

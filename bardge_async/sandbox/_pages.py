@@ -8,8 +8,8 @@ from typing import Final, TypeVar
 
 import attrs
 
-from bardge_async.sandbox._call import JSON, Call
-from bardge_async.sandbox._refusals import INVALID, VALIDATION, Refusal, invalid
+from bardge_async.sandbox._errors import INVALID, VALIDATION, Refusal, invalid
+from bardge_async.sandbox._request import JSON, Call
 from bardge_async.sandbox._store import Row, Value
 
 T = TypeVar("T")

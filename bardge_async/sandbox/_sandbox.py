@@ -14,11 +14,11 @@ from bardge_async.errors import InvalidArgumentError
 from bardge_async.sandbox import _ledger
 from bardge_async.sandbox._clock import SandboxClock
 from bardge_async.sandbox._control import Control
+from bardge_async.sandbox._fault_plan import Faults
 from bardge_async.sandbox._faults import Fault, FaultKind
 from bardge_async.sandbox._idempotency import KeptAnswer
 from bardge_async.sandbox._ledger import LedgerEntry
-from bardge_async.sandbox._recorder import RecordedRequest
-from bardge_async.sandbox._script import Faults
+from bardge_async.sandbox._request_log import RecordedRequest
 from bardge_async.sandbox._server import PREFIX, Server
 from bardge_async.sandbox._settings import Settings, WindowFrom
 from bardge_async.sandbox._store import Row, Store

@@ -11,14 +11,14 @@ import orjson
 from aiohttp import web
 
 from bardge_async.endpoints import ENDPOINTS, Again, Endpoint
-from bardge_async.sandbox._call import Call, Reseller
 from bardge_async.sandbox._clock import SandboxClock
+from bardge_async.sandbox._errors import INVALID, Refusal, disabled, failed, no_route, wrong_key
+from bardge_async.sandbox._fault_plan import Faults
 from bardge_async.sandbox._faults import Fault, FaultKind
 from bardge_async.sandbox._idempotency import Answer, IdempotencyStore
-from bardge_async.sandbox._line import Outgoing, refused, send, spoiled
-from bardge_async.sandbox._recorder import new_record, recorded
-from bardge_async.sandbox._refusals import INVALID, Refusal, disabled, failed, no_route, wrong_key
-from bardge_async.sandbox._script import Faults
+from bardge_async.sandbox._request import Call, Reseller
+from bardge_async.sandbox._request_log import new_record, recorded
+from bardge_async.sandbox._responses import Outgoing, refused, send, spoiled
 from bardge_async.sandbox._settings import Settings
 from bardge_async.sandbox._store import Store
 from bardge_async.sandbox.behaviours import BEHAVIOURS

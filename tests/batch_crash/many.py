@@ -25,7 +25,7 @@ import attrs
 
 from bardge_async import UPDATE_EXPIRY, BardgeClient, Operation, SQLiteJournal, UpdateIssuedPassExpiry
 from bardge_async.sandbox import Sandbox
-from bardge_async.sandbox._values import day_of
+from bardge_async.sandbox._formats import day_of
 from tests.batch_crash.play import listed
 from tests.batch_crash.server import Server
 from tests.batch_crash.worker import Place

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from bardge_async import ENDPOINTS, BardgeClient, Endpoint, IdempotentClient, Walk
-from bardge_async.sandbox._call import JSON, Call
+from bardge_async.sandbox._request import JSON, Call
 from bardge_async.sandbox.behaviours import BEHAVIOURS
 from tests.contract.rows import NAMES
 

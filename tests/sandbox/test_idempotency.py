@@ -11,8 +11,8 @@ import pytest
 
 from bardge_async.endpoints import PURCHASE_CREDITS
 from bardge_async.sandbox import SandboxClock
-from bardge_async.sandbox._call import Call, Reseller
 from bardge_async.sandbox._idempotency import Answer, IdempotencyStore
+from bardge_async.sandbox._request import Call, Reseller
 from bardge_async.sandbox._settings import Settings
 from bardge_async.sandbox._store import Store
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from bardge_async.sandbox._call import Behaviour
+from bardge_async.sandbox._request import Behaviour
 from bardge_async.sandbox.behaviours import (
     _access_codes,
     _bookings,

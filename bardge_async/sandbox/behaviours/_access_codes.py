@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import secrets
 
-from bardge_async.sandbox._call import JSON, Call
-from bardge_async.sandbox._refusals import invalid
+from bardge_async.sandbox._errors import invalid
+from bardge_async.sandbox._formats import day_of, end_of_day
+from bardge_async.sandbox._request import JSON, Call
 from bardge_async.sandbox._store import Row
-from bardge_async.sandbox._values import day_of, end_of_day
 from bardge_async.sandbox.behaviours._grants import (
     Held,
     change_copay_visits,

@@ -6,12 +6,12 @@ from typing import Final
 
 import attrs
 
-from bardge_async.sandbox._call import JSON, Call
+from bardge_async.sandbox._errors import conflict, invalid
+from bardge_async.sandbox._formats import CURRENCY, money, seconds
 from bardge_async.sandbox._ledger import grant
 from bardge_async.sandbox._pages import Listing, page
-from bardge_async.sandbox._refusals import conflict, invalid
+from bardge_async.sandbox._request import JSON, Call
 from bardge_async.sandbox._store import Row
-from bardge_async.sandbox._values import CURRENCY, money, seconds
 from bardge_async.sandbox.behaviours._grants import change_copay_visits, give_visit_back
 from bardge_async.sandbox.behaviours._people import client_named
 from bardge_async.sandbox.behaviours._places import (

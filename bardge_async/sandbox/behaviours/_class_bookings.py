@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from bardge_async.sandbox._call import JSON, Call
+from bardge_async.sandbox._errors import invalid
+from bardge_async.sandbox._formats import money, seconds
 from bardge_async.sandbox._ledger import debit_reseller, spend
-from bardge_async.sandbox._refusals import invalid
+from bardge_async.sandbox._request import JSON, Call
 from bardge_async.sandbox._store import Row
-from bardge_async.sandbox._values import money, seconds
 from bardge_async.sandbox.behaviours._copay import buy_option, option_json
 from bardge_async.sandbox.behaviours._grants import (
     Held,

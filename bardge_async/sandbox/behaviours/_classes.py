@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from bardge_async.sandbox._call import JSON, Call
+from bardge_async.sandbox._errors import not_found
+from bardge_async.sandbox._formats import seconds
 from bardge_async.sandbox._pages import Listing, page
-from bardge_async.sandbox._refusals import not_found
+from bardge_async.sandbox._request import JSON, Call
 from bardge_async.sandbox._store import Row
-from bardge_async.sandbox._values import seconds
 
 _CATEGORIES: Final = Listing("class_categories")
 _COLUMNS: Final = (

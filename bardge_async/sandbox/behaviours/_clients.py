@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from bardge_async.sandbox._call import JSON, Call
+from bardge_async.sandbox._formats import CURRENCY, money
+from bardge_async.sandbox._request import JSON, Call
 from bardge_async.sandbox._store import Row
-from bardge_async.sandbox._values import CURRENCY, money
 from bardge_async.sandbox.behaviours._people import client_named
 
 _SHOWN: Final = 100

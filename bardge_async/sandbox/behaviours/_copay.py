@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from bardge_async.sandbox._call import JSON, Call
+from bardge_async.sandbox._errors import invalid, not_found
+from bardge_async.sandbox._formats import CURRENCY, MINUTE, money, new_id
 from bardge_async.sandbox._ledger import debit_reseller
 from bardge_async.sandbox._pages import Listing, page
-from bardge_async.sandbox._refusals import invalid, not_found
+from bardge_async.sandbox._request import JSON, Call
 from bardge_async.sandbox._store import Row
-from bardge_async.sandbox._values import CURRENCY, MINUTE, money, new_id
 from bardge_async.sandbox.behaviours._grants import pass_for_visit
 from bardge_async.sandbox.behaviours._people import client_named
 from bardge_async.sandbox.behaviours._providers import provider_named

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from bardge_async.sandbox._call import JSON, Call
+from bardge_async.sandbox._errors import not_found
+from bardge_async.sandbox._formats import CURRENCY, money, new_id
 from bardge_async.sandbox._ledger import debit_reseller, grant
 from bardge_async.sandbox._pages import Listing, page
-from bardge_async.sandbox._refusals import not_found
+from bardge_async.sandbox._request import JSON, Call
 from bardge_async.sandbox._store import Row
-from bardge_async.sandbox._values import CURRENCY, money, new_id
 from bardge_async.sandbox.behaviours._people import client_named
 
 _PACKAGES: Final = Listing("credit_packages")

@@ -7,8 +7,8 @@ from typing import Final
 import attrs
 import orjson
 
-from bardge_async.sandbox._call import Call
-from bardge_async.sandbox._refusals import invalid, pass_not_found
+from bardge_async.sandbox._errors import invalid, pass_not_found
+from bardge_async.sandbox._request import Call
 from bardge_async.sandbox._store import Row
 
 _HELD: Final = (

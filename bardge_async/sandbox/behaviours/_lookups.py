@@ -5,11 +5,11 @@ from __future__ import annotations
 import secrets
 from typing import Final
 
-from bardge_async.sandbox._call import JSON, Call
+from bardge_async.sandbox._errors import conflict, forbidden, invalid, not_found
+from bardge_async.sandbox._formats import DAY, MINUTE, new_id
 from bardge_async.sandbox._pages import Listing, page
-from bardge_async.sandbox._refusals import conflict, forbidden, invalid, not_found
+from bardge_async.sandbox._request import JSON, Call
 from bardge_async.sandbox._store import Row
-from bardge_async.sandbox._values import DAY, MINUTE, new_id
 
 _OTHERS: Final = Listing("resellers", "enabled = 1 AND seq <> ?")
 _CODE_LASTS: Final = 10 * MINUTE

@@ -8,12 +8,12 @@ from typing import Final
 
 import orjson
 
-from bardge_async.sandbox._call import JSON, Call, Fields
+from bardge_async.sandbox._errors import pass_not_found
+from bardge_async.sandbox._formats import CURRENCY, day_of, end_of_day, instant, money, new_id
 from bardge_async.sandbox._ledger import debit_reseller
 from bardge_async.sandbox._pages import Listing, page
-from bardge_async.sandbox._refusals import pass_not_found
+from bardge_async.sandbox._request import JSON, Call, Fields
 from bardge_async.sandbox._store import Row, Value
-from bardge_async.sandbox._values import CURRENCY, day_of, end_of_day, instant, money, new_id
 from bardge_async.sandbox.behaviours._grants import Held, current_pass
 from bardge_async.sandbox.behaviours._people import client_named
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bardge_async.sandbox._call import Call
-from bardge_async.sandbox._refusals import forbidden, invalid, not_found
+from bardge_async.sandbox._errors import forbidden, invalid, not_found
+from bardge_async.sandbox._request import Call
 from bardge_async.sandbox._store import Row
 
 

@@ -7,10 +7,10 @@ from typing import Final, Literal
 
 import attrs
 
-from bardge_async.sandbox._call import JSON, Call
-from bardge_async.sandbox._refusals import Refusal, conflict, invalid, not_found
+from bardge_async.sandbox._errors import Refusal, conflict, invalid, not_found
+from bardge_async.sandbox._formats import instant, new_id, seconds
+from bardge_async.sandbox._request import JSON, Call
 from bardge_async.sandbox._store import Row, Value
-from bardge_async.sandbox._values import instant, new_id, seconds
 
 _OPENS: Final = dt.time(8)
 _CLOSES: Final = dt.time(20)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from bardge_async.sandbox._call import JSON, Call
+from bardge_async.sandbox._errors import invalid, not_found, pass_not_found
 from bardge_async.sandbox._pages import Listing, envelope, page, slice_of, window_of
-from bardge_async.sandbox._refusals import invalid, not_found, pass_not_found
+from bardge_async.sandbox._request import JSON, Call
 from bardge_async.sandbox._store import Row, Value
 
 _ALL: Final = Listing("providers")

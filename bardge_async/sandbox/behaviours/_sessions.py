@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from bardge_async.sandbox._call import Call
-from bardge_async.sandbox._refusals import conflict, not_found
+from bardge_async.sandbox._errors import conflict, not_found
+from bardge_async.sandbox._formats import MINUTE, new_id
+from bardge_async.sandbox._request import Call
 from bardge_async.sandbox._store import Row, Value
-from bardge_async.sandbox._values import MINUTE, new_id
 
 LASTS: Final = 15 * MINUTE
 """How long a session can be confirmed; the sandbox's choice."""

@@ -6,11 +6,11 @@ import datetime as dt
 
 import attrs
 
-from bardge_async.sandbox._call import JSON, Call
+from bardge_async.sandbox._errors import INVALID, VALIDATION, Refusal
+from bardge_async.sandbox._formats import CURRENCY, instant, money, seconds
 from bardge_async.sandbox._ledger import require_credits, spend
-from bardge_async.sandbox._refusals import INVALID, VALIDATION, Refusal
+from bardge_async.sandbox._request import JSON, Call
 from bardge_async.sandbox._store import Row
-from bardge_async.sandbox._values import CURRENCY, instant, money, seconds
 from bardge_async.sandbox.behaviours._grants import (
     change_copay_visits,
     copay_with_visits,

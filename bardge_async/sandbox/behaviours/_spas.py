@@ -5,10 +5,10 @@ from __future__ import annotations
 import attrs
 import orjson
 
-from bardge_async.sandbox._call import JSON, Call
-from bardge_async.sandbox._refusals import invalid
+from bardge_async.sandbox._errors import invalid
+from bardge_async.sandbox._formats import money
+from bardge_async.sandbox._request import JSON, Call
 from bardge_async.sandbox._store import Row
-from bardge_async.sandbox._values import money
 
 
 @attrs.frozen

@@ -20,9 +20,9 @@ import datetime as dt
 import functools
 import random
 
+from bardge_async.sandbox._formats import LAGOS
 from bardge_async.sandbox._settings import Settings
 from bardge_async.sandbox._store import Store
-from bardge_async.sandbox._values import LAGOS
 from bardge_async.sandbox.seed._calendar import sow_bookings, sow_classes
 from bardge_async.sandbox.seed._people import api_key, sow_clients, sow_resellers
 from bardge_async.sandbox.seed._products import sow_credit_packages, sow_passes

@@ -6,8 +6,8 @@ import datetime as dt
 import random
 from typing import Final
 
+from bardge_async.sandbox._formats import SECOND
 from bardge_async.sandbox._store import Row, Store, Value
-from bardge_async.sandbox._values import SECOND
 from bardge_async.sandbox.seed._names import CATEGORIES, CLASSES, FIRST_NAMES, LAST_NAMES
 
 _WEEKS: Final = 4

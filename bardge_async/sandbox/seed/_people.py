@@ -10,8 +10,8 @@ from typing import Final
 
 import attrs
 
+from bardge_async.sandbox._formats import DAY, SECOND, end_of_day
 from bardge_async.sandbox._store import Row, Store, Value
-from bardge_async.sandbox._values import DAY, SECOND, end_of_day
 from bardge_async.sandbox.seed._names import FIRST_NAMES, ISSUERS, LAST_NAMES, RESELLERS
 
 _KNOWN: Final = (

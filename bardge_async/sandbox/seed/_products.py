@@ -8,8 +8,8 @@ from typing import Final
 import attrs
 import orjson
 
+from bardge_async.sandbox._formats import SECOND
 from bardge_async.sandbox._store import Store, Value
-from bardge_async.sandbox._values import SECOND
 
 _BOTH: Final = ("STANDARD", "PREMIUM")
 _STANDARD: Final = ("STANDARD",)

@@ -8,8 +8,8 @@ from typing import Final
 
 import attrs
 
+from bardge_async.sandbox._formats import DAY, SECOND
 from bardge_async.sandbox._store import Store, Value
-from bardge_async.sandbox._values import DAY, SECOND
 from bardge_async.sandbox.seed._names import CITIES, GYM_WORDS, SERVICES, SPA_WORDS, STREETS
 
 _COUNT: Final = 40

@@ -12,7 +12,7 @@ import attrs
 import orjson
 
 from bardge_async.endpoints import Endpoint
-from bardge_async.sandbox._refusals import INVALID, VALIDATION, Refusal, invalid
+from bardge_async.sandbox._errors import INVALID, VALIDATION, Refusal, invalid
 from bardge_async.sandbox._store import Store
 
 JSON: TypeAlias = dict[str, Any]

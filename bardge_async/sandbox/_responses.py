@@ -10,9 +10,9 @@ import orjson
 from aiohttp import web
 
 from bardge_async.sandbox._clock import SandboxClock
+from bardge_async.sandbox._errors import Refusal, failing
 from bardge_async.sandbox._faults import Fault, FaultKind
 from bardge_async.sandbox._idempotency import Answer
-from bardge_async.sandbox._refusals import Refusal, failing
 
 _PIECES: Final = 10
 _PAGE: Final = b"<html><head><title>%d</title></head><body><center><h1>%d</h1></center></body></html>\n"
