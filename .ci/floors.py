@@ -20,13 +20,13 @@ PURE = (
     ("_core",),
 )
 IO = (
-    ("_runtime", "_clock", "_loops"),
-    ("_network", "_postgres", "_transport", "_credentials"),
-    ("_journal", "_limits", "_limiter", "_pace", "_slots"),
+    ("_runtime",),
+    ("_network", "_postgres"),
+    ("_journal", "_limits"),
     ("_pagination",),
-    ("_resources", "_caller"),
-    ("_calls", "_hooks", "_context", "_told", "_run", "_engine", "_assembly", "_idempotency", "_options"),
-    ("_doubts", "_reconcile"),
+    ("_resources",),
+    ("_calls",),
+    ("_doubts",),
     ("_batch",),
     ("_client",),
     ("",),  # the root, which re-exports

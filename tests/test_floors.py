@@ -21,7 +21,7 @@ def check(*folder: Path) -> tuple[int, list[str]]:
 
 def planted(tmp_path: Path, files: dict[str, str]) -> Path:
     folder = tmp_path / "bardge_async"
-    for name, text in {"__init__.py": "", "errors.py": "", "_clock.py": "", "_client.py": "", **files}.items():
+    for name, text in {"__init__.py": "", "errors.py": "", "_runtime.py": "", "_client.py": "", **files}.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
@@ -37,8 +37,8 @@ def test_this_tree() -> None:
     "files",
     [
         {},
-        {"__init__.py": "from bardge_async._client import x", "_client.py": "from bardge_async import _clock, errors"},
-        {"_clock.py": "import asyncio\nimport anyio.abc", "sandbox/__init__.py": "import aiohttp"},
+        {"__init__.py": "from bardge_async._client import x", "_client.py": "from bardge_async import _runtime, errors"},
+        {"_runtime.py": "import asyncio\nimport anyio.abc", "sandbox/__init__.py": "import aiohttp"},
         {"cli.py": "import bardge_async\nfrom bardge_async import BardgeClient, errors"},
         {"models/__init__.py": "from bardge_async.models.a import A", "models/a.py": "from ..errors import E"},
         {"errors.py": "import json\nimport asyncio_like\nfrom os import path"},

@@ -8,14 +8,14 @@ from bardge_async.sandbox._errors import invalid
 from bardge_async.sandbox._formats import day_of, end_of_day
 from bardge_async.sandbox._request import JSON, Call
 from bardge_async.sandbox._store import Row
-from bardge_async.sandbox.behaviours._grants import (
+from bardge_async.sandbox.behaviours._clients import visitor
+from bardge_async.sandbox.behaviours._entitlements import (
     Held,
     change_copay_visits,
     copay_with_visits,
     require_pass,
     use_visit,
 )
-from bardge_async.sandbox.behaviours._people import visitor
 from bardge_async.sandbox.behaviours._providers import provider_named
 
 

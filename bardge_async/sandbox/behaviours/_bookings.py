@@ -12,9 +12,7 @@ from bardge_async.sandbox._ledger import grant
 from bardge_async.sandbox._pages import Listing, page
 from bardge_async.sandbox._request import JSON, Call
 from bardge_async.sandbox._store import Row
-from bardge_async.sandbox.behaviours._grants import change_copay_visits, give_visit_back
-from bardge_async.sandbox.behaviours._people import client_named
-from bardge_async.sandbox.behaviours._places import (
+from bardge_async.sandbox.behaviours._availability import (
     Plan,
     book,
     booking_json,
@@ -27,6 +25,8 @@ from bardge_async.sandbox.behaviours._places import (
     slot_of,
     state_of,
 )
+from bardge_async.sandbox.behaviours._clients import client_named
+from bardge_async.sandbox.behaviours._entitlements import change_copay_visits, give_visit_back
 
 _OF_CLIENT: Final = Listing(
     "bookings",

@@ -9,23 +9,23 @@ from bardge_async.sandbox._formats import money, seconds
 from bardge_async.sandbox._ledger import debit_reseller, spend
 from bardge_async.sandbox._request import JSON, Call
 from bardge_async.sandbox._store import Row
-from bardge_async.sandbox.behaviours._copay import buy_option, option_json
-from bardge_async.sandbox.behaviours._grants import (
-    Held,
-    add_visits,
-    change_copay_visits,
-    copay_with_visits,
-    require_pass,
-    use_visit,
-)
-from bardge_async.sandbox.behaviours._people import visitor
-from bardge_async.sandbox.behaviours._places import (
+from bardge_async.sandbox.behaviours._availability import (
     Plan,
     book,
     booking_json,
     instance_by_seq,
     instance_named,
     require_place,
+)
+from bardge_async.sandbox.behaviours._clients import visitor
+from bardge_async.sandbox.behaviours._copay import buy_option, option_json
+from bardge_async.sandbox.behaviours._entitlements import (
+    Held,
+    add_visits,
+    change_copay_visits,
+    copay_with_visits,
+    require_pass,
+    use_visit,
 )
 from bardge_async.sandbox.behaviours._sessions import close_session, open_session, session_named
 

@@ -10,8 +10,8 @@ from bardge_async.sandbox._ledger import debit_reseller
 from bardge_async.sandbox._pages import Listing, page
 from bardge_async.sandbox._request import JSON, Call
 from bardge_async.sandbox._store import Row
-from bardge_async.sandbox.behaviours._grants import pass_for_visit
-from bardge_async.sandbox.behaviours._people import client_named
+from bardge_async.sandbox.behaviours._clients import client_named
+from bardge_async.sandbox.behaviours._entitlements import pass_for_visit
 from bardge_async.sandbox.behaviours._providers import provider_named
 from bardge_async.sandbox.behaviours._spas import chosen
 

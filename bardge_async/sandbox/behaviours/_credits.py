@@ -10,7 +10,7 @@ from bardge_async.sandbox._ledger import debit_reseller, grant
 from bardge_async.sandbox._pages import Listing, page
 from bardge_async.sandbox._request import JSON, Call
 from bardge_async.sandbox._store import Row
-from bardge_async.sandbox.behaviours._people import client_named
+from bardge_async.sandbox.behaviours._clients import client_named
 
 _PACKAGES: Final = Listing("credit_packages")
 

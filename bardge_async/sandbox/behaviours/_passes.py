@@ -14,8 +14,8 @@ from bardge_async.sandbox._ledger import debit_reseller
 from bardge_async.sandbox._pages import Listing, page
 from bardge_async.sandbox._request import JSON, Call, Fields
 from bardge_async.sandbox._store import Row, Value
-from bardge_async.sandbox.behaviours._grants import Held, current_pass
-from bardge_async.sandbox.behaviours._people import client_named
+from bardge_async.sandbox.behaviours._clients import client_named
+from bardge_async.sandbox.behaviours._entitlements import Held, current_pass
 
 _PASSES: Final = Listing("passes")
 _DAYS: Final = {"monthly": 30, "annually": 365}

@@ -11,14 +11,14 @@ from bardge_async.sandbox._formats import CURRENCY, instant, money, seconds
 from bardge_async.sandbox._ledger import require_credits, spend
 from bardge_async.sandbox._request import JSON, Call
 from bardge_async.sandbox._store import Row
-from bardge_async.sandbox.behaviours._grants import (
+from bardge_async.sandbox.behaviours._availability import Plan, book, booking_json, require_slot, slot_of
+from bardge_async.sandbox.behaviours._clients import visitor
+from bardge_async.sandbox.behaviours._entitlements import (
     change_copay_visits,
     copay_with_visits,
     pass_for_visit,
     use_visit,
 )
-from bardge_async.sandbox.behaviours._people import visitor
-from bardge_async.sandbox.behaviours._places import Plan, book, booking_json, require_slot, slot_of
 from bardge_async.sandbox.behaviours._providers import provider_named
 from bardge_async.sandbox.behaviours._sessions import LASTS, close_session, open_session, session_named
 from bardge_async.sandbox.behaviours._spas import Choice, chosen, chosen_before
