@@ -163,7 +163,6 @@ OUTAGES: dict[str, Answer] = {
 }
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("outage", OUTAGES.values(), ids=OUTAGES)
 @pytest.mark.parametrize("call", [get, purchase, expire])
 async def test_amplification(outage: Answer, call: Call) -> None:
@@ -185,7 +184,6 @@ async def _swallowed(call: Awaitable[object]) -> None:
         await call
 
 
-@pytest.mark.asyncio
 async def test_burst() -> None:
     """Of a thousand calls that fail at once a hundred-odd are repeated, and none of the others waits."""
     async with traffic(OUTAGES["no connection"], retry=RetryPolicy(base=0)) as it:
@@ -201,7 +199,6 @@ NONE = RetryPolicy(budget_floor=0, budget_ratio=0)
 SLOW = RetryPolicy(budget_floor=0.1, budget_ratio=0, base=0)
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("outage", "kind"),
     [("no connection", errors.ConnectError), ("429", errors.RateLimitError)],
@@ -217,7 +214,6 @@ async def test_empty_gives_the_first_error(outage: str, kind: type[errors.Bardge
     assert "budget" in "".join(caught.value.__notes__)
 
 
-@pytest.mark.asyncio
 async def test_empty_for_a_get_without_an_answer() -> None:
     """A GET without an answer does not wait for a token."""
     async with traffic(OUTAGES["no answer"], retry=SLOW) as it:
@@ -226,7 +222,6 @@ async def test_empty_for_a_get_without_an_answer() -> None:
     assert (caught.value.budget_empty, len(it.line.sent)) == (True, 1)
 
 
-@pytest.mark.asyncio
 async def test_not_marked_while_there_are_tokens() -> None:
     """A call that ends for another reason is not marked."""
     async with traffic(OUTAGES["no connection"], retry=RetryPolicy(base=0, max_attempts=2)) as it:
@@ -237,7 +232,6 @@ async def test_not_marked_while_there_are_tokens() -> None:
     assert (caught.value.budget_empty, len(it.line.sent)) == (False, 2)
 
 
-@pytest.mark.asyncio
 async def test_unanswered_post_waits_for_a_token() -> None:
     """A sent, unanswered POST waits for its token: its repeat is the only way to learn the outcome."""
     answers = first(errors.NoAnswerError("cut"), answer(201))
@@ -250,7 +244,6 @@ async def test_unanswered_post_waits_for_a_token() -> None:
     assert near(it.line.times(), [0, 9], by=0.15)
 
 
-@pytest.mark.asyncio
 async def test_unanswered_posts_wait_in_line() -> None:
     """Many of them are let go one by one, at the budget's pace."""
     async with traffic(
@@ -262,7 +255,6 @@ async def test_unanswered_posts_wait_in_line() -> None:
     assert near(it.line.times()[5:], [0, 1, 2, 3, 4], by=0.15)
 
 
-@pytest.mark.asyncio
 async def test_waiting_ends_with_the_deadline() -> None:
     """A token that comes after the deadline is not waited for: outcome unknown, at once."""
     async with traffic(OUTAGES["no answer"], retry=SLOW, timeout=5) as it:
@@ -271,7 +263,6 @@ async def test_waiting_ends_with_the_deadline() -> None:
     assert (caught.value.budget_empty, caught.value.may_repeat, it.clock.sleeps) == (True, True, [])
 
 
-@pytest.mark.asyncio
 async def test_waiting_ends_with_the_window() -> None:
     """A token that comes after the window is not waited for either."""
     window = ReplayWindow(length=15, margin=6)
@@ -281,7 +272,6 @@ async def test_waiting_ends_with_the_window() -> None:
     assert (caught.value.budget_empty, it.clock.sleeps) == (True, [])
 
 
-@pytest.mark.asyncio
 async def test_no_token_ever() -> None:
     """Where no token will ever come nobody waits for one."""
     async with traffic(OUTAGES["no answer"], retry=NONE) as it:
@@ -290,7 +280,6 @@ async def test_no_token_ever() -> None:
     assert (caught.value.budget_empty, it.clock.sleeps) == (True, [])
 
 
-@pytest.mark.asyncio
 async def test_cancelled_waiter_blocks_nobody() -> None:
     """One that is cancelled while it waits for a token leaves the others their turn."""
     policy = RetryPolicy(budget_floor=1, budget_ratio=0, base=0, max_attempts=2)
@@ -303,7 +292,6 @@ async def test_cancelled_waiter_blocks_nobody() -> None:
     assert len(it.line.sent) == 4 + 3
 
 
-@pytest.mark.asyncio
 async def test_derived_clients_share_it() -> None:
     """A client made by ``with_options`` takes its tokens from the same bucket."""
     async with traffic(OUTAGES["no connection"], retry=RetryPolicy(base=0, budget_floor=3, budget_ratio=0)) as it:

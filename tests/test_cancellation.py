@@ -213,7 +213,6 @@ async def every_turn(it: Scene, cancel: Cancel, then: Callable[[BardgeClient, st
     raise AssertionError("the call never ended")
 
 
-@pytest.mark.asyncio
 @scenes
 @ways
 async def test_entered_again_inside(faults: Sequence[str], cancel: Cancel) -> None:
@@ -227,7 +226,6 @@ async def test_entered_again_inside(faults: Sequence[str], cancel: Cancel) -> No
         assert await every_turn(it, cancel, again) > 10
 
 
-@pytest.mark.asyncio
 @scenes
 @ways
 async def test_entered_again_past(faults: Sequence[str], cancel: Cancel) -> None:
@@ -247,7 +245,6 @@ async def test_entered_again_past(faults: Sequence[str], cancel: Cancel) -> None
         assert await every_turn(it, cancel, again) > 10
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("faults", [(), ("cut after",), ("429",)], ids=["answered", "cut", "429"])
 @ways
 async def test_nothing_leaks(faults: Sequence[str], cancel: Cancel) -> None:
@@ -261,7 +258,6 @@ async def test_nothing_leaks(faults: Sequence[str], cancel: Cancel) -> None:
         await every_turn(it, cancel, leaks)
 
 
-@pytest.mark.asyncio
 @ways
 async def test_waiting_for_the_key(cancel: Cancel) -> None:
     """Cancelled while another task holds the key, a call leaves the line, and nothing on record."""
@@ -274,7 +270,6 @@ async def test_waiting_for_the_key(cancel: Cancel) -> None:
         assert (await it.state("order-1"), it.bank.seen) == (None, Counter())
 
 
-@pytest.mark.asyncio
 @ways
 async def test_waiting_for_a_connection(cancel: Cancel) -> None:
     """Cancelled while all connections are taken, a call leaves the line, and nothing on record."""
@@ -291,7 +286,6 @@ async def test_waiting_for_a_connection(cancel: Cancel) -> None:
         assert await within(buy(bardge, "order-1")) == "done"
 
 
-@pytest.mark.asyncio
 async def test_two_with_one_key() -> None:
     """Of two tasks with one key the first is cancelled, at any turn: the second ends it, charged once."""
     async with scene(("cut after",)) as it, it.client() as bardge:
@@ -307,7 +301,6 @@ async def test_two_with_one_key() -> None:
             assert it.bank.charges[key] == 1
 
 
-@pytest.mark.asyncio
 async def test_note() -> None:
     """A POST cancelled after it was sent tells its row and key on the cancellation."""
     reached = anyio.Event()
@@ -323,7 +316,6 @@ async def test_note() -> None:
     assert "order-1" in note
 
 
-@pytest.mark.asyncio
 async def test_no_note_where_nothing_was_sent() -> None:
     """One that was cancelled before has no note."""
     async with scene(()) as it, it.client() as bardge:
@@ -338,7 +330,6 @@ async def test_no_note_where_nothing_was_sent() -> None:
     assert not hasattr(caught.value, "__notes__")
 
 
-@pytest.mark.asyncio
 async def test_fail_after_around_a_call() -> None:
     """``anyio.fail_after`` around a call ends it, and its key is in doubt."""
     async with scene(()) as it, it.client() as bardge:
@@ -375,7 +366,6 @@ async def shop() -> AsyncGenerator[Shop]:
         yield Shop(sandbox, ManualClock(), MemoryJournal())
 
 
-@pytest.mark.asyncio
 @ways
 @pytest.mark.parametrize("later", [0.0, 100.0])
 @pytest.mark.parametrize("fault", [None, "cut_after", "cut_before"])

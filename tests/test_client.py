@@ -69,7 +69,6 @@ def test_default_base_url(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "https://api-prod.bardge.com/v3/api/business/reseller" in repr(BardgeClient("key"))
 
 
-@pytest.mark.asyncio
 async def test_arguments_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Given settings beat the environment's."""
     monkeypatch.setenv("BARDGE_API_KEY", "from-env")
@@ -79,7 +78,6 @@ async def test_arguments_win_over_the_environment(monkeypatch: pytest.MonkeyPatc
     assert it.server.requests[0].headers["authorization"] == "Bearer key"
 
 
-@pytest.mark.asyncio
 async def test_key_from_the_environment_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     """The environment's key goes out as the bearer."""
     monkeypatch.setenv("BARDGE_API_KEY", "from-env")
@@ -190,7 +188,6 @@ def test_refused_setting_values(cls: type[Any], values: dict[str, Any]) -> None:
         cls(**values)
 
 
-@pytest.mark.asyncio
 async def test_number_as_timeout() -> None:
     """A plain number limits the whole call, and shorter limits stay within it."""
     clock = ManualClock()
@@ -200,7 +197,6 @@ async def test_number_as_timeout() -> None:
     assert (caught.value.timed_out, it.sent) == (True, 1)
 
 
-@pytest.mark.asyncio
 async def test_with_options_changes_settings() -> None:
     """Another key, other paths and another policy over the same connections; the first client keeps its own."""
     async with rig(cut(), EMPTY) as it:
@@ -214,7 +210,6 @@ async def test_with_options_changes_settings() -> None:
     assert sent == [("/v4/passes", "Bearer second"), ("/passes", "Bearer key")]
 
 
-@pytest.mark.asyncio
 async def test_with_options_shares_the_connections() -> None:
     """A derived client reuses the first one's connections, and closing it closes nothing."""
     async with rig(reply(200, {})) as it:
@@ -224,7 +219,6 @@ async def test_with_options_shares_the_connections() -> None:
     assert (it.sent, it.server.connections) == (2, 1)
 
 
-@pytest.mark.asyncio
 async def test_with_options_keeps_what_is_not_given() -> None:
     """Options that are not given stay as they were."""
     async with rig(EMPTY, paths={"passes.list": "/v4/passes"}) as it:
@@ -242,7 +236,6 @@ def test_with_options_refuses_too() -> None:
             client.with_options(**settings)
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("endpoint", ["credits.purchase", endpoints.PURCHASE_CREDITS])
 async def test_send(endpoint: Any) -> None:
     """``send`` takes a row or its name and tells what came around the result."""
@@ -254,14 +247,12 @@ async def test_send(endpoint: Any) -> None:
     assert it.keys == ["order-1", "order-1"]
 
 
-@pytest.mark.asyncio
 async def test_send_tells_a_replay() -> None:
     """A cached answer is told as the server's."""
     async with rig(reply(201, {"balance": 5}, {"x-idempotent-replayed": "TRUE"})) as it:
         assert (await it.bardge.send(endpoints.PURCHASE_CREDITS, request=PURCHASE)).replayed == "server"
 
 
-@pytest.mark.asyncio
 async def test_send_a_page() -> None:
     """``send`` of a list gives its first page, with the answer's request id."""
     body = {"data": [{"id": "pass_1"}], "has_more": True}
@@ -270,7 +261,6 @@ async def test_send_a_page() -> None:
     assert (page.items, page.has_more, page.request_id) == ((Pass(id="pass_1"),), True, "req_1")
 
 
-@pytest.mark.asyncio
 async def test_send_with_path_and_token() -> None:
     """Path arguments by position, the token on rows that take it."""
     async with rig(reply(200, {})) as it:
@@ -298,7 +288,6 @@ REFUSED_CALLS: dict[str, tuple[Any, tuple[Any, ...], dict[str, Any]]] = {
 }
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(("row", "path", "options"), REFUSED_CALLS.values(), ids=REFUSED_CALLS)
 async def test_refused_calls(row: Any, path: tuple[Any, ...], options: dict[str, Any]) -> None:
     """A call that is made wrongly is refused before anything is sent."""
@@ -308,7 +297,6 @@ async def test_refused_calls(row: Any, path: tuple[Any, ...], options: dict[str,
     assert it.sent == 0
 
 
-@pytest.mark.asyncio
 async def test_key_for_a_row_that_takes_none() -> None:
     """A key that the server would ignore is refused: it would protect nothing."""
     async with rig(BOUGHT) as it:
@@ -318,7 +306,6 @@ async def test_key_for_a_row_that_takes_none() -> None:
     assert it.sent == 0
 
 
-@pytest.mark.asyncio
 async def test_request_with_mapping() -> None:
     """``request`` reaches what has no row: body, query, token and a fresh key go out, JSON comes back."""
     async with rig(reply(200, {"price": 0.1}, {"Bardge-Request-Id": "req_1"})) as it:
@@ -339,7 +326,6 @@ async def test_request_with_mapping() -> None:
     )
 
 
-@pytest.mark.asyncio
 async def test_request_with_classes() -> None:
     """Request and response may be classes of the library."""
     async with rig(reply(200, {"passcode": "ABC"})) as it:
@@ -349,7 +335,6 @@ async def test_request_with_classes() -> None:
     assert (response.value, it.keys) == (models.Passcode(passcode="ABC"), ["order-1"])
 
 
-@pytest.mark.asyncio
 async def test_request_get_has_no_key() -> None:
     """A GET carries no key and no body."""
     async with rig(reply(200, [1, 2])) as it:
@@ -357,7 +342,6 @@ async def test_request_get_has_no_key() -> None:
     assert (it.keys, it.server.requests[0].body) == ([None], b"")
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE"])
 async def test_request_methods(method: str) -> None:
     """All that may change something goes out under a key."""
@@ -392,7 +376,6 @@ REFUSED_REQUESTS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
 }
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(("method", "path", "options"), REFUSED_REQUESTS.values(), ids=REFUSED_REQUESTS)
 async def test_refused_requests(method: Any, path: Any, options: dict[str, Any]) -> None:
     """A free request that could reach elsewhere, or cannot be sent, is refused before anything is sent."""
@@ -402,7 +385,6 @@ async def test_refused_requests(method: Any, path: Any, options: dict[str, Any])
     assert it.sent == 0
 
 
-@pytest.mark.asyncio
 async def test_corrected_paths_reach_the_wire() -> None:
     """A path that the user corrected is the one that is called, its arguments in the order of the row's own."""
     paths = {"bookings.cancel": "/v4/bookings/{booking_id}", "passes.list": "/v4/passes"}
@@ -412,7 +394,6 @@ async def test_corrected_paths_reach_the_wire() -> None:
     assert [r.path for r in it.server.requests] == ["/v4/bookings/b%2F1", "/v4/passes"]
 
 
-@pytest.mark.asyncio
 async def test_base_path_is_kept() -> None:
     """Rows are below the base URL's own path."""
     async with ScriptedServer(reply(200, {})) as server, BardgeClient("key", f"{server.base_url}/v3/api/") as bardge:
@@ -453,7 +434,6 @@ def sandboxed(sandbox: Sandbox, **options: Any) -> BardgeClient:
     return BardgeClient(sandbox.api_key, sandbox.base_url, retry=AT_ONCE, **options)
 
 
-@pytest.mark.asyncio
 async def test_cut_after_the_charge_is_one_charge() -> None:
     """The main job: the line is cut after the charge, the money moves once, and the block tells that it was a replay."""
     async with Sandbox() as sandbox, sandboxed(sandbox) as bardge:
@@ -468,7 +448,6 @@ async def test_cut_after_the_charge_is_one_charge() -> None:
     assert bought.balance == left.balance
 
 
-@pytest.mark.asyncio
 async def test_cut_before_the_charge_is_one_charge() -> None:
     """A line cut before the charge ends in one charge as well, and no replay."""
     async with Sandbox() as sandbox, sandboxed(sandbox) as bardge:
@@ -480,7 +459,6 @@ async def test_cut_before_the_charge_is_one_charge() -> None:
     assert (once.replayed, once.attempts) == (None, 3)
 
 
-@pytest.mark.asyncio
 async def test_plain_post_survives_a_cut_too() -> None:
     """Without a block a POST has a key of its own through all its attempts."""
     async with Sandbox() as sandbox, sandboxed(sandbox) as bardge:
@@ -490,7 +468,6 @@ async def test_plain_post_survives_a_cut_too() -> None:
         assert len(sandbox.ledger("client_abc123")) == before + 1
 
 
-@pytest.mark.asyncio
 async def test_line_that_stays_cut() -> None:
     """If no answer ever comes the outcome is unknown, though the charge was made: once."""
     async with Sandbox() as sandbox, sandboxed(sandbox) as bardge:
@@ -502,7 +479,6 @@ async def test_line_that_stays_cut() -> None:
     assert [entry.idempotency_key for entry in entries] == [caught.value.idempotency_key]
 
 
-@pytest.mark.asyncio
 async def test_sandbox_errors_arrive_as_ours() -> None:
     """An unknown client is NotFoundError with the server's request id; a disabled account is PermissionDeniedError."""
     async with Sandbox() as sandbox, sandboxed(sandbox) as bardge:
@@ -516,7 +492,6 @@ async def test_sandbox_errors_arrive_as_ours() -> None:
     assert wrong.value.code == "invalid_api_key"
 
 
-@pytest.mark.asyncio
 async def test_other_body_under_a_used_key() -> None:
     """A key that the server saw with another body is IdempotencyKeyReusedError, across clients."""
     async with Sandbox() as sandbox, sandboxed(sandbox) as bardge, sandboxed(sandbox) as second:
@@ -526,7 +501,6 @@ async def test_other_body_under_a_used_key() -> None:
             await second.send("credits.purchase", request=other, key="order-1")
 
 
-@pytest.mark.asyncio
 async def test_rotated_key() -> None:
     """A key that was rotated is asked for again, and the call goes on."""
     async with Sandbox() as sandbox:
@@ -537,7 +511,6 @@ async def test_rotated_key() -> None:
             assert (await bardge.clients.get_credits("client_abc123")).balance is not None
 
 
-@pytest.mark.asyncio
 async def test_error_object_names_the_field() -> None:
     """A refused field is named in the error's message."""
     async with Sandbox() as sandbox, sandboxed(sandbox) as bardge:
@@ -546,7 +519,6 @@ async def test_error_object_names_the_field() -> None:
     assert caught.value.code == "validation_error"
 
 
-@pytest.mark.asyncio
 async def test_leaked_client_warns() -> None:
     """A client that was used and never closed warns when it goes."""
     async with ScriptedServer(error(400)) as server:
@@ -558,7 +530,6 @@ async def test_leaked_client_warns() -> None:
         await client.aclose()
 
 
-@pytest.mark.asyncio
 async def test_huge_request_is_refused() -> None:
     """A body of over 1 MiB is refused before anything is sent."""
     async with BardgeClient("key", "http://127.0.0.1:9") as bardge:

@@ -134,7 +134,6 @@ async def again(it: Rig) -> str:
     return "sent" if it.sent > before else "recorded"
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("wall", "elapsed", "verdict"),
     [
@@ -157,7 +156,6 @@ async def test_jump_between_calls(wall: float, elapsed: float, verdict: str) -> 
         assert await again(it) == verdict
 
 
-@pytest.mark.asyncio
 async def test_forward_and_back() -> None:
     """A wall clock that jumped forward, was seen, and jumped back leaves the window closed."""
     async with rig(cut(), reply(200, {"balance": 1}), BOUGHT, retry=ONE) as it:
@@ -169,7 +167,6 @@ async def test_forward_and_back() -> None:
         assert await again(it) == "OutcomeUnknownError"
 
 
-@pytest.mark.asyncio
 async def test_machine_that_slept() -> None:
     """A machine that slept through the window sends nothing when it wakes."""
     clock = SleepyClock()
@@ -179,7 +176,6 @@ async def test_machine_that_slept() -> None:
         assert await again(it) == "OutcomeUnknownError"
 
 
-@pytest.mark.asyncio
 async def test_machine_that_slept_with_its_wall_clock_set_back() -> None:
     """The boot-time clock alone tells that it slept."""
     clock = SleepyClock()
@@ -201,7 +197,6 @@ class JumpingClock(SleepyClock):
         self.jump_elapsed(self.elapsed_jump)
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("wall", "elapsed", "sent"),
     [(-HOUR, 0, 2), (HOUR, 0, 1), (-HOUR, 50, 2), (0, 79.5, 1), (-HOUR, 100, 1)],
@@ -219,7 +214,6 @@ async def test_jump_while_a_call_waits(wall: float, elapsed: float, sent: int) -
     assert it.sent == sent
 
 
-@pytest.mark.asyncio
 async def test_jump_does_not_lengthen_a_call() -> None:
     """Deadlines are counted by the boot-time clock: a wall clock set back gives a call no more time."""
     clock = JumpingClock()
@@ -230,7 +224,6 @@ async def test_jump_does_not_lengthen_a_call() -> None:
     assert clock.elapsed() - begun <= 20
 
 
-@pytest.mark.asyncio
 async def test_same_row_past_the_window_by_any_clock() -> None:
     """A row that sets an absolute state goes on whatever the clocks say."""
     clock = JumpingClock()
@@ -240,7 +233,6 @@ async def test_same_row_past_the_window_by_any_clock() -> None:
     assert it.sent == 3
 
 
-@pytest.mark.asyncio
 async def test_refused_key_and_a_jump() -> None:
     """A wall clock set back does not keep a refused key bound beyond its 90 s."""
     async with rig(reply(400, {"error": {"type": "invalid_request_error"}}), BOUGHT) as it:
@@ -251,7 +243,6 @@ async def test_refused_key_and_a_jump() -> None:
     assert it.sent == 2
 
 
-@pytest.mark.asyncio
 async def test_another_client_over_the_journal() -> None:
     """A client that never saw the high wall time still counts by the boot-time clock."""
     journal = MemoryJournal()
@@ -264,7 +255,6 @@ async def test_another_client_over_the_journal() -> None:
     assert it.sent == 1
 
 
-@pytest.mark.asyncio
 async def test_told_times_are_the_wall_clock() -> None:
     """``first_sent_at`` and ``window_closes_at`` are those of the first send, whatever the clock did since."""
     async with rig(cut(), retry=ONE) as it:

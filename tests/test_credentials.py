@@ -39,7 +39,6 @@ async def get(bardge: BardgeClient) -> object:
     return await bardge.clients.get_credits("c")
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("awaited", [False, True])
 async def test_asked_once(awaited: bool) -> None:
     """A callable, or one that must be awaited, is asked once, on first use, however many calls wait for it."""
@@ -51,7 +50,6 @@ async def test_asked_once(awaited: bool) -> None:
     assert (keys.asked, bearers(it.server)) == (1, ["a"] * 5)
 
 
-@pytest.mark.asyncio
 async def test_asked_again_after_a_rejection() -> None:
     """A 401 ``invalid_api_key`` asks again, and the attempt is made once more with the new key, at once."""
     keys = Keys("old", "new")
@@ -60,7 +58,6 @@ async def test_asked_again_after_a_rejection() -> None:
     assert (keys.asked, bearers(it.server), it.clock.sleeps) == (2, ["old", "new"], [])
 
 
-@pytest.mark.asyncio
 async def test_post_keeps_its_key_over_a_rotation() -> None:
     """A POST goes out again under the same idempotency key."""
     async with rig(REJECTED, OK) as it:
@@ -68,7 +65,6 @@ async def test_post_keeps_its_key_over_a_rotation() -> None:
     assert (len(set(it.keys)), bearers(it.server)) == (1, ["old", "new"])
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("keys", "sent"), [(Keys("same"), ["same"]), (Keys("a", "b"), ["a", "b"])], ids=["same key", "still wrong"]
 )
@@ -80,7 +76,6 @@ async def test_rejection_is_final(keys: Keys, sent: list[str]) -> None:
     assert bearers(it.server) == sent
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("step", [error(401, "authentication_error", "key_expired"), reply(401, body=b"<html>")])
 async def test_other_rejections_ask_nobody(step: Any) -> None:
     """Only ``invalid_api_key`` says that another key may help."""
@@ -91,7 +86,6 @@ async def test_other_rejections_ask_nobody(step: Any) -> None:
     assert (keys.asked, it.sent) == (1, 1)
 
 
-@pytest.mark.asyncio
 async def test_given_key_is_final() -> None:
     """A key given as text is not asked for again."""
     async with rig(REJECTED) as it:
@@ -100,7 +94,6 @@ async def test_given_key_is_final() -> None:
     assert it.sent == 1
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("key", [None, 5, b"key", "", " a", "a\r\nX: 1", "é"])
 async def test_callable_with_a_bad_key(key: object) -> None:
     """What a callable returns is checked like a given key; nothing is sent, and the value is in no error."""
@@ -111,7 +104,6 @@ async def test_callable_with_a_bad_key(key: object) -> None:
     assert "X: 1" not in str(caught.value)
 
 
-@pytest.mark.asyncio
 async def test_callable_that_fails() -> None:
     """A callable's own failure is a ConfigurationError, with that failure as its cause."""
 
@@ -124,7 +116,6 @@ async def test_callable_that_fails() -> None:
     assert (it.sent, type(caught.value.__cause__)) == (0, OSError)
 
 
-@pytest.mark.asyncio
 async def test_failure_after_a_rejection_leaves_the_rejection() -> None:
     """If no new key can be had, the caller learns of the 401."""
     async with rig(REJECTED) as it:
@@ -132,7 +123,6 @@ async def test_failure_after_a_rejection_leaves_the_rejection() -> None:
             await get(it.bardge.with_options(api_key=Keys("a", None)))
 
 
-@pytest.mark.asyncio
 async def test_rejection_in_doubt() -> None:
     """A rejected repeat of a POST that was cut, with no new key to be had, leaves its outcome unknown."""
     async with rig(cut(), REJECTED) as it:

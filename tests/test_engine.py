@@ -74,7 +74,6 @@ async def failure(it: Rig, call: Callable[[BardgeClient], Awaitable[Any]] = purc
     return caught.value
 
 
-@pytest.mark.asyncio
 @unusable
 async def test_post_is_repeated_with_the_same_key_and_bytes(step: Step) -> None:
     """A POST without a usable answer goes out again, once per attempt, with the same key and bytes."""
@@ -84,7 +83,6 @@ async def test_post_is_repeated_with_the_same_key_and_bytes(step: Step) -> None:
     assert (it.sent, len(seen)) == (3, 1)
 
 
-@pytest.mark.asyncio
 @unusable
 async def test_post_ends_in_outcome_unknown(step: Step) -> None:
     """A POST that gets no usable answer at all ends in OutcomeUnknownError, with what is needed to find out."""
@@ -98,7 +96,6 @@ async def test_post_ends_in_outcome_unknown(step: Step) -> None:
     assert found.idempotency_key == it.keys[0]
 
 
-@pytest.mark.asyncio
 @unusable
 async def test_get_ends_in_no_answer(step: Step) -> None:
     """A GET that gets no usable answer is repeated and ends in NoAnswerError, or in the ServerError that it got."""
@@ -108,7 +105,6 @@ async def test_get_ends_in_no_answer(step: Step) -> None:
     assert (found.attempts, it.sent, found.sent, found.retryable) == (3, 3, True, True)
 
 
-@pytest.mark.asyncio
 async def test_redirects_are_not_followed() -> None:
     """No request goes where a redirect points."""
     async with ScriptedServer(BOUGHT) as other:
@@ -118,7 +114,6 @@ async def test_redirects_are_not_followed() -> None:
     assert other.requests == []
 
 
-@pytest.mark.asyncio
 async def test_get_with_a_server_error() -> None:
     """A GET that ends with a 5xx error object raises ServerError with its words."""
     async with rig(error(500, code="boom", message="it broke"), retry=RetryPolicy(base=0, max_attempts=2)) as it:
@@ -128,7 +123,6 @@ async def test_get_with_a_server_error() -> None:
     assert (found.attempts, it.sent, found.retryable) == (2, 2, True)
 
 
-@pytest.mark.asyncio
 async def test_server_error_ends_a_charging_post() -> None:
     """A 5xx with the API's error object ends a charging POST as outcome unknown, at once."""
     async with rig(error(500)) as it:
@@ -137,7 +131,6 @@ async def test_server_error_ends_a_charging_post() -> None:
     assert (type(found.last_error), it.sent) == (errors.ServerError, 1)
 
 
-@pytest.mark.asyncio
 async def test_harmless_post_is_repeated_after_a_server_error() -> None:
     """A row that sets an absolute state is tried again after a 5xx with the error object."""
     async with rig(error(500), reply(200, {"object": "issued_pass"})) as it:
@@ -145,7 +138,6 @@ async def test_harmless_post_is_repeated_after_a_server_error() -> None:
     assert (it.sent, len(set(it.keys))) == (2, 1)
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
@@ -169,7 +161,6 @@ async def test_wrong_base_url(status: int, kind: type[errors.APIError], call: Ca
     assert "proxy" in str(found)
 
 
-@pytest.mark.asyncio
 async def test_unreadable_success_of_a_post() -> None:
     """A 2xx that contradicts the page was executed: status, body, key and all problems are kept, nothing is sent again."""
     body = b'{"status": 5, "scheduled_for": "soon"}'
@@ -181,7 +172,6 @@ async def test_unreadable_success_of_a_post() -> None:
     assert len(found.problems) == 2
 
 
-@pytest.mark.asyncio
 async def test_unreadable_success_of_a_get() -> None:
     """The same of a GET executed nothing."""
     async with rig(reply(200, {"balance": "abc"})) as it:
@@ -190,7 +180,6 @@ async def test_unreadable_success_of_a_get() -> None:
     assert (found.executed, found.problems) == (False, ['$.balance: expected a number, got "abc"'])
 
 
-@pytest.mark.asyncio
 async def test_long_timeout_does_not_outlast_the_window() -> None:
     """However long a POST may take in all, it is not sent again once its window is over."""
     clock = ManualClock()
@@ -201,7 +190,6 @@ async def test_long_timeout_does_not_outlast_the_window() -> None:
     assert (it.sent, found.may_repeat) == (1, False)
 
 
-@pytest.mark.asyncio
 async def test_long_timeout_of_harmless_calls() -> None:
     """A GET, and a POST that sets an absolute state, are repeated for as long as the user allows."""
     clock = ManualClock()
@@ -213,7 +201,6 @@ async def test_long_timeout_of_harmless_calls() -> None:
     assert it.sent == 4
 
 
-@pytest.mark.asyncio
 async def test_attempt_timeout() -> None:
     """An attempt without an answer ends after ``Timeouts.attempt`` and is made again on another connection."""
     clock = ManualClock()
@@ -222,7 +209,6 @@ async def test_attempt_timeout() -> None:
     assert (it.sent, it.server.connections, len(set(it.keys))) == (2, 2, 1)
 
 
-@pytest.mark.asyncio
 async def test_deadline_is_over_all_attempts() -> None:
     """``Timeouts.total`` ends a call wherever it stands, the last attempt cut short."""
     clock = ManualClock()
@@ -233,7 +219,6 @@ async def test_deadline_is_over_all_attempts() -> None:
     assert (found.timed_out, it.sent, clock.elapsed() - begun) == (True, 3, 50)
 
 
-@pytest.mark.asyncio
 async def test_deadline_of_a_get() -> None:
     """A GET that its deadline ends says so."""
     clock = ManualClock()
@@ -242,7 +227,6 @@ async def test_deadline_of_a_get() -> None:
     assert (type(found), found.timed_out, found.attempts) == (errors.NoAnswerError, True, 1)
 
 
-@pytest.mark.asyncio
 async def test_waits_are_bounded_by_the_policy() -> None:
     """Waits between attempts are at most the policy's, doubling."""
     async with rig(cut(), retry=RetryPolicy(base=1, cap=2.5)) as it:
@@ -251,7 +235,6 @@ async def test_waits_are_bounded_by_the_policy() -> None:
     assert all(0 <= wait <= most for wait, most in zip(it.clock.sleeps, (1, 2, 2.5), strict=True))
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("status", [429, 503])
 async def test_retry_after_is_waited_for(status: int) -> None:
     """The server's wish is waited out in full before the next attempt."""
@@ -260,7 +243,6 @@ async def test_retry_after_is_waited_for(status: int) -> None:
     assert sum(it.clock.sleeps) >= 7
 
 
-@pytest.mark.asyncio
 async def test_retry_after_as_a_date() -> None:
     """A date in ``Retry-After`` is read against the wall clock."""
     clock = ManualClock(wall=784_111_777.0)
@@ -271,7 +253,6 @@ async def test_retry_after_as_a_date() -> None:
     assert sum(clock.sleeps) >= 20
 
 
-@pytest.mark.asyncio
 async def test_retry_after_beyond_the_cap() -> None:
     """A longer wish than the cap ends the call at once, and is told."""
     async with rig(error(429, Retry_After="61")) as it:
@@ -279,7 +260,6 @@ async def test_retry_after_beyond_the_cap() -> None:
     assert (type(found), found.retry_after, it.sent, it.clock.sleeps) == (errors.RateLimitError, 61, 1, [])
 
 
-@pytest.mark.asyncio
 async def test_absurd_retry_after() -> None:
     """A header that no calendar holds does not bring the call down."""
     odd = "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"
@@ -288,7 +268,6 @@ async def test_absurd_retry_after() -> None:
     assert it.sent == 2
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(
     "then",
     [error(401), error(403), error(429), error(500), error(503), reply(404, body=HTML), reply(200, body=HTML)],
@@ -302,7 +281,6 @@ async def test_cut_then_something_else(then: Step) -> None:
     assert (found.sent, len(set(it.keys))) == (True, 1)
 
 
-@pytest.mark.asyncio
 async def test_cut_then_settled() -> None:
     """A later 404 with the API's error object settles it."""
     async with rig(cut(), error(404, "invalid_request_error", "resource_not_found")) as it:
@@ -318,7 +296,6 @@ def cut_and_close(server: ScriptedServer) -> Step:
     return step
 
 
-@pytest.mark.asyncio
 async def test_cut_then_refused() -> None:
     """Connections refused after a cut do not make the POST unsent."""
     async with rig() as it:
@@ -329,7 +306,6 @@ async def test_cut_then_refused() -> None:
     assert isinstance(found.last_error, errors.ConnectError)
 
 
-@pytest.mark.asyncio
 async def test_refused() -> None:
     """A POST that never got a connection was not sent and may be tried again at any time."""
     async with rig() as it:
@@ -350,7 +326,6 @@ class Opening(ManualClock):
             await self.server.reopen()
 
 
-@pytest.mark.asyncio
 async def test_refused_then_answered() -> None:
     """A refused connection is tried again, with the same key and bytes."""
     clock = Opening()
@@ -371,7 +346,6 @@ UNPROTECTED: dict[str, Callable[[BardgeClient], Awaitable[Any]]] = {
 }
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("call", UNPROTECTED.values(), ids=UNPROTECTED)
 async def test_unprotected_posts_are_not_repeated(call: Callable[[BardgeClient], Awaitable[Any]]) -> None:
     """Where no key protects a POST, one that was cut ends at once as unknown."""
@@ -381,7 +355,6 @@ async def test_unprotected_posts_are_not_repeated(call: Callable[[BardgeClient],
     assert (it.sent, found.may_repeat, found.window_closes_at) == (1, False, None)
 
 
-@pytest.mark.asyncio
 async def test_keyed_request_is_repeated() -> None:
     """``request(keyed=True)`` says that the server honours the key."""
     async with rig(cut(), reply(200, {"a": 1})) as it:
@@ -389,7 +362,6 @@ async def test_keyed_request_is_repeated() -> None:
     assert (response.value, response.attempts, len(set(it.keys))) == ({"a": 1}, 2, 1)
 
 
-@pytest.mark.asyncio
 async def test_max_attempts_counts_the_first() -> None:
     """``max_attempts=1`` means no repeat."""
     async with rig(cut(), retry=RetryPolicy(max_attempts=1)) as it:
@@ -397,7 +369,6 @@ async def test_max_attempts_counts_the_first() -> None:
     assert it.sent == 1
 
 
-@pytest.mark.asyncio
 async def test_user_deadline_around_a_call() -> None:
     """``anyio.fail_after`` around a call just works, and leaves the client usable."""
     async with rig(hang(), reply(200, {"balance": 5})) as it:
@@ -416,7 +387,6 @@ async def cancelled(it: Rig, reached: anyio.Event, call: Callable[[BardgeClient]
     return list(getattr(caught.value, "__notes__", []))
 
 
-@pytest.mark.asyncio
 async def test_cancelled_post_leaves_a_trace(caplog: pytest.LogCaptureFixture) -> None:
     """A POST cancelled after it was sent notes row and key on the cancellation and logs a WARNING with them."""
     reached = anyio.Event()
@@ -428,7 +398,6 @@ async def test_cancelled_post_leaves_a_trace(caplog: pytest.LogCaptureFixture) -
     assert all("credits.purchase" in text and str(key) in text for text in [*notes, *warnings])
 
 
-@pytest.mark.asyncio
 async def test_cancelled_get_leaves_none(caplog: pytest.LogCaptureFixture) -> None:
     """A cancelled GET changed nothing, so nothing is noted."""
     reached = anyio.Event()
@@ -449,7 +418,6 @@ class Endless(ManualClock):
         await anyio.sleep_forever()
 
 
-@pytest.mark.asyncio
 async def test_cancelled_wait_after_a_cut() -> None:
     """A POST cancelled while it waits for its next attempt leaves the same trace."""
     clock = Endless()
@@ -480,7 +448,6 @@ ENDS: dict[str, tuple[Step, type[errors.BardgeError]]] = {
 }
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(("step", "kind"), ENDS.values(), ids=ENDS)
 async def test_errors_carry_the_call(step: Step, kind: type[errors.BardgeError]) -> None:
     """Every error carries row, key, attempts and the rest, and keeps them through ``pickle``."""
@@ -495,7 +462,6 @@ async def test_errors_carry_the_call(step: Step, kind: type[errors.BardgeError])
     assert (str(again), type(again)) == (str(found), kind)
 
 
-@pytest.mark.asyncio
 async def test_attempts_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     """At DEBUG each attempt leaves one line: row, status, request id, number; never a body."""
     caplog.set_level(logging.DEBUG, "bardge_async")
@@ -508,7 +474,6 @@ async def test_attempts_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     assert "req_2" in lines[1]
 
 
-@pytest.mark.asyncio
 async def test_waiting_for_a_connection_ends() -> None:
     """A call that finds all connections busy ends after ``Timeouts.pool``, not sent."""
     clock = ManualClock()
@@ -525,7 +490,6 @@ async def test_waiting_for_a_connection_ends() -> None:
     assert (found.sent, found.timed_out, found.attempts, found.retryable, it.sent) == (False, True, 0, True, 1)
 
 
-@pytest.mark.asyncio
 async def test_closed_client_sends_nothing() -> None:
     """A call on a closed client is refused as not sent."""
     async with rig(BOUGHT) as it:
@@ -556,7 +520,6 @@ def over(transport: Transport) -> BardgeClient:
     return BardgeClient("key", VENDOR, transport=transport, retry=AT_ONCE, clock=ManualClock())
 
 
-@pytest.mark.asyncio
 async def test_own_transport() -> None:
     """A user's transport sends whole requests, below the base URL, with the key in the header."""
     transport = Answering(WireResponse(200, {}, b'{"balance": 5}'))
@@ -570,7 +533,6 @@ async def test_own_transport() -> None:
     )
 
 
-@pytest.mark.asyncio
 async def test_odd_exception_of_a_transport_counts_as_sent() -> None:
     """Whatever a user's transport raises counts as sent, and nothing of it escapes."""
     transport = Answering(RuntimeError("odd"))
@@ -580,7 +542,6 @@ async def test_odd_exception_of_a_transport_counts_as_sent() -> None:
     assert (caught.value.sent, len(transport.requests)) == (True, 4)
 
 
-@pytest.mark.asyncio
 async def test_odd_bardge_error_of_a_transport_counts_as_sent() -> None:
     """The same holds for an error of ours that a transport has no business to raise."""
     async with over(Answering(errors.ServerError("odd"))) as bardge:
@@ -588,7 +549,6 @@ async def test_odd_bardge_error_of_a_transport_counts_as_sent() -> None:
             await purchase(bardge)
 
 
-@pytest.mark.asyncio
 async def test_later_failure_of_the_setup_does_not_hide_a_doubt() -> None:
     """A POST that was cut stays in doubt when the next attempt cannot even begin."""
     transport = Answering(errors.NoAnswerError("cut"), errors.ConfigurationError("the session was closed"))
@@ -597,7 +557,6 @@ async def test_later_failure_of_the_setup_does_not_hide_a_doubt() -> None:
             await purchase(bardge)
 
 
-@pytest.mark.asyncio
 async def test_asking_for_the_key_is_within_the_deadline() -> None:
     """A call whose API key never comes ends with its deadline, not sent."""
     clock = ManualClock()

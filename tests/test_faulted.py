@@ -8,8 +8,6 @@ from bardge_async import BardgeClient, RetryPolicy, errors
 from tests.support.rig import PURCHASE, rig
 from tests.support.server import cut, error, reply
 
-pytestmark = pytest.mark.asyncio
-
 BOUGHT = reply(201, {"balance": 5})
 FAULT = error(500)
 TRUSTING = RetryPolicy(base=0, max_attempts=1, repeat_server_errors=True)

@@ -37,7 +37,10 @@ def test_this_tree() -> None:
     "files",
     [
         {},
-        {"__init__.py": "from bardge_async._client import x", "_client.py": "from bardge_async import _runtime, errors"},
+        {
+            "__init__.py": "from bardge_async._client import x",
+            "_client.py": "from bardge_async import _runtime, errors",
+        },
         {"_runtime.py": "import asyncio\nimport anyio.abc", "sandbox/__init__.py": "import aiohttp"},
         {"cli.py": "import bardge_async\nfrom bardge_async import BardgeClient, errors"},
         {"models/__init__.py": "from bardge_async.models.a import A", "models/a.py": "from ..errors import E"},

@@ -264,7 +264,6 @@ def reached(row: str, names: tuple[str, ...]) -> tuple[str, ...]:
     return names[: next(ends, len(names))]
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("row", CALLS)
 @pytest.mark.parametrize("names", [names for names in SAMPLE if "404 page" not in names], ids="-".join)
 async def test_through_sockets(row: str, names: tuple[str, ...]) -> None:

@@ -132,7 +132,6 @@ def test_absurd_number_of_digits() -> None:
 # Through a client.
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("call", [credits_of, client_of, purchase])
 async def test_429_holds_all_calls(call: Call) -> None:
     """After a 429 with ``Retry-After`` no call of the client is sent before its time."""
@@ -146,7 +145,6 @@ async def test_429_holds_all_calls(call: Call) -> None:
     assert 7 <= it.line.times()[1] <= 8.1
 
 
-@pytest.mark.asyncio
 async def test_503_holds_its_row() -> None:
     """After a 503 with ``Retry-After`` the calls of its row wait, and no others."""
     async with traffic(first(busy("7", 503)), retry=ONE) as it:
@@ -159,7 +157,6 @@ async def test_503_holds_its_row() -> None:
     assert 7 <= it.line.times()[2] <= 8.1
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("status", [400, 500, 502, 504])
 async def test_other_answers_hold_nobody(status: int) -> None:
     """``Retry-After`` on any other answer holds no other call back."""
@@ -169,7 +166,6 @@ async def test_other_answers_hold_nobody(status: int) -> None:
     assert it.clock.sleeps == []
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("wish", ["-5", "soon", "", "0"])
 async def test_no_wish_holds_nobody(wish: str) -> None:
     """A 429 whose ``Retry-After`` says nothing, or nothing more to wait, holds no other call back."""
@@ -179,7 +175,6 @@ async def test_no_wish_holds_nobody(wish: str) -> None:
     assert it.clock.sleeps == []
 
 
-@pytest.mark.asyncio
 async def test_date_holds_as_well() -> None:
     """A date is counted from the wall clock."""
     when = email.utils.formatdate(ManualClock().wall() + 7, usegmt=True)
@@ -190,7 +185,6 @@ async def test_date_holds_as_well() -> None:
     assert 7 <= it.line.times()[1] <= 8.1
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("wish", ["61", "4294967", "9" * 400])
 async def test_wish_above_the_cap(wish: str) -> None:
     """A wish above the cap ends its own call at once and holds the others for no longer than the cap."""
@@ -205,7 +199,6 @@ async def test_wish_above_the_cap(wish: str) -> None:
     assert 60 <= it.line.times()[1] <= 62
 
 
-@pytest.mark.asyncio
 async def test_smaller_cap() -> None:
     """``retry_after_cap`` is the user's."""
     async with traffic(first(busy("6")), retry=RetryPolicy(retry_after_cap=5)) as it:
@@ -216,7 +209,6 @@ async def test_smaller_cap() -> None:
     assert 5 <= it.line.times()[1] <= 6.1
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("call", [credits_of, purchase])
 async def test_deadline_before_the_wish(call: Call) -> None:
     """A call that would miss its deadline ends at once, says that it was not sent, and how long the wait would be."""
@@ -229,7 +221,6 @@ async def test_deadline_before_the_wish(call: Call) -> None:
     assert (caught.value.timed_out, caught.value.retryable, it.clock.sleeps) == (True, True, [])
 
 
-@pytest.mark.asyncio
 async def test_deadline_of_the_one_that_was_told() -> None:
     """The call that got the 429 ends with it at once when its own deadline is nearer."""
     async with traffic(first(busy("30")), timeout=20) as it:
@@ -238,7 +229,6 @@ async def test_deadline_of_the_one_that_was_told() -> None:
     assert (caught.value.retry_after, caught.value.timed_out, it.clock.sleeps) == (30, True, [])
 
 
-@pytest.mark.asyncio
 async def test_waiter_keeps_room_to_send() -> None:
     """A call that is let go shortly before its deadline is still sent: spreading leaves room for it."""
     async with traffic(first(busy("9.9")), retry=ONE, timeout=10) as it:
@@ -249,7 +239,6 @@ async def test_waiter_keeps_room_to_send() -> None:
     assert len(it.line.sent) == 21
 
 
-@pytest.mark.asyncio
 async def test_released_one_after_the_other() -> None:
     """Those who waited are let go spread over one second, none before its time."""
     async with traffic(first(busy("5")), retry=ONE) as it:
@@ -264,7 +253,6 @@ async def test_released_one_after_the_other() -> None:
     assert min(counts) > 20
 
 
-@pytest.mark.asyncio
 async def test_told_again_while_waiting() -> None:
     """A waiter that wakes and finds a new wish waits on."""
     async with traffic(first(busy("5"), busy("20")), retry=ONE) as it:
@@ -280,7 +268,6 @@ async def test_told_again_while_waiting() -> None:
         assert all(task.done() for task in late)
 
 
-@pytest.mark.asyncio
 async def test_cancelled_waiter_leaves_nobody_stuck() -> None:
     """Of calls that wait some are cancelled: all the others are sent, and no timer stays."""
     async with traffic(first(busy("5")), retry=ONE) as it:
@@ -295,7 +282,6 @@ async def test_cancelled_waiter_leaves_nobody_stuck() -> None:
         await it.at_once(credits_of(it.bardge))
 
 
-@pytest.mark.asyncio
 async def test_waiting_takes_no_connection() -> None:
     """Whoever is held back occupies no connection: calls of other rows go on."""
     async with traffic(first(busy("5", 503)), retry=ONE, max_connections=1) as it:
@@ -306,7 +292,6 @@ async def test_waiting_takes_no_connection() -> None:
         assert not held.done()
 
 
-@pytest.mark.asyncio
 async def test_wish_is_waited_for_in_full() -> None:
     """The call that got the 429 goes on no earlier than it was told, jitter upwards only."""
     async with traffic(first(busy("3")), retry=RetryPolicy(base=0.5)) as it:
@@ -316,7 +301,6 @@ async def test_wish_is_waited_for_in_full() -> None:
     assert 3 <= it.line.times()[1] <= 3.7
 
 
-@pytest.mark.asyncio
 async def test_derived_clients_wait_too() -> None:
     """A client made by ``with_options`` is held back with the first one."""
     async with traffic(first(busy("5")), retry=ONE) as it:
@@ -327,7 +311,6 @@ async def test_derived_clients_wait_too() -> None:
         assert len(it.line.sent) == 1
 
 
-@pytest.mark.asyncio
 async def test_503_after_a_doubt() -> None:
     """On a charging POST a 503 with a wish above the cap, after an unanswered attempt, ends as outcome unknown."""
     async with traffic(first(errors.NoAnswerError("cut"), busy("100", 503)), retry=RetryPolicy(base=0)) as it:
@@ -338,7 +321,6 @@ async def test_503_after_a_doubt() -> None:
     assert (caught.value.retry_after, caught.value.attempts) == (100, 2)
 
 
-@pytest.mark.asyncio
 async def test_held_back_in_doubt() -> None:
     """A POST in doubt that is held back past its deadline ends as outcome unknown, not as "not sent"."""
     async with traffic(first(errors.NoAnswerError("cut"), busy("30")), retry=RetryPolicy(base=2), timeout=20) as it:
@@ -357,7 +339,6 @@ async def _refused(bardge: BardgeClient) -> None:
         await credits_of(bardge)
 
 
-@pytest.mark.asyncio
 async def test_held_back_past_the_window() -> None:
     """A POST in doubt that would be held back past its window ends at once: the wait would be for nothing."""
     async with traffic(first(errors.NoAnswerError("cut"), busy("30")), retry=ONE) as it:

@@ -70,7 +70,6 @@ async def failed(bardge: BardgeClient, key: str = "order-1") -> errors.BardgeErr
 # What is told.
 
 
-@pytest.mark.asyncio
 async def test_plain_call() -> None:
     """A call that goes well tells its attempt's begin and end."""
     async with told(BOUGHT) as it:
@@ -89,7 +88,6 @@ async def test_plain_call() -> None:
     )
 
 
-@pytest.mark.asyncio
 async def test_get_has_no_key() -> None:
     """A GET's events bear its row and no key."""
     async with told(reply(200, {"balance": 5})) as it:
@@ -97,7 +95,6 @@ async def test_get_has_no_key() -> None:
     assert {(event.endpoint, event.idempotency_key) for event in it.events} == {("clients.get_credits", None)}
 
 
-@pytest.mark.asyncio
 async def test_fresh_key_is_told() -> None:
     """A fresh key is in the events too: they are how to find it after a crash."""
     async with told(BOUGHT) as it:
@@ -120,7 +117,6 @@ ENDS: dict[str, tuple[Step, int | None, str]] = {
 }
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(("step", "status", "outcome"), ENDS.values(), ids=ENDS)
 async def test_ends(step: Step, status: int | None, outcome: str) -> None:
     """An attempt's end tells status and outcome, whatever came."""
@@ -131,7 +127,6 @@ async def test_ends(step: Step, status: int | None, outcome: str) -> None:
     assert (ended.status, ended.outcome) == (status, outcome)
 
 
-@pytest.mark.asyncio
 async def test_not_sent() -> None:
     """A refused connection is told as not sent, and opens no doubt."""
     async with told(retry=RetryPolicy(max_attempts=1)) as it:
@@ -141,7 +136,6 @@ async def test_not_sent() -> None:
     assert (it.events[1].outcome, it.events[1].status) == ("not_sent", None)  # type: ignore[attr-defined]
 
 
-@pytest.mark.asyncio
 async def test_seconds() -> None:
     """An attempt's seconds are the clock's."""
     clock = ManualClock()
@@ -150,7 +144,6 @@ async def test_seconds() -> None:
     assert it.of(AttemptEnded)[0].seconds == 3.5
 
 
-@pytest.mark.asyncio
 async def test_doubt_and_settled() -> None:
     """A cut, then a cached answer: a doubt opens, the call waits, tries again, and the doubt is settled."""
     async with told(cut(), REPLAYED, retry=WAIT) as it:
@@ -171,7 +164,6 @@ async def test_doubt_and_settled() -> None:
     assert [event.seconds for event in it.of(WaitBegun)] == it.clock.sleeps
 
 
-@pytest.mark.asyncio
 async def test_doubt_settled_by_a_refusal() -> None:
     """A doubt that a 404 settles was not done."""
     async with told(cut(), error(404, "invalid_request_error")) as it:
@@ -179,7 +171,6 @@ async def test_doubt_settled_by_a_refusal() -> None:
     assert it.of(DoubtSettled)[0].done is False
 
 
-@pytest.mark.asyncio
 async def test_doubt_opens_once() -> None:
     """A doubt that goes on is told once."""
     async with told(cut()) as it:
@@ -187,7 +178,6 @@ async def test_doubt_opens_once() -> None:
     assert (len(it.of(DoubtOpened)), len(it.of(AttemptEnded)), it.of(DoubtSettled)) == (1, 4, [])
 
 
-@pytest.mark.asyncio
 async def test_get_opens_no_doubt() -> None:
     """A GET without an answer changes nothing, so there is nothing to doubt."""
     async with told(cut()) as it:
@@ -196,7 +186,6 @@ async def test_get_opens_no_doubt() -> None:
     assert it.of(DoubtOpened) == []
 
 
-@pytest.mark.asyncio
 async def test_doubt_settled_in_a_later_call() -> None:
     """A doubt of an earlier call is settled by a later one under the key."""
     async with told(cut(), REPLAYED, retry=RetryPolicy(max_attempts=1)) as it:
@@ -206,7 +195,6 @@ async def test_doubt_settled_in_a_later_call() -> None:
     assert len(it.of(DoubtOpened)) == 1
 
 
-@pytest.mark.asyncio
 async def test_answer_on_record_tells_nothing() -> None:
     """A recorded answer takes no attempt."""
     async with told(BOUGHT) as it:
@@ -216,7 +204,6 @@ async def test_answer_on_record_tells_nothing() -> None:
     assert it.events == []
 
 
-@pytest.mark.asyncio
 async def test_held_back() -> None:
     """A call that waits because another was told to, tells for how long."""
     async with told(error(429, Retry_After="5"), BOUGHT, retry=RetryPolicy(max_attempts=1)) as it:
@@ -229,7 +216,6 @@ async def test_held_back() -> None:
     assert 5 <= held[0].seconds <= 6
 
 
-@pytest.mark.asyncio
 async def test_cancelled_attempt_opens_a_doubt() -> None:
     """A POST cancelled under way is in doubt: its attempt ends and the doubt is told."""
     reached = anyio.Event()
@@ -244,7 +230,6 @@ async def test_cancelled_attempt_opens_a_doubt() -> None:
 # Frozen, and nothing secret.
 
 
-@pytest.mark.asyncio
 async def test_events_are_frozen_and_plain() -> None:
     """Events cannot be changed and hold nothing but text, numbers, times and flags: no bodies, no headers."""
     async with told(cut(), error(429, Retry_After="2"), REPLAYED) as it:
@@ -259,7 +244,6 @@ async def test_events_are_frozen_and_plain() -> None:
 SECRETS = re.compile(f"{CANARY}|t0ken|client_abc123|cpkg_50|passcode|4711")
 
 
-@pytest.mark.asyncio
 async def test_nothing_secret(caplog: pytest.LogCaptureFixture) -> None:
     """Neither key, lookup token, request nor answer is in any event or line of the log."""
     answer = {"object": "access_code", "code": "4711", "message": f"passcode {CANARY}"}
@@ -297,7 +281,6 @@ def broken(event: Event) -> None:
     raise RuntimeError(f"on {type(event).__name__}")
 
 
-@pytest.mark.asyncio
 async def test_failing_hook(caplog: pytest.LogCaptureFixture) -> None:
     """What a hook raises is logged, never raised, and the next hook is told all the same."""
     events: list[Event] = []
@@ -309,7 +292,6 @@ async def test_failing_hook(caplog: pytest.LogCaptureFixture) -> None:
     assert "AttemptBegun" in failures[0].getMessage()
 
 
-@pytest.mark.asyncio
 async def test_hooks_are_told_in_order() -> None:
     """Several hooks are told one after the other, in the order given."""
     order: list[int] = []
@@ -319,7 +301,6 @@ async def test_hooks_are_told_in_order() -> None:
     assert order == [1, 2, 1, 2]
 
 
-@pytest.mark.asyncio
 async def test_derived_hooks() -> None:
     """``with_options(hooks=...)`` tells other hooks, for the derived client alone."""
     events: list[Event] = []
@@ -363,7 +344,6 @@ def lines(caplog: pytest.LogCaptureFixture, level: int) -> list[str]:
     ]
 
 
-@pytest.mark.asyncio
 async def test_one_line_for_each_attempt(caplog: pytest.LogCaptureFixture) -> None:
     """One DEBUG line per attempt: row, number, status or what came, milliseconds, request id."""
     caplog.set_level(logging.DEBUG, "bardge_async")
@@ -376,7 +356,6 @@ async def test_one_line_for_each_attempt(caplog: pytest.LogCaptureFixture) -> No
     ]
 
 
-@pytest.mark.asyncio
 async def test_nothing_above_debug_when_all_is_well(caplog: pytest.LogCaptureFixture) -> None:
     """A call that goes well, after a repeat or not, says nothing above DEBUG."""
     caplog.set_level(logging.INFO, "bardge_async")
@@ -385,7 +364,6 @@ async def test_nothing_above_debug_when_all_is_well(caplog: pytest.LogCaptureFix
     assert caplog.records == []
 
 
-@pytest.mark.asyncio
 async def test_warning_for_a_doubt(caplog: pytest.LogCaptureFixture) -> None:
     """A call that ends in doubt logs one WARNING with row and key."""
     async with rig(cut()) as it:
@@ -393,7 +371,6 @@ async def test_warning_for_a_doubt(caplog: pytest.LogCaptureFixture) -> None:
     assert lines(caplog, logging.WARNING) == ["credits.purchase: outcome unknown under idempotency key order-1"]
 
 
-@pytest.mark.asyncio
 async def test_warning_for_a_refused_reentry(caplog: pytest.LogCaptureFixture) -> None:
     """A key that is entered again past its window logs a WARNING as well."""
     async with rig(cut(), retry=RetryPolicy(max_attempts=1)) as it:
@@ -403,7 +380,6 @@ async def test_warning_for_a_refused_reentry(caplog: pytest.LogCaptureFixture) -
     assert len(lines(caplog, logging.WARNING)) == 2
 
 
-@pytest.mark.asyncio
 async def test_warning_for_a_cancelled_post(caplog: pytest.LogCaptureFixture) -> None:
     """A POST cancelled under way logs a WARNING with row and key."""
     reached = anyio.Event()
@@ -416,7 +392,6 @@ async def test_warning_for_a_cancelled_post(caplog: pytest.LogCaptureFixture) ->
     assert "order-1" in line
 
 
-@pytest.mark.asyncio
 async def test_refusals_are_no_warnings(caplog: pytest.LogCaptureFixture) -> None:
     """What the server refused is the caller's to log."""
     async with rig(error(400)) as it:

@@ -20,7 +20,6 @@ BOUGHT = reply(201, {"balance": 5}, {"Bardge-Request-Id": "req_1"})
 REPLAYED = reply(201, {"balance": 5}, {"Bardge-Request-Id": "req_2", "X-Idempotent-Replayed": "true"})
 
 
-@pytest.mark.asyncio
 async def test_given_key() -> None:
     """The POST goes out under the given key."""
     async with rig(BOUGHT) as it, it.bardge.idempotent("order-8731") as once:
@@ -28,7 +27,6 @@ async def test_given_key() -> None:
     assert (it.keys, once.key) == (["order-8731"], "order-8731")
 
 
-@pytest.mark.asyncio
 async def test_made_key() -> None:
     """Without a key a fresh one is made, told before anything is sent."""
     async with rig(BOUGHT) as it, it.bardge.idempotent() as once:
@@ -38,7 +36,6 @@ async def test_made_key() -> None:
     assert told != it.bardge.idempotent().key
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("key", ["", " a", "a ", "a\nb", "é", "x" * 256, 7])
 async def test_refused_key(key: Any) -> None:
     """A key that would not reach the server as it is is refused at once."""
@@ -47,14 +44,12 @@ async def test_refused_key(key: Any) -> None:
             it.bardge.idempotent(key)
 
 
-@pytest.mark.asyncio
 async def test_before_the_post() -> None:
     """Before its POST a block has no attempts, no request id and no replay."""
     async with rig(BOUGHT) as it, it.bardge.idempotent() as once:
         assert (once.attempts, once.replayed, once.request_id) == (0, None, None)
 
 
-@pytest.mark.asyncio
 async def test_first_answer() -> None:
     """After a plain answer: one attempt, its request id, not replayed."""
     async with rig(BOUGHT) as it, it.bardge.idempotent() as once:
@@ -62,7 +57,6 @@ async def test_first_answer() -> None:
     assert (once.attempts, once.replayed, once.request_id) == (1, None, "req_1")
 
 
-@pytest.mark.asyncio
 async def test_replayed_answer() -> None:
     """After a cut and a cached answer: two attempts, the last request id, replayed by the server."""
     async with rig(cut(), REPLAYED) as it, it.bardge.idempotent() as once:
@@ -71,7 +65,6 @@ async def test_replayed_answer() -> None:
     assert it.keys == [once.key, once.key]
 
 
-@pytest.mark.asyncio
 async def test_refused_answer() -> None:
     """After a refusal the block still tells attempts and request id."""
     refusal = error(400, "invalid_request_error", Bardge_Request_Id="req_9")
@@ -81,7 +74,6 @@ async def test_refused_answer() -> None:
     assert (once.attempts, once.replayed, once.request_id) == (1, None, "req_9")
 
 
-@pytest.mark.asyncio
 async def test_same_post_again_is_answered_without_a_request() -> None:
     """Once answered, the same POST again in the block returns that answer and sends nothing."""
     async with rig(BOUGHT, error(500)) as it, it.bardge.idempotent() as once:
@@ -90,7 +82,6 @@ async def test_same_post_again_is_answered_without_a_request() -> None:
     assert (first, it.sent) == (again, 1)
 
 
-@pytest.mark.asyncio
 async def test_same_post_again_after_an_error_keeps_the_key() -> None:
     """A POST whose outcome is unknown may be made again in the block, under the same key and with the same bytes."""
     async with rig(cut(), REPLAYED, retry=RetryPolicy(max_attempts=1)) as it, it.bardge.idempotent() as once:
@@ -100,7 +91,6 @@ async def test_same_post_again_after_an_error_keeps_the_key() -> None:
     assert (it.keys, once.attempts, once.replayed) == ([once.key] * 2, 2, "server")
 
 
-@pytest.mark.asyncio
 async def test_same_post_again_has_its_own_attempts() -> None:
     """``max_attempts`` is for one call: the same POST made again may be repeated as often as the first time."""
     policy = RetryPolicy(max_attempts=2, base=0)
@@ -111,7 +101,6 @@ async def test_same_post_again_has_its_own_attempts() -> None:
     assert (it.sent, once.attempts) == (4, 4)
 
 
-@pytest.mark.asyncio
 async def test_same_post_again_past_the_window() -> None:
     """Past the window the same POST is not sent: its outcome stays unknown."""
     async with rig(cut(), BOUGHT, retry=RetryPolicy(max_attempts=1)) as it, it.bardge.idempotent() as once:
@@ -123,7 +112,6 @@ async def test_same_post_again_past_the_window() -> None:
     assert (it.sent, caught.value.may_repeat) == (1, False)
 
 
-@pytest.mark.asyncio
 async def test_cancelled_post_again_past_the_window() -> None:
     """A POST cancelled under way is in doubt: past the window the block does not send it again."""
     reached = anyio.Event()
@@ -139,7 +127,6 @@ async def test_cancelled_post_again_past_the_window() -> None:
     assert it.sent == 1
 
 
-@pytest.mark.asyncio
 async def test_cancelled_then_refused() -> None:
     """A POST cancelled under way and then refused a connection is in doubt."""
     reached = anyio.Event()
@@ -154,7 +141,6 @@ async def test_cancelled_then_refused() -> None:
             await once.credits.purchase(PURCHASE)
 
 
-@pytest.mark.asyncio
 async def test_unreadable_answer_is_never_sent_again() -> None:
     """A POST that was executed, though its answer was unreadable, is not sent again once its key is forgotten."""
     async with rig(reply(200, [1]), BOUGHT) as it, it.bardge.idempotent() as once:
@@ -174,7 +160,6 @@ async def other_body(once: IdempotentClient) -> object:
     return await once.credits.purchase(OTHER)
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(("second", "word"), [(other_row, "endpoint"), (other_body, "request")])
 async def test_different_post_is_refused(second: Callable[[IdempotentClient], Awaitable[object]], word: str) -> None:
     """A second, different POST in a block is refused before it is sent, saying what differs."""
@@ -185,7 +170,6 @@ async def test_different_post_is_refused(second: Callable[[IdempotentClient], Aw
     assert (it.sent, caught.value.idempotency_key, caught.value.sent) == (1, once.key, False)
 
 
-@pytest.mark.asyncio
 async def test_bodiless_posts_differ_by_their_path() -> None:
     """Two POSTs without a body, which look equal to the server under one key, are two operations."""
     async with rig(reply(200, {"object": "booking"})) as it, it.bardge.idempotent() as once:
@@ -195,7 +179,6 @@ async def test_bodiless_posts_differ_by_their_path() -> None:
     assert it.sent == 1
 
 
-@pytest.mark.asyncio
 async def test_different_post_is_refused_after_a_failure_too() -> None:
     """The key belongs to the first POST even if that failed."""
     async with rig(error(400, "invalid_request_error"), BOUGHT) as it, it.bardge.idempotent() as once:
@@ -206,7 +189,6 @@ async def test_different_post_is_refused_after_a_failure_too() -> None:
     assert it.sent == 1
 
 
-@pytest.mark.asyncio
 async def test_refused_arguments_leave_the_block_free() -> None:
     """A call that could not be sent at all does not take the key."""
     async with rig(reply(200, {"object": "issued_pass"})) as it, it.bardge.idempotent() as once:
@@ -217,7 +199,6 @@ async def test_refused_arguments_leave_the_block_free() -> None:
     assert it.keys == [once.key]
 
 
-@pytest.mark.asyncio
 async def test_two_tasks_with_the_same_post() -> None:
     """Two tasks with the same POST in one block: one request, one answer for both."""
     async with rig(BOUGHT) as it, it.bardge.idempotent() as once:
@@ -225,7 +206,6 @@ async def test_two_tasks_with_the_same_post() -> None:
     assert (first, it.sent) == (second, 1)
 
 
-@pytest.mark.asyncio
 async def test_two_tasks_with_different_posts() -> None:
     """Two tasks with different POSTs in one block: the second is refused, it does not get the first one's answer."""
     async with rig(BOUGHT) as it, it.bardge.idempotent() as once:
@@ -236,7 +216,6 @@ async def test_two_tasks_with_different_posts() -> None:
     assert it.sent == 1
 
 
-@pytest.mark.asyncio
 async def test_blocks_in_tasks_have_their_own_keys() -> None:
     """Blocks in the tasks of a group share nothing."""
     async with rig(BOUGHT) as it:
@@ -251,7 +230,6 @@ async def test_blocks_in_tasks_have_their_own_keys() -> None:
     assert sorted(map(str, it.keys)) == ["order-0", "order-1", "order-2"]
 
 
-@pytest.mark.asyncio
 async def test_client_beside_a_block_has_its_own_keys() -> None:
     """A POST of the plain client inside a block does not go out under the block's key."""
     async with rig(BOUGHT) as it, it.bardge.idempotent("order-1") as once:
@@ -260,7 +238,6 @@ async def test_client_beside_a_block_has_its_own_keys() -> None:
     assert it.keys[0] == "order-1" != it.keys[1]
 
 
-@pytest.mark.asyncio
 async def test_gets_are_free() -> None:
     """GETs before and after the POST carry no key and change nothing about it."""
     page = reply(200, {"data": [], "has_more": False})
@@ -280,7 +257,6 @@ KEYLESS: dict[str, Callable[[IdempotentClient], Awaitable[object]]] = {
 }
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("name", [name for name, row in ENDPOINTS.items() if row.method == "POST" and not row.key])
 async def test_post_without_a_key_is_refused(name: str) -> None:
     """A POST whose row takes no key is refused in a block: nothing would protect it."""
@@ -290,7 +266,6 @@ async def test_post_without_a_key_is_refused(name: str) -> None:
     assert (it.sent, caught.value.endpoint) == (0, name)
 
 
-@pytest.mark.asyncio
 async def test_send_in_a_block() -> None:
     """``send`` gives the block's POST as a response, under the block's key."""
     async with rig(cut(), REPLAYED, reply(200, {"balance": 5})) as it, it.bardge.idempotent("order-1") as once:
@@ -300,7 +275,6 @@ async def test_send_in_a_block() -> None:
     assert (read.idempotency_key, it.keys) == (None, ["order-1", "order-1", None])
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("when", ["before", "after"])
 async def test_block_outside(when: str) -> None:
     """A block's client works inside its ``async with`` only, for POSTs, GETs and lists."""
@@ -317,7 +291,6 @@ async def test_block_outside(when: str) -> None:
     assert it.sent == 0
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("nested", [True, False])
 async def test_entering_twice(nested: bool) -> None:
     """A block is entered once, neither again afterwards nor inside itself."""
@@ -331,7 +304,6 @@ async def test_entering_twice(nested: bool) -> None:
             await once.__aenter__()
 
 
-@pytest.mark.asyncio
 async def test_own_exceptions_pass_through() -> None:
     """What the caller raises in a block comes out as it is."""
     async with rig(BOUGHT) as it:
@@ -341,7 +313,6 @@ async def test_own_exceptions_pass_through() -> None:
     assert it.sent == 0
 
 
-@pytest.mark.asyncio
 async def test_timeout_in_a_block() -> None:
     """A POST whose deadline passes in a block ends as unknown, with the block's key."""
     clock = ManualClock()

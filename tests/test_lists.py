@@ -26,7 +26,6 @@ async def ids(bardge: BardgeClient, **span: Any) -> list[str | None]:
     return [item.id async for item in bardge.passes.list(**span)]
 
 
-@pytest.mark.asyncio
 async def test_all_pages() -> None:
     """A list is walked over all its pages, each asked for by the last id of the one before."""
     async with rig(page("a", "b", more=True), page("c", "d", more=True), page("e")) as it:
@@ -36,7 +35,6 @@ async def test_all_pages() -> None:
     assert {query["limit"] for query in sent} == {"100"}
 
 
-@pytest.mark.asyncio
 async def test_empty_list() -> None:
     """A list without items is one request and nothing to iterate over."""
     async with rig(page()) as it:
@@ -44,7 +42,6 @@ async def test_empty_list() -> None:
     assert it.sent == 1
 
 
-@pytest.mark.asyncio
 async def test_nothing_is_sent_before_iteration() -> None:
     """Making a walk sends nothing."""
     async with rig(page("a")) as it:
@@ -52,7 +49,6 @@ async def test_nothing_is_sent_before_iteration() -> None:
     assert it.sent == 0
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("limit", [0, 1, 2, 3, 4, 99])
 async def test_limit_counts_items(limit: int) -> None:
     """``limit`` is the number of items in all; no request asks for more than is still needed."""
@@ -62,7 +58,6 @@ async def test_limit_counts_items(limit: int) -> None:
     assert [query["limit"] for query in queries(it)] == wanted
 
 
-@pytest.mark.asyncio
 async def test_starting_after() -> None:
     """The walk begins after the given id."""
     async with rig(page("c", more=True), page("d")) as it:
@@ -70,7 +65,6 @@ async def test_starting_after() -> None:
     assert [query["starting_after"] for query in queries(it)] == ["b/ü", "c"]
 
 
-@pytest.mark.asyncio
 async def test_ending_before() -> None:
     """A walk backward asks for what stands before its id, and sends no other cursor."""
     async with rig(page("a", "b")) as it:
@@ -79,7 +73,6 @@ async def test_ending_before() -> None:
     assert (query["ending_before"], "starting_after" in query) == ("c", False)
 
 
-@pytest.mark.asyncio
 async def test_place_goes_with_every_page() -> None:
     """Latitude and longitude are sent with each page."""
     async with rig(page("a", more=True), page("b")) as it:
@@ -87,7 +80,6 @@ async def test_place_goes_with_every_page() -> None:
     assert [(query["lat"], query["lon"]) for query in queries(it)] == [("6.45", "-3.4")] * 2
 
 
-@pytest.mark.asyncio
 async def test_own_cursor_field() -> None:
     """Co-pay options, which have no ``id``, are walked by their own field."""
     async with rig(page("o1", more=True, key="copay_package_id"), page("o2", key="copay_package_id")) as it:
@@ -96,7 +88,6 @@ async def test_own_cursor_field() -> None:
     assert it.server.requests[0].path == "/providers/branch%2F1/gym-copay-options"
 
 
-@pytest.mark.asyncio
 async def test_plain_list() -> None:
     """A list that comes without the page around it ends after its items."""
     async with rig(reply(200, body=json.dumps([{"id": "yoga"}]).encode())) as it:
@@ -104,7 +95,6 @@ async def test_plain_list() -> None:
     assert it.sent == 1
 
 
-@pytest.mark.asyncio
 async def test_page_is_repeated_like_any_get() -> None:
     """A page that gets no usable answer is asked for again; no item is lost or comes twice."""
     async with rig(page("a", more=True), cut(), reply(502, body=b"<html>"), page("b")) as it:
@@ -112,7 +102,6 @@ async def test_page_is_repeated_like_any_get() -> None:
     assert [query.get("starting_after") for query in queries(it)] == [None, "a", "a", "a"]
 
 
-@pytest.mark.asyncio
 async def test_leaving_early() -> None:
     """Leaving an ``async for`` early leaves the client usable."""
     async with rig(page("a", "b", more=True), page("c")) as it:
@@ -138,7 +127,6 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(("name", "span"), REFUSED)
 async def test_refused_span(name: str, span: dict[str, Any]) -> None:
     """A wrong span is refused by name before anything is sent."""
@@ -148,7 +136,6 @@ async def test_refused_span(name: str, span: dict[str, Any]) -> None:
     assert it.sent == 0
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("name", "place"),
     [
@@ -169,7 +156,6 @@ async def test_refused_place(name: str, place: dict[str, Any]) -> None:
     assert it.sent == 0
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("page_size", [1, 7, 100])
 async def test_sandbox_list(page_size: int) -> None:
     """Over the sandbox any page size gives the same items, each once."""
@@ -183,7 +169,6 @@ async def test_sandbox_list(page_size: int) -> None:
     assert sorted(map(str, before)) == sorted(map(str, found[:half]))
 
 
-@pytest.mark.asyncio
 async def test_unknown_cursor() -> None:
     """A cursor that names no item is an error, never a short list."""
     async with Sandbox() as sandbox, BardgeClient(sandbox.api_key, sandbox.base_url) as bardge:

@@ -29,7 +29,6 @@ CELLS = {
 }
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
 async def test_readme_code_runs(number: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Every Python block of the README runs as it stands, against the sandbox."""
@@ -47,7 +46,6 @@ async def test_readme_code_runs(number: int, monkeypatch: pytest.MonkeyPatch, tm
                 await names[name](bardge, sandbox)
 
 
-@pytest.mark.asyncio
 async def test_readme_batch_job_runs(tmp_path: Path) -> None:
     """The README's batch job does what it says: each row once, however often it is run."""
     [job] = [block for block in SHELL if "bardge batch run" in block]

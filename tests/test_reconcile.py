@@ -69,7 +69,6 @@ def said(verdict: DoubtVerdict) -> str:
     return " | ".join(verdict.evidence)
 
 
-@pytest.mark.asyncio
 async def test_credits_happened(tmp_path: Path) -> None:
     """One transaction of the package's amount that no other entry claims: it happened, by inferred fields."""
     async with stage(tmp_path) as it:
@@ -79,7 +78,6 @@ async def test_credits_happened(tmp_path: Path) -> None:
     assert "inferred field" in said(verdict)
 
 
-@pytest.mark.asyncio
 async def test_credits_did_not(tmp_path: Path) -> None:
     """No transaction, 5 minutes after the window: it did not happen."""
     async with stage(tmp_path) as it:
@@ -88,7 +86,6 @@ async def test_credits_did_not(tmp_path: Path) -> None:
         assert (await it.bardge.reconcile("order-1")).finding is Finding.DID_NOT
 
 
-@pytest.mark.asyncio
 async def test_credits_not_ripe(tmp_path: Path) -> None:
     """No transaction, but less than 5 minutes since the window closed: nobody can tell."""
     async with stage(tmp_path) as it:
@@ -99,7 +96,6 @@ async def test_credits_not_ripe(tmp_path: Path) -> None:
     assert "5 minutes" in said(verdict)
 
 
-@pytest.mark.asyncio
 async def test_credits_list_does_not_reach_back(tmp_path: Path) -> None:
     """A client without any older transaction: the list does not show that it reaches back."""
     async with stage(tmp_path) as it:
@@ -111,7 +107,6 @@ async def test_credits_list_does_not_reach_back(tmp_path: Path) -> None:
     assert "reaches back" in said(verdict)
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("happened", [False, True])
 async def test_finished_rivals_claim_their_traces(tmp_path: Path, *, happened: bool) -> None:
     """Purchases that other entries know as done are theirs, also later ones: what is left over decides."""
@@ -128,7 +123,6 @@ async def test_finished_rivals_claim_their_traces(tmp_path: Path, *, happened: b
     assert verdict.finding is (Finding.HAPPENED if happened else Finding.DID_NOT)
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("happened", [False, True])
 async def test_rivals_near_the_beginning(tmp_path: Path, *, happened: bool) -> None:
     """A rival whose trace may be from before or after the doubt's beginning: a trace cannot be told apart."""
@@ -140,7 +134,6 @@ async def test_rivals_near_the_beginning(tmp_path: Path, *, happened: bool) -> N
         assert (await it.bardge.reconcile("order-1")).finding is Finding.CANNOT_TELL
 
 
-@pytest.mark.asyncio
 async def test_rivals_in_doubt(tmp_path: Path) -> None:
     """Two doubts and one trace: nobody can tell whose it is."""
     async with stage(tmp_path) as it:
@@ -151,7 +144,6 @@ async def test_rivals_in_doubt(tmp_path: Path) -> None:
     assert findings == {Finding.CANNOT_TELL}
 
 
-@pytest.mark.asyncio
 async def test_strangers_trace(tmp_path: Path) -> None:
     """Two traces that no entry claims: nobody can tell."""
     async with stage(tmp_path) as it:
@@ -163,7 +155,6 @@ async def test_strangers_trace(tmp_path: Path) -> None:
     assert "2 traces that no other entry claims" in said(verdict)
 
 
-@pytest.mark.asyncio
 async def test_a_late_trace(tmp_path: Path) -> None:
     """A trace from after the window may be a stranger's or a slow server's: nobody can tell."""
     async with stage(tmp_path) as it:
@@ -174,7 +165,6 @@ async def test_a_late_trace(tmp_path: Path) -> None:
         assert (await it.bardge.reconcile("order-1")).finding is Finding.CANNOT_TELL
 
 
-@pytest.mark.asyncio
 async def test_missing_trace_of_a_rival(tmp_path: Path) -> None:
     """A list that lacks what another entry knows as done proves nothing."""
     async with stage(tmp_path) as it:
@@ -188,7 +178,6 @@ async def test_missing_trace_of_a_rival(tmp_path: Path) -> None:
     assert "only 0 traces" in said(verdict)
 
 
-@pytest.mark.asyncio
 async def test_forgotten_rivals(tmp_path: Path) -> None:
     """Where entries of that time are no longer on record, a trace may be theirs."""
     async with stage(tmp_path) as it:
@@ -201,7 +190,6 @@ async def test_forgotten_rivals(tmp_path: Path) -> None:
     assert "no longer on record" in said(verdict)
 
 
-@pytest.mark.asyncio
 async def test_pass_happened(tmp_path: Path) -> None:
     """The client's pass is the one that was asked for, made since: it happened."""
     async with stage(tmp_path) as it:
@@ -210,7 +198,6 @@ async def test_pass_happened(tmp_path: Path) -> None:
     assert (verdict.finding, verdict.inferred) == (Finding.HAPPENED, True)
 
 
-@pytest.mark.asyncio
 async def test_pass_unknown_client(tmp_path: Path) -> None:
     """A 404 that speaks of the client, not of a pass, proves nothing: the path is inferred."""
     async with stage(tmp_path) as it:
@@ -221,7 +208,6 @@ async def test_pass_unknown_client(tmp_path: Path) -> None:
     assert "inferred path" in said(verdict)
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("happened", [False, True])
 async def test_booking(tmp_path: Path, *, happened: bool) -> None:
     """A class booking made since, and none in a list that was walked to its end, by fields of the vendor's page."""
@@ -232,7 +218,6 @@ async def test_booking(tmp_path: Path, *, happened: bool) -> None:
     assert (verdict.finding, verdict.inferred) == (Finding.HAPPENED if happened else Finding.DID_NOT, False)
 
 
-@pytest.mark.asyncio
 async def test_bookings_that_were_confirmed(tmp_path: Path) -> None:
     """A booking may also be what a confirmed session left: then nobody can tell."""
     async with stage(tmp_path) as it:
@@ -243,7 +228,6 @@ async def test_bookings_that_were_confirmed(tmp_path: Path) -> None:
         assert (await it.bardge.reconcile("order-1")).finding is Finding.CANNOT_TELL
 
 
-@pytest.mark.asyncio
 async def test_rows_without_lists(tmp_path: Path) -> None:
     """Rows that leave no trace in a list: nobody can tell, and harmless ones may be entered again."""
     async with stage(tmp_path) as it:
@@ -256,7 +240,6 @@ async def test_rows_without_lists(tmp_path: Path) -> None:
     assert "enter the key again" in said(verdict)
 
 
-@pytest.mark.asyncio
 async def test_free_rows(tmp_path: Path) -> None:
     """What ``request`` sent and is in doubt is listed, not recovered, and nobody can tell."""
     async with stage(tmp_path) as it:
@@ -270,7 +253,6 @@ async def test_free_rows(tmp_path: Path) -> None:
         assert (await it.bardge.reconcile("order-1")).finding is Finding.CANNOT_TELL
 
 
-@pytest.mark.asyncio
 async def test_unproven_keys(tmp_path: Path) -> None:
     """A row of which nobody knows whether it honours keys has no window, and is not recovered."""
     async with stage(tmp_path) as it:
@@ -283,7 +265,6 @@ async def test_unproven_keys(tmp_path: Path) -> None:
         assert await it.bardge.recover() == []
 
 
-@pytest.mark.asyncio
 async def test_doubt(tmp_path: Path) -> None:
     """A doubt tells key, endpoint, request, when it was sent and when its window closes."""
     async with stage(tmp_path) as it:
@@ -308,7 +289,6 @@ async def state(it: Stage, key: str = "order-1") -> EntryState | None:
     return None if record is None else record.state
 
 
-@pytest.mark.asyncio
 async def test_resolve_done(tmp_path: Path) -> None:
     """``done=True``: entering the key raises AlreadyDoneError, and nothing is in doubt any more."""
     async with stage(tmp_path) as it:
@@ -319,7 +299,6 @@ async def test_resolve_done(tmp_path: Path) -> None:
         assert await it.bardge.in_doubt() == []
 
 
-@pytest.mark.asyncio
 async def test_resolve_with_the_answer(tmp_path: Path) -> None:
     """``done={...}``: entering the key returns that answer."""
     async with stage(tmp_path) as it:
@@ -329,7 +308,6 @@ async def test_resolve_with_the_answer(tmp_path: Path) -> None:
     assert (response.value.balance, response.replayed) == (7, "journal")
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("by_evidence", [False, True])
 async def test_resolve_never_happened(tmp_path: Path, *, by_evidence: bool) -> None:
     """``never_happened=True``, or a verdict that says so, frees the key for sending."""
@@ -345,7 +323,6 @@ async def test_resolve_never_happened(tmp_path: Path, *, by_evidence: bool) -> N
         assert await state(it) is EntryState.DONE
 
 
-@pytest.mark.asyncio
 async def test_resolve_by_evidence_that_it_happened(tmp_path: Path) -> None:
     """A verdict that it happened records that it was done."""
     async with stage(tmp_path) as it:
@@ -368,7 +345,6 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("name", REFUSED)
 async def test_resolve_refuses(tmp_path: Path, name: str) -> None:
     """What is no clear word about this doubt is refused, and the doubt stays."""
@@ -380,7 +356,6 @@ async def test_resolve_refuses(tmp_path: Path, name: str) -> None:
         assert await state(it) is EntryState.SENT
 
 
-@pytest.mark.asyncio
 async def test_resolve_with_what_is_no_answer(tmp_path: Path) -> None:
     """An answer that contradicts the vendor's page is refused: entering the key could not return it."""
     async with stage(tmp_path) as it:
@@ -390,7 +365,6 @@ async def test_resolve_with_what_is_no_answer(tmp_path: Path) -> None:
         assert await state(it) is EntryState.SENT
 
 
-@pytest.mark.asyncio
 async def test_resolve_what_is_not_in_doubt(tmp_path: Path) -> None:
     """An unknown key and one that is done are refused."""
     async with stage(tmp_path) as it:
@@ -403,7 +377,6 @@ async def test_resolve_what_is_not_in_doubt(tmp_path: Path) -> None:
             await it.bardge.reconcile("order-2")
 
 
-@pytest.mark.asyncio
 async def test_resolve_what_is_under_work(tmp_path: Path) -> None:
     """A key that somebody works on cannot be settled."""
     async with stage(tmp_path) as it:

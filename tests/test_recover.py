@@ -17,7 +17,6 @@ def charges(it: Stage, key: str = "order-1") -> int:
     return sum(entry.idempotency_key == key for entry in it.sandbox.ledger("client_abc123"))
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("happened", [False, True])
 async def test_recover(tmp_path: Path, *, happened: bool) -> None:
     """A doubt whose window is open is sent again under its key: one charge, done."""
@@ -31,7 +30,6 @@ async def test_recover(tmp_path: Path, *, happened: bool) -> None:
         assert await it.bardge.recover() == []
 
 
-@pytest.mark.asyncio
 async def test_window_closed(tmp_path: Path) -> None:
     """A doubt whose window has closed is left alone."""
     async with stage(tmp_path) as it:
@@ -41,7 +39,6 @@ async def test_window_closed(tmp_path: Path) -> None:
         assert (charges(it), await state(it)) == (1, EntryState.SENT)
 
 
-@pytest.mark.asyncio
 async def test_recovered_in_vain(tmp_path: Path) -> None:
     """A repeat that is cut again is told as what it ended with, and stays in doubt."""
     async with stage(tmp_path) as it:
@@ -52,7 +49,6 @@ async def test_recovered_in_vain(tmp_path: Path) -> None:
         assert await state(it) is EntryState.SENT
 
 
-@pytest.mark.asyncio
 async def test_held_keys_are_left_alone(tmp_path: Path) -> None:
     """What somebody alive works on is left alone."""
     async with stage(tmp_path) as it:
@@ -65,7 +61,6 @@ async def test_held_keys_are_left_alone(tmp_path: Path) -> None:
         assert len(await it.bardge.recover()) == 1
 
 
-@pytest.mark.asyncio
 async def test_many_at_once(tmp_path: Path) -> None:
     """Many tasks and journals that recover at once send each doubt at most once more, and charge it once."""
     async with stage(tmp_path) as it:
@@ -82,7 +77,6 @@ async def test_many_at_once(tmp_path: Path) -> None:
         assert [charges(it, f"order-{number}") for number in range(8)] == [1] * 8
 
 
-@pytest.mark.asyncio
 async def test_accounts_apart(tmp_path: Path) -> None:
     """Only the client's own account is recovered."""
     async with stage(tmp_path) as it:

@@ -60,7 +60,6 @@ async def failed(call: Awaitable[object]) -> errors.BardgeError:
     return caught.value
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("situation", LINES)
 async def test_line(situation: str) -> None:
     """What the line says is what happens."""

@@ -30,7 +30,6 @@ from tests.support.rig import Rig, late, rig
 from tests.support.server import ScriptedServer, Step, cut, error, hang, reply
 
 
-@pytest.mark.asyncio
 async def test_back_pressure() -> None:
     """While nobody takes outcomes, no more operations are taken than twice as many as run at once."""
     async with rig(reply()) as it:
@@ -43,7 +42,6 @@ async def test_back_pressure() -> None:
             await found.aclose()
 
 
-@pytest.mark.asyncio
 async def test_concurrency() -> None:
     """As many run at once as were asked for, and no more."""
     together: list[int] = []
@@ -65,7 +63,6 @@ async def test_concurrency() -> None:
     assert max(together) == 3
 
 
-@pytest.mark.asyncio
 async def test_no_more_than_connections() -> None:
     """More than the client's connections never run at once, so that no operation waits for one in vain."""
     async with rig(reply(), max_connections=2) as it:
@@ -74,7 +71,6 @@ async def test_no_more_than_connections() -> None:
             assert batch.pace.limit <= 2
 
 
-@pytest.mark.asyncio
 async def test_ordered() -> None:
     """In order means in the order of the operations, whichever is done first."""
     held = anyio.Event()
@@ -92,7 +88,6 @@ async def test_ordered() -> None:
     assert [outcome.operation.id for outcome in found] == [f"order-{number}" for number in range(40)]
 
 
-@pytest.mark.asyncio
 async def test_as_they_finish() -> None:
     """Without an order an outcome comes when it is there, whatever waits before it."""
     held = anyio.Event()
@@ -110,7 +105,6 @@ async def test_as_they_finish() -> None:
     assert ids[2] == "order-0"
 
 
-@pytest.mark.asyncio
 async def test_async_source() -> None:
     """Operations may come from an async iterable, which is asked by one worker at a time."""
 
@@ -123,7 +117,6 @@ async def test_async_source() -> None:
         assert await statuses(it.bardge.batch(source(), job="j")) == ["done"] * 20
 
 
-@pytest.mark.asyncio
 async def test_nothing_to_do() -> None:
     """A batch of nothing ends at once."""
     async with rig(reply()) as it:
@@ -144,7 +137,6 @@ async def recorded(it: Rig) -> set[EntryState | None]:
     return {await state(it, key or "") for key in it.keys}
 
 
-@pytest.mark.asyncio
 async def test_left_early() -> None:
     """Leaving the loop begins nothing new; what was begun is on record when the batch is closed."""
     async with rig(reply()) as it:
@@ -156,7 +148,6 @@ async def test_left_early() -> None:
         assert (it.sent, await recorded(it)) == (source.count, {EntryState.DONE})
 
 
-@pytest.mark.asyncio
 async def test_left_early_and_client_closed() -> None:
     """A loop that is just left begins nothing new either, and the client's end waits for what was begun."""
     reached, go = anyio.Event(), anyio.Event()
@@ -177,7 +168,6 @@ async def test_left_early_and_client_closed() -> None:
         assert (source.count, await recorded(it)) == (count, {EntryState.DONE})
 
 
-@pytest.mark.asyncio
 async def test_cancelled() -> None:
     """A cancelled consumer begins nothing new; what was begun runs to its end and is on record."""
     reached, go = anyio.Event(), anyio.Event()
@@ -201,7 +191,6 @@ async def test_cancelled() -> None:
         assert (source.count, it.sent, await recorded(it)) == (count, count, {EntryState.DONE})
 
 
-@pytest.mark.asyncio
 async def test_stopped() -> None:
     """A stop begins nothing new, delivers what is under way, and ends the iteration."""
     async with rig(reply()) as it:
@@ -214,7 +203,6 @@ async def test_stopped() -> None:
         assert found == source.count == it.sent <= 9
 
 
-@pytest.mark.asyncio
 async def test_stopped_before() -> None:
     """A batch that was stopped before its iteration begins nothing at all."""
     async with rig(reply()) as it:
@@ -223,7 +211,6 @@ async def test_stopped_before() -> None:
         assert (await statuses(batch), it.sent) == ([], 0)
 
 
-@pytest.mark.asyncio
 async def test_stopped_while_the_source_waits() -> None:
     """A stop does not wait for a source that has nothing to give."""
 
@@ -238,7 +225,6 @@ async def test_stopped_while_the_source_waits() -> None:
             batch.stop()
 
 
-@pytest.mark.asyncio
 async def test_stopped_in_doubt() -> None:
     """After a stop an unanswered operation is not asked about again: its outcome says in doubt."""
     async with AsyncExitStack() as stack:
@@ -253,7 +239,6 @@ async def test_stopped_in_doubt() -> None:
         assert (await statuses(batches[0]), it.sent) == (["in_doubt"], 1)
 
 
-@pytest.mark.asyncio
 async def test_run_again_goes_on() -> None:
     """The same batch again does only what is not done."""
     async with Sandbox() as sandbox, BardgeClient(sandbox.api_key, sandbox.base_url) as bardge:
@@ -266,7 +251,6 @@ async def test_run_again_goes_on() -> None:
         assert len(charged) == len(set(charged)) == 50
 
 
-@pytest.mark.asyncio
 async def test_failing_source() -> None:
     """What the source raises comes out of the loop, after the outcomes of all that was taken."""
 
@@ -281,7 +265,6 @@ async def test_failing_source() -> None:
         assert sorted(outcome.operation.id for outcome in found) == [f"order-{number}" for number in range(5)]
 
 
-@pytest.mark.asyncio
 async def test_cancelled_source() -> None:
     """A source that ends by a cancellation of its own is no source that is at its end: the loop raises it."""
 
@@ -296,7 +279,6 @@ async def test_cancelled_source() -> None:
         assert [outcome.status for outcome in found] == [OperationStatus.DONE]
 
 
-@pytest.mark.asyncio
 async def test_batch_fed_by_another_one() -> None:
     """A batch may take its operations from the outcomes of another one, even where only one request may run."""
     async with rig(reply()) as it:
@@ -309,7 +291,6 @@ async def test_batch_fed_by_another_one() -> None:
             assert await statuses(it.bardge.batch(source(), job="second", concurrency=1)) == ["done"] * 5
 
 
-@pytest.mark.asyncio
 async def test_foreign_things_in_the_source() -> None:
     """What is no operation ends the batch with an error that names it."""
     async with rig(reply()) as it:
@@ -323,7 +304,6 @@ FATAL: dict[str, tuple[Step, type[errors.BardgeError]]] = {
 }
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("case", FATAL)
 async def test_stops_all(case: str) -> None:
     """A wrong key or a disabled account ends the batch after the outcomes that are there, and is raised."""
@@ -337,7 +317,6 @@ async def test_stops_all(case: str) -> None:
         assert [outcome.status for outcome in found] == [OperationStatus.FAILED] * source.count
 
 
-@pytest.mark.asyncio
 async def test_wrong_key_after_a_doubt() -> None:
     """A wrong key ends all as well where it leaves an operation in doubt."""
     steps = (cut(), error(401, "authentication_error", "invalid_api_key"))
@@ -348,7 +327,6 @@ async def test_wrong_key_after_a_doubt() -> None:
         assert [outcome.status for outcome in found] == [OperationStatus.IN_DOUBT]
 
 
-@pytest.mark.asyncio
 async def test_client_closed() -> None:
     """A batch ends when its client is closed under it, instead of failing to the last row."""
     async with rig(reply()) as it:
@@ -361,7 +339,6 @@ async def test_client_closed() -> None:
         assert source.count <= 8
 
 
-@pytest.mark.asyncio
 async def test_iterated_once() -> None:
     """A batch is iterated once."""
     async with rig(reply()) as it:
@@ -384,7 +361,6 @@ BAD: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(("named", "given"), BAD)
 async def test_bad_arguments(named: str, given: dict[str, Any]) -> None:
     """An argument that cannot work is refused at once, by its name."""
@@ -394,7 +370,6 @@ async def test_bad_arguments(named: str, given: dict[str, Any]) -> None:
             it.bardge.batch(**arguments)
 
 
-@pytest.mark.asyncio
 async def test_doubts_first() -> None:
     """What an earlier run left in doubt is asked again before anything new is sent."""
     async with rig(cut(), reply(), retry=RetryPolicy(max_attempts=1)) as it:
@@ -404,7 +379,6 @@ async def test_doubts_first() -> None:
         assert it.keys[:2] == ["earlier", "earlier"]
 
 
-@pytest.mark.asyncio
 async def test_doubts_every_five_seconds() -> None:
     """Doubts that arise meanwhile are asked again every 5 seconds."""
     clock = ManualClock(auto=False)
@@ -430,7 +404,6 @@ async def test_doubts_every_five_seconds() -> None:
         assert (before, it.keys[2:], await state(it, "other")) == (2, ["other"], EntryState.DONE)
 
 
-@pytest.mark.asyncio
 async def test_delivered_is_let_go() -> None:
     """Operations that were delivered are not held: memory stays flat whatever the length."""
     alive: weakref.WeakSet[Operation[Any, Any]] = weakref.WeakSet()
@@ -449,7 +422,6 @@ async def test_delivered_is_let_go() -> None:
     assert most <= 12
 
 
-@pytest.mark.asyncio
 async def test_late_answer_ends_in_time() -> None:
     """An operation that the server answers in time is done, however many wait behind it."""
     clock = ManualClock()
@@ -457,7 +429,6 @@ async def test_late_answer_ends_in_time() -> None:
         assert await statuses(it.bardge.batch(purchases(5), job="j", concurrency=1)) == ["done"] * 5
 
 
-@pytest.mark.asyncio
 async def test_loop_shut_down() -> None:
     """A batch whose loop is shut down ends with it, and leaves what was sent on record."""
     server = ScriptedServer(hang())

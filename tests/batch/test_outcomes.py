@@ -34,7 +34,6 @@ def bought(outcome: OperationOutcome[Any]) -> str | None:
     return outcome.result.id
 
 
-@pytest.mark.asyncio
 async def test_done() -> None:
     """An operation that the server does is done, with its answer, its key and what support asks for."""
     async with rig(reply(200, {"id": "cp_1"}, {"Bardge-Request-Id": "req_7"})) as it:
@@ -45,14 +44,12 @@ async def test_done() -> None:
         assert [outcome.idempotency_key, *it.keys] == [key, key]
 
 
-@pytest.mark.asyncio
 async def test_replayed() -> None:
     """An answer that the server had cached says so."""
     async with rig(reply(200, {}, REPLAYED)) as it:
         assert await statuses(it.bardge.batch([purchase(1)], job="j")) == ["replayed"]
 
 
-@pytest.mark.asyncio
 async def test_skipped() -> None:
     """What is on record as done is not sent again, and gives its answer and its request id."""
     async with rig(reply(200, {"id": "cp_1"}, {"Bardge-Request-Id": "req_7"})) as it:
@@ -61,7 +58,6 @@ async def test_skipped() -> None:
         assert (again.status, bought(again), again.request_id, it.sent) == ("skipped", "cp_1", "req_7", 1)
 
 
-@pytest.mark.asyncio
 async def test_another_job() -> None:
     """The same operation in another job is another operation."""
     async with rig(reply()) as it:
@@ -69,7 +65,6 @@ async def test_another_job() -> None:
         assert await statuses(it.bardge.batch([purchase(1)], job="december")) == ["done"]
 
 
-@pytest.mark.asyncio
 async def test_done_long_ago(tmp_path: Path) -> None:
     """What was done so long ago that its answer is gone is skipped, with the error that says it."""
     clock = ManualClock()
@@ -82,7 +77,6 @@ async def test_done_long_ago(tmp_path: Path) -> None:
     assert (outcome.status, type(outcome.error)) == (OperationStatus.SKIPPED, errors.AlreadyDoneError)
 
 
-@pytest.mark.asyncio
 async def test_refused() -> None:
     """What the API refuses is refused, in its own words."""
     async with rig(error(404, "invalid_request_error", "resource_not_found", "no such package")) as it:
@@ -92,7 +86,6 @@ async def test_refused() -> None:
         assert outcome.error.message == "no such package"
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("durable", [False, True])
 async def test_refused_before(tmp_path: Path, *, durable: bool) -> None:
     """What was refused in an earlier run is told again in the same words, and not sent."""
@@ -107,7 +100,6 @@ async def test_refused_before(tmp_path: Path, *, durable: bool) -> None:
         journal.close()
 
 
-@pytest.mark.asyncio
 async def test_refused_and_its_answer_gone(tmp_path: Path) -> None:
     """A refusal whose words are not kept any more is still one, and not sent."""
     clock = ManualClock()
@@ -121,7 +113,6 @@ async def test_refused_and_its_answer_gone(tmp_path: Path) -> None:
             assert "not kept any more" in str(outcome.error)
 
 
-@pytest.mark.asyncio
 async def test_refused_and_retried() -> None:
     """With ``retry_refused`` it is sent again."""
     async with rig(error(404, "invalid_request_error"), reply()) as it:
@@ -129,7 +120,6 @@ async def test_refused_and_retried() -> None:
         assert await statuses(it.bardge.batch([purchase(1)], job="j", retry_refused=True)) == ["done"]
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("step", [error(403, "permission_error", "permission_denied"), reply(404)])
 async def test_not_executed_is_failed(step: Any) -> None:
     """What the server did not execute failed: it is sent again in the next run, without asking."""
@@ -138,7 +128,6 @@ async def test_not_executed_is_failed(step: Any) -> None:
         assert await statuses(it.bardge.batch([purchase(1)], job="j")) == ["done"]
 
 
-@pytest.mark.asyncio
 async def test_asked_to_go_slower() -> None:
     """Where the server answers 429 an operation waits, beyond the attempts of a call, and is done when it may."""
     async with rig(*[error(429, Retry_After="20")] * 9, reply()) as it:
@@ -146,7 +135,6 @@ async def test_asked_to_go_slower() -> None:
         assert (outcome.status, outcome.attempts) == (OperationStatus.DONE, 10)
 
 
-@pytest.mark.asyncio
 async def test_asked_to_go_slower_for_ever() -> None:
     """After ten minutes of 429 an operation failed."""
     clock = ManualClock()
@@ -156,7 +144,6 @@ async def test_asked_to_go_slower_for_ever() -> None:
         assert 600 <= clock.elapsed() - begun < 720
 
 
-@pytest.mark.asyncio
 async def test_unreachable_is_failed() -> None:
     """What never reached the server failed, and may be run again."""
     async with BardgeClient("key", f"http://127.0.0.1:{free_port()}", retry=RetryPolicy(max_attempts=1)) as bardge:
@@ -180,7 +167,6 @@ class Outage(ManualClock):
             await self.over()
 
 
-@pytest.mark.asyncio
 async def test_no_token_fails_nothing() -> None:
     """An operation that there is no token to repeat is tried again later: an outage does not fail all that is left."""
     clock = Outage()
@@ -190,7 +176,6 @@ async def test_no_token_fails_nothing() -> None:
         assert await statuses(it.bardge.batch([purchase(1)], job="j")) == ["done"]
 
 
-@pytest.mark.asyncio
 async def test_no_token_for_long() -> None:
     """It is tried again for no longer than a call may take, and has failed then."""
     async with rig(retry=NO_TOKENS, timeout=30) as it:
@@ -208,7 +193,6 @@ BAD: dict[str, Operation[Any, Any]] = {
 }
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("named", BAD)
 async def test_bad_operation(named: str) -> None:
     """A bad operation fails alone, with an error that names what is wrong; the others go on."""
@@ -220,7 +204,6 @@ async def test_bad_operation(named: str) -> None:
         assert it.sent == 1
 
 
-@pytest.mark.asyncio
 async def test_in_doubt() -> None:
     """What was sent and failed in the server is in doubt, and stays so in the next run, without a request."""
     async with rig(error(500)) as it:
@@ -231,7 +214,6 @@ async def test_in_doubt() -> None:
         assert it.sent == 1
 
 
-@pytest.mark.asyncio
 async def test_asked_until_answered() -> None:
     """An unanswered operation is asked again beyond its call, under its key, while the window is open."""
     async with rig(*[cut()] * 5, reply(200, {}, REPLAYED), retry=RetryPolicy(max_attempts=1, base=1)) as it:
@@ -239,7 +221,6 @@ async def test_asked_until_answered() -> None:
         assert (outcome.status, outcome.attempts, len(set(it.keys))) == (OperationStatus.REPLAYED, 6, 1)
 
 
-@pytest.mark.asyncio
 async def test_asked_no_longer_than_the_window() -> None:
     """Once the window is closed nothing is sent any more: it is in doubt."""
     clock = ManualClock()
@@ -248,7 +229,6 @@ async def test_asked_no_longer_than_the_window() -> None:
         assert it.sent == 1
 
 
-@pytest.mark.asyncio
 async def test_done_and_unreadable() -> None:
     """What was done counts as done, though its answer cannot be read."""
     async with rig(reply(200, ["not", "a", "purchase"])) as it:
@@ -258,7 +238,6 @@ async def test_done_and_unreadable() -> None:
         assert (again.status, it.sent) == (OperationStatus.SKIPPED, 1)
 
 
-@pytest.mark.asyncio
 async def test_one_id_twice() -> None:
     """An id that comes twice is one operation: it is done once."""
     async with Sandbox() as sandbox, BardgeClient(sandbox.api_key, sandbox.base_url) as bardge:
@@ -267,7 +246,6 @@ async def test_one_id_twice() -> None:
         assert len([entry for entry in sandbox.ledger("client_abc123") if entry.idempotency_key]) == 1
 
 
-@pytest.mark.asyncio
 async def test_one_id_for_two_requests() -> None:
     """An id that stands for another request already fails, and says what differs."""
     async with rig(reply()) as it:
@@ -277,7 +255,6 @@ async def test_one_id_for_two_requests() -> None:
         assert "package_id" in str(second.error)
 
 
-@pytest.mark.asyncio
 async def test_counts() -> None:
     """The batch counts what it has delivered, by status."""
     async with rig(reply(), error(404, "invalid_request_error")) as it:

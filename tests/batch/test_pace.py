@@ -119,7 +119,6 @@ def test_slower_for_good() -> None:
     assert max(load.round(0.2) for _ in range(60)) > 32
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("step", [error(429), error(503, "api_error")])
 async def test_strained_server(step: Any) -> None:
     """A 429 or a 503 halves what runs at once, and the batch shows it."""
@@ -129,7 +128,6 @@ async def test_strained_server(step: Any) -> None:
         assert (batch.pace.limit, batch.pace.backoffs) == (8, 1)
 
 
-@pytest.mark.asyncio
 async def test_timeout_is_strain() -> None:
     """An attempt that times out halves what runs at once."""
     clock = ManualClock()
@@ -139,7 +137,6 @@ async def test_timeout_is_strain() -> None:
         assert (batch.pace.limit, batch.pace.backoffs) == (8, 1)
 
 
-@pytest.mark.asyncio
 async def test_refusals_are_no_strain() -> None:
     """What the API refuses says nothing about its load."""
     async with rig(error(404, "invalid_request_error")) as it:
@@ -148,7 +145,6 @@ async def test_refusals_are_no_strain() -> None:
         assert batch.pace.backoffs == 0
 
 
-@pytest.mark.asyncio
 async def test_calls_beside_a_batch_count() -> None:
     """A 429 to any call of the client halves its batches."""
     async with rig(error(429), reply(), retry=RetryPolicy(max_attempts=1)) as it:
@@ -159,7 +155,6 @@ async def test_calls_beside_a_batch_count() -> None:
         await found.aclose()
 
 
-@pytest.mark.asyncio
 async def test_batches_of_a_client_share() -> None:
     """Two batches of one client together run no more at once than the limit."""
     together = most = 0
@@ -178,7 +173,6 @@ async def test_batches_of_a_client_share() -> None:
     assert most <= 5
 
 
-@pytest.mark.asyncio
 async def test_a_cancelled_waiter_leaves_nobody_stuck() -> None:
     """Who is cancelled in line, even with the turn in hand, leaves it to the next."""
     pacer = Pacer()
@@ -247,7 +241,6 @@ async def moments(count: int, jobs: str, rate: float) -> list[float]:
     return found
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("jobs", ["a", "ab"])
 async def test_rate_of_a_client(jobs: str) -> None:
     """One batch of a client, and several together, keep the rate in every second and use it."""
@@ -256,7 +249,6 @@ async def test_rate_of_a_client(jobs: str) -> None:
     assert found[-1] - found[0] == pytest.approx(59 / 20, rel=0.05)
 
 
-@pytest.mark.asyncio
 async def test_nothing_begins_while_held_back() -> None:
     """While a 429 asks all calls to wait, nothing new is taken: its time would run meanwhile."""
     clock = ManualClock(auto=False)

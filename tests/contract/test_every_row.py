@@ -42,7 +42,6 @@ def expected_headers(name: str) -> dict[str, bool]:
     }
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("name", NAMES)
 async def test_row(name: str) -> None:
     """The method sends the row's request as the notes show it, and its answer becomes the documented value."""
@@ -56,7 +55,6 @@ async def test_row(name: str) -> None:
     assert type(result) is type(example.result)
 
 
-@pytest.mark.asyncio
 async def test_header_values() -> None:
     """Bearer key, JSON both ways, the token as given."""
     request, _ = await exchanged("access_codes.generate")
@@ -69,14 +67,12 @@ async def test_header_values() -> None:
     assert {name: request.headers[name] for name in wanted} == wanted
 
 
-@pytest.mark.asyncio
 async def test_fresh_keys() -> None:
     """Two POSTs outside of a block go out under different keys of at least 128 random bits."""
     keys = [(await exchanged("credits.purchase"))[0].headers["idempotency-key"] for _ in range(2)]
     assert (len(set(keys)), min(map(len, keys)) >= 32) == (2, True)
 
 
-@pytest.mark.asyncio
 async def test_documented_bytes() -> None:
     """A request is exactly the documented JSON, without blanks."""
     request, _ = await exchanged("passes.update_expiry")

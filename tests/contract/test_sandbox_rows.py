@@ -191,7 +191,6 @@ def test_every_row_has_a_scene() -> None:
     assert SCENES.keys() == ENDPOINTS.keys()
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("name", SCENES)
 async def test_row_against_the_sandbox(name: str, stage: tuple[BardgeClient, Sandbox]) -> None:
     """The row's method reaches a real behaviour, whose answer decodes with nothing left in ``extra``."""

@@ -37,7 +37,6 @@ class Broken(MemoryJournal):
         await super().put(record)
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("journal", [Broken(readable=False), Broken(states=(EntryState.SENT,))], ids=["read", "write"])
 async def test_no_record_no_request(journal: Broken) -> None:
     """A key whose record cannot be read, or whose intent cannot be kept, is not sent."""
@@ -48,7 +47,6 @@ async def test_no_record_no_request(journal: Broken) -> None:
     assert (found.endpoint, found.idempotency_key) == ("credits.purchase", "order-1")
 
 
-@pytest.mark.asyncio
 async def test_outcome_that_cannot_be_kept(caplog: pytest.LogCaptureFixture) -> None:
     """An answer is returned though its record failed: ``recorded`` is False, and the log says so."""
     async with rig(BOUGHT, journal=Broken(states=(EntryState.DONE,))) as it, it.bardge.idempotent("order-1") as once:
@@ -58,7 +56,6 @@ async def test_outcome_that_cannot_be_kept(caplog: pytest.LogCaptureFixture) -> 
     assert "order-1" in caplog.text
 
 
-@pytest.mark.asyncio
 async def test_unrecorded_outcome_stays_in_doubt() -> None:
     """Entered again past its window, what could not be recorded is in doubt, and not sent."""
     async with rig(BOUGHT, journal=Broken(states=(EntryState.DONE,))) as it:
@@ -68,7 +65,6 @@ async def test_unrecorded_outcome_stays_in_doubt() -> None:
     assert it.sent == 1
 
 
-@pytest.mark.asyncio
 async def test_doubt_that_cannot_be_recorded_again() -> None:
     """A key in doubt whose record fails when it is entered again is not sent, and stays in doubt."""
     journal = Broken()

@@ -24,7 +24,6 @@ class Asked(SQLiteJournal):
         return await super().claim(identity, patience, clock)
 
 
-@pytest.mark.asyncio
 async def test_a_fresh_key_is_not_looked_for(tmp_path: Path) -> None:
     """A POST under a key that was made just now is recorded without a look at the file."""
     async with ScriptedServer(reply(201, {"balance": 5})) as server:
@@ -34,7 +33,6 @@ async def test_a_fresh_key_is_not_looked_for(tmp_path: Path) -> None:
             assert (len(await journal.listed()), journal.keys) == (1, ())
 
 
-@pytest.mark.asyncio
 async def test_a_fresh_key_in_doubt_is_looked_for(tmp_path: Path) -> None:
     """Recovering a POST under a key that the client made goes on from its record, as for any other key."""
     options = {"retry": RetryPolicy(max_attempts=1), "clock": ManualClock()}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from bardge_async import EntryState, MemoryJournal
 from bardge_async._core.entry import Identity
 from tests.journal.factories import KEY, done, named, sent
@@ -16,7 +14,6 @@ async def finish(journal: MemoryJournal, identity: Identity, second: float) -> N
     await journal.put(done(sent(identity, second=second), second=second))
 
 
-@pytest.mark.asyncio
 async def test_finished_ones_stay_for_15_minutes() -> None:
     """What is done is known for 15 minutes, and forgotten when another one ends later than that."""
     journal = MemoryJournal()
@@ -27,7 +24,6 @@ async def test_finished_ones_stay_for_15_minutes() -> None:
     assert await read(journal) is None
 
 
-@pytest.mark.asyncio
 async def test_unfinished_ones_stay() -> None:
     """What is in doubt is never forgotten, however long ago and however many came after."""
     journal = MemoryJournal()
@@ -37,7 +33,6 @@ async def test_unfinished_ones_stay() -> None:
     assert await read(journal) == sent()
 
 
-@pytest.mark.asyncio
 async def test_the_last_10_000_finished_ones_stay() -> None:
     """Of finished ones the last 10,000 are known, not one less or more."""
     journal = MemoryJournal()
@@ -47,7 +42,6 @@ async def test_the_last_10_000_finished_ones_stay() -> None:
     assert await read(journal, named("order-1")) is not None
 
 
-@pytest.mark.asyncio
 async def test_refused_then_done() -> None:
     """A key that was refused first and done later is known for 15 minutes from when it was done."""
     journal = MemoryJournal()
@@ -60,7 +54,6 @@ async def test_refused_then_done() -> None:
     assert record.state is EntryState.DONE
 
 
-@pytest.mark.asyncio
 async def test_refused_then_in_doubt() -> None:
     """A key that was refused first and is in doubt now is not forgotten with its refusal."""
     journal = MemoryJournal()
@@ -70,7 +63,6 @@ async def test_refused_then_in_doubt() -> None:
     assert await read(journal) is not None
 
 
-@pytest.mark.asyncio
 async def test_a_key_counts_once() -> None:
     """A key that was refused many times before it was done takes one of the 10,000 places."""
     journal = MemoryJournal()

@@ -26,7 +26,6 @@ BOUGHT = reply(201, {"balance": 5})
 REFUSED = done(sent(), state=EntryState.REFUSED)
 
 
-@pytest.mark.asyncio
 async def test_other_machines_wait(postgres: Database) -> None:
     """A key that one machine holds, another one waits for, as long as it has patience."""
     async with both(postgres) as (here, there):
@@ -36,7 +35,6 @@ async def test_other_machines_wait(postgres: Database) -> None:
     assert (caught.value.timed_out, caught.value.sent) == (True, False)
 
 
-@pytest.mark.asyncio
 async def test_released_for_other_machines(postgres: Database) -> None:
     """A key that was let go is granted to a machine that waits for it, with what was put."""
     async with both(postgres) as (here, there):
@@ -47,7 +45,6 @@ async def test_released_for_other_machines(postgres: Database) -> None:
         assert await waiting == sent()
 
 
-@pytest.mark.asyncio
 async def test_taken_over_when_the_lease_has_run_out(postgres: Database) -> None:
     """The key of a holder that renews nothing is another machine's after the lease, by the server's clock."""
     async with both(postgres, lease=0.4) as (here, there):
@@ -57,7 +54,6 @@ async def test_taken_over_when_the_lease_has_run_out(postgres: Database) -> None
     assert time.monotonic() - begun >= 0.4
 
 
-@pytest.mark.asyncio
 async def test_renewed_while_it_is_held(postgres: Database) -> None:
     """A holder that lives renews its lease three times in its length."""
     postgres.clear()
@@ -77,7 +73,6 @@ def lease_left(database: Database) -> float:
     return float(seconds)
 
 
-@pytest.mark.asyncio
 async def test_no_timer_when_nothing_is_held(postgres: Database) -> None:
     """Once every key is let go the journal's timers end."""
     postgres.clear()
@@ -89,7 +84,6 @@ async def test_no_timer_when_nothing_is_held(postgres: Database) -> None:
     assert clock.waiting == 0
 
 
-@pytest.mark.asyncio
 async def test_lost_lease_is_told(postgres: Database, caplog: pytest.LogCaptureFixture) -> None:
     """A holder whose key was taken learns it when it renews: it says so, and puts no intent."""
     clock = ManualClock(auto=False)
@@ -109,7 +103,6 @@ def shop(server: ScriptedServer, journal: PostgresJournal, api_key: Any = "key")
     return BardgeClient(api_key, server.base_url, journal=journal, retry=AT_ONCE, clock=ManualClock())
 
 
-@pytest.mark.asyncio
 async def test_stalled_holder_sends_nothing(postgres: Database) -> None:
     """A call that stalls before its intent, while another machine does the same, sends nothing."""
     async with both(postgres) as (here, there), ScriptedServer(BOUGHT) as server, shop(server, there) as other:
@@ -126,7 +119,6 @@ async def test_stalled_holder_sends_nothing(postgres: Database) -> None:
         assert on_record(postgres) == {"order-1": EntryState.DONE}
 
 
-@pytest.mark.asyncio
 async def test_run_out_and_not_taken(postgres: Database) -> None:
     """A lease that has run out and that nobody took is good for an intent, and begins anew with it."""
     async with both(postgres) as (here, _):
@@ -153,7 +145,6 @@ class Jumping(ManualClock):
         return super().elapsed()
 
 
-@pytest.mark.asyncio
 async def test_intent_that_took_longer_than_a_lease(postgres: Database) -> None:
     """An intent that was written too slowly is not believed: it is written again, and the lost lease shows."""
     postgres.clear()
@@ -167,7 +158,6 @@ async def test_intent_that_took_longer_than_a_lease(postgres: Database) -> None:
     assert on_record(postgres) == {"order-1": EntryState.SENT}
 
 
-@pytest.mark.asyncio
 async def test_answer_after_the_lease(postgres: Database) -> None:
     """An answer that comes after the key was taken is kept: whoever has the key sends nothing any more."""
     async with both(postgres) as (here, there), ScriptedServer(BOUGHT) as server, shop(server, here) as bardge:
@@ -185,7 +175,6 @@ async def test_answer_after_the_lease(postgres: Database) -> None:
             await there.put(sent(KEY._replace(base_url=server.base_url)))
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("later", [REFUSED, sent(), done(sent(), second=9)], ids=["refused", "sent", "done again"])
 async def test_done_stays_done(postgres: Database, later: Any) -> None:
     """Nothing that a holder puts whose key was taken replaces what the other one did."""
@@ -199,7 +188,6 @@ async def test_done_stays_done(postgres: Database, later: Any) -> None:
         assert await there.listed() == [done(sent(), second=1)]
 
 
-@pytest.mark.asyncio
 async def test_refused_after_the_key_was_taken(postgres: Database) -> None:
     """A refusal is kept after the key was taken, if the other holder has not put anything yet."""
     async with both(postgres) as (here, there):
@@ -210,7 +198,6 @@ async def test_refused_after_the_key_was_taken(postgres: Database) -> None:
         assert await there.listed() == [REFUSED]
 
 
-@pytest.mark.asyncio
 async def test_refused_after_the_other_has_sent(postgres: Database) -> None:
     """A refusal is not kept once the other holder has sent: that one's outcome counts, and the key stays in doubt."""
     async with both(postgres) as (here, there):
@@ -224,7 +211,6 @@ async def test_refused_after_the_other_has_sent(postgres: Database) -> None:
         assert await there.unfinished(KEY.base_url, KEY.account) == [sent(second=20)]
 
 
-@pytest.mark.asyncio
 async def test_withdrawn_after_the_key_was_taken(postgres: Database) -> None:
     """An intent is not taken back by a holder whose key was taken: the record is the other one's."""
     async with both(postgres) as (here, there):
@@ -236,7 +222,6 @@ async def test_withdrawn_after_the_key_was_taken(postgres: Database) -> None:
         assert on_record(postgres) == {"order-1": EntryState.SENT}
 
 
-@pytest.mark.asyncio
 async def test_withdrawn_and_put_again(postgres: Database) -> None:
     """A holder that took its intent back still holds the key, and may put another one."""
     async with both(postgres) as (here, there):
@@ -249,7 +234,6 @@ async def test_withdrawn_and_put_again(postgres: Database) -> None:
         assert await here.listed() == [sent(second=5)]
 
 
-@pytest.mark.asyncio
 async def test_late_release_frees_nothing_of_another(postgres: Database) -> None:
     """Whoever lost a key and lets go of it leaves the other's lease alone."""
     async with both(postgres) as (here, there), elsewhere(postgres, "third") as third:
@@ -261,7 +245,6 @@ async def test_late_release_frees_nothing_of_another(postgres: Database) -> None
             await third.claim(KEY, 0, ManualClock())
 
 
-@pytest.mark.asyncio
 async def test_unfinished_leaves_out_what_other_machines_work_on(postgres: Database) -> None:
     """``unfinished`` tells of a key in doubt once its holder's lease is gone, not before."""
     async with both(postgres) as (here, there):
@@ -272,7 +255,6 @@ async def test_unfinished_leaves_out_what_other_machines_work_on(postgres: Datab
         assert await there.unfinished(KEY.base_url, KEY.account) == [sent()]
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("turns", [0, 1, 2, 5, 20, 100])
 async def test_cancelled_claim_leaves_no_lease(postgres: Database, turns: int) -> None:
     """A claim that is cancelled, at whatever moment, leaves no lease behind that others would wait for."""
@@ -288,7 +270,6 @@ async def test_cancelled_claim_leaves_no_lease(postgres: Database, turns: int) -
     assert on_record(postgres) == {}
 
 
-@pytest.mark.asyncio
 async def test_closed_journal_gives_its_keys_back(postgres: Database) -> None:
     """``aclose`` gives every key back; later calls say that the journal is closed."""
     postgres.clear()
@@ -351,7 +332,6 @@ class Machine(ManualClock):
         self._elapsed = elapsed
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(("ago", "requests"), [(30, 2), (85, 1)])
 async def test_age_is_the_servers(postgres: Database, ago: int, requests: int) -> None:
     """How old another machine's key is says the server's clock, though this machine's wall is an hour late."""

@@ -24,7 +24,6 @@ def pooled(postgres: Database) -> Iterator[str]:
         yield dsn
 
 
-@pytest.mark.asyncio
 async def test_tables_are_made_through_a_pooler(postgres: Database, pooled: str) -> None:
     """A journal makes its tables through a pooler, and works in them."""
     async with PostgresJournal(pooled, schema="pooled") as journal:
@@ -32,7 +31,6 @@ async def test_tables_are_made_through_a_pooler(postgres: Database, pooled: str)
         assert await journal.listed() == [sent()]
 
 
-@pytest.mark.asyncio
 async def test_calls_through_a_pooler(postgres: Database, pooled: str) -> None:
     """Calls of two machines with the same keys, and a doubt that is recovered: each order is sent once."""
     postgres.clear()
@@ -57,7 +55,6 @@ async def test_calls_through_a_pooler(postgres: Database, pooled: str) -> None:
     assert set(on_record(postgres).values()) == {EntryState.DONE}
 
 
-@pytest.mark.asyncio
 async def test_claims_through_a_pooler(postgres: Database, pooled: str) -> None:
     """A key that is claimed through one session is held for every other, until it is let go through a third."""
     postgres.clear()

@@ -33,7 +33,6 @@ async def started(it: Server) -> None:
     await asyncio.to_thread(it.start)
 
 
-@pytest.mark.asyncio
 async def test_killed_server(durable: Server) -> None:
     """What was put is there after the server was killed; what comes while it is away is done when it is back."""
     async with PostgresJournal(durable.dsn, schema="killed") as journal:
@@ -48,7 +47,6 @@ async def test_killed_server(durable: Server) -> None:
         assert {record.identity.key for record in await journal.listed()} == {"order-1", "order-2"}
 
 
-@pytest.mark.asyncio
 async def test_killed_under_a_request(durable: Server) -> None:
     """A server that is killed while a request is under way: its answer is kept once the server is back."""
     journal = PostgresJournal(durable.dsn, schema="under_way")
@@ -67,7 +65,6 @@ async def back(durable: Server, api: ScriptedServer) -> None:
     await started(durable)
 
 
-@pytest.mark.asyncio
 async def test_no_server() -> None:
     """Without a server, what waited long enough ends with an error that says what to mend; nothing hangs."""
     async with PostgresJournal("postgresql://nobody@127.0.0.1:1/none", patience=0) as journal:
@@ -75,7 +72,6 @@ async def test_no_server() -> None:
             await journal.put(sent())
 
 
-@pytest.mark.asyncio
 async def test_no_server_and_little_time() -> None:
     """A claim does not wait longer for a server than its call has time."""
     async with PostgresJournal("postgresql://nobody@127.0.0.1:1/none", clock=ManualClock()) as journal:
@@ -89,7 +85,6 @@ async def test_no_server_and_little_time() -> None:
     assert caught.value.sent is False
 
 
-@pytest.mark.asyncio
 async def test_ended_sessions(postgres: Database) -> None:
     """Sessions that an administrator ends are made anew, unnoticed."""
     postgres.clear()
@@ -136,7 +131,6 @@ async def wire(to: int) -> AsyncGenerator[Wire]:
         yield it
 
 
-@pytest.mark.asyncio
 async def test_silent_network(postgres: Database) -> None:
     """A network that swallows everything: after 10 s the connection is given up, and the work done over a new one."""
     postgres.clear()
@@ -157,7 +151,6 @@ async def test_silent_network(postgres: Database) -> None:
     assert on_record(postgres) == {"order-1": EntryState.DONE}
 
 
-@pytest.mark.asyncio
 async def test_taken_back_when_the_database_is_there_again(postgres: Database) -> None:
     """A call that takes its intent back ends after 2 s though the database is away; the intent goes all the same."""
     postgres.clear()
@@ -182,7 +175,6 @@ async def test_taken_back_when_the_database_is_there_again(postgres: Database) -
                 await asyncio.sleep(0)
 
 
-@pytest.mark.asyncio
 async def test_waiters_share_commits(postgres: Database) -> None:
     """Records that are put at the same time share transactions."""
     postgres.clear()
@@ -193,7 +185,6 @@ async def test_waiters_share_commits(postgres: Database) -> None:
     assert transactions <= 3
 
 
-@pytest.mark.asyncio
 async def test_one_items_fault_is_its_own(postgres: Database) -> None:
     """What the database refuses of one record is an error of its put alone."""
     postgres.clear()
@@ -205,7 +196,6 @@ async def test_one_items_fault_is_its_own(postgres: Database) -> None:
     assert on_record(postgres) == {"order-1": EntryState.SENT}
 
 
-@pytest.mark.asyncio
 async def test_dropped_tables(postgres: Database) -> None:
     """Tables that are gone while the journal is open are an error that names them; nothing is made anew in their place."""
     async with elsewhere(postgres, schema="gone") as journal:
@@ -215,7 +205,6 @@ async def test_dropped_tables(postgres: Database) -> None:
             await journal.put(sent())
 
 
-@pytest.mark.asyncio
 async def test_many_keys_at_once_on_two_machines(postgres: Database) -> None:
     """Two machines that claim, put and release the same keys in other orders do not block each other for good."""
     postgres.clear()
@@ -232,7 +221,6 @@ async def test_many_keys_at_once_on_two_machines(postgres: Database) -> None:
     assert len(on_record(postgres)) == 40
 
 
-@pytest.mark.asyncio
 async def test_calls_over_a_server_with_few_connections(postgres: Database) -> None:
     """However many calls are under way, a loop has three connections."""
     postgres.clear()

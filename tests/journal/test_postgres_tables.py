@@ -47,7 +47,6 @@ def test_made_by_many_processes_at_once(postgres: Database) -> None:
     assert postgres.admin.execute("SELECT count(*) FROM race.entries").fetchone() == (8,)
 
 
-@pytest.mark.asyncio
 async def test_nothing_is_made_where_tables_are(postgres: Database) -> None:
     """A user without any right to make tables works with those that another one made."""
     async with elsewhere(postgres, schema="given") as journal:
@@ -60,7 +59,6 @@ async def test_nothing_is_made_where_tables_are(postgres: Database) -> None:
         assert await read(journal) == done(sent())
 
 
-@pytest.mark.asyncio
 async def test_newer_tables(postgres: Database) -> None:
     """Tables of a newer version are an error that says so."""
     async with elsewhere(postgres, schema="newer") as journal:
@@ -80,7 +78,6 @@ async def aged(postgres: Database, days: float, record: Record, **options: Any) 
         return await read(journal, record.identity)
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(("days", "kept"), [(29.9, True), (30.1, False)])
 async def test_bodies_stay_for_30_days(postgres: Database, days: float, *, kept: bool) -> None:
     """The bodies of what is done are removed after 30 days; key, fingerprint and outcome stay."""
@@ -88,20 +85,17 @@ async def test_bodies_stay_for_30_days(postgres: Database, days: float, *, kept:
     assert await aged(postgres, days, done(sent())) == (done(sent()) if kept else bare)
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(("days", "keep", "kept"), [(399.9, 400, True), (400.1, 400, False), (40_000, 0, True)])
 async def test_entries_stay_for_400_days(postgres: Database, days: float, keep: int, *, kept: bool) -> None:
     """What is done is forgotten after 400 days; ``keep_entries=0`` keeps it for ever."""
     assert (await aged(postgres, days, done(sent()), keep_entries=keep * DAY) is not None) is kept
 
 
-@pytest.mark.asyncio
 async def test_doubts_stay(postgres: Database) -> None:
     """What is in doubt stays, with its body, however old."""
     assert await aged(postgres, 40_000, sent()) == sent()
 
 
-@pytest.mark.asyncio
 async def test_held_keys_are_not_forgotten(postgres: Database) -> None:
     """An old entry whose key somebody holds stays: its holder goes by it."""
     postgres.clear()
@@ -113,7 +107,6 @@ async def test_held_keys_are_not_forgotten(postgres: Database) -> None:
         assert await journal.listed() == [attrs.evolve(refused, body=None)]
 
 
-@pytest.mark.asyncio
 async def test_forgotten_is_everybodys(postgres: Database) -> None:
     """Up to when entries may be gone, every process tells, whoever pruned."""
     await aged(postgres, 401, done(sent(), second=5))
@@ -123,7 +116,6 @@ async def test_forgotten_is_everybodys(postgres: Database) -> None:
         assert journal.forgotten == WALL + 5
 
 
-@pytest.mark.asyncio
 async def test_pruned_by_the_way(postgres: Database) -> None:
     """Nobody needs to call ``prune``: putting records does it, in one process and at most once an hour."""
     postgres.clear()
@@ -136,7 +128,6 @@ async def test_pruned_by_the_way(postgres: Database) -> None:
     assert pruned == WALL + 31 * DAY
 
 
-@pytest.mark.asyncio
 async def test_orphans_are_removed(postgres: Database) -> None:
     """A key that was claimed by a process that died leaves no row behind for long."""
     postgres.clear()
@@ -147,7 +138,6 @@ async def test_orphans_are_removed(postgres: Database) -> None:
         assert on_record(postgres) == {}
 
 
-@pytest.mark.asyncio
 async def test_erase(postgres: Database) -> None:
     """``erase`` removes the bodies of finished entries that name the client, and leaves its doubts and others alone."""
     postgres.clear()
@@ -162,7 +152,6 @@ async def test_erase(postgres: Database) -> None:
     assert bodies == {"order-1": False, "doubt": True, "other": True, "path": False}
 
 
-@pytest.mark.asyncio
 async def test_since(postgres: Database) -> None:
     """``since`` tells the row's other records from ten minutes before on, but no refused and no foreign ones."""
     postgres.clear()

@@ -51,14 +51,12 @@ async def cancelled(task: asyncio.Task[Record | None]) -> None:
         await task
 
 
-@pytest.mark.asyncio
 async def test_unknown_key(journal: Journal) -> None:
     """A key that was never put has no record, also after it was claimed."""
     assert await read(journal) is None
     assert await read(journal) is None
 
 
-@pytest.mark.asyncio
 async def test_put_then_claimed(journal: Journal) -> None:
     """What is put is what a claim returns, field by field."""
     async with held(journal):
@@ -66,7 +64,6 @@ async def test_put_then_claimed(journal: Journal) -> None:
     assert await read(journal) == sent()
 
 
-@pytest.mark.asyncio
 async def test_put_again_replaces(journal: Journal) -> None:
     """A key has one record: the last."""
     await journal.put(sent())
@@ -74,7 +71,6 @@ async def test_put_again_replaces(journal: Journal) -> None:
     assert await read(journal) == done(sent(), second=3)
 
 
-@pytest.mark.asyncio
 async def test_put_is_there_for_another_opener(opener: Opener) -> None:
     """A record is kept when ``put`` returns: another client over the same store reads it."""
     async with opener() as first, opener() as second:
@@ -82,7 +78,6 @@ async def test_put_is_there_for_another_opener(opener: Opener) -> None:
         assert await read(second) == sent()
 
 
-@pytest.mark.asyncio
 async def test_remove(journal: Journal) -> None:
     """A removed record is gone, and its key free for anything."""
     await journal.put(sent())
@@ -90,14 +85,12 @@ async def test_remove(journal: Journal) -> None:
     assert await read(journal) is None
 
 
-@pytest.mark.asyncio
 async def test_remove_nothing(journal: Journal) -> None:
     """Removing what is not there does nothing."""
     await journal.remove(KEY)
     assert await read(journal) is None
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(
     "other",
     [KEY._replace(base_url="https://other.example/v3"), KEY._replace(account="b"), KEY._replace(key="order-2")],
@@ -110,7 +103,6 @@ async def test_identity(journal: Journal, other: Identity) -> None:
         assert await read(journal, other) is None
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("body", [None, b"", b'{"a":1}', '{"a":"\u00e9\u0000"}'.encode()])
 async def test_bodies(journal: Journal, body: bytes | None) -> None:
     """Bytes come back as they were, none as none."""
@@ -119,7 +111,6 @@ async def test_bodies(journal: Journal, body: bytes | None) -> None:
     assert await read(journal) == record
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("state", EntryState)
 async def test_states(journal: Journal, state: EntryState) -> None:
     """Every state comes back."""
@@ -129,7 +120,6 @@ async def test_states(journal: Journal, state: EntryState) -> None:
     assert record.state is state
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(("given", "kept"), [(True, b'{"balance":5}'), (False, None)])
 async def test_answers_of_fresh_keys(journal: Journal, given: bool, kept: bytes | None) -> None:
     """The answer to a key that the caller chose is kept; of a fresh one's only that and when it was done."""
@@ -140,7 +130,6 @@ async def test_answers_of_fresh_keys(journal: Journal, given: bool, kept: bytes 
     assert record.answer == Answer(201, kept, "req_1")
 
 
-@pytest.mark.asyncio
 async def test_unfinished_fresh_keys_keep_their_body(journal: Journal) -> None:
     """A fresh key in doubt keeps its request, so that it can be sent again with the same bytes."""
     await journal.put(sent(given=False))
@@ -149,7 +138,6 @@ async def test_unfinished_fresh_keys_keep_their_body(journal: Journal) -> None:
     assert record.body == b'{"a":1}'
 
 
-@pytest.mark.asyncio
 async def test_claims_wait_in_line(journal: Journal) -> None:
     """A key has one holder at a time; the others get it in the order in which they came."""
     clock, order = ManualClock(), list[int]()
@@ -169,7 +157,6 @@ async def test_claims_wait_in_line(journal: Journal) -> None:
     assert order == [0, 1, 2, 3, 4]
 
 
-@pytest.mark.asyncio
 async def test_claims_wait_across_openers(opener: Opener) -> None:
     """A key that one client holds, another client over the same store waits for."""
     async with opener() as first, opener() as second:
@@ -182,7 +169,6 @@ async def test_claims_wait_across_openers(opener: Opener) -> None:
         second.release(KEY)
 
 
-@pytest.mark.asyncio
 async def test_newcomers_wait_behind_the_line(journal: Journal) -> None:
     """A claim right after a release does not overtake the one that waited."""
     clock = ManualClock()
@@ -199,7 +185,6 @@ async def test_newcomers_wait_behind_the_line(journal: Journal) -> None:
     journal.release(KEY)
 
 
-@pytest.mark.asyncio
 async def test_waiter_reads_the_latest_record(journal: Journal) -> None:
     """Whoever waited gets what the holder put last."""
     async with held(journal):
@@ -211,7 +196,6 @@ async def test_waiter_reads_the_latest_record(journal: Journal) -> None:
     journal.release(KEY)
 
 
-@pytest.mark.asyncio
 async def test_patience(journal: Journal) -> None:
     """Patience is counted on the given clock: KeyInUseError at its end, not before."""
     clock = ManualClock()
@@ -227,7 +211,6 @@ async def test_patience(journal: Journal) -> None:
     assert (caught.value.sent, caught.value.timed_out, clock.waiting) == (False, True, 0)
 
 
-@pytest.mark.asyncio
 async def test_error_survives_pickle(journal: Journal) -> None:
     """KeyInUseError crosses processes."""
     clock = ManualClock()
@@ -240,7 +223,6 @@ async def test_error_survives_pickle(journal: Journal) -> None:
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)  # noqa: S301 - our own bytes
 
 
-@pytest.mark.asyncio
 async def test_impatient_waiter_holds_nothing(journal: Journal) -> None:
     """After KeyInUseError the next in line gets the key, and after it everyone else."""
     clock = ManualClock()
@@ -255,7 +237,6 @@ async def test_impatient_waiter_holds_nothing(journal: Journal) -> None:
     assert await read(journal) is None
 
 
-@pytest.mark.asyncio
 async def test_granted_claim_stops_its_timer(journal: Journal) -> None:
     """A claim that got its key leaves no timer behind."""
     clock = ManualClock()
@@ -267,7 +248,6 @@ async def test_granted_claim_stops_its_timer(journal: Journal) -> None:
     assert clock.waiting == 0
 
 
-@pytest.mark.asyncio
 async def test_cancelled_waiter_leaves_the_line(journal: Journal) -> None:
     """A cancelled claim holds nothing: the one behind it gets the key."""
     clock = ManualClock()
@@ -280,7 +260,6 @@ async def test_cancelled_waiter_leaves_the_line(journal: Journal) -> None:
     assert clock.waiting == 0
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("turns", range(6))
 async def test_cancelled_while_it_is_granted(journal: Journal, turns: int) -> None:
     """A claim that is cancelled while the key is handed to it passes it on, at whatever turn of the loop."""
@@ -300,7 +279,6 @@ async def test_cancelled_while_it_is_granted(journal: Journal, turns: int) -> No
     assert await read(journal) is None
 
 
-@pytest.mark.asyncio
 async def test_cancelled_scope_holds_nothing(journal: Journal) -> None:
     """A claim inside a scope that is cancelled holds nothing either."""
     clock = ManualClock()
@@ -311,7 +289,6 @@ async def test_cancelled_scope_holds_nothing(journal: Journal) -> None:
     assert await read(journal) is None
 
 
-@pytest.mark.asyncio
 async def test_out_of_patience_while_it_is_granted(journal: Journal) -> None:
     """A claim whose patience ends as the key is handed to it holds it or passes it on, never neither."""
     clock = ManualClock()
@@ -344,7 +321,6 @@ def in_a_thread(opener: Opener, got: threading.Event, order: list[str]) -> threa
     return thread
 
 
-@pytest.mark.asyncio
 async def test_two_loops(opener: Opener) -> None:
     """A key is handed from one thread's loop to another's, with what was put."""
     order, begun = list[str](), threading.Event()
@@ -404,7 +380,6 @@ def test_waiter_whose_loop_has_ended(opener: Opener) -> None:
     asyncio.run(main())
 
 
-@pytest.mark.asyncio
 async def test_overtaken_by_a_later_post(journal: Journal) -> None:
     """A POST to the same row and path, sent later under another key, overtakes a record."""
     await journal.put(sent())
@@ -412,7 +387,6 @@ async def test_overtaken_by_a_later_post(journal: Journal) -> None:
     assert await journal.overtaken(sent())
 
 
-@pytest.mark.asyncio
 async def test_not_overtaken_by_earlier_posts(journal: Journal) -> None:
     """What was sent before a record does not overtake it."""
     await journal.put(sent())
@@ -420,7 +394,6 @@ async def test_not_overtaken_by_earlier_posts(journal: Journal) -> None:
     assert not await journal.overtaken(sent(named("order-2"), second=1))
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(
     "other",
     [
@@ -437,7 +410,6 @@ async def test_not_overtaken_by_others(journal: Journal, other: Record) -> None:
     assert not await journal.overtaken(sent())
 
 
-@pytest.mark.asyncio
 async def test_overtaken_by_what_was_sent_again(journal: Journal) -> None:
     """An older key that was refused, and sent again after a record, overtakes it."""
     await journal.put(done(sent(named("order-2")), state=EntryState.REFUSED))
@@ -446,7 +418,6 @@ async def test_overtaken_by_what_was_sent_again(journal: Journal) -> None:
     assert await journal.overtaken(sent(second=10))
 
 
-@pytest.mark.asyncio
 async def test_sent_again_is_not_overtaken_by_what_came_between(journal: Journal) -> None:
     """A record that was itself sent again later than the others is the latest."""
     await journal.put(done(sent(), state=EntryState.REFUSED))
@@ -455,7 +426,6 @@ async def test_sent_again_is_not_overtaken_by_what_came_between(journal: Journal
     assert not await journal.overtaken(sent(second=20))
 
 
-@pytest.mark.asyncio
 async def test_not_overtaken_by_an_earlier_post_that_ends_later(journal: Journal) -> None:
     """It is the sending that counts: a POST sent before and answered after a record does not overtake it."""
     await journal.put(sent(named("order-2")))
@@ -464,7 +434,6 @@ async def test_not_overtaken_by_an_earlier_post_that_ends_later(journal: Journal
     assert not await journal.overtaken(sent(second=10))
 
 
-@pytest.mark.asyncio
 async def test_removed_posts_overtake_nothing(journal: Journal) -> None:
     """A later POST that never reached the server overtakes nothing."""
     await journal.put(sent())
@@ -473,7 +442,6 @@ async def test_removed_posts_overtake_nothing(journal: Journal) -> None:
     assert not await journal.overtaken(sent())
 
 
-@pytest.mark.asyncio
 async def test_overtaken_after_the_record_is_gone(journal: Journal) -> None:
     """A record that was forgotten between claim and question raises nothing."""
     await journal.put(sent())
@@ -481,7 +449,6 @@ async def test_overtaken_after_the_record_is_gone(journal: Journal) -> None:
     assert not await journal.overtaken(sent())
 
 
-@pytest.mark.asyncio
 async def test_records_survive_pickle(journal: Journal) -> None:
     """A record as it is read crosses processes."""
     await journal.put(done(sent()))

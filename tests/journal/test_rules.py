@@ -42,7 +42,6 @@ async def timers(it: Place, number: int) -> None:
 # Done.
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("later", [0, 60, 95, 800])
 async def test_done(opener: Opener, later: float) -> None:
     """A key that was done gives the recorded answer, in and past its window: no request, ``replayed`` says journal."""
@@ -54,7 +53,6 @@ async def test_done(opener: Opener, later: float) -> None:
     assert (again, once.replayed, once.attempts, once.request_id, it.sent) == (first, "journal", 0, "req_1", 1)
 
 
-@pytest.mark.asyncio
 async def test_done_by_send(opener: Opener) -> None:
     """``send`` with a key that was done tells the same, with the recorded status and request id."""
     async with place(opener, BOUGHT) as it:
@@ -64,7 +62,6 @@ async def test_done_by_send(opener: Opener) -> None:
     assert (again.idempotency_key, again.headers["Bardge-Request-Id"], it.sent) == ("order-1", "req_1", 1)
 
 
-@pytest.mark.asyncio
 async def test_done_though_unreadable(opener: Opener) -> None:
     """An answer that could not be read was executed: the same DecodeError again, without a request."""
     async with place(opener, reply(201, [1])) as it:
@@ -77,7 +74,6 @@ async def test_done_though_unreadable(opener: Opener) -> None:
     assert (again.attempts, again.sent, again.idempotency_key, it.sent) == (0, True, "order-1", 1)
 
 
-@pytest.mark.asyncio
 async def test_done_after_a_doubt(opener: Opener) -> None:
     """A key that was cut first and answered then is done."""
     async with place(opener, cut(), BOUGHT) as it:
@@ -87,7 +83,6 @@ async def test_done_after_a_doubt(opener: Opener) -> None:
     assert it.sent == 2
 
 
-@pytest.mark.asyncio
 async def test_fresh_key_given_again(opener: Opener) -> None:
     """A fresh key's answer is not kept: given again, it was done already, and nothing is sent."""
     async with place(opener, BOUGHT) as it:
@@ -98,7 +93,6 @@ async def test_fresh_key_given_again(opener: Opener) -> None:
     assert (again.attempts, it.sent) == (0, 1)
 
 
-@pytest.mark.asyncio
 async def test_made_key_of_a_block(opener: Opener) -> None:
     """A block tells its made key beforehand: given again, it has its recorded answer."""
     async with place(opener, BOUGHT) as it:
@@ -111,7 +105,6 @@ async def test_made_key_of_a_block(opener: Opener) -> None:
 # Refused.
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("later", [0, 95])
 async def test_refused_then_the_same(opener: Opener, later: float) -> None:
     """A refused key is sent again with the same body, in and past its 90 s."""
@@ -122,7 +115,6 @@ async def test_refused_then_the_same(opener: Opener, later: float) -> None:
     assert it.keys == ["order-1"] * 2
 
 
-@pytest.mark.asyncio
 async def test_refused_then_corrected_inside(opener: Opener) -> None:
     """Inside its 90 s a refused key takes no other body: the server may hold it to the first one."""
     async with place(opener, REFUSED, BOUGHT) as it:
@@ -133,7 +125,6 @@ async def test_refused_then_corrected_inside(opener: Opener) -> None:
     assert "package_id" in str(again)
 
 
-@pytest.mark.asyncio
 async def test_refused_then_corrected_past(opener: Opener) -> None:
     """After its 90 s a refused key takes any body."""
     async with place(opener, REFUSED, BOUGHT) as it:
@@ -143,7 +134,6 @@ async def test_refused_then_corrected_past(opener: Opener) -> None:
     assert b"cpkg_10" in it.server.requests[1].body
 
 
-@pytest.mark.asyncio
 async def test_corrected_then_done(opener: Opener) -> None:
     """What was corrected and done stands under the key from then on."""
     async with place(opener, REFUSED, BOUGHT) as it:
@@ -155,7 +145,6 @@ async def test_corrected_then_done(opener: Opener) -> None:
     assert it.sent == 2
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(
     "refusal",
     [error(401), error(403), error(404, "invalid_request_error"), error(429), reply(404, body=b"<html>")],
@@ -171,7 +160,6 @@ async def test_answered_and_not_executed(opener: Opener, refusal: Step) -> None:
     assert it.sent == 2
 
 
-@pytest.mark.asyncio
 async def test_refused_then_in_doubt(opener: Opener) -> None:
     """A refused key that was sent again and not answered is in doubt, and past its window not sent."""
     async with place(opener, REFUSED, cut(), BOUGHT, retry=ONE) as it:
@@ -183,7 +171,6 @@ async def test_refused_then_in_doubt(opener: Opener) -> None:
     assert it.sent == 2
 
 
-@pytest.mark.asyncio
 async def test_refused_then_no_connection(opener: Opener) -> None:
     """A refused key stays bound to its body for 90 s, also when a later call could not connect."""
     async with place(opener, REFUSED, BOUGHT, retry=ONE) as it:
@@ -197,7 +184,6 @@ async def test_refused_then_no_connection(opener: Opener) -> None:
 # In doubt.
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("later", [0, 78])
 async def test_in_doubt_inside(opener: Opener, later: float) -> None:
     """Inside its window a key in doubt is sent again, and what comes back settles it."""
@@ -210,7 +196,6 @@ async def test_in_doubt_inside(opener: Opener, later: float) -> None:
     assert it.server.requests[0].body == it.server.requests[1].body
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("later", [79.5, 85, 91, 100_000])
 async def test_in_doubt_past(opener: Opener, later: float) -> None:
     """With less than a second left of its window, margin off, a key in doubt is not sent: its outcome stays unknown."""
@@ -225,7 +210,6 @@ async def test_in_doubt_past(opener: Opener, later: float) -> None:
     assert "get_credits" in str(again)
 
 
-@pytest.mark.asyncio
 async def test_charging_row_says_how_to_find_out(opener: Opener) -> None:
     """Later POSTs to the same path under other keys do not change what is said of a charging one."""
     async with place(opener, cut(), BOUGHT, retry=ONE) as it:
@@ -238,7 +222,6 @@ async def test_charging_row_says_how_to_find_out(opener: Opener) -> None:
     assert "undo" not in str(again)
 
 
-@pytest.mark.asyncio
 async def test_window_is_the_settings(opener: Opener) -> None:
     """``window=`` says when a key in doubt may still be sent."""
     window = ReplayWindow(length=20, margin=5)
@@ -251,7 +234,6 @@ async def test_window_is_the_settings(opener: Opener) -> None:
     assert it.sent == 2
 
 
-@pytest.mark.asyncio
 async def test_in_doubt_counts_from_the_first_send(opener: Opener) -> None:
     """Sending again does not move the window: it counts from the very first send, over all calls."""
     async with place(opener, cut(), retry=ONE) as it:
@@ -262,7 +244,6 @@ async def test_in_doubt_counts_from_the_first_send(opener: Opener) -> None:
     assert it.sent == 3
 
 
-@pytest.mark.asyncio
 async def test_in_doubt_keeps_its_window(opener: Opener) -> None:
     """A key in doubt that is sent again goes on only inside the window of its very first send."""
     async with place(opener, cut(), retry=ONE) as it:
@@ -275,7 +256,6 @@ async def test_in_doubt_keeps_its_window(opener: Opener) -> None:
     assert (it.sent, again.attempts, again.first_sent_at, again.may_repeat) == (2, 1, first.first_sent_at, False)
 
 
-@pytest.mark.asyncio
 async def test_journal_bytes_are_sent(opener: Opener) -> None:
     """A key in doubt goes out with the journal's bytes, though the new request encodes in another order."""
     async with place(opener, cut(), reply(200, {}), retry=ONE) as it:
@@ -285,7 +265,6 @@ async def test_journal_bytes_are_sent(opener: Opener) -> None:
     assert [request.body for request in it.server.requests] == [b'{"a":1,"b":{"c":2,"d":3}}'] * 2
 
 
-@pytest.mark.asyncio
 async def test_fresh_key_in_doubt(opener: Opener) -> None:
     """The key on an OutcomeUnknownError, fresh or not, sends the same again inside the window."""
     async with place(opener, cut(), BOUGHT, retry=ONE) as it:
@@ -296,7 +275,6 @@ async def test_fresh_key_in_doubt(opener: Opener) -> None:
     assert (it.sent, len(set(it.keys))) == (2, 1)
 
 
-@pytest.mark.asyncio
 async def test_server_error_then_again(opener: Opener) -> None:
     """A 5xx with the API's error object leaves a charging key in doubt."""
     async with place(opener, error(500), BOUGHT) as it:
@@ -307,7 +285,6 @@ async def test_server_error_then_again(opener: Opener) -> None:
     assert it.sent == 1
 
 
-@pytest.mark.asyncio
 async def test_cut_then_429(opener: Opener) -> None:
     """A doubt is over the whole history: a later 429 or 401 does not turn it into "refused"."""
     async with place(opener, cut(), error(429), error(401), BOUGHT) as it:
@@ -318,7 +295,6 @@ async def test_cut_then_429(opener: Opener) -> None:
     assert it.sent == 3
 
 
-@pytest.mark.asyncio
 async def test_reentered_then_no_connection(opener: Opener) -> None:
     """A key in doubt that cannot connect when it is entered again stays in doubt."""
     async with place(opener, cut(), retry=ONE) as it:
@@ -330,7 +306,6 @@ async def test_reentered_then_no_connection(opener: Opener) -> None:
     assert (again.sent, type(again.last_error)) == (True, errors.ConnectError)
 
 
-@pytest.mark.asyncio
 async def test_reentered_then_refused(opener: Opener) -> None:
     """A 404 with the API's error object, on a key in doubt, settles it as refused."""
     async with place(opener, cut(), error(404, "invalid_request_error"), BOUGHT, retry=ONE) as it:
@@ -339,7 +314,6 @@ async def test_reentered_then_refused(opener: Opener) -> None:
         assert await it.state() is EntryState.REFUSED
 
 
-@pytest.mark.asyncio
 async def test_reentered_then_conflict(opener: Opener) -> None:
     """A resource conflict on a key in doubt says that it may be our own doing."""
     async with place(opener, cut(), error(409, "resource_conflict_error"), retry=ONE) as it:
@@ -372,7 +346,6 @@ DIFFERENT: dict[str, tuple[Callable[[BardgeClient], Awaitable[object]], str]] = 
 }
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(("call", "words"), DIFFERENT.values(), ids=DIFFERENT)
 @pytest.mark.parametrize("first", [BOUGHT, cut()], ids=["done", "in doubt"])
 @pytest.mark.parametrize("later", [0, 200])
@@ -389,7 +362,6 @@ async def test_another_request(
     assert "cpkg" not in str(caught.value)
 
 
-@pytest.mark.asyncio
 async def test_another_path(opener: Opener) -> None:
     """A key of one session's confirmation is refused for another session's: the path is what differs."""
     async with place(opener, reply(200, {"object": "booking"})) as it:
@@ -399,7 +371,6 @@ async def test_another_path(opener: Opener) -> None:
     assert it.sent == 1
 
 
-@pytest.mark.asyncio
 async def test_unset_is_not_null(opener: Opener) -> None:
     """A field that is null is another request than one that is left out."""
     async with place(opener, reply(200, {})) as it:
@@ -412,7 +383,6 @@ async def test_unset_is_not_null(opener: Opener) -> None:
 # Rows that set an absolute state.
 
 
-@pytest.mark.asyncio
 async def test_same_row_past_the_window(opener: Opener) -> None:
     """A row that sets an absolute state is sent again past its window, under its key, when nothing came after it."""
     async with place(opener, cut(), UPDATED, retry=ONE) as it:
@@ -423,7 +393,6 @@ async def test_same_row_past_the_window(opener: Opener) -> None:
     assert it.keys == ["k1", "k1"]
 
 
-@pytest.mark.asyncio
 async def test_same_row_overtaken(opener: Opener) -> None:
     """Past its window it is not sent when a later POST to the same row and path is on record: that would undo it."""
     async with place(opener, cut(), UPDATED, retry=ONE) as it:
@@ -436,7 +405,6 @@ async def test_same_row_overtaken(opener: Opener) -> None:
     assert (it.sent, caught.value.sent) == (2, True)
 
 
-@pytest.mark.asyncio
 async def test_same_row_overtaken_says_so(opener: Opener) -> None:
     """Its error does not call the repeat harmless."""
     async with place(opener, cut(), UPDATED, retry=ONE) as it:
@@ -450,7 +418,6 @@ async def test_same_row_overtaken_says_so(opener: Opener) -> None:
     assert "harmless" not in str(caught.value)
 
 
-@pytest.mark.asyncio
 async def test_same_row_overtaken_by_a_fresh_key(opener: Opener) -> None:
     """A later POST without a given key counts as well."""
     async with place(opener, cut(), UPDATED, retry=ONE) as it:
@@ -463,7 +430,6 @@ async def test_same_row_overtaken_by_a_fresh_key(opener: Opener) -> None:
     assert it.sent == 2
 
 
-@pytest.mark.asyncio
 async def test_same_row_other_path(opener: Opener) -> None:
     """A later POST for another client does not stand in its way."""
     async with place(opener, cut(), UPDATED, retry=ONE) as it:
@@ -475,7 +441,6 @@ async def test_same_row_other_path(opener: Opener) -> None:
     assert it.sent == 3
 
 
-@pytest.mark.asyncio
 async def test_same_row_not_overtaken_by_what_never_left(opener: Opener) -> None:
     """A later POST that was proved not to be sent does not stand in its way."""
     async with place(opener, cut(), UPDATED, retry=ONE) as it:
@@ -491,7 +456,6 @@ async def test_same_row_not_overtaken_by_what_never_left(opener: Opener) -> None
     assert it.sent == 2
 
 
-@pytest.mark.asyncio
 async def test_same_row_overtaken_by_a_repeat(opener: Opener) -> None:
     """An older key in doubt that was sent again after it overtakes it."""
     async with place(opener, cut(), retry=ONE) as it:
@@ -505,7 +469,6 @@ async def test_same_row_overtaken_by_a_repeat(opener: Opener) -> None:
     assert it.sent == 3
 
 
-@pytest.mark.asyncio
 async def test_same_row_done(opener: Opener) -> None:
     """Done, it is not sent again either: setting it back later would undo what came after."""
     async with place(opener, UPDATED) as it:
@@ -518,7 +481,6 @@ async def test_same_row_done(opener: Opener) -> None:
 # Rows that no key protects.
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("later", [0, 100])
 async def test_unproven_row_in_doubt(opener: Opener, later: float) -> None:
     """A row whose key nothing shows to be honoured has no window: in doubt it is never sent again."""
@@ -532,7 +494,6 @@ async def test_unproven_row_in_doubt(opener: Opener, later: float) -> None:
     assert (it.sent, caught.value.window_closes_at, caught.value.may_repeat) == (1, None, False)
 
 
-@pytest.mark.asyncio
 async def test_unproven_row_done(opener: Opener) -> None:
     """Done, the journal protects it all the same."""
     async with place(opener, reply(200, {"object": "booking"})) as it:
@@ -541,7 +502,6 @@ async def test_unproven_row_done(opener: Opener) -> None:
     assert (again.value, again.replayed, it.sent) == (first.value, "journal", 1)
 
 
-@pytest.mark.asyncio
 async def test_keyless_row_leaves_nothing(opener: Opener) -> None:
     """A POST without a key is on no record: each call is sent."""
     async with place(opener, reply(200, {"object": "lookup"})) as it:
@@ -553,7 +513,6 @@ async def test_keyless_row_leaves_nothing(opener: Opener) -> None:
 # Not sent.
 
 
-@pytest.mark.asyncio
 async def test_refused_connection_leaves_nothing(opener: Opener) -> None:
     """What was proved not to be sent leaves no record: any body, at any time."""
     async with place(opener, BOUGHT) as it:
@@ -565,7 +524,6 @@ async def test_refused_connection_leaves_nothing(opener: Opener) -> None:
     assert it.sent == 1
 
 
-@pytest.mark.asyncio
 async def test_no_free_connection_leaves_nothing(opener: Opener) -> None:
     """A call that got no connection of ours in time leaves no record."""
     reached = anyio.Event()
@@ -580,7 +538,6 @@ async def test_no_free_connection_leaves_nothing(opener: Opener) -> None:
         await asyncio.gather(hanging, return_exceptions=True)
 
 
-@pytest.mark.asyncio
 async def test_held_back_leaves_nothing(opener: Opener) -> None:
     """A call that is held back past its deadline leaves no record."""
     async with place(opener, error(429, Retry_After="50"), retry=ONE, timeout=20) as it:
@@ -593,7 +550,6 @@ async def test_held_back_leaves_nothing(opener: Opener) -> None:
 # Two at once, cancelled ones, and what keeps keys apart.
 
 
-@pytest.mark.asyncio
 async def test_two_at_once(opener: Opener) -> None:
     """Two workers with one key at the same time: one request, one answer for both."""
     async with place(opener, BOUGHT) as it:
@@ -601,7 +557,6 @@ async def test_two_at_once(opener: Opener) -> None:
     assert (first, it.sent) == (second, 1)
 
 
-@pytest.mark.asyncio
 async def test_two_at_once_with_different_requests(opener: Opener) -> None:
     """Two workers with one key and different requests: one request, a refusal for the second."""
     async with place(opener, BOUGHT) as it:
@@ -610,7 +565,6 @@ async def test_two_at_once_with_different_requests(opener: Opener) -> None:
     assert (type(refused), it.sent) == (errors.IdempotencyMisuseError, 1)
 
 
-@pytest.mark.asyncio
 async def test_second_waits_for_its_own_deadline(opener: Opener) -> None:
     """A worker waits for the key's holder as long as its own call may take, then says that nothing was sent."""
     reached = anyio.Event()
@@ -628,7 +582,6 @@ async def test_second_waits_for_its_own_deadline(opener: Opener) -> None:
     assert (refused.endpoint, refused.idempotency_key) == ("credits.purchase", "order-1")
 
 
-@pytest.mark.asyncio
 async def test_key_in_use_is_retryable(opener: Opener) -> None:
     """KeyInUseError says that the same call may be tried later without harm."""
     reached = anyio.Event()
@@ -650,7 +603,6 @@ async def cancelled_under_way(it: Place, reached: anyio.Event) -> None:
     await asyncio.gather(task, return_exceptions=True)
 
 
-@pytest.mark.asyncio
 async def test_cancelled_then_entered_inside(opener: Opener) -> None:
     """A call cancelled after sending is in doubt: inside the window its key is sent again."""
     reached = anyio.Event()
@@ -661,7 +613,6 @@ async def test_cancelled_then_entered_inside(opener: Opener) -> None:
     assert it.keys == ["order-1"] * 2
 
 
-@pytest.mark.asyncio
 async def test_cancelled_then_entered_past(opener: Opener) -> None:
     """Past the window it is not."""
     reached = anyio.Event()
@@ -672,7 +623,6 @@ async def test_cancelled_then_entered_past(opener: Opener) -> None:
     assert it.sent == 1
 
 
-@pytest.mark.asyncio
 async def test_accounts_keep_keys_apart(opener: Opener) -> None:
     """One key of two accounts is two keys."""
     async with place(opener, BOUGHT, account="a") as it:
@@ -682,7 +632,6 @@ async def test_accounts_keep_keys_apart(opener: Opener) -> None:
     assert it.sent == 2
 
 
-@pytest.mark.asyncio
 async def test_base_urls_keep_keys_apart(opener: Opener) -> None:
     """One key at two servers is two keys."""
     async with place(opener, BOUGHT) as it:
@@ -691,7 +640,6 @@ async def test_base_urls_keep_keys_apart(opener: Opener) -> None:
     assert it.sent == 2
 
 
-@pytest.mark.asyncio
 async def test_api_keys_do_not_keep_keys_apart(opener: Opener) -> None:
     """A rotated API key changes nothing: what was done under the old one is known."""
     async with place(opener, BOUGHT, api_key="old") as it:
@@ -700,7 +648,6 @@ async def test_api_keys_do_not_keep_keys_apart(opener: Opener) -> None:
     assert it.sent == 1
 
 
-@pytest.mark.asyncio
 async def test_no_secret_is_on_record(opener: Opener) -> None:
     """Neither the API key nor a lookup token is in a record, whether done or in doubt."""
     request = m.AccessCodeRequest(client_id="c")
@@ -713,7 +660,6 @@ async def test_no_secret_is_on_record(opener: Opener) -> None:
     assert CANARY not in repr(records)
 
 
-@pytest.mark.asyncio
 async def test_echoed_key_is_not_on_record(opener: Opener) -> None:
     """An answer that echoes the API key is not kept with it."""
     async with place(opener, reply(201, {"balance": 5, "debug": f"Bearer {CANARY}"}), api_key=CANARY) as it:
@@ -721,7 +667,6 @@ async def test_echoed_key_is_not_on_record(opener: Opener) -> None:
         assert CANARY not in repr(await it.record())
 
 
-@pytest.mark.asyncio
 async def test_garbage_answers_are_not_on_record(opener: Opener) -> None:
     """A page in place of an answer leaves the key in doubt, without the page."""
     async with place(opener, raw(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n<h1>"), retry=ONE) as it:

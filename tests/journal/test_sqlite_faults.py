@@ -103,7 +103,6 @@ async def impatient(it: Bench) -> None:
 LARGE = reply(201, {"object": "credit_purchase", "balance": 5, "note": "x" * 50_000})
 
 
-@pytest.mark.asyncio
 async def test_full_before_the_send(tmp_path: Path) -> None:
     """A full disk before the send: JournalError, nothing is sent, nothing is in doubt."""
     async with bench(tmp_path) as it:
@@ -147,7 +146,6 @@ async def check_not_recorded(it: Bench, caplog: pytest.LogCaptureFixture, unlock
     assert [doubt.idempotency_key for doubt in await it.bardge.in_doubt()] == ["order-1"]
 
 
-@pytest.mark.asyncio
 async def test_full_after_the_send(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A full disk after the answer: the answer is returned, ``recorded`` is False, an ERROR, the key in doubt."""
     its: list[Bench] = []
@@ -156,7 +154,6 @@ async def test_full_after_the_send(tmp_path: Path, caplog: pytest.LogCaptureFixt
         await check_not_recorded(it, caplog, lambda: None)
 
 
-@pytest.mark.asyncio
 async def test_locked_before_the_send(tmp_path: Path) -> None:
     """A file that another program locks for too long, before the send: JournalError, nothing is sent."""
     async with bench(tmp_path) as it:
@@ -167,7 +164,6 @@ async def test_locked_before_the_send(tmp_path: Path) -> None:
         assert (await buy(it.bardge)).balance == 5
 
 
-@pytest.mark.asyncio
 async def test_locked_after_the_send(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A file that is locked when the answer comes: the answer is returned, not recorded, in doubt."""
     its: list[Bench] = []
@@ -178,7 +174,6 @@ async def test_locked_after_the_send(tmp_path: Path, caplog: pytest.LogCaptureFi
             await check_not_recorded(it, caplog, stack.close)
 
 
-@pytest.mark.asyncio
 async def test_locked_fails_all_at_once(tmp_path: Path) -> None:
     """Many calls that wait for a locked file fail after one wait, not after one each."""
     async with bench(tmp_path) as it:
@@ -195,7 +190,6 @@ async def test_locked_fails_all_at_once(tmp_path: Path) -> None:
         assert len(begins) <= 3
 
 
-@pytest.mark.asyncio
 async def test_removed_before_the_send(tmp_path: Path) -> None:
     """A file that was removed while it was open: JournalError, nothing is sent, no new file."""
     async with bench(tmp_path) as it:
@@ -205,7 +199,6 @@ async def test_removed_before_the_send(tmp_path: Path) -> None:
         assert (it.sent, it.journal.path.exists()) == (0, False)
 
 
-@pytest.mark.asyncio
 async def test_slow_disk_does_not_block_the_loop(tmp_path: Path) -> None:
     """While a put waits for the disk the loop turns freely."""
     with SQLiteJournal(tmp_path / "journal.db") as journal:
@@ -217,7 +210,6 @@ async def test_slow_disk_does_not_block_the_loop(tmp_path: Path) -> None:
         assert await journal.listed() == [sent()]
 
 
-@pytest.mark.asyncio
 async def test_deadline_while_the_intent_waits(tmp_path: Path) -> None:
     """The deadline passes while the intent is written: JournalError ``timed_out``, nothing sent, nothing on record."""
     async with bench(tmp_path) as it:
@@ -233,7 +225,6 @@ async def test_deadline_while_the_intent_waits(tmp_path: Path) -> None:
         assert await it.states() == []
 
 
-@pytest.mark.asyncio
 async def test_cancelled_while_the_intent_waits(tmp_path: Path) -> None:
     """A call that is cancelled while its intent is written sends nothing and leaves nothing on record."""
     async with bench(tmp_path) as it:
@@ -248,7 +239,6 @@ async def test_cancelled_while_the_intent_waits(tmp_path: Path) -> None:
         assert (await buy(it.bardge)).balance == 5
 
 
-@pytest.mark.asyncio
 async def test_cancelled_while_the_outcome_waits(tmp_path: Path) -> None:
     """A call that is cancelled while its outcome is written is on record as done."""
     its: list[Bench] = []
@@ -267,7 +257,6 @@ async def test_cancelled_while_the_outcome_waits(tmp_path: Path) -> None:
             assert await it.states() == [EntryState.DONE]
 
 
-@pytest.mark.asyncio
 async def test_waiters_share_commits(tmp_path: Path) -> None:
     """200 puts at once take a few commits, and all of them are there."""
     with SQLiteJournal(tmp_path / "journal.db") as journal:
@@ -282,7 +271,6 @@ async def test_waiters_share_commits(tmp_path: Path) -> None:
     assert said.count("COMMIT") <= 5
 
 
-@pytest.mark.asyncio
 async def test_one_jobs_fault_is_its_own(tmp_path: Path) -> None:
     """A record that cannot be written fails alone; the others of its commit are kept, and the thread goes on."""
     with SQLiteJournal(tmp_path / "journal.db") as journal:
@@ -294,7 +282,6 @@ async def test_one_jobs_fault_is_its_own(tmp_path: Path) -> None:
         assert {record.identity.key for record in await journal.listed()} == {"a", "b"}
 
 
-@pytest.mark.asyncio
 async def test_damaged_entry(tmp_path: Path) -> None:
     """An entry whose bytes were changed is an error for whoever asks for it, never another answer."""
     with SQLiteJournal(tmp_path / "journal.db") as journal:
@@ -328,7 +315,6 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.asyncio
 async def test_limit_of_the_system(tmp_path: Path) -> None:
     """A write that the system refuses is a JournalError, and all that was kept before is there."""
     environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}

@@ -187,7 +187,6 @@ def test_missing_folder(tmp_path: Path) -> None:
         SQLiteJournal(tmp_path / "missing" / "journal.db")
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("touched", [False, True])
 async def test_modes(tmp_path: Path, *, touched: bool) -> None:
     """The file and its companions are 0600, also where an empty file was there before."""
@@ -200,7 +199,6 @@ async def test_modes(tmp_path: Path, *, touched: bool) -> None:
     assert modes == {"": 0o600, "-wal": 0o600, "-shm": 0o600, "-lock": 0o600}
 
 
-@pytest.mark.asyncio
 async def test_no_secrets(tmp_path: Path) -> None:
     """Neither the API key nor a lookup token is in any byte of the files, open or closed."""
     async with Sandbox() as sandbox:
@@ -220,7 +218,6 @@ async def test_no_secrets(tmp_path: Path) -> None:
     assert (key.encode() in found, CANARY.encode() in found) == (False, False)
 
 
-@pytest.mark.asyncio
 async def test_half_made_file(tmp_path: Path) -> None:
     """A file whose maker was killed in its first commit is made anew."""
     path = tmp_path / "journal.db"
@@ -241,7 +238,6 @@ async def test_half_made_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("end", ["", "-wal", "-shm", "-lock"])
 @pytest.mark.parametrize("replaced", [False, True])
-@pytest.mark.asyncio
 async def test_removed_or_replaced(tmp_path: Path, end: str, *, replaced: bool) -> None:
     """A journal of which any file was removed or replaced while it was open takes no more records."""
     path = tmp_path / "journal.db"
@@ -258,7 +254,6 @@ async def test_removed_or_replaced(tmp_path: Path, end: str, *, replaced: bool) 
             await read(journal)
 
 
-@pytest.mark.asyncio
 async def test_closing_one_journal_frees_nothing_of_another(tmp_path: Path) -> None:
     """Two journals of one process over one file: closing one leaves the other's keys and log alone."""
     path = tmp_path / "journal.db"
@@ -293,7 +288,6 @@ def _free_elsewhere(path: Path) -> bool:
     return free
 
 
-@pytest.mark.asyncio
 async def test_closed(tmp_path: Path) -> None:
     """A closed journal raises JournalError, and is not opened again behind the caller's back."""
     journal = SQLiteJournal(tmp_path / "journal.db")
@@ -321,7 +315,6 @@ def test_settings(tmp_path: Path, seconds: float) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.asyncio
 async def test_close_in_the_same_turn(tmp_path: Path) -> None:
     """What was asked for just before the journal is closed is still written."""
     journal = SQLiteJournal(tmp_path / "journal.db")

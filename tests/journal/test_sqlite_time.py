@@ -33,7 +33,6 @@ async def aged(journal: SQLiteJournal, days: float, record: Record) -> Record | 
     return await read(journal, record.identity)
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(("days", "kept"), [(29.9, True), (30.1, False)])
 async def test_bodies_stay_for_30_days(tmp_path: Path, days: float, *, kept: bool) -> None:
     """The bodies of what is done are removed after 30 days; key, fingerprint and outcome stay."""
@@ -43,7 +42,6 @@ async def test_bodies_stay_for_30_days(tmp_path: Path, days: float, *, kept: boo
         assert await aged(journal, days, record) == (record if kept else bare)
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(("days", "kept"), [(399.9, True), (400.1, False)])
 async def test_entries_stay_for_400_days(tmp_path: Path, days: float, *, kept: bool) -> None:
     """What is done is forgotten after 400 days."""
@@ -51,21 +49,18 @@ async def test_entries_stay_for_400_days(tmp_path: Path, days: float, *, kept: b
         assert (await aged(journal, days, done(sent())) is not None) is kept
 
 
-@pytest.mark.asyncio
 async def test_entries_for_ever(tmp_path: Path) -> None:
     """``keep_entries=0`` keeps outcomes for ever."""
     with SQLiteJournal(tmp_path / "journal.db", keep_entries=0) as journal:
         assert await aged(journal, 40_000, done(sent())) is not None
 
 
-@pytest.mark.asyncio
 async def test_doubts_stay(tmp_path: Path) -> None:
     """What is in doubt stays, with its body, however old."""
     with SQLiteJournal(tmp_path / "journal.db") as journal:
         assert await aged(journal, 40_000, sent()) == sent()
 
 
-@pytest.mark.asyncio
 async def test_pruned_by_the_way(tmp_path: Path) -> None:
     """Nobody needs to call ``prune``: putting records does it, at most once an hour."""
     with SQLiteJournal(tmp_path / "journal.db") as journal:
@@ -76,7 +71,6 @@ async def test_pruned_by_the_way(tmp_path: Path) -> None:
     assert record.body is None
 
 
-@pytest.mark.asyncio
 async def test_erase(tmp_path: Path) -> None:
     """``erase`` removes the bodies of finished entries that name the client, and leaves its doubts and others alone."""
     with SQLiteJournal(tmp_path / "journal.db") as journal:
@@ -90,7 +84,6 @@ async def test_erase(tmp_path: Path) -> None:
     assert bodies == {"order-1": False, "doubt": True, "other": True, "path": False}
 
 
-@pytest.mark.asyncio
 async def test_erased_bytes_are_gone(tmp_path: Path) -> None:
     """Once the journal is closed, no byte of an erased body is left in its file."""
     with SQLiteJournal(tmp_path / "journal.db") as journal:
@@ -114,7 +107,6 @@ async def shop(folder: Path, *script: Step) -> AsyncGenerator[tuple[ScriptedServ
         yield server, client
 
 
-@pytest.mark.asyncio
 async def test_already_done(tmp_path: Path) -> None:
     """A key that was done and whose answer was removed raises AlreadyDoneError; nothing is sent."""
     clock = ManualClock()
@@ -126,7 +118,6 @@ async def test_already_done(tmp_path: Path) -> None:
     assert len(server.requests) == 1
 
 
-@pytest.mark.asyncio
 async def test_refused_long_ago(tmp_path: Path) -> None:
     """A key that was refused, and whose body was removed since, is sent with the body of the caller."""
     clock = ManualClock()
@@ -147,7 +138,6 @@ class Rebooted(ManualClock):
         self._elapsed = 5.0
 
 
-@pytest.mark.asyncio
 async def test_reboot_inside_the_window(tmp_path: Path) -> None:
     """After a reboot within the window a doubt is sent again, under its key and with its bytes."""
     clock = ManualClock()
@@ -166,7 +156,6 @@ async def buy_once(bardge: BardgeClient) -> None:
     await buy(bardge.with_options(retry=RetryPolicy(max_attempts=1)))
 
 
-@pytest.mark.asyncio
 async def test_reboot_past_the_window(tmp_path: Path) -> None:
     """After a reboot past the window a doubt is neither recovered nor sent again, though the boot's clock is young."""
     clock = ManualClock()
@@ -182,7 +171,6 @@ async def test_reboot_past_the_window(tmp_path: Path) -> None:
     assert len(server.requests) == 1
 
 
-@pytest.mark.asyncio
 async def test_wall_jumps_back_over_a_restart(tmp_path: Path) -> None:
     """A wall clock that jumps back between two processes opens no window again: the journal knows the highest time."""
     clock = ManualClock()
@@ -198,7 +186,6 @@ async def test_wall_jumps_back_over_a_restart(tmp_path: Path) -> None:
     assert len(server.requests) == 2
 
 
-@pytest.mark.asyncio
 async def test_overtaken_while_the_wall_is_back(tmp_path: Path) -> None:
     """What was sent later overtakes a record also when the wall clock had jumped back in between."""
     with SQLiteJournal(tmp_path / "journal.db") as journal:

@@ -59,7 +59,6 @@ async def limited(
         await bardge.aclose()
 
 
-@pytest.mark.asyncio
 async def test_turns_space_out_calls() -> None:
     """Calls are sent when their turns come."""
     async with limited(set_up={"interval": 0.5}) as it:
@@ -69,7 +68,6 @@ async def test_turns_space_out_calls() -> None:
     assert it.line.times() == pytest.approx([0, 0.5, 1.0])
 
 
-@pytest.mark.asyncio
 async def test_every_attempt_takes_a_turn() -> None:
     """A repeated attempt takes a turn of its own."""
     async with limited(first(answer(502), answer(502))) as it:
@@ -78,7 +76,6 @@ async def test_every_attempt_takes_a_turn() -> None:
     assert (len(it.rail.asked), len(it.line.sent)) == (3, 3)
 
 
-@pytest.mark.asyncio
 async def test_no_turn_in_time() -> None:
     """A turn that would come after the deadline is not waited for: the call ends at once, and was not sent."""
     async with limited(set_up={"interval": 20.0}, timeout=10.0) as it:
@@ -88,7 +85,6 @@ async def test_no_turn_in_time() -> None:
     assert (error.sent, error.retryable, error.attempts, len(it.line.sent)) == (False, True, 0, 1)
 
 
-@pytest.mark.asyncio
 async def test_patience_is_the_deadline() -> None:
     """A call that has used up some of its time asks for a turn within the rest."""
     async with limited(first(busy("4")), timeout=10.0) as it:
@@ -98,7 +94,6 @@ async def test_patience_is_the_deadline() -> None:
     assert it.rail.asked[1] == pytest.approx(6, abs=1.1)
 
 
-@pytest.mark.asyncio
 async def test_patience_ends_before_the_window() -> None:
     """A POST in doubt waits for a turn only while its window is open, and stays in doubt without one."""
     async with limited(first(errors.NoAnswerError("cut")), retry=ONE, timeout=200.0) as it:
@@ -111,7 +106,6 @@ async def test_patience_ends_before_the_window() -> None:
     assert it.rail.asked[1] == pytest.approx(9)
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(("asked", "held"), [("7", 7), ("99", 60), (None, 1)])
 async def test_429_holds_the_limiter(asked: str | None, held: float) -> None:
     """A 429 holds everyone for what it asks, capped, or for a second where it does not say."""
@@ -121,7 +115,6 @@ async def test_429_holds_the_limiter(asked: str | None, held: float) -> None:
     assert it.rail.holds == [held]
 
 
-@pytest.mark.asyncio
 async def test_503_holds_no_limiter() -> None:
     """A 503 is about its row, and no reason for others to wait."""
     async with limited(first(busy("7", 503)), retry=ONE) as it:
@@ -129,7 +122,6 @@ async def test_503_holds_no_limiter() -> None:
     assert it.rail.holds == []
 
 
-@pytest.mark.asyncio
 async def test_known_hold_is_not_asked_about() -> None:
     """What a call learned of another process's hold keeps the next calls from asking, until it ends."""
     async with limited(set_up={"held": 20.0}, timeout=10.0) as it:
@@ -143,7 +135,6 @@ async def test_known_hold_is_not_asked_about() -> None:
     assert (first_error.retry_after, second_error.retry_after) == (20, 20)
 
 
-@pytest.mark.asyncio
 async def test_503_during_the_wait_for_a_turn() -> None:
     """A call whose row is held back while it waits for its turn is not sent before the hold ends."""
     async with limited(first(busy("7", 503)), set_up={"interval": 0.5}, retry=ONE) as it:
@@ -155,7 +146,6 @@ async def test_503_during_the_wait_for_a_turn() -> None:
         await it.ended(waiting)
 
 
-@pytest.mark.asyncio
 async def test_options_keep_the_limiter() -> None:
     """A client with other options shares the turns."""
     async with limited(set_up={"interval": 5.0}) as it:
@@ -167,7 +157,6 @@ async def test_options_keep_the_limiter() -> None:
         assert len(it.line.sent) == 2
 
 
-@pytest.mark.asyncio
 async def test_long_waits_are_told() -> None:
     """Hooks are told of a second's wait or more, and not of shorter ones."""
     async with limited(set_up={"interval": 0.6}) as it:
@@ -178,7 +167,6 @@ async def test_long_waits_are_told() -> None:
     assert told.seconds == pytest.approx(1.2)
 
 
-@pytest.mark.asyncio
 async def test_failing_limiter() -> None:
     """Whatever a limiter raises, nothing is sent, and the error says so."""
     async with limited(rail=Broken) as it:
@@ -188,7 +176,6 @@ async def test_failing_limiter() -> None:
     assert (error.sent, it.line.sent) == (False, [])
 
 
-@pytest.mark.asyncio
 async def test_turn_after_the_place() -> None:
     """A call that waits for a connection takes its turn when it has one: an earlier one would have lapsed."""
     door = Door()
@@ -203,7 +190,6 @@ async def test_turn_after_the_place() -> None:
         assert (len(it.rail.asked), len(door.sent)) == (2, 2)
 
 
-@pytest.mark.asyncio
 async def test_place_lost_during_the_turn() -> None:
     """A call that found no connection any more when its turn had come takes another turn before it is sent."""
     door = Door()
@@ -218,7 +204,6 @@ async def test_place_lost_during_the_turn() -> None:
         assert (len(it.rail.asked), len(door.sent)) == (3, 2)
 
 
-@pytest.mark.asyncio
 async def test_cancelled_with_a_place() -> None:
     """A call that is cancelled while it has a connection and waits for its turn gives the connection back."""
     door = Door()
@@ -236,7 +221,6 @@ async def test_cancelled_with_a_place() -> None:
     assert len(door.sent) == 2
 
 
-@pytest.mark.asyncio
 async def test_no_turn_with_a_place() -> None:
     """A call that has a connection and gets no turn in time gives the connection back."""
     door = Door()
@@ -252,7 +236,6 @@ async def test_no_turn_with_a_place() -> None:
     assert isinstance(error, errors.HeldBackError)
 
 
-@pytest.mark.asyncio
 async def test_batch_waits_for_another_process() -> None:
     """What an operation learned of another process's hold keeps a batch from beginning more until it ends."""
     async with limited(set_up={"held": 70.0}) as it:

@@ -86,7 +86,6 @@ def test_slots_never_overlap(postgres: Database, asks: list[tuple[int, int, floa
         end, held = grant.first + count / RATE, grant.held
 
 
-@pytest.mark.asyncio
 async def test_slots_of_many_at_once(postgres: Database) -> None:
     """Those who ask at the same moment get slots one after the other, without gaps."""
     name = fresh()
@@ -97,7 +96,6 @@ async def test_slots_of_many_at_once(postgres: Database) -> None:
     assert [later - sooner for sooner, later in itertools.pairwise(firsts)] == pytest.approx([0.1, 0.1], abs=1e-4)
 
 
-@pytest.mark.asyncio
 async def test_rates_are_apart(postgres: Database) -> None:
     """A rate of another name knows nothing of this one."""
     async with row(postgres, fresh()) as one, row(postgres, fresh()) as other:
@@ -106,7 +104,6 @@ async def test_rates_are_apart(postgres: Database) -> None:
     assert grant.first == pytest.approx(grant.now, abs=0.001)
 
 
-@pytest.mark.asyncio
 async def test_far_slots_are_left(postgres: Database) -> None:
     """Slots beyond the asker's patience stay where they are."""
     async with row(postgres, fresh()) as one:
@@ -117,7 +114,6 @@ async def test_far_slots_are_left(postgres: Database) -> None:
     assert near.first == pytest.approx(far.first, abs=1e-4)
 
 
-@pytest.mark.asyncio
 async def test_slots_in_time(postgres: Database) -> None:
     """A slot is not due before its answer can have come."""
     async with row(postgres, fresh()) as one:
@@ -126,7 +122,6 @@ async def test_slots_in_time(postgres: Database) -> None:
     assert known.first - new.first >= 1 / RATE - 1e-5
 
 
-@pytest.mark.asyncio
 async def test_server_clock_set_back(postgres: Database) -> None:
     """When the server's clock is set back by an hour nobody waits for an hour, and a hold lasts as long as before."""
     name = fresh()
@@ -140,7 +135,6 @@ async def test_server_clock_set_back(postgres: Database) -> None:
     assert grant.first - grant.now == pytest.approx(6, abs=0.2)
 
 
-@pytest.mark.asyncio
 async def test_table_is_made_once(postgres: Database) -> None:
     """Limiters and journals that begin at the same moment in a database without tables make them once."""
     rows = [Row(Settings(Secret(postgres.dsn), "at_once", "one", RATE, SystemClock())) for _ in range(6)]
@@ -150,7 +144,6 @@ async def test_table_is_made_once(postgres: Database) -> None:
     assert len({grant.first for grant in grants}) == 6
 
 
-@pytest.mark.asyncio
 async def test_no_right_to_the_table(postgres: Database) -> None:
     """Where the database refuses, the error says what it said."""
     postgres.admin.execute("DROP ROLE IF EXISTS stranger; CREATE ROLE stranger LOGIN")
@@ -164,7 +157,6 @@ async def test_no_right_to_the_table(postgres: Database) -> None:
 # Turns.
 
 
-@pytest.mark.asyncio
 async def test_two_limiters_share_a_rate(postgres: Database) -> None:
     """What two processes' limiters give together comes no faster than the rate."""
     name = fresh()
@@ -176,7 +168,6 @@ async def test_two_limiters_share_a_rate(postgres: Database) -> None:
     assert 40 / 200 - 0.05 <= took < 2
 
 
-@pytest.mark.asyncio
 async def test_hold_over_limiters(postgres: Database) -> None:
     """A hold of one process is every other's, who says for how long."""
     name = fresh()
@@ -187,7 +178,6 @@ async def test_hold_over_limiters(postgres: Database) -> None:
         assert (await refused(there, 10)).retry_after == pytest.approx(30, abs=2)
 
 
-@pytest.mark.asyncio
 async def test_cancelled_under_way(postgres: Database) -> None:
     """A caller that goes away while slots are being asked for leaves the next one its turn."""
     async with PostgresLimiter(postgres.dsn, fresh(), RATE) as limiter:
@@ -199,7 +189,6 @@ async def test_cancelled_under_way(postgres: Database) -> None:
     assert gone.cancelled()
 
 
-@pytest.mark.asyncio
 async def test_no_server() -> None:
     """Without a server nobody gets a turn: calls wait as long as they may, and the error says what to mend."""
     clock = ManualClock(auto=False)
@@ -212,7 +201,6 @@ async def test_no_server() -> None:
             await waiting
 
 
-@pytest.mark.asyncio
 async def test_ended_session(postgres: Database) -> None:
     """A session that an administrator ends is made anew, and nobody misses a turn."""
     dsn = f"{postgres.dsn}?application_name=rates"
@@ -226,7 +214,6 @@ async def test_ended_session(postgres: Database) -> None:
     assert postgres.admin.execute(count).fetchone() == (0,)
 
 
-@pytest.mark.asyncio
 async def test_pooler(postgres: Database) -> None:
     """Turns and holds come through PgBouncer in transaction mode."""
     with pooler(postgres.server) as dsn:
@@ -241,7 +228,6 @@ async def test_pooler(postgres: Database) -> None:
             assert (await refused(other, 10)).retry_after == pytest.approx(30, abs=2)
 
 
-@pytest.mark.asyncio
 async def test_closed(postgres: Database) -> None:
     """A closed limiter sends away who waits and who comes, and leaves no session."""
     dsn = f"{postgres.dsn}?application_name=closing"
@@ -278,7 +264,6 @@ def test_several_loops(postgres: Database) -> None:
 # Clients.
 
 
-@pytest.mark.asyncio
 async def test_clients_of_two_processes(postgres: Database) -> None:
     """A 429 that one client was answered keeps another process's client from sending."""
     name = fresh()

@@ -63,7 +63,6 @@ def test_no_second_has_too_many(rate: float, waiters: list[int], steps: list[flo
     assert fullest(asyncio.run(play())) <= rate + max(1, 0.03 * rate)
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("delay", [0.0, 0.03])
 async def test_all_of_the_rate_is_used(delay: float) -> None:
     """Loops that always have something to send use the whole rate between them, in equal shares."""
@@ -80,7 +79,6 @@ async def test_all_of_the_rate_is_used(delay: float) -> None:
     assert min(used) >= 0.85 * sum(used) / 3
 
 
-@pytest.mark.asyncio
 async def test_one_loop_alone_uses_all() -> None:
     """A loop whose neighbours are idle gets the whole rate."""
     async with running(2) as it:
@@ -90,7 +88,6 @@ async def test_one_loop_alone_uses_all() -> None:
     assert len(it.got) == pytest.approx(400, abs=4)
 
 
-@pytest.mark.asyncio
 async def test_first_come_first_served() -> None:
     """Turns are given in the order of the asking."""
     async with running(rate=10) as it:
@@ -99,7 +96,6 @@ async def test_first_come_first_served() -> None:
         assert [task.done() for task in tasks] == [True, True, False, False]
 
 
-@pytest.mark.asyncio
 async def test_idle_time_is_not_saved_up() -> None:
     """After a pause turns are as far apart as ever."""
     async with running(rate=10) as it:
@@ -111,7 +107,6 @@ async def test_idle_time_is_not_saved_up() -> None:
     assert it.got == pytest.approx([1000, 1060, 1060.1, 1060.2], abs=0.011)
 
 
-@pytest.mark.asyncio
 async def test_missed_slots_lapse() -> None:
     """A loop that was busy for a second sends what is due now, not what was due meanwhile."""
     async with running() as it:
@@ -124,7 +119,6 @@ async def test_missed_slots_lapse() -> None:
     assert len(it.got) - before <= 0.03 * RATE + 1
 
 
-@pytest.mark.asyncio
 async def test_slow_loop_at_a_low_rate() -> None:
     """A loop that always wakes up late still gets its turns at a low rate."""
     async with running(rate=1) as it:
@@ -133,7 +127,6 @@ async def test_slow_loop_at_a_low_rate() -> None:
     assert len(it.got) >= 9
 
 
-@pytest.mark.asyncio
 async def test_lone_caller_takes_one() -> None:
     """Whoever needs one slot takes one."""
     async with running() as it:
@@ -142,7 +135,6 @@ async def test_lone_caller_takes_one() -> None:
     assert it.store.asked == [1]
 
 
-@pytest.mark.asyncio
 async def test_many_callers_take_few_at_a_time() -> None:
     """However many wait, a loop takes 40 milliseconds' worth at a time, before those in hand are used up."""
     async with running() as it:
@@ -153,7 +145,6 @@ async def test_many_callers_take_few_at_a_time() -> None:
     assert len(it.store.asked) <= 15
 
 
-@pytest.mark.asyncio
 async def test_far_store() -> None:
     """A store that takes long is asked earlier, and for more."""
     async with running(delay=0.2) as it:
@@ -165,7 +156,6 @@ async def test_far_store() -> None:
     assert len(it.got) - before >= 0.97 * 2 * RATE
 
 
-@pytest.mark.asyncio
 async def test_lone_caller_and_far_store() -> None:
     """A slot from a store that takes long is due when it has arrived, not before."""
     async with running(delay=0.2) as it:
@@ -175,7 +165,6 @@ async def test_lone_caller_and_far_store() -> None:
     assert len(it.got) == 5
 
 
-@pytest.mark.asyncio
 async def test_crowd() -> None:
     """Where many loops share a rate everyone takes less at a time, so that a new one need not wait long."""
     async with running(60) as it:
@@ -189,7 +178,6 @@ async def test_crowd() -> None:
     assert late.done()
 
 
-@pytest.mark.asyncio
 async def test_cancelled_waiter_takes_no_slot() -> None:
     """Whoever stops waiting leaves their place in line to the next."""
     async with running(rate=10) as it:
@@ -201,7 +189,6 @@ async def test_cancelled_waiter_takes_no_slot() -> None:
         assert next_one.done()
 
 
-@pytest.mark.asyncio
 async def test_turn_given_and_cancelled() -> None:
     """A turn whose waiter is cancelled the moment it comes is the next one's."""
     async with running(rate=10) as it:
@@ -215,7 +202,6 @@ async def test_turn_given_and_cancelled() -> None:
         assert next_one.done()
 
 
-@pytest.mark.asyncio
 async def test_everyone_cancelled() -> None:
     """When nobody waits any more no task and no timer is left."""
     async with running(rate=10) as it:
@@ -228,7 +214,6 @@ async def test_everyone_cancelled() -> None:
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-@pytest.mark.asyncio
 async def test_rate_used_up() -> None:
     """Whoever's turn does not come within their patience is told so, and takes no slot."""
     async with running(rate=1) as it:
@@ -241,7 +226,6 @@ async def test_rate_used_up() -> None:
     assert "1 a second is used up" in str(error)
 
 
-@pytest.mark.asyncio
 async def test_far_slot_is_not_waited_for() -> None:
     """Where the next free slot is farther away than a caller may wait it is told at once, and the slot is others'."""
     async with running(2, rate=1) as it:
@@ -258,7 +242,6 @@ async def test_far_slot_is_not_waited_for() -> None:
 # Holds.
 
 
-@pytest.mark.asyncio
 async def test_hold_drops_slots_in_hand() -> None:
     """After a 429 nobody gets a turn for as long as was asked, those who wait already included."""
     async with running() as it:
@@ -273,7 +256,6 @@ async def test_hold_drops_slots_in_hand() -> None:
         assert len(it.got) > before
 
 
-@pytest.mark.asyncio
 async def test_hold_over_loops() -> None:
     """What one loop was answered stops another one as soon as it asks for slots: within a quarter of a second."""
     async with running(2) as it:
@@ -289,7 +271,6 @@ async def test_hold_over_loops() -> None:
     assert max(after) >= 3
 
 
-@pytest.mark.asyncio
 async def test_rate_after_a_hold() -> None:
     """When a hold ends turns are as far apart as before it."""
     async with running(2) as it:
@@ -301,7 +282,6 @@ async def test_rate_after_a_hold() -> None:
     assert fullest(it.got) <= 1.03 * RATE
 
 
-@pytest.mark.asyncio
 async def test_hold_longer_than_patience() -> None:
     """Whoever may not wait as long as a hold lasts is told at once, with how long that is."""
     async with running(rate=1) as it:
@@ -316,7 +296,6 @@ async def test_hold_longer_than_patience() -> None:
     assert found == [5, 5]
 
 
-@pytest.mark.asyncio
 async def test_shorter_hold() -> None:
     """A shorter wish does not undo a longer one."""
     async with running() as it:
@@ -327,7 +306,6 @@ async def test_shorter_hold() -> None:
         assert not task.done()
 
 
-@pytest.mark.asyncio
 async def test_hold_is_told_without_waiters() -> None:
     """A hold reaches the store although nobody waits for a turn, and after an outage of it."""
     async with running(2) as it:
@@ -344,7 +322,6 @@ async def test_hold_is_told_without_waiters() -> None:
 # A store that fails.
 
 
-@pytest.mark.asyncio
 async def test_store_away(caplog: pytest.LogCaptureFixture) -> None:
     """Without the store nobody gets a turn; whoever has waited long enough is told why, and the log says it once."""
     async with running() as it:
@@ -360,7 +337,6 @@ async def test_store_away(caplog: pytest.LogCaptureFixture) -> None:
     assert len(caplog.records) == 1
 
 
-@pytest.mark.asyncio
 async def test_store_back() -> None:
     """When the store is back, who still waits gets a turn within a second."""
     async with running() as it:
@@ -373,7 +349,6 @@ async def test_store_back() -> None:
     assert len(it.got) == 1
 
 
-@pytest.mark.asyncio
 async def test_slots_in_hand_during_an_outage() -> None:
     """An outage stops what has no slot yet: nobody sends without one."""
     async with running() as it:
@@ -386,7 +361,6 @@ async def test_slots_in_hand_during_an_outage() -> None:
     assert len(it.got) <= granted
 
 
-@pytest.mark.asyncio
 async def test_store_refuses() -> None:
     """What the store refuses for good is told at once, to each in an error of its own."""
     async with running() as it:
@@ -398,7 +372,6 @@ async def test_store_refuses() -> None:
     assert found[0] is not found[1]
 
 
-@pytest.mark.asyncio
 async def test_closed() -> None:
     """Closing sends away who waits."""
     async with running(rate=1) as it:
@@ -438,7 +411,6 @@ def test_offset_of_a_drifting_clock() -> None:
     assert offset.local(10_000 * 1.0002 + 500) == pytest.approx(10_000, abs=0.01)
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("jump", [-3600.0, 3600.0])
 async def test_store_whose_clock_is_set(jump: float) -> None:
     """A server's clock that is set changes nothing once its slots have gone with it."""

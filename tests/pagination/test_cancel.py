@@ -13,7 +13,6 @@ from tests.support.cancel import cancel_at
 from tests.support.lists import does, names, rest, served, until
 from tests.support.server import hang
 
-pytestmark = pytest.mark.asyncio
 ALL = names(11)
 
 

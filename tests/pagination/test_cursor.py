@@ -12,7 +12,6 @@ from bardge_async import Booking, InvalidArgumentError, PaginationError, Walk
 from tests.support.lists import Asked, HostileList, ListRig, does, ids, names, rest, served, some, take
 from tests.support.server import Step, reply
 
-pytestmark = pytest.mark.asyncio
 ALL = names(11)
 
 

@@ -33,7 +33,6 @@ from tests.support.lists import (
 )
 from tests.support.server import cut, error, reply
 
-pytestmark = pytest.mark.asyncio
 READ_AHEAD = pytest.mark.parametrize("read_ahead", range(5))
 
 

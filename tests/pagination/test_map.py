@@ -13,7 +13,6 @@ from tests.support.cancel import cancel_at
 from tests.support.lists import EMPTY, HostileList, Play, does, ids, leaves_out, names, rest, served, take, turns, until
 from tests.support.server import error, hang, reply
 
-pytestmark = pytest.mark.asyncio
 ALL = names(23)
 ORDERS = pytest.mark.parametrize("ordered", [True, False])
 

@@ -13,7 +13,6 @@ from bardge_async import BardgeError, Booking, InvalidArgumentError, PaginationE
 from tests.support.lists import EMPTY, HostileList, does, ids, leaves_out, names, rest, served, some, turns, until
 from tests.support.server import hang, reply
 
-pytestmark = pytest.mark.asyncio
 ALL = names(11)
 
 

@@ -12,7 +12,6 @@ from bardge_async import DecodeError
 from tests.support.lists import HostileList, does, ids, leaves_out, names, served, turns, until
 from tests.support.server import hang
 
-pytestmark = pytest.mark.asyncio
 ALL = names(40)
 
 

@@ -34,7 +34,6 @@ def many(count: int) -> Iterator[Operation[Any, Any]]:
     return (purchase(number) for number in range(count))
 
 
-@pytest.mark.asyncio
 async def test_a_deferred_operation_is_sent_under_the_key_that_a_batch_would_use(make: Make) -> None:
     async with make(DONE) as rig:
         await rig.queue.defer(purchase(7), job=JOB)
@@ -42,7 +41,6 @@ async def test_a_deferred_operation_is_sent_under_the_key_that_a_batch_would_use
         assert rig.keys == {operation_key(JOB, "credits.purchase", "order-7")}
 
 
-@pytest.mark.asyncio
 async def test_the_request_arrives_as_the_client_itself_would_send_it(make: Make) -> None:
     request = UpdateIssuedPassExpiry(
         expiry_date=dt.date(2026, 12, 31), extra={"amount": Decimal("12345678901234567.89")}
@@ -56,7 +54,6 @@ async def test_the_request_arrives_as_the_client_itself_would_send_it(make: Make
         assert (queued.target, queued.body) == (direct.target, direct.body)
 
 
-@pytest.mark.asyncio
 async def test_a_row_without_a_body_goes_through_the_queue(make: Make) -> None:
     async with make(reply(payload={"id": "booking_1"})) as rig:
         await rig.queue.defer(Operation("bookings.confirm_spa", "sess_1", id="1"), job=JOB)
@@ -64,7 +61,6 @@ async def test_a_row_without_a_body_goes_through_the_queue(make: Make) -> None:
         assert [(it.path, it.body) for it in rig.server.requests] == [("/bookings/spa/sess_1/confirm", b"")]
 
 
-@pytest.mark.asyncio
 async def test_a_lookup_token_is_never_put_into_the_queue(make: Make) -> None:
     request = BookClass(class_instance_id="ci", client_id="c", first_name="A", last_name="O", user_pass_id="p")
     secret: Operation[Any, Any] = Operation(
@@ -87,7 +83,6 @@ WRONG: Final[list[tuple[Operation[Any, Any], str]]] = [
 ]
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(("operation", "job"), WRONG, ids=["request", "path", "dots", "no id", "NUL", "no job"])
 async def test_what_cannot_be_sent_is_refused_when_it_is_put_in(
     make: Make, operation: Operation[Any, Any], job: str
@@ -98,7 +93,6 @@ async def test_what_cannot_be_sent_is_refused_when_it_is_put_in(
         assert rig.statuses() == []
 
 
-@pytest.mark.asyncio
 async def test_nothing_is_put_in_when_the_users_transaction_is_rolled_back(make: Make) -> None:
     async with make(DONE) as rig, await psycopg.AsyncConnection.connect(rig.database.dsn) as own:
         await rig.queue.defer(purchase(1), job=JOB, connection=own)
@@ -108,7 +102,6 @@ async def test_nothing_is_put_in_when_the_users_transaction_is_rolled_back(make:
         assert (rig.statuses(), rig.sent) == ([], 0)
 
 
-@pytest.mark.asyncio
 async def test_what_is_put_in_is_there_with_the_users_commit_and_not_before(make: Make) -> None:
     async with make(DONE) as rig, await psycopg.AsyncConnection.connect(rig.database.dsn) as own:
         await rig.queue.defer(purchase(), job=JOB, connection=own)
@@ -117,7 +110,6 @@ async def test_what_is_put_in_is_there_with_the_users_commit_and_not_before(make
         assert (before, rig.statuses()) == ([], ["todo"])
 
 
-@pytest.mark.asyncio
 async def test_many_are_taken_as_they_are_needed_and_all_put_in(make: Make) -> None:
     async def slowly() -> AsyncGenerator[Operation[Any, Any]]:
         for operation in many(2500):
@@ -128,7 +120,6 @@ async def test_many_are_taken_as_they_are_needed_and_all_put_in(make: Make) -> N
         assert await rig.queue.progress(JOB) == Progress(waiting=2500, running=0, done=0, failed=0)
 
 
-@pytest.mark.asyncio
 async def test_one_wrong_operation_among_many_puts_none_in(make: Make) -> None:
     wrong: Operation[Any, Any] = Operation("credits.purchase", request="nonsense", id="1")
     async with make(DONE) as rig:
@@ -137,13 +128,11 @@ async def test_one_wrong_operation_among_many_puts_none_in(make: Make) -> None:
         assert rig.statuses() == []
 
 
-@pytest.mark.asyncio
 async def test_no_operations_put_nothing_in(make: Make) -> None:
     async with make(DONE) as rig:
         assert await rig.queue.defer_many([], job=JOB) == 0
 
 
-@pytest.mark.asyncio
 async def test_the_queue_holds_no_api_key(make: Make) -> None:
     async with make(DONE) as rig:
         await rig.queue.defer(purchase(), job=JOB)

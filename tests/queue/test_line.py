@@ -14,7 +14,6 @@ from tests.support.server import Received, reply
 DONE = reply(payload={"balance": 5})
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("how", ["cut", "stall"])
 async def test_a_worker_comes_back_when_its_line_to_the_database_was_cut(
     make: Make, postgres: Database, how: str

@@ -44,7 +44,6 @@ def taken(rig: QueueRig, seconds: float) -> None:
     rig.ask(_DEAD, seconds)
 
 
-@pytest.mark.asyncio
 async def test_a_job_that_is_delivered_again_finds_the_recorded_answer(make: Make) -> None:
     async with make(DONE) as rig:
         await rig.queue.defer(purchase(), job=JOB)
@@ -54,7 +53,6 @@ async def test_a_job_that_is_delivered_again_finds_the_recorded_answer(make: Mak
         assert (rig.statuses(), rig.sent) == (["succeeded"], 1)
 
 
-@pytest.mark.asyncio
 async def test_an_operation_that_is_put_in_twice_is_sent_once(make: Make) -> None:
     async with make(DONE) as rig:
         await rig.queue.defer_many([purchase(), purchase()], job=JOB)
@@ -62,7 +60,6 @@ async def test_an_operation_that_is_put_in_twice_is_sent_once(make: Make) -> Non
         assert (rig.statuses(), rig.sent) == (["succeeded", "succeeded"], 1)
 
 
-@pytest.mark.asyncio
 async def test_a_job_whose_answer_was_lost_goes_on_under_the_same_key_and_bytes(make: Make) -> None:
     async with make(cut(), DONE) as rig:
         await rig.queue.defer(purchase(), job=JOB)
@@ -72,7 +69,6 @@ async def test_a_job_whose_answer_was_lost_goes_on_under_the_same_key_and_bytes(
         assert (first.headers["idempotency-key"], first.body) == (second.headers["idempotency-key"], second.body)
 
 
-@pytest.mark.asyncio
 async def test_what_was_not_sent_waits_in_the_queue_to_be_tried_again(make: Make) -> None:
     async with make(DONE) as rig:
         rig.server.refuse()
@@ -83,7 +79,6 @@ async def test_what_was_not_sent_waits_in_the_queue_to_be_tried_again(make: Make
         ]
 
 
-@pytest.mark.asyncio
 async def test_what_was_not_sent_is_done_when_it_is_tried_again(make: Make) -> None:
     async with make(DONE) as rig:
         rig.server.refuse()
@@ -95,7 +90,6 @@ async def test_what_was_not_sent_is_done_when_it_is_tried_again(make: Make) -> N
         assert (rig.statuses(), rig.sent) == (["succeeded"], 1)
 
 
-@pytest.mark.asyncio
 async def test_a_refused_operation_fails_and_is_not_sent_again(make: Make) -> None:
     async with make(REFUSED) as rig:
         await rig.queue.defer(purchase(), job=JOB)
@@ -105,7 +99,6 @@ async def test_a_refused_operation_fails_and_is_not_sent_again(make: Make) -> No
         assert (rig.statuses(), rig.sent) == (["failed"], 1)
 
 
-@pytest.mark.asyncio
 async def test_a_refused_operation_is_sent_again_when_that_is_asked_for(make: Make) -> None:
     async with make(REFUSED, DONE) as rig:
         await rig.queue.defer(purchase(), job=JOB)
@@ -115,7 +108,6 @@ async def test_a_refused_operation_is_sent_again_when_that_is_asked_for(make: Ma
         assert (rig.statuses(), rig.sent) == (["succeeded"], 2)
 
 
-@pytest.mark.asyncio
 async def test_what_stays_in_doubt_fails_and_is_listed(make: Make) -> None:
     async with make(FAULT) as rig:
         await rig.queue.defer(purchase(), job=JOB)
@@ -126,7 +118,6 @@ async def test_what_stays_in_doubt_fails_and_is_listed(make: Make) -> None:
         assert (found.id, found.doubt.idempotency_key) == ("order-0", KEY)
 
 
-@pytest.mark.asyncio
 async def test_the_doubts_of_another_job_are_not_listed(make: Make) -> None:
     async with make(FAULT) as rig:
         await rig.queue.defer(purchase(), job="another")
@@ -135,7 +126,6 @@ async def test_the_doubts_of_another_job_are_not_listed(make: Make) -> None:
             assert await rig.queue.doubts(JOB, bardge) == []
 
 
-@pytest.mark.asyncio
 async def test_a_doubt_that_was_settled_lets_its_job_succeed_without_a_request(make: Make) -> None:
     async with make(FAULT) as rig:
         await rig.queue.defer(purchase(), job=JOB)
@@ -147,7 +137,6 @@ async def test_a_doubt_that_was_settled_lets_its_job_succeed_without_a_request(m
         assert (rig.statuses(), rig.sent) == (["succeeded"], 1)
 
 
-@pytest.mark.asyncio
 async def test_the_job_of_a_worker_that_died_is_done_by_the_next(make: Make) -> None:
     async with make(DONE) as rig:
         await rig.queue.defer(purchase(), job=JOB)
@@ -157,7 +146,6 @@ async def test_the_job_of_a_worker_that_died_is_done_by_the_next(make: Make) -> 
         assert rig.statuses() == ["succeeded"]
 
 
-@pytest.mark.asyncio
 async def test_the_job_of_a_worker_that_is_gone_from_the_books_is_put_back(make: Make) -> None:
     async with make(DONE) as rig:
         await rig.queue.defer(purchase(), job=JOB)
@@ -166,7 +154,6 @@ async def test_the_job_of_a_worker_that_is_gone_from_the_books_is_put_back(make:
         assert await rig.queue._table.sweep() == 1
 
 
-@pytest.mark.asyncio
 async def test_the_job_of_a_worker_that_lives_is_left_to_it(make: Make) -> None:
     async with make(DONE) as rig:
         await rig.queue.defer(purchase(), job=JOB)
@@ -174,7 +161,6 @@ async def test_the_job_of_a_worker_that_lives_is_left_to_it(make: Make) -> None:
         assert await rig.queue._table.sweep() == 0
 
 
-@pytest.mark.asyncio
 async def test_a_job_whose_end_the_database_forgot_is_put_back_by_its_own_worker(make: Make) -> None:
     async with make(DONE) as rig:
         await rig.queue.defer(purchase(), job=JOB)
@@ -188,7 +174,6 @@ async def test_a_job_whose_end_the_database_forgot_is_put_back_by_its_own_worker
             assert rig.statuses() == ["todo"]
 
 
-@pytest.mark.asyncio
 async def test_a_job_that_a_worker_works_on_is_not_put_back_by_it(make: Make) -> None:
     async def sweeping(request: Received, writer: asyncio.StreamWriter) -> None:
         worker = rig.queue._worker
@@ -203,7 +188,6 @@ async def test_a_job_that_a_worker_works_on_is_not_put_back_by_it(make: Make) ->
         assert rig.ask("SELECT status::text, attempts FROM procrastinate_jobs") == [("succeeded", 1)]
 
 
-@pytest.mark.asyncio
 async def test_sweeps_at_the_same_time_put_every_job_back_once(make: Make) -> None:
     async with make(DONE) as rig:
         await rig.queue.defer_many([purchase(number) for number in range(50)], job=JOB)
@@ -213,7 +197,6 @@ async def test_sweeps_at_the_same_time_put_every_job_back_once(make: Make) -> No
         assert rig.ask("SELECT DISTINCT attempts FROM procrastinate_jobs") == [(1,)]
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("answer", "kind"),
     [
@@ -232,7 +215,6 @@ async def test_what_would_fail_every_job_ends_the_worker_and_leaves_the_jobs(
         assert await rig.queue.progress(JOB) == Progress(waiting=40, running=0, done=0, failed=0)
 
 
-@pytest.mark.asyncio
 async def test_a_cancelled_worker_finishes_what_is_under_way(make: Make) -> None:
     arrived = anyio.Event()
 
@@ -248,7 +230,6 @@ async def test_a_cancelled_worker_finishes_what_is_under_way(make: Make) -> None
         assert (rig.statuses(), rig.sent) == (["succeeded"], 1)
 
 
-@pytest.mark.asyncio
 async def test_sigterm_ends_a_worker_that_finishes_what_is_under_way(make: Make) -> None:
     async def slow(request: Received, writer: asyncio.StreamWriter) -> None:
         signal.raise_signal(signal.SIGTERM)
@@ -261,7 +242,6 @@ async def test_sigterm_ends_a_worker_that_finishes_what_is_under_way(make: Make)
         assert (rig.statuses(), rig.sent) == (["succeeded"], 1)
 
 
-@pytest.mark.asyncio
 async def test_a_stopping_worker_leaves_an_unanswered_operation_to_the_next(make: Make) -> None:
     async def unanswered(_: Received, writer: asyncio.StreamWriter) -> None:
         task.cancel()
@@ -279,7 +259,6 @@ async def test_a_stopping_worker_leaves_an_unanswered_operation_to_the_next(make
         assert (rig.statuses(), len(rig.keys)) == (["succeeded"], 1)
 
 
-@pytest.mark.asyncio
 async def test_one_client_is_opened_and_closed_with_the_worker(make: Make) -> None:
     async with make(DONE) as rig:
         await rig.queue.defer_many([purchase(number) for number in range(5)], job=JOB)
@@ -287,7 +266,6 @@ async def test_one_client_is_opened_and_closed_with_the_worker(make: Make) -> No
         assert rig.opened == ["opened", "closed"]
 
 
-@pytest.mark.asyncio
 async def test_done_jobs_are_deleted_when_that_is_asked_for(make: Make) -> None:
     async with make(DONE) as rig:
         await rig.queue.defer(purchase(), job=JOB)
@@ -299,13 +277,11 @@ def listening(rig: QueueRig) -> bool:
     return bool(rig.ask("SELECT 1 FROM pg_stat_activity WHERE query LIKE '%%LISTEN %%' AND pid <> pg_backend_pid()"))
 
 
-@pytest.mark.asyncio
 async def test_a_worker_listens_for_jobs(make: Make) -> None:
     async with make(DONE) as rig, working(rig):
         await until(lambda: listening(rig))
 
 
-@pytest.mark.asyncio
 async def test_a_worker_does_not_listen_when_told_not_to(make: Make) -> None:
     async with make(DONE) as rig:
         await rig.queue.defer_many([purchase(number) for number in range(60)], job=JOB)
@@ -314,7 +290,6 @@ async def test_a_worker_does_not_listen_when_told_not_to(make: Make) -> None:
             assert not listening(rig)
 
 
-@pytest.mark.asyncio
 async def test_a_journal_that_ends_with_the_process_is_refused(make: Make) -> None:
     async with make(DONE) as rig:
         queue = BardgeQueue(rig.app, lambda: BardgeClient("key", rig.server.base_url), queue="other")
@@ -322,7 +297,6 @@ async def test_a_journal_that_ends_with_the_process_is_refused(make: Make) -> No
             await queue.run_worker(wait=False, signals=False)
 
 
-@pytest.mark.asyncio
 async def test_a_worker_opens_the_app_where_it_is_not_open(make: Make) -> None:
     async with make(DONE) as rig:
         await rig.queue.defer(purchase(), job=JOB)
@@ -331,7 +305,6 @@ async def test_a_worker_opens_the_app_where_it_is_not_open(make: Make) -> None:
         assert rig.statuses() == ["succeeded"]
 
 
-@pytest.mark.asyncio
 async def test_a_second_worker_in_one_process_is_refused(make: Make) -> None:
     reached = anyio.Event()
     async with make(hang(reached)) as rig:
@@ -346,7 +319,6 @@ async def test_a_second_worker_in_one_process_is_refused(make: Make) -> None:
         await task
 
 
-@pytest.mark.asyncio
 async def test_a_job_that_a_plain_worker_takes_goes_back_into_the_queue(make: Make) -> None:
     async with make(DONE) as rig:
         await rig.queue.defer(purchase(), job=JOB)
@@ -354,7 +326,6 @@ async def test_a_job_that_a_plain_worker_takes_goes_back_into_the_queue(make: Ma
         assert (rig.statuses(), rig.sent) == (["todo"], 0)
 
 
-@pytest.mark.asyncio
 async def test_a_worker_goes_on_when_the_database_has_dropped_its_connections(make: Make) -> None:
     dropped = (
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND usename IS NOT NULL"

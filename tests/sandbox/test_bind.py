@@ -43,7 +43,6 @@ async def _serve(host: str) -> dict[str, str]:
     return dict(line.split("=", 1) for line in lines)
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(("host", "warned"), [("127.0.0.1", False), ("localhost", False), (EVERYWHERE, True)])
 async def test_binding_elsewhere_warns(host: str, capsys: pytest.CaptureFixture[str], *, warned: bool) -> None:
     """A warning on stderr, for other addresses than this machine's."""
@@ -51,7 +50,6 @@ async def test_binding_elsewhere_warns(host: str, capsys: pytest.CaptureFixture[
     assert (f"Warning: whoever can reach {host}" in capsys.readouterr().err) is warned
 
 
-@pytest.mark.asyncio
 async def test_controls_are_named() -> None:
     """Other processes are told where the controls are: at the server's root."""
     said = await _serve("127.0.0.1")

@@ -10,8 +10,6 @@ import pytest
 from bardge_async.errors import InvalidArgumentError
 from bardge_async.sandbox import SandboxClock
 
-pytestmark = pytest.mark.asyncio
-
 START = dt.datetime(2026, 5, 19, 12, tzinfo=dt.UTC)
 
 

@@ -130,7 +130,6 @@ def test_every_row_is_called_here() -> None:
     assert CALLS.keys() == ENDPOINTS.keys()
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("name", CALLS)
 async def test_row_answers_what_its_model_knows(raw: Any, name: str) -> None:
     """A success decodes strictly, and no field of it is left in ``extra``."""

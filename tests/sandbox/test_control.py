@@ -12,8 +12,6 @@ import pytest
 
 from bardge_async.sandbox import Sandbox
 
-pytestmark = pytest.mark.asyncio
-
 BUY = "/credit_purchases"
 READS = ["", "clock", "faults", "requests", "idempotency", "ledger"]
 CHANGES: dict[str, Any] = {

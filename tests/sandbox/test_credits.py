@@ -5,10 +5,6 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-import pytest
-
-pytestmark = pytest.mark.asyncio
-
 
 async def test_purchase_adds_credits_at_once(raw: Any, buy: dict[str, str]) -> None:
     """The answer holds the new balance, and so does the client."""

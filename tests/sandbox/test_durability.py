@@ -123,7 +123,6 @@ def test_balances_agree_with_the_ledger_after_a_kill(killed: Killed) -> None:
     assert torn == []
 
 
-@pytest.mark.asyncio
 async def test_restarted_server_replays_what_it_answered(killed: Killed) -> None:
     """After the kill a repeat under an answered key is a replay, and charges nothing."""
     n = int(min(killed.answered).removeprefix("order-"))
@@ -138,7 +137,6 @@ async def test_restarted_server_replays_what_it_answered(killed: Killed) -> None
         assert (replayed, len(sandbox.account())) == ("true", before)
 
 
-@pytest.mark.asyncio
 async def test_work_and_key_are_one_transaction(raw: Any, buy: dict[str, str]) -> None:
     """A keyed purchase ends in a single commit, which holds money and record."""
     statements: list[str] = []
@@ -165,7 +163,6 @@ def break_off(store: Store) -> None:
         raise KeyboardInterrupt
 
 
-@pytest.mark.asyncio
 async def test_file_keeps_the_state(tmp_path: Path) -> None:
     """What was made is there at the next start, the key too."""
     db = tmp_path / "sandbox.db"

@@ -13,8 +13,6 @@ import pytest
 from bardge_async.errors import InvalidArgumentError
 from bardge_async.sandbox import Fault, Faults
 
-pytestmark = pytest.mark.asyncio
-
 BUY = "/credit_purchases"
 ROW = "credits.purchase"
 

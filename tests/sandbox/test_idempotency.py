@@ -16,8 +16,6 @@ from bardge_async.sandbox._request import Call, Reseller
 from bardge_async.sandbox._settings import Settings
 from bardge_async.sandbox._store import Store
 
-pytestmark = pytest.mark.asyncio
-
 BUY = "/credit_purchases"
 WRONG = {"client_id": "client_abc123"}
 

@@ -7,8 +7,6 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.asyncio
-
 ISSUER = {"issuer_id": "iss_zuma_bank", "client_id": "client_lookup"}
 CLASS = {"class_instance_id": "ci_abc123", "client_id": "client_lookup"}
 DAY = 86_400

@@ -10,8 +10,6 @@ import pytest
 
 from bardge_async.sandbox import Sandbox, SandboxClock
 
-pytestmark = pytest.mark.asyncio
-
 START = dt.datetime(2026, 5, 19, 12, tzinfo=dt.UTC)
 
 

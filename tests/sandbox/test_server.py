@@ -15,8 +15,6 @@ from yarl import URL
 from bardge_async.errors import InvalidArgumentError
 from bardge_async.sandbox import Fault, Sandbox, _server, serve
 
-pytestmark = pytest.mark.asyncio
-
 BUY = "/credit_purchases"
 
 

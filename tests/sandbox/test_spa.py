@@ -8,8 +8,6 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.asyncio
-
 DAY = {"date": "2099-01-05", "time": "14:30"}
 
 

@@ -71,7 +71,6 @@ BAD: Final[dict[str, Step]] = {
 }
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("name", BAD)
 async def test_bad_answers_are_no_answer(name: str) -> None:
     """An answer that is too large, endless or broken ends as NoAnswerError, as sent, without a timeout."""
@@ -84,7 +83,6 @@ async def test_bad_answers_are_no_answer(name: str) -> None:
     assert (caught.value.sent, caught.value.timed_out) == (True, False)
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
 async def test_compressed_answers_are_read(encoding: str) -> None:
     """What the client asks for it can read."""
@@ -97,7 +95,6 @@ async def test_compressed_answers_are_read(encoding: str) -> None:
         assert (await bardge.clients.get_credits("c")).balance == 5
 
 
-@pytest.mark.asyncio
 async def test_largest_answer() -> None:
     """An answer just inside the limit is read."""
     content = b'{"balance": 5}'
@@ -143,7 +140,6 @@ def test_bombs_take_little_memory() -> None:
     assert (first, second, int(grown) < 48, done.stderr) == ("refused", "refused", True, "")
 
 
-@pytest.mark.asyncio
 async def test_hanging_answer_ends_in_time() -> None:
     """A server that never answers is left when the attempt's time is over."""
     clock = ManualClock()

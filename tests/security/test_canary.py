@@ -102,7 +102,6 @@ SCRIPTS: Final[dict[str, Step]] = {
 }
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("call", [get, post])
 @pytest.mark.parametrize("name", SCRIPTS)
 async def test_answers(name: str, call: Caller, caplog: pytest.LogCaptureFixture) -> None:
@@ -113,7 +112,6 @@ async def test_answers(name: str, call: Caller, caplog: pytest.LogCaptureFixture
     assert not found + logged(caplog.records)
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("call", [get, post])
 async def test_cancelled_task(call: Caller, caplog: pytest.LogCaptureFixture) -> None:
     """A cancelled call shows the key in no frame, aiohttp's included."""
@@ -126,7 +124,6 @@ async def test_cancelled_task(call: Caller, caplog: pytest.LogCaptureFixture) ->
     assert not found + logged(caplog.records)
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("call", [get, post])
 async def test_fail_after(call: Caller, caplog: pytest.LogCaptureFixture) -> None:
     """A call that ends by anyio's fail_after shows the key nowhere."""
@@ -141,7 +138,6 @@ async def test_fail_after(call: Caller, caplog: pytest.LogCaptureFixture) -> Non
     assert not found + logged(caplog.records)
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("call", [get, post])
 async def test_asyncio_timeout(call: Caller, caplog: pytest.LogCaptureFixture) -> None:
     """A call that ends by asyncio.timeout shows the key nowhere."""
@@ -156,7 +152,6 @@ async def test_asyncio_timeout(call: Caller, caplog: pytest.LogCaptureFixture) -
     assert not found + logged(caplog.records)
 
 
-@pytest.mark.asyncio
 async def test_attempt_timeout(caplog: pytest.LogCaptureFixture) -> None:
     """A call that runs out of its own time shows the key nowhere."""
     clock = ManualClock()
@@ -168,7 +163,6 @@ async def test_attempt_timeout(caplog: pytest.LogCaptureFixture) -> None:
     assert not found + logged(caplog.records)
 
 
-@pytest.mark.asyncio
 async def test_connect_timeout(caplog: pytest.LogCaptureFixture) -> None:
     """A connection that never comes about shows the key nowhere."""
     clock = ManualClock()
@@ -183,7 +177,6 @@ async def test_connect_timeout(caplog: pytest.LogCaptureFixture) -> None:
     assert not found + logged(caplog.records)
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("where", ["refused", "no such host"])
 async def test_no_connection(where: str, caplog: pytest.LogCaptureFixture) -> None:
     """A refused connection and an unknown host show the key nowhere."""
@@ -193,7 +186,6 @@ async def test_no_connection(where: str, caplog: pytest.LogCaptureFixture) -> No
     assert not found + logged(caplog.records)
 
 
-@pytest.mark.asyncio
 async def test_tls_failure(caplog: pytest.LogCaptureFixture) -> None:
     """A certificate that is not trusted shows the key nowhere."""
     async with ScriptedServer(reply(), tls=Authority().server) as server, watched(server.base_url) as bardge:
@@ -201,7 +193,6 @@ async def test_tls_failure(caplog: pytest.LogCaptureFixture) -> None:
     assert not found + logged(caplog.records)
 
 
-@pytest.mark.asyncio
 async def test_proxy_refusal(caplog: pytest.LogCaptureFixture) -> None:
     """A proxy that refuses shows the key nowhere, and does not get it."""
     async with ConnectProxy(refusal=b"HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n") as proxy:
@@ -279,7 +270,6 @@ SOURCES: Final[dict[str, Any]] = {
 }
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("name", SOURCES)
 async def test_callable(name: str, caplog: pytest.LogCaptureFixture) -> None:
     """A callable that fails, or gives what is no key, shows no key."""
@@ -289,7 +279,6 @@ async def test_callable(name: str, caplog: pytest.LogCaptureFixture) -> None:
     assert not shown(caught.value) + logged(caplog.records)
 
 
-@pytest.mark.asyncio
 async def test_callable_by_await(caplog: pytest.LogCaptureFixture) -> None:
     """An awaited key shows nowhere, in use or after a refusal."""
 
@@ -307,7 +296,6 @@ async def test_callable_by_await(caplog: pytest.LogCaptureFixture) -> None:
     assert not found + logged(caplog.records)
 
 
-@pytest.mark.asyncio
 async def test_derived_client(caplog: pytest.LogCaptureFixture) -> None:
     """A key given to with_options shows nowhere either."""
     async with (
@@ -321,7 +309,6 @@ async def test_derived_client(caplog: pytest.LogCaptureFixture) -> None:
     assert not found + logged(caplog.records)
 
 
-@pytest.mark.asyncio
 async def test_live_objects() -> None:
     """While a call is under way, no object of the library or of aiohttp shows the key by its repr."""
     reached = anyio.Event()

@@ -19,7 +19,6 @@ pytestmark = pytest.mark.usefixtures("both_ways")
 ONCE = RetryPolicy(max_attempts=1)
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_redirects_are_not_followed(status: int) -> None:
     """A redirect is no usable answer, and its target gets neither request nor key."""
@@ -34,7 +33,6 @@ async def test_redirects_are_not_followed(status: int) -> None:
     assert (len(server.requests), other.connections) == (1, 0)
 
 
-@pytest.mark.asyncio
 async def test_cookies_are_neither_kept_nor_sent() -> None:
     """A cookie that the server sets comes back with no later request."""
     async with (
@@ -46,7 +44,6 @@ async def test_cookies_are_neither_kept_nor_sent() -> None:
     assert [request.headers.get("cookie") for request in server.requests] == [None, None]
 
 
-@pytest.mark.asyncio
 async def test_environment_is_ignored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Proxies and a netrc of the environment change nothing."""
     netrc = tmp_path / "netrc"
@@ -60,7 +57,6 @@ async def test_environment_is_ignored(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert (server.requests[0].headers["authorization"], proxy.requests) == ("Bearer key", [])
 
 
-@pytest.mark.asyncio
 async def test_accept_encoding_is_fixed(monkeypatch: pytest.MonkeyPatch) -> None:
     """What codecs happen to be installed does not change what we ask for."""
     monkeypatch.setitem(ClientRequest.DEFAULT_HEADERS, hdrs.ACCEPT_ENCODING, "gzip, deflate, br, zstd")
@@ -72,7 +68,6 @@ async def test_accept_encoding_is_fixed(monkeypatch: pytest.MonkeyPatch) -> None
     assert server.requests[0].headers["accept-encoding"] == "gzip, deflate"
 
 
-@pytest.mark.asyncio
 async def test_headers_are_ours_alone() -> None:
     """A GET and a POST carry exactly the headers that the client means to send."""
     common = {"host", "accept", "accept-encoding", "user-agent", "authorization"}
@@ -86,7 +81,6 @@ async def test_headers_are_ours_alone() -> None:
     assert (read, bought - common) == (common, {"content-type", "content-length", "idempotency-key"})
 
 
-@pytest.mark.asyncio
 async def test_unasked_bytes_are_no_answer() -> None:
     """An answer that arrives on an idle connection is not taken for the next request's."""
     poison, sent = anyio.Event(), anyio.Event()
@@ -111,7 +105,6 @@ async def test_unasked_bytes_are_no_answer() -> None:
         assert (await bardge.clients.get_credits("c")).balance == 5
 
 
-@pytest.mark.asyncio
 async def test_bytes_behind_an_answer_are_no_answer() -> None:
     """A second answer sent along with the first is not taken for the next request's."""
     double = b'HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n{"balance":5}' * 2

@@ -33,7 +33,6 @@ async def segment_of(client_id: Any) -> str:
     return segment
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("value", "segment"),
     [
@@ -79,7 +78,6 @@ REFUSED: list[Any] = [
 ]
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("value", REFUSED)
 async def test_refused_before_sending(value: Any) -> None:
     """What would reach another URL, or is no text, is refused and nothing connects."""
@@ -89,7 +87,6 @@ async def test_refused_before_sending(value: Any) -> None:
     assert server.connections == 0
 
 
-@pytest.mark.asyncio
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(value=st.text(min_size=0, max_size=40) | st.text("./%\\?#;~ \r\n\x00", max_size=8))
 async def test_any_text_is_one_segment_or_refused(value: str) -> None:
@@ -107,7 +104,6 @@ async def test_any_text_is_one_segment_or_refused(value: str) -> None:
 INJECTIONS = ["a\r\nX-Evil: 1", "a\n", "\ra", "a\x00b", "a\x0bb", "é", " a", "a ", "", "\x7f"]
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("value", INJECTIONS)
 async def test_header_values(value: str) -> None:
     """Neither an idempotency key nor a lookup token can add a header or arrive as something else."""
@@ -126,7 +122,6 @@ def test_api_key(value: str) -> None:
         BardgeClient(value)
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(
     "path", ["@evil.com/x", "//evil.com/x", "/../x", "/a/%2e%2e/b", "/a\r\nb", "/a?b=c", "x", "/a\\b"]
 )

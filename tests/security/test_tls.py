@@ -15,7 +15,6 @@ from tests.support.server import ScriptedServer, reply
 pytestmark = pytest.mark.usefixtures("both_ways")
 
 
-@pytest.mark.asyncio
 async def test_own_authority_is_trusted_when_given() -> None:
     """A certificate of a private CA is accepted with the context that trusts it."""
     authority = Authority()
@@ -26,7 +25,6 @@ async def test_own_authority_is_trusted_when_given() -> None:
         assert (await bardge.clients.get_credits("c")).balance == 5
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("names", [("localhost",), ("other.example",)])
 async def test_bad_certificates_are_refused(names: tuple[str, ...]) -> None:
     """An unknown CA, and a certificate for another host, end before anything is sent."""

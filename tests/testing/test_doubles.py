@@ -11,8 +11,6 @@ from bardge_async.errors import APIError, ConfigurationError, NotFoundError
 from bardge_async.sandbox import Fault, Sandbox, SandboxClock
 from bardge_async.testing import FakeTransport, ManualClock, SkippingClock, json_response
 
-pytestmark = pytest.mark.asyncio
-
 CREDITS = json_response({"balance": 25, "currency": "NGN"})
 NOT_FOUND = json_response({"error": {"type": "invalid_request_error", "message": "No."}}, 404)
 CLOCKS: list[Clock] = [ManualClock(), SkippingClock(ManualClock()), SkippingClock(SandboxClock())]

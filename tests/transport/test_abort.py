@@ -67,7 +67,6 @@ async def drained(peer: socket.socket) -> tuple[int, bool]:
             size += len(data)
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("ending", ["timeout", "cancel"])
 async def test_undelivered_bytes_never_arrive(ending: str) -> None:
     """A POST that stalls while it is written is reset: neither our buffers nor the kernel's are sent later."""
@@ -96,7 +95,6 @@ async def written(peer: socket.socket) -> None:
     loop.remove_reader(peer)
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("secure", [False, True])
 async def test_a_timed_out_connection_is_not_reused(secure: bool) -> None:
     """The next attempt has a connection of its own, and a late answer on the old one reaches nobody."""
@@ -110,7 +108,6 @@ async def test_a_timed_out_connection_is_not_reused(secure: bool) -> None:
     assert (len(server.requests), server.connections) == (2, 2)
 
 
-@pytest.mark.asyncio
 async def test_a_failed_attempt_is_reset() -> None:
     """After an answer that is none the server sees a reset, not a connection left open."""
     ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -134,7 +131,6 @@ async def test_a_failed_attempt_is_reset() -> None:
         assert await ended == "ConnectionResetError"
 
 
-@pytest.mark.asyncio
 async def test_a_good_connection_is_kept() -> None:
     """Calls one after the other share one connection."""
     async with (
@@ -146,7 +142,6 @@ async def test_a_good_connection_is_kept() -> None:
     assert server.connections == 1
 
 
-@pytest.mark.asyncio
 async def test_a_cancelled_call_leaves_others_alone() -> None:
     """Cancelling one call resets its connection and no other."""
     reached = anyio.Event()

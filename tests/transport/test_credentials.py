@@ -51,7 +51,6 @@ async def fifty(bardge: BardgeClient) -> list[object]:
 both = pytest.mark.parametrize("by_await", [False, True])
 
 
-@pytest.mark.asyncio
 @both
 async def test_asked_once_by_many(by_await: bool) -> None:
     """Fifty first calls at once ask for the key once."""
@@ -64,7 +63,6 @@ async def test_asked_once_by_many(by_await: bool) -> None:
     assert (vault.asked, len(server.requests)) == (1, 50)
 
 
-@pytest.mark.asyncio
 @both
 async def test_rotation(by_await: bool) -> None:
     """After a rejection a new key is asked for once, and every call is repeated once with it."""
@@ -78,7 +76,6 @@ async def test_rotation(by_await: bool) -> None:
     assert (vault.asked, len(server.requests)) == (2, 100)
 
 
-@pytest.mark.asyncio
 @both
 async def test_an_unchanged_key_is_not_repeated(by_await: bool) -> None:
     """When asking again gives the same key, the 401 stands and nothing is sent again."""
@@ -92,7 +89,6 @@ async def test_an_unchanged_key_is_not_repeated(by_await: bool) -> None:
     assert (vault.asked, len(server.requests)) == (2, 1)
 
 
-@pytest.mark.asyncio
 async def test_rejected_twice() -> None:
     """A second new key that is rejected too ends the call."""
     vault = Vault("a", "b", "c", by_await=False)
@@ -105,7 +101,6 @@ async def test_rejected_twice() -> None:
     assert len(server.requests) == 2
 
 
-@pytest.mark.asyncio
 async def test_many_rejections_ask_once() -> None:
     """Fifty rejections that arrive together ask once, though the key is the same."""
     gate: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -128,7 +123,6 @@ async def test_many_rejections_ask_once() -> None:
     assert (len(asked), len(server.requests)) == (2, 50)
 
 
-@pytest.mark.asyncio
 async def test_a_callable_that_raises() -> None:
     """A callable that raises ends the call as ConfigurationError; nothing is sent."""
 

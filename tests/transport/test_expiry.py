@@ -26,7 +26,6 @@ def client(server: ScriptedServer, clock: ManualClock) -> BardgeClient:
     return BardgeClient("key", server.base_url, retry=ONCE, clock=clock, timeout=LIMITS)
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("steps", [(20.0,), (5.0, 15.0), (4.0, 1.0, 14.9, 0.1)])
 async def test_the_time_limit_counts_from_the_begin(steps: tuple[float, ...]) -> None:
     """Time in small steps or in one: the attempt ends when its whole time is up, not before."""
@@ -45,7 +44,6 @@ async def test_the_time_limit_counts_from_the_begin(steps: tuple[float, ...]) ->
     assert clock.waiting == 0
 
 
-@pytest.mark.asyncio
 async def test_a_good_answer_leaves_no_timer() -> None:
     """The one timer of an attempt ends with it."""
     clock = ManualClock()
@@ -64,7 +62,6 @@ def _limit_first(task: asyncio.Task[object], clock: ManualClock) -> None:
     task.cancel()
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("both", [_task_first, _limit_first])
 async def test_cancelling_the_task_wins(both: Callable[[asyncio.Task[object], ManualClock], None]) -> None:
     """A task that is cancelled in the very turn in which the time is up is cancelled."""
@@ -78,7 +75,6 @@ async def test_cancelling_the_task_wins(both: Callable[[asyncio.Task[object], Ma
         assert task.cancelled()
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("scope_first", [True, False])
 async def test_a_scope_around_wins(scope_first: bool) -> None:
     """A scope of anyio's that is cancelled in the same turn ends the block; the task goes on, uncancelled."""
@@ -103,7 +99,6 @@ async def test_a_scope_around_wins(scope_first: bool) -> None:
         assert await task == (True, 0)
 
 
-@pytest.mark.asyncio
 async def test_a_timeout_around_wins() -> None:
     """asyncio's own timeout around a call raises its own error."""
     clock, reached = ManualClock(), anyio.Event()
@@ -125,7 +120,6 @@ async def test_a_timeout_around_wins() -> None:
         assert task.cancelling() == 0
 
 
-@pytest.mark.asyncio
 async def test_an_earlier_cancellation_is_not_counted() -> None:
     """In a task that has swallowed a cancellation before, the time limit is still an error of ours."""
     clock, reached = ManualClock(), anyio.Event()
@@ -148,7 +142,6 @@ async def test_an_earlier_cancellation_is_not_counted() -> None:
         assert await task == 1
 
 
-@pytest.mark.asyncio
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with 3.12")
 async def test_eager_tasks() -> None:
     """A call that begins eagerly, inside another task's step, is ended by its own limit alone."""
@@ -174,7 +167,6 @@ class StallingClock(ManualClock):
         return self._elapsed
 
 
-@pytest.mark.asyncio
 async def test_nothing_is_written_after_a_stall() -> None:
     """Where the process stalled until the time to connect was over, nothing is written on the connection that came."""
     clock = StallingClock()
@@ -186,7 +178,6 @@ async def test_nothing_is_written_after_a_stall() -> None:
         assert server.requests == []
 
 
-@pytest.mark.asyncio
 async def test_one_timer_for_many_attempts() -> None:
     """Attempts share a timer, and each ends at its own time."""
     clock = ManualClock()

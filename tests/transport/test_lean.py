@@ -108,7 +108,6 @@ def test_it_fits() -> None:
     assert genuine()
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("name", BROKEN)
 async def test_another_aiohttp(name: str) -> None:
     """Where something is missing or changed, requests go through the session."""
@@ -128,7 +127,6 @@ REQUESTS: Final[dict[str, Callable[[str], WireRequest]]] = {
 }
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("name", REQUESTS)
 async def test_same_request(name: str) -> None:
     """What arrives is what the session sends, save for headers that it adds by itself."""
@@ -139,7 +137,6 @@ async def test_same_request(name: str) -> None:
     assert lean.headers == headers
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("origin", "host"),
     [
@@ -157,7 +154,6 @@ async def test_host(origin: str, host: str) -> None:
         assert Lean(session)._asked(origin).host == host
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(
     "url",
     ["http://h/a b", "http://h/a#b", "http://h/ä", "http://h/a\r\nX: y", "http://u@h/a", "http://h", "ftp://h/a", "x"],
@@ -168,7 +164,6 @@ async def test_odd_urls(url: str) -> None:
         assert Lean(session).origin(url) is None
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("value", ["a\r\nX: y", "a\nX: y", "a\rb", "a\0b", "ä"])
 async def test_header_values_cannot_break_out(value: str) -> None:
     """What would end a header early is never sent."""
@@ -210,7 +205,6 @@ ANSWERS: Final[dict[str, tuple[bytes, int, bytes]]] = {
 }
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("name", ANSWERS)
 async def test_answers_on_one_connection(name: str) -> None:
     """Every kind of whole answer is read to its end, and the connection serves the next request."""
@@ -220,7 +214,6 @@ async def test_answers_on_one_connection(name: str) -> None:
     assert server.connections == 1
 
 
-@pytest.mark.asyncio
 async def test_headers_without_regard_to_case() -> None:
     """Headers are looked up whatever their case."""
     answers, _ = await twice(reply(200, BALANCE, {"Bardge-Request-Id": "r"}))
@@ -234,7 +227,6 @@ NOT_KEPT: Final[dict[str, bytes]] = {
 }
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("name", NOT_KEPT)
 async def test_connections_that_are_not_kept(name: str) -> None:
     """A connection that is to be closed, or holds more than the answer, serves no second request."""
@@ -243,7 +235,6 @@ async def test_connections_that_are_not_kept(name: str) -> None:
     assert server.connections == 2
 
 
-@pytest.mark.asyncio
 async def test_an_answer_until_the_end_of_the_connection() -> None:
     """Without a length the answer ends with its connection."""
     answers, server = await twice(raw(b"HTTP/1.1 200 OK\r\n\r\n{}"))
@@ -251,7 +242,6 @@ async def test_an_answer_until_the_end_of_the_connection() -> None:
     assert server.connections == 2
 
 
-@pytest.mark.asyncio
 async def test_an_answer_before_the_whole_request_was_read() -> None:
     """The rest of an unread request never stands before another one: the connection is not used again."""
     peers: list[asyncio.StreamWriter] = []
@@ -271,7 +261,6 @@ async def test_an_answer_before_the_whole_request_was_read() -> None:
             peer.transport.abort()
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("content", [b"garbage\r\n\r\n", OK[:-1], b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", b""])
 async def test_broken_answers(content: bytes) -> None:
     """Garbage and cut answers count as sent, and the next request has a connection of its own."""
@@ -284,7 +273,6 @@ async def test_broken_answers(content: bytes) -> None:
     assert (len(server.requests), server.connections) == (2, 2)
 
 
-@pytest.mark.asyncio
 async def test_closing_while_a_call_runs() -> None:
     """A connection that our own closing takes away is no answer."""
     reached = anyio.Event()
@@ -301,7 +289,6 @@ async def test_closing_while_a_call_runs() -> None:
             await task
 
 
-@pytest.mark.asyncio
 async def test_a_test_library_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
     """While something else stands in place of the session's own function, it is asked."""
     asked: list[str] = []
@@ -317,7 +304,6 @@ async def test_a_test_library_is_respected(monkeypatch: pytest.MonkeyPatch) -> N
     assert asked == ["http://127.0.0.1:1/a"]
 
 
-@pytest.mark.asyncio
 async def test_an_instrumentation_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where every session is given trace configs, they see every request."""
     seen: list[str] = []
@@ -337,7 +323,6 @@ async def test_an_instrumentation_is_respected(monkeypatch: pytest.MonkeyPatch) 
     assert seen == ["GET"]
 
 
-@pytest.mark.asyncio
 async def test_the_client_goes_the_short_way() -> None:
     """A client without session and proxy sends nothing through the session."""
     async with (

@@ -132,7 +132,6 @@ def test_fork() -> None:
     assert (len(server.requests), server.connections) == (3, 2)
 
 
-@pytest.mark.asyncio
 async def test_closing_waits_for_running_calls() -> None:
     """aclose lets a running call finish, and refuses later ones before they are sent."""
     reached, go = anyio.Event(), asyncio.Event()
@@ -159,7 +158,6 @@ def _after(go: asyncio.Event) -> Step:
     return step
 
 
-@pytest.mark.asyncio
 async def test_closing_is_bounded() -> None:
     """aclose waits no longer than its limit, on the injected clock, and the call left over ends with our error."""
     reached, clock = anyio.Event(), ManualClock(auto=False)
@@ -179,7 +177,6 @@ async def test_closing_is_bounded() -> None:
         assert server.connections == 1
 
 
-@pytest.mark.asyncio
 async def test_closing_twice() -> None:
     """A second aclose, also at the same time, does nothing."""
     async with ScriptedServer(reply(200, BALANCE)) as server:
@@ -218,7 +215,6 @@ def test_closing_from_another_loop() -> None:
     assert balances == [5]
 
 
-@pytest.mark.asyncio
 async def test_block_left_by_an_exception() -> None:
     """Leaving the block by an exception closes the client and lets the exception through."""
     async with ScriptedServer(reply(200, BALANCE)) as server:
@@ -235,7 +231,6 @@ async def test_block_left_by_an_exception() -> None:
             await bardge.clients.get_credits("c")
 
 
-@pytest.mark.asyncio
 async def test_leaked_client_warns() -> None:
     """A client that was used and never closed is told of; a closed or unused one is not."""
     async with ScriptedServer(reply(200, BALANCE)) as server:
@@ -250,7 +245,6 @@ async def test_leaked_client_warns() -> None:
             BardgeClient("key", server.base_url).__del__()
 
 
-@pytest.mark.asyncio
 async def test_derived_clients_share_connections() -> None:
     """with_options uses the parent's connections, and closing the derived client leaves them open."""
     async with ScriptedServer(reply(200, BALANCE)) as server, BardgeClient("key", server.base_url) as bardge:

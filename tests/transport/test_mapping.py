@@ -27,14 +27,12 @@ async def sent(**answer: object) -> WireResponse:
         await transport.aclose()
 
 
-@pytest.mark.asyncio
 async def test_an_answer_is_a_plain_value() -> None:
     """Status, headers and body come back as they were."""
     response = await sent(status=418, payload={"a": 1}, headers={"Bardge-Request-Id": "r"})
     assert (response.status, response.body, response.headers["bardge-request-id"]) == (418, b'{"a": 1}', "r")
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(
     "error", [aiohttp.ServerDisconnectedError(), aiohttp.ClientPayloadError("x"), OSError(), ValueError()]
 )
@@ -44,7 +42,6 @@ async def test_failures_before_a_connection_are_not_sent(error: Exception) -> No
         await sent(exception=error)
 
 
-@pytest.mark.asyncio
 async def test_too_large_is_no_answer() -> None:
     """A declared length above the limit is refused unread."""
     with pytest.raises((NoAnswerError, ConnectError), match="larger"):

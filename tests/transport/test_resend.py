@@ -27,7 +27,6 @@ def second_dies(how: str) -> list[Step]:
     return [reply(200, BALANCE), cut_now]
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("how", ["reset", "closed"])
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
 async def test_no_hidden_second_request(how: str, method: str) -> None:
@@ -42,7 +41,6 @@ async def test_no_hidden_second_request(how: str, method: str) -> None:
     assert len(server.requests) == 2
 
 
-@pytest.mark.asyncio
 async def test_no_hidden_second_request_on_a_users_session() -> None:
     """The same with a session that the user made."""
     async with (
@@ -56,7 +54,6 @@ async def test_no_hidden_second_request_on_a_users_session() -> None:
     assert len(server.requests) == 2
 
 
-@pytest.mark.asyncio
 async def test_attempts_are_counted_as_sent() -> None:
     """With retries on, the server sees exactly as many requests as there were attempts."""
     async with (
@@ -69,7 +66,6 @@ async def test_attempts_are_counted_as_sent() -> None:
     assert (caught.value.attempts, len(server.requests)) == (3, 4)
 
 
-@pytest.mark.asyncio
 async def test_a_repeating_middleware_cannot_unsend() -> None:
     """Where a user's middleware repeats, a refused last try does not make an earlier one not sent."""
     async with ScriptedServer(raw(b"")) as server:

@@ -34,14 +34,12 @@ async def not_sent(bardge: BardgeClient) -> ConnectError:
     return caught.value
 
 
-@pytest.mark.asyncio
 async def test_refused_port() -> None:
     """A refused connection is not sent."""
     async with BardgeClient("key", f"http://127.0.0.1:{refused_port()}", retry=ONCE) as bardge:
         await not_sent(bardge)
 
 
-@pytest.mark.asyncio
 async def test_unknown_host(monkeypatch: pytest.MonkeyPatch) -> None:
     """A host that has no address is not sent."""
 
@@ -53,7 +51,6 @@ async def test_unknown_host(monkeypatch: pytest.MonkeyPatch) -> None:
         await not_sent(bardge)
 
 
-@pytest.mark.asyncio
 async def test_tls_handshake_failure() -> None:
     """A peer that speaks no TLS is not sent to."""
 
@@ -66,7 +63,6 @@ async def test_tls_handshake_failure() -> None:
         await not_sent(bardge)
 
 
-@pytest.mark.asyncio
 async def test_connect_timeout() -> None:
     """A handshake that does not end within the connect limit is not sent, on the injected clock."""
     clock = ManualClock()
@@ -83,7 +79,6 @@ async def test_connect_timeout() -> None:
         assert (await not_sent(bardge)).timed_out
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("refusal", [b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n", b"garbage\r\n\r\n", b""])
 async def test_refused_by_the_proxy(refusal: bytes) -> None:
     """A CONNECT that is refused, answered with garbage or cut is not sent, and the proxy sees no key."""
@@ -96,7 +91,6 @@ async def test_refused_by_the_proxy(refusal: bytes) -> None:
     assert "authorization" not in proxy.requests[0].headers
 
 
-@pytest.mark.asyncio
 async def test_proxy_that_is_not_there() -> None:
     """A proxy that refuses the connection is not sent."""
     gone = f"http://127.0.0.1:{refused_port()}"
@@ -104,7 +98,6 @@ async def test_proxy_that_is_not_there() -> None:
         await not_sent(bardge)
 
 
-@pytest.mark.asyncio
 async def test_tunnel() -> None:
     """Through a CONNECT proxy the certificate is verified end to end and the answer comes back."""
     authority = Authority()
@@ -116,7 +109,6 @@ async def test_tunnel() -> None:
         assert (await bardge.clients.get_credits("c")).balance == 5
 
 
-@pytest.mark.asyncio
 async def test_untrusted_behind_the_proxy() -> None:
     """A server with an untrusted certificate behind a proxy is not sent to."""
     async with (
@@ -128,7 +120,6 @@ async def test_untrusted_behind_the_proxy() -> None:
     assert not server.requests
 
 
-@pytest.mark.asyncio
 async def test_a_transient_refusal_is_repeated() -> None:
     """What was not sent is sent again under the same key."""
     visits: list[str] = []
@@ -180,14 +171,12 @@ async def unknown(server_step: Step, clock: ManualClock) -> OutcomeUnknownError:
     return caught.value
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("name", SENT)
 async def test_counts_as_sent(name: str) -> None:
     """Once the request was written, no failure makes it not sent."""
     assert (await unknown(SENT[name], ManualClock())).sent
 
 
-@pytest.mark.asyncio
 async def test_reset_before_the_request_was_read() -> None:
     """A server that resets without reading leaves open whether it got the request."""
 
@@ -204,7 +193,6 @@ async def test_reset_before_the_request_was_read() -> None:
     assert caught.value.sent
 
 
-@pytest.mark.asyncio
 async def test_slow_drip_ends_with_the_attempt() -> None:
     """Bytes that keep coming do not prolong an attempt beyond its limit."""
     clock = ManualClock()
@@ -213,7 +201,6 @@ async def test_slow_drip_ends_with_the_attempt() -> None:
     assert (error.sent, error.timed_out) == (True, True)
 
 
-@pytest.mark.asyncio
 async def test_connecting_counts_into_the_attempt() -> None:
     """The attempt's limit runs from its begin: time spent connecting is not given twice."""
     clock, authority = ManualClock(), Authority()

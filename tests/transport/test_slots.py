@@ -18,7 +18,6 @@ async def turns() -> None:
         await asyncio.sleep(0)
 
 
-@pytest.mark.asyncio
 async def test_first_come_first_served() -> None:
     """Waiters get their place in the order in which they came."""
     lane, order = Slots(1, ManualClock(auto=False)).enter(), list[int]()
@@ -36,7 +35,6 @@ async def test_first_come_first_served() -> None:
     assert order == [0, 1, 2, 3, 4]
 
 
-@pytest.mark.asyncio
 async def test_timeout_on_the_injected_clock() -> None:
     """A call that gets no place in time ends as PoolTimeoutError, not sent."""
     clock = ManualClock(auto=False)
@@ -57,7 +55,6 @@ async def test_timeout_on_the_injected_clock() -> None:
     assert (caught.value.sent, caught.value.timed_out) == (False, True)
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("granted", [False, True])
 async def test_a_cancelled_waiter_leaves_nobody_stuck(granted: bool) -> None:
     """A waiter cancelled in line, or just as its turn came, passes the place on."""
@@ -76,7 +73,6 @@ async def test_a_cancelled_waiter_leaves_nobody_stuck(granted: bool) -> None:
     assert gone.cancelled()
 
 
-@pytest.mark.asyncio
 async def test_no_more_connections_than_allowed() -> None:
     """However many calls there are, the server sees no more connections than max_connections."""
     async with (
@@ -87,7 +83,6 @@ async def test_no_more_connections_than_allowed() -> None:
     assert server.connections <= 3
 
 
-@pytest.mark.asyncio
 async def test_each_waits_for_its_own_time() -> None:
     """Those who wait in line go when their own time is up, whoever came first, and leave no timer behind."""
     clock = ManualClock(auto=False)

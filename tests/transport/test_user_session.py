@@ -13,7 +13,6 @@ from tests.support.net import BALANCE
 from tests.support.server import ScriptedServer, reply
 
 
-@pytest.mark.asyncio
 async def test_it_stays_open() -> None:
     """Closing the client leaves the user's session open, and its headers go along."""
     async with ScriptedServer(reply(200, BALANCE)) as server, aiohttp.ClientSession(headers={"X-Own": "1"}) as session:
@@ -23,7 +22,6 @@ async def test_it_stays_open() -> None:
     assert (server.requests[0].headers["x-own"], server.requests[0].headers["authorization"]) == ("1", "Bearer key")
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(
     "options",
     [
@@ -41,7 +39,6 @@ async def test_settings_that_are_refused(options: dict[str, Any]) -> None:
             BardgeClient("key", session=session)
 
 
-@pytest.mark.asyncio
 @pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning")
 async def test_auth_is_refused() -> None:
     """A session with auth of its own is refused."""
@@ -50,7 +47,6 @@ async def test_auth_is_refused() -> None:
             BardgeClient("key", session=session)
 
 
-@pytest.mark.asyncio
 async def test_a_connector_that_verifies_nothing_is_refused() -> None:
     """A session whose connector has ssl=False is refused."""
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=False)) as session:
@@ -58,7 +54,6 @@ async def test_a_connector_that_verifies_nothing_is_refused() -> None:
             BardgeClient("key", session=session)
 
 
-@pytest.mark.asyncio
 async def test_closed_sessions_are_refused() -> None:
     """A closed session is refused when the client is made, and when it is closed later, at the call."""
     session = aiohttp.ClientSession()
@@ -71,7 +66,6 @@ async def test_closed_sessions_are_refused() -> None:
     await bardge.aclose()
 
 
-@pytest.mark.asyncio
 async def test_another_loop_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """A session that belongs to another loop is refused at the call."""
     async with aiohttp.ClientSession() as session, BardgeClient("key", session=session) as bardge:
