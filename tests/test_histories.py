@@ -19,7 +19,7 @@ from bardge_async._core.response import Outcome
 from bardge_async._core.settings import ReplayWindow
 from bardge_async._core.window import History, Moment
 from bardge_async.endpoints import Endpoint
-from tests.campaign.operations import DAYS
+from campaigns.window.operations import DAYS
 from tests.support.answers import ORIGIN, WALL, outcome
 from tests.support.net import calling
 from tests.support.rig import PURCHASE, Rig, rig

@@ -18,9 +18,9 @@ from bardge_async._core.http import WireRequest, WireResponse
 from bardge_async._journal import Identity, MemoryJournal, Record
 from bardge_async._network import AttemptLimits
 from bardge_async.errors import BardgeError, ConnectError, NoAnswerError
-from tests.campaign.ledger import RUNNING, Fate, Received, Rules, Said, Store, failure
-from tests.campaign.operations import KINDS, Delivery
-from tests.campaign.verdicts import Ended, check, check_journal
+from campaigns.window.ledger import RUNNING, Fate, Received, Rules, Said, Store, failure
+from campaigns.window.operations import KINDS, Delivery
+from campaigns.window.verdicts import Ended, check, check_journal
 from tests.support.clock import ManualClock
 
 VENDOR: Final = "https://api.example/v3"

@@ -19,8 +19,8 @@ import attrs
 import pytest
 
 from bardge_async import BardgeClient, PostgresJournal
-from tests.crash.play import FORK, running
-from tests.crash.worker import Notes, host, noted
+from campaigns.crash.play import FORK, running
+from campaigns.crash.worker import Notes, host, noted
 from tests.support.postgres import Database
 from tests.support.rig import PURCHASE
 

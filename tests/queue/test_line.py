@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from tests.fleet.line import Line
+from campaigns.fleet.line import Line
 from tests.queue.conftest import JOB, Make, purchase, until
 from tests.support.postgres import Database
 from tests.support.server import Received, reply

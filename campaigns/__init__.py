@@ -1,0 +1,1 @@
+"""Long, bounded campaigns against the promises: faults by the hundred thousand, kills, strangers. Not part of the suite."""

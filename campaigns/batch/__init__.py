@@ -1,0 +1,6 @@
+"""Prove that a batch charges nothing twice and loses nothing, whatever is killed and whatever the line does.
+
+``python -m campaigns.batch --kills N --restarts N --purchases N --seed S [--closed] [--control random-key]``
+
+``python -m campaigns.batch.many``: 100,000 operations in one batch, with the memory that they take.
+"""

@@ -1,0 +1,96 @@
+"""A worker that buys one package for every order by one batch, and is killed while it does; and the server for it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+
+from bardge_async import PURCHASE_CREDITS, Operation, PurchaseCredits, SQLiteJournal, operation_key
+from bardge_async.sandbox import Fault, Sandbox, serve
+from campaigns.crash.worker import CLIENT, Job, Notes, noted
+
+PACKAGE: Final = "cpkg_50"
+LATE: Final = 0.5
+"""Seconds by which some requests are late: more than an attempt may take, no more than the window's margin."""
+DONE: Final = frozenset({"done", "replayed", "skipped"})
+FAULTS: Final = (
+    Fault(kind="cut_before"),
+    Fault(kind="cut_after"),
+    Fault(kind="latency", seconds=LATE),
+    Fault(kind="latency", seconds=LATE, after=True),
+    Fault(kind="status", status=429, retry_after=0.05),
+    Fault(kind="status", status=503, retry_after=0.05, error=False),
+    Fault(kind="status", status=500),
+    Fault(kind="status", status=500, after=True),
+    Fault(kind="status", status=503),
+    Fault(kind="status", status=502, error=False),
+    Fault(kind="status", status=504, error=False, after=True),
+    Fault(kind="truncate"),
+    Fault(kind="drip", seconds=LATE),
+    Fault(kind="malformed"),
+)
+LIMIT: Final = Fault(kind="limit", rate=100, times=4, retry_after=0.05)
+
+
+def name(job: Job) -> str:
+    """The batch job's name: the same in every run, but for the control."""
+    return f"renewals-{secrets.token_hex(8)}" if job.random_key else "renewals"
+
+
+def work(job: Job) -> None:
+    """Run the batch; to be killed."""
+    asyncio.run(_work(job))
+
+
+async def _work(job: Job) -> None:
+    begun, ended = Notes(job.folder / "begun"), Notes(job.folder / "ended")
+    begun.write("-", "started")
+    with closing(SQLiteJournal(job.journal)) as journal:
+        async with job.client(journal) as bardge:
+            batch = name(job)
+            async for outcome in bardge.batch(_operations(job, batch, begun), job=batch):
+                ended.write(outcome.operation.id, outcome.status)
+
+
+def _operations(job: Job, batch: str, begun: Notes) -> Iterator[Operation[Any, Any]]:
+    """One purchase for every order; whose name begins with "gone" wants a package that is not there."""
+    known = {words[0] for words in noted(job.folder / "ended") if words[1] in DONE} if job.random_key else set[str]()
+    for order in job.orders:
+        if order not in known:
+            begun.write(order, operation_key(batch, PURCHASE_CREDITS, order))
+            package = "cpkg_gone" if order.startswith("gone") else PACKAGE
+            request = PurchaseCredits(client_id=CLIENT, package_id=package)
+            yield Operation(PURCHASE_CREDITS, request=request, id=order)
+
+
+@attrs.frozen
+class Place:
+    """Where the server serves, and how badly."""
+
+    db: Path
+    window: float
+    rate: float
+    seed: int
+    port: int = 0
+    latency: float = 0.005
+
+
+def host(place: Place, answer: Any) -> None:
+    """Serve the sandbox with faults until killed; send where."""
+
+    def ready(sandbox: Sandbox) -> None:
+        sandbox.faults.random(place.rate, place.seed, FAULTS, endpoint=PURCHASE_CREDITS.name)
+        if place.rate:
+            sandbox.faults.script([attrs.evolve(LIMIT, endpoint=PURCHASE_CREDITS.name)])
+        answer.send((sandbox.base_url, sandbox.api_key))
+
+    # A client that goes away is what is played.
+    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
+    asyncio.run(serve(on_ready=ready, port=place.port, db=place.db, window=place.window, latency=place.latency))

@@ -1,0 +1,111 @@
+"""Nothing is charged twice, and every call's end agrees with the server's ledger, whatever goes wrong on the way."""
+
+from __future__ import annotations
+
+import logging
+
+import attrs
+import pytest
+
+from bardge_async import ReplayWindow, RetryPolicy, Timeouts
+from campaigns.window.__main__ import EACH, main
+from campaigns.window.faults import KINDS, PLAYS
+from campaigns.window.ledger import Rules
+from campaigns.window.virtual import run
+from campaigns.window.world import Control, Report, Setup, World, campaign, draw, serving
+
+SEEDS = range(1, 11)
+PATIENT = Setup(
+    seed="patient",
+    kinds=(),
+    rules=Rules(),
+    timeouts=Timeouts(total=60, attempt=10),
+    policy=RetryPolicy(),
+    window=ReplayWindow(),
+    connections=5,
+    jumps=False,
+    rate=1.0,
+    first=1,
+    row="purchase",
+)
+
+# What a purchase ends with when its first request meets a fault and every other one goes well.
+ENDS = {
+    "done": """
+        reset_before reset_after hang_before hang_after cut_header cut_body bad_json html_200 empty_200 page_500
+        bad_gateway too_many timeout_408 redirect in_progress slow_drip garbage bad_gzip oversize_header double_answer
+        idle_408 stall late
+    """,
+    "OutcomeUnknownError": "error_before error_after_remembered error_after_forgotten cached_500",
+    "DecodeError": "odd_shape",
+}
+
+
+@pytest.fixture(autouse=True)
+def quiet(caplog: pytest.LogCaptureFixture) -> None:
+    """Doubts are this campaign's daily bread: nobody reads a warning for each."""
+    caplog.set_level(logging.CRITICAL, "bardge_async")
+
+
+def shown(report: Report) -> str:
+    return "\n".join(report.faults[:3])
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_mixed_faults(seed: int) -> None:
+    """500 faults of all kinds charge nothing twice, and every end agrees with the ledger."""
+    report = run(campaign(draw(str(seed)), EACH))
+    assert (report.doubles, shown(report)) == (0, "")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_alone(kind: str) -> None:
+    """A kind that befalls nearly every request charges nothing twice, and every end agrees with the ledger."""
+    setup = attrs.evolve(draw(f"alone {kind}", (kind,)), rate=0.9, first=3)
+    report = run(campaign(setup, 40))
+    assert (report.played[kind] >= 40, report.doubles, shown(report)) == (True, 0, "")
+
+
+def expected() -> list[tuple[str, str]]:
+    return [(kind, end) for end, kinds in ENDS.items() for kind in kinds.split()]
+
+
+@pytest.mark.parametrize(("kind", "end"), expected())
+def test_first_request_meets(kind: str, end: str) -> None:
+    """One fault does not keep a purchase from being done, unless the server's own word stands against a repeat."""
+
+    async def once() -> str:
+        async with serving(attrs.evolve(PATIENT, kinds=(kind,))) as server:
+            world = World(attrs.evolve(PATIENT, kinds=(kind,)), server)
+            return await world.one()
+
+    assert run(once()) == end
+
+
+def test_every_kind_is_known() -> None:
+    """The table names all kinds but those that refuse, or whose Retry-After may be beyond the cap."""
+    assert set(PLAYS) - {kind for kind, _ in expected()} == {"unauthorized", "page_404", "unavailable"}
+
+
+def test_late_requests_are_counted_apart() -> None:
+    """A request that is begun after its key expired can charge twice: nothing else can, and the ledger tells them apart."""
+    report = run(campaign(attrs.evolve(draw("late", ("late",)), first=1, rate=1.0), 60))
+    assert (report.doubles, report.late_doubles > 0, shown(report)) == (0, True, "")
+
+
+@pytest.mark.parametrize("control", ["random-key", "no-window"])
+def test_controls_are_charged_twice(control: Control) -> None:
+    """A client without its key, or without its window, is charged twice: the campaign is not blind."""
+    assert run(campaign(draw("1", control=control), EACH)).doubles > 0
+
+
+def test_same_seed_same_run() -> None:
+    """A run can be repeated by its seed."""
+    assert run(campaign(draw("5"), 200)) == run(campaign(draw("5"), 200))
+
+
+@pytest.mark.parametrize(("arguments", "code"), [([], 0), (["--control", "random-key"], 0)])
+def test_command(arguments: list[str], code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    """The command tells how many faults were played and ends well when all is as it must be."""
+    assert main(["--faults", "100", "--seed", "1", *arguments]) == code
+    assert " faults in " in capsys.readouterr().out

@@ -1,4 +1,0 @@
-"""Prove that nothing is charged twice or lost when a process is killed at any instruction.
-
-``python -m tests.crash --kills N --seed S [--closed] [--control random-key]``
-"""

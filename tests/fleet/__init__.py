@@ -1,4 +1,0 @@
-"""Prove that a fleet of workers charges nothing twice and loses nothing, whatever is killed or cut off.
-
-``python -m tests.fleet [PLAY ...] --times N --purchases N --cut SECONDS --seed S``
-"""
