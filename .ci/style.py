@@ -81,17 +81,37 @@ def _imports(tree: ast.Module) -> Iterator[ast.ImportFrom]:
 
 
 def exports(path: Path, tree: ast.Module) -> Iterator[str]:
-    """Tell where the root's ``__all__`` and its imports differ; ruff sorts it."""
-    imported = [alias.asname or alias.name for node in _imports(tree) for alias in node.names]
-    for node in tree.body:
-        if isinstance(node, ast.Assign) and [getattr(target, "id", "") for target in node.targets] == ["__all__"]:
-            listed: list[str] = ast.literal_eval(node.value)
-            for name in sorted(set(imported) ^ set(listed)):
-                why = "missing in __all__" if name in imported else "in __all__ and not imported"
-                yield f"{path}:{node.lineno}: {name} is {why}"
-            return
-    if imported:
+    """Tell where the root's ``__all__`` and its imports differ; ruff sorts it.
+
+    What a module exports by ``from module import *`` must be taken over whole, by ``__all__ += module.__all__``.
+    """
+    imported = {alias.asname or alias.name for node in _imports(tree) for alias in node.names} - {"*"}
+    stars = {str(node.module).rpartition(".")[2] for node in _imports(tree) if node.names[0].name == "*"}
+    listed, taken, line = _listed(tree)
+    if imported | stars and not line:
         yield f"{path}:1: no __all__"
+        return
+    for name in sorted((imported - stars - taken) ^ listed):
+        yield f"{path}:{line}: {name} is {'missing in __all__' if name in imported else 'in __all__ and not imported'}"
+    for name in sorted(stars ^ taken):
+        yield f"{path}:{line}: {name}.__all__ is {'not added to __all__' if name in stars else 'added and not imported'}"
+
+
+def _listed(tree: ast.Module) -> tuple[set[str], set[str], int]:
+    """Read ``__all__ = [...]`` and every ``__all__ += module.__all__``: names, modules, the line of the first."""
+    listed: set[str] = set()
+    taken: set[str] = set()
+    line = 0
+    for node in tree.body:
+        match node:
+            case (
+                ast.Assign(targets=[ast.Name(id="__all__")], value=ast.List() as value)
+                | ast.AnnAssign(target=ast.Name(id="__all__"), value=ast.List() as value)
+            ):
+                listed, line = set(ast.literal_eval(value)), node.lineno
+            case ast.AugAssign(target=ast.Name(id="__all__"), value=ast.Attribute(value=ast.Name(id=module))):
+                taken.add(module)
+    return listed, taken, line
 
 
 def main(arguments: list[str]) -> int:

@@ -10,7 +10,7 @@ import string
 import typing
 from collections.abc import Mapping
 from types import MappingProxyType, NoneType
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar, cast
 
 import attrs
 
@@ -284,39 +284,7 @@ GET_CLIENT_CREDITS: Final = Endpoint(
     "clients.get_credits", GET, "/clients/{client_id}/credits", _NONE, m.ClientCredits, _PAGE
 )
 
-_ROWS: Final[tuple[Endpoint[Any, Any], ...]] = (
-    LIST_PASSES,
-    ISSUE_PASS,
-    UPDATE_ISSUED_PASS,
-    UPDATE_EXPIRY,
-    GET_ISSUED_PASS,
-    LIST_PROVIDERS,
-    LIST_PROVIDERS_FOR_PASS,
-    GENERATE_ACCESS_CODE,
-    LIST_CLASS_CATEGORIES,
-    LIST_CLASSES,
-    GET_CLASS,
-    INITIATE_CLASS_BOOKING,
-    CONFIRM_CLASS_BOOKING,
-    INITIATE_SPA_BOOKING,
-    CONFIRM_SPA_BOOKING,
-    LIST_CLIENT_BOOKINGS,
-    GET_BOOKING_STATUS,
-    CANCEL_BOOKING,
-    RESCHEDULE_BOOKING,
-    LIST_GYM_COPAY_OPTIONS,
-    QUOTE_SPA_COPAY,
-    PURCHASE_GYM_COPAY,
-    PURCHASE_SPA_COPAY,
-    PURCHASE_COPAY_PACKAGE,
-    PURCHASE_CREDITS,
-    LIST_CREDIT_PACKAGES,
-    LIST_ISSUERS,
-    INITIATE_LOOKUP,
-    VERIFY_LOOKUP,
-    GET_CLIENT,
-    GET_CLIENT_CREDITS,
-)
+_ALL: Final = cast("list[Endpoint[Any, Any]]", [value for value in globals().values() if isinstance(value, Endpoint)])
 
-ENDPOINTS: Final[Mapping[str, Endpoint[Any, Any]]] = MappingProxyType({row.name: row for row in _ROWS})
-"""All rows by name."""
+ENDPOINTS: Final[Mapping[str, Endpoint[Any, Any]]] = MappingProxyType({endpoint.name: endpoint for endpoint in _ALL})
+"""All endpoints above by name."""

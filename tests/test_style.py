@@ -42,6 +42,11 @@ def test_this_tree() -> None:
         {"_a.py": "class A:\n    def f(self): ..."},
         {"errors.py": "class _A:\n    def f(self): ...\ndef _f(): ..."},
         {"__init__.py": "from bardge_async.errors import A\n__all__ = ['A']", "errors.py": ""},
+        {
+            "__init__.py": "from bardge_async import errors\nfrom bardge_async.errors import *\n"
+            "__all__ = []\n__all__ += errors.__all__",
+            "errors.py": "",
+        },
         {"__init__.py": "if TYPE_CHECKING:\n  from bardge_async.errors import A\n__all__ = ['A']", "errors.py": ""},
     ],
 )
@@ -64,6 +69,17 @@ def test_allowed(tmp_path: Path, files: dict[str, str]) -> None:
             "from bardge_async.errors import A as B\n__all__ = []",
             "__init__.py:2: B is missing in __all__",
         ),
+        (
+            "__init__.py",
+            "from bardge_async import errors\nfrom bardge_async.errors import *\n__all__ = []",
+            "__init__.py:3: errors.__all__ is not added to __all__",
+        ),
+        (
+            "__init__.py",
+            "__all__ = []\n__all__ += errors.__all__",
+            "__init__.py:1: errors.__all__ is added and not imported",
+        ),
+        ("__init__.py", "from bardge_async.errors import *", "__init__.py:1: no __all__"),
         ("__init__.py", "__all__ = ['C']", "__init__.py:1: C is in __all__ and not imported"),
     ],
 )
