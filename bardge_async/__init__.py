@@ -6,22 +6,22 @@ from typing import TYPE_CHECKING
 
 from bardge_async import endpoints, errors, models
 from bardge_async._calls.events import (
-    AttemptBegun,
     AttemptEnded,
+    AttemptStarted,
     DoubtOpened,
-    DoubtSettled,
+    DoubtResolved,
     Event,
-    HeldBack,
     Hook,
-    WaitBegun,
+    RetryScheduled,
+    Throttled,
 )
 from bardge_async._calls.idempotency import IdempotentClient
 from bardge_async._client import BardgeClient
-from bardge_async._core.entry import Answer, EntryState, Identity, Record
+from bardge_async._core.entry import EntryState, JournalEntry, KeyIdentity, RecordedResponse
 from bardge_async._core.http import Response, WireRequest, WireResponse
 from bardge_async._core.keys import operation_key
 from bardge_async._core.settings import ReplayWindow, RetryPolicy, Timeouts
-from bardge_async._core.window import Moment
+from bardge_async._core.window import ClockReading
 from bardge_async._doubts.recovery import Doubt, DoubtVerdict, Finding, Recovered
 from bardge_async._journal import Journal, MemoryJournal
 from bardge_async._limits import Limiter
@@ -39,45 +39,45 @@ if TYPE_CHECKING:
     from bardge_async._limits import PostgresLimiter
 
 __all__: list[str] = [
-    "Answer",
-    "AttemptBegun",
     "AttemptEnded",
     "AttemptLimits",
+    "AttemptStarted",
     "BardgeClient",
     "Batch",
     "Clock",
+    "ClockReading",
     "Doubt",
     "DoubtOpened",
-    "DoubtSettled",
+    "DoubtResolved",
     "DoubtVerdict",
     "EntryState",
     "Event",
     "Finding",
-    "HeldBack",
     "Hook",
     "IdempotentClient",
-    "Identity",
     "Journal",
+    "JournalEntry",
+    "KeyIdentity",
     "Limiter",
     "MemoryJournal",
-    "Moment",
     "Operation",
     "OperationOutcome",
     "OperationStatus",
     "Pace",
     "PostgresJournal",
     "PostgresLimiter",
-    "Record",
+    "RecordedResponse",
     "Recovered",
     "ReplayWindow",
     "Response",
     "RetryPolicy",
+    "RetryScheduled",
     "SQLiteJournal",
     "SystemClock",
+    "Throttled",
     "Timeouts",
     "Timer",
     "Transport",
-    "WaitBegun",
     "Walk",
     "WireRequest",
     "WireResponse",

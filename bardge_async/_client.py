@@ -8,14 +8,21 @@ import warnings
 from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, overload
 
-from bardge_async._calls.client_caller import Calls, own_key
+from bardge_async._calls.client_caller import ClientCaller, choose_key
 from bardge_async._calls.events import Hook
 from bardge_async._calls.idempotency import IdempotentClient
-from bardge_async._calls.options import able, expected, journal_of, key_source, label, timeouts
-from bardge_async._core.custom_endpoints import corrected, free_row, named
+from bardge_async._calls.options import (
+    check_account,
+    require_method,
+    require_type,
+    resolve_journal,
+    resolve_key_source,
+    resolve_timeouts,
+)
+from bardge_async._core.custom_endpoints import apply_path_overrides, custom_endpoint, find_endpoint
 from bardge_async._core.http import Response
 from bardge_async._core.keys import check_key, new_key
-from bardge_async._core.secret import KeySource, Secret, hidden, usable
+from bardge_async._core.secret import ApiKeySource, Secret, hide_api_key, require_usable
 from bardge_async._core.settings import DEFAULT_BASE_URL, ReplayWindow, RetryPolicy, Timeouts, check_base_url
 from bardge_async._doubts.recovery import Doubt, Doubts, DoubtVerdict, Recovered
 from bardge_async._journal import Journal
@@ -38,7 +45,7 @@ Q = TypeVar("Q")
 R = TypeVar("R")
 T = TypeVar("T")
 
-_DRAIN: Final = 10.0
+_DRAIN_TIMEOUT: Final = 10.0
 
 
 class BardgeClient(Resources):
@@ -70,12 +77,12 @@ class BardgeClient(Resources):
         ConfigurationError: Any setting that cannot work; the API key is in no message.
     """
 
-    _mine = False
-    _calls: Calls
+    _owns_connections = False
+    _caller: ClientCaller
 
     def __init__(
         self,
-        api_key: KeySource | None = None,
+        api_key: ApiKeySource | None = None,
         base_url: str | None = None,
         *,
         timeout: Timeouts | float | None = None,
@@ -93,7 +100,7 @@ class BardgeClient(Resources):
         max_connections: int = 100,
         clock: Clock | None = None,
     ) -> None:
-        key, base_url = hidden(api_key), None if base_url is None else Secret(base_url)
+        key, base_url = hide_api_key(api_key), None if base_url is None else Secret(base_url)
         proxy = None if proxy is None else Secret(proxy)
         del api_key
         # Nobody who only imports the package pays for these, and no later call does.
@@ -101,31 +108,33 @@ class BardgeClient(Resources):
 
         importlib.import_module("bardge_async._batch")
         importlib.import_module("bardge_async._doubts.evidence")
-        clock = SystemClock() if clock is None else able("clock", clock, "elapsed")
+        clock = SystemClock() if clock is None else require_method("clock", clock, "elapsed")
         if transport is not None:
-            able("transport", transport, "send")
+            require_method("transport", transport, "send")
         url = check_base_url(os.environ.get("BARDGE_BASE_URL", DEFAULT_BASE_URL) if base_url is None else base_url)
-        settings = parts.Settings(
+        settings = parts.ClientSettings(
             base_url=url,
-            credentials=parts.Credentials(key_source(key)),
-            timeouts=timeouts(timeout),
-            policy=RetryPolicy() if retry is None else expected("retry", retry, RetryPolicy),
-            window=ReplayWindow() if window is None else expected("window", window, ReplayWindow),
-            account=label(account),
-            journal=journal_of(journal),
+            credentials=parts.Credentials(resolve_key_source(key)),
+            timeouts=resolve_timeouts(timeout),
+            policy=RetryPolicy() if retry is None else require_type("retry", retry, RetryPolicy),
+            window=ReplayWindow() if window is None else require_type("window", window, ReplayWindow),
+            account=check_account(account),
+            journal=resolve_journal(journal),
             hooks=parts.Hooks(hooks),
-            limiter=None if limiter is None else able("limiter", limiter, "turn"),
+            limiter=None if limiter is None else require_method("limiter", limiter, "acquire"),
         )
-        wire = parts.network(clock, url, transport=transport, session=session, ssl=ssl, proxy=proxy)
-        engine = parts.assemble(settings, wire, clock, max_connections)
-        self._calls = Calls(parts.Composer(url, corrected(paths)), engine)
-        super().__init__(self._calls)
-        self._mine = True
+        network_transport = parts.build_transport(
+            clock, url, transport=transport, session=session, ssl=ssl, proxy=proxy
+        )
+        engine = parts.build_engine(settings, network_transport, clock, max_connections)
+        self._caller = ClientCaller(parts.RequestBuilder(url, apply_path_overrides(paths)), engine)
+        super().__init__(self._caller)
+        self._owns_connections = True
 
     def with_options(
         self,
         *,
-        api_key: KeySource | Unset = UNSET,
+        api_key: ApiKeySource | Unset = UNSET,
         account: str | Unset = UNSET,
         timeout: Timeouts | float | Unset = UNSET,
         retry: RetryPolicy | Unset = UNSET,
@@ -140,31 +149,35 @@ class BardgeClient(Resources):
         Raises:
             ConfigurationError: A setting that cannot work.
         """
-        key = None if isinstance(api_key, Unset) else hidden(api_key)
+        key = None if isinstance(api_key, Unset) else hide_api_key(api_key)
         del api_key
         from bardge_async._calls import factory as parts  # noqa: PLC0415 - imported already
 
-        old = self._calls.engine.settings
-        settings = parts.Settings(
+        old = self._caller.engine.settings
+        settings = parts.ClientSettings(
             base_url=old.base_url,
-            credentials=old.credentials if key is None else parts.Credentials(usable(key)),
-            timeouts=old.timeouts if isinstance(timeout, Unset) else timeouts(timeout),
-            policy=old.policy if isinstance(retry, Unset) else expected("retry", retry, RetryPolicy),
+            credentials=old.credentials if key is None else parts.Credentials(require_usable(key)),
+            timeouts=old.timeouts if isinstance(timeout, Unset) else resolve_timeouts(timeout),
+            policy=old.policy if isinstance(retry, Unset) else require_type("retry", retry, RetryPolicy),
             window=old.window,
-            account=old.account if isinstance(account, Unset) else label(account),
-            journal=journal_of(None) if key is not None and isinstance(account, Unset) else old.journal,
+            account=old.account if isinstance(account, Unset) else check_account(account),
+            journal=resolve_journal(None) if key is not None and isinstance(account, Unset) else old.journal,
             hooks=old.hooks if isinstance(hooks, Unset) else parts.Hooks(hooks),
             limiter=old.limiter,
         )
-        table = self._calls.composer.paths if isinstance(paths, Unset) else corrected(paths)
-        return BardgeClient._over(Calls(parts.Composer(old.base_url, table), self._calls.engine.derive(settings)))
+        path_overrides = self._caller.request_builder.paths if isinstance(paths, Unset) else apply_path_overrides(paths)
+        return BardgeClient._from_caller(
+            ClientCaller(
+                parts.RequestBuilder(old.base_url, path_overrides), self._caller.engine.with_settings(settings)
+            )
+        )
 
     @classmethod
-    def _over(cls, calls: Calls) -> Self:
+    def _from_caller(cls, caller: ClientCaller) -> Self:
         """Make a client over connections that another one owns."""
         client = cls.__new__(cls)
-        Resources.__init__(client, calls)
-        client._calls = calls  # noqa: SLF001 - of this class
+        Resources.__init__(client, caller)
+        client._caller = caller  # noqa: SLF001 - of this class
         return client
 
     def idempotent(self, key: str | None = None) -> IdempotentClient:
@@ -176,7 +189,7 @@ class BardgeClient(Resources):
         Raises:
             InvalidArgumentError: A key of other than 1-255 visible ASCII characters, or with blanks at its ends.
         """
-        return IdempotentClient(self._calls, new_key() if key is None else check_key(key))
+        return IdempotentClient(self._caller, new_key() if key is None else check_key(key))
 
     def resume(self, cursor: str) -> Walk[Any]:
         """Go on with a walk behind the last item that it delivered, in this process or a later one.
@@ -187,7 +200,7 @@ class BardgeClient(Resources):
         Raises:
             InvalidArgumentError: It is no cursor, or a damaged one; nothing was sent.
         """
-        return self._calls.resume(cursor)
+        return self._caller.resume(cursor)
 
     @overload
     async def send(
@@ -230,8 +243,8 @@ class BardgeClient(Resources):
             InvalidArgumentError: An argument that the row does not take, or that cannot be sent.
             BardgeError: What the call came to.
         """
-        row = named(endpoint)
-        return await self._calls.run(self._calls.compose(row, path, request, key, lookup_token))
+        row = find_endpoint(endpoint)
+        return await self._caller.run(self._caller.build_request(row, path, request, key, lookup_token))
 
     async def request(
         self,
@@ -261,17 +274,19 @@ class BardgeClient(Resources):
             InvalidArgumentError: An argument that cannot be sent.
             BardgeError: What the call came to.
         """
-        row = free_row(method, path, object if response is None else response, body=request is not None, keyed=keyed)
-        call = self._calls.composer.compose(
-            row,
+        endpoint = custom_endpoint(
+            method, path, object if response is None else response, body=request is not None, keyed=keyed
+        )
+        prepared = self._caller.request_builder.build(
+            endpoint,
             (),
             request=request,
             query=query,
-            key=own_key(row, key),
+            key=choose_key(endpoint, key),
             lookup_token=lookup_token,
             given=key is not None,
         )
-        return await self._calls.run(call)
+        return await self._caller.run(prepared)
 
     def batch(
         self,
@@ -303,10 +318,10 @@ class BardgeClient(Resources):
         Raises:
             InvalidArgumentError: An argument out of its range.
         """
-        from bardge_async._batch import Batch, Plan  # noqa: PLC0415
+        from bardge_async._batch import Batch, BatchOptions  # noqa: PLC0415
 
-        plan = Plan(job=job, concurrency=concurrency, rate=rate, ordered=ordered, retry_refused=retry_refused)
-        return Batch(self._calls, operations, plan)
+        plan = BatchOptions(job=job, concurrency=concurrency, rate=rate, ordered=ordered, retry_refused=retry_refused)
+        return Batch(self._caller, operations, plan)
 
     async def recover(self) -> list[Recovered]:
         """Send again, under their keys and with their bytes, the POSTs in doubt whose window is still open.
@@ -317,7 +332,7 @@ class BardgeClient(Resources):
         Raises:
             JournalError: The journal cannot be read.
         """
-        return await Doubts(self._calls).recover()
+        return await Doubts(self._caller).recover()
 
     async def in_doubt(self) -> list[Doubt]:
         """Return the POSTs that were sent and have no outcome on record, oldest first, without those under way.
@@ -325,7 +340,7 @@ class BardgeClient(Resources):
         Raises:
             JournalError: The journal cannot be read.
         """
-        return await Doubts(self._calls).listed()
+        return await Doubts(self._caller).list_doubts()
 
     async def reconcile(self, key: str) -> DoubtVerdict:
         """Look for evidence of a doubt in the server's lists; nothing is changed.
@@ -338,13 +353,13 @@ class BardgeClient(Resources):
             InvalidArgumentError: The key is not in doubt.
             BardgeError: A list could not be read.
         """
-        doubts = Doubts(self._calls)
-        record = await doubts.record(key)
-        rivals = await doubts.rivals(record)
-        settings, now = self._calls.engine.settings, self._calls.engine.watch.now()
-        from bardge_async._doubts.evidence import Case, reconcile  # noqa: PLC0415
+        doubts = Doubts(self._caller)
+        entry = await doubts.find_entry(key)
+        rivals = await doubts.find_competing_entries(entry)
+        settings, now = self._caller.engine.settings, self._caller.engine.clock_reader.now()
+        from bardge_async._doubts.evidence import DoubtContext, reconcile  # noqa: PLC0415
 
-        return await reconcile(self, Case(record, rivals, now, settings.window, settings.journal.forgotten))
+        return await reconcile(self, DoubtContext(entry, rivals, now, settings.window, settings.journal.forgotten))
 
     async def resolve(
         self,
@@ -367,14 +382,14 @@ class BardgeClient(Resources):
             KeyInUseError: A task or process works on the key.
             JournalError: The journal cannot be written.
         """
-        await Doubts(self._calls).resolve(key, done=done, never_happened=never_happened, by=by)
+        await Doubts(self._caller).resolve(key, done=done, never_happened=never_happened, by=by)
 
     async def aclose(self) -> None:
         """Let running calls finish, for 10 seconds at most, then close the connections; later calls are refused."""
-        if not self._mine:
+        if not self._owns_connections:
             return
-        await self._calls.engine.slots.drain(_DRAIN)
-        await self._calls.engine.transport.aclose()
+        await self._caller.engine.slots.wait_for_calls(_DRAIN_TIMEOUT)
+        await self._caller.engine.transport.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -384,11 +399,11 @@ class BardgeClient(Resources):
 
     def __repr__(self) -> str:
         # Half made, as a frame of a failed construction holds it, it has no calls yet.
-        url = self._calls.engine.settings.base_url if hasattr(self, "_calls") else None
+        url = self._caller.engine.settings.base_url if hasattr(self, "_caller") else None
         return f"BardgeClient(base_url={url!r}, api_key='***')"
 
     def __del__(self) -> None:
-        if self._mine and self._calls.engine.slots.used and not self._calls.engine.slots.closed:
+        if self._owns_connections and self._caller.engine.slots.was_used and not self._caller.engine.slots.is_closed:
             warnings.warn(
                 f"unclosed {self!r}: use `async with` or aclose()", ResourceWarning, stacklevel=2, source=self
             )

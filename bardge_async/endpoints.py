@@ -50,9 +50,9 @@ __all__ = [
     "UPDATE_EXPIRY",
     "UPDATE_ISSUED_PASS",
     "VERIFY_LOOKUP",
-    "Again",
     "Endpoint",
     "KeySupport",
+    "RepeatEffect",
 ]
 
 Q = TypeVar("Q")
@@ -62,14 +62,14 @@ GET: Final = "GET"
 POST: Final = "POST"
 
 
-class Again(enum.StrEnum):
+class RepeatEffect(enum.StrEnum):
     """Tell what a second execution of the same body does."""
 
-    SAME = "same"
+    HARMLESS = "same"
     """It sets an absolute state: harmless."""
-    TWICE = "twice"
+    DUPLICATES = "twice"
     """It charges, books or issues again."""
-    CONFLICT = "conflict"
+    CONFLICTS = "conflict"
     """The server refuses it by its own state."""
 
 
@@ -98,7 +98,7 @@ class Endpoint(Generic[Q, R]):
     response: type[R]
     mark: Mark
     key: KeySupport = KeySupport.NO
-    again: Again | None = None
+    repeat_effect: RepeatEffect | None = None
     lookup_token: bool = False
     query: tuple[str, ...] = ()
     cursor: str = "id"
@@ -108,7 +108,7 @@ class Endpoint(Generic[Q, R]):
     @property
     def path_parameters(self) -> tuple[str, ...]:
         """Names of the path's placeholders, in order."""
-        return placeholders(self.path)
+        return parse_placeholders(self.path)
 
     @property
     def takes_body(self) -> bool:
@@ -126,7 +126,7 @@ class Endpoint(Generic[Q, R]):
         return typing.get_origin(self.response) is Page
 
 
-def placeholders(path: str) -> tuple[str, ...]:
+def parse_placeholders(path: str) -> tuple[str, ...]:
     """Read the names between braces, in order."""
     return tuple(name for _, name, _, _ in string.Formatter().parse(path) if name is not None)
 
@@ -135,9 +135,9 @@ _NONE: Final = NoneType
 _K: Final = KeySupport.YES
 _UNPROVEN: Final = KeySupport.UNPROVEN
 _NO_KEY: Final = KeySupport.NO
-_SAME, _TWICE, _CONFLICT = Again.SAME, Again.TWICE, Again.CONFLICT
+_SAME, _TWICE, _CONFLICT = RepeatEffect.HARMLESS, RepeatEffect.DUPLICATES, RepeatEffect.CONFLICTS
 _PAGE, _GUIDE, _INFERRED = Mark.PAGE, Mark.GUIDE, Mark.INFERRED
-_PLACE: Final = ("lat", "lon")
+_COORDINATES: Final = ("lat", "lon")
 
 LIST_PASSES: Final = Endpoint("passes.list", GET, "/passes", _NONE, Page[m.Pass], _PAGE)
 ISSUE_PASS: Final = Endpoint("passes.issue", POST, "/issued_passes", m.IssuePass, m.IssuedPass, _GUIDE, _K, _TWICE)
@@ -157,9 +157,11 @@ UPDATE_EXPIRY: Final = Endpoint(
 GET_ISSUED_PASS: Final = Endpoint(
     "passes.get_issued", GET, "/issued_passes/{client_id}", _NONE, m.IssuedPass, _INFERRED
 )
-LIST_PROVIDERS: Final = Endpoint("providers.list", GET, "/providers", _NONE, Page[m.Provider], _GUIDE, query=_PLACE)
+LIST_PROVIDERS: Final = Endpoint(
+    "providers.list", GET, "/providers", _NONE, Page[m.Provider], _GUIDE, query=_COORDINATES
+)
 LIST_PROVIDERS_FOR_PASS: Final = Endpoint(
-    "providers.list_for_pass", GET, "/passes/{pass_id}/providers", _NONE, Page[m.Provider], _GUIDE, query=_PLACE
+    "providers.list_for_pass", GET, "/passes/{pass_id}/providers", _NONE, Page[m.Provider], _GUIDE, query=_COORDINATES
 )
 GENERATE_ACCESS_CODE: Final = Endpoint(
     "access_codes.generate",

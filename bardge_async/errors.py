@@ -8,7 +8,7 @@ BardgeError
  ├── NotSentError                               nothing reached the server
  │    ├── ConnectError                          DNS, TCP, TLS or proxy
  │    ├── PoolTimeoutError                      no free connection in time
- │    ├── HeldBackError                         the server or the limiter makes it wait longer than the deadline
+ │    ├── ThrottledError                         the server or the limiter makes it wait longer than the deadline
  │    ├── KeyInUseError                         another process works on the key
  │    └── JournalError                          the journal could not record the intent
  ├── NoAnswerError                              a GET was sent, no usable answer
@@ -44,7 +44,6 @@ __all__ = [
     "ConflictError",
     "ConnectError",
     "DecodeError",
-    "HeldBackError",
     "IdempotencyKeyReusedError",
     "IdempotencyMisuseError",
     "InvalidArgumentError",
@@ -61,6 +60,7 @@ __all__ = [
     "RateLimitError",
     "ResourceConflictError",
     "ServerError",
+    "ThrottledError",
 ]
 
 
@@ -124,7 +124,7 @@ class PoolTimeoutError(NotSentError):
     """Raise ``max_connections`` or send less at once: no connection came free in time."""
 
 
-class HeldBackError(NotSentError):
+class ThrottledError(NotSentError):
     """Come back later: the server asked all calls to wait beyond this call's deadline, or the limiter gave no turn."""
 
 

@@ -19,11 +19,11 @@ BASE: Final = "stock cattrs"
 
 def _ours() -> Decode:
     from bardge_async import Booking, Page  # noqa: PLC0415 - in this decoder's process only
-    from bardge_async._core.converter import structure  # noqa: PLC0415
-    from bardge_async._core.scalars import parse  # noqa: PLC0415
+    from bardge_async._core.converter import structure_value  # noqa: PLC0415
+    from bardge_async._core.scalars import parse_json  # noqa: PLC0415
 
     def decode(body: bytes) -> tuple[int, str]:
-        page = structure(parse(body), body, Page[Booking])
+        page = structure_value(parse_json(body), body, Page[Booking])
         return len(page.items), str(page.items[-1].id)
 
     return decode

@@ -21,8 +21,8 @@ from typing import Final
 import anyio
 import attrs
 
-from bardge_async import Answer, EntryState, Identity, Record, SQLiteJournal
-from bardge_async._core.window import Moment
+from bardge_async import EntryState, JournalEntry, KeyIdentity, RecordedResponse, SQLiteJournal
+from bardge_async._core.window import ClockReading
 
 TASKS: Final = 200
 SECONDS: Final = 2.0
@@ -38,10 +38,10 @@ class OneByOne(SQLiteJournal):
         super().__init__(path)
         self._turn = anyio.Lock()
 
-    async def put(self, record: Record) -> None:
+    async def put(self, entry: JournalEntry) -> None:
         """Keep a record, alone."""
         async with self._turn:
-            await super().put(record)
+            await super().put(entry)
 
 
 @attrs.frozen
@@ -59,9 +59,9 @@ class Played:
 async def _task(journal: SQLiteJournal, number: int, until: float, waits: list[float]) -> None:
     turn = 0
     while (begun := time.perf_counter()) < until:
-        now = Moment(time.time(), begun, time.time())
-        identity = Identity("https://api.example/v3", "", f"order-{number}-{turn}")
-        sent = Record(
+        now = ClockReading(time.time(), begun, time.time())
+        identity = KeyIdentity("https://api.example/v3", "", f"order-{number}-{turn}")
+        sent = JournalEntry(
             identity,
             "credits.purchase",
             "https://api.example/v3/credit_purchases",
@@ -73,7 +73,7 @@ async def _task(journal: SQLiteJournal, number: int, until: float, waits: list[f
             last_sent=now,
         )
         await journal.put(sent)
-        await journal.put(attrs.evolve(sent, state=EntryState.DONE, answer=Answer(201, BODY, "req_1")))
+        await journal.put(attrs.evolve(sent, state=EntryState.DONE, answer=RecordedResponse(201, BODY, "req_1")))
         waits.append((time.perf_counter() - begun) * 1000)
         turn += 1
 

@@ -18,8 +18,8 @@ from typing import Final
 import anyio
 import attrs
 
-from bardge_async import Answer, EntryState, Identity, PostgresJournal, Record, SystemClock
-from bardge_async._core.window import Moment
+from bardge_async import EntryState, JournalEntry, KeyIdentity, PostgresJournal, RecordedResponse, SystemClock
+from bardge_async._core.window import ClockReading
 from benchmarks.journal import Played
 from tests.support.postgres import Server, server
 
@@ -37,10 +37,10 @@ class _Play:
     alone: anyio.Lock = attrs.field(factory=anyio.Lock)
 
 
-def _sent(key: str, clock: SystemClock) -> Record:
-    now = Moment(clock.wall(), clock.elapsed(), clock.wall(), clock.boot)
-    return Record(
-        Identity("https://api.example/v3", "", key),
+def _sent(key: str, clock: SystemClock) -> JournalEntry:
+    now = ClockReading(clock.wall(), clock.elapsed(), clock.wall(), clock.boot)
+    return JournalEntry(
+        KeyIdentity("https://api.example/v3", "", key),
         "credits.purchase",
         "https://api.example/v3/credit_purchases",
         "v1:1",
@@ -56,7 +56,7 @@ async def _task(journal: PostgresJournal, kind: str, number: str, until: float, 
     clock, turn = SystemClock(), 0
     while (begun := time.perf_counter()) < until:
         sent = _sent(f"order-{number}-{turn}", clock)
-        done = attrs.evolve(sent, state=EntryState.DONE, answer=Answer(201, BODY, "req_1"))
+        done = attrs.evolve(sent, state=EntryState.DONE, answer=RecordedResponse(201, BODY, "req_1"))
         if kind == "whole turns":
             await journal.claim(sent.identity, 60, clock)
         for record in (sent, done):

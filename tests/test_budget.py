@@ -29,7 +29,7 @@ def bucket(floor: float = 10.0, ratio: float = 0.25) -> RetryBudget:
 def taken(budget: RetryBudget, now: float) -> int:
     """How many tokens there are at an instant."""
     count = 0
-    while budget.reserve(now, 0.0) is not None:
+    while budget.reserve_token(now, 0.0) is not None:
         count += 1
         assert count < 10_000
     return count
@@ -62,7 +62,7 @@ def test_share_of_first_attempts() -> None:
     """With a ratio of a quarter every fourth first attempt allows one repeat besides."""
     budget = bucket()
     for _ in range(100):
-        budget.deposit(1000.0)
+        budget.count_first_attempt(1000.0)
     assert taken(budget, 1000.0) == 35
 
 
@@ -71,7 +71,7 @@ def test_shares_last_10_seconds(later: float, tokens: int) -> None:
     """First attempts count for ten seconds."""
     budget = bucket(floor=0)
     for _ in range(100):
-        budget.deposit(1000.0)
+        budget.count_first_attempt(1000.0)
     assert taken(budget, 1000.0 + later) == tokens
 
 
@@ -80,8 +80,8 @@ def test_oldest_shares_are_taken_first() -> None:
     budget = bucket(floor=0)
     for second in (1000.0, 1005.0):
         for _ in range(40):
-            budget.deposit(second)
-    assert [budget.reserve(1005.0, 0.0) for _ in range(10)] == [0.0] * 10
+            budget.count_first_attempt(second)
+    assert [budget.reserve_token(1005.0, 0.0) for _ in range(10)] == [0.0] * 10
     assert taken(budget, 1011.0) == 10
 
 
@@ -89,7 +89,7 @@ def test_shares_add_up_over_seconds() -> None:
     """Parts of a token from different seconds make one."""
     budget = bucket(floor=0)
     for second in range(4):
-        budget.deposit(1000.0 + second)
+        budget.count_first_attempt(1000.0 + second)
     assert taken(budget, 1003.0) == 1
 
 
@@ -97,15 +97,15 @@ def test_no_share() -> None:
     """A ratio of zero leaves the floor alone."""
     budget = bucket(floor=2, ratio=0)
     for _ in range(100):
-        budget.deposit(1000.0)
+        budget.count_first_attempt(1000.0)
     assert taken(budget, 1000.0) == 2
 
 
 def test_nothing_at_all() -> None:
     """Without floor and ratio nothing is repeated, however patient one is."""
     budget = bucket(floor=0, ratio=0)
-    budget.deposit(1000.0)
-    assert budget.reserve(1000.0, 10_000.0) is None
+    budget.count_first_attempt(1000.0)
+    assert budget.reserve_token(1000.0, 10_000.0) is None
 
 
 def test_clock_that_stands_still() -> None:
@@ -118,7 +118,7 @@ def test_reservations_queue() -> None:
     """Patient ones get tokens that are still to come, one behind the other."""
     budget = bucket()
     taken(budget, 1000.0)
-    waits = [budget.reserve(1000.0, 60.0) for _ in range(4)]
+    waits = [budget.reserve_token(1000.0, 60.0) for _ in range(4)]
     assert near(waits, [0.1, 0.2, 0.3, 0.4])
 
 
@@ -126,8 +126,8 @@ def test_patience_has_an_end() -> None:
     """A token that comes too late is not taken, and costs nothing."""
     budget = bucket()
     taken(budget, 1000.0)
-    assert near([budget.reserve(1000.0, 0.15) for _ in range(3)], [0.1, None, None])
-    assert near([budget.reserve(1000.0, 0.21)], [0.2])
+    assert near([budget.reserve_token(1000.0, 0.15) for _ in range(3)], [0.1, None, None])
+    assert near([budget.reserve_token(1000.0, 0.21)], [0.2])
 
 
 def test_impatient_ones_wait_behind() -> None:
@@ -135,7 +135,7 @@ def test_impatient_ones_wait_behind() -> None:
     budget = bucket()
     taken(budget, 1000.0)
     for _ in range(5):
-        budget.reserve(1000.0, 60.0)
+        budget.reserve_token(1000.0, 60.0)
     assert taken(budget, 1000.5) == 0
     assert taken(budget, 1000.6) == 1
 

@@ -14,7 +14,7 @@ import anyio
 import attrs
 import pytest
 
-from bardge_async import BardgeClient, EntryState, Identity, MemoryJournal, RetryPolicy, errors
+from bardge_async import BardgeClient, EntryState, KeyIdentity, MemoryJournal, RetryPolicy, errors
 from bardge_async.sandbox import Sandbox
 from tests.support.clock import ManualClock
 from tests.support.rig import PURCHASE
@@ -132,7 +132,7 @@ class Scene:
 
     async def state(self, key: str) -> EntryState | None:
         """What is on record; a key that is still held fails the test."""
-        identity = Identity(self.server.base_url, "", key)
+        identity = KeyIdentity(self.server.base_url, "", key)
         async with asyncio.timeout(GUARD):
             record = await self.journal.claim(identity, 1.0, self.clock)
         self.journal.release(identity)
@@ -262,7 +262,7 @@ async def test_nothing_leaks(faults: Sequence[str], cancel: Cancel) -> None:
 async def test_waiting_for_the_key(cancel: Cancel) -> None:
     """Cancelled while another task holds the key, a call leaves the line, and nothing on record."""
     async with scene(()) as it, it.client() as bardge:
-        identity = Identity(it.server.base_url, "", "order-1")
+        identity = KeyIdentity(it.server.base_url, "", "order-1")
         await it.journal.claim(identity, 1.0, it.clock)
         for turns in range(10):
             await cancel(buy(bardge, "order-1"), turns)
@@ -319,7 +319,7 @@ async def test_note() -> None:
 async def test_no_note_where_nothing_was_sent() -> None:
     """One that was cancelled before has no note."""
     async with scene(()) as it, it.client() as bardge:
-        identity = Identity(it.server.base_url, "", "order-1")
+        identity = KeyIdentity(it.server.base_url, "", "order-1")
         await it.journal.claim(identity, 1.0, it.clock)
         task = asyncio.ensure_future(buy(bardge, "order-1"))
         await asyncio.sleep(0)

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bardge_async import BardgeClient, MemoryJournal, ReplayWindow, RetryPolicy, UpdateIssuedPass, errors
-from bardge_async._calls.context import Watch
-from bardge_async._core.window import History, Moment, age, left
+from bardge_async._calls.context import ClockReader
+from bardge_async._core.window import ClockReading, History, key_age, seconds_left
 from tests.support.clock import ManualClock
 from tests.support.rig import AT_ONCE, PURCHASE, Rig, rig
 from tests.support.server import cut, reply
@@ -19,7 +19,7 @@ from tests.support.server import cut, reply
 BOUGHT = reply(201, {"balance": 5})
 ONE = RetryPolicy(max_attempts=1, base=0)
 HOUR = 3600.0
-FIRST = Moment(1_780_000_000.0, 1000.0, 1_780_000_000.0)
+FIRST = ClockReading(1_780_000_000.0, 1000.0, 1_780_000_000.0)
 
 
 class SleepyClock(ManualClock):
@@ -34,10 +34,10 @@ class SleepyClock(ManualClock):
         self._elapsed += seconds
 
 
-def moved(wall: float = 0.0, elapsed: float = 0.0, highest: float | None = None) -> Moment:
+def moved(wall: float = 0.0, elapsed: float = 0.0, highest: float | None = None) -> ClockReading:
     """An instant later than the first send; the highest wall time is at least the wall's."""
     seen = max(0.0, wall) if highest is None else highest
-    return Moment(FIRST.wall + wall, FIRST.elapsed + elapsed, FIRST.wall + seen)
+    return ClockReading(FIRST.wall + wall, FIRST.elapsed + elapsed, FIRST.wall + seen)
 
 
 # Purely.
@@ -68,26 +68,26 @@ def moved(wall: float = 0.0, elapsed: float = 0.0, highest: float | None = None)
         "only back",
     ],
 )
-def test_age(now: Moment, seconds: float) -> None:
+def test_age(now: ClockReading, seconds: float) -> None:
     """A key is as old as the clock says that says most."""
-    assert age(FIRST, now) == seconds
+    assert key_age(FIRST, now) == seconds
 
 
 def test_earlier_high_does_not_count() -> None:
     """What the wall clock showed before the first send makes a key older, never younger."""
     first = attrs.evolve(FIRST, highest=FIRST.wall + HOUR)
-    assert age(first, attrs.evolve(first, elapsed=1001.0)) == HOUR
+    assert key_age(first, attrs.evolve(first, elapsed=1001.0)) == HOUR
 
 
 @pytest.mark.parametrize(("elapsed", "seconds"), [(0, 80), (30, 50), (80, 0), (90, -10)])
 def test_left(elapsed: float, seconds: float) -> None:
     """What is left of a window is its length, less margin and age."""
-    assert left(ReplayWindow(), History(first_sent=FIRST), moved(elapsed, elapsed)) == seconds
+    assert seconds_left(ReplayWindow(), History(first_sent=FIRST), moved(elapsed, elapsed)) == seconds
 
 
 def test_no_window() -> None:
     """Before the first send no window runs."""
-    assert left(ReplayWindow(), History(), moved()) is None
+    assert seconds_left(ReplayWindow(), History(), moved()) is None
 
 
 jumps = st.lists(st.tuples(st.floats(-1e6, 1e6), st.floats(0, 1e3)), max_size=20)
@@ -98,20 +98,20 @@ jumps = st.lists(st.tuples(st.floats(-1e6, 1e6), st.floats(0, 1e3)), max_size=20
 def test_age_never_shrinks(steps: list[tuple[float, float]]) -> None:
     """However the wall clock jumps, a key never gets younger, nor younger than the boot-time clock says."""
     clock = SleepyClock()
-    watch = Watch(clock)
+    watch = ClockReader(clock)
     first = watch.now()
     last = 0.0
     for wall, elapsed in steps:
         clock.jump_wall(wall)
         clock.jump_elapsed(elapsed)
         now = watch.now()
-        assert age(first, now) >= max(last, now.elapsed - first.elapsed)
-        last = age(first, now)
+        assert key_age(first, now) >= max(last, now.elapsed - first.elapsed)
+        last = key_age(first, now)
 
 
 def test_instants_are_aware() -> None:
     """An instant of the wall clock is aware UTC."""
-    assert FIRST.at().tzinfo is dt.UTC
+    assert FIRST.to_datetime().tzinfo is dt.UTC
 
 
 # Through a client.

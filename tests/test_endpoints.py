@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from bardge_async import endpoints
-from bardge_async._core.custom_endpoints import corrected, free_row
-from bardge_async.endpoints import ENDPOINTS, Again, Endpoint, KeySupport
+from bardge_async._core.custom_endpoints import apply_path_overrides, custom_endpoint
+from bardge_async.endpoints import ENDPOINTS, Endpoint, KeySupport, RepeatEffect
 from bardge_async.errors import ConfigurationError, InvalidArgumentError
 from bardge_async.models import Body, Booking, Mark, Resource
 
@@ -91,7 +91,7 @@ def in_the_notes_form(row: Endpoint[Any, Any]) -> str:
         row.mark,
         f"{request_words(row)} → {response_words(row)}",
         f"{row.key}{' L' if row.lookup_token else ''}",
-        row.again or "",
+        row.repeat_effect or "",
     )
     return " | ".join(cell.strip() for cell in cells)
 
@@ -149,10 +149,10 @@ def test_pagination_list() -> None:
 def test_row_is_coherent(row: Endpoint[Any, Any]) -> None:
     """A GET has neither body, key nor second execution; a POST says what a second execution does."""
     if row.method == "GET":
-        assert (row.request, row.key, row.again, row.lookup_token) == (NoneType, KeySupport.NO, None, False)
+        assert (row.request, row.key, row.repeat_effect, row.lookup_token) == (NoneType, KeySupport.NO, None, False)
     else:
         assert row.method == "POST"
-        assert isinstance(row.again, Again)
+        assert isinstance(row.repeat_effect, RepeatEffect)
         assert not row.takes_body or issubclass(row.request, Body)
 
 
@@ -180,12 +180,12 @@ def test_item() -> None:
 @pytest.mark.parametrize("paths", [None, {}])
 def test_uncorrected(paths: dict[str, str] | None) -> None:
     """Without corrections every row keeps its own path."""
-    assert corrected(paths) == {row.name: row.path for row in ROWS}
+    assert apply_path_overrides(paths) == {row.name: row.path for row in ROWS}
 
 
 def test_corrected() -> None:
     """A correction replaces one row's path and leaves the table itself alone."""
-    table = corrected({"bookings.cancel": "/bookings/{booking_id}"})
+    table = apply_path_overrides({"bookings.cancel": "/bookings/{booking_id}"})
     assert table.pop("bookings.cancel") == "/bookings/{booking_id}"
     assert table == {row.name: row.path for row in ROWS if row.name != "bookings.cancel"}
     assert ENDPOINTS["bookings.cancel"].path == "/bookings/{booking_id}/cancel"
@@ -194,13 +194,13 @@ def test_corrected() -> None:
 @pytest.mark.parametrize("path", ["/classes/all-of_them.v2~", "/v4/classes"])
 def test_plain_segments(path: str) -> None:
     """Letters, digits and the unreserved marks of a URL are allowed."""
-    assert corrected({"classes.list": path})["classes.list"] == path
+    assert apply_path_overrides({"classes.list": path})["classes.list"] == path
 
 
 def test_unknown_row() -> None:
     """A correction of an unknown row is refused, and the message names it."""
     with pytest.raises(ConfigurationError, match=r"no endpoint is named 'bookings.cancle'"):
-        corrected({"bookings.cancle": "/bookings/{booking_id}"})
+        apply_path_overrides({"bookings.cancle": "/bookings/{booking_id}"})
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ def test_unknown_row() -> None:
 def test_wrong_placeholders(path: str) -> None:
     """Other placeholders than the row's are refused, and the message names row and need."""
     with pytest.raises(ConfigurationError) as caught:
-        corrected({"bookings.cancel": path})
+        apply_path_overrides({"bookings.cancel": path})
     assert str(caught.value).startswith(f"paths['bookings.cancel']: {path!r} must hold the placeholders of ")
     assert str(caught.value).endswith(": {booking_id}")
 
@@ -226,14 +226,14 @@ def test_wrong_placeholders(path: str) -> None:
 def test_placeholder_where_none_is_wanted() -> None:
     """A placeholder on a row without any is refused, and the message says that none is wanted."""
     with pytest.raises(ConfigurationError, match="must hold the placeholders of '/passes': none"):
-        corrected({"passes.list": "/passes/{client_id}"})
+        apply_path_overrides({"passes.list": "/passes/{client_id}"})
 
 
 @pytest.mark.parametrize("path", ["/bookings/{booking_id", "/bookings/booking_id}", 5, None])
 def test_no_template(path: Any) -> None:
     """Text with a lone brace, and what is no text, is refused as a template."""
     with pytest.raises(ConfigurationError, match="is no path template"):
-        corrected({"bookings.cancel": path})
+        apply_path_overrides({"bookings.cancel": path})
 
 
 @pytest.mark.parametrize(
@@ -258,32 +258,32 @@ def test_no_template(path: Any) -> None:
 def test_wrong_path(path: str) -> None:
     """What is no plain absolute path is refused."""
     with pytest.raises(ConfigurationError, match="must start with / and hold plain URL segments"):
-        corrected({"passes.list": path})
+        apply_path_overrides({"passes.list": path})
 
 
 @pytest.mark.parametrize("path", ["/clients/{client_id!r}", "/clients/{client_id:>10}"])
 def test_format_tricks(path: str) -> None:
     """A conversion or a format inside a placeholder is refused."""
     with pytest.raises(ConfigurationError, match="plain URL segments"):
-        corrected({"clients.get": path})
+        apply_path_overrides({"clients.get": path})
 
 
 @pytest.mark.parametrize("path", ["/clients/../{client_id}", "/./{client_id}", "/{client_id}/.."])
 def test_dot_segments(path: str) -> None:
     """A path that would be normalised to another one is refused."""
     with pytest.raises(ConfigurationError, match="plain URL segments"):
-        corrected({"clients.get": path})
+        apply_path_overrides({"clients.get": path})
 
 
 def free(method: str, path: Any, *, body: bool = False, keyed: bool = False) -> Endpoint[Any, object]:
-    return free_row(method, path, object, body=body, keyed=keyed)
+    return custom_endpoint(method, path, object, body=body, keyed=keyed)
 
 
 def test_free_get() -> None:
     """A GET without a row takes neither key nor body, and nothing about it is known."""
     row = free("GET", "/clients/client_abc123")
     assert (row.name, row.method, row.path) == ("GET /clients/client_abc123", "GET", "/clients/client_abc123")
-    assert (row.mark, row.key, row.again, row.takes_body) == (Mark.INFERRED, KeySupport.NO, None, False)
+    assert (row.mark, row.key, row.repeat_effect, row.takes_body) == (Mark.INFERRED, KeySupport.NO, None, False)
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
@@ -291,7 +291,7 @@ def test_free_get() -> None:
 def test_free_change(method: str, keyed: bool, key: KeySupport) -> None:
     """Any change without a row counts as charging; its key protects it only if the caller says so."""
     row = free(method, "/passcodes", body=True, keyed=keyed)
-    assert (row.method, row.key, row.again, row.takes_body) == (method, key, Again.TWICE, True)
+    assert (row.method, row.key, row.repeat_effect, row.takes_body) == (method, key, RepeatEffect.DUPLICATES, True)
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ BardgeError
   NotSentError
     ConnectError
     PoolTimeoutError
-    HeldBackError
+    ThrottledError
     KeyInUseError
     JournalError
   NoAnswerError

@@ -17,7 +17,7 @@ from bardge_async._core import retry
 from bardge_async._core.http import WireResponse
 from bardge_async._core.response import Outcome
 from bardge_async._core.settings import ReplayWindow
-from bardge_async._core.window import History, Moment
+from bardge_async._core.window import ClockReading, History
 from bardge_async.endpoints import Endpoint
 from campaigns.window.operations import DAYS
 from tests.support.answers import ORIGIN, WALL, outcome
@@ -116,18 +116,20 @@ def tabled(row: str, names: tuple[str, ...]) -> str:
     return pairs[said[-1], last] if said else before
 
 
-def case_of(row: Endpoint[Any, Any], names: tuple[str, ...]) -> retry.Case:
+def case_of(row: Endpoint[Any, Any], names: tuple[str, ...]) -> retry.RetryContext:
     """Enter attempts into one history, as the engine does."""
-    history, now = History(), Moment(WALL, 1000.0, WALL)
+    history, now = History(), ClockReading(WALL, 1000.0, WALL)
     found = Outcome(wire.Verdict.DONE)
     for name in names:
         history.attempts += 1
         history.first_sent = history.first_sent or now
         done = WireResponse(200, CIMultiDict(), b"{}")
-        found = wire.read(row, done, WALL, ORIGIN) if name == "200" else outcome(row, name)
-        retry.record(row, history, found)
+        found = wire.classify(row, done, WALL, ORIGIN) if name == "200" else outcome(row, name)
+        retry.update_history(row, history, found)
     policy = RetryPolicy(max_attempts=100)
-    return retry.Case(row, history, found, policy, ReplayWindow(), now, call_left=60.0, roll=0.5, key="order-1")
+    return retry.RetryContext(
+        row, history, found, policy, ReplayWindow(), now, call_seconds_left=60.0, jitter=0.5, key="order-1"
+    )
 
 
 def word(raised: BaseException | None) -> str:
@@ -147,7 +149,7 @@ def verdict(row: str, names: tuple[str, ...]) -> str:
     if case.outcome.error is None:
         assert not case.history.in_doubt
         return "done"
-    return word(retry.final(case))
+    return word(retry.final_error(case))
 
 
 def wrong(row: str, histories: itertools.product[tuple[str, ...]]) -> list[tuple[tuple[str, ...], str, str]]:
@@ -197,7 +199,7 @@ def test_repeats(row: str) -> None:
     """After every pair and triple a call is repeated only where nothing is charged by it."""
     histories = [*itertools.product(FIRSTS, LASTS), *itertools.product(FIRSTS, FIRSTS, LASTS)]
     cases = {names: case_of(ROWS[row], names) for names in histories if names[-1] != "200"}
-    found = {names: isinstance(retry.decide(case), float) for names, case in cases.items()}
+    found = {names: isinstance(retry.decide_retry(case), float) for names, case in cases.items()}
     assert found == {names: goes_on(row, names) for names in cases}
 
 
@@ -206,7 +208,7 @@ def test_unknown_carries_the_key(row: str) -> None:
     """Every unknown outcome has its key, says that it was sent and when."""
     for names in itertools.product(FIRSTS, LASTS):
         if PAIRS[row][names] == "unknown":
-            found = retry.final(case_of(ROWS[row], names))
+            found = retry.final_error(case_of(ROWS[row], names))
             assert isinstance(found, errors.OutcomeUnknownError)
             assert (found.idempotency_key, found.sent, found.first_sent_at is None) == ("order-1", True, False)
 

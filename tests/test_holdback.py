@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from bardge_async import GET_CLIENT, GET_CLIENT_CREDITS, BardgeClient, RetryPolicy, errors
-from bardge_async._core.holdback import HoldBack
-from bardge_async._core.response import retry_after
+from bardge_async._core.holdback import RetryAfterGate
+from bardge_async._core.response import parse_retry_after
 from tests.support.clock import ManualClock
 from tests.support.line import Traffic, busy, first, traffic
 from tests.support.rig import PURCHASE
@@ -42,41 +42,41 @@ async def told_to_wait(it: Traffic, call: Call = credits_of) -> None:
 
 def test_nothing_holds() -> None:
     """At first everything may go."""
-    assert HoldBack().wait(GET_CLIENT, 1000.0) <= 0
+    assert RetryAfterGate().seconds_until_open(GET_CLIENT, 1000.0) <= 0
 
 
 def test_all_rows() -> None:
     """What holds all holds every row, until its time."""
-    held = HoldBack()
+    held = RetryAfterGate()
     held.hold_all(1005.0)
-    assert (held.wait(GET_CLIENT, 1000.0), held.wait(GET_CLIENT_CREDITS, 1004.0)) == (5, 1)
-    assert held.wait(GET_CLIENT, 1005.0) <= 0
+    assert (held.seconds_until_open(GET_CLIENT, 1000.0), held.seconds_until_open(GET_CLIENT_CREDITS, 1004.0)) == (5, 1)
+    assert held.seconds_until_open(GET_CLIENT, 1005.0) <= 0
 
 
 def test_one_row() -> None:
     """What holds a row leaves the others free."""
-    held = HoldBack()
-    held.hold_row(GET_CLIENT.name, 1005.0)
-    assert held.wait(GET_CLIENT, 1000.0) == 5
-    assert held.wait(GET_CLIENT_CREDITS, 1000.0) <= 0
+    held = RetryAfterGate()
+    held.hold_endpoint(GET_CLIENT.name, 1005.0)
+    assert held.seconds_until_open(GET_CLIENT, 1000.0) == 5
+    assert held.seconds_until_open(GET_CLIENT_CREDITS, 1000.0) <= 0
 
 
 @pytest.mark.parametrize("order", [(1005.0, 1009.0), (1009.0, 1005.0)])
 def test_longest_wish_counts(order: tuple[float, float]) -> None:
     """A shorter wish does not undo a longer one."""
-    held = HoldBack()
+    held = RetryAfterGate()
     for until in order:
         held.hold_all(until)
-        held.hold_row(GET_CLIENT.name, until - 1)
-    assert held.wait(GET_CLIENT, 1000.0) == 9
+        held.hold_endpoint(GET_CLIENT.name, until - 1)
+    assert held.seconds_until_open(GET_CLIENT, 1000.0) == 9
 
 
 def test_row_beside_all() -> None:
     """A row waits for whichever is later."""
-    held = HoldBack()
+    held = RetryAfterGate()
     held.hold_all(1002.0)
-    held.hold_row(GET_CLIENT.name, 1007.0)
-    assert (held.wait(GET_CLIENT, 1000.0), held.wait(GET_CLIENT_CREDITS, 1000.0)) == (7, 2)
+    held.hold_endpoint(GET_CLIENT.name, 1007.0)
+    assert (held.seconds_until_open(GET_CLIENT, 1000.0), held.seconds_until_open(GET_CLIENT_CREDITS, 1000.0)) == (7, 2)
 
 
 NOW = 784_111_777.0
@@ -114,19 +114,19 @@ READ: dict[str, float | None] = {
 @pytest.mark.parametrize(("text", "seconds"), READ.items())
 def test_retry_after(text: str, seconds: float | None) -> None:
     """``Retry-After`` is seconds or a date; what is past is zero, what makes no sense is nothing."""
-    found = retry_after({"Retry-After": text}, NOW)
+    found = parse_retry_after({"Retry-After": text}, NOW)
     assert (found is None) == (seconds is None)
     assert abs((found or 0) - (seconds or 0)) < 1
 
 
 def test_no_retry_after() -> None:
     """Without the header there is no wish."""
-    assert retry_after({}, NOW) is None
+    assert parse_retry_after({}, NOW) is None
 
 
 def test_absurd_number_of_digits() -> None:
     """A number that no float holds is longer than any cap, and raises nothing."""
-    assert (retry_after({"Retry-After": "9" * 1000}, NOW) or 0) > 1e300
+    assert (parse_retry_after({"Retry-After": "9" * 1000}, NOW) or 0) > 1e300
 
 
 # Through a client.
@@ -215,7 +215,7 @@ async def test_deadline_before_the_wish(call: Call) -> None:
     async with traffic(first(busy("30")), retry=ONE, timeout=20) as it:
         await told_to_wait(it)
         it.clock.advance(4)
-        with pytest.raises(errors.HeldBackError) as caught:
+        with pytest.raises(errors.ThrottledError) as caught:
             await it.at_once(call(it.bardge))
     assert (caught.value.retry_after, caught.value.sent, caught.value.attempts) == (26, False, 0)
     assert (caught.value.timed_out, caught.value.retryable, it.clock.sleeps) == (True, True, [])
@@ -330,7 +330,7 @@ async def test_held_back_in_doubt() -> None:
         await it.move(3)
         with pytest.raises(errors.OutcomeUnknownError) as caught:
             await it.ended(task)
-    assert isinstance(caught.value.last_error, errors.HeldBackError)
+    assert isinstance(caught.value.last_error, errors.ThrottledError)
     assert (caught.value.sent, caught.value.attempts) == (True, 1)
 
 

@@ -14,15 +14,15 @@ import attrs
 import pytest
 
 from bardge_async import (
-    AttemptBegun,
     AttemptEnded,
+    AttemptStarted,
     BardgeClient,
     DoubtOpened,
-    DoubtSettled,
+    DoubtResolved,
     Event,
-    HeldBack,
     RetryPolicy,
-    WaitBegun,
+    RetryScheduled,
+    Throttled,
     errors,
 )
 from bardge_async import models as m
@@ -75,7 +75,7 @@ async def test_plain_call() -> None:
     async with told(BOUGHT) as it:
         await buy(it.bardge)
     begun, ended = it.events
-    assert begun == AttemptBegun(endpoint="credits.purchase", idempotency_key="order-1", attempt=1)
+    assert begun == AttemptStarted(endpoint="credits.purchase", idempotency_key="order-1", attempt=1)
     assert ended == AttemptEnded(
         endpoint="credits.purchase",
         idempotency_key="order-1",
@@ -132,7 +132,7 @@ async def test_not_sent() -> None:
     async with told(retry=RetryPolicy(max_attempts=1)) as it:
         it.server.refuse()
         await failed(it.bardge)
-    assert it.names == ["AttemptBegun", "AttemptEnded"]
+    assert it.names == ["AttemptStarted", "AttemptEnded"]
     assert (it.events[1].outcome, it.events[1].status) == ("not_sent", None)  # type: ignore[attr-defined]
 
 
@@ -150,32 +150,32 @@ async def test_doubt_and_settled() -> None:
         begun = dt.datetime.fromtimestamp(it.clock.wall(), dt.UTC)
         await buy(it.bardge)
     assert it.names == [
-        "AttemptBegun",
+        "AttemptStarted",
         "AttemptEnded",
         "DoubtOpened",
-        "WaitBegun",
-        "AttemptBegun",
+        "RetryScheduled",
+        "AttemptStarted",
         "AttemptEnded",
-        "DoubtSettled",
+        "DoubtResolved",
     ]
     assert [event.attempt for event in it.events] == [1, 1, 1, 1, 2, 2, 2]
-    assert (it.of(DoubtOpened)[0].first_sent_at, it.of(DoubtSettled)[0].done) == (begun, True)
+    assert (it.of(DoubtOpened)[0].first_sent_at, it.of(DoubtResolved)[0].done) == (begun, True)
     assert it.of(AttemptEnded)[1].replayed
-    assert [event.seconds for event in it.of(WaitBegun)] == it.clock.sleeps
+    assert [event.seconds for event in it.of(RetryScheduled)] == it.clock.sleeps
 
 
 async def test_doubt_settled_by_a_refusal() -> None:
     """A doubt that a 404 settles was not done."""
     async with told(cut(), error(404, "invalid_request_error")) as it:
         await failed(it.bardge)
-    assert it.of(DoubtSettled)[0].done is False
+    assert it.of(DoubtResolved)[0].done is False
 
 
 async def test_doubt_opens_once() -> None:
     """A doubt that goes on is told once."""
     async with told(cut()) as it:
         await failed(it.bardge)
-    assert (len(it.of(DoubtOpened)), len(it.of(AttemptEnded)), it.of(DoubtSettled)) == (1, 4, [])
+    assert (len(it.of(DoubtOpened)), len(it.of(AttemptEnded)), it.of(DoubtResolved)) == (1, 4, [])
 
 
 async def test_get_opens_no_doubt() -> None:
@@ -191,7 +191,7 @@ async def test_doubt_settled_in_a_later_call() -> None:
     async with told(cut(), REPLAYED, retry=RetryPolicy(max_attempts=1)) as it:
         await failed(it.bardge)
         await buy(it.bardge)
-    assert it.names[-1] == "DoubtSettled"
+    assert it.names[-1] == "DoubtResolved"
     assert len(it.of(DoubtOpened)) == 1
 
 
@@ -210,8 +210,8 @@ async def test_held_back() -> None:
         await failed(it.bardge, "order-0")
         it.events.clear()
         await buy(it.bardge)
-    held = it.of(HeldBack)
-    assert it.names == ["HeldBack", "AttemptBegun", "AttemptEnded"]
+    held = it.of(Throttled)
+    assert it.names == ["Throttled", "AttemptStarted", "AttemptEnded"]
     assert (held[0].attempt, held[0].endpoint, [held[0].seconds]) == (0, "credits.purchase", it.clock.sleeps)
     assert 5 <= held[0].seconds <= 6
 
@@ -223,7 +223,7 @@ async def test_cancelled_attempt_opens_a_doubt() -> None:
         group.start_soon(buy, it.bardge)
         await reached.wait()
         group.cancel_scope.cancel()
-    assert it.names == ["AttemptBegun", "AttemptEnded", "DoubtOpened"]
+    assert it.names == ["AttemptStarted", "AttemptEnded", "DoubtOpened"]
     assert it.of(AttemptEnded)[0].outcome == "no_answer"
 
 
@@ -289,7 +289,7 @@ async def test_failing_hook(caplog: pytest.LogCaptureFixture) -> None:
     failures = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert len(events) == len(failures) == 7
     assert all(record.exc_info and record.name == "bardge_async" for record in failures)
-    assert "AttemptBegun" in failures[0].getMessage()
+    assert "AttemptStarted" in failures[0].getMessage()
 
 
 async def test_hooks_are_told_in_order() -> None:

@@ -15,7 +15,7 @@ from multidict import CIMultiDict
 
 from bardge_async import BardgeClient, RetryPolicy, errors
 from bardge_async._core.http import WireRequest, WireResponse
-from bardge_async._journal import Identity, MemoryJournal, Record
+from bardge_async._journal import JournalEntry, KeyIdentity, MemoryJournal
 from bardge_async._network import AttemptLimits
 from bardge_async.errors import BardgeError, ConnectError, NoAnswerError
 from campaigns.window.ledger import RUNNING, Fate, Received, Rules, Said, Store, failure
@@ -193,8 +193,8 @@ class Machine(RuleBasedStateMachine):
         if not isinstance(ended.outcome, errors.IdempotencyMisuseError):
             wire.doubts.pop(delivery.key, None)
 
-    async def _record(self, key: str) -> Record | None:
-        identity = Identity(VENDOR, "", key)
+    async def _record(self, key: str) -> JournalEntry | None:
+        identity = KeyIdentity(VENDOR, "", key)
         record = await self.journal.claim(identity, 0.0, self.clock)
         self.journal.release(identity)
         return record

@@ -19,7 +19,7 @@ from openapi_spec_validator import validate
 
 from bardge_async import ENDPOINTS, BardgeError, KeySupport
 from bardge_async import models as m
-from bardge_async._core.converter import encode, structure
+from bardge_async._core.converter import dump_body, structure_value
 from bardge_async._core.scalars import StructureError
 from bardge_async.cli._commands import bardge
 from bardge_async.openapi import _facts, document
@@ -128,7 +128,7 @@ def test_answers_are_read_as_the_schema_says(cls: type[Any]) -> None:
         if schema.get("format") == "int64" and value == 2.5:
             continue  # the library reads fractions of an instant too, should they ever come
         try:
-            taken = not structure({name: value}, json.dumps({name: value}).encode(), cls).extra
+            taken = not structure_value({name: value}, json.dumps({name: value}).encode(), cls).extra
         except StructureError:
             taken = False
         assert fits(schema, value) is taken, (name, value)
@@ -146,7 +146,7 @@ def test_requests_are_taken_as_the_schema_says(cls: type[Any]) -> None:
             continue  # null is "not given" there: the test of the groups has it
         request = made(cls, values)
         assert fits(schema, values) is (request is not None), (name, value)
-        assert request is None or json.loads(encode(request)) == values
+        assert request is None or json.loads(dump_body(request)) == values
 
 
 @by_body
@@ -167,7 +167,7 @@ def test_operation_is_the_row(name: str) -> None:
     row, found = ENDPOINTS[name], operation(name)
     told = [found.get(f"x-bardge-{word}") for word in ("mark", "again", "key-support", "cursor")]
     key = row.key.value if row.key is not KeySupport.NO else None
-    wanted = [row.mark.value, row.again and row.again.value, key, row.cursor if row.paginated else None]
+    wanted = [row.mark.value, row.repeat_effect and row.repeat_effect.value, key, row.cursor if row.paginated else None]
     assert (found["operationId"], told) == (operation_id(row), wanted)
 
 

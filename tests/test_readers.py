@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bardge_async import models
-from bardge_async._core.codegen import plain
-from bardge_async._core.converter import _careful, _fields, structure
-from bardge_async._core.scalars import InexactError, StructureError, parse, parse_exact
+from bardge_async._core.codegen import is_simple
+from bardge_async._core.converter import _collect_fields, _make_careful_hook, structure_value
+from bardge_async._core.scalars import InexactError, StructureError, parse_json, parse_json_exact
 from bardge_async.models import Page, Resource
 from bardge_async.models._base import FromPage, Inferred
 
@@ -92,19 +92,19 @@ class Foreign(Resource):
 
 def decode(cls: Any, value: object) -> Any:
     body = json.dumps(value).encode()
-    return structure(parse(body), body, cls)
+    return structure_value(parse_json(body), body, cls)
 
 
 @pytest.mark.parametrize("cls", CLASSES)
 def test_ours_stay_plain(cls: type[Any]) -> None:
     """No converter, validator, ``__attrs_post_init__`` or default may come to a class of ours unseen."""
-    assert plain(cls, _fields(cls))
+    assert is_simple(cls, _collect_fields(cls))
 
 
 @pytest.mark.parametrize("cls", [Converted, Defaulted, Checked, Beside, Loose])
 def test_others_are_not(cls: type[Any]) -> None:
     """Such a class goes through its own ``__init__``."""
-    assert not plain(cls, _fields(cls))
+    assert not is_simple(cls, _collect_fields(cls))
 
 
 @pytest.mark.parametrize(
@@ -157,18 +157,18 @@ OBJECTS = st.dictionaries(st.sampled_from([*NAMES, "new", "self", "_"]), LEAVES,
 def outcome(read: Any, cls: type[Any], body: bytes) -> Any:
     """What reading comes to: the value with its repr, or the faults."""
     try:
-        value = read(parse(body), body, cls)
+        value = read(parse_json(body), body, cls)
     except StructureError as error:
-        return error.faults
+        return error.mismatches
     return value, repr(value), type(value)
 
 
 def carefully(parsed: Any, body: bytes, cls: type[Any]) -> Any:
-    read = _careful(cls, _fields(cls))
+    read = _make_careful_hook(cls, _collect_fields(cls))
     try:
         return read(parsed)
     except InexactError:
-        return read(parse_exact(body))
+        return read(parse_json_exact(body))
 
 
 @settings(deadline=None, derandomize=True, max_examples=600)
@@ -179,14 +179,14 @@ def test_same_as_carefully(cls: type[Any], data: st.DataObject) -> None:
     nested = LEAVES | OBJECTS | st.lists(OBJECTS, max_size=2)
     sent = data.draw(st.dictionaries(st.sampled_from([*own, "extra", "new"]), nested, max_size=12))
     body = json.dumps(sent).encode()
-    assert outcome(structure, cls, body) == outcome(carefully, cls, body)
+    assert outcome(structure_value, cls, body) == outcome(carefully, cls, body)
 
 
 @pytest.mark.parametrize("number", NUMBERS)
 def test_instants(number: int) -> None:
     """Seconds and milliseconds, before and after 1970, read alike on both ways; too large ones are faults."""
     body = json.dumps({"created": number}).encode()
-    assert outcome(structure, models.Pass, body) == outcome(carefully, models.Pass, body)
+    assert outcome(structure_value, models.Pass, body) == outcome(carefully, models.Pass, body)
 
 
 def test_milliseconds_are_kept() -> None:

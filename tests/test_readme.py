@@ -83,7 +83,7 @@ def test_readme_row_equals_the_table(name: str) -> None:
         f"`{row.request.__name__}`" if row.takes_body else "",
         f"`{result}`",
         headers,
-        row.again.value if row.again else "",
+        row.repeat_effect.value if row.repeat_effect else "",
         row.mark.value,
     ]
 

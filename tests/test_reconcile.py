@@ -14,8 +14,8 @@ import pytest
 
 from bardge_async import BardgeClient, Doubt, DoubtVerdict, Finding, RetryPolicy, SQLiteJournal, errors
 from bardge_async import models as m
-from bardge_async._core.entry import EntryState, Identity
-from bardge_async._core.window import Moment
+from bardge_async._core.entry import EntryState, KeyIdentity
+from bardge_async._core.window import ClockReading
 from bardge_async.sandbox import Sandbox
 from tests.support.clock import ManualClock
 from tests.support.rig import PURCHASE
@@ -283,7 +283,7 @@ async def test_doubt(tmp_path: Path) -> None:
 
 
 async def state(it: Stage, key: str = "order-1") -> EntryState | None:
-    identity = Identity(it.sandbox.base_url, "", key)
+    identity = KeyIdentity(it.sandbox.base_url, "", key)
     record = await it.journal.claim(identity, 0, it.clock)
     it.journal.release(identity)
     return None if record is None else record.state
@@ -381,7 +381,7 @@ async def test_resolve_what_is_under_work(tmp_path: Path) -> None:
     """A key that somebody works on cannot be settled."""
     async with stage(tmp_path) as it:
         await it.doubt(happened=True)
-        identity = Identity(it.sandbox.base_url, "", "order-1")
+        identity = KeyIdentity(it.sandbox.base_url, "", "order-1")
         await it.journal.claim(identity, 0, it.clock)
         with pytest.raises(errors.KeyInUseError):
             await it.bardge.resolve("order-1", done=True)
@@ -391,4 +391,4 @@ async def test_resolve_what_is_under_work(tmp_path: Path) -> None:
 
 def test_moment() -> None:
     """A moment tells its instant in UTC."""
-    assert Moment(0, 0, 0).at() == dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+    assert ClockReading(0, 0, 0).to_datetime() == dt.datetime(1970, 1, 1, tzinfo=dt.UTC)

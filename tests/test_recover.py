@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bardge_async import BardgeClient, EntryState, SQLiteJournal
-from bardge_async._core.entry import Identity
+from bardge_async._core.entry import KeyIdentity
 from tests.support.clock import ManualClock
 from tests.test_reconcile import ONCE, Stage, stage, state
 
@@ -53,7 +53,7 @@ async def test_held_keys_are_left_alone(tmp_path: Path) -> None:
     """What somebody alive works on is left alone."""
     async with stage(tmp_path) as it:
         await it.doubt(happened=True)
-        identity = Identity(it.sandbox.base_url, "", "order-1")
+        identity = KeyIdentity(it.sandbox.base_url, "", "order-1")
         with SQLiteJournal(it.journal.path) as other:
             await other.claim(identity, 0, ManualClock())
             assert await it.bardge.recover() == []

@@ -13,12 +13,12 @@ from bardge_async import endpoints as e
 from bardge_async import errors
 from bardge_async._core import retry
 from bardge_async._core.settings import ReplayWindow, RetryPolicy
-from bardge_async._core.window import History, Moment
+from bardge_async._core.window import ClockReading, History
 from bardge_async.endpoints import Endpoint
 from bardge_async.errors import BardgeError, NotSentError, OutcomeUnknownError
 from tests.support.answers import OBJECTS, PAGES, WALL, outcome
 
-START = Moment(WALL, 1000.0, WALL)
+START = ClockReading(WALL, 1000.0, WALL)
 ROWS: dict[str, Endpoint[Any, Any]] = {
     "get": e.GET_CLIENT_CREDITS,
     "same": e.UPDATE_EXPIRY,
@@ -54,8 +54,8 @@ SETTLING = {
 UNDECIDED = ["refused", "no slot", "401", "403", "429", "429 page", "400 page", "404 page", "409 page"]
 
 
-def later(seconds: float) -> Moment:
-    return Moment(START.wall + seconds, START.elapsed + seconds, START.highest + seconds)
+def later(seconds: float) -> ClockReading:
+    return ClockReading(START.wall + seconds, START.elapsed + seconds, START.highest + seconds)
 
 
 @attrs.define
@@ -67,27 +67,27 @@ class Play:
     window: ReplayWindow = attrs.field(factory=ReplayWindow)
     history: History = attrs.field(factory=History)
 
-    def attempt(self, name: str, *, at: Moment = START, **headers: str) -> retry.Case:
+    def attempt(self, name: str, *, at: ClockReading = START, **headers: str) -> retry.RetryContext:
         """Enter one more attempt, begun at an instant; return the case that it makes, with 60 s of the call left."""
         self.history.attempts += name != "no slot"
         if self.history.first_sent is None:
             self.history.first_sent = at
         result = outcome(self.row, name, **headers)
-        retry.record(self.row, self.history, result)
-        return retry.Case(
-            row=self.row,
+        retry.update_history(self.row, self.history, result)
+        return retry.RetryContext(
+            endpoint=self.row,
             history=self.history,
             outcome=result,
             policy=self.policy,
             window=self.window,
             now=at,
-            call_left=60.0,
-            roll=0.5,
+            call_seconds_left=60.0,
+            jitter=0.5,
             key="order-1",
         )
 
 
-def after(row: str, *names: str, **headers: str) -> retry.Case:
+def after(row: str, *names: str, **headers: str) -> retry.RetryContext:
     """The case after attempts of these names, all at the same instant."""
     play = Play(ROWS[row], RetryPolicy(max_attempts=100))
     *first, last = names
@@ -96,19 +96,19 @@ def after(row: str, *names: str, **headers: str) -> retry.Case:
     return play.attempt(last, at=START, **headers)
 
 
-def step(case: retry.Case) -> str:
+def step(case: retry.RetryContext) -> str:
     """``again``, or the name of the error to end with."""
-    decided = retry.decide(case)
+    decided = retry.decide_retry(case)
     return type(decided).__name__ if isinstance(decided, BardgeError) else "again"
 
 
-def ended(case: retry.Case) -> BardgeError:
-    decided = retry.decide(case)
+def ended(case: retry.RetryContext) -> BardgeError:
+    decided = retry.decide_retry(case)
     assert isinstance(decided, BardgeError)
     return decided
 
 
-def unknown(case: retry.Case) -> OutcomeUnknownError:
+def unknown(case: retry.RetryContext) -> OutcomeUnknownError:
     error = ended(case)
     assert isinstance(error, OutcomeUnknownError)
     return error
@@ -158,7 +158,7 @@ def test_first_answer(answer: str, row: str, expected: str) -> None:
 @pytest.mark.parametrize("second", [*UNDECIDED, *DOUBTFUL, "500", "500 replayed"])
 def test_doubt_stays(second: str) -> None:
     """Once a charging POST was sent and not answered, nothing but a settling answer makes its outcome known."""
-    error = retry.final(after("twice", "cut", second))
+    error = retry.final_error(after("twice", "cut", second))
     assert (type(error), error.sent) == (OutcomeUnknownError, True)
 
 
@@ -182,7 +182,7 @@ def test_every_history_of_three() -> None:
     wrong = [
         names
         for names in itertools.product(kinds, repeat=3)
-        if isinstance(retry.final(after("twice", *names)), OutcomeUnknownError) is not oracle(names)
+        if isinstance(retry.final_error(after("twice", *names)), OutcomeUnknownError) is not oracle(names)
     ]
     assert wrong == []
 
@@ -191,7 +191,7 @@ def test_not_sent_means_not_sent() -> None:
     """No history in which an attempt was sent ends as "nothing reached the server", and each says so in ``sent``."""
     kinds = ["refused", "no slot", "cut", "429", "401", "404 page"]
     for row, names in itertools.product(ROWS, itertools.product(kinds, repeat=2)):
-        error = retry.final(after(row, *names))
+        error = retry.final_error(after(row, *names))
         sent = not set(names) <= {"refused", "no slot"}
         assert (error.sent, isinstance(error, NotSentError)) == (sent, not sent), (row, names)
 
@@ -200,9 +200,9 @@ def test_refused_then_cut_counts_from_the_send() -> None:
     """An attempt that was proved not sent opens no window: it runs from the first send."""
     play = Play()
     play.attempt("refused")
-    error = retry.final(play.attempt("cut", at=later(30)))
+    error = retry.final_error(play.attempt("cut", at=later(30)))
     assert isinstance(error, OutcomeUnknownError)
-    assert error.first_sent_at == later(30).at()
+    assert error.first_sent_at == later(30).to_datetime()
 
 
 @pytest.mark.parametrize("first", ["429", "401", "404 page"])
@@ -210,16 +210,16 @@ def test_refusal_opens_no_window(first: str) -> None:
     """An answer that proves that nothing was executed opens no window."""
     play = Play()
     play.attempt(first)
-    error = retry.final(play.attempt("cut", at=later(30)))
+    error = retry.final_error(play.attempt("cut", at=later(30)))
     assert isinstance(error, OutcomeUnknownError)
-    assert error.first_sent_at == later(30).at()
+    assert error.first_sent_at == later(30).to_datetime()
 
 
 @pytest.mark.parametrize("row", ["same", "same-", "get"])
 def test_harmless_rows_repeat_after_a_fault(row: str) -> None:
     """A 5xx with the API's error object is repeated where that is harmless, and ends as ServerError."""
     case = after(row, "500", "500")
-    assert (step(case), type(retry.final(case))) == ("again", errors.ServerError)
+    assert (step(case), type(retry.final_error(case))) == ("again", errors.ServerError)
 
 
 def test_fault_of_a_charging_post() -> None:
@@ -264,13 +264,13 @@ def test_waiting_for_a_connection_is_not_repeated() -> None:
 )
 def test_full_jitter(roll: float, attempts: int, expected: float) -> None:
     """The wait is a random part of a bound that doubles from ``base`` up to ``cap``."""
-    assert retry.backoff(RetryPolicy(), attempts, roll) == expected
+    assert retry.compute_backoff(RetryPolicy(), attempts, roll) == expected
 
 
 @pytest.mark.parametrize(("roll", "low", "high"), [(0.0, 5, 5), (1.0, 5, 5.25), (0.5, 5, 5.25)])
 def test_retry_after_is_a_lower_bound(roll: float, low: float, high: float) -> None:
     """``Retry-After`` is waited out in full; jitter goes only upwards."""
-    wait = retry.decide(attrs.evolve(after("get", "429", Retry_After="5"), roll=roll))
+    wait = retry.decide_retry(attrs.evolve(after("get", "429", Retry_After="5"), jitter=roll))
     assert isinstance(wait, float)
     assert low <= wait <= high
 
@@ -291,7 +291,7 @@ def test_retry_after_survives_a_refused_connection() -> None:
     """What the server asked in its last answer is told, although the last attempt got no connection."""
     play = Play()
     play.attempt("429", Retry_After="7")
-    error = retry.final(play.attempt("refused"))
+    error = retry.final_error(play.attempt("refused"))
     assert (error.sent, error.retry_after) == (True, 7)
 
 
@@ -299,13 +299,13 @@ def test_retry_after_survives_a_refused_connection() -> None:
 @pytest.mark.parametrize("call_left", [0.0, 0.1, -1.0])
 def test_wait_past_the_deadline_is_not_begun(answer: str, call_left: float) -> None:
     """A wait that would lead past the call's deadline is not begun, and the error says that time ended the call."""
-    error = ended(attrs.evolve(after("get", answer), call_left=call_left))
+    error = ended(attrs.evolve(after("get", answer), call_seconds_left=call_left))
     assert error.timed_out
 
 
 def test_retry_after_past_the_deadline() -> None:
     """The same holds for a wait that the server asked for."""
-    error = ended(attrs.evolve(after("get", "429", Retry_After="30"), call_left=20.0))
+    error = ended(attrs.evolve(after("get", "429", Retry_After="30"), call_seconds_left=20.0))
     assert (type(error), error.retry_after) == (errors.RateLimitError, 30)
 
 
@@ -345,13 +345,13 @@ def test_not_sent_has_no_window() -> None:
 @pytest.mark.parametrize(
     "now",
     [
-        Moment(WALL - 3600, 1085.0, WALL + 1),
-        Moment(WALL + 85, 1001.0, WALL + 85),
-        Moment(WALL + 1, 1001.0, WALL + 85),
+        ClockReading(WALL - 3600, 1085.0, WALL + 1),
+        ClockReading(WALL + 85, 1001.0, WALL + 85),
+        ClockReading(WALL + 1, 1001.0, WALL + 85),
     ],
     ids=["wall jumped back", "elapsed stood still", "wall was once later"],
 )
-def test_no_clock_reopens_a_window(now: Moment) -> None:
+def test_no_clock_reopens_a_window(now: ClockReading) -> None:
     """A window is as old as the clock that says most."""
     play = Play()
     play.attempt("cut")
@@ -388,7 +388,7 @@ def test_may_repeat(row: str, age: float, expected: bool) -> None:
     """It may be repeated by hand while the window is open, or where a repeat is harmless anyway."""
     play = Play(ROWS[row])
     play.attempt("cut")
-    error = retry.final(play.attempt("cut", at=later(age)))
+    error = retry.final_error(play.attempt("cut", at=later(age)))
     assert isinstance(error, OutcomeUnknownError)
     assert error.may_repeat is expected
 
@@ -398,13 +398,13 @@ def test_may_repeat(row: str, age: float, expected: bool) -> None:
 )
 def test_unknown_outcome_says_how_to_find_out(row: str, word: str) -> None:
     """The message says in words how to find out, or that it does not matter."""
-    assert word in str(retry.final(after(row, "cut")))
+    assert word in str(retry.final_error(after(row, "cut")))
 
 
 @pytest.mark.parametrize(("names", "expected"), [(("409 conflict",), False), (("cut", "409 conflict"), True)])
 def test_conflict_that_may_be_our_own(names: tuple[str, ...], expected: bool) -> None:
     """A resource conflict on a repeat may be our own doing, and says so."""
-    error = retry.final(after("twice", *names))
+    error = retry.final_error(after("twice", *names))
     assert isinstance(error, errors.ResourceConflictError)
     assert error.sent_before is expected
 
@@ -426,14 +426,14 @@ def test_conflict_that_may_be_our_own(names: tuple[str, ...], expected: bool) ->
 )
 def test_retryable(row: str, names: tuple[str, ...], expected: bool) -> None:
     """``retryable`` tells whether the same call under the same key may be tried later without harm."""
-    assert retry.final(after(row, *names)).retryable is expected
+    assert retry.final_error(after(row, *names)).retryable is expected
 
 
 @pytest.mark.parametrize("row", ROWS)
 @pytest.mark.parametrize("answer", [*OBJECTS, *PAGES, "cut", "refused", "200 odd"])
 def test_every_error_carries_the_call(row: str, answer: str) -> None:
     """Whatever a call ends with names its row, its key and its attempts."""
-    error = retry.final(after(row, "refused", answer))
+    error = retry.final_error(after(row, "refused", answer))
     assert (error.endpoint, error.idempotency_key, error.attempts) == (ROWS[row].name, "order-1", 2)
 
 
@@ -441,7 +441,7 @@ def test_every_error_carries_the_call(row: str, answer: str) -> None:
 @pytest.mark.parametrize("row", ["get", "twice"])
 def test_every_answer_leaves_its_request_id(row: str, answer: str) -> None:
     """The last answer's request id is on the error, for the vendor's support."""
-    assert retry.final(after(row, answer)).request_id == "req_header"
+    assert retry.final_error(after(row, answer)).request_id == "req_header"
 
 
 def test_timed_out_is_about_the_end() -> None:
@@ -450,5 +450,5 @@ def test_timed_out_is_about_the_end() -> None:
     case = play.attempt("cut")
     assert case.outcome.error is not None
     case.outcome.error.timed_out = True
-    retry.record(play.row, play.history, case.outcome)
-    assert not retry.final(play.attempt("404")).timed_out
+    retry.update_history(play.row, play.history, case.outcome)
+    assert not retry.final_error(play.attempt("404")).timed_out

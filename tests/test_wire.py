@@ -16,7 +16,7 @@ from bardge_async import models as m
 from bardge_async._core import response as wire
 from bardge_async._core.http import WireResponse, check_token
 from bardge_async._core.keys import check_key
-from bardge_async._core.request import fill, query_string, segment
+from bardge_async._core.request import encode_query, encode_segment, fill_path
 from bardge_async._core.response import Verdict
 from bardge_async.errors import APIError, InvalidArgumentError
 from tests.support.answers import OBJECTS, ORIGIN, PAGES, WALL, outcome, response
@@ -39,21 +39,21 @@ ROW = e.PURCHASE_CREDITS
 )
 def test_segment(given_text: str, expected: str) -> None:
     """A path argument goes out as one percent-encoded UTF-8 segment."""
-    assert segment("id", given_text) == expected
+    assert encode_segment("id", given_text) == expected
 
 
 @pytest.mark.parametrize("text", ["", ".", "..", "a\nb", "a\x00", "\x7f", "\x85", "\ud800", None, 7, b"x"])
 def test_refused_segment(text: Any) -> None:
     """Empty, dots, control characters and what is no text are refused, naming the argument."""
     with pytest.raises(InvalidArgumentError, match="client_id"):
-        segment("client_id", text)
+        encode_segment("client_id", text)
 
 
 @pytest.mark.parametrize("arguments", [(), ("a", "b")])
 def test_number_of_path_arguments(arguments: tuple[str, ...]) -> None:
     """Too few or too many path arguments are refused, naming those of the path."""
     with pytest.raises(InvalidArgumentError, match="client_id"):
-        fill(e.GET_CLIENT, e.GET_CLIENT.path, arguments)
+        fill_path(e.GET_CLIENT, e.GET_CLIENT.path, arguments)
 
 
 @pytest.mark.parametrize(
@@ -66,21 +66,21 @@ def test_number_of_path_arguments(arguments: tuple[str, ...]) -> None:
 )
 def test_query_string(values: Mapping[str, object], expected: str) -> None:
     """Query values are percent-encoded, those that are None left out."""
-    assert query_string(values) == expected
+    assert encode_query(values) == expected
 
 
 @pytest.mark.parametrize("value", [True, [1], b"x", "\ud800", float("nan"), float("inf")])
 def test_refused_query_value(value: object) -> None:
     """A query value that cannot be sent is refused by its name."""
     with pytest.raises(InvalidArgumentError, match="lat"):
-        query_string({"lat": value})
+        encode_query({"lat": value})
 
 
 @pytest.mark.parametrize("values", [[("a", 1)], "a=1", {5: "a"}, {"\ud800": 1}])
 def test_refused_query(values: Any) -> None:
     """A query that is no mapping of names is refused."""
     with pytest.raises(InvalidArgumentError):
-        query_string(values)
+        encode_query(values)
 
 
 @pytest.mark.parametrize(
@@ -102,13 +102,13 @@ def test_refused_query(values: Any) -> None:
 )
 def test_retry_after(text: str, expected: float | None) -> None:
     """``Retry-After`` is seconds or a date; what makes no sense is as good as missing."""
-    assert wire.retry_after({"Retry-After": text}, WALL) == expected
+    assert wire.parse_retry_after({"Retry-After": text}, WALL) == expected
 
 
 @given(st.text(max_size=60) | st.from_regex(r"[A-Z][a-z]{2}, \d+ Jan \d+ \d+:\d+:\d+ [+-]?\d+"))
 def test_retry_after_never_raises(text: str) -> None:
     """No header value can bring a call down."""
-    found = wire.retry_after({"Retry-After": text}, WALL)
+    found = wire.parse_retry_after({"Retry-After": text}, WALL)
     assert found is None or found >= 0
 
 
@@ -137,14 +137,14 @@ def test_error_object(name: str) -> None:
 @pytest.mark.parametrize("status", [405, 410, 413, 415, 418, 451])
 def test_other_statuses(status: int) -> None:
     """A 4xx that the vendor does not document is a plain APIError of its status."""
-    error = wire.read(ROW, WireResponse(status, CIMultiDict(), b""), WALL, ORIGIN).error
+    error = wire.classify(ROW, WireResponse(status, CIMultiDict(), b""), WALL, ORIGIN).error
     assert (type(error), getattr(error, "status", None)) == (APIError, status)
 
 
 def test_conflict_of_another_type() -> None:
     """A 409 with an unknown type is a ConflictError and neither of its kinds."""
     body = b'{"error": {"type": "new_error", "message": "m"}}'
-    assert type(wire.read(ROW, WireResponse(409, CIMultiDict(), body), WALL, ORIGIN).error) is errors.ConflictError
+    assert type(wire.classify(ROW, WireResponse(409, CIMultiDict(), body), WALL, ORIGIN).error) is errors.ConflictError
 
 
 @pytest.mark.parametrize("name", [name for name in PAGES if name.startswith("4")])
@@ -162,14 +162,14 @@ def test_page_instead_of_the_api(name: str) -> None:
 )
 def test_what_is_no_error_object(body: bytes) -> None:
     """Only an object under ``error`` that says something is the API's error object."""
-    error = wire.read(ROW, WireResponse(400, CIMultiDict(), body), WALL, ORIGIN).error
+    error = wire.classify(ROW, WireResponse(400, CIMultiDict(), body), WALL, ORIGIN).error
     assert ORIGIN in str(error)
 
 
 def test_odd_words_in_an_error_object() -> None:
     """Error words of another type than text are left out, never raised on."""
     body = b'{"error": {"type": 1, "code": ["x"], "message": {}, "request_id": 5}}'
-    error = wire.read(ROW, WireResponse(400, CIMultiDict(), body), WALL, ORIGIN).error
+    error = wire.classify(ROW, WireResponse(400, CIMultiDict(), body), WALL, ORIGIN).error
     assert isinstance(error, APIError)
     assert (error.type, error.code, error.message, error.request_id) == (None, None, "", None)
 
@@ -178,7 +178,7 @@ def test_request_id_of_the_body() -> None:
     """Without the header the error object's own request id is taken."""
     answer = response("400")
     answer = WireResponse(400, CIMultiDict(), answer.body)
-    error = wire.read(ROW, answer, WALL, ORIGIN).error
+    error = wire.classify(ROW, answer, WALL, ORIGIN).error
     assert error is not None
     assert error.request_id == "req_body"
 
@@ -186,14 +186,14 @@ def test_request_id_of_the_body() -> None:
 def test_error_object_with_success() -> None:
     """A 2xx that bears an error object is no usable answer."""
     body = response("400").body
-    assert wire.read(ROW, WireResponse(200, CIMultiDict(), body), WALL, ORIGIN).verdict is Verdict.NO_ANSWER
+    assert wire.classify(ROW, WireResponse(200, CIMultiDict(), body), WALL, ORIGIN).verdict is Verdict.NO_ANSWER
 
 
 @pytest.mark.parametrize(("row", "executed"), [(e.PURCHASE_CREDITS, True), (e.GET_CLIENT, False)])
 def test_unreadable_success(row: e.Endpoint[Any, Any], executed: bool) -> None:
     """An answer that contradicts the page keeps status, body and request id, and says whether the work was done."""
     answer = WireResponse(201, CIMultiDict({"Bardge-Request-Id": "req_7"}), b"[1]")
-    error = wire.read(row, answer, WALL, ORIGIN).error
+    error = wire.classify(row, answer, WALL, ORIGIN).error
     assert isinstance(error, errors.DecodeError)
     assert (error.status, error.body, error.executed, error.request_id) == (201, b"[1]", executed, "req_7")
     assert error.problems
@@ -204,14 +204,14 @@ def test_unreadable_success(row: e.Endpoint[Any, Any], executed: bool) -> None:
 def test_plain_list_is_a_page(body: bytes) -> None:
     """Where the notes leave it open, a plain list is one page like any other, with its request id."""
     answer = WireResponse(200, CIMultiDict({"Bardge-Request-Id": "req_7"}), body)
-    page = wire.read(e.LIST_CLASS_CATEGORIES, answer, WALL, ORIGIN).value
+    page = wire.classify(e.LIST_CLASS_CATEGORIES, answer, WALL, ORIGIN).value
     assert (page.items, page.has_more, page.request_id) == ((m.ClassCategory(id="cat_1"),), False, "req_7")
 
 
 def test_all_problems_at_once() -> None:
     """Each fault of an answer has a text with its path."""
     body = b'{"balance": "abc", "transactions": [{"amount": "5"}, {"timestamp": []}]}'
-    error = wire.read(e.GET_CLIENT_CREDITS, WireResponse(200, CIMultiDict(), body), WALL, ORIGIN).error
+    error = wire.classify(e.GET_CLIENT_CREDITS, WireResponse(200, CIMultiDict(), body), WALL, ORIGIN).error
     assert isinstance(error, errors.DecodeError)
     paths = [text.partition(":")[0] for text in error.problems]
     assert paths == ["$.balance", "$.transactions[0].amount", "$.transactions[1].timestamp"]

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from bardge_async._batch.batch import Batch
-from bardge_async._batch.operations import Operation, OperationOutcome, OperationStatus, Pace, Plan
+from bardge_async._batch.operations import BatchOptions, Operation, OperationOutcome, OperationStatus, Pace
 
-__all__ = ["Batch", "Operation", "OperationOutcome", "OperationStatus", "Pace", "Plan"]
+__all__ = ["Batch", "BatchOptions", "Operation", "OperationOutcome", "OperationStatus", "Pace"]

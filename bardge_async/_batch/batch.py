@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any, Self
 
-from bardge_async._batch.operations import OperationOutcome, OperationStatus, Pace, Plan
-from bardge_async._batch.runner import Crew
-from bardge_async._batch.stream import Source
+from bardge_async._batch.operations import BatchOptions, OperationOutcome, OperationStatus, Pace
+from bardge_async._batch.runner import BatchRunner
+from bardge_async._batch.stream import OperationStream
 from bardge_async.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
-    from bardge_async._calls.client_caller import Calls
+    from bardge_async._calls.client_caller import ClientCaller
 
 
 class Batch:
@@ -25,33 +25,33 @@ class Batch:
         counts: How many of the delivered outcomes have each status.
     """
 
-    def __init__(self, calls: Calls, operations: object, plan: Plan) -> None:
+    def __init__(self, caller: ClientCaller, operations: object, options: BatchOptions) -> None:
         self.counts = dict.fromkeys(OperationStatus, 0)
-        self._calls = calls
-        self._plan = plan
-        self._source = Source(operations)
-        self._crew: Crew | None = None
+        self._caller = caller
+        self._options = options
+        self._stream = OperationStream(operations)
+        self._runner: BatchRunner | None = None
         self._stopped = False
 
     @property
     def pace(self) -> Pace:
         """How fast it goes now; all zero before it begins."""
-        if self._crew is None:
-            return Pace(0, 0, 0, 0.0, self._plan.rate)
-        pacer = self._crew.lane.pace
-        return Pace(int(pacer.limit), pacer.running, pacer.backoffs, pacer.latency, self._plan.rate)
+        if self._runner is None:
+            return Pace(0, 0, 0, 0.0, self._options.rate)
+        pacer = self._runner.semaphore.adaptive_limit
+        return Pace(int(pacer.limit), pacer.running, pacer.backoffs, pacer.latency, self._options.rate)
 
     def stop(self) -> None:
         """Begin nothing new; the outcomes of what is under way are still delivered, then the iteration ends."""
         self._stopped = True
-        if self._crew is not None:
-            self._crew.stop()
+        if self._runner is not None:
+            self._runner.stop()
 
     async def aclose(self) -> None:
         """Begin nothing new, and wait for what is under way."""
         self.stop()
-        if self._crew is not None:
-            await self._crew.ended()
+        if self._runner is not None:
+            await self._runner.wait_until_finished()
 
     async def __aenter__(self) -> Self:
         return self
@@ -60,25 +60,25 @@ class Batch:
         await self.aclose()
 
     def __aiter__(self) -> AsyncGenerator[OperationOutcome[Any]]:
-        if self._crew is not None:
+        if self._runner is not None:
             raise InvalidArgumentError("batch: it is iterated once; make another with bardge.batch()")
-        return self._outcomes()
+        return self._iterate_outcomes()
 
-    async def _outcomes(self) -> AsyncGenerator[OperationOutcome[Any]]:
-        crew = self._crew = Crew(self._calls, self._source, self._plan)
+    async def _iterate_outcomes(self) -> AsyncGenerator[OperationOutcome[Any]]:
+        runner = self._runner = BatchRunner(self._caller, self._stream, self._options)
         if not self._stopped:
-            crew.start()
+            runner.start()
         try:
             while True:
-                one = crew.due()
-                if one is not None and one.outcome is not None:
-                    self.counts[one.outcome.status] += 1
-                    yield one.outcome
-                elif crew.over:
+                run = runner.take_finished()
+                if run is not None and run.outcome is not None:
+                    self.counts[run.outcome.status] += 1
+                    yield run.outcome
+                elif runner.is_finished:
                     break
                 else:
-                    await crew.changed()
+                    await runner.wait_for_change()
         finally:
-            crew.stop()
-        if crew.failure is not None:
-            raise crew.failure
+            runner.stop()
+        if runner.failure is not None:
+            raise runner.failure

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from bardge_async._batch.operations import Operation, OperationOutcome, OperationStatus, Plan
-from bardge_async._calls.context import Progress
-from bardge_async._core.http import Call, Response
+from bardge_async._batch.operations import BatchOptions, Operation, OperationOutcome, OperationStatus
+from bardge_async._calls.context import OperationProgress
+from bardge_async._core.http import PreparedRequest, Response
 from bardge_async._core.keys import operation_key
 from bardge_async.errors import (
     AlreadyDoneError,
@@ -16,20 +16,20 @@ from bardge_async.errors import (
     BardgeError,
     ConfigurationError,
     DecodeError,
-    HeldBackError,
     InvalidArgumentError,
     JournalError,
     OutcomeUnknownError,
     PermissionDeniedError,
     RateLimitError,
+    ThrottledError,
 )
 
 if TYPE_CHECKING:
-    from bardge_async._calls.client_caller import Calls
+    from bardge_async._calls.client_caller import ClientCaller
 
-_PATIENCE: Final = 600.0
+_MAX_THROTTLED_WAIT: Final = 600.0
 """Seconds for which an operation waits for a server that asks to be asked later."""
-_BY_REPLAY: Final = {
+_STATUS_BY_REPLAY: Final = {
     None: OperationStatus.DONE,
     "server": OperationStatus.REPLAYED,
     "journal": OperationStatus.SKIPPED,
@@ -37,31 +37,31 @@ _BY_REPLAY: Final = {
 
 
 @attrs.define(eq=False)
-class One:
+class OperationRun:
     """An operation under way."""
 
     operation: Operation[Any, Any]
     key: str | None = None
-    progress: Progress = attrs.Factory(Progress)
+    progress: OperationProgress = attrs.Factory(OperationProgress)
     outcome: OperationOutcome[Any] | None = None
 
-    def answered(self, response: Response[Any]) -> OperationOutcome[Any]:
+    def outcome_from_response(self, response: Response[Any]) -> OperationOutcome[Any]:
         """Make the outcome of an answer."""
-        status = _BY_REPLAY[response.replayed]
-        return self._outcome(status, response.value, None, response.request_id)
+        status = _STATUS_BY_REPLAY[response.replayed]
+        return self._make_outcome(status, response.value, None, response.request_id)
 
-    def failed(self, error: BardgeError) -> OperationOutcome[Any]:
+    def outcome_from_error(self, error: BardgeError) -> OperationOutcome[Any]:
         """Make the outcome of an error."""
-        return self._outcome(_status(error, self.progress), None, error, error.request_id)
+        return self._make_outcome(_status_from_error(error, self.progress), None, error, error.request_id)
 
-    def _outcome(
+    def _make_outcome(
         self, status: OperationStatus, result: object, error: BardgeError | None, request_id: str | None
     ) -> OperationOutcome[Any]:
         attempts = self.progress.attempts
         return OperationOutcome(self.operation, status, result, error, self.key, attempts, request_id)
 
 
-def _status(error: BardgeError, progress: Progress) -> OperationStatus:
+def _status_from_error(error: BardgeError, progress: OperationProgress) -> OperationStatus:
     if isinstance(error, OutcomeUnknownError):
         return OperationStatus.IN_DOUBT
     if isinstance(error, AlreadyDoneError):
@@ -71,70 +71,72 @@ def _status(error: BardgeError, progress: Progress) -> OperationStatus:
     return OperationStatus.REFUSED if progress.refused else OperationStatus.FAILED
 
 
-def ends_all(error: BardgeError) -> bool:
+def is_fatal(error: BardgeError) -> bool:
     """Tell whether every other operation would fail as this one did: wrong key, disabled account, broken journal."""
     if isinstance(error, OutcomeUnknownError) and error.last_error is not None:
-        return ends_all(error.last_error)
+        return is_fatal(error.last_error)
     if isinstance(error, PermissionDeniedError):
         return error.code == "account_disabled"
     return isinstance(error, AuthenticationError | ConfigurationError | JournalError)
 
 
-def _check_id(given: object) -> None:
-    if not isinstance(given, str) or not given:
+def _check_id(value: object) -> None:
+    if not isinstance(value, str) or not value:
         raise InvalidArgumentError(
-            f"id: expected your own id of the operation, such as an order number, got {given!r:.80}"
+            f"id: expected your own id of the operation, such as an order number, got {value!r:.80}"
         )
 
 
-class Performer:
+class OperationExecutor:
     """Make operations' calls under the keys of one job."""
 
-    def __init__(self, calls: Calls, plan: Plan) -> None:
-        self._calls = calls
-        self._plan = plan
+    def __init__(self, caller: ClientCaller, options: BatchOptions) -> None:
+        self._caller = caller
+        self._options = options
         self.stopping = False
 
-    async def perform(self, one: One) -> OperationOutcome[Any]:
+    async def execute(self, run: OperationRun) -> OperationOutcome[Any]:
         """Do an operation, asking again for as long as that is safe where it is unanswered, or had no token."""
-        operation = one.operation
+        operation = run.operation
         try:
             _check_id(operation.id)
-            one.key = operation_key(self._plan.job, operation.endpoint, operation.id)
-            call = self._calls.compose(
-                operation.endpoint, operation.path, operation.request, one.key, operation.lookup_token
+            run.key = operation_key(self._options.job, operation.endpoint, operation.id)
+            request = self._caller.build_request(
+                operation.endpoint, operation.path, operation.request, run.key, operation.lookup_token
             )
         except BardgeError as error:
-            return one.failed(error)
-        return await self._insisted(one, call)
+            return run.outcome_from_error(error)
+        return await self._retry_until_known(run, request)
 
-    async def _insisted(self, one: One, call: Call) -> OperationOutcome[Any]:
-        engine = self._calls.engine
-        rounds, begun = 0, engine.watch.clock.elapsed()
+    async def _retry_until_known(self, run: OperationRun, request: PreparedRequest) -> OperationOutcome[Any]:
+        engine = self._caller.engine
+        rounds, started_at = 0, engine.clock_reader.clock.elapsed()
         while True:
             rounds += 1
             try:
-                response = await engine.run(call, one.progress, retry_refused=self._plan.retry_refused)
+                response = await engine.run(request, run.progress, retry_refused=self._options.retry_refused)
             except BardgeError as error:
-                if self.stopping or not self._worthwhile(error, begun):
-                    return one.failed(error)
+                if self.stopping or not self._should_retry(error, started_at):
+                    return run.outcome_from_error(error)
             else:
-                return one.answered(response)
-            await engine.pause_between(rounds)
+                return run.outcome_from_response(response)
+            await engine.wait_backoff(rounds)
 
-    def _worthwhile(self, error: BardgeError, begun: float) -> bool:
+    def _should_retry(self, error: BardgeError, started_at: float) -> bool:
         """Tell whether to ask again: the outcome may still be learned, or only a turn or a token was missing."""
         if isinstance(error, OutcomeUnknownError):
-            return not ends_all(error) and self._open(error)
-        engine = self._calls.engine
-        waited = engine.watch.clock.elapsed() - begun
-        if isinstance(error, HeldBackError | RateLimitError):
+            return not is_fatal(error) and self._is_window_open(error)
+        engine = self._caller.engine
+        waited = engine.clock_reader.clock.elapsed() - started_at
+        if isinstance(error, ThrottledError | RateLimitError):
             # The server asks to go slower, which is no reason to leave rows out.
-            return waited < _PATIENCE
+            return waited < _MAX_THROTTLED_WAIT
         # All spend one budget: where the server is away for a minute, it would fail them by the thousand.
         return error.budget_empty and waited < engine.settings.timeouts.total
 
-    def _open(self, error: OutcomeUnknownError) -> bool:
+    def _is_window_open(self, error: OutcomeUnknownError) -> bool:
         """Tell whether the outcome may still be learned: the call gave up before the window closed."""
         closes = error.window_closes_at
-        return error.may_repeat and closes is not None and self._calls.engine.watch.now().wall < closes.timestamp()
+        return (
+            error.may_repeat and closes is not None and self._caller.engine.clock_reader.now().wall < closes.timestamp()
+        )

@@ -8,8 +8,8 @@ from typing import Any, Final, Generic, TypeVar
 
 import attrs
 
-from bardge_async._core.arguments import check_whole
-from bardge_async._core.custom_endpoints import named
+from bardge_async._core.arguments import check_int
+from bardge_async._core.custom_endpoints import find_endpoint
 from bardge_async._core.keys import operation_key
 from bardge_async.endpoints import Endpoint, KeySupport
 from bardge_async.errors import BardgeError, InvalidArgumentError
@@ -52,11 +52,13 @@ class Operation(Generic[Q, R]):
         id: str,
         lookup_token: str | None = None,
     ) -> None:
-        row = named(endpoint)
-        if row.key is KeySupport.NO:
-            raise InvalidArgumentError(f"endpoint: {row.name} takes no idempotency key, so no batch can protect it")
+        resolved = find_endpoint(endpoint)
+        if resolved.key is KeySupport.NO:
+            raise InvalidArgumentError(
+                f"endpoint: {resolved.name} takes no idempotency key, so no batch can protect it"
+            )
         self.__attrs_init__(  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
-            endpoint=row, path=path, request=request, id=id, lookup_token=lookup_token
+            endpoint=resolved, path=path, request=request, id=id, lookup_token=lookup_token
         )
 
 
@@ -113,17 +115,17 @@ class Pace:
     """
 
     limit: int
-    under_way: int
+    in_flight: int
     backoffs: int
     latency: float
     rate: float | None
 
 
-_MOST: Final = 100_000
+_MAX_CONCURRENCY: Final = 100_000
 
 
 @attrs.frozen(kw_only=True)
-class Plan:
+class BatchOptions:
     """What a batch was called with.
 
     Raises:
@@ -141,7 +143,7 @@ class Plan:
         if not isinstance(job, str) or not job:
             raise InvalidArgumentError(f"job: expected the job's name, such as 'renewals-2026-11', got {job!r:.80}")
         operation_key(job, "any", "any")
-        check_whole("concurrency", self.concurrency, 1, _MOST)
+        check_int("concurrency", self.concurrency, 1, _MAX_CONCURRENCY)
         rate: object = self.rate
         if rate is None:
             return

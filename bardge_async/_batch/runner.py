@@ -7,51 +7,51 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final
 
-from bardge_async._batch.executor import One, Performer, ends_all
-from bardge_async._batch.operations import Operation, Plan
-from bardge_async._batch.stream import Source
+from bardge_async._batch.executor import OperationExecutor, OperationRun, is_fatal
+from bardge_async._batch.operations import BatchOptions, Operation
+from bardge_async._batch.stream import OperationStream
 from bardge_async._doubts.recovery import Doubts
 from bardge_async._runtime.clock import Timer
 from bardge_async.errors import NotSentError
 
 if TYPE_CHECKING:
-    from bardge_async._calls.client_caller import Calls
+    from bardge_async._calls.client_caller import ClientCaller
 
-_RECOVER_EVERY: Final = 5.0
+_RECOVER_INTERVAL: Final = 5.0
 # The loop itself holds their tasks weakly.
-_RUNNING: Final[set[Crew]] = set()
+_ACTIVE_RUNNERS: Final[set[BatchRunner]] = set()
 
 
-class Crew:
+class BatchRunner:
     """Work through a source in the running loop: what was taken runs to its end, whatever the consumer does."""
 
-    def __init__(self, calls: Calls, source: Source, plan: Plan) -> None:
+    def __init__(self, caller: ClientCaller, stream: OperationStream, options: BatchOptions) -> None:
         self.failure: BaseException | None = None
-        self.lane = calls.engine.slots.lane()
-        self._engine = calls.engine
-        self._clock = calls.engine.watch.clock
-        self._source = source
-        self._plan = plan
-        self._performer = Performer(calls, plan)
-        self._doubts = Doubts(calls)
-        self._most = min(plan.concurrency, calls.engine.slots.size)
+        self.semaphore = caller.engine.slots.loop_semaphore()
+        self._engine = caller.engine
+        self._clock = caller.engine.clock_reader.clock
+        self._stream = stream
+        self._options = options
+        self._executor = OperationExecutor(caller, options)
+        self._doubts = Doubts(caller)
+        self._max_concurrency = min(options.concurrency, caller.engine.slots.size)
         self._tasks: set[asyncio.Task[None]] = set()
         self._feeder: asyncio.Task[None] | None = None
         self._timer: Timer | None = None
-        self._line: deque[One] = deque()
-        self._undelivered = self._working = 0
+        self._queue: deque[OperationRun] = deque()
+        self._undelivered = self._executing = 0
         self._stopped = False
-        self._room = asyncio.Event()
+        self._room_available = asyncio.Event()
         self._changed = asyncio.Event()
 
     def start(self) -> None:
         """Begin: doubts first, then the operations."""
-        self.lane.pace.join(self._most)
-        self._room.set()
-        self._begin(self._lead())
+        self.semaphore.adaptive_limit.add_batch(self._max_concurrency)
+        self._room_available.set()
+        self._start_task(self._recover_then_feed())
 
     @property
-    def over(self) -> bool:
+    def is_finished(self) -> bool:
         """Tell whether nobody works any more."""
         return not self._tasks
 
@@ -59,155 +59,157 @@ class Crew:
         """Begin nothing new; what has begun runs to its end."""
         if self._stopped:
             return
-        self._stopped = self._performer.stopping = True
+        self._stopped = self._executor.stopping = True
         if self._feeder is not None:
             self._feeder.cancel()
 
-    async def changed(self) -> None:
+    async def wait_for_change(self) -> None:
         """Wait until an outcome is there, or all is over."""
         await self._changed.wait()
         self._changed.clear()
 
-    async def ended(self) -> None:
+    async def wait_until_finished(self) -> None:
         """Wait until all is over, whether or not outcomes are taken."""
         while self._tasks:
             await asyncio.wait(set(self._tasks))
 
-    def due(self) -> One | None:
+    def take_finished(self) -> OperationRun | None:
         """Take the next operation whose outcome is to be delivered."""
-        line = self._line
-        while line and line[0].outcome is None and self.over:
+        queue = self._queue
+        while queue and queue[0].outcome is None and self.is_finished:
             # The loop was shut down under it.
-            line.popleft()
-        if not line or line[0].outcome is None:
+            queue.popleft()
+        if not queue or queue[0].outcome is None:
             return None
         self._undelivered -= 1
-        self._make_room()
-        return line.popleft()
+        self._signal_room()
+        return queue.popleft()
 
-    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.get_running_loop().create_task(work)
+    def _start_task(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
-        _RUNNING.add(self)
-        task.add_done_callback(self._end)
+        _ACTIVE_RUNNERS.add(self)
+        task.add_done_callback(self._on_task_done)
         return task
 
-    def _end(self, task: asyncio.Task[None]) -> None:
+    def _on_task_done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         failure = asyncio.CancelledError() if task.cancelled() else task.exception()
         # Where nobody stopped it, the source raised a cancellation: what is left would be lost in silence.
         if failure is not None and not (task.cancelled() and self._stopped):
-            self._fail(failure)
+            self._fail_batch(failure)
         if not self._tasks:
-            _RUNNING.discard(self)
-            self.lane.pace.leave()
+            _ACTIVE_RUNNERS.discard(self)
+            self.semaphore.adaptive_limit.remove_batch()
             if self._timer is not None:
                 self._timer.cancel()
             self._changed.set()
 
-    def _fail(self, failure: BaseException) -> None:
+    def _fail_batch(self, failure: BaseException) -> None:
         self.failure = self.failure or failure
         self.stop()
 
-    async def _lead(self) -> None:
-        await self._recover()
+    async def _recover_then_feed(self) -> None:
+        await self._recover_doubts()
         if not self._stopped:
-            self._feeder = self._begin(self._feed())
+            self._feeder = self._start_task(self._feed_operations())
 
-    async def _recover(self) -> None:
+    async def _recover_doubts(self) -> None:
         await self._doubts.recover()
         # A timer and no sleep: a clock that skips waits would run away.
-        self._timer = self._clock.timer(_RECOVER_EVERY, self._recover_later)
+        self._timer = self._clock.timer(_RECOVER_INTERVAL, self._on_recover_timer)
 
-    def _recover_later(self) -> None:
+    def _on_recover_timer(self) -> None:
         if self._tasks and not self._stopped:
-            self._begin(self._recover())
+            self._start_task(self._recover_doubts())
 
-    async def _feed(self) -> None:
+    async def _feed_operations(self) -> None:
         """Begin operation after operation, each as a task of its own, as there is room and the pace allows."""
         # No workers that take turns at a gate: each turn costs a round of the loop, and one a round is too few.
-        while (one := await self._take()) is not None:
-            self._begin(self._work(one))
+        while (run := await self._take_operation()) is not None:
+            self._start_task(self._run_operation(run))
 
-    async def _work(self, one: One) -> None:
+    async def _run_operation(self, run: OperationRun) -> None:
         try:
-            one.outcome = await self._performer.perform(one)
+            run.outcome = await self._executor.execute(run)
         finally:
-            self._working -= 1
-            self._make_room()
-            self.lane.pace.give_back()
-        self._finish(one)
+            self._executing -= 1
+            self._signal_room()
+            self.semaphore.adaptive_limit.release()
+        self._finish_run(run)
 
-    async def _take(self) -> One | None:
+    async def _take_operation(self) -> OperationRun | None:
         """Take the next operation once it may begin; None at the end."""
-        await self._room.wait()
-        if not self._source.waits:
-            return await self._in_place(self._next)
-        await self._in_place(self._ready)
+        await self._room_available.wait()
+        if not self._stream.is_async:
+            return await self._run_with_slot(self._take_next)
+        await self._run_with_slot(self._wait_until_ready)
         # It may be fed by another batch of the client, which needs the place meanwhile.
-        operation = await self._source.next()
-        return None if operation is None else await self._in_place(lambda: self._taken(operation))
+        operation = await self._stream.next_operation()
+        return None if operation is None else await self._run_with_slot(lambda: self._admit_operation(operation))
 
-    async def _in_place(self, step: Callable[[], Awaitable[One | None]]) -> One | None:
+    async def _run_with_slot(self, step: Callable[[], Awaitable[OperationRun | None]]) -> OperationRun | None:
         """Do something as one of those that may run at once; the place is kept for the operation that comes of it."""
-        pace = self.lane.pace
-        await pace.enter()
+        pace = self.semaphore.adaptive_limit
+        await pace.acquire()
         try:
-            one = await step()
+            run = await step()
         except BaseException:
-            pace.give_back()
+            pace.release()
             raise
-        if one is None:
-            pace.give_back()
-        return one
+        if run is None:
+            pace.release()
+        return run
 
-    async def _ready(self) -> None:
-        await self._held_back()
-        await self._turn(take=False)
+    async def _wait_until_ready(self) -> None:
+        await self._wait_for_retry_after()
+        await self._wait_for_rate(take=False)
 
-    async def _next(self) -> One | None:
-        await self._ready()
-        operation = await self._source.next()
-        return None if operation is None else await self._taken(operation)
+    async def _take_next(self) -> OperationRun | None:
+        await self._wait_until_ready()
+        operation = await self._stream.next_operation()
+        return None if operation is None else await self._admit_operation(operation)
 
-    async def _taken(self, operation: Operation[Any, Any]) -> One:
-        await self._held_back()
-        await self._turn(take=True)
-        one = One(operation)
-        if self._plan.ordered:
-            self._line.append(one)
+    async def _admit_operation(self, operation: Operation[Any, Any]) -> OperationRun:
+        await self._wait_for_retry_after()
+        await self._wait_for_rate(take=True)
+        run = OperationRun(operation)
+        if self._options.ordered:
+            self._queue.append(run)
         self._undelivered += 1
-        self._working += 1
+        self._executing += 1
         if not self._has_room():
-            self._room.clear()
-        return one
+            self._room_available.clear()
+        return run
 
     def _has_room(self) -> bool:
-        return self._working < self._most and self._undelivered < 2 * self._most
+        return self._executing < self._max_concurrency and self._undelivered < 2 * self._max_concurrency
 
-    def _make_room(self) -> None:
+    def _signal_room(self) -> None:
         if self._has_room():
-            self._room.set()
+            self._room_available.set()
 
-    async def _held_back(self) -> None:
+    async def _wait_for_retry_after(self) -> None:
         """Wait while the server asks all calls to: an operation's time would run meanwhile."""
-        while (seconds := self._engine.holdback.everyone(self._clock.elapsed())) > 0:
+        while (seconds := self._engine.retry_after_gate.seconds_until_all_open(self._clock.elapsed())) > 0:
             await self._clock.sleep(seconds)
 
-    async def _turn(self, *, take: bool) -> None:
+    async def _wait_for_rate(self, *, take: bool) -> None:
         """Wait for a turn, and take it only when there is something to begin."""
-        per_second = self._plan.rate
+        per_second = self._options.rate
         if per_second is None:
             return
         rate = self._engine.slots.rate
-        while (seconds := rate.wait(per_second, self._clock.elapsed(), take=take)) > 0:
+        while (seconds := rate.seconds_until_free(per_second, self._clock.elapsed(), take=take)) > 0:
             await self._clock.sleep(seconds)
 
-    def _finish(self, one: One) -> None:
-        assert one.outcome is not None  # noqa: S101 - it was performed
-        if not self._plan.ordered:
-            self._line.append(one)
-        error = one.outcome.error
-        if error is not None and (ends_all(error) or (self._engine.slots.closed and isinstance(error, NotSentError))):
-            self._fail(error)
+    def _finish_run(self, run: OperationRun) -> None:
+        assert run.outcome is not None  # noqa: S101 - it was performed
+        if not self._options.ordered:
+            self._queue.append(run)
+        error = run.outcome.error
+        if error is not None and (
+            is_fatal(error) or (self._engine.slots.is_closed and isinstance(error, NotSentError))
+        ):
+            self._fail_batch(error)
         self._changed.set()

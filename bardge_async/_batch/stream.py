@@ -9,38 +9,38 @@ from bardge_async._batch.operations import Operation
 from bardge_async.errors import InvalidArgumentError
 
 
-class Source:
+class OperationStream:
     """Give one operation after another; whatever the iterable raises comes out."""
 
     def __init__(self, operations: object) -> None:
-        self._plain: Iterator[Any] | None = None
-        self._async: AsyncIterator[Any] | None = None
+        self._iterator: Iterator[Any] | None = None
+        self._async_iterator: AsyncIterator[Any] | None = None
         if isinstance(operations, AsyncIterable):
-            self._async = aiter(operations)  # pyright: ignore[reportUnknownArgumentType]
+            self._async_iterator = aiter(operations)  # pyright: ignore[reportUnknownArgumentType]
         elif isinstance(operations, Iterable) and not isinstance(operations, str | bytes):
-            self._plain = iter(operations)  # pyright: ignore[reportUnknownArgumentType]
+            self._iterator = iter(operations)  # pyright: ignore[reportUnknownArgumentType]
         else:
             kind = type(operations).__name__
             raise InvalidArgumentError(f"operations: expected an iterable or async iterable of Operation, got {kind}")
 
     @property
-    def waits(self) -> bool:
+    def is_async(self) -> bool:
         """Tell whether the next operation may take its time."""
-        return self._async is not None
+        return self._async_iterator is not None
 
-    async def next(self) -> Operation[Any, Any] | None:
+    async def next_operation(self) -> Operation[Any, Any] | None:
         """Return the next operation; None at the end.
 
         Raises:
             InvalidArgumentError: What comes is no operation.
         """
         end = object()
-        item: Any = next(self._plain, end) if self._plain is not None else await self._later(end)
+        item: Any = next(self._iterator, end) if self._iterator is not None else await self._next_async(end)
         if item is end:
             return None
         if not isinstance(item, Operation):
             raise InvalidArgumentError(f"operations: expected Operation(...), got {type(item).__name__}")
         return item  # pyright: ignore[reportUnknownVariableType]
 
-    async def _later(self, end: object) -> object:
-        return end if self._async is None else await anext(self._async, end)
+    async def _next_async(self, end: object) -> object:
+        return end if self._async_iterator is None else await anext(self._async_iterator, end)

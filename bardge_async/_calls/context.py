@@ -7,19 +7,19 @@ from collections.abc import Callable
 import attrs
 
 from bardge_async._calls.events import Hooks
-from bardge_async._core.entry import Identity
+from bardge_async._core.entry import KeyIdentity
 from bardge_async._core.settings import ReplayWindow, RetryPolicy, Timeouts
-from bardge_async._core.window import Moment
+from bardge_async._core.window import ClockReading
 from bardge_async._journal import Journal, MemoryJournal
 from bardge_async._limits import Limiter
-from bardge_async._limits.connections import Slots
+from bardge_async._limits.connections import ConnectionSlots
 from bardge_async._network import Transport
 from bardge_async._network.credentials import Credentials
 from bardge_async._runtime.clock import Clock
 
 
 @attrs.frozen(eq=False, repr=False)
-class Settings:
+class ClientSettings:
     """What the user has set."""
 
     base_url: str
@@ -33,7 +33,7 @@ class Settings:
     limiter: Limiter | None
 
 
-class Watch:
+class ClockReader:
     """Read the clocks together, and remember the highest wall time."""
 
     def __init__(self, clock: Clock) -> None:
@@ -41,37 +41,37 @@ class Watch:
         self._highest = 0.0
         self._boot: str = getattr(clock, "boot", "")
 
-    def saw(self, wall: float) -> None:
+    def observe(self, wall: float) -> None:
         """Take note of a wall time that another process or an earlier one saw."""
         self._highest = max(self._highest, wall)
 
-    def now(self) -> Moment:
+    def now(self) -> ClockReading:
         """Return one reading."""
         clock = self.clock
         wall = clock.wall()
         self._highest = max(self._highest, wall)
-        return Moment(wall, clock.elapsed(), self._highest, self._boot)
+        return ClockReading(wall, clock.elapsed(), self._highest, self._boot)
 
 
 @attrs.frozen(eq=False, repr=False)
-class Context:
+class CallContext:
     """The parts that a call needs; ``hooks`` is None where there are none.
 
     ``memory`` is the journal where it is the one of this process, which takes a record without a coroutine;
     ``hold_fresh`` takes hold of a key that was made just now, where the journal can do so without a look at its store.
     """
 
-    settings: Settings
+    settings: ClientSettings
     transport: Transport
-    slots: Slots
-    watch: Watch
+    slots: ConnectionSlots
+    clock_reader: ClockReader
     hooks: Hooks | None
-    memory: MemoryJournal | None
-    hold_fresh: Callable[[Identity], bool] | None
+    memory_journal: MemoryJournal | None
+    hold_fresh: Callable[[KeyIdentity], bool] | None
 
 
 @attrs.define(eq=False, repr=False)
-class Progress:
+class OperationProgress:
     """What became of an operation, over all calls of its block.
 
     ``recorded`` is False when the outcome could not be written to the journal, ``refused`` tells that the API refused

@@ -9,28 +9,28 @@ from typing import Any, Final
 
 import anyio
 
-from bardge_async._calls.context import Context, Progress, Settings, Watch
-from bardge_async._calls.state import Run
+from bardge_async._calls.context import CallContext, ClientSettings, ClockReader, OperationProgress
+from bardge_async._calls.state import CallState
 from bardge_async._core import retry
-from bardge_async._core.entry import Answer, Identity
-from bardge_async._core.holdback import HoldBack
-from bardge_async._core.http import REQUEST_ID_HEADER, Call, Response, WireResponse
-from bardge_async._core.replay import judge
-from bardge_async._core.response import Outcome, Verdict, read
+from bardge_async._core.entry import KeyIdentity, RecordedResponse
+from bardge_async._core.holdback import RetryAfterGate
+from bardge_async._core.http import REQUEST_ID_HEADER, PreparedRequest, Response, WireResponse
+from bardge_async._core.replay import check_replay
+from bardge_async._core.response import Outcome, Verdict, classify
 from bardge_async._core.retry_budget import RetryBudget
-from bardge_async._core.window import Moment
+from bardge_async._core.window import ClockReading
 from bardge_async._journal import MemoryJournal
-from bardge_async._limits.connections import Slots
+from bardge_async._limits.connections import ConnectionSlots
 from bardge_async._network import Transport
 from bardge_async._runtime.clock import TimeLimit
-from bardge_async.endpoints import Again
-from bardge_async.errors import AuthenticationError, BardgeError, HeldBackError, NotSentError, OutcomeUnknownError
+from bardge_async.endpoints import RepeatEffect
+from bardge_async.errors import AuthenticationError, BardgeError, NotSentError, OutcomeUnknownError, ThrottledError
 
 _LOG: Final = logging.getLogger("bardge_async")
-_SPREAD: Final = 1.0
+_RELEASE_SPREAD: Final = 1.0
 """Seconds over which calls that were held back are let go."""
-_TOO_MANY: Final = 429
-_UNASKED: Final = 1.0
+_TOO_MANY_REQUESTS: Final = 429
+_DEFAULT_RETRY_AFTER: Final = 1.0
 """Seconds for which a limiter holds after a 429 that does not say how long."""
 
 
@@ -39,39 +39,41 @@ class Engine:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: ClientSettings,
         transport: Transport,
-        slots: Slots,
-        watch: Watch,
-        roll: Callable[[], float] = random.random,
+        slots: ConnectionSlots,
+        clock_reader: ClockReader,
+        jitter: Callable[[], float] = random.random,
     ) -> None:
         self.settings = settings
         self.transport = transport
         self.slots = slots
-        self.watch = watch
+        self.clock_reader = clock_reader
         # A subclass may do something of its own in its methods.
         memory = settings.journal if type(settings.journal) is MemoryJournal else None
         hold_fresh = getattr(settings.journal, "hold_fresh", None)
-        self._context = Context(settings, transport, slots, watch, settings.hooks or None, memory, hold_fresh)
+        self._context = CallContext(
+            settings, transport, slots, clock_reader, settings.hooks or None, memory, hold_fresh
+        )
         self._limiter = settings.limiter
-        self.roll = roll
-        self.budget = RetryBudget(settings.policy)
-        self.holdback = HoldBack()
+        self.jitter = jitter
+        self.retry_budget = RetryBudget(settings.policy)
+        self.retry_after_gate = RetryAfterGate()
 
-    def derive(self, settings: Settings) -> Engine:
+    def with_settings(self, settings: ClientSettings) -> Engine:
         """Return an engine with other settings over the same connections."""
-        derived = Engine(settings, self.transport, self.slots, self.watch, self.roll)
-        derived.holdback = self.holdback
+        derived = Engine(settings, self.transport, self.slots, self.clock_reader, self.jitter)
+        derived.retry_after_gate = self.retry_after_gate
         if settings.policy == self.settings.policy:
-            derived.budget = self.budget
+            derived.retry_budget = self.retry_budget
         return derived
 
     async def run(
         self,
-        call: Call,
-        progress: Progress | None = None,
+        request: PreparedRequest,
+        progress: OperationProgress | None = None,
         *,
-        patience: float | None = None,
+        claim_timeout: float | None = None,
         retry_refused: bool = True,
     ) -> Response[Any]:
         """Make a call to its end, waiting ``patience`` seconds for another holder of its key, by default all it has.
@@ -81,257 +83,273 @@ class Engine:
         Raises:
             BardgeError: What the whole history of its key amounts to.
         """
-        run = Run(self._context, call, Progress() if progress is None else progress, self.slots.enter())
+        state = CallState(
+            self._context, request, OperationProgress() if progress is None else progress, self.slots.call_started()
+        )
         try:
-            found = await self._loop(run, patience=patience, retry_refused=retry_refused)
+            result = await self._run_attempts(state, claim_timeout=claim_timeout, retry_refused=retry_refused)
         except BaseException as error:
-            _mark(error, run)
+            _annotate_exception(error, state)
             raise
         finally:
-            self._leave(run)
-        return found if isinstance(found, Response) else _response(run, found)
+            self._finish_call(state)
+        return result if isinstance(result, Response) else _build_response(state, result)
 
-    async def value(self, call: Call) -> Any:  # noqa: ANN401 - the row's class
+    async def value(self, request: PreparedRequest) -> Any:  # noqa: ANN401 - the row's class
         """Make a call to its end and return its result alone, as resource methods do.
 
         Raises:
             BardgeError: What the whole history of its key amounts to.
         """
-        run = Run(self._context, call, Progress(), self.slots.enter())
+        state = CallState(self._context, request, OperationProgress(), self.slots.call_started())
         try:
-            return (await self._loop(run)).value
+            return (await self._run_attempts(state)).value
         except BaseException as error:
-            _mark(error, run)
+            _annotate_exception(error, state)
             raise
         finally:
-            self._leave(run)
+            self._finish_call(state)
 
-    def _leave(self, run: Run) -> None:
-        if run.identity is not None:
-            self.settings.journal.release(run.identity)
-        run.lane.leave()
+    def _finish_call(self, state: CallState) -> None:
+        if state.identity is not None:
+            self.settings.journal.release(state.identity)
+        state.semaphore.call_finished()
 
-    async def _loop(
-        self, run: Run, *, patience: float | None = None, retry_refused: bool = True
+    async def _run_attempts(
+        self, state: CallState, *, claim_timeout: float | None = None, retry_refused: bool = True
     ) -> Response[Any] | Outcome:
         """Return what is on record, or make attempts until one is answered."""
-        key = run.call.key
-        if key is not None and not self._new(run, key):
-            known = await self._enter(run, key, patience, retry_refused=retry_refused)
-            if known is not None:
-                return known
-        self.budget.deposit(run.begun)
-        renewed = False
+        key = state.request.key
+        if key is not None and not self._claim_fresh_key(state, key):
+            replayed = await self._claim_key(state, key, claim_timeout, retry_refused=retry_refused)
+            if replayed is not None:
+                return replayed
+        self.retry_budget.count_first_attempt(state.started_at)
+        key_renewed = False
         while True:
-            header = self.settings.credentials.known or await self._header(run)
-            waits = self._limiter is not None or (self.holdback.asked and self._held_back(run) > 0)
-            held = await self._admitted(run) if waits else None
-            outcome = held or await run.attempt(header)
+            header = self.settings.credentials.known_header or await self._wait_for_header(state)
+            must_wait = self._limiter is not None or (
+                self.retry_after_gate.ever_held and self._throttle_delay(state) > 0
+            )
+            blocked = await self._wait_for_permission(state) if must_wait else None
+            outcome = blocked or await state.send_attempt(header)
             if outcome.verdict is Verdict.DONE:
                 return outcome
-            if not renewed and _rejected(outcome) and await self._renewed(run, header):
-                renewed = True
+            if not key_renewed and _is_key_rejected(outcome) and await self._renew_header(state, header):
+                key_renewed = True
                 continue
-            await self._pause(run, outcome)
+            await self._wait_before_retry(state, outcome)
 
-    def _new(self, run: Run, key: str) -> bool:
+    def _claim_fresh_key(self, state: CallState, key: str) -> bool:
         """Take hold of a key that is not on record, without a wait; False, and nothing done, where that is not sure."""
         context = self._context
-        if context.memory is None and not (run.call.fresh and context.hold_fresh is not None):
+        if context.memory_journal is None and not (state.request.is_fresh_key and context.hold_fresh is not None):
             return False
-        identity = Identity(self.settings.base_url, self.settings.account, key)
-        hold = context.hold_fresh if context.memory is None else context.memory.hold_new
+        identity = KeyIdentity(self.settings.base_url, self.settings.account, key)
+        hold = context.hold_fresh if context.memory_journal is None else context.memory_journal.hold_if_new
         if hold is None or not hold(identity):
             return False
-        run.identity = identity
-        self.watch.saw(self.settings.journal.highest)
+        state.identity = identity
+        self.clock_reader.observe(self.settings.journal.highest)
         return True
 
-    async def _enter(self, run: Run, key: str, patience: float | None, *, retry_refused: bool) -> Response[Any] | None:
+    async def _claim_key(
+        self, state: CallState, key: str, timeout: float | None, *, retry_refused: bool
+    ) -> Response[Any] | None:
         """Take hold of a POST's key; return its answer where what is on record has it, so that nothing is sent."""
-        settings, call = self.settings, run.call
+        settings, request = self.settings, state.request
         journal = settings.journal
-        identity = Identity(settings.base_url, settings.account, key)
-        record = await journal.claim(identity, run.left() if patience is None else patience, self.watch.clock)
-        run.identity = identity
-        self.watch.saw(journal.highest)
-        if record is None:
+        identity = KeyIdentity(settings.base_url, settings.account, key)
+        entry = await journal.claim(
+            identity, state.seconds_left() if timeout is None else timeout, self.clock_reader.clock
+        )
+        state.identity = identity
+        self.clock_reader.observe(journal.highest)
+        if entry is None:
             return None
-        overtaken = call.row.again is Again.SAME and await journal.overtaken(record)
+        overtaken = request.endpoint.repeat_effect is RepeatEffect.HARMLESS and await journal.overtaken(entry)
         trusting = settings.policy.repeat_server_errors
-        allowed = judge(record, call, self.watch.now(), settings.window, overtaken=overtaken, trusting=trusting)
-        if isinstance(allowed, Answer):
-            return _from_record(run, allowed)
-        refused = None if allowed.refused is None else allowed.refused.answer
-        if refused is not None and not retry_refused:
-            raise _refusal(run, refused)
-        run.open(allowed)
+        decision = check_replay(
+            entry, request, self.clock_reader.now(), settings.window, overtaken=overtaken, faults_are_cached=trusting
+        )
+        if isinstance(decision, RecordedResponse):
+            return _replay_response(state, decision)
+        refusal = None if decision.refused_entry is None else decision.refused_entry.answer
+        if refusal is not None and not retry_refused:
+            raise _replay_refusal(state, refusal)
+        state.resume_from(decision)
         return None
 
-    async def _header(self, run: Run) -> str:
+    async def _wait_for_header(self, state: CallState) -> str:
         """Wait for the API key, no longer than the call may take."""
-        with TimeLimit(self.watch.clock, run.left()):
-            return await self.settings.credentials.header()
+        with TimeLimit(self.clock_reader.clock, state.seconds_left()):
+            return await self.settings.credentials.get_header()
         error = NotSentError("the API key did not come in time")
         error.timed_out = True
-        outcome = run.recorded(Outcome(Verdict.NOT_SENT, error=error))
-        raise retry.final(run.case(outcome, self.watch.now(), 0.0))
+        outcome = state.add_to_history(Outcome(Verdict.NOT_SENT, error=error))
+        raise retry.final_error(state.retry_context(outcome, self.clock_reader.now(), 0.0))
 
-    async def _renewed(self, run: Run, header: str) -> bool:
+    async def _renew_header(self, state: CallState, header: str) -> bool:
         """Ask for the API key again; False where it stays the same, or does not come in time."""
-        with TimeLimit(self.watch.clock, run.left()):
-            return await self.settings.credentials.renewed(header)
+        with TimeLimit(self.clock_reader.clock, state.seconds_left()):
+            return await self.settings.credentials.renew_header(header)
         return False
 
-    async def _admitted(self, run: Run) -> Outcome | None:
+    async def _wait_for_permission(self, state: CallState) -> Outcome | None:
         """Wait while the server asks for it, and for the limiter's turn; an outcome where that misses deadline or window."""
         while True:
-            held = await self._hold(run)
+            throttled = await self._wait_for_retry_after(state)
             # A call that waits for a connection takes its turn when it has one: until then the turn would lapse.
-            if held is not None or self._limiter is None or not run.lane.free:
-                return held
-            late = await run.turn()
-            if late is not None and late.retry_after is not None:
+            if throttled is not None or self._limiter is None or not state.semaphore.free:
+                return throttled
+            no_permit = await state.acquire_permit()
+            if no_permit is not None and no_permit.retry_after is not None:
                 # What the limiter knows of other processes' 429s spares this one's calls the asking.
-                self.holdback.hold_all(self.watch.clock.elapsed() + late.retry_after)
-            if late is not None or self._held_back(run) <= 0:
-                return late
+                self.retry_after_gate.hold_all(self.clock_reader.clock.elapsed() + no_permit.retry_after)
+            if no_permit is not None or self._throttle_delay(state) <= 0:
+                return no_permit
 
-    async def _hold(self, run: Run) -> Outcome | None:
+    async def _wait_for_retry_after(self, state: CallState) -> Outcome | None:
         """Wait while the server asks calls to wait; an outcome where that would miss deadline or window."""
-        while (wait := self._held_back(run)) > 0:
-            left = run.patience()
-            if wait >= left:
-                error = HeldBackError(f"{run.call.row.name}: the server asked all calls to wait {wait:.1f} s longer")
+        while (wait := self._throttle_delay(state)) > 0:
+            max_wait = state.max_wait()
+            if wait >= max_wait:
+                error = ThrottledError(
+                    f"{state.request.endpoint.name}: the server asked all calls to wait {wait:.1f} s longer"
+                )
                 error.timed_out, error.retry_after = True, wait
-                return run.recorded(Outcome(Verdict.NOT_SENT, error=error, retry_after=wait))
-            seconds = wait + self.roll() * min(_SPREAD, (left - wait) / 2)
-            run.tell_held_back(seconds)
-            await self.watch.clock.sleep(seconds)
+                return state.add_to_history(Outcome(Verdict.NOT_SENT, error=error, retry_after=wait))
+            seconds = wait + self.jitter() * min(_RELEASE_SPREAD, (max_wait - wait) / 2)
+            state.emit_throttled(seconds)
+            await self.clock_reader.clock.sleep(seconds)
         return None
 
-    def _held_back(self, run: Run) -> float:
-        return self.holdback.wait(run.call.row, self.watch.clock.elapsed())
+    def _throttle_delay(self, state: CallState) -> float:
+        return self.retry_after_gate.seconds_until_open(state.request.endpoint, self.clock_reader.clock.elapsed())
 
-    async def _pause(self, run: Run, outcome: Outcome) -> None:
+    async def _wait_before_retry(self, state: CallState, outcome: Outcome) -> None:
         """Wait before the next attempt, or end the call."""
-        now = self.watch.now()
-        self._hold_others(run, outcome, now)
-        case = run.case(outcome, now, self.roll())
-        step = retry.decide(case)
+        now = self.clock_reader.now()
+        self._throttle_other_calls(state, outcome, now)
+        retry_context = state.retry_context(outcome, now, self.jitter())
+        step = retry.decide_retry(retry_context)
         if not isinstance(step, BardgeError):
-            step = self._afford(case, step, now)
+            step = self._take_retry_token(retry_context, step, now)
         if isinstance(step, BardgeError):
             raise step
-        run.tell_wait(step)
-        await self.watch.clock.sleep(step)
+        state.emit_wait(step)
+        await self.clock_reader.clock.sleep(step)
 
-    def _afford(self, case: retry.Case, wait: float, now: Moment) -> float | BardgeError:
+    def _take_retry_token(
+        self, retry_context: retry.RetryContext, wait: float, now: ClockReading
+    ) -> float | BardgeError:
         """Take a token for a repeat: an unanswered POST waits for it, any other call ends without."""
-        patience = retry.patience(case) if case.history.in_doubt else 0.0
-        token = self.budget.reserve(now.elapsed, patience)
-        if token is not None:
-            return max(wait, token)
-        error = retry.final(case)
+        max_wait = retry.max_wait(retry_context) if retry_context.history.in_doubt else 0.0
+        token_wait = self.retry_budget.reserve_token(now.elapsed, max_wait)
+        if token_wait is not None:
+            return max(wait, token_wait)
+        error = retry.final_error(retry_context)
         error.budget_empty = True
         error.add_note("not repeated: the retry budget is used up")
         return error
 
-    def _hold_others(self, run: Run, outcome: Outcome, now: Moment) -> None:
-        if run.response is None or isinstance(outcome.error, HeldBackError):
+    def _throttle_other_calls(self, state: CallState, outcome: Outcome, now: ClockReading) -> None:
+        if state.response is None or isinstance(outcome.error, ThrottledError):
             return
-        asked, cap, status = outcome.retry_after, self.settings.policy.retry_after_cap, run.response.status
-        if status == _TOO_MANY and self._limiter is not None:
-            self._limiter.hold(min(_UNASKED if asked is None else asked, cap))
-        if asked is None:
+        retry_after, cap, status = outcome.retry_after, self.settings.policy.retry_after_cap, state.response.status
+        if status == _TOO_MANY_REQUESTS and self._limiter is not None:
+            self._limiter.hold(min(_DEFAULT_RETRY_AFTER if retry_after is None else retry_after, cap))
+        if retry_after is None:
             return
-        until = now.elapsed + min(asked, cap)
-        if status == _TOO_MANY:
-            self.holdback.hold_all(until)
+        until = now.elapsed + min(retry_after, cap)
+        if status == _TOO_MANY_REQUESTS:
+            self.retry_after_gate.hold_all(until)
         elif status == 503:  # noqa: PLR2004 - Service Unavailable
-            self.holdback.hold_row(run.call.row.name, until)
+            self.retry_after_gate.hold_endpoint(state.request.endpoint.name, until)
 
-    async def pause_between(self, attempt: int) -> None:
+    async def wait_backoff(self, attempt: int) -> None:
         """Wait as before a repeated attempt, for whoever asks for the same again."""
-        await self.watch.clock.sleep(retry.backoff(self.settings.policy, attempt, self.roll()))
+        await self.clock_reader.clock.sleep(retry.compute_backoff(self.settings.policy, attempt, self.jitter()))
 
 
-def _rejected(outcome: Outcome) -> bool:
+def _is_key_rejected(outcome: Outcome) -> bool:
     return isinstance(outcome.error, AuthenticationError) and outcome.error.code == "invalid_api_key"
 
 
-def _response(run: Run, outcome: Outcome) -> Response[Any]:
-    response = run.response
+def _build_response(state: CallState, outcome: Outcome) -> Response[Any]:
+    response = state.response
     assert response is not None  # noqa: S101 - it was answered
     return Response(
         value=outcome.value,
         status=response.status,
         headers=response.headers,
         request_id=response.headers.get(REQUEST_ID_HEADER),
-        attempts=run.history.attempts,
-        idempotency_key=run.call.key,
+        attempts=state.history.attempts,
+        idempotency_key=state.request.key,
         replayed="server" if outcome.replayed else None,
     )
 
 
-def _from_record(run: Run, answer: Answer) -> Response[Any]:
+def _replay_response(state: CallState, recorded: RecordedResponse) -> Response[Any]:
     """Return a recorded answer, or raise what it raised."""
-    headers = {REQUEST_ID_HEADER: answer.request_id} if answer.request_id else {}
-    outcome = read(run.call.row, WireResponse(answer.status, headers, answer.body or b""), 0.0, "")
+    headers = {REQUEST_ID_HEADER: recorded.request_id} if recorded.request_id else {}
+    outcome = classify(state.request.endpoint, WireResponse(recorded.status, headers, recorded.body or b""), 0.0, "")
     if outcome.error is not None:
         outcome.error.sent = True
         raise outcome.error
     return Response(
         value=outcome.value,
-        status=answer.status,
+        status=recorded.status,
         headers=headers,
-        request_id=answer.request_id,
+        request_id=recorded.request_id,
         attempts=0,
-        idempotency_key=run.call.key,
+        idempotency_key=state.request.key,
         replayed="journal",
     )
 
 
-def _refusal(run: Run, answer: Answer) -> BardgeError:
+def _replay_refusal(state: CallState, recorded: RecordedResponse) -> BardgeError:
     """Make the error of a recorded refusal anew."""
-    run.refused()
-    headers = {REQUEST_ID_HEADER: answer.request_id} if answer.request_id else {}
-    error = read(run.call.row, WireResponse(answer.status, headers, answer.body or b""), 0.0, "").error
+    state.mark_refused()
+    headers = {REQUEST_ID_HEADER: recorded.request_id} if recorded.request_id else {}
+    error = classify(state.request.endpoint, WireResponse(recorded.status, headers, recorded.body or b""), 0.0, "").error
     assert error is not None  # noqa: S101 - the status of a refusal
-    if answer.body is None:
-        error.args = (f"{run.call.row.name}: {answer.status}, refused earlier; the answer is not kept any more",)
+    if recorded.body is None:
+        error.args = (
+            f"{state.request.endpoint.name}: {recorded.status}, refused earlier; the answer is not kept any more",
+        )
     error.sent = True
     error.add_note("on record from an earlier call; nothing was sent now")
     return error
 
 
-def _mark(error: BaseException, run: Run) -> None:
+def _annotate_exception(error: BaseException, state: CallState) -> None:
     """Write on an error, or on a cancellation, what the caller needs to know."""
     if isinstance(error, BardgeError):
-        _stamp(error, run)
+        _annotate_error(error, state)
     elif isinstance(error, anyio.get_cancelled_exc_class()):
-        _note(run, error)
+        _annotate_cancellation(state, error)
 
 
-def _stamp(error: BardgeError, run: Run) -> None:
+def _annotate_error(error: BardgeError, state: CallState) -> None:
     """Write on an error what no decision has written yet, and log a doubt."""
     if error.endpoint is None:
-        error.endpoint = run.call.row.name
+        error.endpoint = state.request.endpoint.name
     if error.idempotency_key is None:
-        error.idempotency_key = run.call.key
-    error.sent = error.sent or run.history.sent
-    error.attempts = run.history.attempts
+        error.idempotency_key = state.request.key
+    error.sent = error.sent or state.history.sent
+    error.attempts = state.history.attempts
     if isinstance(error, OutcomeUnknownError):
         _LOG.warning("%s: outcome unknown under idempotency key %s", error.endpoint, error.idempotency_key)
 
 
-def _note(run: Run, cancelled: BaseException) -> None:
+def _annotate_cancellation(state: CallState, cancelled: BaseException) -> None:
     """Leave a trace of a POST that was cancelled after it may have been sent."""
-    call = run.call
-    if not run.history.in_doubt and not run.answered:
+    request = state.request
+    if not state.history.in_doubt and not state.answered:
         return
     # It was answered, and the caller went away while that was put on record.
-    known = "on record" if run.answered and not run.history.in_doubt else "unknown"
-    text = f"{call.row.name}: cancelled after it was sent under idempotency key {call.key}; its outcome is {known}"
+    knowledge = "on record" if state.answered and not state.history.in_doubt else "unknown"
+    text = f"{request.endpoint.name}: cancelled after it was sent under idempotency key {request.key}; its outcome is {knowledge}"
     cancelled.add_note(text)
     _LOG.warning("%s", text)

@@ -12,7 +12,16 @@ import attrs
 
 from bardge_async.errors import ConfigurationError
 
-__all__ = ["AttemptBegun", "AttemptEnded", "DoubtOpened", "DoubtSettled", "Event", "HeldBack", "Hook", "WaitBegun"]
+__all__ = [
+    "AttemptEnded",
+    "AttemptStarted",
+    "DoubtOpened",
+    "DoubtResolved",
+    "Event",
+    "Hook",
+    "RetryScheduled",
+    "Throttled",
+]
 
 _LOG: Final = logging.getLogger("bardge_async")
 
@@ -33,7 +42,7 @@ class Event:
 
 
 @attrs.frozen(kw_only=True)
-class AttemptBegun(Event):
+class AttemptStarted(Event):
     """A request is about to be sent."""
 
 
@@ -57,7 +66,7 @@ class AttemptEnded(Event):
 
 
 @attrs.frozen(kw_only=True)
-class WaitBegun(Event):
+class RetryScheduled(Event):
     """The call waits before its next attempt.
 
     Attributes:
@@ -68,7 +77,7 @@ class WaitBegun(Event):
 
 
 @attrs.frozen(kw_only=True)
-class HeldBack(Event):
+class Throttled(Event):
     """The call waits because the server asked all calls, or those of its row, to wait; or it had to wait for the limiter.
 
     Attributes:
@@ -91,7 +100,7 @@ class DoubtOpened(Event):
 
 
 @attrs.frozen(kw_only=True)
-class DoubtSettled(Event):
+class DoubtResolved(Event):
     """The outcome of a POST in doubt became known.
 
     Attributes:
@@ -112,14 +121,14 @@ class Hooks:
         if not isinstance(hooks, Sequence):
             raise ConfigurationError(f"hooks: expected a list of callables, got {type(hooks).__name__}")
         for hook in hooks:
-            if not _plain(hook):
+            if not _is_plain_callable(hook):
                 raise ConfigurationError(f"hooks: expected plain callables, got {type(hook).__name__}")
         self._hooks = tuple(hooks)
 
     def __bool__(self) -> bool:
         return bool(self._hooks)
 
-    def tell(self, event: Event) -> None:
+    def emit(self, event: Event) -> None:
         """Call every hook."""
         for hook in self._hooks:
             try:
@@ -128,6 +137,6 @@ class Hooks:
                 _LOG.exception("a hook failed on %s", type(event).__name__)
 
 
-def _plain(hook: object) -> bool:
+def _is_plain_callable(hook: object) -> bool:
     """Tell whether something runs when it is called: a coroutine function would not."""
     return callable(hook) and not any(inspect.iscoroutinefunction(one) for one in (hook, type(hook).__call__))

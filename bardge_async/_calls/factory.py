@@ -10,28 +10,28 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from bardge_async._calls.context import Settings, Watch
+from bardge_async._calls.context import ClientSettings, ClockReader
 from bardge_async._calls.engine import Engine
 from bardge_async._calls.events import Hooks
-from bardge_async._core.request import Composer
+from bardge_async._core.request import RequestBuilder
 from bardge_async._core.settings import is_loopback
-from bardge_async._limits.connections import Slots
+from bardge_async._limits.connections import ConnectionSlots
 from bardge_async._network import Transport
 from bardge_async._network.aiohttp_transport import AiohttpTransport
 from bardge_async._network.credentials import Credentials
 from bardge_async._runtime.clock import Clock
 from bardge_async.errors import ConfigurationError
 
-__all__ = ["Composer", "Credentials", "Engine", "Hooks", "Settings", "assemble", "network"]
+__all__ = ["ClientSettings", "Credentials", "Engine", "Hooks", "RequestBuilder", "build_engine", "build_transport"]
 
 # anyio would import it in the first call.
 with contextlib.suppress(ImportError):
     importlib.import_module("anyio._backends._asyncio")
 
-_MOST: Final = 100_000
+_MAX_CONNECTIONS: Final = 100_000
 
 
-def network(
+def build_transport(
     clock: Clock,
     base_url: str,
     *,
@@ -45,18 +45,18 @@ def network(
     Raises:
         ConfigurationError: Options that exclude each other or would switch a protection off.
     """
-    alone = {"transport": transport, "session": session}
-    for name, value in alone.items():
+    exclusive = {"transport": transport, "session": session}
+    for name, value in exclusive.items():
         others = {"transport": transport, "session": session, "ssl": ssl, "proxy": proxy}
-        beside = [other for other, given in others.items() if other != name and given is not None]
-        if value is not None and beside:
-            raise ConfigurationError(f"{name}: it brings its own connections; leave out {', '.join(beside)}")
+        conflicting = [other for other, given in others.items() if other != name and given is not None]
+        if value is not None and conflicting:
+            raise ConfigurationError(f"{name}: it brings its own connections; leave out {', '.join(conflicting)}")
     if transport is not None:
         return transport
     if session is not None and not isinstance(session, aiohttp.ClientSession):
         raise ConfigurationError(f"session: expected an aiohttp.ClientSession, got {type(session).__name__}")
     _check_ssl(ssl)
-    _check_proxy(proxy, plain=base_url.startswith("http:"))
+    _check_proxy(proxy, plain_http=base_url.startswith("http:"))
     return AiohttpTransport(clock, ssl=ssl, proxy=proxy, session=session)
 
 
@@ -69,13 +69,13 @@ def _check_ssl(ssl: object) -> None:
         raise ConfigurationError("ssl: the context must verify certificate and host name, or anyone can read the key")
 
 
-def _check_proxy(proxy: str | None, *, plain: bool) -> None:
+def _check_proxy(proxy: str | None, *, plain_http: bool) -> None:
     if proxy is None:
         return
     host = _proxy_host(proxy)
     if host is None:
         raise ConfigurationError("proxy: expected a URL such as http://proxy.example:3128")
-    if plain and not is_loopback(host):
+    if plain_http and not is_loopback(host):
         raise ConfigurationError("proxy: a plain-HTTP base URL through it would show the key to the network")
 
 
@@ -90,12 +90,16 @@ def _proxy_host(proxy: str) -> str | None:
     return host if parts.scheme in {"http", "https"} else None
 
 
-def assemble(settings: Settings, transport: Transport, clock: Clock, max_connections: object) -> Engine:
+def build_engine(settings: ClientSettings, transport: Transport, clock: Clock, max_connections: object) -> Engine:
     """Make the engine.
 
     Raises:
         ConfigurationError: ``max_connections`` is out of range.
     """
-    if isinstance(max_connections, bool) or not isinstance(max_connections, int) or not 1 <= max_connections <= _MOST:
-        raise ConfigurationError(f"max_connections: expected 1 to {_MOST}, got {max_connections!r:.40}")
-    return Engine(settings, transport, Slots(max_connections, clock), Watch(clock))
+    if (
+        isinstance(max_connections, bool)
+        or not isinstance(max_connections, int)
+        or not 1 <= max_connections <= _MAX_CONNECTIONS
+    ):
+        raise ConfigurationError(f"max_connections: expected 1 to {_MAX_CONNECTIONS}, got {max_connections!r:.40}")
+    return Engine(settings, transport, ConnectionSlots(max_connections, clock), ClockReader(clock))

@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any, Self, TypeVar, overload
 
-from bardge_async._calls.client_caller import Calls
-from bardge_async._calls.context import Progress
-from bardge_async._core.custom_endpoints import named
-from bardge_async._core.http import Call, Response
+from bardge_async._calls.client_caller import ClientCaller
+from bardge_async._calls.context import OperationProgress
+from bardge_async._core.custom_endpoints import find_endpoint
+from bardge_async._core.http import PreparedRequest, Response
 from bardge_async._core.keys import check_takes_key
-from bardge_async._pagination import Span, Walk
+from bardge_async._pagination import Walk, WalkOptions
 from bardge_async._resources import Resources
 from bardge_async.endpoints import Endpoint
 from bardge_async.errors import BardgeError, IdempotencyMisuseError
@@ -29,8 +29,8 @@ class IdempotentClient(Resources):
     different POST is refused before it is sent. GETs are free.
     """
 
-    def __init__(self, calls: Calls, key: str) -> None:
-        self._block = _Block(calls, key)
+    def __init__(self, caller: ClientCaller, key: str) -> None:
+        self._block = BlockCaller(caller, key)
         super().__init__(self._block)
 
     @property
@@ -46,7 +46,7 @@ class IdempotentClient(Resources):
     @property
     def replayed(self) -> str | None:
         """``"server"`` when the server returned a cached answer, ``"journal"`` when it was on record here, else None."""
-        return self._block.answer.replayed if self._block.answer is not None else None
+        return self._block.response.replayed if self._block.response is not None else None
 
     @property
     def recorded(self) -> bool:
@@ -77,85 +77,89 @@ class IdempotentClient(Resources):
             IdempotencyMisuseError: A second, different POST, one that takes no key, or the block is over.
             InvalidArgumentError: An argument that the row does not take.
         """
-        return await self._block.send(named(endpoint), path, request, lookup_token)
+        return await self._block.send(find_endpoint(endpoint), path, request, lookup_token)
 
     async def __aenter__(self) -> Self:
-        self._block.enter()
+        self._block.enter_block()
         return self
 
     async def __aexit__(self, *exception: object) -> None:
-        self._block.open = False
+        self._block.is_open = False
 
 
-class _Block:
+class BlockCaller:
     """The block's state, and the caller that its resources stand on."""
 
-    def __init__(self, calls: Calls, key: str) -> None:
+    def __init__(self, caller: ClientCaller, key: str) -> None:
         self.key = key
-        self.progress = Progress()
-        self.answer: Response[Any] | None = None
+        self.progress = OperationProgress()
+        self.response: Response[Any] | None = None
         self.request_id: str | None = None
-        self.open = False
-        self._calls = calls
+        self.is_open = False
+        self._caller = caller
         self._entered = False
-        self._first: Call | None = None
+        self._first_request: PreparedRequest | None = None
         self._lock = asyncio.Lock()
 
-    def enter(self) -> None:
+    def enter_block(self) -> None:
         if self._entered:
             raise IdempotencyMisuseError("a block is entered once; make another with bardge.idempotent()")
-        self.open = self._entered = True
+        self.is_open = self._entered = True
 
-    async def call(self, row: Endpoint[Q, R], request: Q, *path: str, lookup_token: str | None = None) -> R:
-        response: Response[R] = await self.send(row, path, request, lookup_token)
+    async def call(self, endpoint: Endpoint[Q, R], request: Q, *path: str, lookup_token: str | None = None) -> R:
+        response: Response[R] = await self.send(endpoint, path, request, lookup_token)
         return response.value
 
     async def send(
-        self, row: Endpoint[Any, Any], path: tuple[str, ...], request: object, lookup_token: str | None
+        self, endpoint: Endpoint[Any, Any], path: tuple[str, ...], request: object, lookup_token: str | None
     ) -> Response[Any]:
         self._check_open()
-        if row.method == "GET":
-            return await self._calls.run(self._calls.compose(row, path, request, None, lookup_token))
-        check_takes_key(row)
-        call = self._calls.compose(row, path, request, self.key, lookup_token)
-        self._bind(call)
+        if endpoint.method == "GET":
+            return await self._caller.run(self._caller.build_request(endpoint, path, request, None, lookup_token))
+        check_takes_key(endpoint)
+        prepared = self._caller.build_request(endpoint, path, request, self.key, lookup_token)
+        self._check_same_request(prepared)
         # Two tasks with the same POST: the second waits and gets the first one's answer.
         async with self._lock:
-            return await self._once(call)
+            return await self._run_once(prepared)
 
     def walk(
-        self, row: Endpoint[None, Page[T]], span: Span, *path: str, query: Mapping[str, float | None] | None = None
+        self,
+        endpoint: Endpoint[None, Page[T]],
+        span: WalkOptions,
+        *path: str,
+        query: Mapping[str, float | None] | None = None,
     ) -> Walk[T]:
         self._check_open()
-        return self._calls.walk(row, span, *path, query=query)
+        return self._caller.walk(endpoint, span, *path, query=query)
 
     def _check_open(self) -> None:
-        if not self.open:
+        if not self.is_open:
             raise IdempotencyMisuseError("the block is not open: use its client inside `async with`")
 
-    def _bind(self, call: Call) -> None:
-        first = self._first
+    def _check_same_request(self, request: PreparedRequest) -> None:
+        first = self._first_request
         if first is None:
-            self._first = call
+            self._first_request = request
             return
-        pairs = (("endpoint", first.row.name, call.row.name), ("path", first.url, call.url))
+        pairs = (("endpoint", first.endpoint.name, request.endpoint.name), ("path", first.url, request.url))
         different = [name for name, old, new in pairs if old != new]
-        if not different and first.body != call.body:
+        if not different and first.body != request.body:
             different = ["request"]
         if different:
             error = IdempotencyMisuseError(
-                f"{call.row.name}: this block's key {self.key!r} belongs to {first.row.name}; another "
+                f"{request.endpoint.name}: this block's key {self.key!r} belongs to {first.endpoint.name}; another "
                 f"{' and '.join(different)} needs a block of its own"
             )
-            error.endpoint, error.idempotency_key = call.row.name, self.key
+            error.endpoint, error.idempotency_key = request.endpoint.name, self.key
             raise error
 
-    async def _once(self, call: Call) -> Response[Any]:
-        if self.answer is None:
+    async def _run_once(self, request: PreparedRequest) -> Response[Any]:
+        if self.response is None:
             try:
-                self.answer = await self._calls.run(call, self.progress)
+                self.response = await self._caller.run(request, self.progress)
             except BardgeError as error:
                 self.request_id = error.request_id
                 raise
-            self.request_id = self.answer.request_id
-        return self.answer
+            self.request_id = self.response.request_id
+        return self.response

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any, TypeVar
 
-from bardge_async._core.secret import KeySource, Secret, Unusable, usable
+from bardge_async._core.secret import ApiKeySource, Secret, UnusableApiKey, require_usable
 from bardge_async._core.settings import Timeouts
 from bardge_async._journal import Journal, MemoryJournal
 from bardge_async.errors import ConfigurationError
@@ -13,42 +13,42 @@ from bardge_async.errors import ConfigurationError
 T = TypeVar("T")
 
 
-def key_source(given: KeySource | Unusable | None) -> KeySource:
+def resolve_key_source(given: ApiKeySource | UnusableApiKey | None) -> ApiKeySource:
     """Return where the API key comes from: the argument, else the environment."""
     if given is not None:
-        return usable(given)
+        return require_usable(given)
     if not os.environ.get("BARDGE_API_KEY"):
         raise ConfigurationError("api_key: pass it, or set BARDGE_API_KEY in the environment")
     return Secret(os.environ["BARDGE_API_KEY"])
 
 
-def expected(name: str, value: T, kind: type[Any]) -> T:
+def require_type(name: str, value: T, kind: type[Any]) -> T:
     """Return a value of a class, or raise."""
     if not isinstance(value, kind):
         raise ConfigurationError(f"{name}: expected {kind.__name__}(...), got {value!r:.40}")
     return value
 
 
-def able(name: str, value: T, method: str) -> T:
+def require_method(name: str, value: T, method: str) -> T:
     """Return an object that has a method, or raise."""
     if not callable(getattr(value, method, None)):
         raise ConfigurationError(f"{name}: expected a {name.capitalize()}, which has {method}(), got {value!r:.40}")
     return value
 
 
-def journal_of(given: Journal | None) -> Journal:
+def resolve_journal(given: Journal | None) -> Journal:
     """Return the journal; without one that of this process."""
-    return MemoryJournal() if given is None else able("journal", given, "claim")
+    return MemoryJournal() if given is None else require_method("journal", given, "claim")
 
 
-def label(account: object) -> str:
+def check_account(account: object) -> str:
     """Return an account's label, or raise."""
     if isinstance(account, str) and account.isprintable():
         return account
     raise ConfigurationError(f"account: expected printable text, got {account!r:.40}")
 
 
-def timeouts(given: Timeouts | float | None) -> Timeouts:
+def resolve_timeouts(given: Timeouts | float | None) -> Timeouts:
     """Return the time limits, given as such or as the seconds of a whole call."""
     if given is None:
         return Timeouts()

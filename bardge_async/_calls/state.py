@@ -9,245 +9,253 @@ import anyio
 import attrs
 
 from bardge_async._calls import events as hooks
-from bardge_async._calls.context import Context, Progress
-from bardge_async._calls.told import Told
+from bardge_async._calls.context import CallContext, OperationProgress
+from bardge_async._calls.told import Notifier
 from bardge_async._core import response as wire
 from bardge_async._core import retry
-from bardge_async._core.entry import Answer, EntryState, Identity, Record
-from bardge_async._core.http import REQUEST_ID_HEADER, Call, WireRequest, WireResponse
-from bardge_async._core.redaction import plain_id, redacted
-from bardge_async._core.replay import Proceed, fingerprint
+from bardge_async._core.entry import EntryState, JournalEntry, KeyIdentity, RecordedResponse
+from bardge_async._core.http import REQUEST_ID_HEADER, PreparedRequest, WireRequest, WireResponse
+from bardge_async._core.redaction import redact_api_key, redact_request_id
+from bardge_async._core.replay import SendAllowed, compute_fingerprint
 from bardge_async._core.response import Outcome, Verdict
-from bardge_async._core.window import LEAST_LEFT, Moment, left
-from bardge_async._limits.connections import Lane
+from bardge_async._core.window import MIN_SECONDS_LEFT, ClockReading, seconds_left
+from bardge_async._limits.connections import LoopSemaphore
 from bardge_async._network import AttemptLimits
 from bardge_async._runtime.clock import TimeLimit
-from bardge_async.endpoints import Again
+from bardge_async.endpoints import RepeatEffect
 from bardge_async.errors import (
     ConfigurationError,
-    HeldBackError,
     JournalError,
     NoAnswerError,
     NotSentError,
     PoolTimeoutError,
+    ThrottledError,
 )
 
 _LOG: Final = logging.getLogger("bardge_async")
-_SETTLING: Final = frozenset({Verdict.DONE, Verdict.UNREADABLE, Verdict.SETTLED})
-_LONG: Final = 1.0
+_SETTLING_VERDICTS: Final = frozenset({Verdict.DONE, Verdict.UNREADABLE, Verdict.REFUSED})
+_LONG_WAIT: Final = 1.0
 """Seconds; who had to wait so long for the limiter's turn tells of it."""
 
 
-class Run(Told):
+class CallState(Notifier):
     """Make the attempts of one call, and keep its history and its record in step."""
 
     __slots__ = (
-        "_before",
         "_clock",
         "_deadline",
+        "_entry",
         "_fault",
-        "_kept",
+        "_intent_recorded",
         "_progress",
-        "_record",
+        "_refused_entry",
         "answered",
-        "begun",
         "identity",
-        "lane",
+        "semaphore",
+        "started_at",
     )
 
-    def __init__(self, context: Context, call: Call, progress: Progress, lane: Lane) -> None:
-        super().__init__(context, call)
-        self.identity: Identity | None = None
-        self.lane = lane
-        self._clock = context.watch.clock
+    def __init__(
+        self, context: CallContext, request: PreparedRequest, progress: OperationProgress, semaphore: LoopSemaphore
+    ) -> None:
+        super().__init__(context, request)
+        self.identity: KeyIdentity | None = None
+        self.semaphore = semaphore
+        self._clock = context.clock_reader.clock
         self._progress = progress
-        self.begun = self._clock.elapsed()
-        self._deadline = self.begun + context.settings.timeouts.total
-        self._record: Record | None = None
-        self._before: Record | None = None
-        self._fault: Answer | None = None
-        self._kept = False
+        self.started_at = self._clock.elapsed()
+        self._deadline = self.started_at + context.settings.timeouts.total
+        self._entry: JournalEntry | None = None
+        self._refused_entry: JournalEntry | None = None
+        self._fault: RecordedResponse | None = None
+        self._intent_recorded = False
         self.answered = False
 
-    def open(self, allowed: Proceed) -> None:
+    def resume_from(self, allowed: SendAllowed) -> None:
         """Go on from what is on record: the journal's bytes are what is sent again."""
         self.history = allowed.history
-        if allowed.body is not self.call.body:
-            self.call = attrs.evolve(self.call, body=allowed.body)
-        self._before = allowed.refused
-        self._fault = allowed.fault
+        if allowed.body is not self.request.body:
+            self.request = attrs.evolve(self.request, body=allowed.body)
+        self._refused_entry = allowed.refused_entry
+        self._fault = allowed.server_failure
 
-    def refused(self) -> None:
+    def mark_refused(self) -> None:
         """Tell that the API refused the operation itself."""
         self._progress.refused = True
 
-    def left(self) -> float:
+    def seconds_left(self) -> float:
         """Seconds until the call's deadline."""
         return self._deadline - self._clock.elapsed()
 
-    def patience(self) -> float:
+    def max_wait(self) -> float:
         """Seconds for which the call may wait before it sends, as its deadline and the window of a doubt allow."""
         if not self.history.in_doubt:
-            return self.left()
-        return retry.patience(self.case(Outcome(Verdict.NO_ANSWER), self._context.watch.now(), 0.0))
+            return self.seconds_left()
+        return retry.max_wait(self.retry_context(Outcome(Verdict.NO_ANSWER), self._context.clock_reader.now(), 0.0))
 
-    def case(self, outcome: Outcome, now: Moment, roll: float) -> retry.Case:
+    def retry_context(self, outcome: Outcome, now: ClockReading, jitter: float) -> retry.RetryContext:
         """Put together what the next decision rests on."""
         settings = self._context.settings
-        return retry.Case(
-            row=self.call.row,
+        return retry.RetryContext(
+            endpoint=self.request.endpoint,
             history=self.history,
             outcome=outcome,
             policy=settings.policy,
             window=settings.window,
             now=now,
-            call_left=self._deadline - now.elapsed,
-            roll=roll,
-            key=self.call.key,
+            call_seconds_left=self._deadline - now.elapsed,
+            jitter=jitter,
+            key=self.request.key,
         )
 
-    async def attempt(self, header: str) -> Outcome:
+    async def send_attempt(self, header: str) -> Outcome:
         """Send once, with one of the places for requests under way, and record what came of it."""
         self.response = None
-        waited = not self.lane.take()
-        if waited and not await self.lane.wait(self._pool_patience()):
-            return self._crowded()
+        waited = not self.semaphore.try_acquire()
+        if waited and not await self.semaphore.acquire(self._max_pool_wait()):
+            return self._pool_timeout()
         try:
-            late = await self.turn() if waited and self._context.settings.limiter is not None else None
-            if late is not None:
-                return late
-            now = self._context.watch.now()
-            if self.identity is not None and not self._kept and not self._noted(self.identity, now):
-                failed = await self._intend(self._intent(self.identity, now))
+            no_permit = await self.acquire_permit() if waited and self._context.settings.limiter is not None else None
+            if no_permit is not None:
+                return no_permit
+            now = self._context.clock_reader.now()
+            if (
+                self.identity is not None
+                and not self._intent_recorded
+                and not self._record_intent_now(self.identity, now)
+            ):
+                failed = await self._record_intent(self._build_intent(self.identity, now))
                 if failed is not None:
                     return failed
-                now = self._context.watch.now()
-            limits = self._limits(now)
+                now = self._context.clock_reader.now()
+            limits = self._compute_limits(now)
             if limits is None:
-                return await self._too_late()
-            request = self._begin(header, now)
+                return await self._deadline_passed()
+            wire_request = self._start_attempt(header, now)
             try:
-                self.response = response = await self._context.transport.send(request, limits)
+                self.response = response = await self._context.transport.send(wire_request, limits)
             except BaseException as error:  # noqa: BLE001 - raised on where it is not the call's
-                outcome = await self._failed(error, now)
+                outcome = await self._classify_failure(error, now)
             else:
-                outcome = self._read(response, now, header)
-            self._ended(outcome, now)
-            self.recorded(outcome)
-            if self._record is not None:
-                await self._keep(self._record, outcome, now, header)
+                outcome = self._classify_response(response, now, header)
+            self._report_attempt(outcome, now)
+            self.add_to_history(outcome)
+            if self._entry is not None:
+                await self._record_outcome(self._entry, outcome, now, header)
             return outcome
         finally:
-            self.lane.release()
+            self.semaphore.release()
 
-    async def turn(self) -> Outcome | None:
+    async def acquire_permit(self) -> Outcome | None:
         """Wait for the limiter's turn; an outcome where none comes before deadline or window ends."""
         limiter = self._context.settings.limiter
         if limiter is None:
             return None
-        begun = self._clock.elapsed()
+        started_at = self._clock.elapsed()
         try:
-            await limiter.turn(self.patience())
-        except HeldBackError as error:
-            late = error
+            await limiter.acquire(self.max_wait())
+        except ThrottledError as error:
+            throttled = error
         except Exception as error:  # noqa: BLE001 - the user's own limiter
-            late = HeldBackError(f"the limiter failed: {type(error).__name__}")
-            late.__cause__ = error
+            throttled = ThrottledError(f"the limiter failed: {type(error).__name__}")
+            throttled.__cause__ = error
         else:
-            waited = self._clock.elapsed() - begun
-            if waited >= _LONG:
-                self.tell_held_back(waited)
+            waited = self._clock.elapsed() - started_at
+            if waited >= _LONG_WAIT:
+                self.emit_throttled(waited)
             return None
-        return self.recorded(Outcome(Verdict.NOT_SENT, error=late, retry_after=late.retry_after))
+        return self.add_to_history(Outcome(Verdict.NOT_SENT, error=throttled, retry_after=throttled.retry_after))
 
-    def _pool_patience(self) -> float:
-        return min(self._context.settings.timeouts.pool, max(0.0, self.left()))
+    def _max_pool_wait(self) -> float:
+        return min(self._context.settings.timeouts.pool, max(0.0, self.seconds_left()))
 
-    def _crowded(self) -> Outcome:
+    def _pool_timeout(self) -> Outcome:
         error = PoolTimeoutError("no connection came free in time; raise max_connections or timeout.pool, or send less")
         error.timed_out = True
-        return self.recorded(Outcome(Verdict.NOT_SENT, error=error))
+        return self.add_to_history(Outcome(Verdict.NOT_SENT, error=error))
 
-    async def _too_late(self) -> Outcome:
+    async def _deadline_passed(self) -> Outcome:
         error = NotSentError("no time was left to send")
         error.timed_out = True
-        await self._withdraw()
-        return self.recorded(Outcome(Verdict.NOT_SENT, error=error))
+        await self._discard_intent()
+        return self.add_to_history(Outcome(Verdict.NOT_SENT, error=error))
 
-    def _intent(self, identity: Identity, now: Moment) -> Record:
+    def _build_intent(self, identity: KeyIdentity, now: ClockReading) -> JournalEntry:
         """Make the record of what is about to be sent."""
-        call, known = self.call, self._record
+        request, earlier = self.request, self._entry
         first = self.history.first_sent if self.history.in_doubt else now
-        if known is not None:
-            return known.at(EntryState.SENT, first, now, known.answer)
-        return Record(
+        if earlier is not None:
+            return earlier.with_state(EntryState.SENT, first, now, earlier.answer)
+        return JournalEntry(
             identity,
-            call.row.name,
-            call.url,
-            fingerprint(call),
-            call.body,
-            call.given,
+            request.endpoint.name,
+            request.url,
+            compute_fingerprint(request),
+            request.body,
+            request.given,
             EntryState.SENT,
             first,
             now,
             self._fault,
         )
 
-    def _noted(self, identity: Identity, now: Moment) -> bool:
+    def _record_intent_now(self, identity: KeyIdentity, now: ClockReading) -> bool:
         """Put the intent on record at once, where the journal is in memory."""
-        memory = self._context.memory
+        memory = self._context.memory_journal
         if memory is None:
             return False
-        self._record = record = self._intent(identity, now)
-        memory.begin(record)
-        self._kept = True
-        self.history.first_sent = record.first_sent
+        self._entry = entry = self._build_intent(identity, now)
+        memory.put_unfinished(entry)
+        self._intent_recorded = True
+        self.history.first_sent = entry.first_sent
         return True
 
-    async def _intend(self, record: Record) -> Outcome | None:
+    async def _record_intent(self, entry: JournalEntry) -> Outcome | None:
         """Put the intent on record before the call's first send; an outcome where that fails."""
-        self._record = record
+        self._entry = entry
         try:
-            in_time = await self._written(record)
+            in_time = await self._put_intent(entry)
         except JournalError as error:
-            return self.recorded(Outcome(Verdict.NOT_SENT, error=error))
+            return self.add_to_history(Outcome(Verdict.NOT_SENT, error=error))
         if not in_time:
             late = JournalError("the journal did not record the intent in time")
             late.timed_out = True
-            await self._withdraw()
-            return self.recorded(Outcome(Verdict.NOT_SENT, error=late))
-        self._kept = True
-        self.history.first_sent = record.first_sent
+            await self._discard_intent()
+            return self.add_to_history(Outcome(Verdict.NOT_SENT, error=late))
+        self._intent_recorded = True
+        self.history.first_sent = entry.first_sent
         return None
 
-    async def _written(self, record: Record) -> bool:
+    async def _put_intent(self, entry: JournalEntry) -> bool:
         """Put an intent on record before the deadline; False, or a cancellation, where that is too late."""
         journal = self._context.settings.journal
         if journal.instant:
-            await journal.put(record)
+            await journal.put(entry)
             return True
-        with TimeLimit(self._clock, max(0.0, self.left())) as scope:
+        with TimeLimit(self._clock, max(0.0, self.seconds_left())) as scope:
             try:
-                await journal.put(record)
+                await journal.put(entry)
             except anyio.get_cancelled_exc_class():
                 if not scope.cancel_called:
                     # The caller goes away: what was never sent must not stand as sent.
                     with anyio.CancelScope(shield=True):
-                        await self._withdraw()
+                        await self._discard_intent()
                 raise
         return not scope.cancelled_caught
 
-    def _begin(self, header: str, now: Moment) -> WireRequest:
-        history, call = self.history, self.call
+    def _start_attempt(self, header: str, now: ClockReading) -> WireRequest:
+        history, request = self.history, self.request
         history.attempts += 1
         self._progress.attempts += 1
         if history.first_sent is None:
             history.first_sent = now
         if self._context.hooks is not None:
-            self._tell(hooks.AttemptBegun)
-        return WireRequest(call.row.method, call.url, {**call.headers, "Authorization": header}, call.body)
+            self._emit(hooks.AttemptStarted)
+        return WireRequest(
+            request.endpoint.method, request.url, {**request.headers, "Authorization": header}, request.body
+        )
 
-    async def _failed(self, error: BaseException, now: Moment) -> Outcome:
+    async def _classify_failure(self, error: BaseException, now: ClockReading) -> Outcome:
         """Tell what a send came to that raised; raise on what is not the call's to tell."""
         if isinstance(error, NotSentError):
             return Outcome(Verdict.NOT_SENT, error=error)
@@ -255,132 +263,132 @@ class Run(Told):
             return Outcome(Verdict.NO_ANSWER, error=error)
         if isinstance(error, ConfigurationError):
             if self.history.in_doubt:
-                return Outcome(Verdict.REFUSED, error=error)
-            await self._withdraw()
+                return Outcome(Verdict.REFUSED_UNSETTLED, error=error)
+            await self._discard_intent()
             raise error
         if isinstance(error, Exception):
             # A foreign transport: whatever it raises counts as sent.
             return Outcome(Verdict.NO_ANSWER, error=NoAnswerError(f"the transport failed: {type(error).__name__}"))
         # Cancelled under way: what becomes of it nobody will be told.
         lost = Outcome(Verdict.NO_ANSWER)
-        self._tell_ended(lost, self._clock.elapsed() - now.elapsed)
-        self.recorded(lost)
+        self._emit_attempt_ended(lost, self._clock.elapsed() - now.elapsed)
+        self.add_to_history(lost)
         raise error
 
-    def _read(self, response: WireResponse, now: Moment, header: str) -> Outcome:
+    def _classify_response(self, response: WireResponse, now: ClockReading, header: str) -> Outcome:
         origin = self._context.settings.base_url
-        outcome = wire.read(self.call.row, response, now.wall, origin)
+        outcome = wire.classify(self.request.endpoint, response, now.wall, origin)
         if outcome.error is None:
             return outcome
         # Errors quote the answer, and some servers echo the key.
-        self.response = response = redacted(response, header)
-        return wire.read(self.call.row, response, now.wall, origin)
+        self.response = response = redact_api_key(response, header)
+        return wire.classify(self.request.endpoint, response, now.wall, origin)
 
-    def _ended(self, outcome: Outcome, now: Moment) -> None:
+    def _report_attempt(self, outcome: Outcome, now: ClockReading) -> None:
         """Tell of an attempt's end, where anybody listens."""
-        pace = self.lane.pace
-        if not pace.watched and self._context.hooks is None and not _LOG.isEnabledFor(logging.DEBUG):
+        pace = self.semaphore.adaptive_limit
+        if not pace.batches and self._context.hooks is None and not _LOG.isEnabledFor(logging.DEBUG):
             return
         seconds = self._clock.elapsed() - now.elapsed
-        if pace.watched:
-            pace.saw(_strained(outcome, self.response), begun=now.elapsed, seconds=seconds)
-        self._tell_ended(outcome, seconds)
+        if pace.batches:
+            pace.observe(_is_overload(outcome, self.response), started_at=now.elapsed, seconds=seconds)
+        self._emit_attempt_ended(outcome, seconds)
 
-    def _limits(self, now: Moment) -> AttemptLimits | None:
+    def _compute_limits(self, now: ClockReading) -> AttemptLimits | None:
         """Time limits of the next attempt; None where deadline or window leave no room for it."""
         settings = self._context.settings
-        room = self._deadline - now.elapsed
-        connect = min(settings.timeouts.connect, room)
-        row, history = self.call.row, self.history
-        if history.in_doubt and row.again is not Again.SAME:
-            window_left = left(settings.window, history, now)
-            if window_left is None or window_left < LEAST_LEFT:
+        time_left = self._deadline - now.elapsed
+        connect = min(settings.timeouts.connect, time_left)
+        endpoint, history = self.request.endpoint, self.history
+        if history.in_doubt and endpoint.repeat_effect is not RepeatEffect.HARMLESS:
+            window_left = seconds_left(settings.window, history, now)
+            if window_left is None or window_left < MIN_SECONDS_LEFT:
                 return None
             connect = min(connect, window_left)
-        return AttemptLimits(connect, min(settings.timeouts.attempt, room)) if room > 0 else None
+        return AttemptLimits(connect, min(settings.timeouts.attempt, time_left)) if time_left > 0 else None
 
-    def recorded(self, outcome: Outcome) -> Outcome:
+    def add_to_history(self, outcome: Outcome) -> Outcome:
         """Enter an outcome into the history, and tell of doubts."""
         history = self.history
-        before = history.in_doubt
-        retry.record(self.call.row, history, outcome)
-        if self._context.hooks is not None and before is not history.in_doubt:
-            self._tell_doubt(outcome)
+        was_in_doubt = history.in_doubt
+        retry.update_history(self.request.endpoint, history, outcome)
+        if self._context.hooks is not None and was_in_doubt is not history.in_doubt:
+            self._emit_doubt_change(outcome)
         return outcome
 
-    async def _keep(self, record: Record, outcome: Outcome, now: Moment, header: str) -> None:
+    async def _record_outcome(self, entry: JournalEntry, outcome: Outcome, now: ClockReading, header: str) -> None:
         """Bring the record in step with an attempt's outcome."""
         if self.history.in_doubt:
             if outcome.verdict is Verdict.FAULT and self.response is not None:
-                await self._note_fault(record, self.response, now)
-        elif self.response is not None and (outcome.verdict is Verdict.DONE or outcome.verdict in _SETTLING):
-            ended = self._finished(record, outcome, self.response, now, header)
-            if ended is not None:
-                await self._put(ended)
+                await self._record_fault(entry, self.response, now)
+        elif self.response is not None and (outcome.verdict is Verdict.DONE or outcome.verdict in _SETTLING_VERDICTS):
+            final_entry = self._close_entry(entry, outcome, self.response, now, header)
+            if final_entry is not None:
+                await self._put_entry(final_entry)
         elif outcome.verdict is Verdict.NOT_SENT:
-            await self._withdraw()
+            await self._discard_intent()
         else:
             # Answered and not executed: the server may hold the key to its body all the same.
-            self._before = record.at(EntryState.REFUSED, record.first_sent, now, record.answer)
-            await self._put(self._before)
-            self._kept = False
+            self._refused_entry = entry.with_state(EntryState.REFUSED, entry.first_sent, now, entry.answer)
+            await self._put_entry(self._refused_entry)
+            self._intent_recorded = False
 
-    async def _note_fault(self, record: Record, response: WireResponse, now: Moment) -> None:
+    async def _record_fault(self, entry: JournalEntry, response: WireResponse, now: ClockReading) -> None:
         """Put on record that the handler failed, so that the key may be forgotten: it stays in doubt."""
-        answer = Answer(response.status, None, response.headers.get(REQUEST_ID_HEADER))
-        self._record = record.at(record.state, record.first_sent, now, answer)
-        await self._put(self._record)
+        recorded = RecordedResponse(response.status, None, response.headers.get(REQUEST_ID_HEADER))
+        self._entry = entry.with_state(entry.state, entry.first_sent, now, recorded)
+        await self._put_entry(self._entry)
 
-    def _finished(
-        self, record: Record, outcome: Outcome, response: WireResponse, now: Moment, header: str
-    ) -> Record | None:
+    def _close_entry(
+        self, entry: JournalEntry, outcome: Outcome, response: WireResponse, now: ClockReading, header: str
+    ) -> JournalEntry | None:
         """Make the record of an operation that has its outcome; None where it is in the journal already."""
-        refused = outcome.verdict is Verdict.SETTLED
+        refused = outcome.verdict is Verdict.REFUSED
         self.answered = not refused
         if refused:
-            self.refused()
+            self.mark_refused()
         # Nobody can know a fresh key before, so nobody asks for its answer again.
-        body = redacted(response, header).body if record.given else None
-        answer = Answer(response.status, body, plain_id(response, header))
+        body = redact_api_key(response, header).body if entry.given else None
+        recorded = RecordedResponse(response.status, body, redact_request_id(response, header))
         state = EntryState.REFUSED if refused else EntryState.DONE
-        memory = self._context.memory
+        memory = self._context.memory_journal
         if memory is None:
-            return record.at(state, record.first_sent, now, answer)
-        memory.end(record, state, now, answer)
+            return entry.with_state(state, entry.first_sent, now, recorded)
+        memory.put_finished(entry, state, now, recorded)
         return None
 
-    async def _put(self, record: Record) -> None:
+    async def _put_entry(self, entry: JournalEntry) -> None:
         journal = self._context.settings.journal
         try:
-            await journal.put(record)
+            await journal.put(entry)
         except anyio.get_cancelled_exc_class():
             # A cancelled caller must not leave an answered call in doubt: to put a record twice changes nothing.
             with anyio.CancelScope(shield=True):
-                await self._put(record)
+                await self._put_entry(entry)
             raise
         except JournalError as error:
             # The server has answered: that is worth more than the record, which stays in doubt.
             self._progress.recorded = False
-            _LOG.error("%s: the outcome of key %s is not on record: %s", record.endpoint, self.call.key, error)
+            _LOG.error("%s: the outcome of key %s is not on record: %s", entry.endpoint, self.request.key, error)
 
-    async def _withdraw(self) -> None:
+    async def _discard_intent(self) -> None:
         """Take back the intent of what never reached the server."""
-        if self._record is None or self.history.in_doubt:
+        if self._entry is None or self.history.in_doubt:
             return
-        self._kept = False
+        self._intent_recorded = False
         self.history.first_sent = None
-        if self._before is not None:
+        if self._refused_entry is not None:
             # An earlier refusal stands: the server may hold the key to its body.
-            await self._put(self._before)
+            await self._put_entry(self._refused_entry)
             return
         try:
-            await self._context.settings.journal.remove(self._record.identity)
+            await self._context.settings.journal.remove(self._entry.identity)
         except JournalError as error:
             # It stays on record as sent, which errs on the safe side.
-            _LOG.warning("%s: the intent of key %s stays on record: %s", self.call.row.name, self.call.key, error)
+            _LOG.warning("%s: the intent of key %s stays on record: %s", self.request.endpoint.name, self.request.key, error)
 
 
-def _strained(outcome: Outcome, response: WireResponse | None) -> bool:
+def _is_overload(outcome: Outcome, response: WireResponse | None) -> bool:
     """Tell whether an attempt says that the server has too much to do."""
     if response is not None:
         return response.status in {429, 503}

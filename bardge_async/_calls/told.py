@@ -3,55 +3,70 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Final
 
 from bardge_async._calls import events as hooks
-from bardge_async._calls.context import Context
-from bardge_async._core.http import REQUEST_ID_HEADER, Call, WireResponse
+from bardge_async._calls.context import CallContext
+from bardge_async._core.http import REQUEST_ID_HEADER, PreparedRequest, WireResponse
 from bardge_async._core.response import Outcome, Verdict
 from bardge_async._core.window import History
 
 _LOG: Final = logging.getLogger("bardge_async")
 
+OUTCOME_WORDS: Final[Mapping[Verdict, str]] = {
+    Verdict.DONE: "done",
+    Verdict.UNREADABLE: "unreadable",
+    Verdict.NOT_SENT: "not_sent",
+    Verdict.NO_ANSWER: "no_answer",
+    Verdict.REFUSED: "settled",
+    Verdict.REFUSED_UNSETTLED: "refused",
+    Verdict.BUSY: "busy",
+    Verdict.FAULT: "fault",
+    Verdict.CACHED_FAULT: "cached_fault",
+    Verdict.STILL_RUNNING: "still_running",
+}
+"""The values of ``AttemptEnded.outcome``. Users' dashboards know them: they stay when a member is renamed."""
 
-class Told:
+
+class Notifier:
     """A call that tells what happens to it, where anybody listens."""
 
-    __slots__ = ("_context", "call", "history", "response")
+    __slots__ = ("_context", "history", "request", "response")
 
-    def __init__(self, context: Context, call: Call) -> None:
+    def __init__(self, context: CallContext, request: PreparedRequest) -> None:
         self._context = context
-        self.call = call
+        self.request = request
         self.history = History()
         self.response: WireResponse | None = None
 
-    def _tell_doubt(self, outcome: Outcome) -> None:
+    def _emit_doubt_change(self, outcome: Outcome) -> None:
         history = self.history
         if not history.in_doubt:
-            self._tell(hooks.DoubtSettled, done=outcome.verdict is not Verdict.SETTLED)
+            self._emit(hooks.DoubtResolved, done=outcome.verdict is not Verdict.REFUSED)
         elif history.first_sent is not None:
-            self._tell(hooks.DoubtOpened, first_sent_at=history.first_sent.at())
+            self._emit(hooks.DoubtOpened, first_sent_at=history.first_sent.to_datetime())
 
-    def _tell(self, kind: type[hooks.Event], **facts: object) -> None:
-        told = self._context.hooks
-        if told is not None:
-            event = kind(
-                endpoint=self.call.row.name,
-                idempotency_key=self.call.key,
+    def _emit(self, event_type: type[hooks.Event], **facts: object) -> None:
+        user_hooks = self._context.hooks
+        if user_hooks is not None:
+            event = event_type(
+                endpoint=self.request.endpoint.name,
+                idempotency_key=self.request.key,
                 attempt=self.history.attempts,
                 **facts,
             )
-            told.tell(event)
+            user_hooks.emit(event)
 
-    def tell_wait(self, seconds: float) -> None:
+    def emit_wait(self, seconds: float) -> None:
         """Tell that the call waits before its next attempt."""
-        self._tell(hooks.WaitBegun, seconds=seconds)
+        self._emit(hooks.RetryScheduled, seconds=seconds)
 
-    def tell_held_back(self, seconds: float) -> None:
+    def emit_throttled(self, seconds: float) -> None:
         """Tell that the call waits because the server asked for it, or has waited for the limiter."""
-        self._tell(hooks.HeldBack, seconds=seconds)
+        self._emit(hooks.Throttled, seconds=seconds)
 
-    def _tell_ended(self, outcome: Outcome, seconds: float) -> None:
+    def _emit_attempt_ended(self, outcome: Outcome, seconds: float) -> None:
         debugging = _LOG.isEnabledFor(logging.DEBUG)
         if not debugging and self._context.hooks is None:
             return
@@ -59,19 +74,19 @@ class Told:
         status = response.status if response is not None else None
         request_id = response.headers.get(REQUEST_ID_HEADER) if response is not None else None
         if debugging:
-            said = status if status is not None else outcome.verdict.name.lower()
+            result = status if status is not None else OUTCOME_WORDS[outcome.verdict]
             _LOG.debug(
                 "%s attempt %d: %s in %.0f ms (request id %s)",
-                self.call.row.name,
+                self.request.endpoint.name,
                 self.history.attempts,
-                said,
+                result,
                 seconds * 1000,
                 request_id,
             )
-        self._tell(
+        self._emit(
             hooks.AttemptEnded,
             status=status,
-            outcome=outcome.verdict.name.lower(),
+            outcome=OUTCOME_WORDS[outcome.verdict],
             request_id=request_id,
             seconds=seconds,
             replayed=outcome.replayed,

@@ -15,37 +15,40 @@ from typing import Any, Final, TypeAlias
 import attrs
 
 from bardge_async._core.scalars import (
-    MILLISECONDS_FROM,
+    FIRST_MILLISECONDS,
     OpenEnum,
     StructureError,
-    day,
-    exact,
-    flag,
-    instant,
-    money,
-    text,
-    whole,
+    read_bool,
+    read_date,
+    read_decimal,
+    read_int,
+    read_str,
+    read_timestamp,
+    require_exact,
 )
 from bardge_async.models import Resource
 
-Hook: TypeAlias = Callable[..., Any]
+StructureHook: TypeAlias = Callable[..., Any]
 """Takes a JSON value; cattrs passes the class too, which none of ours needs."""
 
-_INLINE: Final[Mapping[object, tuple[str, str]]] = {
-    text: ("str", "v"),
-    flag: ("bool", "v"),
-    whole: ("int", "v"),
-    money: ("int", "Decimal(v)"),
-    day: ("str", "known_day(v)"),
-    instant: ("int", "at(v, UTC) if 0 <= v < MS else at(v // 1000, UTC) if v > 0 and not v % 1000 else instant(v)"),
+_INLINE_CODE: Final[Mapping[object, tuple[str, str]]] = {
+    read_str: ("str", "v"),
+    read_bool: ("bool", "v"),
+    read_int: ("int", "v"),
+    read_decimal: ("int", "Decimal(v)"),
+    read_date: ("str", "known_day(v)"),
+    read_timestamp: (
+        "int",
+        "at(v, UTC) if 0 <= v < MS else at(v // 1000, UTC) if v > 0 and not v % 1000 else instant(v)",
+    ),
 }
 """The type that a leaf takes most, and what it then does: the leaf itself is called for any other."""
 
 # A list has few different days.
-_known_day: Final = functools.lru_cache(maxsize=4096)(day)
+_read_date_cached: Final = functools.lru_cache(maxsize=4096)(read_date)
 
 
-def plain(cls: type[Any], names: Iterable[str]) -> bool:
+def is_simple(cls: type[Any], names: Iterable[str]) -> bool:
     """Tell whether filling the named fields one by one gives what the class's own ``__init__`` gives.
 
     All of ours are so; a user's own class may have converters, defaults or an ``__init__``.
@@ -64,34 +67,38 @@ def plain(cls: type[Any], names: Iterable[str]) -> bool:
     )
 
 
-def reader(cls: type[Any], hooks: Mapping[str, Hook], usual: int, slow: Hook) -> Hook:
+def compile_reader(
+    cls: type[Any], hooks: Mapping[str, StructureHook], common_count: int, slow: StructureHook
+) -> StructureHook:
     """Make the function that reads a JSON object as a ``cls``; the first ``usual`` fields are those that it mostly has."""
     names: dict[str, Any] = {
         "Decimal": Decimal,
-        "MS": MILLISECONDS_FROM,
+        "MS": FIRST_MILLISECONDS,
         "Troubles": (StructureError, ValueError, OverflowError, OSError),
-        "Twin": _twin(cls),
+        "Twin": _mutable_twin(cls),
         "UTC": dt.UTC,
         "at": dt.datetime.fromtimestamp,
         "cls": cls,
-        "instant": instant,
-        "known_day": _known_day,
+        "instant": read_timestamp,
+        "known_day": _read_date_cached,
         "new": object.__new__,
         "slow": slow,
-        "unknown": _unknown(frozenset(hooks)),
+        "unknown": _make_extra_reader(frozenset(hooks)),
         **{f"hook_{name}": hook for name, hook in hooks.items()},
-        **{f"members_{name}": hook.members for name, hook in hooks.items() if isinstance(hook, OpenEnum)},
+        **{f"members_{name}": hook.by_spelling for name, hook in hooks.items() if isinstance(hook, OpenEnum)},
     }
-    source = _source(hooks, usual)
+    source = _generate_source(hooks, common_count)
     # Only names of our own classes are in the source, nothing that a server sent.
     exec(compile(source, f"<reader of {cls.__name__}>", "exec"), names)  # noqa: S102
-    made: Hook = names["read"]
+    made: StructureHook = names["read"]
     return made
 
 
-def _source(hooks: Mapping[str, Hook], usual: int) -> str:
-    codes = [_field(name, hook) for name, hook in hooks.items()]
-    fields = "".join(codes[:usual]) + _others([*hooks][usual:], "".join(codes[usual:]), usual)
+def _generate_source(hooks: Mapping[str, StructureHook], common_count: int) -> str:
+    codes = [_generate_field(name, hook) for name, hook in hooks.items()]
+    fields = "".join(codes[:common_count]) + _generate_rare_fields(
+        [*hooks][common_count:], "".join(codes[common_count:]), common_count
+    )
     return f"""
 def read(value, _=None):
     if type(value) is not dict:
@@ -108,22 +115,22 @@ def read(value, _=None):
 """
 
 
-def _others(names: list[str], code: str, usual: int) -> str:
+def _generate_rare_fields(names: list[str], code: str, common_count: int) -> str:
     """Leave fields alone that cannot be there, since every key of the object has been met."""
     if not names:
         return ""
     return f"""
-        if len(value) + absent == {usual}:
+        if len(value) + absent == {common_count}:
             {" = ".join(f"self.{name}" for name in names)} = None
             absent += {len(names)}
         else:{textwrap.indent(code, "    ")}"""
 
 
-def _field(name: str, hook: Hook) -> str:
+def _generate_field(name: str, hook: StructureHook) -> str:
     if isinstance(hook, OpenEnum):
         kind, short = "str", f"members_{name}.get(v) or hook_{name}(v)"
     else:
-        kind, short = _INLINE.get(hook, ("", ""))
+        kind, short = _INLINE_CODE.get(hook, ("", ""))
     shortcut = f"if type(v) is {kind}:\n            self.{name} = {short}\n        el" if kind else ""
     return f"""
         v = get({name!r})
@@ -134,11 +141,11 @@ def _field(name: str, hook: Hook) -> str:
             self.{name} = hook_{name}(v)"""
 
 
-def _unknown(known: frozenset[str]) -> Callable[[dict[str, object]], dict[str, object]]:
-    return lambda value: {name: exact(raw) for name, raw in value.items() if name not in known}
+def _make_extra_reader(known: frozenset[str]) -> Callable[[dict[str, object]], dict[str, object]]:
+    return lambda value: {name: require_exact(raw) for name, raw in value.items() if name not in known}
 
 
-def _twin(cls: type[Any]) -> type[Any]:
+def _mutable_twin(cls: type[Any]) -> type[Any]:
     """Make a class of the same layout whose instances can be filled by plain assignment, then given ``cls``.
 
     A frozen class's own ``__init__`` calls ``object.__setattr__`` for each field, which takes five times as long.

@@ -8,7 +8,7 @@ from types import NoneType
 from typing import Any, Final, TypeVar
 from urllib.parse import quote, unquote
 
-from bardge_async.endpoints import ENDPOINTS, Again, Endpoint, KeySupport, placeholders
+from bardge_async.endpoints import ENDPOINTS, Endpoint, KeySupport, RepeatEffect, parse_placeholders
 from bardge_async.errors import ConfigurationError, InvalidArgumentError
 from bardge_async.models import Mark
 
@@ -17,7 +17,7 @@ R = TypeVar("R")
 _TEMPLATE: Final = re.compile(r"(/(?!\.\.?(/|$))([A-Za-z0-9._~-]|\{\w+\})+)+")
 
 
-def named(endpoint: Endpoint[Any, Any] | str) -> Endpoint[Any, Any]:
+def find_endpoint(endpoint: Endpoint[Any, Any] | str) -> Endpoint[Any, Any]:
     """Return a row, given as itself or by its name.
 
     Raises:
@@ -25,13 +25,13 @@ def named(endpoint: Endpoint[Any, Any] | str) -> Endpoint[Any, Any]:
     """
     if isinstance(endpoint, Endpoint):
         return endpoint
-    row = ENDPOINTS.get(endpoint)
-    if row is not None:
-        return row
+    found = ENDPOINTS.get(endpoint)
+    if found is not None:
+        return found
     raise InvalidArgumentError(f"endpoint: no row is named {endpoint!r:.80}; see ENDPOINTS for the names")
 
 
-def corrected(paths: Mapping[str, str] | None) -> dict[str, str]:
+def apply_path_overrides(paths: Mapping[str, str] | None) -> dict[str, str]:
     """Check the user's path corrections and return the path of every row by name.
 
     Raises:
@@ -51,11 +51,11 @@ def corrected(paths: Mapping[str, str] | None) -> dict[str, str]:
 
 def _check_path(name: str, path: str, original: str) -> None:
     try:
-        found = placeholders(path)
+        found = parse_placeholders(path)
     except (ValueError, TypeError) as error:
         msg = f"paths[{name!r}]: {path!r} is no path template: {error}"
         raise ConfigurationError(msg) from None
-    wanted = placeholders(original)
+    wanted = parse_placeholders(original)
     if sorted(found) != sorted(wanted):
         need = ", ".join(f"{{{p}}}" for p in wanted) or "none"
         msg = f"paths[{name!r}]: {path!r} must hold the placeholders of {original!r}: {need}"
@@ -70,7 +70,7 @@ _SEGMENT_SAFE: Final = "-._~%!$&'()*+,;=:@"
 _ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
-def free_row(method: str, path: str, response: type[R], *, body: bool, keyed: bool) -> Endpoint[Any, R]:
+def custom_endpoint(method: str, path: str, response: type[R], *, body: bool, keyed: bool) -> Endpoint[Any, R]:
     """Make a row for what has none; all but a GET count as charging, under a key that nothing shows to be honoured.
 
     Raises:
@@ -78,21 +78,21 @@ def free_row(method: str, path: str, response: type[R], *, body: bool, keyed: bo
     """
     if method not in _METHODS:
         raise InvalidArgumentError(f"method: expected one of {', '.join(_METHODS)}, got {method!r:.40}")
-    reading = method == "GET"
+    is_get = method == "GET"
     return Endpoint(
         name=f"{method} {path}",
         method=method,
-        path=_free_path(path),
+        path=_encode_custom_path(path),
         request=object if body else NoneType,
         response=response,
         mark=Mark.INFERRED,
-        key=KeySupport.NO if reading else KeySupport.YES if keyed else KeySupport.UNPROVEN,
-        again=None if reading else Again.TWICE,
+        key=KeySupport.NO if is_get else KeySupport.YES if keyed else KeySupport.UNPROVEN,
+        repeat_effect=None if is_get else RepeatEffect.DUPLICATES,
         lookup_token=True,
     )
 
 
-def _free_path(path: object) -> str:
+def _encode_custom_path(path: object) -> str:
     if not isinstance(path, str) or not path.startswith("/"):
         raise InvalidArgumentError(f"path: expected text that starts with /, got {path!r:.80}")
     if any(c in path for c in "?#\\") or not path.isprintable() or _ESCAPE.search(path):

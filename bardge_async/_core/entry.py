@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import attrs
 
-from bardge_async._core.window import Moment
+from bardge_async._core.window import ClockReading
 
-__all__ = ["Answer", "EntryState", "Identity", "Record"]
+__all__ = ["EntryState", "JournalEntry", "KeyIdentity", "RecordedResponse"]
 
 
 class EntryState(enum.StrEnum):
@@ -28,7 +28,7 @@ class EntryState(enum.StrEnum):
     """The API refused it: nothing was charged."""
 
 
-class Identity(NamedTuple):
+class KeyIdentity(NamedTuple):
     """Name one key of one account at one server."""
 
     base_url: str
@@ -37,7 +37,7 @@ class Identity(NamedTuple):
 
 
 @attrs.frozen
-class Answer:
+class RecordedResponse:
     """A recorded answer: the body is None once it was removed."""
 
     status: int
@@ -46,29 +46,33 @@ class Answer:
 
 
 @attrs.frozen
-class Record:
+class JournalEntry:
     """What a journal keeps of one key.
 
     ``given`` tells whether the caller chose the key; ``last_sent`` is when it was last sent. ``answer`` beside the state
     *sent* is the server's own failure: it may have forgotten the key since.
     """
 
-    identity: Identity
+    identity: KeyIdentity
     endpoint: str
     url: str
     fingerprint: str
     body: bytes | None
     given: bool
     state: EntryState
-    first_sent: Moment | None = None
-    last_sent: Moment | None = None
-    answer: Answer | None = None
+    first_sent: ClockReading | None = None
+    last_sent: ClockReading | None = None
+    answer: RecordedResponse | None = None
 
-    def at(
-        self, state: EntryState, first_sent: Moment | None, last_sent: Moment | None, answer: Answer | None
-    ) -> Record:
+    def with_state(
+        self,
+        state: EntryState,
+        first_sent: ClockReading | None,
+        last_sent: ClockReading | None,
+        answer: RecordedResponse | None,
+    ) -> JournalEntry:
         """Return the same operation's record at another point; attrs.evolve takes several times as long."""
-        return Record(
+        return JournalEntry(
             self.identity,
             self.endpoint,
             self.url,

@@ -19,7 +19,7 @@ KEY_HEADER: Final = "Idempotency-Key"
 REPLAYED_HEADER: Final = "X-Idempotent-Replayed"
 REQUEST_ID_HEADER: Final = "Bardge-Request-Id"
 TOKEN_HEADER: Final = "Bardge-Lookup-Token"  # noqa: S105 - a header's name
-LONGEST_TOKEN: Final = 4096
+MAX_TOKEN_LENGTH: Final = 4096
 
 _VISIBLE: Final = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
 
@@ -68,27 +68,27 @@ class Response(Generic[R]):
 
 
 @attrs.frozen
-class Call:
+class PreparedRequest:
     """One operation, made into bytes once for all its attempts."""
 
-    row: Endpoint[Any, Any]
+    endpoint: Endpoint[Any, Any]
     url: str
     body: bytes | None
     headers: Mapping[str, str]
     key: str | None = None
     given: bool = False
     """Whether the caller chose the key."""
-    fresh: bool = False
+    is_fresh_key: bool = False
     """Whether the key was made for this very call: then no journal can know it."""
 
 
-def visible(text: object, longest: int) -> bool:
+def is_visible_ascii(text: object, max_length: int) -> bool:
     """Tell whether a header value arrives as it is: visible ASCII, no blanks at the ends."""
-    return isinstance(text, str) and len(text) <= longest and _VISIBLE.fullmatch(text) is not None
+    return isinstance(text, str) and len(text) <= max_length and _VISIBLE.fullmatch(text) is not None
 
 
 def check_token(token: object) -> str:
     """Return a lookup token that is safe in a header; its value is in no error."""
-    if isinstance(token, str) and visible(token, LONGEST_TOKEN):
+    if isinstance(token, str) and is_visible_ascii(token, MAX_TOKEN_LENGTH):
         return token
     raise InvalidArgumentError("lookup_token: expected visible ASCII characters without blanks at the ends")

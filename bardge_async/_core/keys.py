@@ -6,13 +6,13 @@ import hashlib
 import os
 from typing import Any, Final
 
-from bardge_async._core.http import visible
+from bardge_async._core.http import is_visible_ascii
 from bardge_async.endpoints import Endpoint, KeySupport
 from bardge_async.errors import IdempotencyMisuseError, InvalidArgumentError
 
-LONGEST_KEY: Final = 255
-_FORM: Final = "op1_"
-_HEX: Final = 40
+MAX_KEY_LENGTH: Final = 255
+_PREFIX: Final = "op1_"
+_DIGEST_LENGTH: Final = 40
 
 
 def operation_key(namespace: str, kind: str | Endpoint[Any, Any], business_id: str) -> str:
@@ -33,11 +33,11 @@ def operation_key(namespace: str, kind: str | Endpoint[Any, Any], business_id: s
     parts = (namespace, kind.name if isinstance(kind, Endpoint) else kind, business_id)
     digest = hashlib.sha256()
     for name, part in zip(("namespace", "kind", "business_id"), parts, strict=True):
-        digest.update(_measured(name, part))
-    return _FORM + digest.hexdigest()[:_HEX]
+        digest.update(_prefix_length(name, part))
+    return _PREFIX + digest.hexdigest()[:_DIGEST_LENGTH]
 
 
-def _measured(name: str, part: object) -> bytes:
+def _prefix_length(name: str, part: object) -> bytes:
     """Put the length in front, so that no two triples give the same bytes."""
     if not isinstance(part, str) or not part:
         raise InvalidArgumentError(f"{name}: expected text, got {part!r:.80}")
@@ -59,22 +59,22 @@ def check_key(key: object) -> str:
     Raises:
         InvalidArgumentError: Anything but 1-255 visible ASCII characters without blanks at the ends.
     """
-    if isinstance(key, str) and visible(key, LONGEST_KEY):
+    if isinstance(key, str) and is_visible_ascii(key, MAX_KEY_LENGTH):
         return key
     raise InvalidArgumentError(
-        f"idempotency key: expected 1-{LONGEST_KEY} visible ASCII characters without blanks at the ends, got {key!r:.80}"
+        f"idempotency key: expected 1-{MAX_KEY_LENGTH} visible ASCII characters without blanks at the ends, got {key!r:.80}"
     )
 
 
-def check_takes_key(row: Endpoint[Any, Any]) -> None:
+def check_takes_key(endpoint: Endpoint[Any, Any]) -> None:
     """Refuse a key for a POST whose row takes none.
 
     Raises:
         IdempotencyMisuseError: The server takes no key here, so none protects the call.
     """
-    if row.key is KeySupport.NO:
+    if endpoint.key is KeySupport.NO:
         error = IdempotencyMisuseError(
-            f"{row.name}: the server takes no idempotency key here; call it outside the block, without a key"
+            f"{endpoint.name}: the server takes no idempotency key here; call it outside the block, without a key"
         )
-        error.endpoint = row.name
+        error.endpoint = endpoint.name
         raise error

@@ -10,14 +10,14 @@ from multidict import CIMultiDict
 from bardge_async._core.http import REQUEST_ID_HEADER, WireResponse
 
 _REDACTED: Final = "***"
-_SHORTEST: Final = 12
+_MIN_KEY_LENGTH: Final = 12
 """A shorter key, as tests use, stands in many an answer by chance."""
 
 
-def redacted(response: WireResponse, header: str) -> WireResponse:
+def redact_api_key(response: WireResponse, authorization: str) -> WireResponse:
     """Take the key of an ``Authorization`` header out of an answer; the same answer where it is not in there."""
-    key = str(header).removeprefix("Bearer ")
-    if len(key) < _SHORTEST:
+    key = str(authorization).removeprefix("Bearer ")
+    if len(key) < _MIN_KEY_LENGTH:
         return response
     if key.encode() not in response.body and key not in "\n".join(response.headers.values()):
         return response
@@ -28,10 +28,10 @@ def redacted(response: WireResponse, header: str) -> WireResponse:
     )
 
 
-def plain_id(response: WireResponse, header: str) -> str | None:
+def redact_request_id(response: WireResponse, authorization: str) -> str | None:
     """Return an answer's request id, without the key."""
     request_id = response.headers.get(REQUEST_ID_HEADER)
-    if request_id is None or len(request_id) < _SHORTEST:
+    if request_id is None or len(request_id) < _MIN_KEY_LENGTH:
         return request_id
-    key = str(header).removeprefix("Bearer ")
-    return request_id.replace(key, _REDACTED) if len(key) >= _SHORTEST else request_id
+    key = str(authorization).removeprefix("Bearer ")
+    return request_id.replace(key, _REDACTED) if len(key) >= _MIN_KEY_LENGTH else request_id

@@ -12,23 +12,23 @@ from types import NoneType
 from typing import Any, Final, cast
 from urllib.parse import quote
 
-from bardge_async._core.converter import dump, encode
-from bardge_async._core.custom_endpoints import free_row
-from bardge_async._core.entry import Record
+from bardge_async._core.converter import dump_body, dump_json
+from bardge_async._core.custom_endpoints import custom_endpoint
+from bardge_async._core.entry import JournalEntry
 from bardge_async._core.http import (
     KEY_HEADER,
     TOKEN_HEADER,
-    Call,
+    PreparedRequest,
     check_token,
 )
 from bardge_async._core.keys import check_takes_key
 from bardge_async._core.secret import Secret
 from bardge_async._version import __version__
-from bardge_async.endpoints import ENDPOINTS, Endpoint, placeholders
+from bardge_async.endpoints import ENDPOINTS, Endpoint, parse_placeholders
 from bardge_async.errors import InvalidArgumentError
 from bardge_async.models import Body
 
-LARGEST_BODY: Final = 1024 * 1024
+MAX_BODY_BYTES: Final = 1024 * 1024
 """Bytes; no body of the API comes near it."""
 _JSON: Final = "application/json"
 _GET_HEADERS: Final[Mapping[str, str]] = {
@@ -39,16 +39,16 @@ _GET_HEADERS: Final[Mapping[str, str]] = {
 _POST_HEADERS: Final[Mapping[str, str]] = {**_GET_HEADERS, "Content-Type": _JSON}
 
 
-class Composer:
+class RequestBuilder:
     """Make calls below one base URL, with the user's path corrections."""
 
     def __init__(self, base_url: str, paths: Mapping[str, str]) -> None:
         self.base_url = base_url
         self.paths = paths
 
-    def compose(
+    def build(
         self,
-        row: Endpoint[Any, Any],
+        endpoint: Endpoint[Any, Any],
         arguments: tuple[object, ...],
         *,
         request: object = None,
@@ -56,97 +56,101 @@ class Composer:
         key: str | None = None,
         lookup_token: str | None = None,
         given: bool = False,
-    ) -> Call:
+    ) -> PreparedRequest:
         """Make a call.
 
         Raises:
             InvalidArgumentError: An argument that the row does not take, or that cannot be sent.
             IdempotencyMisuseError: A key for a row that takes none.
         """
-        url = self.base_url + fill(row, self.paths.get(row.name, row.path), arguments)
+        url = self.base_url + fill_path(endpoint, self.paths.get(endpoint.name, endpoint.path), arguments)
         if query:
-            url += query_string(query)
-        headers = _headers(row, key, lookup_token)
-        return Call(row, url, _body(row, request), headers, key, given, key is not None and not given)
+            url += encode_query(query)
+        headers = _build_headers(endpoint, key, lookup_token)
+        return PreparedRequest(
+            endpoint, url, _encode_body(endpoint, request), headers, key, given, key is not None and not given
+        )
 
-    def row_of(self, record: Record) -> Endpoint[Any, Any]:
+    def endpoint_of(self, entry: JournalEntry) -> Endpoint[Any, Any]:
         """Return the row that a record's operation was of."""
-        row = ENDPOINTS.get(record.endpoint)
-        if row is not None:
-            return row
-        method, _, path = record.endpoint.partition(" ")
-        return free_row(method, path, object, body=record.body is not None, keyed=False)
+        endpoint = ENDPOINTS.get(entry.endpoint)
+        if endpoint is not None:
+            return endpoint
+        method, _, path = entry.endpoint.partition(" ")
+        return custom_endpoint(method, path, object, body=entry.body is not None, keyed=False)
 
-    def again(self, record: Record) -> Call:
+    def rebuild(self, entry: JournalEntry) -> PreparedRequest:
         """Make a recorded operation's call anew: the same bytes under the same key."""
-        row, key = self.row_of(record), record.identity.key
-        return Call(row, record.url, record.body, _headers(row, key, None), key, record.given)
+        endpoint, key = self.endpoint_of(entry), entry.identity.key
+        return PreparedRequest(endpoint, entry.url, entry.body, _build_headers(endpoint, key, None), key, entry.given)
 
 
-def _body(row: Endpoint[Any, Any], request: object) -> bytes | None:
-    if row.request is NoneType:
+def _encode_body(endpoint: Endpoint[Any, Any], request: object) -> bytes | None:
+    if endpoint.request is NoneType:
         if request is not None:
-            raise InvalidArgumentError(f"{row.name}: takes no request object, got {type(request).__name__}")
+            raise InvalidArgumentError(f"{endpoint.name}: takes no request object, got {type(request).__name__}")
         return None
-    body = _encoded(row, request)
-    if len(body) > LARGEST_BODY:
-        raise InvalidArgumentError(f"{row.name}: request: {len(body)} bytes of JSON; {LARGEST_BODY} at most are sent")
+    body = _encode_request(endpoint, request)
+    if len(body) > MAX_BODY_BYTES:
+        raise InvalidArgumentError(
+            f"{endpoint.name}: request: {len(body)} bytes of JSON; {MAX_BODY_BYTES} at most are sent"
+        )
     return body
 
 
-def _encoded(row: Endpoint[Any, Any], request: object) -> bytes:
-    if row.request is object and isinstance(request, Mapping):
-        return dump(cast("Mapping[str, object]", request), f"{row.name}: request")
-    if not isinstance(request, row.request) or not isinstance(request, Body):
+def _encode_request(endpoint: Endpoint[Any, Any], request: object) -> bytes:
+    if endpoint.request is object and isinstance(request, Mapping):
+        return dump_json(cast("Mapping[str, object]", request), f"{endpoint.name}: request")
+    if not isinstance(request, endpoint.request) or not isinstance(request, Body):
         raise InvalidArgumentError(
-            f"{row.name}: request: expected {row.request.__name__}, got {type(request).__name__}"
+            f"{endpoint.name}: request: expected {endpoint.request.__name__}, got {type(request).__name__}"
         )
-    return encode(request)
+    return dump_body(request)
 
 
-def _headers(row: Endpoint[Any, Any], key: str | None, lookup_token: str | None) -> Mapping[str, str]:
-    if row.method == "GET":
+def _build_headers(endpoint: Endpoint[Any, Any], key: str | None, lookup_token: str | None) -> Mapping[str, str]:
+    if endpoint.method == "GET":
         if key is not None:
-            raise InvalidArgumentError(f"{row.name}: a GET takes no idempotency key")
+            raise InvalidArgumentError(f"{endpoint.name}: a GET takes no idempotency key")
         headers = _GET_HEADERS
     else:
         headers = _POST_HEADERS
     if key is not None:
-        check_takes_key(row)
+        check_takes_key(endpoint)
         headers = {**headers, KEY_HEADER: key}
     if lookup_token is not None:
-        if not row.lookup_token:
-            raise InvalidArgumentError(f"{row.name}: takes no lookup_token")
+        if not endpoint.lookup_token:
+            raise InvalidArgumentError(f"{endpoint.name}: takes no lookup_token")
         headers = {**headers, TOKEN_HEADER: Secret(check_token(lookup_token))}
     return headers
 
 
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_CONTROL_CHARACTER: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
-_PLAIN: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.~-]*")
+_PLAIN_SEGMENT: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.~-]*")
 """What a URL takes as it is; by its first character it is neither ``.`` nor ``..``."""
 
 
-def segment(name: str, value: object) -> str:
+def encode_segment(name: str, value: object) -> str:
     """Encode one path argument as one segment.
 
     Raises:
         InvalidArgumentError: Not text, empty, ``.``, ``..``, or with control characters.
     """
-    if type(value) is str and _PLAIN.fullmatch(value):
+    if type(value) is str and _PLAIN_SEGMENT.fullmatch(value):
         return value
     if not isinstance(value, str):
         raise InvalidArgumentError(f"{name}: expected text, got {value!r:.80}")
     if value in {"", ".", ".."}:
         raise InvalidArgumentError(f"{name}: {value!r} would reach another URL; pass the id")
-    if _CONTROL.search(value):
+    if _CONTROL_CHARACTER.search(value):
         raise InvalidArgumentError(f"{name}: {value!r:.80} holds control characters")
-    return _quoted(name, value)
+    return _quote_text(name, value)
 
 
-def _quoted(name: str, text: str) -> str:
-    if _PLAIN.fullmatch(text):
+def _quote_text(name: str, text: str) -> str:
+    if _PLAIN_SEGMENT.fullmatch(text):
         return text
     try:
         return quote(text, safe="")
@@ -154,9 +158,9 @@ def _quoted(name: str, text: str) -> str:
         raise InvalidArgumentError(f"{name}: {text!r:.80} is no valid Unicode text") from None
 
 
-def fill(endpoint: Endpoint[Any, Any], template: str, arguments: tuple[object, ...]) -> str:
+def fill_path(endpoint: Endpoint[Any, Any], template: str, arguments: tuple[object, ...]) -> str:
     """Put the path arguments, given in the order of the row's placeholders, into a template."""
-    names, pieces = _plan(endpoint.path, template)
+    names, pieces = _parse_template(endpoint.path, template)
     if len(arguments) != len(names):
         wanted = ", ".join(names) or "none"
         raise InvalidArgumentError(f"{endpoint.name}: expected path arguments: {wanted}; got {len(arguments)}")
@@ -164,19 +168,19 @@ def fill(endpoint: Endpoint[Any, Any], template: str, arguments: tuple[object, .
         return template
     path = ""
     for text, index in pieces:
-        path += text if index is None else text + segment(names[index], arguments[index])
+        path += text if index is None else text + encode_segment(names[index], arguments[index])
     return path
 
 
 @functools.lru_cache(maxsize=256)
-def _plan(path: str, template: str) -> tuple[tuple[str, ...], tuple[tuple[str, int | None], ...]]:
+def _parse_template(path: str, template: str) -> tuple[tuple[str, ...], tuple[tuple[str, int | None], ...]]:
     """Take a template apart: the arguments' names, and its texts, each with the number of the argument behind it."""
-    names = placeholders(path)
+    names = parse_placeholders(path)
     parts = string.Formatter().parse(template)
     return names, tuple((text, None if name is None else names.index(name)) for text, name, _, _ in parts)
 
 
-def query_string(values: Mapping[str, object]) -> str:
+def encode_query(values: Mapping[str, object]) -> str:
     """Encode query values, leaving out those that are None.
 
     Raises:
@@ -188,13 +192,13 @@ def query_string(values: Mapping[str, object]) -> str:
     for name, value in values.items():
         if value is None:
             continue
-        if not isinstance(cast("object", name), str) or not _sendable(value):
+        if not isinstance(cast("object", name), str) or not _is_sendable(value):
             raise InvalidArgumentError(f"{name}: expected text or a number, got {value!r:.80}")
-        parts.append(f"{_quoted('query', name)}={_quoted(name, str(value))}")
+        parts.append(f"{_quote_text('query', name)}={_quote_text(name, str(value))}")
     return "?" + "&".join(parts) if parts else ""
 
 
-def _sendable(value: object) -> bool:
+def _is_sendable(value: object) -> bool:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return False
     return not isinstance(value, float) or math.isfinite(value)

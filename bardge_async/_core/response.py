@@ -14,7 +14,7 @@ import attrs
 from bardge_async import errors
 from bardge_async._core import converter
 from bardge_async._core.http import REPLAYED_HEADER, REQUEST_ID_HEADER, WireResponse
-from bardge_async._core.scalars import StructureError, parse, parse_exact
+from bardge_async._core.scalars import StructureError, parse_json, parse_json_exact
 from bardge_async.endpoints import Endpoint
 from bardge_async.errors import APIError, BardgeError, DecodeError, NoAnswerError
 
@@ -31,9 +31,9 @@ class Verdict(enum.Enum):
     """Proved: nothing reached the server."""
     NO_ANSWER = enum.auto()
     """Sent, no usable answer."""
-    SETTLED = enum.auto()
-    """The API refused it: 400, 404, 409, 422 with its error object."""
     REFUSED = enum.auto()
+    """The API refused it: 400, 404, 409, 422 with its error object."""
+    REFUSED_UNSETTLED = enum.auto()
     """Any other refusal: it settles nothing about earlier attempts."""
     BUSY = enum.auto()
     """429: not executed."""
@@ -56,7 +56,7 @@ class Outcome:
     replayed: bool = False
 
 
-def retry_after(headers: Mapping[str, str], now: float) -> float | None:
+def parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:
     """Read ``Retry-After`` in seconds from now; None where it is missing or makes no sense."""
     text = headers.get("Retry-After")
     if text is None:
@@ -64,49 +64,51 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
     if _SECONDS.fullmatch(text.strip()):
         return float(text)
     try:
-        moment = email.utils.parsedate_to_datetime(text)
+        date = email.utils.parsedate_to_datetime(text)
     except (ValueError, OverflowError):
         return None
-    aware = moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
+    aware = date if date.tzinfo else date.replace(tzinfo=dt.UTC)
     return max(0.0, aware.timestamp() - now)
 
 
-def read(endpoint: Endpoint[Any, Any], response: WireResponse, now: float, origin: str) -> Outcome:
+def classify(endpoint: Endpoint[Any, Any], response: WireResponse, now: float, origin: str) -> Outcome:
     """Tell what an answer is; ``origin`` is the base URL, for the message of an answer that is not the API's."""
     status = response.status
     if 200 <= status < 300:  # noqa: PLR2004 - the HTTP classes
-        return _success(endpoint, response)
-    wait = retry_after(response.headers, now)
+        return _classify_success(endpoint, response)
+    wait = parse_retry_after(response.headers, now)
     if 400 <= status < 600:  # noqa: PLR2004
-        return _failure(endpoint, response, wait, origin)
-    return _unusable(endpoint, response, f"a redirect or unknown status {status}", wait)
+        return _classify_failure(endpoint, response, wait, origin)
+    return _build_unusable(endpoint, response, f"a redirect or unknown status {status}", wait)
 
 
-def _unusable(endpoint: Endpoint[Any, Any], response: WireResponse, what: str, wait: float | None = None) -> Outcome:
-    error = NoAnswerError(f"{endpoint.name}: no usable answer: {what}")
+def _build_unusable(
+    endpoint: Endpoint[Any, Any], response: WireResponse, reason: str, wait: float | None = None
+) -> Outcome:
+    error = NoAnswerError(f"{endpoint.name}: no usable answer: {reason}")
     error.request_id = response.headers.get(REQUEST_ID_HEADER)
-    cached = response.status >= 500 and _replayed(response)  # noqa: PLR2004 - the HTTP classes
+    cached = response.status >= 500 and _is_replayed(response)  # noqa: PLR2004 - the HTTP classes
     return Outcome(Verdict.CACHED_FAULT if cached else Verdict.NO_ANSWER, error=error, retry_after=wait)
 
 
-def _replayed(response: WireResponse) -> bool:
+def _is_replayed(response: WireResponse) -> bool:
     mark = response.headers.get(REPLAYED_HEADER)
     return mark is not None and mark.strip().lower() == "true"
 
 
-def _success(endpoint: Endpoint[Any, Any], response: WireResponse) -> Outcome:
-    replayed = _replayed(response)
+def _classify_success(endpoint: Endpoint[Any, Any], response: WireResponse) -> Outcome:
+    replayed = _is_replayed(response)
     try:
-        parsed = parse(response.body)
+        parsed = parse_json(response.body)
     except ValueError:
         kind = response.headers.get("Content-Type", "no content type")
-        return _unusable(endpoint, response, f"status {response.status} with a body that is no JSON ({kind:.60})")
-    if _error_object(parsed):
-        return _unusable(endpoint, response, f"status {response.status} with an error object")
+        return _build_unusable(endpoint, response, f"status {response.status} with a body that is no JSON ({kind:.60})")
+    if _find_error_object(parsed):
+        return _build_unusable(endpoint, response, f"status {response.status} with an error object")
     try:
-        return Outcome(Verdict.DONE, _value(endpoint, parsed, response), replayed=replayed)
+        return Outcome(Verdict.DONE, _structure_value(endpoint, parsed, response), replayed=replayed)
     except StructureError as fault:
-        problems = ["$" + path + ": " + text for path, text in fault.faults]
+        problems = ["$" + path + ": " + text for path, text in fault.mismatches]
     error = DecodeError(f"{endpoint.name}: the answer contradicts the vendor's page: {'; '.join(problems)}", problems)
     error.status, error.body = response.status, response.body
     error.executed = endpoint.method != "GET"
@@ -114,21 +116,21 @@ def _success(endpoint: Endpoint[Any, Any], response: WireResponse) -> Outcome:
     return Outcome(Verdict.UNREADABLE, error=error, replayed=replayed)
 
 
-def _value(endpoint: Endpoint[Any, Any], parsed: object, response: WireResponse) -> Any:  # noqa: ANN401 - the row's class
+def _structure_value(endpoint: Endpoint[Any, Any], parsed: object, response: WireResponse) -> Any:  # noqa: ANN401 - the row's class
     body, cls = response.body, endpoint.response
     if cls is object:
-        return parse_exact(body)
+        return parse_json_exact(body)
     if endpoint.bare_list and isinstance(parsed, list):
         body = b'{"data":' + body + b',"has_more":false}'
-        parsed = parse(body)
-    value: Any = converter.structure(parsed, body, cls)
+        parsed = parse_json(body)
+    value: Any = converter.structure_value(parsed, body, cls)
     if type(cls) is not type and endpoint.paginated:
         # Nobody else has it yet, and a copy takes as long as ten items.
         object.__setattr__(value, "request_id", response.headers.get(REQUEST_ID_HEADER))
     return value
 
 
-def _error_object(parsed: object) -> dict[str, object] | None:
+def _find_error_object(parsed: object) -> dict[str, object] | None:
     """Return ``error`` of the API's error body; None where there is none."""
     if not isinstance(parsed, dict):
         return None
@@ -136,33 +138,38 @@ def _error_object(parsed: object) -> dict[str, object] | None:
     return cast("dict[str, object]", found) if isinstance(found, dict) and found else None
 
 
-def _failure(endpoint: Endpoint[Any, Any], response: WireResponse, wait: float | None, origin: str) -> Outcome:
+def _classify_failure(endpoint: Endpoint[Any, Any], response: WireResponse, wait: float | None, origin: str) -> Outcome:
     try:
-        detail = _error_object(parse(response.body))
+        detail = _find_error_object(parse_json(response.body))
     except ValueError:
         detail = None
     status = response.status
     if status >= 500 and detail is None:  # noqa: PLR2004
-        return _unusable(endpoint, response, f"status {status} without the API's error object", wait)
-    error = _api_error(endpoint, response, detail or {}, origin)
+        return _build_unusable(endpoint, response, f"status {status} without the API's error object", wait)
+    error = _build_api_error(endpoint, response, detail or {}, origin)
     error.retry_after = wait
-    return Outcome(_verdict(error, known=detail is not None), error=error, retry_after=wait, replayed=error.replayed)
+    return Outcome(
+        _classify_error(error, has_error_object=detail is not None),
+        error=error,
+        retry_after=wait,
+        replayed=error.replayed,
+    )
 
 
-_IN_BETWEEN: Final = frozenset({408, 425, 502, 503, 504})
-_SETTLING: Final = frozenset({400, 404, 409, 422})
+_INTERMEDIARY_STATUSES: Final = frozenset({408, 425, 502, 503, 504})
+_REFUSAL_STATUSES: Final = frozenset({400, 404, 409, 422})
 
 
-def _verdict(error: APIError, *, known: bool) -> Verdict:
+def _classify_error(error: APIError, *, has_error_object: bool) -> Verdict:
     if error.status == 429:  # noqa: PLR2004
         return Verdict.BUSY
-    if error.status in _IN_BETWEEN:
+    if error.status in _INTERMEDIARY_STATUSES:
         return Verdict.CACHED_FAULT if error.replayed else Verdict.NO_ANSWER
     if error.status >= 500:  # noqa: PLR2004
         return Verdict.CACHED_FAULT if error.replayed else Verdict.FAULT
     if error.type == "idempotency_error" and not isinstance(error, errors.IdempotencyKeyReusedError):
         return Verdict.STILL_RUNNING
-    return Verdict.SETTLED if known and error.status in _SETTLING else Verdict.REFUSED
+    return Verdict.REFUSED if has_error_object and error.status in _REFUSAL_STATUSES else Verdict.REFUSED_UNSETTLED
 
 
 _BY_STATUS: Final[Mapping[int, type[APIError]]] = {
@@ -176,7 +183,7 @@ _BY_STATUS: Final[Mapping[int, type[APIError]]] = {
 }
 
 
-def _error_class(status: int, kind: str | None, code: str | None) -> type[APIError]:
+def _select_error_class(status: int, kind: str | None, code: str | None) -> type[APIError]:
     if status == 409 and kind == "idempotency_error" and code == "idempotency_key_reused":  # noqa: PLR2004
         return errors.IdempotencyKeyReusedError
     if status == 409 and kind == "resource_conflict_error":  # noqa: PLR2004
@@ -186,25 +193,25 @@ def _error_class(status: int, kind: str | None, code: str | None) -> type[APIErr
     return _BY_STATUS.get(status, APIError)
 
 
-def _word(detail: Mapping[str, object], name: str) -> str | None:
+def _get_text(detail: Mapping[str, object], name: str) -> str | None:
     value = detail.get(name)
     return value if isinstance(value, str) else None
 
 
-def _api_error(
+def _build_api_error(
     endpoint: Endpoint[Any, Any], response: WireResponse, detail: Mapping[str, object], origin: str
 ) -> APIError:
-    kind, code = _word(detail, "type"), _word(detail, "code")
-    words = _word(detail, "message") or ""
+    kind, code = _get_text(detail, "type"), _get_text(detail, "code")
+    message = _get_text(detail, "message") or ""
     if detail:
-        text = f"{endpoint.name}: {response.status} {code or kind or 'error'}: {words}"
+        text = f"{endpoint.name}: {response.status} {code or kind or 'error'}: {message}"
     else:
         text = (
             f"{endpoint.name}: {response.status} without the API's error object: the answer is not the API's; "
             f"check the base URL {origin} and any proxy in between"
         )
-    error = _error_class(response.status, kind, code)(text)
-    error.status, error.type, error.code, error.message = response.status, kind, code, words
-    error.request_id = response.headers.get(REQUEST_ID_HEADER) or _word(detail, "request_id")
-    error.replayed = _replayed(response)
+    error = _select_error_class(response.status, kind, code)(text)
+    error.status, error.type, error.code, error.message = response.status, kind, code, message
+    error.request_id = response.headers.get(REQUEST_ID_HEADER) or _get_text(detail, "request_id")
+    error.replayed = _is_replayed(response)
     return error

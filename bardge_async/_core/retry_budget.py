@@ -7,7 +7,7 @@ from typing import Final
 
 from bardge_async._core.settings import RetryPolicy
 
-_MEMORY: Final = 10
+_WINDOW_SECONDS: Final = 10
 """Seconds for which a first attempt counts."""
 
 
@@ -23,51 +23,51 @@ class RetryBudget:
         self._lock = threading.Lock()
         self._reserve = self._floor
         self._filled_at: float | None = None
-        self._shares = [0.0] * _MEMORY
+        self._shares = [0.0] * _WINDOW_SECONDS
         self._second = 0
 
-    def deposit(self, now: float) -> None:
+    def count_first_attempt(self, now: float) -> None:
         """Count a first attempt."""
         with self._lock:
-            self._forget(now)
-            self._shares[self._second % _MEMORY] += self._ratio
+            self._expire_shares(now)
+            self._shares[self._second % _WINDOW_SECONDS] += self._ratio
 
-    def reserve(self, now: float, patience: float) -> float | None:
+    def reserve_token(self, now: float, timeout: float) -> float | None:
         """Take a token that is there within ``patience`` seconds, and return how many until then; None if none is."""
         with self._lock:
-            self._forget(now)
+            self._expire_shares(now)
             if self._take_share():
                 return 0.0
-            self._fill(now)
+            self._refill_reserve(now)
             wait = 0.0 if self._reserve >= 1 else (1 - self._reserve) / self._floor if self._floor else None
-            if wait is None or wait > patience:
+            if wait is None or wait > timeout:
                 return None
             # It may go below zero: the next one waits for its own token, behind this one.
             self._reserve -= 1
             return wait
 
-    def _forget(self, now: float) -> None:
+    def _expire_shares(self, now: float) -> None:
         second = int(now)
         if second == self._second:
             return
-        for past in range(self._second + 1, min(second, self._second + _MEMORY) + 1):
-            self._shares[past % _MEMORY] = 0.0
+        for past in range(self._second + 1, min(second, self._second + _WINDOW_SECONDS) + 1):
+            self._shares[past % _WINDOW_SECONDS] = 0.0
         self._second = max(self._second, second)
-        if second - _MEMORY >= self._second:
-            self._shares = [0.0] * _MEMORY
+        if second - _WINDOW_SECONDS >= self._second:
+            self._shares = [0.0] * _WINDOW_SECONDS
 
     def _take_share(self) -> bool:
         if sum(self._shares) < 1:
             return False
         missing = 1.0
-        for offset in range(1, _MEMORY + 1):
-            at = (self._second + offset) % _MEMORY
-            taken = min(missing, self._shares[at])
-            self._shares[at] -= taken
-            missing -= taken
+        for offset in range(1, _WINDOW_SECONDS + 1):
+            at = (self._second + offset) % _WINDOW_SECONDS
+            amount = min(missing, self._shares[at])
+            self._shares[at] -= amount
+            missing -= amount
         return True
 
-    def _fill(self, now: float) -> None:
+    def _refill_reserve(self, now: float) -> None:
         since = 0.0 if self._filled_at is None else max(0.0, now - self._filled_at)
         self._reserve = min(self._floor, self._reserve + since * self._floor)
         self._filled_at = now

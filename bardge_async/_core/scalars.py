@@ -11,135 +11,135 @@ from typing import Any, Final, cast
 import orjson
 
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-MILLISECONDS_FROM: Final = 10**11
-_BRIEF: Final = 60
+FIRST_MILLISECONDS: Final = 10**11
+_MAX_SHOWN: Final = 60
 
 
 class StructureError(Exception):
     """Carry all faults of one value: pairs of path below it and text."""
 
-    def __init__(self, faults: list[tuple[str, str]]) -> None:
-        super().__init__(faults)
-        self.faults = faults
+    def __init__(self, mismatches: list[tuple[str, str]]) -> None:
+        super().__init__(mismatches)
+        self.mismatches = mismatches
 
-    def below(self, step: str) -> list[tuple[str, str]]:
+    def prefix_paths(self, step: str) -> list[tuple[str, str]]:
         """Put one step in front of every path."""
-        return [(step + path, text) for path, text in self.faults]
+        return [(step + path, text) for path, text in self.mismatches]
 
 
 class InexactError(Exception):
     """A binary float stands where the exact number is wanted: parse the body again."""
 
 
-def parse(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
+def parse_json(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
     """Parse JSON with the fast codec; ValueError if it is none."""
     return orjson.loads(body)
 
 
-def parse_exact(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
+def parse_json_exact(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
     """Parse JSON with every fraction as Decimal and every integer whole; ValueError if it is none."""
     try:
-        return json.loads(body, parse_float=Decimal, parse_constant=_no_constant)
+        return json.loads(body, parse_float=Decimal, parse_constant=_reject_constant)
     except RecursionError:
         msg = "nested too deeply"
         raise ValueError(msg) from None
 
 
-def _no_constant(name: str) -> object:
+def _reject_constant(name: str) -> object:
     raise ValueError(f"{name} is no JSON")
 
 
-def _brief(value: object) -> str:
+def _format_value(value: object) -> str:
     text = str(value) if type(value) is Decimal else json.dumps(value, default=str, ensure_ascii=False)
-    return text if len(text) <= _BRIEF else text[: _BRIEF - 1] + "…"
+    return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 1] + "…"
 
 
-def fault(expected: str, value: object) -> StructureError:
-    return StructureError([("", f"expected {expected}, got {_brief(value)}")])
+def mismatch(expected: str, value: object) -> StructureError:
+    return StructureError([("", f"expected {expected}, got {_format_value(value)}")])
 
 
-def exact(value: object) -> object:
+def require_exact(value: object) -> object:
     """Return a raw value that is to be kept, or ask for an exact parse when it holds a binary float."""
     kind = type(value)
     if kind is float:
         raise InexactError
     if kind is dict:
         for item in cast("dict[str, object]", value).values():
-            exact(item)
+            require_exact(item)
     elif kind is list:
         for item in cast("list[object]", value):
-            exact(item)
+            require_exact(item)
     return value
 
 
-def text(value: object, _: object = None) -> str:
+def read_str(value: object, _: object = None) -> str:
     if type(value) is str:
         return value
-    raise fault("text", value)
+    raise mismatch("text", value)
 
 
-def flag(value: object, _: object = None) -> bool:
+def read_bool(value: object, _: object = None) -> bool:
     if type(value) is bool:
         return value
-    raise fault("true or false", value)
+    raise mismatch("true or false", value)
 
 
-def whole(value: object, _: object = None) -> int:
+def read_int(value: object, _: object = None) -> int:
     if type(value) is int:
         return value
     if type(value) is float:
         raise InexactError
-    raise fault("a whole number", value)
+    raise mismatch("a whole number", value)
 
 
-def money(value: object, _: object = None) -> Decimal:
+def read_decimal(value: object, _: object = None) -> Decimal:
     if type(value) is int:
         return Decimal(value)
     if type(value) is Decimal:
         return value
     if type(value) is float:
         raise InexactError
-    raise fault("a number", value)
+    raise mismatch("a number", value)
 
 
-def degrees(value: object, _: object = None) -> float:
+def read_float(value: object, _: object = None) -> float:
     if type(value) is float or type(value) is int or type(value) is Decimal:
         return float(value)
-    raise fault("a number", value)
+    raise mismatch("a number", value)
 
 
-def _number(value: object) -> int | Decimal:
+def _read_number(value: object) -> int | Decimal:
     # Decimal arithmetic takes ten times as long.
-    return value if type(value) is int else money(value)
+    return value if type(value) is int else read_decimal(value)
 
 
-def instant(value: object, _: object = None) -> dt.datetime:
-    number = _number(value)
-    milliseconds = number * 1000 if -MILLISECONDS_FROM < number < MILLISECONDS_FROM else number
+def read_timestamp(value: object, _: object = None) -> dt.datetime:
+    number = _read_number(value)
+    milliseconds = number * 1000 if -FIRST_MILLISECONDS < number < FIRST_MILLISECONDS else number
     try:
         return _EPOCH + dt.timedelta(microseconds=int(milliseconds * 1000))
     except ArithmeticError:
-        raise fault("a timestamp", value) from None
+        raise mismatch("a timestamp", value) from None
 
 
-def day(value: object, _: object = None) -> dt.date:
+def read_date(value: object, _: object = None) -> dt.date:
     if type(value) is str and len(value) == 10 and value[4] == value[7] == "-":  # noqa: PLR2004 - YYYY-MM-DD
         try:
             return dt.date.fromisoformat(value)
         except ValueError:
             pass
-    raise fault('a day such as "2026-12-31"', value)
+    raise mismatch('a day such as "2026-12-31"', value)
 
 
 class OpenEnum:
     """Read a text as a member of an enum, whatever its case; one that is not listed stays as it is."""
 
     def __init__(self, kind: type[enum.StrEnum]) -> None:
-        self._folded: dict[str, str] = {member.value.casefold(): member for member in kind}
+        self._by_folded: dict[str, str] = {member.value.casefold(): member for member in kind}
         spellings = (str.lower, str.upper, str.title)
-        self.members: dict[str, str] = {spell(member.value): member for member in kind for spell in spellings}
+        self.by_spelling: dict[str, str] = {spell(member.value): member for member in kind for spell in spellings}
         """The usual spellings, for a look-up without a call."""
 
     def __call__(self, value: object, _: object = None) -> str:
-        word = text(value)
-        return self._folded.get(word.casefold(), word)
+        word = read_str(value)
+        return self._by_folded.get(word.casefold(), word)

@@ -38,32 +38,32 @@ class SecretBytes(bytes):
     __str__ = __repr__
 
 
-KeySource: TypeAlias = str | Callable[[], str | Awaitable[str]]
+ApiKeySource: TypeAlias = str | Callable[[], str | Awaitable[str]]
 """The API key, or a callable that returns it or an awaitable of it."""
 
 
 @attrs.frozen
-class Unusable:
+class UnusableApiKey:
     """Stand for a key of a wrong type, which nobody keeps: bytes would show in every frame."""
 
     kind: str
 
 
-def hidden(key: object) -> KeySource | Unusable | None:
+def hide_api_key(key: object) -> ApiKeySource | UnusableApiKey | None:
     """Redact a key before anything can raise with it among the locals; this never raises."""
     if isinstance(key, str):
         return Secret(key)
     if key is None or callable(key):
-        return cast("KeySource | None", key)
-    return Unusable(type(key).__name__)
+        return cast("ApiKeySource | None", key)
+    return UnusableApiKey(type(key).__name__)
 
 
-def usable(key: KeySource | Unusable) -> KeySource:
+def require_usable(key: ApiKeySource | UnusableApiKey) -> ApiKeySource:
     """Return what is a key or gives one.
 
     Raises:
         ConfigurationError: It was neither text nor a callable.
     """
-    if isinstance(key, Unusable):
+    if isinstance(key, UnusableApiKey):
         raise ConfigurationError(f"api_key: expected text or a callable, got {key.kind}")
     return key

@@ -21,17 +21,17 @@ DEFAULT_BASE_URL: Final = "https://api-prod.bardge.com/v3/api/business/reseller"
 _NETLOC: Final = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
 
 
-def _between(low: float, high: float) -> Any:  # noqa: ANN401 - an attrs validator
-    def check(owner: object, field: attrs.Attribute[Any], value: object) -> None:
+def _require_between(low: float, high: float) -> Any:  # noqa: ANN401 - an attrs validator
+    def check_range(owner: object, field: attrs.Attribute[Any], value: object) -> None:
         if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
             wanted = f"a number from {low:g} to {high:g}" if math.isfinite(high) else f"a number of at least {low:g}"
             msg = f"{type(owner).__name__}.{field.name}: expected {wanted}, got {value!r:.40}"
             raise ConfigurationError(msg)
 
-    return check
+    return check_range
 
 
-_SHORTEST: Final = 0.001
+_MIN_TIMEOUT: Final = 0.001
 _DAY: Final = 86_400.0
 
 
@@ -49,10 +49,10 @@ class Timeouts:
         ConfigurationError: A value that is no number between 0.001 and 86,400.
     """
 
-    total: float = attrs.field(default=60.0, validator=_between(_SHORTEST, _DAY))
-    attempt: float = attrs.field(default=20.0, validator=_between(_SHORTEST, _DAY))
-    connect: float = attrs.field(default=5.0, validator=_between(_SHORTEST, _DAY))
-    pool: float = attrs.field(default=30.0, validator=_between(_SHORTEST, _DAY))
+    total: float = attrs.field(default=60.0, validator=_require_between(_MIN_TIMEOUT, _DAY))
+    attempt: float = attrs.field(default=20.0, validator=_require_between(_MIN_TIMEOUT, _DAY))
+    connect: float = attrs.field(default=5.0, validator=_require_between(_MIN_TIMEOUT, _DAY))
+    pool: float = attrs.field(default=30.0, validator=_require_between(_MIN_TIMEOUT, _DAY))
 
 
 @attrs.frozen(kw_only=True)
@@ -76,12 +76,12 @@ class RetryPolicy:
         ConfigurationError: A value outside its range.
     """
 
-    max_attempts: int = attrs.field(default=4, validator=[attrs.validators.instance_of(int), _between(1, 100)])
-    base: float = attrs.field(default=0.25, validator=_between(0, 60))
-    cap: float = attrs.field(default=8.0, validator=_between(0, 3600))
-    retry_after_cap: float = attrs.field(default=60.0, validator=_between(0, 3600))
-    budget_ratio: float = attrs.field(default=0.2, validator=_between(0, 10))
-    budget_floor: float = attrs.field(default=10.0, validator=_between(0, 100_000))
+    max_attempts: int = attrs.field(default=4, validator=[attrs.validators.instance_of(int), _require_between(1, 100)])
+    base: float = attrs.field(default=0.25, validator=_require_between(0, 60))
+    cap: float = attrs.field(default=8.0, validator=_require_between(0, 3600))
+    retry_after_cap: float = attrs.field(default=60.0, validator=_require_between(0, 3600))
+    budget_ratio: float = attrs.field(default=0.2, validator=_require_between(0, 10))
+    budget_floor: float = attrs.field(default=10.0, validator=_require_between(0, 100_000))
     repeat_server_errors: bool = False
 
 
@@ -97,8 +97,8 @@ class ReplayWindow:
         ConfigurationError: A value outside its range, or a margin that leaves no window.
     """
 
-    length: float = attrs.field(default=90.0, validator=_between(0.1, _DAY))
-    margin: float = attrs.field(default=10.0, validator=_between(0, _DAY))
+    length: float = attrs.field(default=90.0, validator=_require_between(0.1, _DAY))
+    margin: float = attrs.field(default=10.0, validator=_require_between(0, _DAY))
 
     def __attrs_post_init__(self) -> None:
         if self.margin >= self.length:
@@ -111,21 +111,21 @@ def check_base_url(text: object) -> str:
     Raises:
         ConfigurationError: Another scheme than https (http for loopback), no host, user info, query or fragment.
     """
-    fault = _fault(text) if isinstance(text, str) else f"expected text, got {type(text).__name__}"
-    if fault is None:
+    problem = _find_url_problem(text) if isinstance(text, str) else f"expected text, got {type(text).__name__}"
+    if problem is None:
         return str(text).rstrip("/")
     # No part of the URL is shown, nor kept in a frame: it may hold a secret.
     del text
-    raise ConfigurationError(f"base_url: {fault}")
+    raise ConfigurationError(f"base_url: {problem}")
 
 
-def _fault(text: str) -> str | None:
+def _find_url_problem(text: str) -> str | None:
     try:
         parts = urlsplit(text)
         host, _ = parts.hostname or "", parts.port
     except ValueError:
         return "no valid host and port"
-    faults = {
+    problems = {
         "expected an ASCII URL such as " + DEFAULT_BASE_URL: not (text.isascii() and text.isprintable()) or " " in text,
         "the scheme must be https (http for loopback)": parts.scheme not in {"https", "http"},
         "user info is not allowed; pass the key as api_key": "@" in parts.netloc,
@@ -133,7 +133,7 @@ def _fault(text: str) -> str | None:
         "no valid host": not _NETLOC.fullmatch(parts.netloc),
         "plain HTTP shows the key to the network; use https": parts.scheme == "http" and not is_loopback(host),
     }
-    return next((what for what, present in faults.items() if present), None)
+    return next((what for what, present in problems.items() if present), None)
 
 
 def is_loopback(host: str) -> bool:

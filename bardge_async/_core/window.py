@@ -14,12 +14,12 @@ import attrs
 from bardge_async._core.settings import ReplayWindow
 from bardge_async.errors import APIError
 
-LEAST_LEFT: Final = 1.0
+MIN_SECONDS_LEFT: Final = 1.0
 """No attempt begins with less than this many seconds left of a window."""
 
 
 @attrs.frozen
-class Moment:
+class ClockReading:
     """One reading of the clocks.
 
     ``highest`` is the highest wall time ever seen; ``boot`` names the boot of the machine that ``elapsed`` counts from.
@@ -30,7 +30,7 @@ class Moment:
     highest: float
     boot: str = ""
 
-    def at(self) -> dt.datetime:
+    def to_datetime(self) -> dt.datetime:
         """Return the wall time as an aware UTC instant."""
         return dt.datetime.fromtimestamp(self.wall, dt.UTC)
 
@@ -44,19 +44,19 @@ class History:
     in_doubt: bool = False
     ever_in_doubt: bool = False
     timed_out: bool = False
-    first_sent: Moment | None = None
-    last_answer: APIError | None = None
+    first_sent: ClockReading | None = None
+    last_api_error: APIError | None = None
 
 
-def age(first: Moment, now: Moment) -> float:
+def key_age(first_sent: ClockReading, now: ClockReading) -> float:
     """Seconds since the first send, by whichever clock says most: one that jumps back never reopens a window."""
-    by_wall = max(now.wall, now.highest) - first.wall
+    by_wall = max(now.wall, now.highest) - first_sent.wall
     # After a reboot the boot-time clock counts anew and says nothing.
-    return max(by_wall, now.elapsed - first.elapsed) if now.boot == first.boot else by_wall
+    return max(by_wall, now.elapsed - first_sent.elapsed) if now.boot == first_sent.boot else by_wall
 
 
-def left(window: ReplayWindow, history: History, now: Moment) -> float | None:
+def seconds_left(window: ReplayWindow, history: History, now: ClockReading) -> float | None:
     """Seconds in which the key may still be sent; None while no window is open."""
     if history.first_sent is None:
         return None
-    return window.length - window.margin - age(history.first_sent, now)
+    return window.length - window.margin - key_age(history.first_sent, now)

@@ -9,194 +9,196 @@ from typing import Any, Final
 
 import attrs
 
-from bardge_async._core.entry import EntryState, Record
+from bardge_async._core.entry import EntryState, JournalEntry
 from bardge_async._core.settings import ReplayWindow
-from bardge_async._core.window import Moment, age
+from bardge_async._core.window import ClockReading, key_age
 from bardge_async._doubts.recovery import DoubtVerdict, Finding, body_of
 from bardge_async._resources import Resources
-from bardge_async.endpoints import ENDPOINTS, Again
+from bardge_async.endpoints import ENDPOINTS, RepeatEffect
 from bardge_async.errors import NotFoundError
 from bardge_async.models import BookingType, CreditTransaction, TransactionType
 
-RIVAL_SECONDS: Final = 600.0
+COMPETING_ENTRY_SECONDS: Final = 600.0
 """Seconds before a doubt from which on a journal tells of rivals."""
-SETTLED_AFTER: Final = 300.0
+CONCLUSIVE_AFTER: Final = 300.0
 """Seconds after the window's end before a missing trace proves anything."""
 
 
 @attrs.frozen(eq=False, repr=False)
-class Case:
+class DoubtContext:
     """A doubt under examination.
 
     ``rivals`` are other entries that may have left the same traces; ``forgotten`` is the wall time up to which finished
     ones are no longer on record.
     """
 
-    record: Record
-    rivals: Sequence[Record]
-    now: Moment
+    entry: JournalEntry
+    competing_entries: Sequence[JournalEntry]
+    now: ClockReading
     window: ReplayWindow
-    forgotten: float = 0.0
+    forgotten_until: float = 0.0
 
     @property
     def earliest(self) -> dt.datetime:
         """When a trace can have been left at the earliest, clocks of two machines allowed for."""
-        return self.first - dt.timedelta(seconds=self.window.margin)
+        return self.first_sent_at - dt.timedelta(seconds=self.window.margin)
 
     @property
     def latest(self) -> dt.datetime:
         """When at the latest: no attempt begins after the window."""
-        return self.first + dt.timedelta(seconds=self.window.length + self.window.margin)
+        return self.first_sent_at + dt.timedelta(seconds=self.window.length + self.window.margin)
 
     @property
-    def ripe(self) -> bool:
+    def is_conclusive(self) -> bool:
         """Whether the absence of a trace means anything yet."""
-        first = self.record.first_sent
-        return first is not None and age(first, self.now) >= self.window.length + SETTLED_AFTER
+        first_sent = self.entry.first_sent
+        return first_sent is not None and key_age(first_sent, self.now) >= self.window.length + CONCLUSIVE_AFTER
 
     @property
-    def complete(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether every entry that may claim a trace is still on record."""
-        return self.forgotten < self.earliest.timestamp() - RIVAL_SECONDS
+        return self.forgotten_until < self.earliest.timestamp() - COMPETING_ENTRY_SECONDS
 
-    def covers(self, moment: dt.datetime) -> bool:
+    def could_have_caused(self, timestamp: dt.datetime) -> bool:
         """Tell whether something made then can be this doubt's."""
-        return self.earliest <= moment <= self.latest
+        return self.earliest <= timestamp <= self.latest
 
-    def since(self, moments: Sequence[dt.datetime | None]) -> tuple[dt.datetime | None, ...]:
+    def drop_earlier(self, timestamps: Sequence[dt.datetime | None]) -> tuple[dt.datetime | None, ...]:
         """Leave out what was made before this doubt for certain."""
-        return tuple(moment for moment in moments if moment is None or moment >= self.earliest)
+        return tuple(timestamp for timestamp in timestamps if timestamp is None or timestamp >= self.earliest)
 
     @property
-    def first(self) -> dt.datetime:
+    def first_sent_at(self) -> dt.datetime:
         """When the key was first sent."""
-        assert self.record.first_sent is not None  # noqa: S101 - a doubt was sent
-        return self.record.first_sent.at()
+        assert self.entry.first_sent is not None  # noqa: S101 - a doubt was sent
+        return self.entry.first_sent.to_datetime()
 
 
 @attrs.frozen(eq=False, repr=False)
-class Traces:
+class Evidence:
     """What was found.
 
     ``moments`` are those of all traces of the doubt's kind since it began, however late; ``alike`` tells whether another
     request of the row leaves the same; ``reaches_back`` whether the list goes back to before the first send.
     """
 
-    moments: tuple[dt.datetime | None, ...]
-    alike: Callable[[Mapping[str, Any]], bool]
+    timestamps: tuple[dt.datetime | None, ...]
+    is_alike: Callable[[Mapping[str, Any]], bool]
     reaches_back: bool
-    evidence: tuple[str, ...]
+    statements: tuple[str, ...]
     inferred: bool
 
 
 @attrs.frozen(eq=False, repr=False)
-class Claims:
+class ClaimedEvidence:
     """What other entries leave: ``certain`` traces since the doubt began, ``near`` of them perhaps in its window."""
 
     certain: int
-    near: int
-    open: bool
+    possibly_in_window: int
+    has_uncertain: bool
 
 
-async def reconcile(client: Resources, case: Case) -> DoubtVerdict:
+async def reconcile(client: Resources, context: DoubtContext) -> DoubtVerdict:
     """Look for the traces of a doubt.
 
     Raises:
         BardgeError: The lists could not be read.
     """
-    examine = _EXAMINERS.get(case.record.endpoint)
-    key, first = case.record.identity.key, case.first
+    examine = _EXAMINERS.get(context.entry.endpoint)
+    key, first_sent_at = context.entry.identity.key, context.first_sent_at
     if examine is None:
-        words = f"no list of the API shows what {case.record.endpoint} leaves behind"
-        row = ENDPOINTS.get(case.record.endpoint)
-        if row is not None and row.again is Again.SAME:
-            words += "; a second execution changes nothing: enter the key again"
-        return DoubtVerdict(key, first, Finding.CANNOT_TELL, (words,), inferred=False)
-    traces = await examine(client, case, body_of(case.record) or {})
-    finding, why = _weigh(case, traces)
-    return DoubtVerdict(key, first, finding, (*traces.evidence, why), traces.inferred)
+        statement = f"no list of the API shows what {context.entry.endpoint} leaves behind"
+        endpoint = ENDPOINTS.get(context.entry.endpoint)
+        if endpoint is not None and endpoint.repeat_effect is RepeatEffect.HARMLESS:
+            statement += "; a second execution changes nothing: enter the key again"
+        return DoubtVerdict(key, first_sent_at, Finding.CANNOT_TELL, (statement,), inferred=False)
+    evidence = await examine(client, context, body_of(context.entry) or {})
+    finding, why = _weigh_evidence(context, evidence)
+    return DoubtVerdict(key, first_sent_at, finding, (*evidence.statements, why), evidence.inferred)
 
 
-def _weigh(case: Case, traces: Traces) -> tuple[Finding, str]:
-    claims = _claims(case, traces)
-    found, left = len(traces.moments), len(traces.moments) - claims.certain
-    unclear = _unclear(case, traces, claims)
-    if unclear is not None:
-        return Finding.CANNOT_TELL, unclear
-    if left:
-        within = sum(moment is not None and case.covers(moment) for moment in traces.moments)
-        if within > claims.near:
+def _weigh_evidence(context: DoubtContext, evidence: Evidence) -> tuple[Finding, str]:
+    claims = _count_claims(context, evidence)
+    found, unclaimed = len(evidence.timestamps), len(evidence.timestamps) - claims.certain
+    ambiguity = _find_ambiguity(context, evidence, claims)
+    if ambiguity is not None:
+        return Finding.CANNOT_TELL, ambiguity
+    if unclaimed:
+        in_window = sum(
+            timestamp is not None and context.could_have_caused(timestamp) for timestamp in evidence.timestamps
+        )
+        if in_window > claims.possibly_in_window:
             return Finding.HAPPENED, "exactly one trace that no other entry claims"
         return Finding.CANNOT_TELL, f"{found} traces, and the one that no other entry claims may be too late"
-    if not traces.reaches_back:
+    if not evidence.reaches_back:
         return Finding.CANNOT_TELL, "no trace, but the list does not show that it reaches back before the first send"
-    if not case.ripe:
+    if not context.is_conclusive:
         return Finding.CANNOT_TELL, "no trace yet; it proves something 5 minutes after the window has closed"
     return Finding.DID_NOT, "no trace, in a list that reaches back before the first send"
 
 
-def _unclear(case: Case, traces: Traces, claims: Claims) -> str | None:
+def _find_ambiguity(context: DoubtContext, evidence: Evidence, claims: ClaimedEvidence) -> str | None:
     """Tell why traces and entries cannot be matched, if so."""
-    left = len(traces.moments) - claims.certain
-    if None in traces.moments:
+    unclaimed = len(evidence.timestamps) - claims.certain
+    if None in evidence.timestamps:
         return "traces that do not say when they were left"
-    if left < 0:
-        return f"{claims.certain} other entries were done, and only {len(traces.moments)} traces are there"
-    if left and claims.open:
-        return f"{left} traces, which other entries may have left"
-    if left and not case.complete:
-        return f"{left} traces, and entries that may claim them are no longer on record"
-    return f"{left} traces that no other entry claims" if left > 1 else None
+    if unclaimed < 0:
+        return f"{claims.certain} other entries were done, and only {len(evidence.timestamps)} traces are there"
+    if unclaimed and claims.has_uncertain:
+        return f"{unclaimed} traces, which other entries may have left"
+    if unclaimed and not context.is_complete:
+        return f"{unclaimed} traces, and entries that may claim them are no longer on record"
+    return f"{unclaimed} traces that no other entry claims" if unclaimed > 1 else None
 
 
-def _claims(case: Case, traces: Traces) -> Claims:
-    certain = near = 0
-    unsure = False
-    margin = dt.timedelta(seconds=case.window.margin)
-    for rival in case.rivals:
-        body = body_of(rival) if rival.endpoint == case.record.endpoint else None
-        if (body is not None and not traces.alike(body)) or rival.first_sent is None or rival.last_sent is None:
+def _count_claims(context: DoubtContext, evidence: Evidence) -> ClaimedEvidence:
+    certain = possibly_in_window = 0
+    has_uncertain = False
+    margin = dt.timedelta(seconds=context.window.margin)
+    for entry in context.competing_entries:
+        body = body_of(entry) if entry.endpoint == context.entry.endpoint else None
+        if (body is not None and not evidence.is_alike(body)) or entry.first_sent is None or entry.last_sent is None:
             continue
-        begin, end = rival.first_sent.at() - margin, rival.last_sent.at() + margin
-        if end < case.earliest:
+        begin, end = entry.first_sent.to_datetime() - margin, entry.last_sent.to_datetime() + margin
+        if end < context.earliest:
             continue
-        if rival.state is EntryState.DONE and body is not None and begin >= case.earliest:
+        if entry.state is EntryState.DONE and body is not None and begin >= context.earliest:
             certain += 1
-            near += begin <= case.latest
+            possibly_in_window += begin <= context.latest
         else:
-            unsure = True
-    return Claims(certain, near, unsure)
+            has_uncertain = True
+    return ClaimedEvidence(certain, possibly_in_window, has_uncertain)
 
 
-async def _credits(client: Resources, case: Case, body: Mapping[str, Any]) -> Traces:
+async def _examine_credit_purchase(client: Resources, context: DoubtContext, body: Mapping[str, Any]) -> Evidence:
     amounts = {package.id: package.credits async for package in client.credits.list_packages()}
     amount = amounts.get(str(body.get("package_id")))
 
-    def alike(other: Mapping[str, Any]) -> bool:
+    def is_alike(other: Mapping[str, Any]) -> bool:
         theirs = amounts.get(str(other.get("package_id")))
         return other.get("client_id") == body.get("client_id") and theirs in {amount, None}
 
     if amount is None:
-        words = "the package's amount of credits is not known (inferred field)"
-        return Traces((), alike, reaches_back=False, evidence=(words,), inferred=True)
+        statement = "the package's amount of credits is not known (inferred field)"
+        return Evidence((), is_alike, reaches_back=False, statements=(statement,), inferred=True)
     found = await client.clients.get_credits(str(body.get("client_id")))
-    moves = found.transactions or ()
-    moments = case.since([move.timestamp for move in moves if _is_purchase(move, amount)])
-    evidence = (
-        f"{len(moments)} CREDIT transactions of {amount} since {case.earliest}",
+    transactions = found.transactions or ()
+    timestamps = context.drop_earlier([move.timestamp for move in transactions if _is_purchase(move, amount)])
+    statements = (
+        f"{len(timestamps)} CREDIT transactions of {amount} since {context.earliest}",
         "the amount comes from CreditPackage.credits (inferred field)",
     )
     # The newest ones only may be shown: an older one proves that none is missing.
-    reaches_back = any(move.timestamp is not None and move.timestamp < case.earliest for move in moves)
-    return Traces(moments, alike, reaches_back, evidence, inferred=True)
+    reaches_back = any(move.timestamp is not None and move.timestamp < context.earliest for move in transactions)
+    return Evidence(timestamps, is_alike, reaches_back, statements, inferred=True)
 
 
-def _is_purchase(move: CreditTransaction, amount: Decimal) -> bool:
-    return move.type == TransactionType.CREDIT and move.amount == amount
+def _is_purchase(transaction: CreditTransaction, amount: Decimal) -> bool:
+    return transaction.type == TransactionType.CREDIT and transaction.amount == amount
 
 
-async def _issue(client: Resources, case: Case, body: Mapping[str, Any]) -> Traces:
-    def alike(other: Mapping[str, Any]) -> bool:
+async def _examine_pass_issue(client: Resources, context: DoubtContext, body: Mapping[str, Any]) -> Evidence:
+    def is_alike(other: Mapping[str, Any]) -> bool:
         return all(other.get(name) == body.get(name) for name in ("client_id", "pass_id"))
 
     try:
@@ -204,33 +206,33 @@ async def _issue(client: Resources, case: Case, body: Mapping[str, Any]) -> Trac
     except NotFoundError as error:
         # Any other 404 may mean that the path is wrong, which is inferred.
         known = error.code == "pass_not_found"
-        words = f"the client's issued pass: 404 {error.code} (inferred path)"
-        return Traces((), alike, reaches_back=known, evidence=(words,), inferred=True)
-    moments = case.since([issued.created]) if issued.pass_id == body.get("pass_id") else ()
-    words = f"the client's pass is {issued.id} of {issued.pass_id}, created {issued.created} (inferred path)"
+        statement = f"the client's issued pass: 404 {error.code} (inferred path)"
+        return Evidence((), is_alike, reaches_back=known, statements=(statement,), inferred=True)
+    timestamps = context.drop_earlier([issued.created]) if issued.pass_id == body.get("pass_id") else ()
+    statement = f"the client's pass is {issued.id} of {issued.pass_id}, created {issued.created} (inferred path)"
     # Only one pass is shown: an older one does not prove that no newer one exists.
-    return Traces(moments, alike, reaches_back=False, evidence=(words,), inferred=True)
+    return Evidence(timestamps, is_alike, reaches_back=False, statements=(statement,), inferred=True)
 
 
-def _bookings(kind: BookingType) -> Callable[[Resources, Case, Mapping[str, Any]], Awaitable[Traces]]:
-    async def examine(client: Resources, case: Case, body: Mapping[str, Any]) -> Traces:
-        def alike(other: Mapping[str, Any]) -> bool:
+def _booking_examiner(kind: BookingType) -> Callable[[Resources, DoubtContext, Mapping[str, Any]], Awaitable[Evidence]]:
+    async def examine(client: Resources, context: DoubtContext, body: Mapping[str, Any]) -> Evidence:
+        def is_alike(other: Mapping[str, Any]) -> bool:
             return other.get("client_id") == body.get("client_id")
 
         # To the end of the list: its order is not documented.
         walk = client.bookings.list_for_client(str(body.get("client_id")))
         # One without a type may be of this.
         made = [b.created if b.type == kind else None async for b in walk if b.type in {kind, None}]
-        moments = case.since(made)
-        words = f"{len(moments)} bookings of type {kind.value} made since {case.earliest}"
-        return Traces(moments, alike, reaches_back=True, evidence=(words,), inferred=False)
+        timestamps = context.drop_earlier(made)
+        statement = f"{len(timestamps)} bookings of type {kind.value} made since {context.earliest}"
+        return Evidence(timestamps, is_alike, reaches_back=True, statements=(statement,), inferred=False)
 
     return examine
 
 
-_EXAMINERS: Final[Mapping[str, Callable[[Resources, Case, Mapping[str, Any]], Awaitable[Traces]]]] = {
-    "credits.purchase": _credits,
-    "passes.issue": _issue,
-    "bookings.initiate_class": _bookings(BookingType.CLASS),
-    "bookings.initiate_spa": _bookings(BookingType.SPA),
+_EXAMINERS: Final[Mapping[str, Callable[[Resources, DoubtContext, Mapping[str, Any]], Awaitable[Evidence]]]] = {
+    "credits.purchase": _examine_credit_purchase,
+    "passes.issue": _examine_pass_issue,
+    "bookings.initiate_class": _booking_examiner(BookingType.CLASS),
+    "bookings.initiate_spa": _booking_examiner(BookingType.SPA),
 }

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import anyio
 import attrs
 
-from bardge_async._core.entry import Answer, EntryState, Identity, Record
+from bardge_async._core.entry import EntryState, JournalEntry, KeyIdentity, RecordedResponse
 from bardge_async._core.http import Response, WireResponse
 from bardge_async._journal import Journal
 from bardge_async._runtime.clock import Clock
@@ -20,12 +20,12 @@ from bardge_async.endpoints import KeySupport
 from bardge_async.errors import BardgeError, InvalidArgumentError, KeyInUseError
 
 if TYPE_CHECKING:
-    from bardge_async._calls.client_caller import Calls
+    from bardge_async._calls.client_caller import ClientCaller
 
 __all__ = ["Doubt", "DoubtVerdict", "Finding", "Recovered"]
 
-_AT_ONCE: Final = 16
-_SAME_TRACES: Final = {
+_MAX_CONCURRENT_RECOVERIES: Final = 16
+_SAME_EVIDENCE: Final = {
     "bookings.initiate_class": ("bookings.confirm_class",),
     "bookings.initiate_spa": ("bookings.confirm_spa",),
 }
@@ -102,44 +102,46 @@ class DoubtVerdict:
 class Doubts:
     """Find and settle the doubts of one client's account."""
 
-    def __init__(self, calls: Calls) -> None:
-        self._calls = calls
-        self._settings = calls.engine.settings
-        self._journal = calls.engine.settings.journal
-        self._watch = calls.engine.watch
+    def __init__(self, caller: ClientCaller) -> None:
+        self._caller = caller
+        self._settings = caller.engine.settings
+        self._journal = caller.engine.settings.journal
+        self._clock_reader = caller.engine.clock_reader
 
-    async def unfinished(self) -> list[Record]:
+    async def find_unfinished(self) -> list[JournalEntry]:
         """Return the records in doubt, oldest first."""
         return await self._journal.unfinished(self._settings.base_url, self._settings.account)
 
-    async def listed(self) -> list[Doubt]:
+    async def list_doubts(self) -> list[Doubt]:
         """Return the doubts, oldest first."""
-        return [self._doubt(record) for record in await self.unfinished() if record.first_sent is not None]
+        return [self._make_doubt(entry) for entry in await self.find_unfinished() if entry.first_sent is not None]
 
     async def recover(self) -> list[Recovered]:
         """Send again, with key and bytes, whatever may still be."""
-        found: list[Recovered] = []
-        room = anyio.CapacityLimiter(_AT_ONCE)
+        recovered: list[Recovered] = []
+        limiter = anyio.CapacityLimiter(_MAX_CONCURRENT_RECOVERIES)
         async with anyio.create_task_group() as group:
-            for record in await self.unfinished():
-                if self._recoverable(record):
-                    group.start_soon(self._again, record, room, found)
-        return found
+            for entry in await self.find_unfinished():
+                if self._is_recoverable(entry):
+                    group.start_soon(self._resend_entry, entry, limiter, recovered)
+        return recovered
 
-    async def _again(self, record: Record, room: anyio.CapacityLimiter, found: list[Recovered]) -> None:
-        call = self._calls.composer.again(record)
-        key = record.identity.key
-        async with room:
+    async def _resend_entry(
+        self, entry: JournalEntry, limiter: anyio.CapacityLimiter, recovered: list[Recovered]
+    ) -> None:
+        request = self._caller.request_builder.rebuild(entry)
+        key = entry.identity.key
+        async with limiter:
             try:
-                response = await self._calls.engine.run(call, patience=0.0)
-                found.append(Recovered(key, record.endpoint, response, None))
+                response = await self._caller.engine.run(request, claim_timeout=0.0)
+                recovered.append(Recovered(key, entry.endpoint, response, None))
             except KeyInUseError:
                 # Somebody else works on it: then it is no longer ours to recover.
                 return
             except BardgeError as error:
-                found.append(Recovered(key, record.endpoint, None, error))
+                recovered.append(Recovered(key, entry.endpoint, None, error))
 
-    def _recoverable(self, record: Record) -> bool:
+    def _is_recoverable(self, entry: JournalEntry) -> bool:
         """Tell whether the window is open and its rules let the record be sent; what is past it is not recovered."""
         from bardge_async._core import replay as entries  # noqa: PLC0415 - brings cattrs
 
@@ -147,25 +149,27 @@ class Doubts:
         trusting = settings.policy.repeat_server_errors
         try:
             # A row that is gone cannot be sent.
-            call = self._calls.composer.again(record)
-            entries.judge(record, call, self._watch.now(), settings.window, overtaken=True, trusting=trusting)
+            request = self._caller.request_builder.rebuild(entry)
+            entries.check_replay(
+                entry, request, self._clock_reader.now(), settings.window, overtaken=True, faults_are_cached=trusting
+            )
         except BardgeError:
             return False
         return True
 
-    def _doubt(self, record: Record) -> Doubt:
-        assert record.first_sent is not None  # noqa: S101 - the caller looked
-        first = record.first_sent.at()
-        row = self._calls.composer.row_of(record)
+    def _make_doubt(self, entry: JournalEntry) -> Doubt:
+        assert entry.first_sent is not None  # noqa: S101 - the caller looked
+        first_sent_at = entry.first_sent.to_datetime()
+        endpoint = self._caller.request_builder.endpoint_of(entry)
         length = dt.timedelta(seconds=self._settings.window.length)
         return Doubt(
-            idempotency_key=record.identity.key,
-            endpoint=record.endpoint,
-            url=record.url,
-            request=body_of(record),
-            first_sent_at=first,
-            window_closes_at=first + length if row.key is KeySupport.YES else None,
-            recoverable=self._recoverable(record),
+            idempotency_key=entry.identity.key,
+            endpoint=entry.endpoint,
+            url=entry.url,
+            request=body_of(entry),
+            first_sent_at=first_sent_at,
+            window_closes_at=first_sent_at + length if endpoint.key is KeySupport.YES else None,
+            recoverable=self._is_recoverable(entry),
         )
 
     async def resolve(
@@ -177,54 +181,58 @@ class Doubts:
             InvalidArgumentError: The key is not in doubt, or not exactly one way to settle it was given.
             KeyInUseError: A task or process works on the key.
         """
-        answer = settlement(key, done=done, never_happened=never_happened, by=by)
-        identity = Identity(self._settings.base_url, self._settings.account, key)
-        await settle(self._journal, self._watch.clock, identity, answer, check=self._checked(done), by=by)
+        recorded = choose_recorded_response(key, done=done, never_happened=never_happened, by=by)
+        identity = KeyIdentity(self._settings.base_url, self._settings.account, key)
+        await resolve_doubt(
+            self._journal, self._clock_reader.clock, identity, recorded, check=self._response_check(done), by=by
+        )
 
-    def _checked(self, done: object) -> Callable[[Record, Answer], None]:
-        def check(record: Record, answer: Answer) -> None:
+    def _response_check(self, done: object) -> Callable[[JournalEntry, RecordedResponse], None]:
+        def check(entry: JournalEntry, recorded: RecordedResponse) -> None:
             """See that the row's result can be read from the answer, as it will be when the key is entered."""
             if isinstance(done, Mapping):
                 from bardge_async._core import response as wire  # noqa: PLC0415 - brings cattrs
 
-                response = WireResponse(answer.status, {}, answer.body or b"")
-                error = wire.read(self._calls.composer.row_of(record), response, 0.0, self._settings.base_url).error
+                response = WireResponse(recorded.status, {}, recorded.body or b"")
+                error = wire.classify(
+                    self._caller.request_builder.endpoint_of(entry), response, 0.0, self._settings.base_url
+                ).error
                 if error is not None:
-                    raise InvalidArgumentError(f"done: it is no answer of {record.endpoint}: {error}")
+                    raise InvalidArgumentError(f"done: it is no answer of {entry.endpoint}: {error}")
 
         return check
 
-    async def record(self, key: str) -> Record:
+    async def find_entry(self, key: str) -> JournalEntry:
         """Return the record of a doubt.
 
         Raises:
             InvalidArgumentError: The key is not in doubt.
         """
-        for record in await self.unfinished():
-            if record.identity.key == key:
-                return record
+        for entry in await self.find_unfinished():
+            if entry.identity.key == key:
+                return entry
         raise InvalidArgumentError(f"key: {key!r:.80} is not in doubt")
 
-    async def rivals(self, record: Record) -> list[Record]:
+    async def find_competing_entries(self, entry: JournalEntry) -> list[JournalEntry]:
         """Return the other records that may claim the same evidence."""
-        found: list[Record] = []
-        for endpoint in (record.endpoint, *_SAME_TRACES.get(record.endpoint, ())):
-            found += await self._journal.since(attrs.evolve(record, endpoint=endpoint))
+        found: list[JournalEntry] = []
+        for endpoint in (entry.endpoint, *_SAME_EVIDENCE.get(entry.endpoint, ())):
+            found += await self._journal.since(attrs.evolve(entry, endpoint=endpoint))
         return found
 
 
-def body_of(record: Record) -> Mapping[str, Any] | None:
+def body_of(entry: JournalEntry) -> Mapping[str, Any] | None:
     """Return a record's JSON body, fractions as Decimal."""
-    return None if record.body is None else cast("dict[str, Any]", json.loads(record.body, parse_float=Decimal))
+    return None if entry.body is None else cast("dict[str, Any]", json.loads(entry.body, parse_float=Decimal))
 
 
-async def settle(
+async def resolve_doubt(
     journal: Journal,
     clock: Clock,
-    identity: Identity,
-    answer: Answer | None,
+    identity: KeyIdentity,
+    recorded: RecordedResponse | None,
     *,
-    check: Callable[[Record, Answer], None] | None = None,
+    check: Callable[[JournalEntry, RecordedResponse], None] | None = None,
     by: DoubtVerdict | None = None,
 ) -> None:
     """Record the answer of a doubt, or free its key where there is none.
@@ -235,50 +243,50 @@ async def settle(
         JournalError: The journal cannot be written.
     """
     key = identity.key
-    record = await journal.claim(identity, 0.0, clock)
+    entry = await journal.claim(identity, 0.0, clock)
     try:
-        if record is None or record.state is not EntryState.SENT or record.first_sent is None:
-            state = "is not on record" if record is None else f"is {record.state.value}"
+        if entry is None or entry.state is not EntryState.SENT or entry.first_sent is None:
+            state = "is not on record" if entry is None else f"is {entry.state.value}"
             raise InvalidArgumentError(f"key: {key!r:.80} {state}, not in doubt")
-        if by is not None and by.first_sent_at != record.first_sent.at():
+        if by is not None and by.first_sent_at != entry.first_sent.to_datetime():
             raise InvalidArgumentError(f"by: the key {key!r:.80} was settled and sent anew since the verdict")
-        if answer is None:
+        if recorded is None:
             await journal.remove(identity)
         else:
             if check is not None:
-                check(record, answer)
-            await journal.put(attrs.evolve(record, state=EntryState.DONE, answer=answer))
+                check(entry, recorded)
+            await journal.put(attrs.evolve(entry, state=EntryState.DONE, answer=recorded))
     finally:
         journal.release(identity)
 
 
-def settlement(
+def choose_recorded_response(
     key: str, *, done: bool | Mapping[str, Any] | None, never_happened: bool, by: DoubtVerdict | None
-) -> Answer | None:
+) -> RecordedResponse | None:
     """Return the answer to record, or None for what never happened.
 
     Raises:
         InvalidArgumentError: Not exactly one way was given, or one that tells nothing.
     """
-    ways = [done is not None and done is not False, bool(never_happened), by is not None]
-    if sum(ways) != 1:
+    chosen = [done is not None and done is not False, bool(never_happened), by is not None]
+    if sum(chosen) != 1:
         raise InvalidArgumentError("resolve: give exactly one of done=, never_happened=True and by=")
     if by is not None:
-        never_happened = _told(key, by)
+        never_happened = _says_never_happened(key, by)
     elif not never_happened and done is not True and not isinstance(done, Mapping):
         raise InvalidArgumentError(f"done: expected True or the answer's JSON object, got {done!r:.40}")
     if never_happened:
         return None
-    return Answer(200, _dumped(done) if isinstance(done, Mapping) else None, None)
+    return RecordedResponse(200, _dump_response(done) if isinstance(done, Mapping) else None, None)
 
 
-def _dumped(done: Mapping[str, Any]) -> bytes:
-    from bardge_async._core.converter import dump  # noqa: PLC0415 - brings cattrs
+def _dump_response(done: Mapping[str, Any]) -> bytes:
+    from bardge_async._core.converter import dump_json  # noqa: PLC0415 - brings cattrs
 
-    return dump(dict(done), "done")
+    return dump_json(dict(done), "done")
 
 
-def _told(key: str, by: object) -> bool:
+def _says_never_happened(key: str, by: object) -> bool:
     """Tell whether a verdict says that nothing happened."""
     if not isinstance(by, DoubtVerdict):
         raise InvalidArgumentError(f"by: expected a verdict of reconcile(), got {type(by).__name__}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from bardge_async._core.entry import EntryState, Identity, Record
+from bardge_async._core.entry import EntryState, JournalEntry, KeyIdentity
 from bardge_async._journal.memory import MemoryJournal
 from bardge_async._runtime.clock import Clock
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from bardge_async._journal.postgres import PostgresJournal
     from bardge_async._journal.sqlite import SQLiteJournal
 
-__all__ = ["EntryState", "Identity", "Journal", "MemoryJournal", "PostgresJournal", "Record", "SQLiteJournal"]
+__all__ = ["EntryState", "Journal", "JournalEntry", "KeyIdentity", "MemoryJournal", "PostgresJournal", "SQLiteJournal"]
 
 
 def __getattr__(name: str) -> type[PostgresJournal | SQLiteJournal]:
@@ -47,7 +47,7 @@ class Journal(Protocol):
         """The wall time in seconds up to which finished entries may be gone; 0 where none are."""
         ...
 
-    async def claim(self, identity: Identity, patience: float, clock: Clock) -> Record | None:
+    async def claim(self, identity: KeyIdentity, timeout: float, clock: Clock) -> JournalEntry | None:
         """Take hold of a key, waiting for another holder for at most ``patience`` seconds; return its record.
 
         Raises:
@@ -56,27 +56,27 @@ class Journal(Protocol):
         """
         ...
 
-    def release(self, identity: Identity) -> None:
+    def release(self, identity: KeyIdentity) -> None:
         """Let go of a key."""
 
-    async def put(self, record: Record) -> None:
+    async def put(self, entry: JournalEntry) -> None:
         """Keep a record, durably when this returns.
 
         Raises:
             JournalError: It could not be kept.
         """
 
-    async def remove(self, identity: Identity) -> None:
+    async def remove(self, identity: KeyIdentity) -> None:
         """Forget a record that never reached the server."""
 
-    async def overtaken(self, record: Record) -> bool:
+    async def overtaken(self, entry: JournalEntry) -> bool:
         """Tell whether a POST to the same row and path was sent later than the record's, under another key."""
         ...
 
-    async def unfinished(self, base_url: str, account: str) -> list[Record]:
+    async def unfinished(self, base_url: str, account: str) -> list[JournalEntry]:
         """Return the records that were sent and have no outcome, oldest first, without those that a holder works on."""
         ...
 
-    async def since(self, record: Record) -> list[Record]:
+    async def since(self, entry: JournalEntry) -> list[JournalEntry]:
         """Return the other records of the same row that were sent at most ten minutes before a record's or later."""
         ...

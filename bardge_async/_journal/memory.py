@@ -8,16 +8,16 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any, Final, TypeAlias
 
-from bardge_async._core.entry import Answer, EntryState, Identity, Record
-from bardge_async._core.window import Moment
-from bardge_async._journal.key_holders import Lines
+from bardge_async._core.entry import EntryState, JournalEntry, KeyIdentity, RecordedResponse
+from bardge_async._core.window import ClockReading
+from bardge_async._journal.key_holders import KeyHolders
 from bardge_async._runtime.clock import Clock
 
-MOST_FINISHED: Final = 10_000
-KEPT_SECONDS: Final = 900.0
-RIVAL_SECONDS: Final = 600.0
+MAX_FINISHED: Final = 10_000
+RETENTION_SECONDS: Final = 900.0
+COMPETING_SECONDS: Final = 600.0
 
-_Packed: TypeAlias = tuple[Any, ...]
+_PackedEntry: TypeAlias = tuple[Any, ...]
 """A finished record: its order, when it was last sent, and its content. A plain tuple of texts and numbers is nothing
 that the garbage collector looks through again and again, as it would through 10,000 records."""
 
@@ -35,152 +35,172 @@ class MemoryJournal:
         self.highest = 0.0
         self.forgotten = 0.0
         self._lock = threading.Lock()
-        self._lines = Lines()
-        self._open: dict[Identity, tuple[int, Record]] = {}
-        self._order = itertools.count()
-        self._finished: OrderedDict[tuple[str, ...], _Packed] = OrderedDict()
+        self._holders = KeyHolders()
+        self._unfinished: dict[KeyIdentity, tuple[int, JournalEntry]] = {}
+        self._next_order = itertools.count()
+        self._finished: OrderedDict[tuple[str, ...], _PackedEntry] = OrderedDict()
 
-    def hold_new(self, identity: Identity) -> bool:
+    def hold_if_new(self, identity: KeyIdentity) -> bool:
         """Take hold of a key that nobody holds and that is not on record; False, and nothing done, for any other."""
-        known = identity in self._open or identity in self._finished
-        return not known and self._lines.hold(identity)
+        known = identity in self._unfinished or identity in self._finished
+        return not known and self._holders.try_acquire(identity)
 
-    async def claim(self, identity: Identity, patience: float, clock: Clock) -> Record | None:
+    async def claim(self, identity: KeyIdentity, timeout: float, clock: Clock) -> JournalEntry | None:
         """Take hold of a key, waiting in line for at most ``patience`` seconds; return its record.
 
         Raises:
             KeyInUseError: Another task did not let go in time.
         """
-        await self._lines.take(identity, patience, clock)
+        await self._holders.acquire(identity, timeout, clock)
         with self._lock:
-            known = self._known(identity)
+            known = self._find_entry(identity)
         return None if known is None else known[1]
 
-    def release(self, identity: Identity) -> None:
+    def release(self, identity: KeyIdentity) -> None:
         """Let go of a key: the first in line has it next."""
-        self._lines.release(identity)
+        self._holders.release(identity)
 
-    async def put(self, record: Record) -> None:
+    async def put(self, entry: JournalEntry) -> None:
         """Keep a record."""
-        if record.state is EntryState.DONE or record.state is EntryState.REFUSED:
-            self.end(record, record.state, record.last_sent, record.answer)
+        if entry.state is EntryState.DONE or entry.state is EntryState.REFUSED:
+            self.put_finished(entry, entry.state, entry.last_sent, entry.answer)
         else:
-            self.begin(record)
+            self.put_unfinished(entry)
 
-    def begin(self, record: Record) -> None:
+    def put_unfinished(self, entry: JournalEntry) -> None:
         """Keep the record of what is sent, or about to be."""
-        identity, sent = record.identity, record.last_sent
+        identity, sent = entry.identity, entry.last_sent
         with self._lock:
-            self._open[identity] = (self._place(identity), record)
+            self._unfinished[identity] = (self._take_out(identity), entry)
             if sent is not None and sent.wall > self.highest:
                 self.highest = sent.wall
 
-    def end(self, record: Record, state: EntryState, last_sent: Moment | None, answer: Answer | None) -> None:
+    def put_finished(
+        self, entry: JournalEntry, state: EntryState, last_sent: ClockReading | None, response: RecordedResponse | None
+    ) -> None:
         """Keep the record of what is done or refused: it takes the last place in the line of those to be forgotten."""
-        identity = record.identity
+        identity = entry.identity
         with self._lock:
-            self._finished[tuple(identity)] = kept = _packed(self._place(identity), record, state, last_sent, answer)
+            self._finished[tuple(identity)] = kept = _pack_entry(
+                self._take_out(identity), entry, state, last_sent, response
+            )
             if last_sent is not None and last_sent.wall > self.highest:
                 self.highest = last_sent.wall
-            self._prune(kept[1])
+            self._prune_finished(kept[1])
 
-    def _place(self, identity: Identity) -> int:
+    def _take_out(self, identity: KeyIdentity) -> int:
         """Take a record out, and return its place in the order of the first sends; a new one where there is none."""
-        known = self._open.pop(identity, None) or self._finished.pop(identity, None)
-        return next(self._order) if known is None else known[0]
+        known = self._unfinished.pop(identity, None) or self._finished.pop(identity, None)
+        return next(self._next_order) if known is None else known[0]
 
-    async def remove(self, identity: Identity) -> None:
+    async def remove(self, identity: KeyIdentity) -> None:
         """Forget a record that never reached the server."""
         with self._lock:
-            self._open.pop(identity, None)
+            self._unfinished.pop(identity, None)
             self._finished.pop(identity, None)
 
-    async def overtaken(self, record: Record) -> bool:
+    async def overtaken(self, entry: JournalEntry) -> bool:
         """Tell whether a POST to the same row and path was sent later than the record's, under another key."""
         with self._lock:
-            known = self._known(record.identity)
+            known = self._find_entry(entry.identity)
             if known is None:
                 return False
-            mine = (_sent_at(known[1]), known[0])
+            mine = (_last_sent_elapsed(known[1]), known[0])
             return any(
-                (_sent_at(other), order) > mine
-                and other.url == record.url
-                and other.identity[:2] == record.identity[:2]
-                for order, other in self._all()
+                (_last_sent_elapsed(other), order) > mine
+                and other.url == entry.url
+                and other.identity[:2] == entry.identity[:2]
+                for order, other in self._iterate_entries()
             )
 
-    async def unfinished(self, base_url: str, account: str) -> list[Record]:
+    async def unfinished(self, base_url: str, account: str) -> list[JournalEntry]:
         """Return the records that were sent and have no outcome, oldest first, without those under work."""
         with self._lock:
-            found = [kept for kept in self._open.values() if kept[1].state is EntryState.SENT]
+            found = [kept for kept in self._unfinished.values() if kept[1].state is EntryState.SENT]
         mine = [kept for kept in found if kept[1].identity[:2] == (base_url, account)]
-        return [record for _, record in sorted(mine, key=_order) if not self._lines.held(record.identity)]
+        return [entry for _, entry in sorted(mine, key=_sort_key) if not self._holders.is_held(entry.identity)]
 
-    async def since(self, record: Record) -> list[Record]:
+    async def since(self, entry: JournalEntry) -> list[JournalEntry]:
         """Return the other records of the same row that were sent at most ten minutes before a record's or later."""
-        earliest = record.first_sent.wall - RIVAL_SECONDS if record.first_sent is not None else 0.0
+        earliest = entry.first_sent.wall - COMPETING_SECONDS if entry.first_sent is not None else 0.0
         with self._lock:
             return [
                 other
-                for _, other in self._all()
-                if other.identity[:2] == record.identity[:2]
-                and other.identity != record.identity
-                and other.endpoint == record.endpoint
+                for _, other in self._iterate_entries()
+                if other.identity[:2] == entry.identity[:2]
+                and other.identity != entry.identity
+                and other.endpoint == entry.endpoint
                 and other.state is not EntryState.REFUSED
                 and other.last_sent is not None
                 and other.last_sent.wall >= earliest
             ]
 
-    def _known(self, identity: Identity) -> tuple[int, Record] | None:
+    def _find_entry(self, identity: KeyIdentity) -> tuple[int, JournalEntry] | None:
         kept = self._finished.get(identity)
-        return self._open.get(identity) if kept is None else (kept[0], _unpacked(identity, kept))
+        return self._unfinished.get(identity) if kept is None else (kept[0], _unpack_entry(identity, kept))
 
-    def _all(self) -> Iterator[tuple[int, Record]]:
-        yield from self._open.values()
+    def _iterate_entries(self) -> Iterator[tuple[int, JournalEntry]]:
+        yield from self._unfinished.values()
         for identity, kept in self._finished.items():
-            yield kept[0], _unpacked(Identity(*identity), kept)
+            yield kept[0], _unpack_entry(KeyIdentity(*identity), kept)
 
-    def _prune(self, now: float) -> None:
+    def _prune_finished(self, now: float) -> None:
         finished = self._finished
-        while len(finished) > MOST_FINISHED or now - next(iter(finished.values()))[1] > KEPT_SECONDS:
+        while len(finished) > MAX_FINISHED or now - next(iter(finished.values()))[1] > RETENTION_SECONDS:
             _, gone = finished.popitem(last=False)
-            if gone[_LAST_WALL] is not None:
-                self.forgotten = max(self.forgotten, gone[_LAST_WALL])
+            if gone[_LAST_WALL_INDEX] is not None:
+                self.forgotten = max(self.forgotten, gone[_LAST_WALL_INDEX])
 
 
-_LAST_WALL: Final = 8
-_NEVER: Final = (None,) * 4
+_LAST_WALL_INDEX: Final = 8
+_NO_READING: Final = (None,) * 4
 
 
-def _packed(order: int, record: Record, state: EntryState, last_sent: Moment | None, answer: Answer | None) -> _Packed:
-    brief = not record.given and answer is not None
-    first = record.first_sent
+def _pack_entry(
+    order: int,
+    entry: JournalEntry,
+    state: EntryState,
+    last_sent: ClockReading | None,
+    response: RecordedResponse | None,
+) -> _PackedEntry:
+    omit_bodies = not entry.given and response is not None
+    first_sent = entry.first_sent
     return (
         order,
         0.0 if last_sent is None else last_sent.elapsed,
-        record.endpoint,
-        record.url,
-        record.fingerprint,
-        None if brief else record.body,
-        record.given,
+        entry.endpoint,
+        entry.url,
+        entry.fingerprint,
+        None if omit_bodies else entry.body,
+        entry.given,
         state.value,
-        *(_NEVER if last_sent is None else (last_sent.wall, last_sent.elapsed, last_sent.highest, last_sent.boot)),
-        *(_NEVER if first is None else (first.wall, first.elapsed, first.highest, first.boot)),
-        *((None,) * 3 if answer is None else (answer.status, None if brief else answer.body, answer.request_id)),
+        *(_NO_READING if last_sent is None else (last_sent.wall, last_sent.elapsed, last_sent.highest, last_sent.boot)),
+        *(
+            _NO_READING
+            if first_sent is None
+            else (first_sent.wall, first_sent.elapsed, first_sent.highest, first_sent.boot)
+        ),
+        *(
+            (None,) * 3
+            if response is None
+            else (response.status, None if omit_bodies else response.body, response.request_id)
+        ),
     )
 
 
-def _unpacked(identity: Identity, kept: _Packed) -> Record:
+def _unpack_entry(identity: KeyIdentity, kept: _PackedEntry) -> JournalEntry:
     _, _, endpoint, url, fingerprint, body, given, state, *rest = kept
-    last_sent = None if rest[0] is None else Moment(*rest[:4])
-    first_sent = None if rest[4] is None else Moment(*rest[4:8])
-    answer = None if rest[8] is None else Answer(*rest[8:])
-    return Record(identity, endpoint, url, fingerprint, body, given, EntryState(state), first_sent, last_sent, answer)
+    last_sent = None if rest[0] is None else ClockReading(*rest[:4])
+    first_sent = None if rest[4] is None else ClockReading(*rest[4:8])
+    response = None if rest[8] is None else RecordedResponse(*rest[8:])
+    return JournalEntry(
+        identity, endpoint, url, fingerprint, body, given, EntryState(state), first_sent, last_sent, response
+    )
 
 
-def _order(kept: tuple[int, Record]) -> int:
+def _sort_key(kept: tuple[int, JournalEntry]) -> int:
     return kept[0]
 
 
-def _sent_at(record: Record) -> float:
-    return record.last_sent.elapsed if record.last_sent is not None else 0.0
+def _last_sent_elapsed(entry: JournalEntry) -> float:
+    return entry.last_sent.elapsed if entry.last_sent is not None else 0.0

@@ -11,27 +11,27 @@ from typing import TYPE_CHECKING, Final, Self
 import anyio
 import attrs
 
-from bardge_async._core.entry import EntryState, Identity, Record
+from bardge_async._core.entry import EntryState, JournalEntry, KeyIdentity
 from bardge_async._core.secret import Secret
-from bardge_async._journal.key_holders import Lines, in_use
+from bardge_async._journal.key_holders import KeyHolders, key_in_use_error
 from bardge_async._runtime.clock import Clock, SystemClock, TimeLimit
-from bardge_async._runtime.loops import PerLoop, run_in
+from bardge_async._runtime.loops import PerLoop, run_in_loop
 from bardge_async.errors import ConfigurationError, JournalError
 
 if TYPE_CHECKING:
-    from bardge_async._journal.postgres_session import OneLoop
+    from bardge_async._journal.postgres_session import PostgresSession
 
 DAY: Final = 86_400.0
-RIVAL_SECONDS: Final = 600.0
-_POLL: Final = 0.25
-_AT_LEAST: Final = 10.0
-_PRUNE_EVERY: Final = 3600.0
-_CLOSE_WITHIN: Final = 15.0
-_LONGEST_NAME: Final = 63
+COMPETING_SECONDS: Final = 600.0
+_POLL_SECONDS: Final = 0.25
+_MIN_TIMEOUT: Final = 10.0
+_PRUNE_INTERVAL: Final = 3600.0
+_CLOSE_TIMEOUT: Final = 15.0
+_MAX_NAME_LENGTH: Final = 63
 
-_ALL: Final[weakref.WeakSet[PostgresJournal]] = weakref.WeakSet()
+_OPEN_JOURNALS: Final[weakref.WeakSet[PostgresJournal]] = weakref.WeakSet()
 # Journals of one process over the same tables share their lines: a key is handed on in the order of the asking.
-_LINES: Final[weakref.WeakValueDictionary[tuple[str, str], Lines]] = weakref.WeakValueDictionary()
+_HOLDERS: Final[weakref.WeakValueDictionary[tuple[str, str], KeyHolders]] = weakref.WeakValueDictionary()
 
 
 class PostgresJournal:
@@ -71,16 +71,16 @@ class PostgresJournal:
         keep_entries: float = 400 * DAY,
         clock: Clock | None = None,
     ) -> None:
-        hidden = Secret(dsn)
+        secret_dsn = Secret(dsn)
         del dsn
-        for name, value, least in (
+        for name, value, minimum in (
             ("lease", lease, 0.1),
             ("patience", patience, 0),
             ("keep_bodies", keep_bodies, 0),
             ("keep_entries", keep_entries, 0),
         ):
-            _check_seconds(name, value, least)
-        if not (schema.isidentifier() and schema.isascii() and schema.islower()) or len(schema) > _LONGEST_NAME:
+            _check_seconds(name, value, minimum)
+        if not (schema.isidentifier() and schema.isascii() and schema.islower()) or len(schema) > _MAX_NAME_LENGTH:
             raise ConfigurationError(f"schema: expected lower-case letters, digits, underscores, got {schema!r:.40}")
         #: The highest wall time that this process has put, in seconds. Over machines the server's clock counts instead.
         self.highest = 0.0
@@ -89,12 +89,19 @@ class PostgresJournal:
         self._keep_entries = keep_entries
         self._pruned_at: float | None = None
         self._closed = False
-        self._held: set[Identity] = set()
-        self._lines = _LINES.setdefault((hidden, schema), Lines())
+        self._held_keys: set[KeyIdentity] = set()
+        self._holders = _HOLDERS.setdefault((secret_dsn, schema), KeyHolders())
         clock = SystemClock() if clock is None else clock
-        make = _maker(hidden, schema, lease=float(lease), patience=float(patience), clock=clock, dropped=self._drop)
-        self._loops: PerLoop[OneLoop] = PerLoop(make)
-        _ALL.add(self)
+        make_session = _make_session_factory(
+            secret_dsn,
+            schema,
+            lease=float(lease),
+            timeout=float(patience),
+            clock=clock,
+            on_key_dropped=self._hand_on_key,
+        )
+        self._sessions: PerLoop[PostgresSession] = PerLoop(make_session)
+        _OPEN_JOURNALS.add(self)
 
     async def __aenter__(self) -> Self:
         return self
@@ -102,7 +109,7 @@ class PostgresJournal:
     async def __aexit__(self, *exception: object) -> None:
         await self.aclose()
 
-    async def claim(self, identity: Identity, patience: float, clock: Clock) -> Record | None:
+    async def claim(self, identity: KeyIdentity, timeout: float, clock: Clock) -> JournalEntry | None:
         """Take hold of a key, waiting for at most ``patience`` seconds; return its record.
 
         A first send on another machine is told by this one's clocks, as the server's clock says how long ago it was.
@@ -111,97 +118,99 @@ class PostgresJournal:
             KeyInUseError: Another task, process or machine did not let go in time.
             JournalError: The database could not be reached in time, or refuses.
         """
-        one, deadline = self._one(), clock.elapsed() + patience
-        await self._lines.take(identity, patience, clock)
+        session, deadline = self._get_session(), clock.elapsed() + timeout
+        await self._holders.acquire(identity, timeout, clock)
         try:
-            record = await self._granted(one, identity, deadline, clock)
+            entry = await self._wait_for_lease(session, identity, deadline, clock)
         except BaseException:
-            self._lines.release(identity)
+            self._holders.release(identity)
             raise
-        self._held.add(identity)
-        return record
+        self._held_keys.add(identity)
+        return entry
 
-    async def _granted(self, one: OneLoop, identity: Identity, deadline: float, clock: Clock) -> Record | None:
+    async def _wait_for_lease(
+        self, session: PostgresSession, identity: KeyIdentity, deadline: float, clock: Clock
+    ) -> JournalEntry | None:
         """Ask for a key's lease until it is granted, or the time is up."""
         refused = False
-        left = deadline - clock.elapsed()
-        with TimeLimit(clock, left if left > 0 else _AT_LEAST):
+        remaining = deadline - clock.elapsed()
+        with TimeLimit(clock, remaining if remaining > 0 else _MIN_TIMEOUT):
             while True:
-                granted, record = await one.claim(identity, clock)
+                granted, entry = await session.try_claim(identity, clock)
                 if granted:
-                    return record
+                    return entry
                 refused = True
-                left = deadline - clock.elapsed()
-                if left <= 0:
+                remaining = deadline - clock.elapsed()
+                if remaining <= 0:
                     break
-                await clock.sleep(min(_POLL, left))
+                await clock.sleep(min(_POLL_SECONDS, remaining))
         if refused:
-            raise in_use(identity)
+            raise key_in_use_error(identity)
         error = JournalError("the journal's database did not answer in time")
         error.timed_out = True
         raise error
 
-    def release(self, identity: Identity) -> None:
+    def release(self, identity: KeyIdentity) -> None:
         """Let go of a key: it is free as soon as the database knows."""
-        given_back = None if self._closed else self._loops.get().release(identity)
-        if given_back is None:
-            self._drop(identity)
+        released = None if self._closed else self._sessions.get().release(identity)
+        if released is None:
+            self._hand_on_key(identity)
         else:
-            given_back.add_done_callback(lambda _: self._drop(identity))
+            released.add_done_callback(lambda _: self._hand_on_key(identity))
 
-    def _drop(self, identity: Identity) -> None:
+    def _hand_on_key(self, identity: KeyIdentity) -> None:
         """Hand a key to the next in this process, once."""
-        if identity in self._held:
-            self._held.discard(identity)
-            self._lines.release(identity)
+        if identity in self._held_keys:
+            self._held_keys.discard(identity)
+            self._holders.release(identity)
 
-    async def put(self, record: Record) -> None:
+    async def put(self, entry: JournalEntry) -> None:
         """Keep a record; it is committed when this returns.
 
         Raises:
             JournalError: It could not be written, or is an intent for a key whose lease is lost.
         """
-        if record.state is EntryState.DONE and not record.given and record.answer is not None:
+        if entry.state is EntryState.DONE and not entry.given and entry.answer is not None:
             # Nobody can know a fresh key before, so nobody asks for its answer again.
-            record = attrs.evolve(record, answer=attrs.evolve(record.answer, body=None))
-        one = self._one()
-        await one.put(record)
-        self.highest = max(self.highest, *(m.wall for m in (record.first_sent, record.last_sent) if m is not None), 0.0)
-        due = self._pruned_at is None or self.highest - self._pruned_at > _PRUNE_EVERY
-        if due and one.prune(self.highest, self._keep_bodies, self._keep_entries):
+            entry = attrs.evolve(entry, answer=attrs.evolve(entry.answer, body=None))
+        session = self._get_session()
+        await session.put(entry)
+        self.highest = max(self.highest, *(m.wall for m in (entry.first_sent, entry.last_sent) if m is not None), 0.0)
+        due = self._pruned_at is None or self.highest - self._pruned_at > _PRUNE_INTERVAL
+        if due and session.start_pruning(self.highest, self._keep_bodies, self._keep_entries):
             self._pruned_at = self.highest
 
-    async def remove(self, identity: Identity) -> None:
+    async def remove(self, identity: KeyIdentity) -> None:
         """Forget a record that never reached the server."""
-        await self._one().remove(identity)
+        await self._get_session().remove(identity)
 
-    async def overtaken(self, record: Record) -> bool:
+    async def overtaken(self, entry: JournalEntry) -> bool:
         """Tell whether a POST to the same row and path was sent later than the record's, under another key."""
-        return await self._one().reads.overtaken(record)
+        return await self._get_session().queries.has_later_request(entry)
 
-    async def unfinished(self, base_url: str, account: str) -> list[Record]:
+    async def unfinished(self, base_url: str, account: str) -> list[JournalEntry]:
         """Return the records that were sent and have no outcome, oldest first, without those under work."""
-        reads = self._one().reads
-        records = await reads.unfinished(base_url, account)
-        self.forgotten = max(self.forgotten, await reads.forgotten())
-        return [record for record in records if not self._lines.held(record.identity)]
+        queries = self._get_session().queries
+        entries = await queries.list_unfinished(base_url, account)
+        self.forgotten = max(self.forgotten, await queries.read_forgotten_until())
+        return [entry for entry in entries if not self._holders.is_held(entry.identity)]
 
-    async def since(self, record: Record) -> list[Record]:
+    async def since(self, entry: JournalEntry) -> list[JournalEntry]:
         """Return the other records of the same row that were sent at most ten minutes before a record's or later."""
-        reads = self._one().reads
-        earliest = record.first_sent.wall - RIVAL_SECONDS if record.first_sent is not None else 0.0
-        found = await reads.since(record, earliest)
+        queries = self._get_session().queries
+        earliest = entry.first_sent.wall - COMPETING_SECONDS if entry.first_sent is not None else 0.0
+        found = await queries.list_sent_since(entry, earliest)
         # Afterwards, so that what is pruned meanwhile counts as forgotten.
-        self.forgotten = max(self.forgotten, await reads.forgotten())
+        self.forgotten = max(self.forgotten, await queries.read_forgotten_until())
         return found
 
-    async def listed(self, *, unfinished: bool = False) -> list[Record]:
+    async def listed(self, *, unfinished: bool = False) -> list[JournalEntry]:
         """Return the records of all servers and accounts, oldest first; ``unfinished`` leaves out what has an outcome.
 
         Raises:
             JournalError: The database cannot be read.
         """
-        return await self._one().reads.listed(unfinished=unfinished)
+        return await self._get_session().queries.list_entries(unfinished=unfinished)
 
     async def erase(self, client_id: str) -> int:
         """Remove the bodies of finished entries that name a client, and return how many there were.
@@ -212,7 +221,7 @@ class PostgresJournal:
         Raises:
             JournalError: The database cannot be written.
         """
-        return await self._one().reads.erase(client_id)
+        return await self._get_session().queries.erase_client(client_id)
 
     async def prune(self, now: float) -> int:
         """Remove what is kept long enough, by a wall time in seconds; return how many entries were forgotten.
@@ -220,47 +229,53 @@ class PostgresJournal:
         Raises:
             JournalError: The database cannot be written.
         """
-        return await self._one().reads.prune(now, self._keep_bodies, self._keep_entries)
+        return await self._get_session().queries.prune(now, self._keep_bodies, self._keep_entries)
 
     async def aclose(self) -> None:
         """Give back every key, in all loops that run, and close the connections; later calls are refused."""
         self._closed = True
-        _ALL.discard(self)
-        for loop, one in self._loops.items():
+        _OPEN_JOURNALS.discard(self)
+        for loop, session in self._sessions.items():
             if loop.is_running():
-                self._loops.discard(loop)
-                with anyio.move_on_after(_CLOSE_WITHIN):
-                    await run_in(loop, one.aclose)
+                self._sessions.discard(loop)
+                with anyio.move_on_after(_CLOSE_TIMEOUT):
+                    await run_in_loop(loop, session.aclose)
 
-    def _one(self) -> OneLoop:
+    def _get_session(self) -> PostgresSession:
         if self._closed:
             raise JournalError("the journal is closed; make a new one")
-        return self._loops.get()
+        return self._sessions.get()
 
 
-def _maker(
-    dsn: Secret, schema: str, *, lease: float, patience: float, clock: Clock, dropped: Callable[[Identity], None]
-) -> Callable[[], OneLoop]:
+def _make_session_factory(
+    dsn: Secret,
+    schema: str,
+    *,
+    lease: float,
+    timeout: float,
+    clock: Clock,
+    on_key_dropped: Callable[[KeyIdentity], None],
+) -> Callable[[], PostgresSession]:
     try:
         from bardge_async._journal import postgres_session as parts  # noqa: PLC0415 - psycopg is an extra
-        from bardge_async._postgres.connection import checked  # noqa: PLC0415 - the same
+        from bardge_async._postgres.connection import check_dsn  # noqa: PLC0415 - the same
     except ImportError as error:
         raise ConfigurationError(
             f"PostgresJournal needs an extra: pip install 'bardge-async[postgres]' ({error})"
         ) from None
-    settings = parts.Settings(checked(dsn), schema, lease, patience, clock)
-    return lambda: parts.OneLoop(settings, dropped)
+    settings = parts.SessionSettings(check_dsn(dsn), schema, lease, timeout, clock)
+    return lambda: parts.PostgresSession(settings, on_key_dropped)
 
 
-def _check_seconds(name: str, value: object, least: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= least:
-        raise ConfigurationError(f"{name}: expected a number of seconds from {least:g}, got {value!r:.40}")
+def _check_seconds(name: str, value: object, minimum: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= minimum:
+        raise ConfigurationError(f"{name}: expected a number of seconds from {minimum:g}, got {value!r:.40}")
 
 
 def _after_fork() -> None:
-    for journal in list(_ALL):
-        journal._lines.begin_anew()  # noqa: SLF001 - of this module
-        journal._held.clear()  # noqa: SLF001
+    for journal in list(_OPEN_JOURNALS):
+        journal._holders.reset_after_fork()  # noqa: SLF001 - of this module
+        journal._held_keys.clear()  # noqa: SLF001
 
 
 if sys.platform != "win32":

@@ -8,84 +8,84 @@ from typing import Any, Final, TypeAlias
 
 from psycopg import AsyncConnection
 
-from bardge_async._core.entry import Record
+from bardge_async._core.entry import JournalEntry
 from bardge_async._journal import postgres_statements as rows
-from bardge_async._postgres.connection import Lane
-from bardge_async._postgres.schema import filled
+from bardge_async._postgres.connection import GroupCommitQueue
+from bardge_async._postgres.schema import fill_schema
 
 _LOG: Final = logging.getLogger("bardge_async")
 
 Query: TypeAlias = Callable[[AsyncConnection[Any]], Awaitable[Any]]
 
 
-class Reads:
+class JournalQueries:
     """Ask what is on record, and remove what is kept long enough."""
 
-    def __init__(self, lane: Lane[Query, Any], schema: str) -> None:
-        self._lane = lane
+    def __init__(self, queue: GroupCommitQueue[Query, Any], schema: str) -> None:
+        self._queue = queue
         self._schema = schema
 
-    async def overtaken(self, record: Record) -> bool:
+    async def has_later_request(self, entry: JournalEntry) -> bool:
         """Tell whether another key's POST to the same URL was sent later, as the server's clock orders them."""
-        return bool(await self._rows(rows.OVERTAKEN, {**record.identity._asdict(), "url": record.url}))
+        return bool(await self._fetch_rows(rows.LATER_REQUEST, {**entry.identity._asdict(), "url": entry.url}))
 
-    async def unfinished(self, base_url: str, account: str) -> list[Record]:
+    async def list_unfinished(self, base_url: str, account: str) -> list[JournalEntry]:
         """Return what is in doubt and not under work, oldest first."""
-        return await self._records(rows.UNFINISHED, (base_url, account))
+        return await self._fetch_entries(rows.UNFINISHED, (base_url, account))
 
-    async def since(self, record: Record, earliest: float) -> list[Record]:
+    async def list_sent_since(self, entry: JournalEntry, earliest: float) -> list[JournalEntry]:
         """Return the other records of a row that were last sent at a wall time or later."""
-        base_url, account, key = record.identity
-        return await self._records(rows.SINCE, (base_url, account, record.endpoint, key, earliest))
+        base_url, account, key = entry.identity
+        return await self._fetch_entries(rows.SENT_SINCE, (base_url, account, entry.endpoint, key, earliest))
 
-    async def listed(self, *, unfinished: bool) -> list[Record]:
+    async def list_entries(self, *, unfinished: bool) -> list[JournalEntry]:
         """Return all records, or all in doubt, oldest first."""
-        return await self._records(rows.DOUBTS if unfinished else rows.LISTED)
+        return await self._fetch_entries(rows.ALL_UNFINISHED if unfinished else rows.ALL_ENTRIES)
 
-    async def forgotten(self) -> float:
+    async def read_forgotten_until(self) -> float:
         """Return the wall time up to which finished entries may be gone; 0 where none are."""
-        found = await self._rows(rows.FORGOTTEN)
+        found = await self._fetch_rows(rows.FORGOTTEN_UNTIL)
         return float(found[0][0]) if found else 0.0
 
-    async def erase(self, client_id: str) -> int:
+    async def erase_client(self, client_id: str) -> int:
         """Remove the bodies that name a client; return how many entries did."""
-        return await self._changed(rows.ERASE, {"text": client_id.encode(), "id": client_id})
+        return await self._count_changed(rows.ERASE, {"text": client_id.encode(), "id": client_id})
 
     async def prune(self, now: float, keep_bodies: float, keep_entries: float) -> int:
         """Remove what is kept long enough; return how many entries were forgotten."""
-        while await self._changed(rows.STRIP, (now - keep_bodies,)):
+        while await self._count_changed(rows.REMOVE_BODIES, (now - keep_bodies,)):
             pass
-        await self._changed(rows.ORPHANS, ())
-        gone = 0
+        await self._count_changed(rows.REMOVE_ORPHANS, ())
+        removed = 0
         while keep_entries:
-            [[some]] = await self._rows(rows.DROP, (now - keep_entries,))
-            gone += some
-            if not some:
+            [[count]] = await self._fetch_rows(rows.REMOVE_ENTRIES, (now - keep_entries,))
+            removed += count
+            if not count:
                 break
-        return gone
+        return removed
 
-    async def prune_by_the_way(self, now: float, keep_bodies: float, keep_entries: float) -> None:
+    async def prune_if_due(self, now: float, keep_bodies: float, keep_entries: float) -> None:
         """Prune, if no other process has within the hour; what fails is tried again in the next one."""
-        elected = await self._rows(rows.ELECT, (now,))
+        elected = await self._fetch_rows(rows.ELECT_PRUNER, (now,))
         if elected:
-            gone = await self.prune(elected[0][0], keep_bodies, keep_entries)
-            _LOG.debug("journal pruned: %d entries forgotten", gone)
+            removed = await self.prune(elected[0][0], keep_bodies, keep_entries)
+            _LOG.debug("journal pruned: %d entries forgotten", removed)
 
-    async def _records(self, statement: str, given: Sequence[object] = ()) -> list[Record]:
-        found = [rows.record_of(row) for row in await self._rows(statement, given)]
-        return [record for record in found if record is not None]
+    async def _fetch_entries(self, statement: str, parameters: Sequence[object] = ()) -> list[JournalEntry]:
+        found = [rows.parse_entry(row) for row in await self._fetch_rows(statement, parameters)]
+        return [entry for entry in found if entry is not None]
 
-    async def _rows(self, statement: str, given: Sequence[object] | Mapping[str, object] = ()) -> list[Any]:
-        async def work(connection: AsyncConnection[Any]) -> list[Any]:
-            found = await connection.execute(filled(statement, self._schema), given, binary=True)
-            return await found.fetchall()
+    async def _fetch_rows(self, statement: str, parameters: Sequence[object] | Mapping[str, object] = ()) -> list[Any]:
+        async def run_query(connection: AsyncConnection[Any]) -> list[Any]:
+            cursor = await connection.execute(fill_schema(statement, self._schema), parameters, binary=True)
+            return await cursor.fetchall()
 
-        rows_found: list[Any] = await self._lane.add(work)
+        rows_found: list[Any] = await self._queue.add_item(run_query)
         return rows_found
 
-    async def _changed(self, statement: str, given: Sequence[object] | Mapping[str, object]) -> int:
-        async def work(connection: AsyncConnection[Any]) -> int:
-            return (await connection.execute(filled(statement, self._schema), given)).rowcount
+    async def _count_changed(self, statement: str, parameters: Sequence[object] | Mapping[str, object]) -> int:
+        async def run_statement(connection: AsyncConnection[Any]) -> int:
+            return (await connection.execute(fill_schema(statement, self._schema), parameters)).rowcount
 
-        count: int = await self._lane.add(work)
+        count: int = await self._queue.add_item(run_statement)
         return count

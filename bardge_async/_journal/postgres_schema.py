@@ -7,7 +7,7 @@ from typing import Any, Final
 from psycopg import AsyncConnection
 from psycopg.errors import InvalidSchemaName, UndefinedTable
 
-from bardge_async._postgres.schema import _NAMESPACE, LOCK, _known, filled
+from bardge_async._postgres.schema import MIGRATION_LOCK, NAMESPACE_QUERY, exists_in_catalog, fill_schema
 from bardge_async.errors import JournalError
 
 # One step for each version. Text is compared by bytes: quicker, and no new C library makes an index wrong.
@@ -34,14 +34,14 @@ _STEPS: Final = (
     """,
 )
 VERSION: Final = len(_STEPS)
-_VERSION: Final = "SELECT value FROM {schema}.facts WHERE name = 'version'"
-_TABLE: Final = b"""
+_VERSION_QUERY: Final = "SELECT value FROM {schema}.facts WHERE name = 'version'"
+_FACTS_TABLE_QUERY: Final = b"""
 SELECT FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 WHERE n.nspname = %s AND c.relname = 'facts'
 """
 
 
-async def migrate(connection: AsyncConnection[Any], schema: str) -> None:
+async def migrate_tables(connection: AsyncConnection[Any], schema: str) -> None:
     """Make the tables, or bring them to the newest form, in one transaction; nothing is written where they are.
 
     Raises:
@@ -50,33 +50,33 @@ async def migrate(connection: AsyncConnection[Any], schema: str) -> None:
     if await _is_current(connection, schema):
         return
     async with connection.transaction():
-        await connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
-        version = await _version(connection, schema)
+        await connection.execute("SELECT pg_advisory_xact_lock(%s)", (MIGRATION_LOCK,))
+        version = await _read_version(connection, schema)
         if version is None:
-            await _begin(connection, schema)
+            await _create_schema(connection, schema)
         for step in _STEPS[version or 0 :]:
             for statement in filter(str.strip, step.split(";")):
-                await connection.execute(filled(statement, schema))
+                await connection.execute(fill_schema(statement, schema))
         await connection.execute(
-            filled("UPDATE {schema}.facts SET value = %s WHERE name = 'version'", schema), (VERSION,)
+            fill_schema("UPDATE {schema}.facts SET value = %s WHERE name = 'version'", schema), (VERSION,)
         )
 
 
 async def _is_current(connection: AsyncConnection[Any], schema: str) -> bool:
     """Tell in one question whether there is nothing to do, as it is nearly always."""
     try:
-        found = await connection.execute(filled(_VERSION, schema))
+        cursor = await connection.execute(fill_schema(_VERSION_QUERY, schema))
     except (UndefinedTable, InvalidSchemaName):
         return False
-    return await found.fetchone() == (VERSION,)
+    return await cursor.fetchone() == (VERSION,)
 
 
-async def _version(connection: AsyncConnection[Any], schema: str) -> int | None:
+async def _read_version(connection: AsyncConnection[Any], schema: str) -> int | None:
     """Return the form that the tables have; None where there are none."""
-    if not await _known(connection, _TABLE, schema):
+    if not await exists_in_catalog(connection, _FACTS_TABLE_QUERY, schema):
         return None
-    found = await connection.execute(filled(_VERSION, schema))
-    row = await found.fetchone()
+    cursor = await connection.execute(fill_schema(_VERSION_QUERY, schema))
+    row = await cursor.fetchone()
     version = 0 if row is None else int(row[0])
     if version > VERSION:
         raise JournalError(
@@ -85,11 +85,11 @@ async def _version(connection: AsyncConnection[Any], schema: str) -> int | None:
     return version
 
 
-async def _begin(connection: AsyncConnection[Any], schema: str) -> None:
+async def _create_schema(connection: AsyncConnection[Any], schema: str) -> None:
     # To make a schema takes a right that many a user of a database lacks: only where it is missing.
-    if not await _known(connection, _NAMESPACE, schema):
-        await connection.execute(filled("CREATE SCHEMA {schema}", schema))
+    if not await exists_in_catalog(connection, NAMESPACE_QUERY, schema):
+        await connection.execute(fill_schema("CREATE SCHEMA {schema}", schema))
     await connection.execute(
-        filled("CREATE TABLE {schema}.facts (name text PRIMARY KEY, value float8 NOT NULL)", schema)
+        fill_schema("CREATE TABLE {schema}.facts (name text PRIMARY KEY, value float8 NOT NULL)", schema)
     )
-    await connection.execute(filled("INSERT INTO {schema}.facts VALUES ('version', 0)", schema))
+    await connection.execute(fill_schema("INSERT INTO {schema}.facts VALUES ('version', 0)", schema))

@@ -7,20 +7,20 @@ from typing import Final
 
 from bardge_async.errors import JournalError
 
-_LENGTH: Final = 8
+_CHECKSUM_LENGTH: Final = 8
 
 
-def digest(content: bytes) -> bytes:
+def compute_checksum(content: bytes) -> bytes:
     """Return the digest of a content."""
-    return hashlib.blake2b(content, digest_size=_LENGTH).digest()
+    return hashlib.blake2b(content, digest_size=_CHECKSUM_LENGTH).digest()
 
 
-def sealed(content: bytes | None) -> bytes | None:
+def with_checksum(content: bytes | None) -> bytes | None:
     """Put its digest before a content."""
-    return None if content is None else digest(content) + content
+    return None if content is None else compute_checksum(content) + content
 
 
-def unsealed(stored: bytes | None) -> bytes | None:
+def verify_checksum(stored: bytes | None) -> bytes | None:
     """Return the content behind its digest.
 
     Raises:
@@ -28,12 +28,12 @@ def unsealed(stored: bytes | None) -> bytes | None:
     """
     if stored is None:
         return None
-    content = stored[_LENGTH:]
-    if digest(content) != stored[:_LENGTH]:
-        raise damaged()
+    content = stored[_CHECKSUM_LENGTH:]
+    if compute_checksum(content) != stored[:_CHECKSUM_LENGTH]:
+        raise corruption_error()
     return content
 
 
-def damaged() -> JournalError:
+def corruption_error() -> JournalError:
     """Make the error for what does not fit its digest."""
     return JournalError("the journal is damaged: an entry does not fit its digest; restore the file from a backup")

@@ -18,100 +18,100 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from bardge_async._core.entry import Identity
+from bardge_async._core.entry import KeyIdentity
 from bardge_async.errors import ConfigurationError, JournalError
 
-_ELSEWHERE: Final = "SQLiteJournal needs Linux: no other system has locks that belong to an open file"
-_TAKEN: Final = frozenset({errno.EAGAIN, errno.EACCES})
-_PLACES: Final = 2**62
-_WHOLE: Final = _PLACES
+_LINUX_ONLY: Final = "SQLiteJournal needs Linux: no other system has locks that belong to an open file"
+_LOCK_CONFLICTS: Final = frozenset({errno.EAGAIN, errno.EACCES})
+_OFFSETS: Final = 2**62
+_JOURNAL_OFFSET: Final = _OFFSETS
 """The place that stands for the journal's file itself; keys have the places below."""
-_PATIENCE: Final = 10.0
-_POLL: Final = 0.005
+_OPEN_TIMEOUT: Final = 10.0
+_POLL_SECONDS: Final = 0.005
 # struct flock: type, whence, start, length, pid; native alignment is what the kernel reads.
-_FORM: Final = "hhqqi"
-_READABLE: Final = 0o600
+_FLOCK_FORMAT: Final = "hhqqi"
+_OWNER_ONLY: Final = 0o600
 
 
 if sys.platform == "linux":
     from fcntl import F_OFD_GETLK, F_OFD_SETLK, F_UNLCK, F_WRLCK, fcntl
 
-    def _set(file: int, kind: int, place: int) -> bool:
+    def _set_lock(file: int, kind: int, offset: int) -> bool:
         """Lock or unlock a place; False if somebody else holds it."""
         try:
-            fcntl(file, F_OFD_SETLK, struct.pack(_FORM, kind, os.SEEK_SET, place, 1, 0))
+            fcntl(file, F_OFD_SETLK, struct.pack(_FLOCK_FORMAT, kind, os.SEEK_SET, offset, 1, 0))
         except OSError as error:
-            if error.errno in _TAKEN:
+            if error.errno in _LOCK_CONFLICTS:
                 return False
             raise JournalError(f"the key cannot be locked: {error.strerror}") from None
         return True
 
-    def _held(file: int, place: int) -> bool:
-        found = fcntl(file, F_OFD_GETLK, struct.pack(_FORM, F_WRLCK, os.SEEK_SET, place, 1, 0))
-        kind: int = struct.unpack(_FORM, found)[0]
+    def _is_locked(file: int, offset: int) -> bool:
+        result = fcntl(file, F_OFD_GETLK, struct.pack(_FLOCK_FORMAT, F_WRLCK, os.SEEK_SET, offset, 1, 0))
+        kind: int = struct.unpack(_FLOCK_FORMAT, result)[0]
         return kind != F_UNLCK
 
 else:  # pragma: no cover - refused by lock_file
     F_UNLCK = F_WRLCK = 0
 
-    def _set(file: int, kind: int, place: int) -> bool:
-        raise ConfigurationError(f"{_ELSEWHERE} (lock {kind} of byte {place} in {file})")
+    def _set_lock(file: int, kind: int, place: int) -> bool:
+        raise ConfigurationError(f"{_LINUX_ONLY} (lock {kind} of byte {place} in {file})")
 
-    def _held(file: int, place: int) -> bool:
-        raise ConfigurationError(f"{_ELSEWHERE} (byte {place} in {file})")
+    def _is_locked(file: int, place: int) -> bool:
+        raise ConfigurationError(f"{_LINUX_ONLY} (byte {place} in {file})")
 
 
-def lock_file(path: Path) -> Path:
+def lock_file_path(path: Path) -> Path:
     """Name the lock file of a journal.
 
     Raises:
         ConfigurationError: This system has no locks of the kind that is needed.
     """
     if sys.platform != "linux":  # pragma: no cover - the suite runs on Linux
-        raise ConfigurationError(_ELSEWHERE)
+        raise ConfigurationError(_LINUX_ONLY)
     return path.with_name(path.name + "-lock")
 
 
-def _open(path: Path) -> int:
+def _open_lock_file(path: Path) -> int:
     try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _READABLE)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _OWNER_ONLY)
     except OSError as error:
         raise JournalError(f"{path}: the lock file cannot be opened: {error.strerror}") from None
 
 
 @contextmanager
-def alone(path: Path) -> Generator[None]:
+def exclusive_access(path: Path) -> Generator[None]:
     """Keep other processes and threads from opening a journal meanwhile.
 
     Raises:
         JournalError: Another one did not end in time.
     """
-    file = _open(lock_file(path))
+    file = _open_lock_file(lock_file_path(path))
     try:
-        end = time.monotonic() + _PATIENCE
-        while not _set(file, F_WRLCK, _WHOLE):
-            if time.monotonic() > end:
+        deadline = time.monotonic() + _OPEN_TIMEOUT
+        while not _set_lock(file, F_WRLCK, _JOURNAL_OFFSET):
+            if time.monotonic() > deadline:
                 raise JournalError(f"{path}: another process has been opening the journal for too long")
-            time.sleep(_POLL)
+            time.sleep(_POLL_SECONDS)
         yield
     finally:
         os.close(file)
 
 
-class KeyLocks:
+class KeyFileLocks:
     """Lock keys in a file beside the journal; the file itself stays empty."""
 
     def __init__(self, path: Path) -> None:
-        self._path = lock_file(path)
-        self._file: int | None = _open(self._path)
+        self._path = lock_file_path(path)
+        self._file: int | None = _open_lock_file(self._path)
 
-    def begin_anew(self) -> None:
+    def reset_after_fork(self) -> None:
         """Hold nothing in the child of a fork: the parent's locks are the parent's."""
         if self._file is not None:
             os.close(self._file)
             self._file = -1
 
-    def take(self, identity: Identity) -> bool:
+    def try_lock(self, identity: KeyIdentity) -> bool:
         """Lock a key; False if somebody else holds it.
 
         Raises:
@@ -120,20 +120,20 @@ class KeyLocks:
         if self._file is None:
             raise JournalError(f"{self._path}: the journal is closed")
         if self._file < 0:
-            self._file = _open(self._path)
-        return _set(self._file, F_WRLCK, _place(identity))
+            self._file = _open_lock_file(self._path)
+        return _set_lock(self._file, F_WRLCK, _byte_offset(identity))
 
-    def held(self, identity: Identity) -> bool:
+    def is_held(self, identity: KeyIdentity) -> bool:
         """Tell whether somebody else alive holds a key."""
         if self._file is not None and self._file < 0:
-            self._file = _open(self._path)
-        return self._file is not None and _held(self._file, _place(identity))
+            self._file = _open_lock_file(self._path)
+        return self._file is not None and _is_locked(self._file, _byte_offset(identity))
 
-    def release(self, identity: Identity) -> None:
+    def release(self, identity: KeyIdentity) -> None:
         """Unlock a key."""
         # Never a closed number: it may be another file's by now.
         if self._file is not None and self._file >= 0:
-            _set(self._file, F_UNLCK, _place(identity))
+            _set_lock(self._file, F_UNLCK, _byte_offset(identity))
 
     def close(self) -> None:
         """Unlock all keys."""
@@ -142,6 +142,6 @@ class KeyLocks:
             os.close(file)
 
 
-def _place(identity: Identity) -> int:
+def _byte_offset(identity: KeyIdentity) -> int:
     digest = hashlib.blake2b("\x00".join(identity).encode(), digest_size=8).digest()
-    return int.from_bytes(digest) % _PLACES
+    return int.from_bytes(digest) % _OFFSETS

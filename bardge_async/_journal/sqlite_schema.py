@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from bardge_async._journal.sqlite_digests import sealed
-from bardge_async._journal.sqlite_locks import alone
+from bardge_async._journal.sqlite_digests import with_checksum
+from bardge_async._journal.sqlite_locks import exclusive_access
 from bardge_async.errors import JournalError
 
 APPLICATION_ID: Final = 0x42415244  # "BARD"
 _BUSY_SECONDS: Final = 10.0
-_SMALL: Final = 64 * 1024 * 1024
+_MAX_CHECKED_SIZE: Final = 64 * 1024 * 1024
 """Larger files are not read through when they are opened."""
 
 # One step for each version; a file of version n needs the steps from n on.
@@ -42,25 +42,25 @@ _STEPS: Final = (
 VERSION: Final = len(_STEPS)
 
 
-def connect(path: Path) -> sqlite3.Connection:
+def open_journal_file(path: Path) -> sqlite3.Connection:
     """Open a journal's file, creating or migrating it where needed.
 
     Raises:
         JournalError: It is no journal, a newer one, damaged, or cannot be read and written; it stays unchanged.
     """
     try:
-        _check_place(path)
-        _check_owner(path)
-        with alone(path):
+        _prepare_file(path)
+        _check_application(path)
+        with exclusive_access(path):
             _check_content(path)
-            return _open(path)
+            return _open_database(path)
     except sqlite3.Error as error:
         raise JournalError(f"{path}: the journal cannot be used: {error}") from None
     except OSError as error:
         raise JournalError(f"{path}: the journal cannot be opened: {error.strerror}") from None
 
 
-def _check_place(path: Path) -> None:
+def _prepare_file(path: Path) -> None:
     """Make a missing file, which only its owner reads; an empty one becomes so."""
     with contextlib.suppress(FileExistsError):
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
@@ -72,41 +72,41 @@ def _check_place(path: Path) -> None:
         path.chmod(0o600)
 
 
-def _check_owner(path: Path) -> None:
+def _check_application(path: Path) -> None:
     """Look whose file it is, before anything could change it or lay a file beside it.
 
     Only SQLite opens the file: closing a handle of our own would free the locks of every other connection to it in this
     process.
     """
-    if path.stat().st_size == 0 or _half_made(path):
+    if path.stat().st_size == 0 or _is_half_created(path):
         return
     try:
-        identity = _identity(path, "immutable=1")
+        application_id = _read_application_id(path, "immutable=1")
     except sqlite3.DatabaseError:
-        if not _logged(path):
+        if not _has_log(path):
             raise
         # Whoever was killed while moving the log into the file has left half of it.
-        identity = _identity(path, "mode=ro")
-    if identity != APPLICATION_ID:
+        application_id = _read_application_id(path, "mode=ro")
+    if application_id != APPLICATION_ID:
         raise JournalError(f"{path}: it belongs to another program; give the journal a path of its own")
 
 
-def _identity(path: Path, how: str) -> int:
-    found = _reading(path, how)
+def _read_application_id(path: Path, options: str) -> int:
+    connection = _open_read_only(path, options)
     try:
-        identity: int = found.execute("PRAGMA application_id").fetchone()[0]
+        application_id: int = connection.execute("PRAGMA application_id").fetchone()[0]
         # An application id of 0 may be read from a file that is no database at all.
-        found.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-        return identity
+        connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        return application_id
     finally:
-        found.close()
+        connection.close()
 
 
-def _logged(path: Path) -> bool:
+def _has_log(path: Path) -> bool:
     return path.with_name(path.name + "-wal").exists()
 
 
-def _half_made(path: Path) -> bool:
+def _is_half_created(path: Path) -> bool:
     """Tell whether a file's first commit is under way, or was cut off: its rollback journal says that it was empty."""
     try:
         head = path.with_name(path.name + "-journal").read_bytes()[:20]
@@ -117,66 +117,70 @@ def _half_made(path: Path) -> bool:
 
 def _check_content(path: Path) -> None:
     """Read a file through without changing it, not even with what a killed process has left in its log."""
-    if path.stat().st_size == 0 or _half_made(path):
+    if path.stat().st_size == 0 or _is_half_created(path):
         return
     # Nobody has it open where it has no log: then it is read without laying one beside it.
-    found = _reading(path, "mode=ro" if _logged(path) else "immutable=1")
+    connection = _open_read_only(path, "mode=ro" if _has_log(path) else "immutable=1")
     try:
-        _check_version(found, path)
-        fault = found.execute("PRAGMA integrity_check(1)").fetchone()[0] if path.stat().st_size < _SMALL else "ok"
-        if fault != "ok":
-            raise JournalError(f"{path}: the journal is damaged: {fault}")
+        _check_version(connection, path)
+        result = (
+            connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
+            if path.stat().st_size < _MAX_CHECKED_SIZE
+            else "ok"
+        )
+        if result != "ok":
+            raise JournalError(f"{path}: the journal is damaged: {result}")
     finally:
-        found.close()
+        connection.close()
 
 
-def _reading(path: Path, how: str) -> sqlite3.Connection:
-    return sqlite3.connect(f"file:{quote(str(path))}?{how}", uri=True, timeout=_BUSY_SECONDS, isolation_level=None)
+def _open_read_only(path: Path, options: str) -> sqlite3.Connection:
+    return sqlite3.connect(f"file:{quote(str(path))}?{options}", uri=True, timeout=_BUSY_SECONDS, isolation_level=None)
 
 
-def _check_version(found: sqlite3.Connection, path: Path) -> None:
-    version = found.execute("PRAGMA user_version").fetchone()[0]
+def _check_version(connection: sqlite3.Connection, path: Path) -> None:
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version > VERSION:
         raise JournalError(f"{path}: a newer version of this library wrote it (form {version}, known {VERSION})")
 
 
-def _open(path: Path) -> sqlite3.Connection:
-    found = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+def _open_database(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     try:
-        found.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA synchronous = FULL")
         # What is removed is personal data: its bytes must go, too.
-        found.execute("PRAGMA secure_delete = ON")
-        _migrate(found)
+        connection.execute("PRAGMA secure_delete = ON")
+        _migrate_tables(connection)
         # After the first commit: no file is ever without its application id, whatever is lost.
-        _keep_log(found, path)
+        _enable_wal(connection, path)
     except BaseException:
-        found.close()
+        connection.close()
         raise
-    return found
+    return connection
 
 
-def _keep_log(found: sqlite3.Connection, path: Path) -> None:
-    if found.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
+def _enable_wal(connection: sqlite3.Connection, path: Path) -> None:
+    if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
         raise JournalError(f"{path}: its file system cannot hold a journal (no write-ahead log)")
-    found.execute("SELECT count(*) FROM facts").fetchone()
+    connection.execute("SELECT count(*) FROM facts").fetchone()
 
 
-def _migrate(found: sqlite3.Connection) -> None:
+def _migrate_tables(connection: sqlite3.Connection) -> None:
     """Bring the file to the newest form, in one commit."""
-    version = found.execute("PRAGMA user_version").fetchone()[0]
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version == VERSION:
         return
-    found.execute("BEGIN IMMEDIATE")
+    connection.execute("BEGIN IMMEDIATE")
     try:
         for step in _STEPS[version:]:
             for statement in filter(str.strip, step.split(";")):
-                found.execute(statement)
+                connection.execute(statement)
         if version == 0:
-            found.execute("INSERT INTO facts VALUES ('highest_wall', ?)", (sealed(b"0.0"),))
-        found.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        found.execute(f"PRAGMA user_version = {VERSION}")
-        found.execute("COMMIT")
+            connection.execute("INSERT INTO facts VALUES ('highest_wall', ?)", (with_checksum(b"0.0"),))
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {VERSION}")
+        connection.execute("COMMIT")
     except BaseException:
-        if found.in_transaction:
-            found.execute("ROLLBACK")
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
         raise

@@ -15,19 +15,19 @@ from typing import Any, Final, TypeVar, cast
 
 import attrs
 
-from bardge_async._journal.sqlite_schema import connect
+from bardge_async._journal.sqlite_schema import open_journal_file
 from bardge_async._runtime.loops import PerLoop
 from bardge_async.errors import JournalError
 
 T = TypeVar("T")
 
-_MOST: Final = 1000
+_MAX_BATCH: Final = 1000
 """Jobs of one commit."""
-_COMPANIONS: Final = ("", "-wal", "-shm", "-lock")
+_FILE_SUFFIXES: Final = ("", "-wal", "-shm", "-lock")
 
 
 @attrs.define(eq=False)
-class _Job:
+class _DatabaseTask:
     """Work on the database, and who waits for it."""
 
     work: Callable[[sqlite3.Connection], Any]
@@ -35,19 +35,19 @@ class _Job:
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]
     result: Any = None
-    fault: str | None = None
+    error_message: str | None = None
 
-    def settle(self) -> None:
+    def resolve_future(self) -> None:
         """Tell the waiter, in its loop."""
         if self.future.done():
             return
-        if self.fault is not None:
-            self.future.set_exception(JournalError(self.fault))
+        if self.error_message is not None:
+            self.future.set_exception(JournalError(self.error_message))
         else:
             self.future.set_result(self.result)
 
 
-class Writer:
+class SQLiteWriter:
     """Run jobs in a thread of its own; ``finish`` is called once in every transaction, and told whether it writes.
 
     Jobs of one turn of an event loop are handed over together: to wake the thread takes longer than most jobs.
@@ -56,24 +56,24 @@ class Writer:
     only the child still writes to could be deleted under it.
     """
 
-    def __init__(self, path: Path, finish: Callable[[sqlite3.Connection, bool], None]) -> None:
+    def __init__(self, path: Path, before_commit: Callable[[sqlite3.Connection, bool], None]) -> None:
         self._path = path
-        self._finish = finish
+        self._before_commit = before_commit
         self._closed = False
-        self._file: tuple[int, int] | None = None
-        self._places: list[tuple[int, int] | None] = []
+        self._file_id: tuple[int, int] | None = None
+        self._file_ids: list[tuple[int, int] | None] = []
         self._connection: sqlite3.Connection | None = None
-        self._gathered: PerLoop[list[_Job]] = PerLoop(list)
-        self.begin_anew()
-        with _REGISTER:
-            self._open()
-            _ALL.add(self)
+        self._pending: PerLoop[list[_DatabaseTask]] = PerLoop(list)
+        self.reset_after_fork()
+        with _REGISTRY_LOCK:
+            self._open_connection()
+            _OPEN_WRITERS.add(self)
 
-    def begin_anew(self) -> None:
+    def reset_after_fork(self) -> None:
         """Begin with no thread and no work, as the child of a fork must."""
-        self._gate = threading.Lock()
+        self._connection_lock = threading.Lock()
         self._lock = threading.Lock()
-        self._jobs: queue.SimpleQueue[list[_Job] | None] = queue.SimpleQueue()
+        self._batches: queue.SimpleQueue[list[_DatabaseTask] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
     async def run(self, work: Callable[[sqlite3.Connection], T], *, writes: bool) -> T:
@@ -83,115 +83,117 @@ class Writer:
             JournalError: The database could not be read or written.
         """
         loop = asyncio.get_running_loop()
-        job = _Job(work, writes, loop, loop.create_future())
-        gathered = self._gathered.get()
+        task = _DatabaseTask(work, writes, loop, loop.create_future())
+        pending = self._pending.get()
         with self._lock:
             if self._closed:
                 raise JournalError(f"{self._path}: the journal is closed")
-            gathered.append(job)
-            if len(gathered) == 1:
-                loop.call_soon(self._hand_over, gathered)
-        return cast("T", await job.future)
+            pending.append(task)
+            if len(pending) == 1:
+                loop.call_soon(self._hand_over_tasks, pending)
+        return cast("T", await task.future)
 
-    def _hand_over(self, gathered: list[_Job]) -> None:
+    def _hand_over_tasks(self, pending: list[_DatabaseTask]) -> None:
         with self._lock:
             # Who closes the journal meanwhile has handed them over.
-            if not gathered:
+            if not pending:
                 return
             if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="bardge journal", daemon=True)
+                self._thread = threading.Thread(target=self._process_batches, name="bardge journal", daemon=True)
                 self._thread.start()
-            self._jobs.put(gathered.copy())
-            gathered.clear()
+            self._batches.put(pending.copy())
+            pending.clear()
 
     def close(self) -> None:
         """End the thread after the jobs that wait, and close the file."""
-        for _, gathered in self._gathered.items():  # noqa: PERF102 - no dict
-            self._hand_over(gathered)
+        for _, pending in self._pending.items():  # noqa: PERF102 - no dict
+            self._hand_over_tasks(pending)
         with self._lock:
             self._closed = True
             thread, self._thread = self._thread, None
             if thread is not None:
-                self._jobs.put(None)
+                self._batches.put(None)
         if thread is not None:
             thread.join()
-        _ALL.discard(self)
-        with self._gate:
-            self._disconnect()
+        _OPEN_WRITERS.discard(self)
+        with self._connection_lock:
+            self._close_connection()
 
     def pause(self) -> None:
         """Finish the commit that is under way, close the file, and begin nothing until ``resume``."""
-        self._gate.acquire()
-        self._disconnect()
+        self._connection_lock.acquire()
+        self._close_connection()
 
     def resume(self) -> None:
         """Go on after ``pause``."""
-        self._gate.release()
+        self._connection_lock.release()
 
-    def _open(self) -> sqlite3.Connection:
-        if self._file is not None and _place(self._path) != self._file:
+    def _open_connection(self) -> sqlite3.Connection:
+        if self._file_id is not None and _read_file_id(self._path) != self._file_id:
             # Never make a new file in place of one that holds keys.
             raise JournalError(f"{self._path}: the journal was removed or replaced while it was open")
-        self._connection = connect(self._path)
-        self._places = [_place(self._path.with_name(self._path.name + end)) for end in _COMPANIONS]
-        self._file = self._places[0]
+        self._connection = open_journal_file(self._path)
+        self._file_ids = [_read_file_id(self._path.with_name(self._path.name + end)) for end in _FILE_SUFFIXES]
+        self._file_id = self._file_ids[0]
         return self._connection
 
-    def _disconnect(self) -> None:
+    def _close_connection(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
 
-    def _work(self) -> None:
-        jobs, gate = self._jobs, self._gate
+    def _process_batches(self) -> None:
+        batches, connection_lock = self._batches, self._connection_lock
         ended = False
         while not ended:
-            batch: list[_Job] = []
-            while not ended and (not batch or (len(batch) < _MOST and not jobs.empty())):
-                more = jobs.get()
+            batch: list[_DatabaseTask] = []
+            while not ended and (not batch or (len(batch) < _MAX_BATCH and not batches.empty())):
+                more = batches.get()
                 ended = more is None
                 batch += more or ()
-            with gate:
-                self._run(batch)
+            with connection_lock:
+                self._run_batch(batch)
 
-    def _run(self, batch: list[_Job]) -> None:
+    def _run_batch(self, batch: list[_DatabaseTask]) -> None:
         # Reads first: they need not wait for the disk.
         for writes in (False, True):
             group = [job for job in batch if job.writes is writes]
             if group:
-                self._transact(group)
-                _tell(group)
+                self._run_transaction(group)
+                _deliver_results(group)
 
-    def _transact(self, group: list[_Job]) -> None:
+    def _run_transaction(self, group: list[_DatabaseTask]) -> None:
         """Do a group's work in one transaction: all of it is on disk afterwards, or none."""
         try:
-            connection = self._usable()
+            connection = self._get_connection()
             connection.execute("BEGIN IMMEDIATE" if group[0].writes else "BEGIN")
         except Exception as error:  # noqa: BLE001 - whatever it is, the thread must go on
-            self._fail(group, error)
+            self._fail_tasks(group, error)
             return
         try:
             for job in group:
                 job.result = job.work(connection)
-            self._finish(connection, group[0].writes)
+            self._before_commit(connection, group[0].writes)
             connection.execute("COMMIT")
         except Exception as error:  # noqa: BLE001
             self._roll_back(connection)
             # The disk's fault is everybody's; one job's must not be the others'.
             if len(group) == 1 or isinstance(error, sqlite3.OperationalError):
-                self._fail(group, error)
+                self._fail_tasks(group, error)
                 return
             for job in group:
-                self._transact([job])
+                self._run_transaction([job])
 
-    def _fail(self, group: list[_Job], error: Exception) -> None:
-        fault = str(error) if isinstance(error, JournalError) else f"{self._path}: {str(error) or type(error).__name__}"
+    def _fail_tasks(self, group: list[_DatabaseTask], error: Exception) -> None:
+        message = (
+            str(error) if isinstance(error, JournalError) else f"{self._path}: {str(error) or type(error).__name__}"
+        )
         for job in group:
-            job.fault = fault
+            job.error_message = message
 
-    def _usable(self) -> sqlite3.Connection:
-        connection = self._connection or self._open()
-        if [_place(self._path.with_name(self._path.name + end)) for end in _COMPANIONS] != self._places:
+    def _get_connection(self) -> sqlite3.Connection:
+        connection = self._connection or self._open_connection()
+        if [_read_file_id(self._path.with_name(self._path.name + end)) for end in _FILE_SUFFIXES] != self._file_ids:
             raise JournalError(f"{self._path}: the journal was removed or replaced while it was open")
         return connection
 
@@ -200,58 +202,58 @@ class Writer:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
         except sqlite3.Error:
-            self._disconnect()
+            self._close_connection()
 
 
-def _place(path: Path) -> tuple[int, int] | None:
+def _read_file_id(path: Path) -> tuple[int, int] | None:
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino
 
 
-def _tell(group: list[_Job]) -> None:
-    by_loop: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
+def _deliver_results(group: list[_DatabaseTask]) -> None:
+    by_loop: dict[asyncio.AbstractEventLoop, list[_DatabaseTask]] = {}
     for job in group:
         by_loop.setdefault(job.loop, []).append(job)
-    for loop, jobs in by_loop.items():
+    for loop, tasks in by_loop.items():
         try:
-            loop.call_soon_threadsafe(_settle, jobs)
+            loop.call_soon_threadsafe(_resolve_futures, tasks)
         except RuntimeError:
             # The loop was closed meanwhile: nobody waits there any more.
             continue
 
 
-def _settle(jobs: list[_Job]) -> None:
-    for job in jobs:
-        job.settle()
+def _resolve_futures(tasks: list[_DatabaseTask]) -> None:
+    for job in tasks:
+        job.resolve_future()
 
 
-_ALL: Final[weakref.WeakSet[Writer]] = weakref.WeakSet()
-_PAUSED: Final[list[Writer]] = []
-_REGISTER: Final = threading.RLock()
+_OPEN_WRITERS: Final[weakref.WeakSet[SQLiteWriter]] = weakref.WeakSet()
+_PAUSED_WRITERS: Final[list[SQLiteWriter]] = []
+_REGISTRY_LOCK: Final = threading.RLock()
 
 
 def _before_fork() -> None:
-    _REGISTER.acquire()
-    _PAUSED[:] = list(_ALL)
-    for writer in _PAUSED:
+    _REGISTRY_LOCK.acquire()
+    _PAUSED_WRITERS[:] = list(_OPEN_WRITERS)
+    for writer in _PAUSED_WRITERS:
         writer.pause()
 
 
 def _after_fork_in_parent() -> None:
-    for writer in _PAUSED:
+    for writer in _PAUSED_WRITERS:
         writer.resume()
-    _PAUSED.clear()
-    _REGISTER.release()
+    _PAUSED_WRITERS.clear()
+    _REGISTRY_LOCK.release()
 
 
 def _after_fork_in_child() -> None:
-    for writer in _PAUSED:
-        writer.begin_anew()
-    _PAUSED.clear()
-    _REGISTER.release()
+    for writer in _PAUSED_WRITERS:
+        writer.reset_after_fork()
+    _PAUSED_WRITERS.clear()
+    _REGISTRY_LOCK.release()
 
 
 if sys.platform != "win32":

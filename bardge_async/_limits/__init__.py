@@ -22,13 +22,13 @@ def __getattr__(name: str) -> type[PostgresLimiter]:
 class Limiter(Protocol):
     """Give turns to send; give your own as ``BardgeClient(limiter=...)``. Every attempt takes one, a repeated one too."""
 
-    async def turn(self, patience: float) -> None:
+    async def acquire(self, timeout: float) -> None:
         """Wait for a turn to send one request, for at most ``patience`` seconds; a wait that must be longer is not begun.
 
         A cancelled waiter leaves nobody stuck: its turn lapses, or is another's.
 
         Raises:
-            HeldBackError: No turn came in time; with ``retry_after``, the seconds, where a hold is the reason.
+            ThrottledError: No turn came in time; with ``retry_after``, the seconds, where a hold is the reason.
         """
 
     def hold(self, seconds: float) -> None:

@@ -17,40 +17,40 @@ from typing import Final, TypeAlias
 import attrs
 
 from bardge_async._runtime.clock import Clock, Timer
-from bardge_async.errors import HeldBackError
+from bardge_async.errors import ThrottledError
 
 _LOG: Final = logging.getLogger("bardge_async")
-_SLACK: Final = 0.015
+_SLOT_TOLERANCE: Final = 0.015
 """Seconds for which a slot may be late. In any second 3 % too many may be sent; half of that is for what follows a turn."""
-_AHEAD: Final = 0.04
+_LOOKAHEAD: Final = 0.04
 """Seconds for which a loop has slots in hand when it asks for more."""
-_FARTHEST: Final = 0.5
-_CROWD: Final = 0.25
+_MAX_ROUND_TRIP: Final = 0.5
+_CROWDED_BACKLOG: Final = 0.25
 """Seconds to the next free slot, all others before it: with more, everyone asks for less at a time."""
-_DRIFT: Final = 0.001
-_FIRST_WAIT: Final = 0.05
-_LONGEST_WAIT: Final = 1.0
+_CLOCK_DRIFT: Final = 0.001
+_MIN_BACKOFF: Final = 0.05
+_MAX_BACKOFF: Final = 1.0
 
 
-class AwayError(Exception):
+class StoreUnavailableError(Exception):
     """The store cannot be reached: ask again later."""
 
 
 @attrs.frozen
-class Grant:
+class PermitGrant:
     """What the store answered, in seconds of its own clock, which said ``now``.
 
     ``first`` is when the first slot is due, ``taken`` whether they are the asker's; nobody gets a turn before ``held``.
     """
 
-    first: float
-    taken: bool
-    held: float
+    first_slot: float
+    is_taken: bool
+    held_until: float
     now: float
 
 
 @attrs.frozen
-class Question:
+class PermitRequest:
     """What the store is asked for: ``count`` slots, the first one in ``lead`` seconds or later, ``patience`` at most.
 
     ``hold`` is for how many seconds everyone is to be held back first.
@@ -58,90 +58,90 @@ class Question:
 
     count: int
     lead: float
-    patience: float
+    timeout: float
     hold: float
 
 
-Ask: TypeAlias = Callable[[Question], Awaitable[Grant]]
-"""Ask the store; it raises AwayError where asking again may help, HeldBackError where it does not."""
+TakeSlots: TypeAlias = Callable[[PermitRequest], Awaitable[PermitGrant]]
+"""Ask the store; it raises StoreUnavailableError where asking again may help, ThrottledError where it does not."""
 
 
-class Offset:
+class ClockOffset:
     """Tell a server's time by this process's clock: the server read its own between the question and its answer."""
 
     def __init__(self) -> None:
         self._low = self._high = 0.0
-        self._at: float | None = None
+        self._sampled_at: float | None = None
 
-    def learn(self, asked: float, answered: float, server: float) -> None:
+    def add_sample(self, sent_at: float, received_at: float, server_time: float) -> None:
         """Take a reading; the clocks may drift by a thousandth, and the server's may have been set."""
-        low, high = server - answered, server - asked
-        if self._at is not None:
-            drift = _DRIFT * (answered - self._at)
+        low, high = server_time - received_at, server_time - sent_at
+        if self._sampled_at is not None:
+            drift = _CLOCK_DRIFT * (received_at - self._sampled_at)
             kept_low, kept_high = max(low, self._low - drift), min(high, self._high + drift)
             if kept_low <= kept_high:
                 low, high = kept_low, kept_high
-        self._low, self._high, self._at = low, high, answered
+        self._low, self._high, self._sampled_at = low, high, received_at
 
-    def local(self, server: float) -> float:
+    def to_local(self, server_time: float) -> float:
         """Return when the server's clock shows a time, by this process's."""
-        return server - (self._low + self._high) / 2
+        return server_time - (self._low + self._high) / 2
 
 
 @attrs.define(eq=False)
-class _Waiter:
+class _PermitWaiter:
     """A call that waits for its turn; ``slot`` is when that was due."""
 
     granted: asyncio.Future[None]
-    until: float
+    deadline: float
     slot: float | None = None
 
-    def fail(self, error: HeldBackError) -> None:
+    def set_error(self, error: ThrottledError) -> None:
         """Send it away."""
         if not self.granted.done():
             error.timed_out = True
             self.granted.set_exception(error)
 
 
-class Turns:
+class PermitScheduler:
     """Give turns to the tasks of one event loop, first come, first served. No task is left when nobody waits."""
 
-    def __init__(self, ask: Ask, per_second: float, clock: Clock) -> None:
-        self._ask = ask
+    def __init__(self, take_slots: TakeSlots, per_second: float, clock: Clock) -> None:
+        self._take_slots = take_slots
         self._rate = per_second
         self._clock = clock
-        self._slack = max(_SLACK, 1 / per_second)
-        self._line: OrderedDict[_Waiter, None] = OrderedDict()
+        self._tolerance = max(_SLOT_TOLERANCE, 1 / per_second)
+        self._queue: OrderedDict[_PermitWaiter, None] = OrderedDict()
         self._slots: deque[float] = deque()
-        self._offset = Offset()
-        self._trip = 0.0
-        self._distance = 0.0
-        self._held = self._to_tell = 0.0
-        self._away: str | None = None
+        self._clock_offset = ClockOffset()
+        self._round_trip = 0.0
+        self._backlog = 0.0
+        self._held_until = self._hold_to_report = 0.0
+        self._outage: str | None = None
         self._timer: Timer | None = None
-        self._due = 0.0
+        self._timer_due = 0.0
         self._task: asyncio.Task[None] | None = None
 
-    async def wait(self, patience: float) -> None:
+    async def acquire(self, timeout: float) -> None:
         """Wait for a turn, for at most ``patience`` seconds.
 
         Raises:
-            HeldBackError: None came in time.
+            ThrottledError: None came in time.
         """
         now = self._clock.elapsed()
-        if self._held >= now + patience:
-            raise _held(self._held - now)
-        waiter = _Waiter(asyncio.get_running_loop().create_future(), now + patience)
-        self._line[waiter] = None
-        timer = self._clock.timer(max(0.0, patience), functools.partial(self._expire, waiter))
-        self._serve()
+        if self._held_until >= now + timeout:
+            raise _hold_error(self._held_until - now)
+        waiter = _PermitWaiter(asyncio.get_running_loop().create_future(), now + timeout)
+        self._queue[waiter] = None
+        timer = self._clock.timer(max(0.0, timeout), functools.partial(self._expire_waiter, waiter))
+        self._grant_permits()
         try:
             await waiter.granted
         except asyncio.CancelledError:
-            self._line.pop(waiter, None)
+            self._queue.pop(waiter, None)
             if waiter.slot is not None:
                 self._slots.appendleft(waiter.slot)
-                self._serve()
+                self._grant_permits()
             raise
         finally:
             timer.cancel()
@@ -149,132 +149,134 @@ class Turns:
     def hold(self, seconds: float) -> None:
         """Give nobody a turn for so long, here at once and elsewhere as soon as they ask for slots."""
         until = self._clock.elapsed() + seconds
-        if until > self._held:
-            self._to_tell = until
+        if until > self._held_until:
+            self._hold_to_report = until
             self._hold_until(until)
-            self._begin()
+            self._start_requesting()
 
     def _hold_until(self, until: float) -> None:
-        self._held = max(self._held, until)
+        self._held_until = max(self._held_until, until)
         now = self._clock.elapsed()
-        for waiter in [waiter for waiter in self._line if waiter.until <= self._held]:
-            del self._line[waiter]
-            waiter.fail(_held(self._held - now))
+        for waiter in [waiter for waiter in self._queue if waiter.deadline <= self._held_until]:
+            del self._queue[waiter]
+            waiter.set_error(_hold_error(self._held_until - now))
 
-    def _expire(self, waiter: _Waiter) -> None:
-        if waiter in self._line:
-            del self._line[waiter]
-            why = f"the rate of {self._rate:g} a second is used up" if self._away is None else self._away
-            waiter.fail(HeldBackError(f"no turn to send came in time: {why}"))
+    def _expire_waiter(self, waiter: _PermitWaiter) -> None:
+        if waiter in self._queue:
+            del self._queue[waiter]
+            reason = f"the rate of {self._rate:g} a second is used up" if self._outage is None else self._outage
+            waiter.set_error(ThrottledError(f"no turn to send came in time: {reason}"))
 
-    def _serve(self) -> None:
+    def _grant_permits(self) -> None:
         """Hand out the slots that are due, and see to it that more come."""
         now, slots = self._clock.elapsed(), self._slots
-        earliest = max(now - self._slack, self._held)
+        earliest = max(now - self._tolerance, self._held_until)
         while slots and slots[0] < earliest:
             slots.popleft()
-        while slots and slots[0] <= now and self._line:
-            waiter, _ = self._line.popitem(last=False)
+        while slots and slots[0] <= now and self._queue:
+            waiter, _ = self._queue.popitem(last=False)
             if not waiter.granted.done():
                 waiter.slot = slots.popleft()
                 waiter.granted.set_result(None)
-        if self._line:
+        if self._queue:
             if slots:
-                self._wake(slots[0], now)
-            self._begin()
+                self._schedule_wake_up(slots[0], now)
+            self._start_requesting()
 
-    def _wake(self, due: float, now: float) -> None:
+    def _schedule_wake_up(self, due: float, now: float) -> None:
         if self._timer is not None:
-            if self._due <= due:
+            if self._timer_due <= due:
                 return
             self._timer.cancel()
-        self._due = due
-        self._timer = self._clock.timer(max(0.0, due - now), self._woken)
+        self._timer_due = due
+        self._timer = self._clock.timer(max(0.0, due - now), self._wake_up)
 
-    def _woken(self) -> None:
+    def _wake_up(self) -> None:
         self._timer = None
-        self._serve()
+        self._grant_permits()
 
-    def _wanted(self, now: float) -> int:
+    def _slots_to_request(self, now: float) -> int:
         """Tell how many slots to ask for: none while those in hand will do for a while."""
-        ahead = max(_AHEAD, 2 * self._trip)
+        ahead = max(_LOOKAHEAD, 2 * self._round_trip)
         if self._slots and self._slots[-1] - now >= ahead:
             return 0
-        share = min(1.0, _CROWD / self._distance) if self._distance > 0 else 1.0
-        return min(max(0, len(self._line) - len(self._slots)), max(1, round(ahead * self._rate * share)))
+        share = min(1.0, _CROWDED_BACKLOG / self._backlog) if self._backlog > 0 else 1.0
+        return min(max(0, len(self._queue) - len(self._slots)), max(1, round(ahead * self._rate * share)))
 
-    def _begin(self) -> None:
+    def _start_requesting(self) -> None:
         """Ask the store, unless it is being asked or there is no need."""
         if self._task is not None and not self._task.done():
             return
         now = self._clock.elapsed()
-        if self._to_tell > now or self._wanted(now):
+        if self._hold_to_report > now or self._slots_to_request(now):
             # Not in the caller's context: whoever comes first is not whose work this is.
-            self._task = asyncio.get_running_loop().create_task(self._work(), context=contextvars.Context())
+            self._task = asyncio.get_running_loop().create_task(
+                self._request_while_needed(), context=contextvars.Context()
+            )
 
-    async def _work(self) -> None:
-        waits = 0
-        while (count := self._wanted(now := self._clock.elapsed())) or self._to_tell > now:
+    async def _request_while_needed(self) -> None:
+        failures = 0
+        while (count := self._slots_to_request(now := self._clock.elapsed())) or self._hold_to_report > now:
             try:
-                await self._asked(count, now)
-            except AwayError as error:
-                self._lost(str(error))
-                await self._clock.sleep(min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** min(waits, 10)))
-                waits += 1
-            except HeldBackError as error:
-                self._refused(error)
+                await self._request_slots(count, now)
+            except StoreUnavailableError as error:
+                self._record_outage(str(error))
+                await self._clock.sleep(min(_MAX_BACKOFF, _MIN_BACKOFF * 2 ** min(failures, 10)))
+                failures += 1
+            except ThrottledError as error:
+                self._fail_waiters(error)
                 return
             else:
-                self._away, waits = None, 0
+                self._outage, failures = None, 0
 
-    async def _asked(self, count: int, begun: float) -> None:
-        told = self._to_tell
-        patience = max((waiter.until for waiter in self._line), default=begun) - begun
+    async def _request_slots(self, count: int, started_at: float) -> None:
+        hold_reported = self._hold_to_report
+        timeout = max((waiter.deadline for waiter in self._queue), default=started_at) - started_at
         # A slot that is due before its answer is here would be missed.
-        lead = max(0.0, self._trip - self._slack / 2)
-        grant = await self._ask(Question(count, lead, patience, max(0.0, told - begun)))
-        ended = self._clock.elapsed()
-        if self._to_tell == told:
-            self._to_tell = 0.0
-        self._trip = min(_FARTHEST, max(0.9 * self._trip, ended - begun))
-        self._offset.learn(begun, ended, grant.now)
-        self._take(grant, count)
+        lead = max(0.0, self._round_trip - self._tolerance / 2)
+        grant = await self._take_slots(PermitRequest(count, lead, timeout, max(0.0, hold_reported - started_at)))
+        ended_at = self._clock.elapsed()
+        if self._hold_to_report == hold_reported:
+            self._hold_to_report = 0.0
+        self._round_trip = min(_MAX_ROUND_TRIP, max(0.9 * self._round_trip, ended_at - started_at))
+        self._clock_offset.add_sample(started_at, ended_at, grant.now)
+        self._accept_grant(grant, count)
 
-    def _take(self, grant: Grant, count: int) -> None:
-        self._distance = grant.first - max(grant.now, grant.held)
-        self._hold_until(self._offset.local(grant.held))
-        first = self._offset.local(grant.first)
-        if grant.taken:
+    def _accept_grant(self, grant: PermitGrant, count: int) -> None:
+        self._backlog = grant.first_slot - max(grant.now, grant.held_until)
+        self._hold_until(self._clock_offset.to_local(grant.held_until))
+        first = self._clock_offset.to_local(grant.first_slot)
+        if grant.is_taken:
             self._slots.extend(first + number / self._rate for number in range(count))
         elif count:
-            for waiter in list(self._line)[len(self._slots) :]:
-                if waiter.until < first:
-                    self._expire(waiter)
-        self._serve()
+            for waiter in list(self._queue)[len(self._slots) :]:
+                if waiter.deadline < first:
+                    self._expire_waiter(waiter)
+        self._grant_permits()
 
-    def _lost(self, why: str) -> None:
-        if self._away is None:
-            _LOG.warning("nothing is sent until the limiter's database is back: %s", why)
-        self._away = f"the limiter's database cannot be reached, start it or check dsn=: {why}"
+    def _record_outage(self, reason: str) -> None:
+        if self._outage is None:
+            _LOG.warning("nothing is sent until the limiter's database is back: %s", reason)
+        self._outage = f"the limiter's database cannot be reached, start it or check dsn=: {reason}"
 
-    def _refused(self, error: HeldBackError) -> None:
-        self._to_tell = 0.0
-        line, self._line = self._line, OrderedDict()
-        for waiter in line:
-            waiter.fail(HeldBackError(*error.args))
+    def _fail_waiters(self, error: ThrottledError) -> None:
+        self._hold_to_report = 0.0
+        queue, self._queue = self._queue, OrderedDict()
+        for waiter in queue:
+            waiter.set_error(ThrottledError(*error.args))
 
     async def aclose(self) -> None:
         """Send away who waits, and ask no more."""
         if self._timer is not None:
             self._timer.cancel()
-        self._refused(HeldBackError("the limiter is closed; make a new one"))
+        self._fail_waiters(ThrottledError("the limiter is closed; make a new one"))
         task = self._task
         if task is not None:
             task.cancel()
             await asyncio.wait([task])
 
 
-def _held(seconds: float) -> HeldBackError:
-    error = HeldBackError(f"the limiter holds all calls of all processes back for {seconds:.1f} s longer, after a 429")
+def _hold_error(seconds: float) -> ThrottledError:
+    error = ThrottledError(f"the limiter holds all calls of all processes back for {seconds:.1f} s longer, after a 429")
     error.timed_out, error.retry_after = True, seconds
     return error

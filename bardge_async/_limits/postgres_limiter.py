@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Final, Self
 import anyio
 
 from bardge_async._core.secret import Secret
-from bardge_async._limits.permits import Turns
+from bardge_async._limits.permits import PermitScheduler
 from bardge_async._runtime.clock import Clock, SystemClock
-from bardge_async._runtime.loops import PerLoop, run_in
-from bardge_async.errors import ConfigurationError, HeldBackError
+from bardge_async._runtime.loops import PerLoop, run_in_loop
+from bardge_async.errors import ConfigurationError, ThrottledError
 
 if TYPE_CHECKING:
-    from bardge_async._limits.rate_table import Row, Settings
+    from bardge_async._limits.rate_table import RateSettings, RateTable
 
-_CLOSE_WITHIN: Final = 5.0
-_LONGEST_NAME: Final = 63
-_FASTEST: Final = 100_000
+_CLOSE_TIMEOUT: Final = 5.0
+_MAX_NAME_LENGTH: Final = 63
+_MAX_RATE: Final = 100_000
 
 
 class PostgresLimiter:
@@ -30,7 +30,7 @@ class PostgresLimiter:
     few turns ahead, some tens of milliseconds' worth, and what it does not need lapses. A 429 that one process was
     answered holds all of them back: the others as soon as the turns in their hands are used.
 
-    Without the database nothing is sent: calls wait for it as long as they may, then end with ``HeldBackError``.
+    Without the database nothing is sent: calls wait for it as long as they may, then end with ``ThrottledError``.
 
     The table ``rates`` is made in ``schema`` on first use. PgBouncer in transaction mode will do. Close the limiter with
     ``async with`` or ``aclose()``, after its clients.
@@ -49,14 +49,16 @@ class PostgresLimiter:
     def __init__(
         self, dsn: str, name: str, per_second: float, *, schema: str = "bardge", clock: Clock | None = None
     ) -> None:
-        hidden = Secret(dsn)
+        secret_dsn = Secret(dsn)
         del dsn
-        _check(name, per_second)
-        if not (schema.isidentifier() and schema.isascii() and schema.islower()) or len(schema) > _LONGEST_NAME:
+        _check_arguments(name, per_second)
+        if not (schema.isidentifier() and schema.isascii() and schema.islower()) or len(schema) > _MAX_NAME_LENGTH:
             raise ConfigurationError(f"schema: expected lower-case letters, digits, underscores, got {schema!r:.40}")
         self._closed = False
-        self._loops: PerLoop[_OneLoop] = PerLoop(
-            _maker(hidden, schema, name, float(per_second), SystemClock() if clock is None else clock)
+        self._loops: PerLoop[LoopPermits] = PerLoop(
+            _make_permits_factory(
+                secret_dsn, schema, name, float(per_second), SystemClock() if clock is None else clock
+            )
         )
 
     async def __aenter__(self) -> Self:
@@ -65,68 +67,70 @@ class PostgresLimiter:
     async def __aexit__(self, *exception: object) -> None:
         await self.aclose()
 
-    async def turn(self, patience: float) -> None:
+    async def acquire(self, timeout: float) -> None:
         """Wait for a turn to send one request, for at most ``patience`` seconds; a wait that must be longer is not begun.
 
         Raises:
-            HeldBackError: No turn came in time; with ``retry_after``, the seconds, where a hold is the reason.
+            ThrottledError: No turn came in time; with ``retry_after``, the seconds, where a hold is the reason.
         """
         if self._closed:
-            raise HeldBackError("the limiter is closed; make a new one")
-        await self._loops.get().turns.wait(patience)
+            raise ThrottledError("the limiter is closed; make a new one")
+        await self._loops.get().scheduler.acquire(timeout)
 
     def hold(self, seconds: float) -> None:
         """Give no turn for so long, to no process: here at once, elsewhere when they next ask for turns."""
         if not self._closed:
-            self._loops.get().turns.hold(seconds)
+            self._loops.get().scheduler.hold(seconds)
 
     async def aclose(self) -> None:
         """Send away who waits, in all loops that run, and close the connections; later calls are refused."""
         self._closed = True
-        for loop, one in self._loops.items():
+        for loop, permits in self._loops.items():
             if loop.is_running():
                 self._loops.discard(loop)
-                with anyio.move_on_after(_CLOSE_WITHIN):
-                    await run_in(loop, one.aclose)
+                with anyio.move_on_after(_CLOSE_TIMEOUT):
+                    await run_in_loop(loop, permits.aclose)
 
 
-class _OneLoop:
+class LoopPermits:
     """The turns of one event loop, and the connection that they come over, which ends with it."""
 
-    def __init__(self, row: Row, settings: Settings) -> None:
-        self.turns = Turns(row.ask, settings.per_second, settings.clock)
-        self._row = row
-        self._guard = self._guarded()
+    def __init__(self, table: RateTable, settings: RateSettings) -> None:
+        self.scheduler = PermitScheduler(table.take_slots, settings.per_second, settings.clock)
+        self._table = table
+        self._finalizer = self._close_with_loop()
         # One step by hand registers the generator with the running loop, which closes it when it ends.
         with contextlib.suppress(StopIteration):
-            self._guard.__anext__().send(None)
+            self._finalizer.__anext__().send(None)
 
-    async def _guarded(self) -> AsyncGenerator[None]:
+    async def _close_with_loop(self) -> AsyncGenerator[None]:
         try:
             yield
         finally:
-            await self.turns.aclose()
-            await self._row.aclose()
+            await self.scheduler.aclose()
+            await self._table.aclose()
 
     async def aclose(self) -> None:
         """End it, once."""
-        await self._guard.aclose()
+        await self._finalizer.aclose()
 
 
-def _check(name: object, per_second: object) -> None:
+def _check_arguments(name: object, per_second: object) -> None:
     if not isinstance(name, str) or not name or not name.isprintable():
         raise ConfigurationError(f"name: expected printable text, got {name!r:.40}")
-    if isinstance(per_second, bool) or not isinstance(per_second, int | float) or not 0 < per_second <= _FASTEST:
-        raise ConfigurationError(f"per_second: expected a number up to {_FASTEST}, got {per_second!r:.40}")
+    if isinstance(per_second, bool) or not isinstance(per_second, int | float) or not 0 < per_second <= _MAX_RATE:
+        raise ConfigurationError(f"per_second: expected a number up to {_MAX_RATE}, got {per_second!r:.40}")
 
 
-def _maker(dsn: Secret, schema: str, name: str, per_second: float, clock: Clock) -> Callable[[], _OneLoop]:
+def _make_permits_factory(
+    dsn: Secret, schema: str, name: str, per_second: float, clock: Clock
+) -> Callable[[], LoopPermits]:
     try:
         from bardge_async._limits import rate_table as parts  # noqa: PLC0415 - the same
-        from bardge_async._postgres.connection import checked  # noqa: PLC0415 - psycopg is an extra
+        from bardge_async._postgres.connection import check_dsn  # noqa: PLC0415 - psycopg is an extra
     except ImportError as error:
         raise ConfigurationError(
             f"PostgresLimiter needs an extra: pip install 'bardge-async[postgres]' ({error})"
         ) from None
-    settings = parts.Settings(checked(dsn), schema, name, per_second, clock)
-    return lambda: _OneLoop(parts.Row(settings), settings)
+    settings = parts.RateSettings(check_dsn(dsn), schema, name, per_second, clock)
+    return lambda: LoopPermits(parts.RateTable(settings), settings)

@@ -8,16 +8,16 @@ import attrs
 from psycopg import AsyncConnection
 
 from bardge_async._core.secret import Secret
-from bardge_async._limits.permits import AwayError, Grant, Question
-from bardge_async._postgres.connection import Link, UnreachableError
-from bardge_async._postgres.schema import LOCK, filled
+from bardge_async._limits.permits import PermitGrant, PermitRequest, StoreUnavailableError
+from bardge_async._postgres.connection import PostgresConnection, UnreachableError
+from bardge_async._postgres.schema import MIGRATION_LOCK, fill_schema
 from bardge_async._runtime.clock import Clock
-from bardge_async.errors import HeldBackError, JournalError
+from bardge_async.errors import JournalError, ThrottledError
 
-_LIMIT: Final = 5.0
+_TIMEOUT: Final = 5.0
 
 # Each update makes a row version: with room beside it the old ones are cleared away on the way.
-_TABLE: Final = """
+_CREATE_TABLE: Final = """
 CREATE TABLE IF NOT EXISTS {schema}.rates (
     name text COLLATE "C" PRIMARY KEY, first_at timestamptz NOT NULL, next_at timestamptz NOT NULL,
     held_until timestamptz NOT NULL, asked_at timestamptz NOT NULL
@@ -27,7 +27,7 @@ CREATE TABLE IF NOT EXISTS {schema}.rates (
 # Generic cell rate algorithm: the next free slot, or now, or the end of a hold, whichever is latest. The clock is read
 # when the row is locked. Where it was set back (by more than what rows of one instant may differ), the slots go with it.
 # Not to wait for the disk: what a crash may take back is half a second, and it lasts longer.
-TAKE: Final = """
+TAKE_SLOTS: Final = """
 INSERT INTO {schema}.rates AS r (name, first_at, next_at, held_until, asked_at)
 SELECT %(name)s, now + wait, now + wait + span, now + hold, now FROM (
     SELECT clock_timestamp() AS now, make_interval(secs => %(span)s) AS span,
@@ -46,7 +46,7 @@ RETURNING extract(epoch FROM first_at)::float8, next_at > first_at,
 
 
 @attrs.frozen
-class Settings:
+class RateSettings:
     """Which row of which table."""
 
     dsn: Secret
@@ -56,53 +56,55 @@ class Settings:
     clock: Clock
 
 
-class Row:
+class RateTable:
     """One loop's connection to a rate's row."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: RateSettings) -> None:
         self._settings = settings
-        self._link = Link(settings.dsn, self._prepare, settings.clock, _LIMIT, "the limiter's database")
+        self._connection = PostgresConnection(
+            settings.dsn, self._prepare_table, settings.clock, _TIMEOUT, "the limiter's database"
+        )
 
-    async def _prepare(self, connection: AsyncConnection[Any]) -> None:
-        await migrate(connection, self._settings.schema)
+    async def _prepare_table(self, connection: AsyncConnection[Any]) -> None:
+        await create_table(connection, self._settings.schema)
 
-    async def ask(self, question: Question) -> Grant:
+    async def take_slots(self, request: PermitRequest) -> PermitGrant:
         """Take slots and tell of a hold, in one transaction.
 
         Raises:
-            AwayError: There is no server for now.
-            HeldBackError: The server refuses.
+            StoreUnavailableError: There is no server for now.
+            ThrottledError: The server refuses.
         """
         settings = self._settings
-        given = {**attrs.asdict(question), "name": settings.name, "span": question.count / settings.per_second}
+        parameters = {**attrs.asdict(request), "name": settings.name, "span": request.count / settings.per_second}
 
-        async def take(connection: AsyncConnection[Any]) -> Grant:
-            found = await connection.execute(filled(TAKE, settings.schema), given, binary=True)
-            row = await found.fetchone()
+        async def run_statement(connection: AsyncConnection[Any]) -> PermitGrant:
+            cursor = await connection.execute(fill_schema(TAKE_SLOTS, settings.schema), parameters, binary=True)
+            row = await cursor.fetchone()
             assert row is not None  # noqa: S101 - the statement returns the row that it wrote
-            return Grant(*row)
+            return PermitGrant(*row)
 
         try:
-            return await self._link.use(take)
+            return await self._connection.run(run_statement)
         except UnreachableError as error:
-            raise AwayError(str(error)) from None
+            raise StoreUnavailableError(str(error)) from None
         except JournalError as error:
-            raise HeldBackError(f"no turn to send: {error}") from None
+            raise ThrottledError(f"no turn to send: {error}") from None
 
     async def aclose(self) -> None:
         """Close the connection."""
-        await self._link.close()
+        await self._connection.close()
 
 
-async def migrate(connection: AsyncConnection[Any], schema: str) -> None:
+async def create_table(connection: AsyncConnection[Any], schema: str) -> None:
     """Make the table where it is missing; any number of processes may do so at once, beside the journal's."""
-    found = await connection.execute("SELECT to_regclass(%s) IS NOT NULL", (f"{schema}.rates",))
-    if await found.fetchone() == (True,):
+    cursor = await connection.execute("SELECT to_regclass(%s) IS NOT NULL", (f"{schema}.rates",))
+    if await cursor.fetchone() == (True,):
         return
     async with connection.transaction():
-        await connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
-        found = await connection.execute("SELECT to_regnamespace(%s) IS NOT NULL", (schema,))
+        await connection.execute("SELECT pg_advisory_xact_lock(%s)", (MIGRATION_LOCK,))
+        cursor = await connection.execute("SELECT to_regnamespace(%s) IS NOT NULL", (schema,))
         # To make a schema takes a right that many a user of a database lacks: only where it is missing.
-        if await found.fetchone() != (True,):
-            await connection.execute(filled("CREATE SCHEMA {schema}", schema))
-        await connection.execute(filled(_TABLE, schema))
+        if await cursor.fetchone() != (True,):
+            await connection.execute(fill_schema("CREATE SCHEMA {schema}", schema))
+        await connection.execute(fill_schema(_CREATE_TABLE, schema))

@@ -23,8 +23,8 @@ from yarl import URL
 
 from bardge_async._core.http import WireRequest, WireResponse
 from bardge_async._network import AttemptLimits
-from bardge_async._network.attempt import LARGEST_ANSWER, Attempt, StaleError, TooLargeError
-from bardge_async._network.direct import Parts, genuine
+from bardge_async._network.attempt import MAX_RESPONSE_SIZE, Attempt, ResponseTooLargeError, StaleConnectionError
+from bardge_async._network.direct import AiohttpInternals, is_unpatched
 from bardge_async._network.sessions import Sessions, check_session
 from bardge_async._runtime.clock import Clock
 from bardge_async.errors import BardgeError, ConnectError, NoAnswerError
@@ -39,20 +39,20 @@ _NEVER_SENT: Final = (
 )
 
 
-class _BrokenError(aiohttp.ClientError):
+class _ConnectionBrokenError(aiohttp.ClientError):
     """A connection broke after the request began: of a class that aiohttp does not resend on."""
 
 
-_CURRENT: Final[contextvars.ContextVar[Attempt]] = contextvars.ContextVar("bardge_attempt")
+_CURRENT_ATTEMPT: Final[contextvars.ContextVar[Attempt]] = contextvars.ContextVar("bardge_attempt")
 
 
-class _Request(ClientRequest):
+class _TrackedRequest(ClientRequest):
     """A request that tells its attempt when the connection is there and writing begins."""
 
     async def send(self, conn: Connection) -> ClientResponse:
         if conn.protocol is None or conn.protocol.should_close:
-            raise StaleError
-        _CURRENT.get().begin(conn)
+            raise StaleConnectionError
+        _CURRENT_ATTEMPT.get().start_writing(conn)
         return await super().send(conn)
 
 
@@ -62,7 +62,7 @@ async def send_once(request: ClientRequest, handler: ClientHandlerType) -> Clien
     A user's session may have other middlewares outside of this one, which do repeat: what one of their tries did
     must not be forgotten when the next one cannot connect.
     """
-    attempt = _CURRENT.get()
+    attempt = _CURRENT_ATTEMPT.get()
     try:
         response = await handler(request)
     except _NEVER_SENT:
@@ -70,13 +70,13 @@ async def send_once(request: ClientRequest, handler: ClientHandlerType) -> Clien
     except (ClientOSError, ServerDisconnectedError) as error:
         kind = type(error).__name__
     except BaseException:
-        attempt.begun = attempt.begun or attempt.sent
+        attempt.write_started = attempt.write_started or attempt.maybe_sent
         raise
     else:
-        attempt.begun = True
+        attempt.write_started = True
         return response
-    attempt.begun = attempt.begun or attempt.sent
-    raise _BrokenError(kind)
+    attempt.write_started = attempt.write_started or attempt.maybe_sent
+    raise _ConnectionBrokenError(kind)
 
 
 class AiohttpTransport:
@@ -89,14 +89,20 @@ class AiohttpTransport:
         ssl: _ssl.SSLContext | None = None,
         proxy: str | None = None,
         session: aiohttp.ClientSession | None = None,
-        parts: Parts | None = None,
+        internals: AiohttpInternals | None = None,
     ) -> None:
         if session is not None:
             check_session(session)
         # A user's session makes requests of its own class: then every failure after connecting counts as sent.
-        self._blind = session is not None
+        self._assume_sent = session is not None
         self._sessions = Sessions(
-            clock, request_class=_Request, middleware=send_once, ssl=ssl, proxy=proxy, given=session, parts=parts
+            clock,
+            request_class=_TrackedRequest,
+            middleware=send_once,
+            ssl=ssl,
+            proxy=proxy,
+            user_session=session,
+            internals=internals,
         )
 
     async def send(self, request: WireRequest, limits: AttemptLimits) -> WireResponse:
@@ -106,35 +112,37 @@ class AiohttpTransport:
             ConnectError: It is proved that nothing reached the server.
             NoAnswerError: It was sent, or may have been, and no whole answer came.
         """
-        session, lean, alarms = self._sessions.get()
+        session, direct, deadline_timer = self._sessions.get_current()
         failure: BardgeError | None = None
-        attempt = Attempt(alarms, limits, sent=self._blind)
+        attempt = Attempt(deadline_timer, limits, maybe_sent=self._assume_sent)
         try:
-            origin = lean.origin(request.url) if lean is not None and genuine() else None
-            if lean is not None and origin is not None:
-                return await lean.exchange(origin, request, attempt)
-            return await self._exchange(session, request, attempt)
+            origin = direct.find_origin(request.url) if direct is not None and is_unpatched() else None
+            if direct is not None and origin is not None:
+                return await direct.send_request(origin, request, attempt)
+            return await self._send_over_session(session, request, attempt)
         except Exception as error:  # noqa: BLE001 - nothing of aiohttp escapes
             attempt.abort()
             # Once expired, it is our own abort that broke the connection.
-            failure = None if attempt.expired else _translate(error, attempt)
+            failure = None if attempt.expired else _translate_error(error, attempt)
         except asyncio.CancelledError:
             attempt.abort()
-            if not attempt.end():
+            if not attempt.stop_timing():
                 raise
         except BaseException:
             attempt.abort()
             raise
         finally:
-            attempt.end()
+            attempt.stop_timing()
         if attempt.expired:
             # A scope around the call that was cancelled in the same turn has not told this task yet.
             await anyio.lowlevel.checkpoint_if_cancelled()
         # Raised here, outside of any handler: aiohttp's exceptions and frames may hold the headers.
-        raise failure or _timeout(sent=attempt.sent)
+        raise failure or _timeout_error(sent=attempt.maybe_sent)
 
-    async def _exchange(self, session: aiohttp.ClientSession, request: WireRequest, attempt: Attempt) -> WireResponse:
-        token = _CURRENT.set(attempt)
+    async def _send_over_session(
+        self, session: aiohttp.ClientSession, request: WireRequest, attempt: Attempt
+    ) -> WireResponse:
+        token = _CURRENT_ATTEMPT.set(attempt)
         try:
             response = await session.request(
                 request.method,
@@ -145,12 +153,12 @@ class AiohttpTransport:
                 raise_for_status=False,
                 auto_decompress=True,
                 timeout=_NO_TIMEOUT,
-                middlewares=self._sessions.middlewares(),
+                middlewares=self._sessions.request_middlewares(),
             )
         finally:
-            _CURRENT.reset(token)
+            _CURRENT_ATTEMPT.reset(token)
         try:
-            return WireResponse(response.status, response.headers, await _body(response))
+            return WireResponse(response.status, response.headers, await _read_body(response))
         except BaseException:
             response.close()
             raise
@@ -160,10 +168,10 @@ class AiohttpTransport:
         await self._sessions.aclose()
 
 
-async def _body(response: ClientResponse) -> bytes:
+async def _read_body(response: ClientResponse) -> bytes:
     length = response.content_length
-    if length is not None and length > LARGEST_ANSWER:
-        raise TooLargeError
+    if length is not None and length > MAX_RESPONSE_SIZE:
+        raise ResponseTooLargeError
     if length is not None and "Content-Encoding" not in response.headers:
         return await response.read()
     chunks: list[bytes] = []
@@ -171,27 +179,27 @@ async def _body(response: ClientResponse) -> bytes:
     # By chunks: read() would unpack a compressed bomb whole before anyone could count it.
     while chunk := await response.content.readany():
         size += len(chunk)
-        if size > LARGEST_ANSWER:
-            raise TooLargeError
+        if size > MAX_RESPONSE_SIZE:
+            raise ResponseTooLargeError
         chunks.append(chunk)
     response.release()
     return b"".join(chunks)
 
 
-def _translate(error: Exception, attempt: Attempt) -> BardgeError:
+def _translate_error(error: Exception, attempt: Attempt) -> BardgeError:
     if isinstance(error, BardgeError):
         return error
-    if isinstance(error, TooLargeError):
-        return NoAnswerError(f"the answer is larger than {LARGEST_ANSWER // 2**20} MiB")
-    what = _words(error)
-    if not attempt.sent or (isinstance(error, _NEVER_SENT) and not attempt.begun):
-        return ConnectError(f"no connection: {what}; check the network, the base URL and any proxy")
-    return NoAnswerError(f"the connection broke before a whole answer came: {what}")
+    if isinstance(error, ResponseTooLargeError):
+        return NoAnswerError(f"the answer is larger than {MAX_RESPONSE_SIZE // 2**20} MiB")
+    cause = _describe_error(error)
+    if not attempt.maybe_sent or (isinstance(error, _NEVER_SENT) and not attempt.write_started):
+        return ConnectError(f"no connection: {cause}; check the network, the base URL and any proxy")
+    return NoAnswerError(f"the connection broke before a whole answer came: {cause}")
 
 
-def _words(error: Exception) -> str:
+def _describe_error(error: Exception) -> str:
     # Only what names host and cause: other texts quote what came over the wire, which may echo the request.
-    if isinstance(error, _BrokenError):
+    if isinstance(error, _ConnectionBrokenError):
         return str(error)
     name = type(error).__name__
     if isinstance(error, ClientConnectorError):
@@ -199,7 +207,7 @@ def _words(error: Exception) -> str:
     return f"{name} {error.status}" if isinstance(error, aiohttp.ClientHttpProxyError) else name
 
 
-def _timeout(*, sent: bool) -> BardgeError:
+def _timeout_error(*, sent: bool) -> BardgeError:
     error: BardgeError
     if sent:
         error = NoAnswerError("no whole answer came in time")

@@ -16,59 +16,59 @@ from aiohttp.connector import Connection
 from bardge_async._network import AttemptLimits
 from bardge_async._runtime.clock import Clock, Timer
 
-LARGEST_ANSWER: Final = 16 * 1024 * 1024
+MAX_RESPONSE_SIZE: Final = 16 * 1024 * 1024
 
 # (on, 0 seconds): closing discards what the kernel still holds, and sends a reset.
 _NO_LINGER: Final = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
 
 
-class TooLargeError(Exception):
+class ResponseTooLargeError(Exception):
     """The answer is larger than any of the API's."""
 
 
-class StaleError(aiohttp.ClientConnectionError):
+class StaleConnectionError(aiohttp.ClientConnectionError):
     """The connection is closing, or holds bytes that nobody asked for and that would be taken for an answer."""
 
 
-class LateError(aiohttp.ClientConnectionError):
+class ConnectDeadlineError(aiohttp.ClientConnectionError):
     """The time to connect was over before the request was begun, and nobody had been told yet."""
 
 
-class Alarms:
+class DeadlineTimer:
     """Tell the attempts of one event loop that their time is up, with one timer for all: few ever wait so long."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
-        self._under_way: dict[Attempt, None] = {}
+        self._attempts: dict[Attempt, None] = {}
         self._timer: Timer | None = None
-        self._next = math.inf
+        self._next_deadline = math.inf
 
-    def add(self, attempt: Attempt) -> None:
+    def add_attempt(self, attempt: Attempt) -> None:
         """Wake an attempt when its time is up."""
-        self._under_way[attempt] = None
-        if attempt.until < self._next:
-            self._arm(attempt.until)
+        self._attempts[attempt] = None
+        if attempt.deadline < self._next_deadline:
+            self._start_timer(attempt.deadline)
 
-    def drop(self, attempt: Attempt) -> None:
+    def remove_attempt(self, attempt: Attempt) -> None:
         """Let an attempt end undisturbed; the timer stays while any other is under way."""
-        self._under_way.pop(attempt, None)
-        if not self._under_way and self._timer is not None:
+        self._attempts.pop(attempt, None)
+        if not self._attempts and self._timer is not None:
             self._timer.cancel()
-            self._timer, self._next = None, math.inf
+            self._timer, self._next_deadline = None, math.inf
 
-    def _arm(self, until: float) -> None:
+    def _start_timer(self, deadline: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._next = until
-        self._timer = self.clock.timer(max(0.0, until - self.clock.elapsed()), self._ring)
+        self._next_deadline = deadline
+        self._timer = self.clock.timer(max(0.0, deadline - self.clock.elapsed()), self._on_timer)
 
-    def _ring(self) -> None:
-        self._timer, self._next, now = None, math.inf, self.clock.elapsed()
-        for attempt in [one for one in self._under_way if one.until <= now]:
-            attempt.due()
-        until = min((attempt.until for attempt in self._under_way), default=math.inf)
-        if until < math.inf:
-            self._arm(until)
+    def _on_timer(self) -> None:
+        self._timer, self._next_deadline, now = None, math.inf, self.clock.elapsed()
+        for attempt in [one for one in self._attempts if one.deadline <= now]:
+            attempt.on_deadline()
+        deadline = min((attempt.deadline for attempt in self._attempts), default=math.inf)
+        if deadline < math.inf:
+            self._start_timer(deadline)
 
 
 class Attempt:
@@ -79,73 +79,73 @@ class Attempt:
     """
 
     __slots__ = (
-        "_alarms",
-        "_before",
+        "_cancelling_before",
         "_connection",
-        "_end",
-        "_owed",
+        "_deadline_timer",
         "_task",
-        "_wire",
-        "begun",
+        "_total_deadline",
+        "_transport",
+        "_uncancel_pending",
+        "deadline",
         "expired",
-        "sent",
-        "until",
+        "maybe_sent",
+        "write_started",
     )
 
-    def __init__(self, alarms: Alarms, limits: AttemptLimits, *, sent: bool) -> None:
+    def __init__(self, deadline_timer: DeadlineTimer, limits: AttemptLimits, *, maybe_sent: bool) -> None:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - asyncio's own streams need one too
         self._task = task
-        self._before = task.cancelling()
-        self._alarms = alarms
+        self._cancelling_before = task.cancelling()
+        self._deadline_timer = deadline_timer
         self._connection: Connection | None = None
-        self._wire: asyncio.Transport | None = None
-        now = alarms.clock.elapsed()
-        self._end = now + limits.answer
-        self.sent = sent
-        self.begun = self.expired = self._owed = False
-        self.until = self._end if sent else min(now + limits.connect, self._end)
-        alarms.add(self)
+        self._transport: asyncio.Transport | None = None
+        now = deadline_timer.clock.elapsed()
+        self._total_deadline = now + limits.answer
+        self.maybe_sent = maybe_sent
+        self.write_started = self.expired = self._uncancel_pending = False
+        self.deadline = self._total_deadline if maybe_sent else min(now + limits.connect, self._total_deadline)
+        deadline_timer.add_attempt(self)
 
-    def begin(self, connection: Connection) -> None:
+    def start_writing(self, connection: Connection) -> None:
         """Note that the request is now written on a connection.
 
         Raises:
             LateError: The time to connect is over: after a stall of the process a ready socket comes before a due timer.
         """
-        if not self.sent and self._alarms.clock.elapsed() > self.until:
-            raise LateError
-        self.sent = self.begun = True
-        self._connection, self._wire = connection, connection.transport
+        if not self.maybe_sent and self._deadline_timer.clock.elapsed() > self.deadline:
+            raise ConnectDeadlineError
+        self.maybe_sent = self.write_started = True
+        self._connection, self._transport = connection, connection.transport
 
-    def end(self) -> bool:
+    def stop_timing(self) -> bool:
         """Stop the clock; tell, once, whether the time was up and nobody else has cancelled the task."""
-        self._alarms.drop(self)
-        owed, self._owed = self._owed, False
-        return owed and self._task.uncancel() <= self._before
+        self._deadline_timer.remove_attempt(self)
+        uncancel_pending, self._uncancel_pending = self._uncancel_pending, False
+        return uncancel_pending and self._task.uncancel() <= self._cancelling_before
 
     def abort(self) -> None:
         """Throw the connection away with what is not yet delivered, so that nothing arrives late.
 
         Without the reset the kernel would go on sending for minutes, past the window of the request's key.
         """
-        wire, connection = self._wire, self._connection
-        if wire is None or connection is None or (connection.transport is None and not wire.is_closing()):
+        transport, connection = self._transport, self._connection
+        if transport is None or connection is None or (connection.transport is None and not transport.is_closing()):
             # Never had one, or gave it back: it may be another attempt's by now.
             return
-        self._wire = None
-        plug = wire.get_extra_info("socket")
-        if plug is not None:
+        self._transport = None
+        sock = transport.get_extra_info("socket")
+        if sock is not None:
             with contextlib.suppress(OSError):
-                plug.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
-        wire.abort()
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+        transport.abort()
 
-    def due(self) -> None:
+    def on_deadline(self) -> None:
         """End the attempt; or, once its request was begun, let it wait for the rest of its time."""
-        if self.begun and self.until < self._end:
-            self.until = self._end
+        if self.write_started and self.deadline < self._total_deadline:
+            self.deadline = self._total_deadline
             return
-        self.until = math.inf
-        self.expired = self._owed = True
+        self.deadline = math.inf
+        self.expired = self._uncancel_pending = True
         self.abort()
         self._task.cancel()

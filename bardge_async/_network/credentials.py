@@ -8,21 +8,21 @@ from typing import Final
 
 import anyio
 
-from bardge_async._core.http import LONGEST_TOKEN, visible
-from bardge_async._core.secret import KeySource, Secret
+from bardge_async._core.http import MAX_TOKEN_LENGTH, is_visible_ascii
+from bardge_async._core.secret import ApiKeySource, Secret
 from bardge_async._runtime.loops import PerLoop
 from bardge_async.errors import ConfigurationError
 
 _LOG: Final = logging.getLogger("bardge_async")
 
 
-def bearer(key: Secret) -> Secret:
+def format_bearer(key: Secret) -> Secret:
     """Make the header's value.
 
     Raises:
         ConfigurationError: The key holds what a header cannot; the key is not in the message.
     """
-    if not visible(key, LONGEST_TOKEN):
+    if not is_visible_ascii(key, MAX_TOKEN_LENGTH):
         raise ConfigurationError("api_key: expected visible ASCII characters without blanks at the ends")
     return Secret("Bearer " + key)
 
@@ -30,61 +30,61 @@ def bearer(key: Secret) -> Secret:
 class Credentials:
     """Give the ``Authorization`` header; a callable is asked once, and again after a 401."""
 
-    def __init__(self, source: KeySource) -> None:
+    def __init__(self, source: ApiKeySource) -> None:
         self._header: Secret | None = None
-        self._ask = None
+        self._key_callable = None
         if isinstance(source, str):
-            self._header = bearer(Secret(source))
+            self._header = format_bearer(Secret(source))
         else:
-            self._ask = source
-        self._times_asked = 0
+            self._key_callable = source
+        self._fetch_count = 0
         self._locks = PerLoop(anyio.Lock)
 
     @property
-    def known(self) -> Secret | None:
+    def known_header(self) -> Secret | None:
         """The header's value, where it needs no asking."""
         return self._header
 
-    async def header(self) -> Secret:
+    async def get_header(self) -> Secret:
         """Return the header's value, asking for the key the first time."""
-        return self._header or await self._asked(None)
+        return self._header or await self._refresh_header(None)
 
-    async def renewed(self, rejected: str) -> bool:
+    async def renew_header(self, rejected: str) -> bool:
         """Ask again after the server rejected a value; tell whether there is another one now."""
-        if self._ask is None:
+        if self._key_callable is None:
             return False
         try:
-            return await self._asked(rejected) != rejected
+            return await self._refresh_header(rejected) != rejected
         except ConfigurationError as error:
             # The caller learns of the 401, which came first and may hide an unknown outcome.
             _LOG.warning("%s", error)
             return False
 
-    async def _asked(self, rejected: str | None) -> Secret:
-        before = self._times_asked
+    async def _refresh_header(self, rejected: str | None) -> Secret:
+        fetch_count = self._fetch_count
         async with self._locks.get():
             # Another call may have asked while this one waited, and got another key or the same.
-            if self._header is None or (self._header == rejected and self._times_asked == before):
+            if self._header is None or (self._header == rejected and self._fetch_count == fetch_count):
                 try:
-                    self._header = await self._fetch()
+                    self._header = await self._fetch_key()
                 finally:
-                    self._times_asked += 1
+                    self._fetch_count += 1
             return self._header
 
-    async def _fetch(self) -> Secret:
-        assert self._ask is not None  # noqa: S101 - a given key is never asked for
+    async def _fetch_key(self) -> Secret:
+        assert self._key_callable is not None  # noqa: S101 - a given key is never asked for
         try:
-            found = _hidden(self._ask())
-            if inspect.isawaitable(found):
-                found = _hidden(await found)
+            key = _wrap_secret(self._key_callable())
+            if inspect.isawaitable(key):
+                key = _wrap_secret(await key)
         except Exception as error:
             raise ConfigurationError(f"api_key: the callable failed: {type(error).__name__}") from error
-        if not isinstance(found, Secret):
-            kind = type(found).__name__
-            del found
+        if not isinstance(key, Secret):
+            kind = type(key).__name__
+            del key
             raise ConfigurationError(f"api_key: the callable returned {kind}, expected text")
-        return bearer(found)
+        return format_bearer(key)
 
 
-def _hidden(found: object) -> object:
-    return Secret(found) if isinstance(found, str) else found
+def _wrap_secret(key: object) -> object:
+    return Secret(key) if isinstance(key, str) else key

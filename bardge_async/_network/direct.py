@@ -24,19 +24,19 @@ from yarl import URL
 
 from bardge_async._core.http import WireRequest, WireResponse
 from bardge_async._core.secret import Secret, SecretBytes
-from bardge_async._network.attempt import LARGEST_ANSWER, Attempt, StaleError, TooLargeError
+from bardge_async._network.attempt import MAX_RESPONSE_SIZE, Attempt, ResponseTooLargeError, StaleConnectionError
 
-_REQUEST: Final = ClientSession._request  # noqa: SLF001 - what test libraries and instrumentations replace
-_REPLACED: Final = type(_REQUEST) is not FunctionType or hasattr(_REQUEST, "__wrapped__")
+_ORIGINAL_REQUEST: Final = ClientSession._request  # noqa: SLF001 - what test libraries and instrumentations replace
+_PATCHED_BEFORE_IMPORT: Final = type(_ORIGINAL_REQUEST) is not FunctionType or hasattr(_ORIGINAL_REQUEST, "__wrapped__")
 """Whether somebody came before this module was imported."""
 _NO_TIMEOUT: Final = ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
-_BUFFER: Final = 2**16
-_ORIGIN: Final = re.compile(r"https?://[A-Za-z0-9._:\[\]-]+")
-_TARGET: Final = re.compile(r"/[!-\"$-~]*")
-_SWITCHING: Final = 101
+_BUFFER_SIZE: Final = 2**16
+_PLAIN_ORIGIN: Final = re.compile(r"https?://[A-Za-z0-9._:\[\]-]+")
+_PLAIN_TARGET: Final = re.compile(r"/[!-\"$-~]*")
+_SWITCHING_PROTOCOLS: Final = 101
 
 
-class Parts(NamedTuple):
+class AiohttpInternals(NamedTuple):
     """The classes of aiohttp whose unpromised attributes are used here."""
 
     protocol: type[Any] = ResponseHandler
@@ -47,7 +47,7 @@ class Parts(NamedTuple):
     message: type[Any] = RawResponseMessage
 
 
-_CALLED: Final = (
+_METHODS_USED: Final = (
     ("protocol", "set_response_params", ("read_until_eof", "auto_decompress", "read_bufsize")),
     ("protocol", "read", ()),
     ("connector", "connect", ("req", "traces", "timeout")),
@@ -59,8 +59,8 @@ _CALLED: Final = (
     ("payload", "exception", ()),
     ("payload", "is_eof", ()),
 )
-_AWAITED: Final = frozenset({"read", "connect", "readany"})
-_READ: Final = (
+_COROUTINE_METHODS: Final = frozenset({"read", "connect", "readany"})
+_ATTRIBUTES_USED: Final = (
     ("payload", "_buffer"),
     ("payload", "total_bytes"),
     ("protocol", "should_close"),
@@ -72,14 +72,17 @@ _READ: Final = (
 
 
 @functools.cache
-def fits(parts: Parts) -> bool:
+def is_supported(internals: AiohttpInternals) -> bool:
     """Tell whether aiohttp still is as this module needs it."""
-    called = all(_takes(getattr(getattr(parts, kind), name, None), name, wanted) for kind, name, wanted in _CALLED)
-    return called and all(hasattr(getattr(parts, kind), name) for kind, name in _READ)
+    methods_match = all(
+        _accepts_arguments(getattr(getattr(internals, kind), name, None), name, wanted)
+        for kind, name, wanted in _METHODS_USED
+    )
+    return methods_match and all(hasattr(getattr(internals, kind), name) for kind, name in _ATTRIBUTES_USED)
 
 
-def _takes(function: object, name: str, wanted: tuple[str, ...]) -> bool:
-    if not callable(function) or inspect.iscoroutinefunction(function) is not (name in _AWAITED):
+def _accepts_arguments(function: object, name: str, wanted: tuple[str, ...]) -> bool:
+    if not callable(function) or inspect.iscoroutinefunction(function) is not (name in _COROUTINE_METHODS):
         return False
     parameters = inspect.signature(function).parameters
     plain = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
@@ -87,69 +90,69 @@ def _takes(function: object, name: str, wanted: tuple[str, ...]) -> bool:
     return set(wanted) <= set(parameters) and needed <= set(wanted)
 
 
-def genuine() -> bool:
+def is_unpatched() -> bool:
     """Tell whether nobody stands in place of the session's own function."""
-    return ClientSession._request is _REQUEST and not _REPLACED  # noqa: SLF001 - see there
+    return ClientSession._request is _ORIGINAL_REQUEST and not _PATCHED_BEFORE_IMPORT  # noqa: SLF001 - see there
 
 
 class Origin(NamedTuple):
     """One server: how its URLs begin, what the connector is asked with, and the ``Host`` header."""
 
     url: str
-    asking: ClientRequest
+    connect_request: ClientRequest
     host: str
 
 
-class Lean:
+class DirectExchange:
     """The short way of one event loop, over its session's connector."""
 
     def __init__(self, session: ClientSession) -> None:
         self._session = session
         self._origins: dict[str, Origin] = {}
 
-    def origin(self, url: str) -> Origin | None:
+    def find_origin(self, url: str) -> Origin | None:
         """Find a URL's server; None for a URL that is not plain and goes through the session, which knows every kind."""
         cut = url.find("/", len("https://"))
-        if not _TARGET.fullmatch(url, max(cut, 0)):
+        if not _PLAIN_TARGET.fullmatch(url, max(cut, 0)):
             return None
         text = url[:cut]
         origin = self._origins.get(text)
         if origin is None:
-            if not _ORIGIN.fullmatch(text):
+            if not _PLAIN_ORIGIN.fullmatch(text):
                 return None
-            origin = self._origins[text] = self._asked(text)
+            origin = self._origins[text] = self._make_origin(text)
         return origin
 
-    def _asked(self, origin: str) -> Origin:
+    def _make_origin(self, origin: str) -> Origin:
         """Make what the connector is asked for a connection with; its headers hold the ``Host``."""
         url = URL(origin, encoded=True)
-        asking = ClientRequest("GET", url, loop=asyncio.get_running_loop(), session=self._session)
-        return Origin(origin, asking, asking.headers["Host"])
+        connect_request = ClientRequest("GET", url, loop=asyncio.get_running_loop(), session=self._session)
+        return Origin(origin, connect_request, connect_request.headers["Host"])
 
-    async def exchange(self, origin: Origin, request: WireRequest, attempt: Attempt) -> WireResponse:
+    async def send_request(self, origin: Origin, request: WireRequest, attempt: Attempt) -> WireResponse:
         """Send a request and read the whole answer; a connection that is not clean afterwards is not used again."""
         connector = self._session.connector
         if connector is None:
             raise aiohttp.ClientConnectionError
-        connection = await connector.connect(origin.asking, traces=[], timeout=_NO_TIMEOUT)
+        connection = await connector.connect(origin.connect_request, traces=[], timeout=_NO_TIMEOUT)
         try:
-            protocol, wire = connection.protocol, connection.transport
-            if protocol is None or wire is None or wire.is_closing() or protocol.should_close:
-                raise StaleError  # noqa: TRY301 - the connection is closed in one place
-            protocol.set_response_params(read_until_eof=True, auto_decompress=True, read_bufsize=_BUFFER)
-            data = _bytes(request, origin)
-            attempt.begin(connection)
-            wire.write(data)
+            protocol, transport = connection.protocol, connection.transport
+            if protocol is None or transport is None or transport.is_closing() or protocol.should_close:
+                raise StaleConnectionError  # noqa: TRY301 - the connection is closed in one place
+            protocol.set_response_params(read_until_eof=True, auto_decompress=True, read_bufsize=_BUFFER_SIZE)
+            data = _encode_request(request, origin)
+            attempt.start_writing(connection)
+            transport.write(data)
             del data
             message, payload = await protocol.read()
-            while 100 <= message.code < 200 and message.code != _SWITCHING:  # noqa: PLR2004 - the HTTP classes
+            while 100 <= message.code < 200 and message.code != _SWITCHING_PROTOCOLS:  # noqa: PLR2004 - the HTTP classes
                 message, payload = await protocol.read()
-            body = await _body(message, payload)
+            body = await _read_body(message, payload)
         except BaseException:
             attempt.abort()
             connection.close()
             raise
-        if wire.get_write_buffer_size():
+        if transport.get_write_buffer_size():
             # Answered before it was read: what is left would stand before the next request.
             attempt.abort()
             connection.close()
@@ -158,7 +161,7 @@ class Lean:
         return WireResponse(message.code, message.headers, body)
 
 
-def _bytes(request: WireRequest, origin: Origin) -> SecretBytes:
+def _encode_request(request: WireRequest, origin: Origin) -> SecretBytes:
     """Make a request's bytes; they hold the API key, so that no variable keeps them plain, or keeps them for long."""
     body = request.body or b""
     parts = [request.method, " ", request.url[len(origin.url) :], " HTTP/1.1\r\nHost: ", origin.host, "\r\n"]
@@ -175,20 +178,20 @@ def _bytes(request: WireRequest, origin: Origin) -> SecretBytes:
     return SecretBytes(head.encode() + body)
 
 
-async def _body(message: RawResponseMessage, payload: StreamReader) -> bytes:
-    if 0 < payload.total_bytes <= _BUFFER and payload.is_eof() and payload.exception() is None:
+async def _read_body(message: RawResponseMessage, payload: StreamReader) -> bytes:
+    if 0 < payload.total_bytes <= _BUFFER_SIZE and payload.is_eof() and payload.exception() is None:
         # All of it is there, and so little that nothing was held back for it.
         return b"".join(payload._buffer)  # noqa: SLF001 - see Parts
     declared = message.headers.get("Content-Length", "")
-    if declared.isdecimal() and int(declared) > LARGEST_ANSWER:
-        raise TooLargeError
+    if declared.isdecimal() and int(declared) > MAX_RESPONSE_SIZE:
+        raise ResponseTooLargeError
     chunks: list[bytes] = []
     size = 0
     # By chunks: read() would unpack a compressed bomb whole before anyone could count it.
     while not payload.at_eof():
         chunk = await payload.readany()
         size += len(chunk)
-        if size > LARGEST_ANSWER:
-            raise TooLargeError
+        if size > MAX_RESPONSE_SIZE:
+            raise ResponseTooLargeError
         chunks.append(chunk)
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)

@@ -13,13 +13,13 @@ import anyio
 from aiohttp import ClientRequest
 from aiohttp.client_middlewares import ClientMiddlewareType
 
-from bardge_async._network.attempt import Alarms
-from bardge_async._network.direct import Lean, Parts, fits
+from bardge_async._network.attempt import DeadlineTimer
+from bardge_async._network.direct import AiohttpInternals, DirectExchange, is_supported
 from bardge_async._runtime.clock import Clock
-from bardge_async._runtime.loops import PerLoop, run_in
+from bardge_async._runtime.loops import PerLoop, run_in_loop
 from bardge_async.errors import ConfigurationError, NotSentError
 
-OUR_HEADERS: Final = frozenset(
+RESERVED_HEADERS: Final = frozenset(
     {
         "accept",
         "accept-encoding",
@@ -33,7 +33,7 @@ OUR_HEADERS: Final = frozenset(
         "user-agent",
     }
 )
-_CLOSE_WITHIN: Final = 5.0
+_CLOSE_TIMEOUT: Final = 5.0
 
 
 def check_session(session: aiohttp.ClientSession) -> None:
@@ -51,21 +51,21 @@ def check_session(session: aiohttp.ClientSession) -> None:
         "it trusts the environment (trust_env), which can add auth": session.trust_env,
         "its connector has ssl=False": getattr(session.connector, "_ssl", None) is False,
     }
-    colliding = sorted(name for name in session.headers if name.lower() in OUR_HEADERS)
+    colliding = sorted(name for name in session.headers if name.lower() in RESERVED_HEADERS)
     faults[f"its default headers collide with the client's: {', '.join(colliding)}"] = bool(colliding)
     for what, present in faults.items():
         if present:
             raise ConfigurationError(f"session: {what}; make a session without it")
 
 
-class _OneLoop:
+class LoopSession:
     """A session that closes when its loop does: ``shutdown_asyncgens`` ends the generator that guards it."""
 
-    def __init__(self, session: aiohttp.ClientSession, clock: Clock, *, lean: bool) -> None:
+    def __init__(self, session: aiohttp.ClientSession, clock: Clock, *, use_direct: bool) -> None:
         self.session = session
-        self.alarms = Alarms(clock)
-        self.lean = Lean(session) if lean else None
-        self._guard = _guard(session)
+        self.deadline_timer = DeadlineTimer(clock)
+        self.direct = DirectExchange(session) if use_direct else None
+        self._guard = _close_with_loop(session)
         # One step by hand registers the generator with the running loop; it does not await before its yield.
         with contextlib.suppress(StopIteration):
             self._guard.__anext__().send(None)
@@ -74,7 +74,7 @@ class _OneLoop:
         await self._guard.aclose()
 
 
-async def _guard(session: aiohttp.ClientSession) -> AsyncGenerator[None]:
+async def _close_with_loop(session: aiohttp.ClientSession) -> AsyncGenerator[None]:
     try:
         yield
     finally:
@@ -92,21 +92,21 @@ class Sessions:
         middleware: ClientMiddlewareType,
         ssl: _ssl.SSLContext | None = None,
         proxy: str | None = None,
-        given: aiohttp.ClientSession | None = None,
-        parts: Parts | None = None,
+        user_session: aiohttp.ClientSession | None = None,
+        internals: AiohttpInternals | None = None,
     ) -> None:
         self._clock = clock
-        self._alarms = Alarms(clock)
+        self._deadline_timer = DeadlineTimer(clock)
         self._request_class = request_class
         self._middleware = middleware
         self._ssl = ssl
         self._proxy = proxy
-        self._given = given
-        self._lean = given is None and proxy is None and fits(parts or Parts())
+        self._user_session = user_session
+        self._use_direct = user_session is None and proxy is None and is_supported(internals or AiohttpInternals())
         self._closed = False
-        self._per_loop = PerLoop(self._open)
+        self._per_loop = PerLoop(self._open_session)
 
-    def get(self) -> tuple[aiohttp.ClientSession, Lean | None, Alarms]:
+    def get_current(self) -> tuple[aiohttp.ClientSession, DirectExchange | None, DeadlineTimer]:
         """Return the running loop's session, the short way over its connections where there is one, and its alarms.
 
         Raises:
@@ -115,20 +115,20 @@ class Sessions:
         """
         if self._closed:
             raise NotSentError("the client is closed; make a new one")
-        if self._given is None:
+        if self._user_session is None:
             one = self._per_loop.get()
-            return one.session, one.lean, one.alarms
-        if self._given.closed:
+            return one.session, one.direct, one.deadline_timer
+        if self._user_session.closed:
             raise ConfigurationError("session: it was closed; keep it open as long as the client")
-        if self._given._loop is not asyncio.get_running_loop():  # noqa: SLF001 - the property is deprecated
+        if self._user_session._loop is not asyncio.get_running_loop():  # noqa: SLF001 - the property is deprecated
             raise ConfigurationError("session: it belongs to another event loop; leave session= out to use several")
-        return self._given, None, self._alarms
+        return self._user_session, None, self._deadline_timer
 
-    def middlewares(self) -> Sequence[ClientMiddlewareType] | None:
+    def request_middlewares(self) -> Sequence[ClientMiddlewareType] | None:
         """Return what a user's session needs per request; None for our own, which has it already."""
-        return None if self._given is None else (*self._given._middlewares, self._middleware)  # noqa: SLF001 - not public
+        return None if self._user_session is None else (*self._user_session._middlewares, self._middleware)  # noqa: SLF001 - not public
 
-    def _open(self) -> _OneLoop:
+    def _open_session(self) -> LoopSession:
         connector = aiohttp.TCPConnector(limit=0, ssl=True if self._ssl is None else self._ssl)
         session = aiohttp.ClientSession(
             connector=connector,
@@ -140,7 +140,7 @@ class Sessions:
             proxy=self._proxy,
         )
         # Who instruments aiohttp adds trace configs to every session, and wants to see every request.
-        return _OneLoop(session, self._clock, lean=self._lean and not session.trace_configs)
+        return LoopSession(session, self._clock, use_direct=self._use_direct and not session.trace_configs)
 
     async def aclose(self) -> None:
         """Close the sessions of all loops that run; those of other loops close when these end."""
@@ -148,5 +148,5 @@ class Sessions:
         for loop, one in self._per_loop.items():
             if loop.is_running():
                 self._per_loop.discard(loop)
-                with anyio.move_on_after(_CLOSE_WITHIN):
-                    await run_in(loop, one.aclose)
+                with anyio.move_on_after(_CLOSE_TIMEOUT):
+                    await run_in_loop(loop, one.aclose)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bardge_async._pagination.options import LARGEST_PAGE, Source, Span
+from bardge_async._pagination.options import MAX_PAGE_SIZE, PageSource, WalkOptions
 from bardge_async._pagination.walk import Walk
 
-__all__ = ["LARGEST_PAGE", "Source", "Span", "Walk"]
+__all__ = ["MAX_PAGE_SIZE", "PageSource", "Walk", "WalkOptions"]

@@ -7,26 +7,26 @@ from typing import Final, Generic, TypeVar
 
 import attrs
 
-from bardge_async._pagination.cursor import CursorText
-from bardge_async._pagination.options import Source, Span
-from bardge_async._pagination.page_reader import Position, Stretch
+from bardge_async._pagination.cursor import Cursor
+from bardge_async._pagination.options import PageSource, WalkOptions
+from bardge_async._pagination.page_reader import PageSlice, PageStart
 from bardge_async.models import Page
 
 T = TypeVar("T")
 
-TRAIL: Final = 10
+TRAIL_LENGTH: Final = 10
 """So many of the last ids are remembered, for going on when the very last item is deleted or comes again."""
 
 
 @attrs.define
-class Place(Generic[T]):
+class Checkpoint(Generic[T]):
     """``index`` of ``items`` are delivered, ``before`` were so earlier; positions are as in :class:`Position`."""
 
-    source: Source[T]
-    span: Span
+    source: PageSource[T]
+    options: WalkOptions
     after: str | None = None
     """Id of the item before ``items``."""
-    behind: Position | None = None
+    next_start: PageStart | None = None
     """After ``items``; None at the list's end."""
     trail: tuple[str, ...] = ()
     """Ids of the last items before ``items``, in order."""
@@ -35,100 +35,104 @@ class Place(Generic[T]):
     page: Page[T] = attrs.field(factory=Page)
     items: Sequence[T] = ()
     index: int = 0
-    before: int = 0
+    delivered_before: int = 0
 
-    def begin(self) -> Place[T]:
+    def move_to_start(self) -> Checkpoint[T]:
         """Return the place before the first item."""
-        behind = Position(self.start, ours=False, wanted=self.span.limit)
-        return attrs.evolve(self, after=self.start, behind=behind)
+        next_start = PageStart(self.start_id, from_response=False, wanted=self.options.limit)
+        return attrs.evolve(self, after=self.start_id, next_start=next_start)
 
-    def read(self, text: CursorText) -> Place[T]:
+    def move_to_cursor(self, cursor: Cursor) -> Checkpoint[T]:
         """Return the place that a cursor says."""
-        wanted = None if text.limit is None else max(0, text.limit - text.delivered)
-        behind = Position(text.after, text.delivered > 0 and text.after is not None, wanted, text.known, text.ahead)
+        wanted = None if cursor.limit is None else max(0, cursor.limit - cursor.delivered)
+        next_start = PageStart(
+            cursor.after, cursor.delivered > 0 and cursor.after is not None, wanted, cursor.known, cursor.ahead
+        )
         return attrs.evolve(
             self,
-            after=text.after,
-            behind=None if text.done else behind,
-            trail=text.known[-TRAIL:],
-            ahead=text.ahead,
-            before=text.delivered,
+            after=cursor.after,
+            next_start=None if cursor.done else next_start,
+            trail=cursor.known[-TRAIL_LENGTH:],
+            ahead=cursor.ahead,
+            delivered_before=cursor.delivered,
         )
 
     @property
-    def start(self) -> str | None:
+    def start_id(self) -> str | None:
         """Return the id that the walk began at."""
-        return self.span.starting_after or self.span.ending_before
+        return self.options.starting_after or self.options.ending_before
 
     @property
-    def left(self) -> Sequence[T]:
+    def remaining_items(self) -> Sequence[T]:
         """Items that were fetched and not delivered."""
         return self.items[self.index :]
 
     @property
-    def delivered(self) -> int:
+    def delivered_count(self) -> int:
         """How many items were delivered in all."""
-        return self.before + self.index
+        return self.delivered_before + self.index
 
     @property
-    def point(self) -> str | None:
+    def last_id(self) -> str | None:
         """Return the id behind which the walk goes on; empty where the last item has none."""
         return self.source.ids_of(self.items[self.index - 1 : self.index])[0] if self.index else self.after
 
-    def recent(self) -> tuple[str, ...]:
+    def recent_ids(self) -> tuple[str, ...]:
         """Return the last delivered ids in order, as far back as every item has one."""
-        ids = self.source.ids_of(self.items[max(0, self.index - TRAIL) : self.index])
+        ids = self.source.ids_of(self.items[max(0, self.index - TRAIL_LENGTH) : self.index])
         if "" in ids:
             return tuple(ids[len(ids) - ids[::-1].index("") :])
-        return (*self.trail, *ids)[-TRAIL:]
+        return (*self.trail, *ids)[-TRAIL_LENGTH:]
 
-    def entered(self, stretch: Stretch[T] | None) -> Place[T]:
+    def move_to_slice(self, page_slice: PageSlice[T] | None) -> Checkpoint[T]:
         """Return the place before a page's items, all items before it being delivered; None is the list's end."""
-        if stretch is None:
-            return attrs.evolve(self, behind=None)
-        return Place(
+        if page_slice is None:
+            return attrs.evolve(self, next_start=None)
+        return Checkpoint(
             source=self.source,
-            span=self.span,
-            after=stretch.start.after,
-            behind=stretch.behind,
-            trail=self.recent(),
-            ahead=stretch.start.ahead,
-            page=stretch.page,
-            items=stretch.items,
-            before=self.delivered,
+            options=self.options,
+            after=page_slice.start.after,
+            next_start=page_slice.next_start,
+            trail=self.recent_ids(),
+            ahead=page_slice.start.ahead,
+            page=page_slice.page,
+            items=page_slice.items,
+            delivered_before=self.delivered_count,
         )
 
-    def text(self) -> str:
+    def dump_cursor(self) -> str:
         """Write the place down.
 
         Raises:
             PaginationError: The last delivered item has no id to go on from.
         """
-        point = self.point
-        if point == "":
-            raise self.source.no_id()
-        return self._text(point, self.recent(), self.ahead, done=self.behind is None and not self.left)
+        last_id = self.last_id
+        if last_id == "":
+            raise self.source.missing_id_error()
+        return self._dump_cursor_at(
+            last_id, self.recent_ids(), self.ahead, done=self.next_start is None and not self.remaining_items
+        )
 
-    def earlier(self) -> Iterator[str]:
+    def earlier_cursors(self) -> Iterator[str]:
         """Write down the places behind earlier items, latest first; what was delivered since then comes no more."""
-        ids = self.recent()
+        ids = self.recent_ids()
         for at in range(len(ids) - 1, 0, -1):
-            yield self._text(ids[at - 1], ids[:at], ids[at:] + self.ahead, done=False)
-        if ids and len(ids) == self.delivered - len(self.ahead):
-            yield self._text(self.start, (), ids + self.ahead, done=False)
+            yield self._dump_cursor_at(ids[at - 1], ids[:at], ids[at:] + self.ahead, done=False)
+        if ids and len(ids) == self.delivered_count - len(self.ahead):
+            yield self._dump_cursor_at(self.start_id, (), ids + self.ahead, done=False)
 
-    def _text(self, after: str | None, known: tuple[str, ...], ahead: tuple[str, ...], *, done: bool) -> str:
-        return CursorText(
-            list=self.source.row.name,
+    def _dump_cursor_at(self, after: str | None, known: tuple[str, ...], ahead: tuple[str, ...], *, done: bool) -> str:
+        return Cursor(
+            list=self.source.endpoint.name,
             path=self.source.path,
-            query=self.source.again(),
-            backward=self.span.backward,
-            start=self.start,
+            query=self.source.constant_query(),
+            backward=self.options.backward,
+            start=self.start_id,
             after=after,
             known=known,
             ahead=ahead,
-            delivered=self.delivered,
-            limit=self.span.limit,
-            page_size=self.span.page_size,
+            delivered=self.delivered_count,
+            limit=self.options.limit,
+            page_size=self.options.page_size,
             done=done,
         ).dump()

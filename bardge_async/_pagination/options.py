@@ -7,32 +7,32 @@ from typing import Final, Generic, TypeVar
 
 import attrs
 
-from bardge_async._core.arguments import check_whole
+from bardge_async._core.arguments import check_int
 from bardge_async.endpoints import Endpoint
 from bardge_async.errors import InvalidArgumentError, PaginationError
 from bardge_async.models import Page
 
 T = TypeVar("T")
 
-LARGEST_PAGE: Final = 100
-MOST_AHEAD: Final = 4
+MAX_PAGE_SIZE: Final = 100
+MAX_READ_AHEAD: Final = 4
 
 
 @attrs.frozen(kw_only=True)
-class Span:
+class WalkOptions:
     """Which part of a list is wanted, in pages of which size, and how many of them are read ahead."""
 
     limit: int | None = None
-    page_size: int = LARGEST_PAGE
+    page_size: int = MAX_PAGE_SIZE
     starting_after: str | None = None
     ending_before: str | None = None
     read_ahead: int = 1
 
     def __attrs_post_init__(self) -> None:
-        check_whole("page_size", self.page_size, 1, LARGEST_PAGE)
-        check_whole("read_ahead", self.read_ahead, 0, MOST_AHEAD)
+        check_int("page_size", self.page_size, 1, MAX_PAGE_SIZE)
+        check_int("read_ahead", self.read_ahead, 0, MAX_READ_AHEAD)
         if self.limit is not None:
-            check_whole("limit", self.limit, 0, None)
+            check_int("limit", self.limit, 0, None)
         _check_id("starting_after", self.starting_after)
         _check_id("ending_before", self.ending_before)
         if self.starting_after is not None and self.ending_before is not None:
@@ -45,20 +45,20 @@ class Span:
 
 
 def _check_id(name: str, value: object) -> None:
-    if value is not None and not sendable(value):
+    if value is not None and not is_sendable_id(value):
         raise InvalidArgumentError(f"{name}: expected an item's id, got {value!r:.80}")
 
 
-def sendable(value: object) -> bool:
+def is_sendable_id(value: object) -> bool:
     """Tell whether a value can be an item's id in a query: text that is not empty and has no half characters."""
     return isinstance(value, str) and value != "" and not any("\ud800" <= char <= "\udfff" for char in value)
 
 
 @attrs.frozen(eq=False, repr=False)
-class Source(Generic[T]):
+class PageSource(Generic[T]):
     """A list: its row and arguments, how to fetch a page, and how to wait before asking for one again."""
 
-    row: Endpoint[None, Page[T]]
+    endpoint: Endpoint[None, Page[T]]
     path: tuple[str, ...]
     query: Mapping[str, float | None]
     fetch: Callable[[Mapping[str, object]], Awaitable[Page[T]]]
@@ -66,19 +66,21 @@ class Source(Generic[T]):
 
     def ids_of(self, items: Sequence[T]) -> list[str]:
         """Return the ids that pages go by; empty where an item has none."""
-        field = self.row.cursor
+        field = self.endpoint.cursor
         return [getattr(item, field) or "" for item in items]
 
-    def no_id(self) -> PaginationError:
+    def missing_id_error(self) -> PaginationError:
         """Make the error of a place that no id stands for."""
-        return self.error(f"an item has no {self.row.cursor}, so that the list cannot be asked for what follows it")
+        return self.make_error(
+            f"an item has no {self.endpoint.cursor}, so that the list cannot be asked for what follows it"
+        )
 
-    def again(self) -> dict[str, float]:
+    def constant_query(self) -> dict[str, float]:
         """Return the query's values that are sent with every page."""
         return {name: value for name, value in self.query.items() if value is not None}
 
-    def error(self, text: str, request_id: str | None = None) -> PaginationError:
+    def make_error(self, text: str, request_id: str | None = None) -> PaginationError:
         """Make an error of this list."""
-        error = PaginationError(f"{self.row.name}: {text}")
-        error.endpoint, error.sent, error.request_id = self.row.name, True, request_id
+        error = PaginationError(f"{self.endpoint.name}: {text}")
+        error.endpoint, error.sent, error.request_id = self.endpoint.name, True, request_id
         return error

@@ -9,19 +9,19 @@ from typing import Any, Final, Generic, Literal, TypeVar, overload
 
 import attrs
 
-from bardge_async._core.arguments import check_whole
-from bardge_async._pagination.bounded_map import Entry, Work
-from bardge_async._pagination.checkpoint import Place
-from bardge_async._pagination.cursor import CursorText
-from bardge_async._pagination.options import Source, Span
-from bardge_async._pagination.page_reader import Position, Reader, Stretch
+from bardge_async._core.arguments import check_int
+from bardge_async._pagination.bounded_map import BoundedMap, MapItem
+from bardge_async._pagination.checkpoint import Checkpoint
+from bardge_async._pagination.cursor import Cursor
+from bardge_async._pagination.options import PageSource, WalkOptions
+from bardge_async._pagination.page_reader import PageReader, PageSlice, PageStart
 from bardge_async.errors import BardgeError, InvalidArgumentError, PaginationError
 from bardge_async.models import Page
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-MOST_COLLECTED: Final = 10_000
+MAX_COLLECTED: Final = 10_000
 
 
 class Walk(Generic[T]):
@@ -37,15 +37,15 @@ class Walk(Generic[T]):
         BardgeError: What a page's call came to, with the place as ``error.cursor``.
     """
 
-    def __init__(self, source: Source[T], span: Span, text: CursorText | None = None) -> None:
+    def __init__(self, source: PageSource[T], options: WalkOptions, cursor: Cursor | None = None) -> None:
         self._source = source
-        self._span = span
-        place: Place[T] = Place(source, span)
-        self._place = place.begin() if text is None else place.read(text)
-        self._lasts: set[str] = set()
-        self._work: Work[T] | None = None
-        self._former: Work[T] | None = None
-        self._running: weakref.ref[AsyncGenerator[Any]] | None = None
+        self._options = options
+        checkpoint: Checkpoint[T] = Checkpoint(source, options)
+        self._checkpoint = checkpoint.move_to_start() if cursor is None else checkpoint.move_to_cursor(cursor)
+        self._last_ids: set[str] = set()
+        self._running_map: BoundedMap[T] | None = None
+        self._abandoned_map: BoundedMap[T] | None = None
+        self._running_iterator: weakref.ref[AsyncGenerator[Any]] | None = None
 
     @property
     def cursor(self) -> str:
@@ -54,7 +54,7 @@ class Walk(Generic[T]):
         Raises:
             PaginationError: The last delivered item has no id to go on from.
         """
-        return self._here().text()
+        return self._current_checkpoint().dump_cursor()
 
     def resume(self, cursor: str) -> Walk[T]:
         """Go on from a cursor of this very list with these arguments; for text that left your process.
@@ -62,48 +62,52 @@ class Walk(Generic[T]):
         Raises:
             InvalidArgumentError: It is no cursor, or one of another list, other arguments or another limit.
         """
-        text = CursorText.load(cursor)
-        source, span = self._source, self._span
-        if (text.list, text.path, text.query) != (source.row.name, source.path, source.again()):
-            raise InvalidArgumentError(f"cursor: it belongs to {text.list} with other arguments, not to this walk")
-        start = span.starting_after or span.ending_before
+        parsed = Cursor.load(cursor)
+        source, options = self._source, self._options
+        if (parsed.list, parsed.path, parsed.query) != (source.endpoint.name, source.path, source.constant_query()):
+            raise InvalidArgumentError(f"cursor: it belongs to {parsed.list} with other arguments, not to this walk")
+        start = options.starting_after or options.ending_before
         if (
-            span.limit not in {None, text.limit}
-            or start not in {None, text.start}
-            or span.backward is not text.backward
+            options.limit not in {None, parsed.limit}
+            or start not in {None, parsed.start}
+            or options.backward is not parsed.backward
         ):
             raise InvalidArgumentError("cursor: it belongs to a walk with another limit, start or direction")
-        return Walk(source, _span_of(text, span.read_ahead), text)
+        return Walk(source, _options_from_cursor(parsed, options.read_ahead), parsed)
 
     def __aiter__(self) -> AsyncGenerator[T]:
         """Yield the items that follow, ``limit`` of them at most over all iterations."""
-        return self._claim(self._items())
+        return self._claim_iteration(self._iterate_items())
 
     def pages(self) -> AsyncGenerator[Page[T]]:
         """Yield the pages that follow; their ``items`` are what ``async for`` would yield, in its order."""
-        return self._claim(self._pages())
+        return self._claim_iteration(self._iterate_pages())
 
     async def first(self) -> T | None:
         """Return the next item, asking for one only; None if there is none."""
-        one = self._span if self._here().left else attrs.evolve(self._span, page_size=1, read_ahead=0)
-        async with aclosing(self._claim(self._items(one))) as items:
+        options = (
+            self._options
+            if self._current_checkpoint().remaining_items
+            else attrs.evolve(self._options, page_size=1, read_ahead=0)
+        )
+        async with aclosing(self._claim_iteration(self._iterate_items(options))) as items:
             return await anext(items, None)
 
-    async def collect(self, *, max_items: int | None = MOST_COLLECTED) -> list[T]:
+    async def collect(self, *, max_items: int | None = MAX_COLLECTED) -> list[T]:
         """Return all items that follow as a list; an error leaves the walk where it was before.
 
         Raises:
             PaginationError: There are more than ``max_items``; None allows any number.
         """
-        with self._marked():
+        with self._attach_cursor_on_error():
             if max_items is not None:
-                check_whole("max_items", max_items, 0, None)
+                check_int("max_items", max_items, 0, None)
         items: list[T] = []
         async with self._all_or_nothing() as pages:
             async for page in pages:
                 items += page.items
                 if max_items is not None and len(items) > max_items:
-                    raise self._source.error(f"more than {max_items} items; raise max_items, or iterate")
+                    raise self._source.make_error(f"more than {max_items} items; raise max_items, or iterate")
         return items
 
     async def count(self) -> int:
@@ -118,14 +122,14 @@ class Walk(Generic[T]):
     async def _all_or_nothing(self) -> AsyncGenerator[AsyncGenerator[Page[T]]]:
         """Give the pages; an error puts the walk back to where it was."""
         pages = self.pages()
-        before, lasts = attrs.evolve(self._place), set(self._lasts)
+        checkpoint, last_ids = attrs.evolve(self._checkpoint), set(self._last_ids)
         try:
             async with aclosing(pages):
                 yield pages
         except BaseException as error:
-            self._place, self._lasts = before, lasts
+            self._checkpoint, self._last_ids = checkpoint, last_ids
             if isinstance(error, BardgeError):
-                self._mark(error)
+                self._attach_cursor(error)
             raise
 
     @overload
@@ -164,172 +168,183 @@ class Walk(Generic[T]):
         Raises:
             InvalidArgumentError: ``concurrency`` below 1, or another ``errors``.
         """
-        with self._marked():
-            check_whole("concurrency", concurrency, 1, None)
+        with self._attach_cursor_on_error():
+            check_int("concurrency", concurrency, 1, None)
             if errors not in {"raise", "collect"}:
                 raise InvalidArgumentError(f'errors: expected "raise" or "collect", got {errors!r:.40}')
-        return self._claim(self._mapped(fn, concurrency, ordered=ordered, collect=errors == "collect"))
+        return self._claim_iteration(
+            self._iterate_results(fn, concurrency, ordered=ordered, collect=errors == "collect")
+        )
 
-    def _claim(self, iterator: AsyncGenerator[R]) -> AsyncGenerator[R]:
+    def _claim_iteration(self, iterator: AsyncGenerator[R]) -> AsyncGenerator[R]:
         """Let one iteration run at a time: a generator that was dropped or has ended runs no more."""
         if self._is_running():
-            with self._marked():
+            with self._attach_cursor_on_error():
                 raise InvalidArgumentError("walk: it is being iterated; close that iteration, or make another walk")
-        if self._work is not None:
+        if self._running_map is not None:
             # Dropped without being closed: the event loop will close it, but only later.
-            self._former = self._work
-            self._put_back(self._work)
-        self._running = weakref.ref(iterator)
+            self._abandoned_map = self._running_map
+            self._put_back(self._running_map)
+        self._running_iterator = weakref.ref(iterator)
         return iterator
 
     def _is_running(self) -> bool:
         # Apart from _claim, whose frame an exception keeps alive: the generator would be kept with it.
-        running = self._running() if self._running is not None else None
+        running = self._running_iterator() if self._running_iterator is not None else None
         return getattr(running, "ag_frame", None) is not None
 
-    async def _settled(self) -> None:
+    async def _close_abandoned_map(self) -> None:
         """Let the work of a dropped iteration end before another one begins."""
-        if self._former is not None:
-            await self._former.aclose()
-            self._former = None
+        if self._abandoned_map is not None:
+            await self._abandoned_map.aclose()
+            self._abandoned_map = None
 
-    async def _items(self, span: Span | None = None) -> AsyncGenerator[T]:
-        await self._settled()
-        reader = self._reader(span)
+    async def _iterate_items(self, options: WalkOptions | None = None) -> AsyncGenerator[T]:
+        await self._close_abandoned_map()
+        reader = self._make_reader(options)
         try:
-            while await self._turn(reader):
-                place = self._place
-                for item in place.left:
-                    place.index += 1
+            while await self._ensure_items(reader):
+                checkpoint = self._checkpoint
+                for item in checkpoint.remaining_items:
+                    checkpoint.index += 1
                     yield item
         finally:
             await reader.aclose()
 
-    async def _pages(self) -> AsyncGenerator[Page[T]]:
-        await self._settled()
-        reader = self._reader()
+    async def _iterate_pages(self) -> AsyncGenerator[Page[T]]:
+        await self._close_abandoned_map()
+        reader = self._make_reader()
         try:
-            while await self._turn(reader):
-                items = tuple(self._place.left)
-                self._place.index = len(self._place.items)
-                yield attrs.evolve(self._place.page, items=items)
+            while await self._ensure_items(reader):
+                items = tuple(self._checkpoint.remaining_items)
+                self._checkpoint.index = len(self._checkpoint.items)
+                yield attrs.evolve(self._checkpoint.page, items=items)
         finally:
             await reader.aclose()
 
-    async def _mapped(
+    async def _iterate_results(
         self, fn: Callable[[T], Awaitable[R]], concurrency: int, *, ordered: bool, collect: bool
     ) -> AsyncGenerator[R | Exception]:
-        await self._settled()
-        reader = self._reader()
-        work = self._work = Work(self._place, concurrency, ordered=ordered)
+        await self._close_abandoned_map()
+        reader = self._make_reader()
+        bounded_map = self._running_map = BoundedMap(self._checkpoint, concurrency, ordered=ordered)
         try:
-            while (entry := await self._finished(work, reader, fn)) is not None:
-                result = _result(entry, collect=collect)
-                work.deliver(entry)
+            while (map_item := await self._next_finished(bounded_map, reader, fn)) is not None:
+                result = _unwrap_result(map_item, collect=collect)
+                bounded_map.mark_delivered(map_item)
                 yield result
         except BardgeError as error:
-            self._put_back(work)
+            self._put_back(bounded_map)
             if error.cursor is None:
-                self._mark(error)
+                self._attach_cursor(error)
             raise
         finally:
-            self._put_back(work)
+            self._put_back(bounded_map)
             try:
-                await work.aclose()
+                await bounded_map.aclose()
             finally:
                 await reader.aclose()
 
-    async def _finished(self, work: Work[T], reader: Reader[T], fn: Callable[[T], Awaitable[Any]]) -> Entry[T] | None:
+    async def _next_finished(
+        self, bounded_map: BoundedMap[T], reader: PageReader[T], fn: Callable[[T], Awaitable[Any]]
+    ) -> MapItem[T] | None:
         """Keep the work going until a result is due; None at the end."""
         while True:
-            self._take(work, reader, fn)
-            if work.due is not None or not (work.busy or work.page):
-                return work.due
-            if not work.busy and work.page is not None and work.page.done():
+            self._start_items(bounded_map, reader, fn)
+            if bounded_map.next_finished is not None or not (bounded_map.is_busy or bounded_map.page_task):
+                return bounded_map.next_finished
+            if not bounded_map.is_busy and bounded_map.page_task is not None and bounded_map.page_task.done():
                 # It failed; its own place is after all items before it.
-                work.page.result()
-            await work.changed()
+                bounded_map.page_task.result()
+            await bounded_map.wait_for_change()
 
-    def _take(self, work: Work[T], reader: Reader[T], fn: Callable[[T], Awaitable[Any]]) -> None:
+    def _start_items(
+        self, bounded_map: BoundedMap[T], reader: PageReader[T], fn: Callable[[T], Awaitable[Any]]
+    ) -> None:
         """Start work on items while there is room; ask for the next page when they have run out."""
-        while work.room > 0:
-            place = self._place
-            for item in place.left[: work.room]:
-                place.index += 1
-                work.start(place, item, fn)
-            if place.left or work.room <= 0:
+        while bounded_map.free_slots > 0:
+            checkpoint = self._checkpoint
+            for item in checkpoint.remaining_items[: bounded_map.free_slots]:
+                checkpoint.index += 1
+                bounded_map.start_item(checkpoint, item, fn)
+            if checkpoint.remaining_items or bounded_map.free_slots <= 0:
                 return
-            if work.page is None and place.behind is not None:
-                work.fetch(reader.next())
-            if work.page is None or not work.page.done() or work.page.cancelled() or work.page.exception():
+            if bounded_map.page_task is None and checkpoint.next_start is not None:
+                bounded_map.fetch_page(reader.next_slice())
+            if (
+                bounded_map.page_task is None
+                or not bounded_map.page_task.done()
+                or bounded_map.page_task.cancelled()
+                or bounded_map.page_task.exception()
+            ):
                 return
-            self._enter(work.page.result())
-            work.page = None
+            self._enter_slice(bounded_map.page_task.result())
+            bounded_map.page_task = None
 
-    def _put_back(self, work: Work[T]) -> None:
+    def _put_back(self, bounded_map: BoundedMap[T]) -> None:
         """Let what was taken but not delivered come again, in order."""
-        if self._work is work:
-            self._place = work.returned(self._place)
-            self._work = None
+        if self._running_map is bounded_map:
+            self._checkpoint = bounded_map.rewind_checkpoint(self._checkpoint)
+            self._running_map = None
 
-    def _here(self) -> Place[T]:
-        return self._place if self._work is None else self._work.returned(self._place)
+    def _current_checkpoint(self) -> Checkpoint[T]:
+        return self._checkpoint if self._running_map is None else self._running_map.rewind_checkpoint(self._checkpoint)
 
-    def _reader(self, span: Span | None = None) -> Reader[T]:
-        behind = self._place.behind or Position(None, ours=False, wanted=0)
-        return Reader(self._source, span or self._span, behind, self._lasts)
+    def _make_reader(self, options: WalkOptions | None = None) -> PageReader[T]:
+        start = self._checkpoint.next_start or PageStart(None, from_response=False, wanted=0)
+        return PageReader(self._source, options or self._options, start, self._last_ids)
 
-    async def _turn(self, reader: Reader[T]) -> bool:
+    async def _ensure_items(self, reader: PageReader[T]) -> bool:
         """See to it that items are left to deliver; False at the end."""
-        while self._place.index >= len(self._place.items):
-            if self._place.behind is None:
+        while self._checkpoint.index >= len(self._checkpoint.items):
+            if self._checkpoint.next_start is None:
                 return False
-            with self._marked():
-                stretch = await reader.next()
-            self._enter(stretch)
+            with self._attach_cursor_on_error():
+                page_slice = await reader.next_slice()
+            self._enter_slice(page_slice)
         return True
 
-    def _enter(self, stretch: Stretch[T] | None) -> None:
-        if stretch is not None and stretch.behind is not None and stretch.behind.after:
-            self._lasts.add(stretch.behind.after)
-        self._place = self._place.entered(stretch)
+    def _enter_slice(self, page_slice: PageSlice[T] | None) -> None:
+        if page_slice is not None and page_slice.next_start is not None and page_slice.next_start.after:
+            self._last_ids.add(page_slice.next_start.after)
+        self._checkpoint = self._checkpoint.move_to_slice(page_slice)
 
     @contextmanager
-    def _marked(self) -> Generator[None]:
+    def _attach_cursor_on_error(self) -> Generator[None]:
         try:
             yield
         except BardgeError as error:
-            self._mark(error)
+            self._attach_cursor(error)
             raise
 
-    def _mark(self, error: BardgeError) -> None:
+    def _attach_cursor(self, error: BardgeError) -> None:
         """Write the place on an error."""
-        here = self._here()
+        checkpoint = self._current_checkpoint()
         try:
-            error.cursor = here.text()
+            error.cursor = checkpoint.dump_cursor()
         except PaginationError:
             error.cursor = None
         if isinstance(error, PaginationError):
-            error.cursors = tuple(here.earlier())
+            error.cursors = tuple(checkpoint.earlier_cursors())
 
 
-def _result(entry: Entry[Any], *, collect: bool) -> Any:  # noqa: ANN401 - the caller's
+def _unwrap_result(map_item: MapItem[Any], *, collect: bool) -> Any:  # noqa: ANN401 - the caller's
     """Return what came of an item, or raise it."""
-    assert entry.task is not None  # noqa: S101 - it is due
-    failure = None if entry.task.cancelled() else entry.task.exception()
-    return failure if collect and isinstance(failure, Exception) else entry.task.result()
+    assert map_item.task is not None  # noqa: S101 - it is due
+    failure = None if map_item.task.cancelled() else map_item.task.exception()
+    return failure if collect and isinstance(failure, Exception) else map_item.task.result()
 
 
-def _span_of(text: CursorText, read_ahead: int) -> Span:
-    return Span(
-        limit=text.limit,
-        page_size=text.page_size,
-        starting_after=None if text.backward else text.start,
-        ending_before=text.start if text.backward else None,
+def _options_from_cursor(cursor: Cursor, read_ahead: int) -> WalkOptions:
+    return WalkOptions(
+        limit=cursor.limit,
+        page_size=cursor.page_size,
+        starting_after=None if cursor.backward else cursor.start,
+        ending_before=cursor.start if cursor.backward else None,
         read_ahead=read_ahead,
     )
 
 
-def resume(text: CursorText, source: Source[Any]) -> Walk[Any]:
+def resume_walk(cursor: Cursor, source: PageSource[Any]) -> Walk[Any]:
     """Make the walk that a cursor says."""
-    return Walk(source, _span_of(text, 1), text)
+    return Walk(source, _options_from_cursor(cursor, 1), cursor)

@@ -17,7 +17,7 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg.conninfo import conninfo_to_dict
 
-from bardge_async._core.entry import Identity
+from bardge_async._core.entry import KeyIdentity
 from bardge_async._core.secret import Secret
 from bardge_async._runtime.clock import Clock, TimeLimit
 from bardge_async.errors import ConfigurationError, JournalError
@@ -26,13 +26,13 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 T = TypeVar("T")
 
-_MOST: Final = 500
+_MAX_BATCH: Final = 500
 """Items of one transaction."""
-_FIRST_WAIT: Final = 0.05
-_LONGEST_WAIT: Final = 1.0
-_CLOSE_WITHIN: Final = 5.0
+_MIN_BACKOFF: Final = 0.05
+_MAX_BACKOFF: Final = 1.0
+_CLOSE_TIMEOUT: Final = 5.0
 # A peer that is gone without a word is noticed within seconds; what the caller's DSN says comes first.
-_DEFAULTS: Final[dict[str, Any]] = {
+_CONNECTION_DEFAULTS: Final[dict[str, Any]] = {
     "connect_timeout": 5,
     "keepalives_idle": 5,
     "keepalives_interval": 2,
@@ -46,7 +46,7 @@ class UnreachableError(Exception):
     """The work may be tried again: the server is away, starting, read-only for now, or chose this one in a deadlock."""
 
 
-class Link:
+class PostgresConnection:
     """One connection, made on first use and made anew when it broke; nothing is ever left in its session."""
 
     def __init__(
@@ -54,17 +54,17 @@ class Link:
         dsn: Secret,
         prepare: Callable[[AsyncConnection[Any]], Awaitable[None]],
         clock: Clock,
-        limit: float,
-        named: str = "the journal's database",
+        timeout: float,
+        name: str = "the journal's database",
     ) -> None:
         self._dsn = dsn
         self._prepare = prepare
         self._clock = clock
-        self._limit = limit
-        self._named = named
+        self._timeout = timeout
+        self._name = name
         self._connection: AsyncConnection[Any] | None = None
 
-    async def use(self, work: Callable[[AsyncConnection[Any]], Awaitable[T]]) -> T:
+    async def run(self, work: Callable[[AsyncConnection[Any]], Awaitable[T]]) -> T:
         """Do something with the connection, for at most the link's limit.
 
         Raises:
@@ -72,36 +72,36 @@ class Link:
             JournalError: It cannot be done.
         """
         try:
-            connection = self._connection or await self._connect()
-            with self._limited(connection):
+            connection = self._connection or await self._open_connection()
+            with self._limit_time(connection):
                 return await work(connection)
         except (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.ReadOnlySqlTransaction) as error:
             if not isinstance(error, psycopg.errors.TransactionRollback):
                 await self.close()
-            raise UnreachableError(_said(error)) from None
+            raise UnreachableError(_first_line(error)) from None
         except psycopg.Error as error:
-            raise JournalError(f"{self._named} refused: {_said(error)}") from None
+            raise JournalError(f"{self._name} refused: {_first_line(error)}") from None
         except BaseException:
             # Cancelled under way: what the server still does with it is not known.
             await self.close()
             raise
 
-    async def _connect(self) -> AsyncConnection[Any]:
-        given = set(conninfo_to_dict(self._dsn))
-        options = {name: value for name, value in _DEFAULTS.items() if name not in given}
+    async def _open_connection(self) -> AsyncConnection[Any]:
+        given_options = set(conninfo_to_dict(self._dsn))
+        options = {name: value for name, value in _CONNECTION_DEFAULTS.items() if name not in given_options}
         # Prepared statements belong to a session, which a pooler does not keep.
         connection = await AsyncConnection[Any].connect(
             str(self._dsn), autocommit=True, prepare_threshold=None, **options
         )
         self._connection = connection
-        with self._limited(connection):
+        with self._limit_time(connection):
             await self._prepare(connection)
         return connection
 
     @contextmanager
-    def _limited(self, connection: AsyncConnection[Any]) -> Generator[None]:
+    def _limit_time(self, connection: AsyncConnection[Any]) -> Generator[None]:
         """Cut the connection when the time is up: waiting for a server that is gone would take minutes."""
-        timer = self._clock.timer(self._limit, lambda: _cut(connection))
+        timer = self._clock.timer(self._timeout, lambda: _shut_down_socket(connection))
         try:
             yield
         finally:
@@ -114,40 +114,43 @@ class Link:
             await connection.close()
 
 
-def _cut(connection: AsyncConnection[Any]) -> None:
-    with contextlib.suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.fileno())) as plug:
-        plug.shutdown(socket.SHUT_RDWR)
+def _shut_down_socket(connection: AsyncConnection[Any]) -> None:
+    with (
+        contextlib.suppress(OSError, psycopg.Error),
+        socket.socket(fileno=os.dup(connection.fileno())) as connection_socket,
+    ):
+        connection_socket.shutdown(socket.SHUT_RDWR)
 
 
-def _said(error: BaseException) -> str:
+def _first_line(error: BaseException) -> str:
     """Return the first line of what the server or the driver said; neither repeats the password."""
     return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
 @attrs.define(eq=False)
-class Job(Generic[Item, Result]):
+class QueuedItem(Generic[Item, Result]):
     """An item of work, and who waits for its result; ``unwanted`` takes a result that nobody waits for any more."""
 
     item: Item
-    identity: Identity | None
-    until: float
+    identity: KeyIdentity | None
+    deadline: float
     future: asyncio.Future[Result]
-    unwanted: Callable[[Result], object] | None = None
+    on_abandoned: Callable[[Result], object] | None = None
 
-    def settle(self, result: Result) -> None:
+    def set_result(self, result: Result) -> None:
         """Give the result to whom it is due."""
         if not self.future.done():
             self.future.set_result(result)
-        elif self.unwanted is not None:
-            self.unwanted(result)
+        elif self.on_abandoned is not None:
+            self.on_abandoned(result)
 
-    def fail(self, error: JournalError) -> None:
+    def set_error(self, error: JournalError) -> None:
         """Give up."""
         if not self.future.done():
             self.future.set_exception(error)
 
 
-class Lane(Generic[Item, Result]):
+class GroupCommitQueue(Generic[Item, Result]):
     """Do all work of one kind that waits in one transaction, in the order of its coming.
 
     While one batch is under way the next one gathers. What finds no server is tried again for ``patience`` seconds.
@@ -156,94 +159,96 @@ class Lane(Generic[Item, Result]):
 
     def __init__(
         self,
-        link: Link,
-        serve: Callable[[AsyncConnection[Any], Sequence[Item]], Awaitable[Sequence[Result]]],
+        connection: PostgresConnection,
+        process: Callable[[AsyncConnection[Any], Sequence[Item]], Awaitable[Sequence[Result]]],
         clock: Clock,
-        patience: float,
+        timeout: float,
     ) -> None:
-        self._link = link
-        self._serve = serve
+        self._connection = connection
+        self._process = process
         self._clock = clock
-        self._patience = patience
-        self._jobs: deque[Job[Item, Result]] = deque()
+        self._timeout = timeout
+        self._queue: deque[QueuedItem[Item, Result]] = deque()
         self._task: asyncio.Task[None] | None = None
 
-    def add(
-        self, item: Item, identity: Identity | None = None, unwanted: Callable[[Result], object] | None = None
+    def add_item(
+        self, item: Item, identity: KeyIdentity | None = None, on_abandoned: Callable[[Result], object] | None = None
     ) -> asyncio.Future[Result]:
         """Put work in line; the future fails with a JournalError, and cancelling it takes the work back if it waits."""
         loop = asyncio.get_running_loop()
-        job = Job(item, identity, self._clock.elapsed() + self._patience, loop.create_future(), unwanted)
-        self._jobs.append(job)
+        queued = QueuedItem(item, identity, self._clock.elapsed() + self._timeout, loop.create_future(), on_abandoned)
+        self._queue.append(queued)
         if self._task is None or self._task.done():
             # Not in the caller's context: whoever comes first is not whose work this is.
-            self._task = loop.create_task(self._work(), context=contextvars.Context())
-        return job.future
+            self._task = loop.create_task(self._process_queue(), context=contextvars.Context())
+        return queued.future
 
-    async def _work(self) -> None:
-        waits = 0
-        while batch := self._batch():
+    async def _process_queue(self) -> None:
+        failures = 0
+        while batch := self._take_batch():
             try:
-                waits = 0 if await self._done(batch) else waits + 1
+                failures = 0 if await self._process_batch(batch) else failures + 1
             except BaseException:
-                self._jobs.extendleft(reversed([job for job in batch if not job.future.done()]))
+                self._queue.extendleft(reversed([job for job in batch if not job.future.done()]))
                 raise
-            if waits:
-                await self._clock.sleep(min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** min(waits, 10)))
+            if failures:
+                await self._clock.sleep(min(_MAX_BACKOFF, _MIN_BACKOFF * 2 ** min(failures, 10)))
 
-    def _batch(self) -> list[Job[Item, Result]]:
+    def _take_batch(self) -> list[QueuedItem[Item, Result]]:
         """Take what waits, up to the first key that comes again: a statement changes a row once."""
-        batch: list[Job[Item, Result]] = []
-        seen: set[Identity] = set()
-        while self._jobs and len(batch) < _MOST:
-            job = self._jobs[0]
-            if job.identity in seen:
+        batch: list[QueuedItem[Item, Result]] = []
+        seen: set[KeyIdentity] = set()
+        while self._queue and len(batch) < _MAX_BATCH:
+            queued = self._queue[0]
+            if queued.identity in seen:
                 break
-            self._jobs.popleft()
-            if not job.future.cancelled():
-                batch.append(job)
-                if job.identity is not None:
-                    seen.add(job.identity)
+            self._queue.popleft()
+            if not queued.future.cancelled():
+                batch.append(queued)
+                if queued.identity is not None:
+                    seen.add(queued.identity)
         return batch
 
-    async def _done(self, batch: list[Job[Item, Result]]) -> bool:
+    async def _process_batch(self, batch: list[QueuedItem[Item, Result]]) -> bool:
         """Do a batch; False if there was no server, and what has time left waits for it."""
         try:
-            results = await self._link.use(lambda connection: self._serve(connection, [job.item for job in batch]))
+            results = await self._connection.run(
+                lambda connection: self._process(connection, [job.item for job in batch])
+            )
         except UnreachableError as error:
-            self._put_off(batch, str(error))
+            self._requeue_batch(batch, str(error))
             return False
         except JournalError as error:
             if len(batch) == 1:
-                batch[0].fail(error)
+                batch[0].set_error(error)
                 return True
             # One item's fault must not be the others'.
-            return all([await self._done([job]) for job in batch])
+            return all([await self._process_batch([job]) for job in batch])
         for job, result in zip(batch, results, strict=True):
-            job.settle(result)
+            job.set_result(result)
         return True
 
-    def _put_off(self, batch: list[Job[Item, Result]], why: str) -> None:
+    def _requeue_batch(self, batch: list[QueuedItem[Item, Result]], reason: str) -> None:
         now = self._clock.elapsed()
-        late = [job for job in batch if job.until <= now]
-        for job in late:
-            job.fail(JournalError(f"the journal's database cannot be reached, start it or check dsn=: {why}"))
-        self._jobs.extendleft(reversed([job for job in batch if job not in late]))
+        expired = [job for job in batch if job.deadline <= now]
+        for job in expired:
+            job.set_error(JournalError(f"the journal's database cannot be reached, start it or check dsn=: {reason}"))
+        self._queue.extendleft(reversed([job for job in batch if job not in expired]))
 
     async def aclose(self) -> None:
         """Let what waits be done, for some seconds at most, and close the connection."""
-        with TimeLimit(self._clock, _CLOSE_WITHIN):
-            while self._jobs or (self._task is not None and not self._task.done()):
+        with TimeLimit(self._clock, _CLOSE_TIMEOUT):
+            while self._queue or (self._task is not None and not self._task.done()):
                 if self._task is None or self._task.done():
                     # It was cancelled with its loop; what it had to do was not.
-                    self._task = asyncio.get_running_loop().create_task(self._work())
+                    self._task = asyncio.get_running_loop().create_task(self._process_queue())
                 await asyncio.wait([self._task])
         if self._task is not None:
-            await ended(self._task)
-        await self._link.close()
+            await cancel_and_wait(self._task)
+        await self._connection.close()
 
 
-async def ended(task: asyncio.Task[None]) -> None:
+async def cancel_and_wait(task: asyncio.Task[None]) -> None:
     """Cancel a task and wait until it has ended."""
     task.cancel()
     await asyncio.wait([task])
@@ -251,7 +256,7 @@ async def ended(task: asyncio.Task[None]) -> None:
         task.exception()  # asyncio would report one that nobody looked at
 
 
-def checked(dsn: Secret) -> Secret:
+def check_dsn(dsn: Secret) -> Secret:
     """Return a connection string that libpq can read.
 
     Raises:

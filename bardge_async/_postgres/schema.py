@@ -6,16 +6,16 @@ from typing import Any, Final
 
 from psycopg import AsyncConnection
 
-LOCK: Final = 0x42415244_4A524E4C  # "BARDJRNL"
-_NAMESPACE: Final = b"SELECT FROM pg_catalog.pg_namespace WHERE nspname = %s"
+MIGRATION_LOCK: Final = 0x42415244_4A524E4C  # "BARDJRNL"
+NAMESPACE_QUERY: Final = b"SELECT FROM pg_catalog.pg_namespace WHERE nspname = %s"
 
 
-async def _known(connection: AsyncConnection[Any], question: bytes, schema: str) -> bool:
+async def exists_in_catalog(connection: AsyncConnection[Any], query: bytes, schema: str) -> bool:
     # Asked of the catalogue itself: what to_regclass() remembers of before the lock may be out of date.
-    found = await connection.execute(question, (schema,))
-    return await found.fetchone() is not None
+    cursor = await connection.execute(query, (schema,))
+    return await cursor.fetchone() is not None
 
 
-def filled(statement: str, schema: str) -> bytes:
+def fill_schema(statement: str, schema: str) -> bytes:
     """Put the schema's name, which was checked, into a statement."""
     return statement.replace("{schema}", schema).encode()

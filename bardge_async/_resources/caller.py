@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Coroutine, Mapping
 from typing import Any, Protocol, TypeVar
 
-from bardge_async._pagination import Span, Walk
+from bardge_async._pagination import Walk, WalkOptions
 from bardge_async.endpoints import Endpoint
 from bardge_async.models import Page
 
@@ -18,15 +18,15 @@ class Caller(Protocol):
     """Make calls of rows; the client and the idempotency block are callers."""
 
     def call(
-        self, row: Endpoint[Q, R], request: Q, *path: str, lookup_token: str | None = None
+        self, endpoint: Endpoint[Q, R], request: Q, *path: str, lookup_token: str | None = None
     ) -> Coroutine[Any, Any, R]:
         """Make one call and return its result."""
         ...
 
     def walk(
         self,
-        row: Endpoint[None, Page[T]],
-        span: Span,
+        endpoint: Endpoint[None, Page[T]],
+        span: WalkOptions,
         *path: str,
         query: Mapping[str, float | None] | None = None,
     ) -> Walk[T]:

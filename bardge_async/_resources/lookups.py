@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bardge_async._pagination import LARGEST_PAGE, Span, Walk
+from bardge_async._pagination import MAX_PAGE_SIZE, Walk, WalkOptions
 from bardge_async._resources.caller import Caller
 from bardge_async.endpoints import INITIATE_LOOKUP, LIST_ISSUERS, VERIFY_LOOKUP
 from bardge_async.models import InitiateLookup, Issuer, Lookup, VerifyLookup
@@ -20,7 +20,7 @@ class Lookups:
         self,
         *,
         limit: int | None = None,
-        page_size: int = LARGEST_PAGE,
+        page_size: int = MAX_PAGE_SIZE,
         starting_after: str | None = None,
         ending_before: str | None = None,
         read_ahead: int = 1,
@@ -34,7 +34,7 @@ class Lookups:
             ending_before: Walk backward from the item with this id, which is not delivered: the nearest item first.
             read_ahead: Pages asked for while you work on one, 0 to 4.
         """
-        span = Span(
+        span = WalkOptions(
             limit=limit,
             page_size=page_size,
             starting_after=starting_after,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bardge_async._pagination import LARGEST_PAGE, Span, Walk
+from bardge_async._pagination import MAX_PAGE_SIZE, Walk, WalkOptions
 from bardge_async._resources.caller import Caller
 from bardge_async.endpoints import LIST_PROVIDERS, LIST_PROVIDERS_FOR_PASS
 from bardge_async.errors import InvalidArgumentError
@@ -23,7 +23,7 @@ class Providers:
         lat: float | None = None,
         lon: float | None = None,
         limit: int | None = None,
-        page_size: int = LARGEST_PAGE,
+        page_size: int = MAX_PAGE_SIZE,
         starting_after: str | None = None,
         ending_before: str | None = None,
         read_ahead: int = 1,
@@ -39,14 +39,14 @@ class Providers:
             ending_before: Walk backward from the item with this id, which is not delivered: the nearest item first.
             read_ahead: Pages asked for while you work on one, 0 to 4.
         """
-        span = Span(
+        span = WalkOptions(
             limit=limit,
             page_size=page_size,
             starting_after=starting_after,
             ending_before=ending_before,
             read_ahead=read_ahead,
         )
-        return self._caller.walk(LIST_PROVIDERS, span, query=_place(lat, lon))
+        return self._caller.walk(LIST_PROVIDERS, span, query=_location_query(lat, lon))
 
     def list_for_pass(
         self,
@@ -55,7 +55,7 @@ class Providers:
         lat: float | None = None,
         lon: float | None = None,
         limit: int | None = None,
-        page_size: int = LARGEST_PAGE,
+        page_size: int = MAX_PAGE_SIZE,
         starting_after: str | None = None,
         ending_before: str | None = None,
         read_ahead: int = 1,
@@ -72,24 +72,24 @@ class Providers:
             ending_before: Walk backward from the item with this id, which is not delivered: the nearest item first.
             read_ahead: Pages asked for while you work on one, 0 to 4.
         """
-        span = Span(
+        span = WalkOptions(
             limit=limit,
             page_size=page_size,
             starting_after=starting_after,
             ending_before=ending_before,
             read_ahead=read_ahead,
         )
-        return self._caller.walk(LIST_PROVIDERS_FOR_PASS, span, pass_id, query=_place(lat, lon))
+        return self._caller.walk(LIST_PROVIDERS_FOR_PASS, span, pass_id, query=_location_query(lat, lon))
 
 
-def _place(lat: float | None, lon: float | None) -> dict[str, float | None]:
+def _location_query(lat: float | None, lon: float | None) -> dict[str, float | None]:
     for name, value, bound in (("lat", lat, 90), ("lon", lon, 180)):
-        if value is not None and (not _number(value) or not abs(value) <= bound):
+        if value is not None and (not _is_number(value) or not abs(value) <= bound):
             raise InvalidArgumentError(f"{name}: expected degrees from -{bound} to {bound}, got {value!r:.40}")
     if (lat is None) != (lon is None):
         raise InvalidArgumentError("lat, lon: give both or none")
     return {"lat": lat, "lon": lon}
 
 
-def _number(value: object) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)

@@ -63,7 +63,7 @@ class TimeLimit:
         return self._scope.__exit__(kind, error, trace)
 
 
-def _boot() -> str:
+def _read_boot_id() -> str:
     """Name the boot of this machine; where the system does not tell, every process has a name of its own."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
@@ -75,7 +75,7 @@ class SystemClock:
     """The machine's own time; ``boot`` names the boot that ``elapsed`` counts from."""
 
     def __init__(self) -> None:
-        self.boot = _boot()
+        self.boot = _read_boot_id()
 
     def wall(self) -> float:
         """Seconds since 1970-01-01 UTC."""

@@ -11,8 +11,8 @@ from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
-_ALL: weakref.WeakSet[PerLoop[Any]] = weakref.WeakSet()
-_INHERITED: list[object] = []
+_INSTANCES: weakref.WeakSet[PerLoop[Any]] = weakref.WeakSet()
+_PARENT_STATES: list[object] = []
 
 
 class PerLoop(Generic[T]):
@@ -22,13 +22,13 @@ class PerLoop(Generic[T]):
         self._make = make
         self._lock = threading.Lock()
         self._by_loop: dict[asyncio.AbstractEventLoop, T] = {}
-        _ALL.add(self)
+        _INSTANCES.add(self)
 
     def get(self) -> T:
         """Return the running loop's own."""
         loop = asyncio.get_running_loop()
         found = self._by_loop.get(loop)
-        return self._add(loop) if found is None else found
+        return self._add_loop(loop) if found is None else found
 
     def items(self) -> list[tuple[asyncio.AbstractEventLoop, T]]:
         """Return all that live, with their loops."""
@@ -40,7 +40,7 @@ class PerLoop(Generic[T]):
         with self._lock:
             self._by_loop.pop(loop, None)
 
-    def _add(self, loop: asyncio.AbstractEventLoop) -> T:
+    def _add_loop(self, loop: asyncio.AbstractEventLoop) -> T:
         with self._lock:
             for other in [known for known in self._by_loop if known.is_closed()]:
                 del self._by_loop[other]
@@ -48,22 +48,22 @@ class PerLoop(Generic[T]):
 
     def _forget_parent(self) -> None:
         # The parent's sockets must stay open there: kept alive here, never closed.
-        _INHERITED.append(self._by_loop)
+        _PARENT_STATES.append(self._by_loop)
         self._by_loop = {}
         self._lock = threading.Lock()
 
 
-async def run_in(loop: asyncio.AbstractEventLoop, work: Callable[[], Coroutine[Any, Any, object]]) -> None:
+async def run_in_loop(loop: asyncio.AbstractEventLoop, work: Callable[[], Coroutine[Any, Any, object]]) -> None:
     """Do something in a loop, this one or another thread's, and wait for its end, whatever that is over there."""
     if loop is asyncio.get_running_loop():
         await work()
         return
-    task = work()
+    coroutine = work()
     try:
-        done = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(task, loop))
+        done = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, loop))
     except RuntimeError:
         # It has just ended, and its state with it.
-        task.close()
+        coroutine.close()
         return
     try:
         await asyncio.wait({done})
@@ -72,10 +72,10 @@ async def run_in(loop: asyncio.AbstractEventLoop, work: Callable[[], Coroutine[A
             done.exception()
 
 
-def _after_fork() -> None:
-    for one in list(_ALL):
+def _forget_parents() -> None:
+    for one in list(_INSTANCES):
         one._forget_parent()  # noqa: SLF001 - of this module
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(after_in_child=_forget_parents)

@@ -9,12 +9,12 @@ from typing import Any
 import anyio
 
 
-async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
+async def cancel_and_wait(tasks: Iterable[asyncio.Task[Any]]) -> None:
     """Cancel tasks and wait until they have ended; a cancellation that comes meanwhile is raised only then."""
-    ending = list(tasks)
-    for task in ending:
+    cancelled_tasks = list(tasks)
+    for task in cancelled_tasks:
         task.cancel()
-    pending = {task for task in ending if not task.done()}
+    pending = {task for task in cancelled_tasks if not task.done()}
     interrupted: asyncio.CancelledError | None = None
     # The shield is for anyio's cancellation, which would be raised on every turn of the loop.
     with anyio.CancelScope(shield=bool(pending)):
@@ -23,8 +23,8 @@ async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
                 _, pending = await asyncio.wait(pending)
             except asyncio.CancelledError as cancelled:
                 interrupted = cancelled
-                pending = {task for task in ending if not task.done()}
-    for task in ending:
+                pending = {task for task in cancelled_tasks if not task.done()}
+    for task in cancelled_tasks:
         if not task.cancelled():
             task.exception()  # asyncio would report one that nobody looked at
     try:

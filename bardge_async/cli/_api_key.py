@@ -8,28 +8,28 @@ from typing import Any, Final
 
 from bardge_async._core.secret import Secret
 from bardge_async.cli.batch._errors import UsageError
-from bardge_async.cli.batch._rows.file import standard_input
+from bardge_async.cli.batch._rows.file import require_stdin
 
 _SERVICE: Final = "bardge"
 _ACCOUNT: Final = "default"
 
 
-def find_key(account: str, *, from_stdin: bool) -> Secret | None:
+def find_api_key(account: str, *, from_stdin: bool) -> Secret | None:
     """Return the key: from standard input if that was asked for, the environment, or a keyring; None without one.
 
     Raises:
         UsageError: Standard input holds none.
     """
     if from_stdin:
-        key = Secret(standard_input().readline().strip())
+        key = Secret(require_stdin().readline().strip())
         if not key:
             raise UsageError("--api-key-stdin: standard input holds no key.", "Write it there, on one line.")
         return key
-    named = os.environ.get("BARDGE_API_KEY", "")
-    return Secret(named) if named else _from_keyring(account)
+    value = os.environ.get("BARDGE_API_KEY", "")
+    return Secret(value) if value else _read_keyring(account)
 
 
-def needed(key: Secret | None, account: str) -> Secret:
+def require_api_key(key: Secret | None, account: str) -> Secret:
     """Return a key that is there.
 
     Raises:
@@ -44,7 +44,7 @@ def needed(key: Secret | None, account: str) -> Secret:
     )
 
 
-def _from_keyring(account: str) -> Secret | None:
+def _read_keyring(account: str) -> Secret | None:
     try:
         keyring: Any = importlib.import_module("keyring")
     except ImportError:

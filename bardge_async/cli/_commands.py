@@ -27,9 +27,9 @@ bardge.add_command(batch)
 @bardge.command()
 def demo() -> None:
     """Show the client's main job against a sandbox on this machine."""
-    from bardge_async.cli._demo import run  # noqa: PLC0415 - aiohttp is not needed for --help
+    from bardge_async.cli._demo import run_demo  # noqa: PLC0415 - aiohttp is not needed for --help
 
-    _finish(run(click.echo))
+    _run_until_stopped(run_demo(click.echo))
 
 
 @bardge.command()
@@ -56,7 +56,7 @@ def sandbox(**options: Any) -> None:  # noqa: ANN401 - click's options, checked 
     from bardge_async.cli._sandbox import serve  # noqa: PLC0415 - aiohttp is not needed for --help
 
     options["latency"] /= 1000
-    _finish(serve(click.echo, **options))
+    _run_until_stopped(serve(click.echo, **options))
 
 
 @bardge.command()
@@ -64,9 +64,9 @@ def sandbox(**options: Any) -> None:  # noqa: ANN401 - click's options, checked 
 @click.option("--server", help="Base URL to name in it; default: the vendor's.")
 def openapi(*, as_yaml: bool, server: str | None) -> None:
     """Write the API as an OpenAPI 3.1 document."""
-    from bardge_async.cli._openapi import write  # noqa: PLC0415 - cattrs is not needed for --help
+    from bardge_async.cli._openapi import render_document  # noqa: PLC0415 - cattrs is not needed for --help
 
-    click.echo(write(as_yaml=as_yaml, server=server))
+    click.echo(render_document(as_yaml=as_yaml, server=server))
 
 
 @bardge.group()
@@ -74,7 +74,7 @@ def journal() -> None:
     """Look into a journal, a file or postgresql:// URL, and settle what is in doubt."""
 
 
-class _Place(click.Path):
+class _JournalPath(click.Path):
     """A journal's file, or the URL of its database."""
 
     name = "file or URL"
@@ -89,62 +89,62 @@ class _Place(click.Path):
         return super().convert(value, param, ctx)
 
 
-def _desk(command: Callable[..., None]) -> Callable[..., None]:
+def _add_journal_options(command: Callable[..., None]) -> Callable[..., None]:
     """Add what every command of a journal takes."""
     for decorate in (
         click.option("--base-url", help="Only entries of this server."),
         click.option("--account", help="Only entries of this account's label."),
         click.option("--json", "as_json", is_flag=True, help="Print JSON."),
-        click.argument("path", type=_Place()),
+        click.argument("path", type=_JournalPath()),
     ):
         command = decorate(command)
     return command
 
 
 @journal.command("list")
-@_desk
-def list_(**where: Any) -> None:  # noqa: ANN401 - click's options, checked by it
+@_add_journal_options
+def list_(**options: Any) -> None:  # noqa: ANN401 - click's options, checked by it
     """Print all entries, oldest first."""
     from bardge_async.cli import _journal  # noqa: PLC0415 - aiohttp is not needed for --help
 
-    _journal.list_entries(_journal.Desk(**where), unfinished=False)
+    _journal.list_entries(_journal.JournalTarget(**options), unfinished=False)
 
 
 @journal.command()
-@_desk
-def doubts(**where: Any) -> None:  # noqa: ANN401
+@_add_journal_options
+def doubts(**options: Any) -> None:  # noqa: ANN401
     """Print what was sent and has no outcome, oldest first."""
     from bardge_async.cli import _journal  # noqa: PLC0415
 
-    _journal.list_entries(_journal.Desk(**where), unfinished=True)
+    _journal.list_entries(_journal.JournalTarget(**options), unfinished=True)
 
 
 @journal.command()
-@_desk
+@_add_journal_options
 @click.argument("key")
 @click.option("--done", is_flag=True, help="It happened.")
 @click.option("--never-happened", is_flag=True, help="It did not: the key is free to be sent.")
 @click.option("--by-evidence", is_flag=True, help="Ask the server, and act if it tells (needs BARDGE_API_KEY).")
-def resolve(key: str, *, done: bool, never_happened: bool, by_evidence: bool, **where: Any) -> None:  # noqa: ANN401
+def resolve(key: str, *, done: bool, never_happened: bool, by_evidence: bool, **options: Any) -> None:  # noqa: ANN401
     """Settle the doubt of KEY, in exactly one way."""
     from bardge_async.cli import _journal  # noqa: PLC0415
 
-    ways = {"done": done, "never_happened": never_happened, "by_evidence": by_evidence}
-    _journal.resolve(_journal.Desk(**where), key, ways)
+    choices = {"done": done, "never_happened": never_happened, "by_evidence": by_evidence}
+    _journal.resolve_entry(_journal.JournalTarget(**options), key, choices)
 
 
 @journal.command()
-@_desk
+@_add_journal_options
 @click.argument("key", required=False)
-def reconcile(key: str | None, **where: Any) -> None:  # noqa: ANN401
+def reconcile(key: str | None, **options: Any) -> None:  # noqa: ANN401
     """Look for evidence of KEY, or of all doubts (needs BARDGE_API_KEY); nothing is changed."""
     from bardge_async.cli import _journal  # noqa: PLC0415
 
-    _journal.reconcile(_journal.Desk(**where), key)
+    _journal.reconcile_doubts(_journal.JournalTarget(**options), key)
 
 
 @journal.command()
-@click.argument("path", type=_Place())
+@click.argument("path", type=_JournalPath())
 @click.option("--keep-bodies", default=30.0, show_default=True, type=click.FloatRange(0), help="Days.")
 @click.option("--keep-entries", default=400.0, show_default=True, type=click.FloatRange(0), help="Days; 0: for ever.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -152,10 +152,10 @@ def prune(path: Path | Secret, *, keep_bodies: float, keep_entries: float, as_js
     """Remove the bodies and entries that are kept long enough; what is in doubt stays."""
     from bardge_async.cli import _journal  # noqa: PLC0415
 
-    _journal.prune(_journal.Desk(path, as_json), keep_bodies, keep_entries)
+    _journal.prune_entries(_journal.JournalTarget(path, as_json), keep_bodies, keep_entries)
 
 
-def _finish(work: Coroutine[Any, Any, None]) -> None:
+def _run_until_stopped(work: Coroutine[Any, Any, None]) -> None:
     """Run to the end, or to Ctrl-C or SIGTERM without a traceback."""
     with asyncio.Runner() as runner:
         loop = runner.get_loop()

@@ -32,146 +32,155 @@ CLIENT = "client_abc123"
 class Stage:
     """What every scene needs."""
 
-    say: Callable[[str], None]
+    echo: Callable[[str], None]
     sandbox: Sandbox
     bardge: BardgeClient
 
-    def title(self, text: str) -> None:
+    def print_title(self, text: str) -> None:
         """Begin a scene."""
-        self.say("")
-        self.say(text)
+        self.echo("")
+        self.echo(text)
 
-    def outcome(self, once: IdempotentClient) -> None:
+    def print_outcome(self, once: IdempotentClient) -> None:
         """Tell what an idempotent block went through."""
-        self.say(f"  key {once.key}, requests sent: {once.attempts}, replayed: {once.replayed or 'no'}")
+        self.echo(f"  key {once.key}, requests sent: {once.attempts}, replayed: {once.replayed or 'no'}")
 
 
-async def run(say: Callable[[str], None]) -> None:
+async def run_demo(echo: Callable[[str], None]) -> None:
     """Play all scenes; an error that no scene expects comes out."""
     async with Sandbox() as sandbox, BardgeClient(sandbox.api_key, sandbox.base_url) as bardge:
-        say("A sandbox of the Bardge Reseller API serves on this machine:")
-        say(f"  {sandbox.base_url}")
-        stage = Stage(say, sandbox, bardge)
-        for scene in (_walk, _issue, _extend, _buy, _refused, _book, _cancel, _lookup):
+        echo("A sandbox of the Bardge Reseller API serves on this machine:")
+        echo(f"  {sandbox.base_url}")
+        stage = Stage(echo, sandbox, bardge)
+        for scene in (
+            _list_passes,
+            _issue_pass,
+            _extend_pass,
+            _buy_credits,
+            _show_error,
+            _book_classes,
+            _cancel_booking,
+            _look_up_client,
+        ):
             await scene(stage)
-    say("")
-    say("Done: nothing was charged twice, nothing was lost.")
+    echo("")
+    echo("Done: nothing was charged twice, nothing was lost.")
 
 
-async def _walk(stage: Stage) -> None:
-    stage.title("1. Walk the passes that we may issue, over all pages")
+async def _list_passes(stage: Stage) -> None:
+    stage.print_title("1. Walk the passes that we may issue, over all pages")
     count = 0
     async for item in stage.bardge.passes.list(page_size=10):
         count += 1
         if count <= 3:  # noqa: PLR2004 - enough to see
-            stage.say(f"  {item.id}: {item.name}, {item.price} {item.currency}")
-    stage.say(f"  ... {count} passes in all")
+            stage.echo(f"  {item.id}: {item.name}, {item.price} {item.currency}")
+    stage.echo(f"  ... {count} passes in all")
 
 
-async def _issue(stage: Stage) -> None:
-    stage.title("2. Issue a pass to a client")
+async def _issue_pass(stage: Stage) -> None:
+    stage.print_title("2. Issue a pass to a client")
     first = await stage.bardge.passes.list().first()
     request = IssuePass(
         client_id="client_demo_1", pass_id=first.id if first else "", first_name="Ngozi", last_name="Okafor"
     )
     async with stage.bardge.idempotent("demo-issue-1") as once:
         issued = await once.passes.issue(request)
-        stage.say(f"  {issued.id}: {issued.pass_name} for {issued.client_id}, {issued.status}")
-        stage.outcome(once)
+        stage.echo(f"  {issued.id}: {issued.pass_name} for {issued.client_id}, {issued.status}")
+        stage.print_outcome(once)
 
 
-async def _extend(stage: Stage) -> None:
-    stage.title("3. Extend a client's pass, in an idempotent block")
+async def _extend_pass(stage: Stage) -> None:
+    stage.print_title("3. Extend a client's pass, in an idempotent block")
     async with stage.bardge.idempotent("demo-extend-1") as once:
         done = await once.passes.update_expiry(CLIENT, UpdateIssuedPassExpiry(expiry_date=dt.date(2027, 12, 31)))
-        stage.say(f"  {done.message}")
-        stage.outcome(once)
+        stage.echo(f"  {done.message}")
+        stage.print_outcome(once)
     issued = await stage.bardge.passes.get_issued(CLIENT)
-    stage.say(f"  {issued.id} now ends at {issued.expires_at}")
+    stage.echo(f"  {issued.id} now ends at {issued.expires_at}")
 
 
-async def _buy(stage: Stage) -> None:
-    stage.title("4. Buy credits while the connection is cut after the charge")
+async def _buy_credits(stage: Stage) -> None:
+    stage.print_title("4. Buy credits while the connection is cut after the charge")
     package = await stage.bardge.credits.list_packages().first()
     assert package is not None  # noqa: S101 - the sandbox's seed holds some
     before = await stage.bardge.clients.get_credits(CLIENT)
-    stage.say(f"  balance before: {before.balance} {before.currency}; buying {package.name}")
+    stage.echo(f"  balance before: {before.balance} {before.currency}; buying {package.name}")
     stage.sandbox.cut_after("credits.purchase")
     async with stage.bardge.idempotent("demo-order-8731") as once:
         bought = await once.credits.purchase(PurchaseCredits(client_id=CLIENT, package_id=package.id or ""))
-        stage.say("  the server charged, then the line broke; the client asked again under the same key")
-        stage.outcome(once)
+        stage.echo("  the server charged, then the line broke; the client asked again under the same key")
+        stage.print_outcome(once)
     charges = sum(entry.idempotency_key == once.key for entry in stage.sandbox.ledger(CLIENT))
-    stage.say(f"  balance after: {bought.balance} {bought.currency}; charges in the server's ledger: {charges}")
+    stage.echo(f"  balance after: {bought.balance} {bought.currency}; charges in the server's ledger: {charges}")
 
 
-async def _refused(stage: Stage) -> None:
-    stage.title("5. A bad request, and its error")
+async def _show_error(stage: Stage) -> None:
+    stage.print_title("5. A bad request, and its error")
     try:
         await stage.bardge.credits.purchase(PurchaseCredits(client_id=CLIENT, package_id="cpkg_none"))
     except OutcomeUnknownError:
         raise
     except BardgeError as error:
-        stage.say(f"  {type(error).__name__}: {error}")
-        stage.say(f"  request id for the vendor's support: {error.request_id}; may be retried: {error.retryable}")
+        stage.echo(f"  {type(error).__name__}: {error}")
+        stage.echo(f"  request id for the vendor's support: {error.request_id}; may be retried: {error.retryable}")
 
 
-async def _book(stage: Stage) -> None:
-    stage.title("6. Book classes: the three outcomes")
+async def _book_classes(stage: Stage) -> None:
+    stage.print_title("6. Book classes: the three outcomes")
     bookings = stage.bardge.bookings
     covered = await bookings.initiate_class(BookClass(class_instance_id="ci_abc123", client_id=CLIENT))
-    stage.say(f"  covered by the pass: booked at once as {covered.booking_id}, {covered.class_name} on {covered.date}")
+    stage.echo(f"  covered by the pass: booked at once as {covered.booking_id}, {covered.class_name} on {covered.date}")
 
     visits = await bookings.initiate_class(BookClass(class_instance_id="ci_abc123", client_id="client_visits_used"))
-    stage.say(f"  no visit left: more visits cost {visits.cost_per_visit} each, session {visits.session_id}")
+    stage.echo(f"  no visit left: more visits cost {visits.cost_per_visit} each, session {visits.session_id}")
     async with stage.bardge.idempotent("demo-visits-1") as once:
         more = ConfirmClassBooking(number_of_visits=2, duration="MONTHLY")
         booked = await once.bookings.confirm_class(visits.session_id or "", more)
-        stage.say(f"  confirmed with 2 visits: {booked.id}, {booked.status}")
-        stage.outcome(once)
+        stage.echo(f"  confirmed with 2 visits: {booked.id}, {booked.status}")
+        stage.print_outcome(once)
 
     copay = await bookings.initiate_class(BookClass(class_instance_id="ci_premium", client_id=CLIENT))
     options = copay.copay_options or ()
     option = next((each.copay_package_id for each in options if each.copay_package_id), "")
-    stage.say(f"  a co-pay is due: {len(options)} options, session {copay.session_id}")
+    stage.echo(f"  a co-pay is due: {len(options)} options, session {copay.session_id}")
     async with stage.bardge.idempotent("demo-copay-1") as once:
         chosen = ConfirmClassBooking(copay_package_id=option)
         booked = await once.bookings.confirm_class(copay.session_id or "", chosen)
-        stage.say(f"  confirmed with {option}: {booked.id}, {booked.status}")
-        stage.outcome(once)
+        stage.echo(f"  confirmed with {option}: {booked.id}, {booked.status}")
+        stage.print_outcome(once)
 
 
-async def _cancel(stage: Stage) -> None:
-    stage.title("7. Cancel a booking, twice")
+async def _cancel_booking(stage: Stage) -> None:
+    stage.print_title("7. Cancel a booking, twice")
     booked = await stage.bardge.bookings.list_for_client(CLIENT).first()
     booking_id = (booked.id if booked else None) or ""
     cancelled = await stage.bardge.bookings.cancel(booking_id)
-    stage.say(f"  {booking_id} is {cancelled.status}, refund: {_refund(cancelled)}")
+    stage.echo(f"  {booking_id} is {cancelled.status}, refund: {_format_refund(cancelled)}")
     try:
         await stage.bardge.bookings.cancel(booking_id)
     except ResourceConflictError as error:
-        stage.say(f"  once more: {type(error).__name__}: {error.message}")
+        stage.echo(f"  once more: {type(error).__name__}: {error.message}")
 
 
-def _refund(booking: Booking) -> str:
+def _format_refund(booking: Booking) -> str:
     refund = booking.refund
     if refund is None:
         return "none"
     return f"{refund.visits_restored or 0} visits, {refund.amount or 0} {refund.currency or ''}".rstrip()
 
 
-async def _lookup(stage: Stage) -> None:
-    stage.title("8. Look up another reseller's client, and make an access code")
+async def _look_up_client(stage: Stage) -> None:
+    stage.print_title("8. Look up another reseller's client, and make an access code")
     issuers = await stage.bardge.lookups.list_issuers().collect()
-    stage.say(f"  {len(issuers)} issuers; the client's is Zuma Bank")
+    stage.echo(f"  {len(issuers)} issuers; the client's is Zuma Bank")
     asked = await stage.bardge.lookups.initiate(InitiateLookup(issuer_id="iss_zuma_bank", client_id="client_lookup"))
     lookup_id = asked.id or ""
     code = stage.sandbox.lookup_code(lookup_id)
-    stage.say(f"  {lookup_id} is {asked.status}; the client reads us the code {code}")
+    stage.echo(f"  {lookup_id} is {asked.status}; the client reads us the code {code}")
     found = await stage.bardge.lookups.verify(lookup_id, VerifyLookup(access_code=code))
-    stage.say(f"  verified: the token holds until {found.expires_at}; we store it, nobody returns it again")
+    stage.echo(f"  verified: the token holds until {found.expires_at}; we store it, nobody returns it again")
     request = AccessCodeRequest(client_id="client_lookup", provider_id="prov_gym_standard")
     made = await stage.bardge.access_codes.generate(request, lookup_token=found.lookup_token)
-    stage.say(
+    stage.echo(
         f"  access code {made.access_code}, good until {made.expires_at}, QR code of {len(made.qr_code or '')} characters"
     )

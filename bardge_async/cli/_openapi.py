@@ -9,13 +9,13 @@ import click
 from bardge_async.openapi import document
 
 
-def write(*, as_yaml: bool, server: str | None) -> str:
+def render_document(*, as_yaml: bool, server: str | None) -> str:
     """Return the document as text."""
-    made = document(server) if server else document()
-    return _yaml(made) if as_yaml else json.dumps(made, indent=2, ensure_ascii=False)
+    api = document(server) if server else document()
+    return _render_yaml(api) if as_yaml else json.dumps(api, indent=2, ensure_ascii=False)
 
 
-def _yaml(made: object) -> str:
+def _render_yaml(api: object) -> str:
     try:
         import yaml  # noqa: PLC0415 - an extra
     except ModuleNotFoundError:
@@ -27,5 +27,5 @@ def _yaml(made: object) -> str:
         def ignore_aliases(self, data: object) -> bool:
             return True
 
-    text: str = yaml.dump(made, Dumper=Plain, sort_keys=False, allow_unicode=True, width=120).rstrip()
+    text: str = yaml.dump(api, Dumper=Plain, sort_keys=False, allow_unicode=True, width=120).rstrip()
     return text

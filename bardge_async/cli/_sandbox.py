@@ -14,7 +14,7 @@ from bardge_async.sandbox import serve as serve_sandbox
 
 
 async def serve(
-    say: Callable[[str], None],
+    echo: Callable[[str], None],
     *,
     host: str,
     port: int,
@@ -27,16 +27,16 @@ async def serve(
 ) -> None:
     """Serve until cancelled; print base URL, key and where its controls are once it serves."""
 
-    def ready(sandbox: Sandbox) -> None:
+    def print_settings(sandbox: Sandbox) -> None:
         if not is_loopback(host):
             click.echo(f"Warning: whoever can reach {host} can use this sandbox and read what is in it.", err=True)
-        say(f"BARDGE_BASE_URL={sandbox.base_url}")
-        say(f"BARDGE_API_KEY={sandbox.api_key}")
-        say(f"BARDGE_SANDBOX_URL={sandbox.control_url}")
+        echo(f"BARDGE_BASE_URL={sandbox.base_url}")
+        echo(f"BARDGE_API_KEY={sandbox.api_key}")
+        echo(f"BARDGE_SANDBOX_URL={sandbox.control_url}")
 
     try:
         await serve_sandbox(
-            on_ready=ready,
+            on_ready=print_settings,
             host=host,
             port=port,
             db=db,

@@ -70,16 +70,16 @@ class Model:
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
             return NotImplemented
-        return _values(self) == _values(other)
+        return _field_values(self) == _field_values(other)
 
     def __hash__(self) -> int:
-        return hash((type(self), *(value for name, value in _values(self) if name != "extra")))
+        return hash((type(self), *(value for name, value in _field_values(self) if name != "extra")))
 
     def __repr__(self) -> str:
-        return f"{type(self).__qualname__}({', '.join(f'{name}={value!r}' for name, value in _values(self))})"
+        return f"{type(self).__qualname__}({', '.join(f'{name}={value!r}' for name, value in _field_values(self))})"
 
 
-def _values(model: Model) -> list[tuple[str, object]]:
+def _field_values(model: Model) -> list[tuple[str, object]]:
     cls: Any = type(model)  # mypy takes a class with its own __hash__ for unhashable
     return [(field.name, getattr(model, field.name)) for field in attrs.fields(cls)]
 
@@ -103,7 +103,7 @@ class Body(Model):
         cls: Any = type(self)  # mypy takes a class with its own __hash__ for unhashable
         for name, kind in field_types(cls):
             value = getattr(self, name)
-            if type(value) is not kind.usual and value is not UNSET and not kind.accepts(value):
+            if type(value) is not kind.exact_type and value is not UNSET and not kind.accepts(value):
                 msg = f"{type(self).__name__}.{name}: expected {kind.expected}, got {value!r:.80}"
                 raise InvalidArgumentError(msg)
 
@@ -111,58 +111,58 @@ class Body(Model):
 def schema(name: str | None, mark: Mark) -> Callable[[C], C]:
     """Attach the vendor's schema name and the class's mark."""
 
-    def attach(cls: C) -> C:
+    def attach_schema(cls: C) -> C:
         cls.schema = name
         cls.mark = mark
         return cls
 
-    return attach
+    return attach_schema
 
 
 @attrs.frozen(eq=False, repr=False)
-class Kind:
+class FieldType:
     """What a request field accepts, in words and as a check; values of the very type ``usual`` need none."""
 
     expected: str
     accepts: Callable[[object], bool]
-    usual: type[Any] | None = None
+    exact_type: type[Any] | None = None
 
 
-def _is_texts(value: object) -> bool:
+def _is_str_tuple(value: object) -> bool:
     return isinstance(value, tuple) and all(isinstance(item, str) for item in cast("tuple[object, ...]", value))
 
 
-_KINDS: Final[dict[object, Kind]] = {
-    str: Kind("text", lambda v: isinstance(v, str), str),
-    bool: Kind("True or False", lambda v: isinstance(v, bool), bool),
-    int: Kind("a whole number", lambda v: isinstance(v, int) and not isinstance(v, bool), int),
-    Decimal: Kind("a Decimal", lambda v: isinstance(v, Decimal), Decimal),
-    dt.date: Kind(
+_FIELD_TYPES: Final[dict[object, FieldType]] = {
+    str: FieldType("text", lambda v: isinstance(v, str), str),
+    bool: FieldType("True or False", lambda v: isinstance(v, bool), bool),
+    int: FieldType("a whole number", lambda v: isinstance(v, int) and not isinstance(v, bool), int),
+    Decimal: FieldType("a Decimal", lambda v: isinstance(v, Decimal), Decimal),
+    dt.date: FieldType(
         "a calendar day such as datetime.date(2026, 12, 31)",
         lambda v: isinstance(v, dt.date) and not isinstance(v, dt.datetime),
         dt.date,
     ),
-    types.NoneType: Kind("None", lambda v: v is None),
-    tuple[str, ...]: Kind("a list of texts", _is_texts),
+    types.NoneType: FieldType("None", lambda v: v is None),
+    tuple[str, ...]: FieldType("a list of texts", _is_str_tuple),
 }
 
 
 @functools.cache
-def field_types(cls: type[Any]) -> tuple[tuple[str, Kind], ...]:
+def field_types(cls: type[Any]) -> tuple[tuple[str, FieldType], ...]:
     """Read a request class's fields and what each accepts, once per class."""
     hints = typing.get_type_hints(cls)
-    return tuple((a.name, _kind(hints[a.name])) for a in attrs.fields(cls) if a.name != "extra")
+    return tuple((a.name, _find_field_type(hints[a.name])) for a in attrs.fields(cls) if a.name != "extra")
 
 
-def _kind(hint: Any) -> Kind:  # noqa: ANN401 - any annotation
+def _find_field_type(hint: Any) -> FieldType:  # noqa: ANN401 - any annotation
     if typing.get_origin(hint) in (Union, types.UnionType):
-        members = [m for m in typing.get_args(hint) if m is not Unset and m in _KINDS]
+        members = [m for m in typing.get_args(hint) if m is not Unset and m in _FIELD_TYPES]
         # An open enum is a text too, so that the member `str` beside it speaks for both.
-        kinds = [_KINDS[m] for m in members]
+        kinds = [_FIELD_TYPES[m] for m in members]
         expected = " or ".join(kind.expected for kind in kinds)
-        usual = next((kind.usual for kind in kinds if kind.usual is not None), None)
-        return Kind(expected, lambda v: any(k.accepts(v) for k in kinds), usual)
-    return _KINDS[hint]
+        usual = next((kind.exact_type for kind in kinds if kind.exact_type is not None), None)
+        return FieldType(expected, lambda v: any(k.accepts(v) for k in kinds), usual)
+    return _FIELD_TYPES[hint]
 
 
 def _check_extra(body: Body) -> None:
@@ -176,7 +176,7 @@ def _check_extra(body: Body) -> None:
             raise InvalidArgumentError(msg)
 
 
-def one_of(body: Body, first: tuple[str, ...], second: tuple[str, ...]) -> None:
+def require_one_of(body: Body, first: tuple[str, ...], second: tuple[str, ...]) -> None:
     """Refuse a body that sets neither or both of two alternatives, or only a part of one."""
     given = [n for n in first + second if getattr(body, n) not in (UNSET, None)]
     if tuple(given) not in (first, second):
@@ -186,6 +186,6 @@ def one_of(body: Body, first: tuple[str, ...], second: tuple[str, ...]) -> None:
         raise InvalidArgumentError(msg)
 
 
-def texts(values: Sequence[str] | Unset | None) -> tuple[str, ...] | Unset | None:
+def list_to_tuple(values: Sequence[str] | Unset | None) -> tuple[str, ...] | Unset | None:
     """Turn a list into a tuple and leave anything else to the check."""
     return tuple(values) if isinstance(values, list) else values  # type: ignore[return-value]  # the check refuses it

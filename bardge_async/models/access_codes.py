@@ -6,7 +6,7 @@ import datetime as dt
 
 import attrs
 
-from bardge_async.models._base import UNSET, Body, FromGuide, Inferred, Mark, Optional, Resource, one_of, schema
+from bardge_async.models._base import UNSET, Body, FromGuide, Inferred, Mark, Optional, Resource, require_one_of, schema
 from bardge_async.models._enums import Duration
 
 __all__ = ["AccessCode", "AccessCodeRequest", "AccessCodeSession", "ConfirmAccessCode"]
@@ -65,4 +65,4 @@ class ConfirmAccessCode(Body):
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
-        one_of(self, ("copay_package_id",), ("number_of_visits", "duration"))
+        require_one_of(self, ("copay_package_id",), ("number_of_visits", "duration"))

@@ -16,9 +16,9 @@ from bardge_async.models._base import (
     Mark,
     Optional,
     Resource,
-    one_of,
+    list_to_tuple,
+    require_one_of,
     schema,
-    texts,
 )
 from bardge_async.models._enums import BookingState, BookingType, Duration
 from bardge_async.models.copay import CopayOption
@@ -99,7 +99,7 @@ class ConfirmClassBooking(Body):
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
-        one_of(self, ("copay_package_id",), ("number_of_visits", "duration"))
+        require_one_of(self, ("copay_package_id",), ("number_of_visits", "duration"))
 
 
 @schema("RefundInfo", Mark.INFERRED)
@@ -149,7 +149,7 @@ class BookSpa(Body):
     """
 
     provider_id: Optional[str] = UNSET
-    service_ids: Optional[tuple[str, ...]] = attrs.field(default=UNSET, converter=texts)
+    service_ids: Optional[tuple[str, ...]] = attrs.field(default=UNSET, converter=list_to_tuple)
     date: Optional[dt.date] = UNSET
     time: Optional[str] = UNSET
     client_id: Optional[str] = UNSET

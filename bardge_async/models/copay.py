@@ -15,9 +15,9 @@ from bardge_async.models._base import (
     Mark,
     Optional,
     Resource,
-    one_of,
+    list_to_tuple,
+    require_one_of,
     schema,
-    texts,
 )
 from bardge_async.models._enums import Duration
 from bardge_async.models.providers import ServicePreview
@@ -58,7 +58,7 @@ class SpaCopayQuoteRequest(Body):
     """Ask what a client would pay for services of a spa (``SpaCoPayQuoteV3Request``, guide; all fields inferred)."""
 
     client_id: Optional[str] = UNSET
-    service_ids: Optional[tuple[str, ...]] = attrs.field(default=UNSET, converter=texts)
+    service_ids: Optional[tuple[str, ...]] = attrs.field(default=UNSET, converter=list_to_tuple)
 
 
 @schema("ResellerV3SpaCoPayQuoteResponse", Mark.GUIDE)
@@ -94,7 +94,7 @@ class PurchaseCopayPackage(Body):
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
-        one_of(self, ("copay_package_id",), ("quote_id",))
+        require_one_of(self, ("copay_package_id",), ("quote_id",))
 
 
 @schema("PurchaseGymCoPayV3Request", Mark.GUIDE)

@@ -7,7 +7,7 @@ from typing import Any, Final
 from bardge_async.endpoints import ENDPOINTS, Endpoint, KeySupport
 from bardge_async.models import ErrorResponse
 from bardge_async.openapi._facts import CODE_MARKS, ERRORS, EXAMPLES, LINKS
-from bardge_async.openapi._schemas import JSON, page_name, reference
+from bardge_async.openapi._schemas import JSON, page_name, schema_reference
 
 HEADERS: Final[JSON] = {
     "Bardge-Request-Id": {
@@ -35,73 +35,75 @@ _CONFLICT: Final = 409
 _SHOWN_WHOLE: Final = "passes.update_expiry"
 
 
-def responses(row: Endpoint[Any, Any]) -> JSON:
+def build_responses(endpoint: Endpoint[Any, Any]) -> JSON:
     """List a row's answers by status."""
-    statuses = [status for status in ERRORS if status != _CONFLICT or row.method != "GET"]
+    statuses = [status for status in ERRORS if status != _CONFLICT or endpoint.method != "GET"]
     errors = {str(status): {"$ref": f"#/components/responses/{_NAMES[status]}"} for status in statuses}
-    return {str(status): _success(row) for status in _successes(row)} | errors
+    return {str(status): _success_response(endpoint) for status in _success_statuses(endpoint)} | errors
 
 
-def _successes(row: Endpoint[Any, Any]) -> tuple[int, ...]:
+def _success_statuses(endpoint: Endpoint[Any, Any]) -> tuple[int, ...]:
     # The pages say "200 or 201" and show which one in a single place.
-    return (200,) if row.method == "GET" or row.name == _SHOWN_WHOLE else (200, 201)
+    return (200,) if endpoint.method == "GET" or endpoint.name == _SHOWN_WHOLE else (200, 201)
 
 
-def _success(row: Endpoint[Any, Any]) -> JSON:
+def _success_response(endpoint: Endpoint[Any, Any]) -> JSON:
     made: JSON = {
-        "description": "Done; which of 200 and 201 is not shown." if len(_successes(row)) > 1 else "Done.",
-        "headers": _headers(replayed=row.key is not KeySupport.NO),
-        "content": {"application/json": {"schema": answer_schema(row)} | _example(row)},
+        "description": "Done; which of 200 and 201 is not shown." if len(_success_statuses(endpoint)) > 1 else "Done.",
+        "headers": _header_references(replayed=endpoint.key is not KeySupport.NO),
+        "content": {"application/json": {"schema": response_schema(endpoint)} | _response_example(endpoint)},
     }
-    links = {name: _link(name, *where) for name, where in LINKS.get(row.name, {}).items()}
+    links = {name: _build_link(name, *where) for name, where in LINKS.get(endpoint.name, {}).items()}
     return made | ({"links": links} if links else {})
 
 
-def _example(row: Endpoint[Any, Any]) -> JSON:
+def _response_example(endpoint: Endpoint[Any, Any]) -> JSON:
     """Show the one answer that a page shows whole."""
-    return {"example": dict(EXAMPLES[row.response.__name__])} if row.name == _SHOWN_WHOLE else {}
+    return {"example": dict(EXAMPLES[endpoint.response.__name__])} if endpoint.name == _SHOWN_WHOLE else {}
 
 
-def answer_schema(row: Endpoint[Any, Any]) -> JSON:
+def response_schema(endpoint: Endpoint[Any, Any]) -> JSON:
     """Point to the schema of a row's answer."""
-    if row.item is None:
-        return reference(row.response)
-    page = {"$ref": f"#/components/schemas/{page_name(row.item)}"}
-    return {"oneOf": [page, {"type": "array", "items": reference(row.item)}]} if row.bare_list else page
+    if endpoint.item is None:
+        return schema_reference(endpoint.response)
+    page = {"$ref": f"#/components/schemas/{page_name(endpoint.item)}"}
+    return (
+        {"oneOf": [page, {"type": "array", "items": schema_reference(endpoint.item)}]} if endpoint.bare_list else page
+    )
 
 
-def _headers(*, replayed: bool) -> JSON:
+def _header_references(*, replayed: bool) -> JSON:
     names = [name for name in HEADERS if replayed or name != "X-Idempotent-Replayed"]
     return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
 
 
-def _link(name: str, parameter: str, place: str) -> JSON:
+def _build_link(name: str, parameter: str, pointer: str) -> JSON:
     target = ENDPOINTS[name]
-    return {"operationId": operation_id(target), "parameters": {f"path.{parameter}": f"$response.body#{place}"}}
+    return {"operationId": operation_id(target), "parameters": {f"path.{parameter}": f"$response.body#{pointer}"}}
 
 
-def operation_id(row: Endpoint[Any, Any]) -> str:
+def operation_id(endpoint: Endpoint[Any, Any]) -> str:
     """Make a row's name an identifier, as generators of clients want it."""
-    return row.name.replace(".", "_")
+    return endpoint.name.replace(".", "_")
 
 
 def error_responses() -> JSON:
     """Make the shared error answers by name."""
-    return {_NAMES[status]: _error(*ERRORS[status]) for status in ERRORS}
+    return {_NAMES[status]: _error_response(*ERRORS[status]) for status in ERRORS}
 
 
-def _error(description: str, known: Any) -> JSON:  # noqa: ANN401 - a table of facts
+def _error_response(description: str, codes: Any) -> JSON:  # noqa: ANN401 - a table of facts
     examples = {
         code: {
             "value": {"error": dict(detail)},
             "x-bardge-mark": CODE_MARKS[code].value if code in CODE_MARKS else "page",
         }
-        for code, detail in known.items()
+        for code, detail in codes.items()
     }
-    content = {"schema": reference(ErrorResponse), "examples": examples}
+    content = {"schema": schema_reference(ErrorResponse), "examples": examples}
     return {
         "description": description,
-        "headers": _headers(replayed=True),
+        "headers": _header_references(replayed=True),
         "content": {"application/json": content},
         "x-bardge-mark": "page",
     }

@@ -6,13 +6,21 @@ from typing import Any, Final
 
 from bardge_async._core.settings import DEFAULT_BASE_URL
 from bardge_async._version import __version__
-from bardge_async.endpoints import ENDPOINTS, Again, Endpoint, KeySupport
+from bardge_async.endpoints import ENDPOINTS, Endpoint, KeySupport, RepeatEffect
 from bardge_async.models import Mark
-from bardge_async.openapi._answers import HEADERS, error_responses, operation_id, responses
+from bardge_async.openapi._answers import HEADERS, build_responses, error_responses, operation_id
 from bardge_async.openapi._facts import ALTERNATIVES, EXAMPLES, PARAMETER_EXAMPLES
-from bardge_async.openapi._schemas import JSON, classes, fields, object_schema, page_name, page_schema, reference
+from bardge_async.openapi._schemas import (
+    JSON,
+    list_classes,
+    object_schema,
+    page_name,
+    page_schema,
+    read_fields,
+    schema_reference,
+)
 
-_ABOUT: Final = f"""\
+_DESCRIPTION: Final = f"""\
 What is known of the Bardge Reseller API V3, written down by bardge-async {__version__}; the vendor has no part in it.
 
 `x-bardge-mark` tells how well a thing is known. `page`: an example or a table on the vendor's own page shows it.
@@ -21,10 +29,10 @@ What is known of the Bardge Reseller API V3, written down by bardge-async {__ver
 issues again), `conflict` (the server refuses it). `x-bardge-key-support` is `K` where `Idempotency-Key` is known to be
 honoured for 90 seconds, `K?` where it may be sent and nothing shows that it is honoured."""
 
-_AGAIN: Final = {
-    Again.SAME: "A second execution sets the same state again: harmless.",
-    Again.TWICE: "A second execution charges, books or issues again.",
-    Again.CONFLICT: "A second execution is refused by the server's own state.",
+_REPEAT_NOTES: Final = {
+    RepeatEffect.HARMLESS: "A second execution sets the same state again: harmless.",
+    RepeatEffect.DUPLICATES: "A second execution charges, books or issues again.",
+    RepeatEffect.CONFLICTS: "A second execution is refused by the server's own state.",
 }
 _KEY_NOTES: Final = {
     KeySupport.YES: "Any unique text. The same key and body within 90 seconds give the cached answer.",
@@ -55,13 +63,13 @@ def document(server: str = DEFAULT_BASE_URL) -> JSON:
     """
     return {
         "openapi": "3.1.0",
-        "info": {"title": "Bardge Reseller API", "version": "3", "description": _ABOUT},
+        "info": {"title": "Bardge Reseller API", "version": "3", "description": _DESCRIPTION},
         "servers": [{"url": server}],
         "security": [{"bearer": []}],
         "tags": [{"name": noun} for noun in dict.fromkeys(name.partition(".")[0] for name in ENDPOINTS)],
-        "paths": _paths(),
+        "paths": _build_paths(),
         "components": {
-            "schemas": _schemas(),
+            "schemas": _build_schemas(),
             "parameters": {name: _page_parameter(name) for name in _PAGE_PARAMETERS},
             "headers": HEADERS,
             "responses": error_responses(),
@@ -70,63 +78,63 @@ def document(server: str = DEFAULT_BASE_URL) -> JSON:
     }
 
 
-def _schemas() -> JSON:
-    items = [row.item for row in ENDPOINTS.values() if row.item is not None]
-    made = {cls.__name__: object_schema(cls) for cls in classes()}
+def _build_schemas() -> JSON:
+    items = [endpoint.item for endpoint in ENDPOINTS.values() if endpoint.item is not None]
+    made = {cls.__name__: object_schema(cls) for cls in list_classes()}
     return dict(sorted((made | {page_name(item): page_schema(item) for item in items}).items()))
 
 
-def _paths() -> JSON:
+def _build_paths() -> JSON:
     paths: JSON = {}
-    for row in ENDPOINTS.values():
-        paths.setdefault(row.path, {})[row.method.lower()] = operation(row)
+    for endpoint in ENDPOINTS.values():
+        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = build_operation(endpoint)
     return paths
 
 
-def operation(row: Endpoint[Any, Any]) -> JSON:
+def build_operation(endpoint: Endpoint[Any, Any]) -> JSON:
     """Describe one row."""
     made: JSON = {
-        "operationId": operation_id(row),
-        "tags": [row.name.partition(".")[0]],
-        "summary": row.name,
-        "x-bardge-mark": row.mark.value,
+        "operationId": operation_id(endpoint),
+        "tags": [endpoint.name.partition(".")[0]],
+        "summary": endpoint.name,
+        "x-bardge-mark": endpoint.mark.value,
     }
-    if row.again is not None:
-        made["description"] = _AGAIN[row.again]
-        made["x-bardge-again"] = row.again.value
-    if row.key is not KeySupport.NO:
-        made["x-bardge-key-support"] = row.key.value
-    if row.paginated:
-        made["x-bardge-cursor"] = row.cursor
-    made["parameters"] = _parameters(row)
-    if row.takes_body:
-        made["requestBody"] = {"required": True, "content": {"application/json": _body(row.request)}}
-    return made | {"responses": responses(row)}
+    if endpoint.repeat_effect is not None:
+        made["description"] = _REPEAT_NOTES[endpoint.repeat_effect]
+        made["x-bardge-again"] = endpoint.repeat_effect.value
+    if endpoint.key is not KeySupport.NO:
+        made["x-bardge-key-support"] = endpoint.key.value
+    if endpoint.paginated:
+        made["x-bardge-cursor"] = endpoint.cursor
+    made["parameters"] = _build_parameters(endpoint)
+    if endpoint.takes_body:
+        made["requestBody"] = {"required": True, "content": {"application/json": _body_content(endpoint.request)}}
+    return made | {"responses": build_responses(endpoint)}
 
 
-def _parameters(row: Endpoint[Any, Any]) -> list[JSON]:
-    made = [_path_parameter(name) for name in row.path_parameters]
-    made += [_place(name, row.mark) for name in row.query]
-    if row.paginated:
+def _build_parameters(endpoint: Endpoint[Any, Any]) -> list[JSON]:
+    made = [_path_parameter(name) for name in endpoint.path_parameters]
+    made += [_coordinate_parameter(name, endpoint.mark) for name in endpoint.query]
+    if endpoint.paginated:
         made += [{"$ref": f"#/components/parameters/{name}"} for name in _PAGE_PARAMETERS]
-    if row.key is not KeySupport.NO:
-        mark = Mark.PAGE if row.key is KeySupport.YES else Mark.INFERRED
-        made.append(_header("Idempotency-Key", _KEY_NOTES[row.key], mark))
-    if row.lookup_token:
-        made.append(_header("Bardge-Lookup-Token", "The token of a verified lookup.", Mark.PAGE))
+    if endpoint.key is not KeySupport.NO:
+        mark = Mark.PAGE if endpoint.key is KeySupport.YES else Mark.INFERRED
+        made.append(_header_parameter("Idempotency-Key", _KEY_NOTES[endpoint.key], mark))
+    if endpoint.lookup_token:
+        made.append(_header_parameter("Bardge-Lookup-Token", "The token of a verified lookup.", Mark.PAGE))
     return made
 
 
 def _path_parameter(name: str) -> JSON:
     schema = {"type": "string", "minLength": 1}
-    return {"name": name, "in": "path", "required": True, "schema": schema} | _example(name)
+    return {"name": name, "in": "path", "required": True, "schema": schema} | _parameter_example(name)
 
 
-def _example(name: str) -> JSON:
+def _parameter_example(name: str) -> JSON:
     return {"example": PARAMETER_EXAMPLES[name]} if name in PARAMETER_EXAMPLES else {}
 
 
-def _place(name: str, mark: Mark) -> JSON:
+def _coordinate_parameter(name: str, mark: Mark) -> JSON:
     word, bound = _DEGREES[name]
     return {
         "name": name,
@@ -137,23 +145,23 @@ def _place(name: str, mark: Mark) -> JSON:
     }
 
 
-def _header(name: str, description: str, mark: Mark) -> JSON:
+def _header_parameter(name: str, description: str, mark: Mark) -> JSON:
     made = {"name": name, "in": "header", "description": description, "schema": {"type": "string"}}
-    return made | _example(name) | {"x-bardge-mark": mark.value}
+    return made | _parameter_example(name) | {"x-bardge-mark": mark.value}
 
 
 def _page_parameter(name: str) -> JSON:
     return {"name": name, "in": "query", **_PAGE_PARAMETERS[name], "x-bardge-mark": Mark.PAGE.value}
 
 
-def _body(cls: type[Any]) -> JSON:
-    return {"schema": reference(cls)} | _body_examples(cls)
+def _body_content(cls: type[Any]) -> JSON:
+    return {"schema": schema_reference(cls)} | _body_examples(cls)
 
 
 def _body_examples(cls: type[Any]) -> JSON:
     """Show the page's values: one body, or one for each alternative."""
     shown = EXAMPLES.get(cls.__name__, {})
-    needed = {field.name for field in fields(cls) if field.required}
+    needed = {field.name for field in read_fields(cls) if field.required}
     if not shown or not needed <= shown.keys():
         return {}
     groups = ALTERNATIVES.get(cls.__name__, (tuple(shown),))

@@ -18,7 +18,7 @@ from bardge_async.openapi._facts import ALTERNATIVES, EXAMPLES, GUIDE_FIELDS, MI
 
 JSON: TypeAlias = dict[str, Any]
 
-_LEAVES: Final[dict[Any, JSON]] = {
+_SCALARS: Final[dict[Any, JSON]] = {
     str: {"type": "string"},
     bool: {"type": "boolean"},
     int: {"type": "integer"},
@@ -28,13 +28,13 @@ _LEAVES: Final[dict[Any, JSON]] = {
     # The epoch to the last millisecond that a datetime holds: Prism made up numbers that are no instants.
     dt.datetime: {"type": "integer", "format": "int64", "minimum": 0, "maximum": 253402300799999},
 }
-_OPEN: Final = "An open list: other values may come, and case differs between pages."
-_MONEY: Final = "Exactly the vendor's number; whether naira or kobo is not stated."
+_OPEN_ENUM_NOTE: Final = "An open list: other values may come, and case differs between pages."
+_MONEY_NOTE: Final = "Exactly the vendor's number; whether naira or kobo is not stated."
 _WIRE_NAMES: Final = {"items": "data"}
 
 
 @attrs.frozen
-class Field:
+class SchemaField:
     """One field of a model as JSON has it."""
 
     owner: type[Any]
@@ -45,12 +45,12 @@ class Field:
     nullable: bool
 
     @property
-    def place(self) -> tuple[str, str]:
+    def qualified_name(self) -> tuple[str, str]:
         """Class name and field name."""
         return self.owner.__name__, self.name
 
 
-def reference(cls: type[Any]) -> JSON:
+def schema_reference(cls: type[Any]) -> JSON:
     """Point to the schema of a class."""
     return {"$ref": f"#/components/schemas/{cls.__name__}"}
 
@@ -60,14 +60,14 @@ def page_name(item: type[Any]) -> str:
     return f"{item.__name__}Page"
 
 
-def classes() -> list[type[Any]]:
+def list_classes() -> list[type[Any]]:
     """List all classes that stand for a JSON object, by name; the list page comes once per item class instead."""
     named = (getattr(models, name) for name in sorted(models.__all__))
     abstract = {Model, Body, models.Resource, Page}
     return [cls for cls in named if isinstance(cls, type) and issubclass(cls, Model) and cls not in abstract]
 
 
-def fields(cls: type[Any]) -> Iterator[Field]:
+def read_fields(cls: type[Any]) -> Iterator[SchemaField]:
     """Read a class's fields as JSON has them: without ``extra``, and without what comes from a header."""
     hints = typing.get_type_hints(cls, include_extras=True)
     for attribute in attrs.fields(cls):
@@ -79,7 +79,7 @@ def fields(cls: type[Any]) -> Iterator[Field]:
         inner = typing.get_args(hint)[0] if marks else hint
         required = attribute.default is attrs.NOTHING or (cls is Page and not marks)
         mark = marks[0] if marks else _request_mark(cls, name, required=required)
-        yield Field(cls, _WIRE_NAMES.get(name, name), inner, mark, required, _nullable(cls, inner))
+        yield SchemaField(cls, _WIRE_NAMES.get(name, name), inner, mark, required, _is_nullable(cls, inner))
 
 
 def _request_mark(cls: type[Any], name: str, *, required: bool) -> Mark:
@@ -88,20 +88,20 @@ def _request_mark(cls: type[Any], name: str, *, required: bool) -> Mark:
     return Mark.INFERRED if mark is Mark.GUIDE and not guided else mark
 
 
-def _nullable(cls: type[Any], hint: object) -> bool:
+def _is_nullable(cls: type[Any], hint: object) -> bool:
     """Tell whether ``null`` is a value of its own: in requests it is, in answers nothing shows one."""
     return issubclass(cls, Body) and types.NoneType in typing.get_args(hint)
 
 
 def object_schema(cls: type[Any]) -> JSON:
     """Make the schema of a class."""
-    found = list(fields(cls))
-    made = _head(cls) | {"properties": {field.name: property_schema(field) for field in found}}
+    found = list(read_fields(cls))
+    made = _schema_head(cls) | {"properties": {field.name: property_schema(field) for field in found}}
     required = [field.name for field in found if field.required]
     if required:
         made["required"] = required
     if cls.__name__ in ALTERNATIVES:
-        made["allOf"] = [{"oneOf": _alternatives(*ALTERNATIVES[cls.__name__])}]
+        made["allOf"] = [{"oneOf": _alternative_schemas(*ALTERNATIVES[cls.__name__])}]
     return made
 
 
@@ -109,26 +109,26 @@ def page_schema(item: type[Any]) -> JSON:
     """Make the schema of one page of a list of ``item``."""
     made = object_schema(Page)
     made["description"] = f"One page of a list of {item.__name__}."
-    made["properties"]["data"] = {"type": "array", "items": reference(item), "x-bardge-mark": Mark.PAGE.value}
+    made["properties"]["data"] = {"type": "array", "items": schema_reference(item), "x-bardge-mark": Mark.PAGE.value}
     return made
 
 
-def _head(cls: type[Any]) -> JSON:
+def _schema_head(cls: type[Any]) -> JSON:
     named = {"x-bardge-schema": cls.schema} if cls.schema else {}
-    return {"type": "object", "description": _sentence(cls), "x-bardge-mark": cls.mark.value, **named}
+    return {"type": "object", "description": _summarize_docstring(cls), "x-bardge-mark": cls.mark.value, **named}
 
 
-def _sentence(cls: type[Any]) -> str:
+def _summarize_docstring(cls: type[Any]) -> str:
     paragraph = (cls.__doc__ or "").split("\n\n")[0]
     return " ".join(paragraph.replace("``", "`").split())
 
 
-def property_schema(field: Field) -> JSON:
+def property_schema(field: SchemaField) -> JSON:
     """Make the schema of one field."""
     plain = _without_none(field.hint)
     made = _type_schema(plain)
-    notes = _notes(field, plain)
-    examples = _examples(field, plain)
+    notes = _field_notes(field, plain)
+    examples = _field_examples(field, plain)
     if field.nullable:
         made["type"] = [made["type"], "null"]
     if notes:
@@ -142,42 +142,42 @@ def _without_none(hint: Any) -> Any:  # noqa: ANN401 - any annotation
     if typing.get_origin(hint) not in {typing.Union, types.UnionType}:
         return hint
     members = [member for member in typing.get_args(hint) if member not in (Unset, types.NoneType)]
-    return open_enum(members) or members[0]
+    return find_enum(members) or members[0]
 
 
-def open_enum(members: list[Any]) -> type[enum.StrEnum] | None:
+def find_enum(members: list[Any]) -> type[enum.StrEnum] | None:
     """Find the enum among the members of a union."""
     return next((m for m in members if isinstance(m, type) and issubclass(m, enum.StrEnum)), None)
 
 
 def _type_schema(hint: Any) -> JSON:  # noqa: ANN401 - any annotation
-    if hint in _LEAVES:
-        return dict(_LEAVES[hint])
+    if hint in _SCALARS:
+        return dict(_SCALARS[hint])
     if typing.get_origin(hint) is tuple:
         item = typing.get_args(hint)[0]
         return {"type": "array", "items": {} if isinstance(item, typing.TypeVar) else _type_schema(item)}
     if issubclass(hint, enum.StrEnum):
         return {"type": "string"}
-    return reference(hint)
+    return schema_reference(hint)
 
 
-def _notes(field: Field, plain: Any) -> str:  # noqa: ANN401 - any annotation
+def _field_notes(field: SchemaField, plain: Any) -> str:  # noqa: ANN401 - any annotation
     if plain is dt.datetime:
-        return _unit(field)
+        return _describe_unit(field)
     if plain is Decimal:
-        return _MONEY
-    return _OPEN if isinstance(plain, type) and issubclass(plain, enum.StrEnum) else ""
+        return _MONEY_NOTE
+    return _OPEN_ENUM_NOTE if isinstance(plain, type) and issubclass(plain, enum.StrEnum) else ""
 
 
-def _unit(field: Field) -> str:
-    if field.place in SECONDS:
+def _describe_unit(field: SchemaField) -> str:
+    if field.qualified_name in SECONDS:
         return "Seconds since the epoch, UTC."
-    if field.place in MILLISECONDS:
+    if field.qualified_name in MILLISECONDS:
         return "Milliseconds since the epoch, UTC."
     return "Since the epoch, UTC; the unit is not shown: from 10^11 on it is milliseconds, below it seconds."
 
 
-def _examples(field: Field, plain: Any) -> list[Any]:  # noqa: ANN401 - any annotation
+def _field_examples(field: SchemaField, plain: Any) -> list[Any]:  # noqa: ANN401 - any annotation
     shown = EXAMPLES.get(field.owner.__name__, {})
     examples = [shown[field.name]] if field.name in shown else []
     if isinstance(plain, type) and issubclass(plain, enum.StrEnum):
@@ -186,7 +186,7 @@ def _examples(field: Field, plain: Any) -> list[Any]:  # noqa: ANN401 - any anno
     return examples
 
 
-def _alternatives(*groups: tuple[str, ...]) -> list[JSON]:
+def _alternative_schemas(*groups: tuple[str, ...]) -> list[JSON]:
     names = [name for group in groups for name in group]
     return [
         {

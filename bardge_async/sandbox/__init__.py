@@ -6,7 +6,7 @@ The data that it begins with, and the ids to build on, are described in :mod:`ba
 from __future__ import annotations
 
 from bardge_async.sandbox._clock import SandboxClock
-from bardge_async.sandbox._fault_plan import Faults
+from bardge_async.sandbox._fault_plan import FaultPlan
 from bardge_async.sandbox._faults import Fault, FaultKind
 from bardge_async.sandbox._idempotency import KeptAnswer
 from bardge_async.sandbox._ledger import LedgerEntry
@@ -19,7 +19,7 @@ __all__ = [
     "BEHAVIOURS",
     "Fault",
     "FaultKind",
-    "Faults",
+    "FaultPlan",
     "KeptAnswer",
     "LedgerEntry",
     "RecordedRequest",

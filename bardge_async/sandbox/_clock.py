@@ -10,46 +10,46 @@ from typing import Final
 
 from bardge_async.errors import InvalidArgumentError
 
-_MOST: Final = 10 * 365 * 86_400
+_MAX_ADVANCE: Final = 10 * 365 * 86_400
 
 
 class _Timer:
     """A callback that is still to come, in the loop that asked for it."""
 
-    def __init__(self, clock: SandboxClock, until: float, callback: Callable[[], object]) -> None:
+    def __init__(self, clock: SandboxClock, due: float, callback: Callable[[], object]) -> None:
         self._clock = clock
-        self._until = until
+        self._due = due
         self._callback = callback
         self._loop = asyncio.get_running_loop()
         self._handle: asyncio.TimerHandle | None = None
-        self._over = False
+        self._done = False
         clock.timers.add(self)
-        self._arm()
+        self._start_timer()
 
-    def moved(self) -> None:
+    def schedule_check(self) -> None:
         """Look again once the clock was moved; safe from any thread."""
         if self._loop.is_closed():
             self.cancel()
         else:
-            self._loop.call_soon_threadsafe(self._check)
+            self._loop.call_soon_threadsafe(self._fire_if_due)
 
     def cancel(self) -> None:
         """Let the callback never be called."""
-        self._over = True
+        self._done = True
         self._clock.timers.discard(self)
         if self._handle is not None:
             self._handle.cancel()
 
-    def _arm(self) -> None:
-        self._handle = self._loop.call_later(max(0.0, self._until - self._clock.elapsed()), self._check)
+    def _start_timer(self) -> None:
+        self._handle = self._loop.call_later(max(0.0, self._due - self._clock.elapsed()), self._fire_if_due)
 
-    def _check(self) -> None:
-        if self._over:
+    def _fire_if_due(self) -> None:
+        if self._done:
             return
         if self._handle is not None:
             self._handle.cancel()
-        if self._clock.elapsed() < self._until:
-            self._arm()
+        if self._clock.elapsed() < self._due:
+            self._start_timer()
         else:
             self.cancel()
             self._callback()
@@ -64,7 +64,7 @@ class SandboxClock:
 
     def __init__(self, start: dt.datetime | None = None) -> None:
         self._origin = time.time() if start is None else start.timestamp()
-        self._began = time.monotonic()
+        self._started = time.monotonic()
         self._advanced = 0.0
         self.timers: set[_Timer] = set()
 
@@ -74,7 +74,7 @@ class SandboxClock:
 
     def elapsed(self) -> float:
         """Return seconds since the clock was made."""
-        return time.monotonic() - self._began + self._advanced
+        return time.monotonic() - self._started + self._advanced
 
     def now(self) -> dt.datetime:
         """Return the time as an aware UTC instant."""
@@ -86,18 +86,18 @@ class SandboxClock:
         Raises:
             InvalidArgumentError: Negative seconds, a server's clock does not run backwards here; or more than ten years.
         """
-        if not 0 <= seconds <= _MOST:
-            raise InvalidArgumentError(f"seconds: expected 0 to {_MOST}, got {seconds!r}")
+        if not 0 <= seconds <= _MAX_ADVANCE:
+            raise InvalidArgumentError(f"seconds: expected 0 to {_MAX_ADVANCE}, got {seconds!r}")
         self._advanced += seconds
         for timer in tuple(self.timers):
-            timer.moved()
+            timer.schedule_check()
 
     async def sleep(self, seconds: float) -> None:
         """Wait until so many seconds of this clock have passed."""
-        over = asyncio.Event()
-        timer = self.timer(seconds, over.set)
+        done = asyncio.Event()
+        timer = self.timer(seconds, done.set)
         try:
-            await over.wait()
+            await done.wait()
         finally:
             timer.cancel()
 

@@ -20,23 +20,23 @@ from aiohttp import web
 
 from bardge_async.errors import InvalidArgumentError
 from bardge_async.sandbox._clock import SandboxClock
-from bardge_async.sandbox._fault_plan import LIKELY, Faults
-from bardge_async.sandbox._faults import fault_from, fault_to
+from bardge_async.sandbox._fault_plan import DEFAULT_RANDOM_FAULTS, FaultPlan
+from bardge_async.sandbox._faults import fault_from_json, fault_to_json
 from bardge_async.sandbox._idempotency import KeptAnswer
 from bardge_async.sandbox._ledger import LedgerEntry
-from bardge_async.sandbox._origin_check import ControlError, check
+from bardge_async.sandbox._origin_check import ControlError, check_origin
 from bardge_async.sandbox._request_log import RecordedRequest
 
 JSON: TypeAlias = dict[str, Any]
-Read: TypeAlias = Callable[["Controlled", Mapping[str, str]], JSON]
-Change: TypeAlias = Callable[["Controlled", JSON], object]
+ReadState: TypeAlias = Callable[["ControlledSandbox", Mapping[str, str]], JSON]
+ChangeState: TypeAlias = Callable[["ControlledSandbox", JSON], object]
 
 
-class Controlled(Protocol):
+class ControlledSandbox(Protocol):
     """What is controlled: the sandbox, as it is in process."""
 
     clock: SandboxClock
-    faults: Faults
+    faults: FaultPlan
 
     @property
     def base_url(self) -> str:
@@ -79,24 +79,24 @@ class Controlled(Protocol):
 class Control:
     """Answer what comes in below ``/_sandbox``; ``bound`` is the name or address that the server was bound to."""
 
-    def __init__(self, sandbox: Controlled, bound: str) -> None:
+    def __init__(self, sandbox: ControlledSandbox, bound_host: str) -> None:
         self._sandbox = sandbox
-        self._bound = bound
+        self._bound_host = bound_host
 
-    async def answer(self, request: web.Request) -> web.StreamResponse:
+    async def answer_request(self, request: web.Request) -> web.StreamResponse:
         """Answer one request."""
         try:
-            check(request, self._bound)
-            return _answer(200, await self._act(request))
+            check_origin(request, self._bound_host)
+            return _json_response(200, await self._read_or_change(request))
         except ControlError as error:
-            return _answer(error.status, {"error": {"message": str(error)}})
+            return _json_response(error.status, {"error": {"message": str(error)}})
         except InvalidArgumentError as error:
-            return _answer(400, {"error": {"message": str(error)}})
+            return _json_response(400, {"error": {"message": str(error)}})
 
-    async def _act(self, request: web.Request) -> JSON:
-        read, changes = _route(request.match_info["tail"])
+    async def _read_or_change(self, request: web.Request) -> JSON:
+        read, changes = _find_route(request.match_info["tail"])
         if request.method == "POST" and changes:
-            values = _object(await request.read(), changes)
+            values = _read_object(await request.read(), changes)
             for name, change in changes.items():
                 if name in values or not name:
                     change(self._sandbox, values)
@@ -105,96 +105,104 @@ class Control:
         return read(self._sandbox, request.query) if read else {}
 
 
-def _object(body: bytes, changes: Mapping[str, Change]) -> JSON:
+def _read_object(body: bytes, changes: Mapping[str, ChangeState]) -> JSON:
     try:
         values: object = orjson.loads(body)
     except orjson.JSONDecodeError:
         values = None
     if not isinstance(values, dict):
         raise ControlError(400, "expected a JSON object")
-    known = cast("JSON", values)
-    unknown = sorted(known.keys() - changes.keys())
-    if unknown:
-        raise ControlError(400, f"unknown fields: {', '.join(unknown)}")
-    if not known and "" not in changes:
+    fields = cast("JSON", values)
+    unknown_fields = sorted(fields.keys() - changes.keys())
+    if unknown_fields:
+        raise ControlError(400, f"unknown fields: {', '.join(unknown_fields)}")
+    if not fields and "" not in changes:
         raise ControlError(400, f"expected at least one of: {', '.join(changes)}")
-    return known
+    return fields
 
 
-def _answer(status: int, body: JSON) -> web.Response:
+def _json_response(status: int, body: JSON) -> web.Response:
     headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
     return web.Response(status=status, body=orjson.dumps(body), content_type="application/json", headers=headers)
 
 
-def _overview(sandbox: Controlled, _: Mapping[str, str]) -> JSON:
+def _read_overview(sandbox: ControlledSandbox, _: Mapping[str, str]) -> JSON:
     return {"base_url": sandbox.base_url, "api_keys": dict(sandbox.api_keys), "controls": sorted(_ROUTES)}
 
 
-def _clock(sandbox: Controlled, _: Mapping[str, str]) -> JSON:
+def _read_clock(sandbox: ControlledSandbox, _: Mapping[str, str]) -> JSON:
     return {"now": sandbox.clock.now().isoformat(), "wall": sandbox.clock.wall()}
 
 
-def _advance(sandbox: Controlled, values: JSON) -> None:
-    sandbox.clock.advance(_number(values["advance"], "advance"))
+def _advance_clock(sandbox: ControlledSandbox, values: JSON) -> None:
+    sandbox.clock.advance(_check_number(values["advance"], "advance"))
 
 
-def _faults(sandbox: Controlled, _: Mapping[str, str]) -> JSON:
-    dice = sandbox.faults.dice
-    thrown = dice and {"rate": dice.rate, "seed": dice.seed, "faults": [fault_to(fault) for fault in dice.faults]}
-    return {"pending": [fault_to(fault) for fault in sandbox.faults.pending], "random": thrown}
+def _read_faults(sandbox: ControlledSandbox, _: Mapping[str, str]) -> JSON:
+    random_faults = sandbox.faults.random_faults
+    random_json = random_faults and {
+        "rate": random_faults.rate,
+        "seed": random_faults.seed,
+        "faults": [fault_to_json(fault) for fault in random_faults.faults],
+    }
+    return {"pending": [fault_to_json(fault) for fault in sandbox.faults.pending], "random": random_json}
 
 
-def _script(sandbox: Controlled, values: JSON) -> None:
-    sandbox.faults.script([fault_from(item) for item in _list(values["script"], "script")])
+def _script_faults(sandbox: ControlledSandbox, values: JSON) -> None:
+    sandbox.faults.script([fault_from_json(item) for item in _check_list(values["script"], "script")])
 
 
-def _random(sandbox: Controlled, values: JSON) -> None:
+def _set_random_faults(sandbox: ControlledSandbox, values: JSON) -> None:
     wanted: object = values["random"]
     if not isinstance(wanted, dict) or not {"rate", "seed"} <= wanted.keys() <= {"rate", "seed", "faults", "endpoint"}:
         raise InvalidArgumentError("random: expected an object with rate and seed, and faults and endpoint if wanted")
-    dice = cast("JSON", wanted)
-    seed = dice["seed"]
+    options = cast("JSON", wanted)
+    seed = options["seed"]
     if isinstance(seed, bool) or not isinstance(seed, int):
         raise InvalidArgumentError(f"random.seed: expected a whole number, got {seed!r:.80}")
-    faults = [fault_from(item) for item in _list(dice["faults"], "random.faults")] if "faults" in dice else LIKELY
-    sandbox.faults.random(_number(dice["rate"], "random.rate"), seed, faults, endpoint=dice.get("endpoint"))
+    faults = (
+        [fault_from_json(item) for item in _check_list(options["faults"], "random.faults")]
+        if "faults" in options
+        else DEFAULT_RANDOM_FAULTS
+    )
+    sandbox.faults.random(_check_number(options["rate"], "random.rate"), seed, faults, endpoint=options.get("endpoint"))
 
 
-def _requests(sandbox: Controlled, _: Mapping[str, str]) -> JSON:
-    return {"requests": [_request(seen) for seen in sandbox.requests]}
+def _read_requests(sandbox: ControlledSandbox, _: Mapping[str, str]) -> JSON:
+    return {"requests": [_request_json(seen) for seen in sandbox.requests]}
 
 
-def _request(seen: RecordedRequest) -> JSON:
-    headers = {str(name): _plain(value) for name, value in seen.headers.items()}
+def _request_json(request: RecordedRequest) -> JSON:
+    headers = {str(name): _replace_surrogates(value) for name, value in request.headers.items()}
     return {
-        "method": seen.method,
-        "path": _plain(seen.path),
-        "query": _plain(seen.query),
+        "method": request.method,
+        "path": _replace_surrogates(request.path),
+        "query": _replace_surrogates(request.query),
         "headers": headers,
-        "body": seen.body.decode(errors="replace"),
-        "status": seen.status,
-        "idempotency_key": seen.idempotency_key and _plain(seen.idempotency_key),
-        "endpoint": seen.endpoint,
-        "replayed": seen.replayed,
-        "fault": seen.fault,
+        "body": request.body.decode(errors="replace"),
+        "status": request.status,
+        "idempotency_key": request.idempotency_key and _replace_surrogates(request.idempotency_key),
+        "endpoint": request.endpoint,
+        "replayed": request.replayed,
+        "fault": request.fault,
     }
 
 
-def _plain(text: str) -> str:
+def _replace_surrogates(text: str) -> str:
     """Make text that JSON can hold of what a request may hold: bytes that are no UTF-8 are surrogates in it."""
     return text.encode(errors="replace").decode()
 
 
-def _idempotency(sandbox: Controlled, _: Mapping[str, str]) -> JSON:
-    return {"kept": [_kept(answer) for answer in sandbox.kept_answers]}
+def _read_idempotency(sandbox: ControlledSandbox, _: Mapping[str, str]) -> JSON:
+    return {"kept": [_kept_answer_json(answer) for answer in sandbox.kept_answers]}
 
 
-def _kept(answer: KeptAnswer) -> JSON:
+def _kept_answer_json(answer: KeptAnswer) -> JSON:
     texts = {"body": answer.body.decode(errors="replace"), "answer": answer.answer.decode(errors="replace")}
-    return {**attrs.asdict(answer), **texts, "key": _plain(answer.key)}
+    return {**attrs.asdict(answer), **texts, "key": _replace_surrogates(answer.key)}
 
 
-def _ledger(sandbox: Controlled, query: Mapping[str, str]) -> JSON:
+def _read_ledger(sandbox: ControlledSandbox, query: Mapping[str, str]) -> JSON:
     unknown = sorted(query.keys() - {"client_id", "reseller"})
     if unknown:
         raise InvalidArgumentError(f"unknown parameters: {', '.join(unknown)}")
@@ -203,43 +211,47 @@ def _ledger(sandbox: Controlled, query: Mapping[str, str]) -> JSON:
     return {"entries": [{**attrs.asdict(entry), "amount": str(entry.amount)} for entry in entries]}
 
 
-def _number(value: object, name: str) -> float:
+def _check_number(value: object, name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InvalidArgumentError(f"{name}: expected a number, got {value!r:.80}")
     return value
 
 
-def _list(value: object, name: str) -> Sequence[object]:
+def _check_list(value: object, name: str) -> Sequence[object]:
     if not isinstance(value, list):
         raise InvalidArgumentError(f"{name}: expected a list, got {value!r:.80}")
     return cast("list[object]", value)
 
 
-def _clearing(clear: Callable[[Controlled], object]) -> Change:
-    def change(sandbox: Controlled, values: JSON) -> None:
+def _clear_command(clear: Callable[[ControlledSandbox], object]) -> ChangeState:
+    def clear_if_true(sandbox: ControlledSandbox, values: JSON) -> None:
         if values["clear"] is not True:
             raise InvalidArgumentError("clear: expected true")
         clear(sandbox)
 
-    return change
+    return clear_if_true
 
 
 # Name: what a GET answers; the fields that a POST takes, in the order in which they work; "" works without a field.
-_ROUTES: Final[Mapping[str, tuple[Read | None, Mapping[str, Change]]]] = {
-    "": (_overview, {}),
-    "clock": (_clock, {"advance": _advance}),
+_ROUTES: Final[Mapping[str, tuple[ReadState | None, Mapping[str, ChangeState]]]] = {
+    "": (_read_overview, {}),
+    "clock": (_read_clock, {"advance": _advance_clock}),
     "faults": (
-        _faults,
-        {"clear": _clearing(lambda sandbox: sandbox.faults.clear()), "script": _script, "random": _random},
+        _read_faults,
+        {
+            "clear": _clear_command(lambda sandbox: sandbox.faults.clear()),
+            "script": _script_faults,
+            "random": _set_random_faults,
+        },
     ),
-    "idempotency": (_idempotency, {"clear": _clearing(lambda sandbox: sandbox.forget_keys())}),
-    "ledger": (_ledger, {}),
-    "requests": (_requests, {"clear": _clearing(lambda sandbox: sandbox.forget_requests())}),
+    "idempotency": (_read_idempotency, {"clear": _clear_command(lambda sandbox: sandbox.forget_keys())}),
+    "ledger": (_read_ledger, {}),
+    "requests": (_read_requests, {"clear": _clear_command(lambda sandbox: sandbox.forget_requests())}),
     "reset": (None, {"": lambda sandbox, _: sandbox.reset()}),
 }
 
 
-def _route(tail: str) -> tuple[Read | None, Mapping[str, Change]]:
+def _find_route(tail: str) -> tuple[ReadState | None, Mapping[str, ChangeState]]:
     found = _ROUTES.get(tail.strip("/"))
     if found is None:
         raise ControlError(404, f"no such control; there are: {', '.join(filter(None, _ROUTES))}")

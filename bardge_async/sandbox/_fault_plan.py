@@ -12,7 +12,7 @@ import attrs
 from bardge_async.errors import InvalidArgumentError
 from bardge_async.sandbox._faults import Fault, FaultKind
 
-LIKELY: Final = (
+DEFAULT_RANDOM_FAULTS: Final = (
     Fault(kind="cut_before"),
     Fault(kind="cut_after"),
     Fault(kind="truncate"),
@@ -24,28 +24,28 @@ LIKELY: Final = (
 
 
 @attrs.define(eq=False)
-class _Planned:
+class _PlannedFault:
     """A fault that is still to come; ``seen`` holds the times of a limit's latest requests."""
 
     fault: Fault
-    seen: deque[float] = attrs.field(factory=deque[float])
+    recent: deque[float] = attrs.field(factory=deque[float])
 
-    def hits(self, endpoint: str | None, now: float) -> bool:
+    def applies_to(self, endpoint: str | None, now: float) -> bool:
         """Tell whether it hits a request, and let a limit count it."""
         if self.fault.endpoint not in {None, endpoint}:
             return False
         if self.fault.rate is None:
             return True
-        while self.seen and self.seen[0] <= now - 1:
-            self.seen.popleft()
-        if len(self.seen) < self.fault.rate:
-            self.seen.append(now)
+        while self.recent and self.recent[0] <= now - 1:
+            self.recent.popleft()
+        if len(self.recent) < self.fault.rate:
+            self.recent.append(now)
             return False
         return True
 
 
 @attrs.frozen
-class Dice:
+class RandomFaults:
     """How :meth:`Faults.random` was set."""
 
     rate: float
@@ -54,19 +54,21 @@ class Dice:
     endpoint: str | None
 
 
-class Faults:
+class FaultPlan:
     """Hold what is to go wrong; the first scripted fault that fits a request is taken, else the dice are thrown."""
 
     def __init__(self) -> None:
-        self._plan: list[_Planned] = []
-        self._dice: Dice | None = None
+        self._planned: list[_PlannedFault] = []
+        self._random_faults: RandomFaults | None = None
         self._random = random.Random()  # noqa: S311 - seeded: the same every time is the point
 
     def script(self, faults: Iterable[Fault]) -> None:
         """Add faults behind those that are still to come."""
-        self._plan.extend([_Planned(fault) for fault in faults])
+        self._planned.extend([_PlannedFault(fault) for fault in faults])
 
-    def random(self, rate: float, seed: int, faults: Sequence[Fault] = LIKELY, *, endpoint: str | None = None) -> None:
+    def random(
+        self, rate: float, seed: int, faults: Sequence[Fault] = DEFAULT_RANDOM_FAULTS, *, endpoint: str | None = None
+    ) -> None:
         """Let a share of the requests fail at random, the same ones for a seed; rate 0 ends it.
 
         ``faults`` is what to draw from, by default what a network does: cuts, half an answer, a proxy's pages. Their
@@ -80,43 +82,43 @@ class Faults:
         if not faults or any(fault.kind is FaultKind.LIMIT for fault in faults):
             raise InvalidArgumentError("faults: expected at least one, and no limit: script that")
         Fault(kind="cut_before", endpoint=endpoint)
-        self._dice = Dice(rate, seed, tuple(faults), endpoint) if rate else None
+        self._random_faults = RandomFaults(rate, seed, tuple(faults), endpoint) if rate else None
         self._random.seed(seed)
 
     def clear(self) -> None:
         """Forget what is still to come, random faults too."""
-        self._plan.clear()
-        self._dice = None
+        self._planned.clear()
+        self._random_faults = None
 
     @property
     def pending(self) -> tuple[Fault, ...]:
         """What is scripted and still to come, in order."""
-        return tuple(planned.fault for planned in self._plan)
+        return tuple(planned.fault for planned in self._planned)
 
     @property
-    def dice(self) -> Dice | None:
+    def random_faults(self) -> RandomFaults | None:
         """How faults come at random; None if they do not."""
-        return self._dice
+        return self._random_faults
 
-    def take(self, endpoint: str | None, now: float) -> Fault | None:
+    def take_fault(self, endpoint: str | None, now: float) -> Fault | None:
         """Use up one turn of the fault that hits a request at a time, if there is one."""
-        for planned in self._plan:
-            if planned.hits(endpoint, now):
-                self._use(planned)
+        for planned in self._planned:
+            if planned.applies_to(endpoint, now):
+                self._use_once(planned)
                 return planned.fault
-        return self._thrown(endpoint)
+        return self._draw_fault(endpoint)
 
-    def _use(self, planned: _Planned) -> None:
+    def _use_once(self, planned: _PlannedFault) -> None:
         times = planned.fault.times
         if times == 1:
-            self._plan.remove(planned)
+            self._planned.remove(planned)
         elif times is not None:
             planned.fault = attrs.evolve(planned.fault, times=times - 1)
 
-    def _thrown(self, endpoint: str | None) -> Fault | None:
-        dice = self._dice
-        if dice is None or dice.endpoint not in {None, endpoint}:
+    def _draw_fault(self, endpoint: str | None) -> Fault | None:
+        settings = self._random_faults
+        if settings is None or settings.endpoint not in {None, endpoint}:
             return None
         # Two throws for each request, so that which ones fail does not depend on what there is to draw from.
-        hit, drawn = self._random.random() < dice.rate, self._random.choice(dice.faults)
+        hit, drawn = self._random.random() < settings.rate, self._random.choice(settings.faults)
         return drawn if hit else None

@@ -44,36 +44,36 @@ _FIELDS: Final[Mapping[FaultKind, frozenset[str]]] = {
     FaultKind.MALFORMED: frozenset(),
     FaultKind.LIMIT: frozenset({"rate", "retry_after", "error"}),
 }
-_NEEDED: Final = frozenset({"seconds", "status", "rate"})
+_REQUIRED: Final = frozenset({"seconds", "status", "rate"})
 
 
-def _known_row(_: object, __: object, value: str | None) -> None:
+def _check_endpoint(_: object, __: object, value: str | None) -> None:
     if value is not None and value not in ENDPOINTS:
         raise InvalidArgumentError(f"Fault.endpoint: no endpoint is named {value!r}; see ENDPOINTS for the names")
 
 
-def _whole(low: int, high: float = math.inf) -> Any:  # noqa: ANN401 - an attrs validator
-    def check(_: object, field: attrs.Attribute[Any], value: object) -> None:
+def _int_between(low: int, high: float = math.inf) -> Any:  # noqa: ANN401 - an attrs validator
+    def check_int(_: object, field: attrs.Attribute[Any], value: object) -> None:
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high):
             wanted = f"{low} or more" if high == math.inf else f"{low} to {high}"
             raise InvalidArgumentError(f"Fault.{field.name}: expected a whole number, {wanted}, got {value!r}")
 
-    return check
+    return check_int
 
 
-def _seconds(_: object, field: attrs.Attribute[Any], value: object) -> None:
+def _check_seconds(_: object, field: attrs.Attribute[Any], value: object) -> None:
     if value is None or (isinstance(value, str) and field.name == "retry_after" and value.isprintable()):
         return
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
         raise InvalidArgumentError(f"Fault.{field.name}: expected seconds, zero or more, got {value!r}")
 
 
-def _flag(_: object, field: attrs.Attribute[Any], value: object) -> None:
+def _check_bool(_: object, field: attrs.Attribute[Any], value: object) -> None:
     if not isinstance(value, bool):
         raise InvalidArgumentError(f"Fault.{field.name}: expected true or false, got {value!r}")
 
 
-def _kind(value: FaultKind | str) -> FaultKind:
+def _to_kind(value: FaultKind | str) -> FaultKind:
     try:
         return FaultKind(value)
     except ValueError:
@@ -81,7 +81,7 @@ def _kind(value: FaultKind | str) -> FaultKind:
         raise InvalidArgumentError(f"Fault.kind: expected one of {kinds}, got {value!r}") from None
 
 
-def _turns(fault: Fault) -> int | None:
+def _default_times(fault: Fault) -> int | None:
     return None if fault.kind is FaultKind.LIMIT else 1
 
 
@@ -106,16 +106,16 @@ class Fault:
             take or lacks.
     """
 
-    kind: FaultKind = attrs.field(converter=_kind)
-    endpoint: str | None = attrs.field(default=None, validator=_known_row)
-    times: int | None = attrs.field(default=attrs.Factory(_turns, takes_self=True), validator=_whole(1))
-    seconds: float | None = attrs.field(default=None, validator=_seconds)
-    status: int | None = attrs.field(default=None, validator=_whole(200, 599))
-    retry_after: float | str | None = attrs.field(default=None, validator=_seconds)
-    error: bool = attrs.field(default=True, validator=_flag)
-    after: bool = attrs.field(default=False, validator=_flag)
-    keep: int | None = attrs.field(default=None, validator=_whole(0))
-    rate: int | None = attrs.field(default=None, validator=_whole(1))
+    kind: FaultKind = attrs.field(converter=_to_kind)
+    endpoint: str | None = attrs.field(default=None, validator=_check_endpoint)
+    times: int | None = attrs.field(default=attrs.Factory(_default_times, takes_self=True), validator=_int_between(1))
+    seconds: float | None = attrs.field(default=None, validator=_check_seconds)
+    status: int | None = attrs.field(default=None, validator=_int_between(200, 599))
+    retry_after: float | str | None = attrs.field(default=None, validator=_check_seconds)
+    error: bool = attrs.field(default=True, validator=_check_bool)
+    after: bool = attrs.field(default=False, validator=_check_bool)
+    keep: int | None = attrs.field(default=None, validator=_int_between(0))
+    rate: int | None = attrs.field(default=None, validator=_int_between(1))
 
     def __attrs_post_init__(self) -> None:
         takes = _FIELDS[self.kind]
@@ -126,11 +126,11 @@ class Fault:
             given = getattr(self, name) != field.default
             if given and name not in takes:
                 raise InvalidArgumentError(f"Fault.{name}: a fault of kind {self.kind} takes none")
-            if not given and name in takes & _NEEDED:
+            if not given and name in takes & _REQUIRED:
                 raise InvalidArgumentError(f"Fault.{name}: a fault of kind {self.kind} needs it")
 
     @property
-    def instead(self) -> bool:
+    def replaces_work(self) -> bool:
         """Whether the work is not done at all."""
         plain = self.kind is FaultKind.STATUS and not self.after
         return plain or self.kind in {FaultKind.CUT_BEFORE, FaultKind.LIMIT}
@@ -139,7 +139,7 @@ class Fault:
 _NAMES: Final = frozenset(field.name for field in attrs.fields(Fault))
 
 
-def fault_from(values: object) -> Fault:
+def fault_from_json(values: object) -> Fault:
     """Read a fault from JSON.
 
     Raises:
@@ -156,7 +156,7 @@ def fault_from(values: object) -> Fault:
     return Fault(**fields)
 
 
-def fault_to(fault: Fault) -> dict[str, Any]:
+def fault_to_json(fault: Fault) -> dict[str, Any]:
     """Make JSON of a fault, without what it leaves at the default."""
     given = {f.name: getattr(fault, f.name) for f in attrs.fields(Fault) if getattr(fault, f.name) != f.default}
     return {**given, "times": fault.times}

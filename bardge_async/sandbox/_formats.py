@@ -15,7 +15,7 @@ MINUTE: Final = 60 * SECOND
 DAY: Final = 24 * 60 * MINUTE
 
 
-def money(hundredths: int) -> int | orjson.Fragment:
+def format_money(hundredths: int) -> int | orjson.Fragment:
     """Write an amount as an exact JSON number."""
     whole, part = divmod(abs(hundredths), 100)
     if not part:
@@ -24,22 +24,22 @@ def money(hundredths: int) -> int | orjson.Fragment:
     return orjson.Fragment(f"{sign}{whole}.{part:02d}")
 
 
-def seconds(milliseconds: int | None) -> int | None:
+def to_seconds(milliseconds: int | None) -> int | None:
     """Write an instant as bookings have it (page: seconds)."""
     return None if milliseconds is None else milliseconds // SECOND
 
 
-def instant(day: dt.date, time: dt.time) -> int:
+def lagos_instant(day: dt.date, time: dt.time) -> int:
     """Read a day and a time in Lagos."""
     return int(dt.datetime.combine(day, time, LAGOS).timestamp()) * SECOND
 
 
 def end_of_day(day: dt.date) -> int:
     """Return the last second of a day in Lagos."""
-    return instant(day, dt.time(23, 59, 59))
+    return lagos_instant(day, dt.time(23, 59, 59))
 
 
-def day_of(milliseconds: int) -> dt.date:
+def lagos_day(milliseconds: int) -> dt.date:
     """Return the day in Lagos."""
     return dt.datetime.fromtimestamp(milliseconds / SECOND, LAGOS).date()
 

@@ -18,14 +18,14 @@ import attrs
 
 from bardge_async.endpoints import KeySupport
 from bardge_async.sandbox._clock import SandboxClock
-from bardge_async.sandbox._errors import key_reused
-from bardge_async.sandbox._request import Call
-from bardge_async.sandbox._settings import Settings
+from bardge_async.sandbox._errors import key_reused_error
+from bardge_async.sandbox._request import SandboxRequest
+from bardge_async.sandbox._settings import SandboxSettings
 from bardge_async.sandbox._store import Row, Store
 
 
 @attrs.frozen
-class Answer:
+class SandboxResponse:
     """One finished answer; ``replayed`` tells that it was kept from an earlier request."""
 
     status: int
@@ -48,92 +48,94 @@ class KeptAnswer:
 
 
 @attrs.define
-class _Running:
+class _RunningRequest:
     body: bytes
     finished: asyncio.Event = attrs.field(factory=asyncio.Event)
-    answer: Answer | None = None
+    response: SandboxResponse | None = None
 
 
 class IdempotencyStore:
     """Keep answers by reseller and key, never by path, and hold back a second request while the first runs."""
 
-    def __init__(self, store: Store, clock: SandboxClock, settings: Settings) -> None:
+    def __init__(self, store: Store, clock: SandboxClock, settings: SandboxSettings) -> None:
         self._store = store
         self._clock = clock
         self._settings = settings
-        self._running: dict[tuple[int, str | None], _Running] = {}
+        self._running: dict[tuple[int, str | None], _RunningRequest] = {}
 
-    def honours(self, call: Call) -> bool:
+    def honours_key(self, request: SandboxRequest) -> bool:
         """Tell whether a request's key counts."""
-        support = call.endpoint.key
+        support = request.endpoint.key
         unproven = support is KeySupport.UNPROVEN and self._settings.unproven_keys
-        return bool(call.key) and (support is KeySupport.YES or unproven)
+        return bool(request.idempotency_key) and (support is KeySupport.YES or unproven)
 
-    async def once(self, call: Call, execute: Callable[[], Awaitable[Answer]]) -> Answer:
+    async def execute_once(
+        self, request: SandboxRequest, execute: Callable[[], Awaitable[SandboxResponse]]
+    ) -> SandboxResponse:
         """Execute a keyed request, or answer it from the store.
 
         Raises:
-            Refusal: The key was used with another body.
+            ErrorAnswer: The key was used with another body.
         """
-        slot = (call.reseller.seq, call.key)
+        slot = (request.reseller.seq, request.idempotency_key)
         while running := self._running.get(slot):
-            _require_same(running.body, call.body)
+            _require_same_body(running.body, request.body)
             await running.finished.wait()
-            if running.answer is not None:
-                return attrs.evolve(running.answer, replayed=True)
-        return self._kept(call) or await self._first(slot, call, execute)
+            if running.response is not None:
+                return attrs.evolve(running.response, replayed=True)
+        return self._find_kept(request) or await self._execute_first(slot, request, execute)
 
-    def keep(self, call: Call, answer: Answer) -> None:
+    def store_response(self, request: SandboxRequest, response: SandboxResponse) -> None:
         """Record an answer in the transaction that holds its work."""
         settings = self._settings
-        if answer.status >= 400 and not settings.cache_errors:  # noqa: PLR2004
+        if response.status >= 400 and not settings.cache_errors:  # noqa: PLR2004
             return
-        begin = call.received if settings.window_from == "received" else self._clock.wall()
-        self._store.change("DELETE FROM idempotency WHERE expires_at <= ?", self._clock.wall())
-        self._store.change(
+        window_start = request.received_at if settings.window_from == "received" else self._clock.wall()
+        self._store.execute("DELETE FROM idempotency WHERE expires_at <= ?", self._clock.wall())
+        self._store.execute(
             "INSERT OR REPLACE INTO idempotency VALUES (?, ?, ?, ?, ?, ?, ?)",
-            call.reseller.seq,
-            call.key,
-            call.body,
-            answer.status,
-            answer.body,
-            answer.request_id,
-            begin + settings.window,
+            request.reseller.seq,
+            request.idempotency_key,
+            request.body,
+            response.status,
+            response.body,
+            response.request_id,
+            window_start + settings.window,
         )
 
-    def kept(self) -> tuple[KeptAnswer, ...]:
+    def list_kept_answers(self) -> tuple[KeptAnswer, ...]:
         """Read what is replayed at this time, what ends first first."""
         sql = "SELECT i.*, r.slug FROM idempotency i JOIN resellers r ON r.seq = i.reseller "
         sql += "WHERE i.expires_at > ? ORDER BY i.expires_at, i.key"
-        rows = self._store.all(sql, self._clock.wall())
-        return tuple(_kept(row) for row in rows)
+        rows = self._store.fetch_all(sql, self._clock.wall())
+        return tuple(_to_kept_answer(row) for row in rows)
 
-    def forget(self) -> None:
+    def forget_all(self) -> None:
         """Forget all keys."""
         with self._store.transaction():
-            self._store.change("DELETE FROM idempotency")
+            self._store.execute("DELETE FROM idempotency")
 
-    async def _first(
-        self, slot: tuple[int, str | None], call: Call, execute: Callable[[], Awaitable[Answer]]
-    ) -> Answer:
-        running = self._running[slot] = _Running(call.body)
+    async def _execute_first(
+        self, slot: tuple[int, str | None], request: SandboxRequest, execute: Callable[[], Awaitable[SandboxResponse]]
+    ) -> SandboxResponse:
+        running = self._running[slot] = _RunningRequest(request.body)
         try:
-            running.answer = await execute()
-            return running.answer
+            running.response = await execute()
+            return running.response
         finally:
             del self._running[slot]
             running.finished.set()
 
-    def _kept(self, call: Call) -> Answer | None:
+    def _find_kept(self, request: SandboxRequest) -> SandboxResponse | None:
         sql = "SELECT * FROM idempotency WHERE reseller = ? AND key = ? AND expires_at > ?"
-        row = self._store.one(sql, call.reseller.seq, call.key, self._clock.wall())
+        row = self._store.fetch_one(sql, request.reseller.seq, request.idempotency_key, self._clock.wall())
         if row is None:
             return None
-        _require_same(row["body"], call.body)
-        return Answer(row["status"], row["answer"], row["request_id"], replayed=True)
+        _require_same_body(row["body"], request.body)
+        return SandboxResponse(row["status"], row["answer"], row["request_id"], replayed=True)
 
 
-def _kept(row: Row) -> KeptAnswer:
+def _to_kept_answer(row: Row) -> KeptAnswer:
     return KeptAnswer(
         reseller=row["slug"],
         key=row["key"],
@@ -145,6 +147,6 @@ def _kept(row: Row) -> KeptAnswer:
     )
 
 
-def _require_same(first: bytes, second: bytes) -> None:
+def _require_same_body(first: bytes, second: bytes) -> None:
     if first != second:
-        raise key_reused()
+        raise key_reused_error()

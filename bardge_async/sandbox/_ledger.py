@@ -8,9 +8,9 @@ from typing import Final, Literal
 
 import attrs
 
-from bardge_async.sandbox._errors import INVALID, VALIDATION, Refusal
+from bardge_async.sandbox._errors import INVALID_REQUEST, VALIDATION_CODE, ErrorAnswer
 from bardge_async.sandbox._formats import SECOND, new_id
-from bardge_async.sandbox._request import Call
+from bardge_async.sandbox._request import SandboxRequest
 from bardge_async.sandbox._store import Row, Store
 
 CREDITS: Final = "credits"
@@ -36,50 +36,50 @@ class LedgerEntry:
     idempotency_key: str | None
 
 
-def grant(call: Call, client: Row, amount: int, description: str) -> int:
+def add_credits(request: SandboxRequest, client: Row, amount: int, description: str) -> int:
     """Add to a client's credits and return the new balance."""
-    call.store.change("UPDATE clients SET credits = credits + ? WHERE seq = ?", amount, client["seq"])
-    _enter(call, CREDITS, client, amount, description)
-    return credits_of(call.store, client)
+    request.store.execute("UPDATE clients SET credits = credits + ? WHERE seq = ?", amount, client["seq"])
+    _record_entry(request, CREDITS, client, amount, description)
+    return read_balance(request.store, client)
 
 
-def spend(call: Call, client: Row, amount: int, description: str) -> None:
+def spend_credits(request: SandboxRequest, client: Row, amount: int, description: str) -> None:
     """Take from a client's credits.
 
     Raises:
-        Refusal: The balance is too small: a 400 validation error (page: Credits).
+        ErrorAnswer: The balance is too small: a 400 validation error (page: Credits).
     """
-    require_credits(call, client, amount)
-    call.store.change("UPDATE clients SET credits = credits - ? WHERE seq = ?", amount, client["seq"])
-    _enter(call, CREDITS, client, -amount, description)
+    require_credits(request, client, amount)
+    request.store.execute("UPDATE clients SET credits = credits - ? WHERE seq = ?", amount, client["seq"])
+    _record_entry(request, CREDITS, client, -amount, description)
 
 
-def require_credits(call: Call, client: Row, amount: int) -> None:
+def require_credits(request: SandboxRequest, client: Row, amount: int) -> None:
     """Refuse when a client has fewer credits than that."""
-    if credits_of(call.store, client) < amount:
+    if read_balance(request.store, client) < amount:
         message = f"client_id: client {client['id']} has insufficient credits for this booking"
-        raise Refusal(400, INVALID, VALIDATION, message)
+        raise ErrorAnswer(400, INVALID_REQUEST, VALIDATION_CODE, message)
 
 
-def debit_reseller(call: Call, client: Row, amount: int, description: str) -> None:
+def debit_reseller(request: SandboxRequest, client: Row, amount: int, description: str) -> None:
     """Take from the reseller's account, which may go below zero here: no page shows a limit."""
-    call.store.change("UPDATE resellers SET balance = balance - ? WHERE seq = ?", amount, call.reseller.seq)
-    _enter(call, ACCOUNT, client, -amount, description)
+    request.store.execute("UPDATE resellers SET balance = balance - ? WHERE seq = ?", amount, request.reseller.seq)
+    _record_entry(request, ACCOUNT, client, -amount, description)
 
 
-def credits_of(store: Store, client: Row) -> int:
+def read_balance(store: Store, client: Row) -> int:
     """Read a client's balance as it is now."""
-    row = store.one("SELECT credits FROM clients WHERE seq = ?", client["seq"])
+    row = store.fetch_one("SELECT credits FROM clients WHERE seq = ?", client["seq"])
     return int(row["credits"]) if row else 0
 
 
-def entries(store: Store, book: Book, scope: Literal["client", "reseller"], seq: int) -> tuple[LedgerEntry, ...]:
+def read_entries(store: Store, book: Book, scope: Literal["client", "reseller"], seq: int) -> tuple[LedgerEntry, ...]:
     """Read a book, oldest first."""
     where = f"WHERE e.{scope} = ? AND e.book = ? ORDER BY e.seq"
-    return tuple(_entry(row) for row in store.all(_ENTRIES + where, seq, book))
+    return tuple(_to_ledger_entry(row) for row in store.fetch_all(_ENTRIES + where, seq, book))
 
 
-def _entry(row: Row) -> LedgerEntry:
+def _to_ledger_entry(row: Row) -> LedgerEntry:
     return LedgerEntry(
         id=row["id"],
         client_id=row["client_id"],
@@ -91,18 +91,18 @@ def _entry(row: Row) -> LedgerEntry:
     )
 
 
-def _enter(call: Call, book: str, client: Row, amount: int, description: str) -> None:
-    call.store.insert(
+def _record_entry(request: SandboxRequest, book: str, client: Row, amount: int, description: str) -> None:
+    request.store.insert_row(
         "entries",
         {
             "id": new_id("txn"),
             "book": book,
-            "reseller": call.reseller.seq,
+            "reseller": request.reseller.seq,
             "client": client["seq"],
             "type": "CREDIT" if amount > 0 else "DEBIT",
             "amount": abs(amount),
             "description": description,
-            "timestamp": call.now,
-            "idempotency_key": call.key,
+            "timestamp": request.now_ms,
+            "idempotency_key": request.idempotency_key,
         },
     )

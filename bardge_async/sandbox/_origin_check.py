@@ -20,35 +20,35 @@ _OWN_SITE: Final = frozenset({"same-origin", "none"})
 class ControlError(Exception):
     """Refuse a request for control with a status and a reason."""
 
-    def __init__(self, status: int, why: str) -> None:
-        super().__init__(why)
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
         self.status = status
 
 
-def check(request: web.Request, bound: str) -> None:
+def check_origin(request: web.Request, bound_host: str) -> None:
     """Let a request in, by its headers; ``bound`` is the name or address that the server was bound to.
 
     Raises:
         ControlError: It may come from a web page, or is a change that is not JSON.
     """
     hosts, origins = request.headers.getall("Host", []), request.headers.getall("Origin", [])
-    if len(hosts) != 1 or not _own(hosts[0], bound):
+    if len(hosts) != 1 or not _is_own_host(hosts[0], bound_host):
         raise ControlError(403, "Host: expected this machine, or the name that the sandbox was bound to")
     if any(origin.lower() != f"http://{hosts[0]}".lower() for origin in origins):
         raise ControlError(403, "Origin: another site may not use this")
     if any(site not in _OWN_SITE for site in request.headers.getall("Sec-Fetch-Site", [])):
         raise ControlError(403, "Sec-Fetch-Site: another site may not use this")
-    if request.method != "GET" and request.headers.getall("Content-Type", []) != [_json_type(request)]:
+    if request.method != "GET" and request.headers.getall("Content-Type", []) != [_json_content_type(request)]:
         raise ControlError(415, "Content-Type: expected application/json")
 
 
-def _json_type(request: web.Request) -> str | None:
+def _json_content_type(request: web.Request) -> str | None:
     return request.headers.get("Content-Type") if request.content_type == "application/json" else None
 
 
-def _own(host: str, bound: str) -> bool:
+def _is_own_host(host: str, bound_host: str) -> bool:
     found = _HOST.fullmatch(host)
     if found is None:
         return False
     name = (found["six"] or found["name"]).lower()
-    return is_loopback(name) or name == bound.lower()
+    return is_loopback(name) or name == bound_host.lower()

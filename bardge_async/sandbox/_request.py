@@ -12,7 +12,7 @@ import attrs
 import orjson
 
 from bardge_async.endpoints import Endpoint
-from bardge_async.sandbox._errors import INVALID, VALIDATION, Refusal, invalid
+from bardge_async.sandbox._errors import INVALID_REQUEST, VALIDATION_CODE, ErrorAnswer, validation_error
 from bardge_async.sandbox._store import Store
 
 JSON: TypeAlias = dict[str, Any]
@@ -32,82 +32,82 @@ class Reseller:
     enabled: bool
 
 
-class Fields:
+class BodyFields:
     """Read the fields of a request body, and refuse a wrong one by its name."""
 
     def __init__(self, values: JSON) -> None:
         self._values = values
 
-    def given(self, name: str) -> bool:
+    def is_given(self, name: str) -> bool:
         """Tell whether a field is there and not ``null``."""
         return self._values.get(name) is not None
 
-    def text(self, name: str) -> str:
+    def read_str(self, name: str) -> str:
         """Read a required text."""
-        value = self._required(name)
+        value = self._read_required(name)
         if not isinstance(value, str) or not value.strip():
-            raise invalid(name, "expected a text that is not blank")
+            raise validation_error(name, "expected a text that is not blank")
         return value
 
-    def text_if_given(self, name: str) -> str | None:
+    def read_optional_str(self, name: str) -> str | None:
         """Read a text that may be left out."""
-        return self.text(name) if self.given(name) else None
+        return self.read_str(name) if self.is_given(name) else None
 
-    def texts(self, name: str) -> tuple[str, ...]:
+    def read_strs(self, name: str) -> tuple[str, ...]:
         """Read a required list of texts, not empty and without repetition."""
-        value = self._required(name)
+        value = self._read_required(name)
         if not isinstance(value, list) or not value:
-            raise invalid(name, "expected a list of texts that is not empty")
+            raise validation_error(name, "expected a list of texts that is not empty")
         items = [item for item in cast("list[object]", value) if isinstance(item, str) and item.strip()]
         if len(items) < len(value):  # pyright: ignore[reportUnknownArgumentType]
-            raise invalid(name, "expected every item to be a text that is not blank")
+            raise validation_error(name, "expected every item to be a text that is not blank")
         if len(set(items)) < len(items):
-            raise invalid(name, "expected every item once")
+            raise validation_error(name, "expected every item once")
         return tuple(items)
 
-    def whole(self, name: str) -> int:
+    def read_int(self, name: str) -> int:
         """Read a required whole number from 1 to 1000; the upper end is the sandbox's choice."""
-        value = self._required(name)
+        value = self._read_required(name)
         if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 1000:  # noqa: PLR2004
-            raise invalid(name, "expected a whole number from 1 to 1000")
+            raise validation_error(name, "expected a whole number from 1 to 1000")
         return value
 
-    def day(self, name: str) -> dt.date:
+    def read_date(self, name: str) -> dt.date:
         """Read a required calendar day."""
-        value = self.text(name)
+        value = self.read_str(name)
         try:
-            day = dt.date.fromisoformat(value) if _DAY.fullmatch(value) else _no_day(value)
+            day = dt.date.fromisoformat(value) if _DAY.fullmatch(value) else _reject_date(value)
         except ValueError:
-            raise invalid(name, 'expected a calendar day such as "2026-12-31"') from None
+            raise validation_error(name, 'expected a calendar day such as "2026-12-31"') from None
         # The sandbox's choice: a pass that is added to the day still ends inside the calendar.
         if not _FIRST_YEAR <= day.year <= _LAST_YEAR:
-            raise invalid(name, f"expected a day from {_FIRST_YEAR} to {_LAST_YEAR}")
+            raise validation_error(name, f"expected a day from {_FIRST_YEAR} to {_LAST_YEAR}")
         return day
 
-    def day_if_given(self, name: str) -> dt.date | None:
+    def read_optional_date(self, name: str) -> dt.date | None:
         """Read a calendar day that may be left out."""
-        return self.day(name) if self.given(name) else None
+        return self.read_date(name) if self.is_given(name) else None
 
-    def time(self, name: str) -> dt.time:
+    def read_time(self, name: str) -> dt.time:
         """Read a required time of day."""
-        value = self.text(name)
+        value = self.read_str(name)
         if not _TIME.fullmatch(value):
-            raise invalid(name, 'expected a time of day such as "14:30"')
+            raise validation_error(name, 'expected a time of day such as "14:30"')
         return dt.time.fromisoformat(value)
 
-    def _required(self, name: str) -> object:
+    def _read_required(self, name: str) -> object:
         value: object = self._values.get(name)
         if value is None:
-            raise invalid(name, "this field is required")
+            raise validation_error(name, "this field is required")
         return value
 
 
-def _no_day(value: str) -> dt.date:
+def _reject_date(value: str) -> dt.date:
     raise ValueError(value)
 
 
 @attrs.frozen(slots=False)
-class Call:
+class SandboxRequest:
     """One request of one reseller; ``received`` is the sandbox's time in seconds since the epoch."""
 
     endpoint: Endpoint[Any, Any]
@@ -117,30 +117,32 @@ class Call:
     path: Mapping[str, str]
     query: Mapping[str, str]
     body: bytes
-    key: str | None
+    idempotency_key: str | None
     lookup_token: str | None
-    received: float
+    received_at: float
 
     @property
-    def now(self) -> int:
+    def now_ms(self) -> int:
         """The time of receipt in milliseconds since the epoch."""
-        return int(self.received * 1000)
+        return int(self.received_at * 1000)
 
     @functools.cached_property
-    def fields(self) -> Fields:
+    def fields(self) -> BodyFields:
         """The request body.
 
         Raises:
-            Refusal: It is no JSON object.
+            ErrorAnswer: It is no JSON object.
         """
         try:
             values = orjson.loads(self.body)
         except orjson.JSONDecodeError as error:
-            raise Refusal(400, INVALID, VALIDATION, f"The request body is not valid JSON: {error}") from None
+            raise ErrorAnswer(
+                400, INVALID_REQUEST, VALIDATION_CODE, f"The request body is not valid JSON: {error}"
+            ) from None
         if not isinstance(values, dict):
-            raise Refusal(400, INVALID, VALIDATION, "The request body must be a JSON object.")
-        return Fields(values)  # pyright: ignore[reportUnknownArgumentType]
+            raise ErrorAnswer(400, INVALID_REQUEST, VALIDATION_CODE, "The request body must be a JSON object.")
+        return BodyFields(values)  # pyright: ignore[reportUnknownArgumentType]
 
 
-Behaviour: TypeAlias = Callable[[Call], JSON]
+Behaviour: TypeAlias = Callable[[SandboxRequest], JSON]
 """What a row does: it reads and changes the state, and returns the answer's body or raises a refusal."""

@@ -12,7 +12,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from bardge_async.sandbox._faults import FaultKind
 
-KEPT: Final = 10_000
+MAX_REQUESTS: Final = 10_000
 """So many requests are remembered, the latest ones."""
 
 
@@ -36,7 +36,7 @@ class RecordedRequest:
     fault: FaultKind | None = None
 
 
-def recorded(
+def record_request(
     request: web.Request,
     body: bytes,
     endpoint: str | None,
@@ -63,6 +63,6 @@ def recorded(
     )
 
 
-def new_record() -> deque[RecordedRequest]:
+def new_request_log() -> deque[RecordedRequest]:
     """Make an empty, bounded record."""
-    return deque(maxlen=KEPT)
+    return deque(maxlen=MAX_REQUESTS)

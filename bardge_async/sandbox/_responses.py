@@ -10,99 +10,101 @@ import orjson
 from aiohttp import web
 
 from bardge_async.sandbox._clock import SandboxClock
-from bardge_async.sandbox._errors import Refusal, failing
+from bardge_async.sandbox._errors import ErrorAnswer, injected_error
 from bardge_async.sandbox._faults import Fault, FaultKind
-from bardge_async.sandbox._idempotency import Answer
+from bardge_async.sandbox._idempotency import SandboxResponse
 
 _PIECES: Final = 10
-_PAGE: Final = b"<html><head><title>%d</title></head><body><center><h1>%d</h1></center></body></html>\n"
+_PROXY_PAGE: Final = b"<html><head><title>%d</title></head><body><center><h1>%d</h1></center></body></html>\n"
 _JSON: Final = "application/json"
-_EMPTY: Final = frozenset({204, 304})
+_BODYLESS: Final = frozenset({204, 304})
 """Statuses that have no body."""
 
 
 @attrs.frozen
-class Outgoing:
+class OutgoingResponse:
     """An answer with what the line makes of it; ``answer`` None means that the connection is cut."""
 
-    answer: Answer | None
+    response: SandboxResponse | None
     fault: Fault | None = None
 
 
-def refused(refusal: Refusal, request_id: str) -> Answer:
+def error_response(error: ErrorAnswer, request_id: str) -> SandboxResponse:
     """Make the documented error object."""
-    detail: dict[str, str] = {"type": refusal.type}
-    if refusal.code:
-        detail["code"] = refusal.code
-    detail |= {"message": refusal.message, "request_id": request_id}
-    return Answer(refusal.status, orjson.dumps({"error": detail}), request_id)
+    detail: dict[str, str] = {"type": error.type}
+    if error.code:
+        detail["code"] = error.code
+    detail |= {"message": error.message, "request_id": request_id}
+    return SandboxResponse(error.status, orjson.dumps({"error": detail}), request_id)
 
 
-def spoiled(answer: Answer, fault: Fault | None) -> Outgoing:
+def apply_fault(response: SandboxResponse, fault: Fault | None) -> OutgoingResponse:
     """Put a fault into an answer: whatever does not need the line for it."""
     match fault:
         case Fault(kind=FaultKind.CUT_BEFORE | FaultKind.CUT_AFTER):
-            return Outgoing(None, fault)
+            return OutgoingResponse(None, fault)
         case Fault(kind=FaultKind.STATUS, status=int(status)):
-            return Outgoing(_other(status, answer, fault), fault)
+            return OutgoingResponse(_replace_response(status, response, fault), fault)
         case Fault(kind=FaultKind.LIMIT):
-            return Outgoing(_other(429, answer, fault), fault)
+            return OutgoingResponse(_replace_response(429, response, fault), fault)
         case Fault(kind=FaultKind.MALFORMED):
-            return Outgoing(attrs.evolve(answer, body=answer.body[: len(answer.body) // 2]), fault)
+            return OutgoingResponse(attrs.evolve(response, body=response.body[: len(response.body) // 2]), fault)
         case _:
-            return Outgoing(answer, fault)
+            return OutgoingResponse(response, fault)
 
 
-def _other(status: int, answer: Answer, fault: Fault) -> Answer:
-    if status in _EMPTY:
-        return Answer(status, b"", answer.request_id)
+def _replace_response(status: int, response: SandboxResponse, fault: Fault) -> SandboxResponse:
+    if status in _BODYLESS:
+        return SandboxResponse(status, b"", response.request_id)
     if fault.error:
-        return refused(failing(status), answer.request_id)
-    return Answer(status, _PAGE % (status, status), "")
+        return error_response(injected_error(status), response.request_id)
+    return SandboxResponse(status, _PROXY_PAGE % (status, status), "")
 
 
-async def send(request: web.Request, outgoing: Outgoing, clock: SandboxClock) -> web.StreamResponse:
+async def send_response(request: web.Request, outgoing: OutgoingResponse, clock: SandboxClock) -> web.StreamResponse:
     """Send an answer, or what the fault leaves of it."""
-    answer, fault = outgoing.answer, outgoing.fault
-    if answer is None:
-        return _cut(request)
+    response, fault = outgoing.response, outgoing.fault
+    if response is None:
+        return _cut_connection(request)
     kind = fault.kind if fault else None
     if fault is None or kind not in {FaultKind.TRUNCATE, FaultKind.DRIP}:
-        return web.Response(status=answer.status, body=answer.body, headers=_headers(answer, fault))
-    response = web.StreamResponse(status=answer.status, headers=_headers(answer, fault))
-    response.content_length = len(answer.body)
-    await response.prepare(request)
+        return web.Response(status=response.status, body=response.body, headers=_build_headers(response, fault))
+    stream = web.StreamResponse(status=response.status, headers=_build_headers(response, fault))
+    stream.content_length = len(response.body)
+    await stream.prepare(request)
     if kind is FaultKind.DRIP:
-        return await _drip(response, answer.body, lambda: clock.sleep((fault.seconds or 0) / _PIECES))
-    await response.write(answer.body[: len(answer.body) // 2 if fault.keep is None else fault.keep])
+        return await _drip_body(stream, response.body, lambda: clock.sleep((fault.seconds or 0) / _PIECES))
+    await stream.write(response.body[: len(response.body) // 2 if fault.keep is None else fault.keep])
     if request.transport is not None:
         request.transport.close()
-    return response
+    return stream
 
 
-async def _drip(response: web.StreamResponse, body: bytes, wait: Callable[[], Awaitable[None]]) -> web.StreamResponse:
+async def _drip_body(
+    stream: web.StreamResponse, body: bytes, wait: Callable[[], Awaitable[None]]
+) -> web.StreamResponse:
     step = -(-len(body) // _PIECES)
     for start in range(0, len(body), step):
         await wait()
-        await response.write(body[start : start + step])
-    return response
+        await stream.write(body[start : start + step])
+    return stream
 
 
-def _headers(answer: Answer, fault: Fault | None) -> dict[str, str]:
-    headers = {"Content-Type": _JSON if answer.request_id else "text/html"}
-    if answer.request_id:
-        headers["Bardge-Request-Id"] = answer.request_id
-    if answer.replayed:
+def _build_headers(response: SandboxResponse, fault: Fault | None) -> dict[str, str]:
+    headers = {"Content-Type": _JSON if response.request_id else "text/html"}
+    if response.request_id:
+        headers["Bardge-Request-Id"] = response.request_id
+    if response.replayed:
         headers["X-Idempotent-Replayed"] = "true"
-    asked = fault.retry_after if fault else None
-    if asked is None and fault and fault.kind is FaultKind.LIMIT:
-        asked = 1
-    if asked is not None:
-        headers["Retry-After"] = asked if isinstance(asked, str) else f"{asked:g}"
+    retry_after = fault.retry_after if fault else None
+    if retry_after is None and fault and fault.kind is FaultKind.LIMIT:
+        retry_after = 1
+    if retry_after is not None:
+        headers["Retry-After"] = retry_after if isinstance(retry_after, str) else f"{retry_after:g}"
     return headers
 
 
-def _cut(request: web.Request) -> web.Response:
+def _cut_connection(request: web.Request) -> web.Response:
     if request.transport is not None:
         request.transport.abort()
     return web.Response()

@@ -14,15 +14,15 @@ from bardge_async.errors import InvalidArgumentError
 from bardge_async.sandbox import _ledger
 from bardge_async.sandbox._clock import SandboxClock
 from bardge_async.sandbox._control import Control
-from bardge_async.sandbox._fault_plan import Faults
+from bardge_async.sandbox._fault_plan import FaultPlan
 from bardge_async.sandbox._faults import Fault, FaultKind
 from bardge_async.sandbox._idempotency import KeptAnswer
 from bardge_async.sandbox._ledger import LedgerEntry
 from bardge_async.sandbox._request_log import RecordedRequest
 from bardge_async.sandbox._server import PREFIX, Server
-from bardge_async.sandbox._settings import Settings, WindowFrom
+from bardge_async.sandbox._settings import SandboxSettings, WindowFrom
 from bardge_async.sandbox._store import Row, Store
-from bardge_async.sandbox.seed import api_key, sow
+from bardge_async.sandbox.seed import derive_api_key, load_seed
 
 
 class Sandbox:
@@ -53,7 +53,7 @@ class Sandbox:
         unproven_keys: bool = False,
         clock: SandboxClock | None = None,
     ) -> None:
-        self._settings = Settings(
+        self._settings = SandboxSettings(
             host=host,
             port=port,
             db=db,
@@ -66,7 +66,7 @@ class Sandbox:
             unproven_keys=unproven_keys,
         )
         self.clock = clock or SandboxClock()
-        self.faults = Faults()
+        self.faults = FaultPlan()
         self._store: Store | None = None
         self._server: Server | None = None
         self._runner: web.AppRunner | None = None
@@ -75,18 +75,18 @@ class Sandbox:
     async def __aenter__(self) -> Self:
         self._store = Store(self._settings.db)
         try:
-            if self._store.fresh:
-                sow(self._store, self._settings, self.clock.now())
-            await self._listen(Server(self._store, self.clock, self.faults, self._settings))
+            if self._store.is_new:
+                load_seed(self._store, self._settings, self.clock.now())
+            await self._start_server(Server(self._store, self.clock, self.faults, self._settings))
         except BaseException:
-            await self._close()
+            await self._stop_server()
             raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._close()
+        await self._stop_server()
 
     @property
     def base_url(self) -> str:
@@ -101,22 +101,22 @@ class Sandbox:
     @property
     def api_key(self) -> str:
         """The first reseller's key."""
-        return next(iter(self._running.resellers))
+        return next(iter(self._running_server.resellers))
 
     @property
     def api_keys(self) -> Mapping[str, str]:
         """Keys by the resellers' names; ``"disabled"`` names the account that is switched off."""
-        return MappingProxyType({reseller.slug: key for key, reseller in self._running.resellers.items()})
+        return MappingProxyType({reseller.slug: key for key, reseller in self._running_server.resellers.items()})
 
     @property
     def requests(self) -> tuple[RecordedRequest, ...]:
         """The latest requests, in the order in which they were finished."""
-        return tuple(self._running.requests)
+        return tuple(self._running_server.requests)
 
     @property
     def kept_answers(self) -> tuple[KeptAnswer, ...]:
         """What the idempotency store replays at this time, what ends first first."""
-        return self._running.idempotency.kept()
+        return self._running_server.idempotency.list_kept_answers()
 
     def ledger(self, client_id: str, *, reseller: str | None = None) -> tuple[LedgerEntry, ...]:
         """Read a client's credit movements, oldest first; ``reseller`` names another account than the first.
@@ -124,8 +124,8 @@ class Sandbox:
         Raises:
             InvalidArgumentError: Nobody has that id or name.
         """
-        client = self._client(client_id, reseller)
-        return _ledger.entries(self._running.store, _ledger.CREDITS, "client", client["seq"])
+        client = self._find_client(client_id, reseller)
+        return _ledger.read_entries(self._running_server.store, _ledger.CREDITS, "client", client["seq"])
 
     def account(self, reseller: str | None = None) -> tuple[LedgerEntry, ...]:
         """Read the movements of a reseller's account, oldest first.
@@ -133,7 +133,9 @@ class Sandbox:
         Raises:
             InvalidArgumentError: No reseller has that name.
         """
-        return _ledger.entries(self._running.store, _ledger.ACCOUNT, "reseller", self._reseller(reseller)["seq"])
+        return _ledger.read_entries(
+            self._running_server.store, _ledger.ACCOUNT, "reseller", self._find_reseller(reseller)["seq"]
+        )
 
     def lookup_code(self, lookup_id: str) -> str:
         """Read the code that the client of a lookup would hand over.
@@ -141,7 +143,7 @@ class Sandbox:
         Raises:
             InvalidArgumentError: No lookup has that id.
         """
-        row = self._running.store.one("SELECT code FROM lookups WHERE id = ?", lookup_id)
+        row = self._running_server.store.fetch_one("SELECT code FROM lookups WHERE id = ?", lookup_id)
         if row is None:
             raise InvalidArgumentError(f"lookup_id: no lookup has the id {lookup_id!r}")
         return str(row["code"])
@@ -152,29 +154,29 @@ class Sandbox:
         Raises:
             InvalidArgumentError: No reseller has that name.
         """
-        row = self._reseller(reseller)
-        new = api_key(self._settings.seed, f"{row['api_key']}")
-        with self._running.store.transaction():
-            self._running.store.change("UPDATE resellers SET api_key = ? WHERE seq = ?", new, row["seq"])
-        self._running.admit()
+        row = self._find_reseller(reseller)
+        new = derive_api_key(self._settings.seed, f"{row['api_key']}")
+        with self._running_server.store.transaction():
+            self._running_server.store.execute("UPDATE resellers SET api_key = ? WHERE seq = ?", new, row["seq"])
+        self._running_server.reload_api_keys()
         return new
 
     def reset(self) -> None:
         """Go back to the first data and keys, and forget faults and requests; the clock stays where it is."""
-        server = self._running
-        server.store.wipe()
-        sow(server.store, self._settings, self.clock.now())
-        server.admit()
+        server = self._running_server
+        server.store.drop_tables()
+        load_seed(server.store, self._settings, self.clock.now())
+        server.reload_api_keys()
         server.requests.clear()
         self.faults.clear()
 
     def forget_requests(self) -> None:
         """Empty the request log."""
-        self._running.requests.clear()
+        self._running_server.requests.clear()
 
     def forget_keys(self) -> None:
         """Empty the idempotency store, so that the next request under any key is a new one."""
-        self._running.idempotency.forget()
+        self._running_server.idempotency.forget_all()
 
     def cut_after(self, endpoint: str | None = None, times: int = 1) -> None:
         """Cut the next connections to a row after the work was committed."""
@@ -185,37 +187,39 @@ class Sandbox:
         self.faults.script([Fault(kind=FaultKind.CUT_BEFORE, endpoint=endpoint, times=times)])
 
     @property
-    def _running(self) -> Server:
+    def _running_server(self) -> Server:
         if self._server is None:
             raise InvalidArgumentError("the sandbox does not run: enter it with `async with` first")
         return self._server
 
-    async def _listen(self, server: Server) -> None:
+    async def _start_server(self, server: Server) -> None:
         self._server = server
         self._runner = web.AppRunner(
-            server.application(Control(self, self._settings.host).answer), access_log=None, shutdown_timeout=0.5
+            server.build_application(Control(self, self._settings.host).answer_request),
+            access_log=None,
+            shutdown_timeout=0.5,
         )
         await self._runner.setup()
         await web.TCPSite(self._runner, self._settings.host, self._settings.port).start()
         host, port = self._runner.addresses[0][:2]
         self._base_url = f"http://{f'[{host}]' if ':' in host else host}:{port}{PREFIX}"
 
-    async def _close(self) -> None:
+    async def _stop_server(self) -> None:
         if self._runner is not None:
             await self._runner.cleanup()
         if self._store is not None:
             self._store.close()
 
-    def _reseller(self, slug: str | None) -> Row:
+    def _find_reseller(self, slug: str | None) -> Row:
         wanted = slug or next(iter(self.api_keys))
-        row = self._running.store.one("SELECT * FROM resellers WHERE slug = ?", wanted)
+        row = self._running_server.store.fetch_one("SELECT * FROM resellers WHERE slug = ?", wanted)
         if row is None:
             raise InvalidArgumentError(f"reseller: none is named {wanted!r}")
         return row
 
-    def _client(self, id: str, slug: str | None) -> Row:
+    def _find_client(self, id: str, slug: str | None) -> Row:
         sql = "SELECT * FROM clients WHERE reseller = ? AND id = ?"
-        row = self._running.store.one(sql, self._reseller(slug)["seq"], id)
+        row = self._running_server.store.fetch_one(sql, self._find_reseller(slug)["seq"], id)
         if row is None:
             raise InvalidArgumentError(f"client_id: no client has the id {id!r}")
         return row

@@ -10,22 +10,29 @@ from typing import Any, Final, TypeAlias
 import orjson
 from aiohttp import web
 
-from bardge_async.endpoints import ENDPOINTS, Again, Endpoint
+from bardge_async.endpoints import ENDPOINTS, Endpoint, RepeatEffect
 from bardge_async.sandbox._clock import SandboxClock
-from bardge_async.sandbox._errors import INVALID, Refusal, disabled, failed, no_route, wrong_key
-from bardge_async.sandbox._fault_plan import Faults
+from bardge_async.sandbox._errors import (
+    INVALID_REQUEST,
+    ErrorAnswer,
+    account_disabled_error,
+    internal_error,
+    no_endpoint_error,
+    wrong_api_key_error,
+)
+from bardge_async.sandbox._fault_plan import FaultPlan
 from bardge_async.sandbox._faults import Fault, FaultKind
-from bardge_async.sandbox._idempotency import Answer, IdempotencyStore
-from bardge_async.sandbox._request import Call, Reseller
-from bardge_async.sandbox._request_log import new_record, recorded
-from bardge_async.sandbox._responses import Outgoing, refused, send, spoiled
-from bardge_async.sandbox._settings import Settings
+from bardge_async.sandbox._idempotency import IdempotencyStore, SandboxResponse
+from bardge_async.sandbox._request import Reseller, SandboxRequest
+from bardge_async.sandbox._request_log import new_request_log, record_request
+from bardge_async.sandbox._responses import OutgoingResponse, apply_fault, error_response, send_response
+from bardge_async.sandbox._settings import SandboxSettings
 from bardge_async.sandbox._store import Store
 from bardge_async.sandbox.behaviours import BEHAVIOURS
 
 PREFIX: Final = "/v3/api/business/reseller"
 
-Row: TypeAlias = Endpoint[Any, Any]
+AnyEndpoint: TypeAlias = Endpoint[Any, Any]
 Route: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _log: Final = logging.getLogger("bardge_async.sandbox")
@@ -34,141 +41,147 @@ _log: Final = logging.getLogger("bardge_async.sandbox")
 class Server:
     """Answer the rows of the table over one store."""
 
-    def __init__(self, store: Store, clock: SandboxClock, faults: Faults, settings: Settings) -> None:
+    def __init__(self, store: Store, clock: SandboxClock, faults: FaultPlan, settings: SandboxSettings) -> None:
         self.store = store
         self._clock = clock
         self._faults = faults
         self._latency = settings.latency
         self.idempotency = IdempotencyStore(store, clock, settings)
-        self.requests = new_record()
+        self.requests = new_request_log()
         self.resellers: dict[str, Reseller] = {}
-        self.admit()
+        self.reload_api_keys()
 
-    def admit(self) -> None:
+    def reload_api_keys(self) -> None:
         """Read who may come in, by API key."""
-        rows = self.store.all("SELECT * FROM resellers WHERE api_key IS NOT NULL ORDER BY seq")
+        rows = self.store.fetch_all("SELECT * FROM resellers WHERE api_key IS NOT NULL ORDER BY seq")
         self.resellers = {row["api_key"]: Reseller(row["seq"], row["slug"], bool(row["enabled"])) for row in rows}
 
-    def application(self, control: Route | None = None) -> web.Application:
+    def build_application(self, control: Route | None = None) -> web.Application:
         """Make the aiohttp application; ``control`` answers below ``/_sandbox``."""
         app = web.Application()
-        for row in ENDPOINTS.values():
-            app.router.add_route(row.method, PREFIX + row.path, self._route(row))
+        for endpoint in ENDPOINTS.values():
+            app.router.add_route(endpoint.method, PREFIX + endpoint.path, self._make_route(endpoint))
         if control is not None:
             app.router.add_route("*", "/_sandbox{tail:(/.*)?}", control)
-        app.router.add_route("*", "/{tail:.*}", self._route(None))
+        app.router.add_route("*", "/{tail:.*}", self._make_route(None))
         return app
 
-    def _route(self, row: Row | None) -> Route:
-        async def answer(request: web.Request) -> web.StreamResponse:
-            return await self._serve(row, request)
+    def _make_route(self, endpoint: AnyEndpoint | None) -> Route:
+        async def serve_endpoint(request: web.Request) -> web.StreamResponse:
+            return await self._serve_request(endpoint, request)
 
-        return answer
+        return serve_endpoint
 
-    async def _serve(self, row: Row | None, request: web.Request) -> web.StreamResponse:
-        name = row.name if row else None
-        fault = self._faults.take(name, self._clock.wall())
-        await self._wait(fault, after=False)
-        if fault and fault.instead:
+    async def _serve_request(self, endpoint: AnyEndpoint | None, request: web.Request) -> web.StreamResponse:
+        name = endpoint.name if endpoint else None
+        fault = self._faults.take_fault(name, self._clock.wall())
+        await self._apply_latency(fault, after=False)
+        if fault and fault.replaces_work:
             # Where the answer can be sent the request is read first, or its client sees a reset.
-            body = b"" if fault.kind is FaultKind.CUT_BEFORE else await self._read(request)
-            answer = Answer(0, b"", _new_request_id())
+            body = b"" if fault.kind is FaultKind.CUT_BEFORE else await self._read_body(request)
+            response = SandboxResponse(0, b"", _new_request_id())
         else:
-            body, answer = await self._answer(row, request)
-        await self._wait(fault, after=True)
-        outgoing = spoiled(answer, fault)
-        self._record(request, body, name, outgoing)
-        return await send(request, outgoing, self._clock)
+            body, response = await self._answer_request(endpoint, request)
+        await self._apply_latency(fault, after=True)
+        outgoing = apply_fault(response, fault)
+        self._log_request(request, body, name, outgoing)
+        return await send_response(request, outgoing, self._clock)
 
-    async def _wait(self, fault: Fault | None, *, after: bool) -> None:
+    async def _apply_latency(self, fault: Fault | None, *, after: bool) -> None:
         if fault and fault.kind is FaultKind.LATENCY and fault.after is after:
             await self._clock.sleep(fault.seconds or 0)
 
-    async def _read(self, request: web.Request) -> bytes:
+    async def _read_body(self, request: web.Request) -> bytes:
         try:
             return await request.read()
         except web.HTTPException:
             return b""
 
-    def _record(self, request: web.Request, body: bytes, name: str | None, outgoing: Outgoing) -> None:
-        answer, fault = outgoing.answer, outgoing.fault
-        status, replayed = (answer.status, answer.replayed) if answer else (None, False)
+    def _log_request(self, request: web.Request, body: bytes, name: str | None, outgoing: OutgoingResponse) -> None:
+        response, fault = outgoing.response, outgoing.fault
+        status, replayed = (response.status, response.replayed) if response else (None, False)
         kind = fault.kind if fault else None
-        self.requests.append(recorded(request, body, name, status=status, replayed=replayed, fault=kind))
+        self.requests.append(record_request(request, body, name, status=status, replayed=replayed, fault=kind))
 
-    async def _answer(self, row: Row | None, request: web.Request) -> tuple[bytes, Answer]:
+    async def _answer_request(
+        self, endpoint: AnyEndpoint | None, request: web.Request
+    ) -> tuple[bytes, SandboxResponse]:
         request_id = _new_request_id()
         body = b""
         try:
             body = await request.read()
-            reseller = self._authenticated(request)
-            if row is None:
-                raise no_route(request.method, request.path)
-            return body, await self._execute(self._call(row, reseller, request, body), request_id)
-        except Refusal as refusal:
-            return body, refused(refusal, request_id)
+            reseller = self._find_authorized_reseller(request)
+            if endpoint is None:
+                raise no_endpoint_error(request.method, request.path)
+            return body, await self._execute_or_replay(
+                self._build_request(endpoint, reseller, request, body), request_id
+            )
+        except ErrorAnswer as refusal:
+            return body, error_response(refusal, request_id)
         except web.HTTPException as error:
-            return body, refused(Refusal(error.status, INVALID, None, error.reason), request_id)
+            return body, error_response(ErrorAnswer(error.status, INVALID_REQUEST, None, error.reason), request_id)
 
-    def _call(self, row: Row, reseller: Reseller, request: web.Request, body: bytes) -> Call:
-        return Call(
-            endpoint=row,
+    def _build_request(
+        self, endpoint: AnyEndpoint, reseller: Reseller, request: web.Request, body: bytes
+    ) -> SandboxRequest:
+        return SandboxRequest(
+            endpoint=endpoint,
             store=self.store,
             reseller=reseller,
             url=request.path,
             path=request.match_info,
             query=request.query,
             body=body,
-            key=request.headers.get("Idempotency-Key") or None,
+            idempotency_key=request.headers.get("Idempotency-Key") or None,
             lookup_token=request.headers.get("Bardge-Lookup-Token") or None,
-            received=self._clock.wall(),
+            received_at=self._clock.wall(),
         )
 
-    def _authenticated(self, request: web.Request) -> Reseller:
+    def _find_authorized_reseller(self, request: web.Request) -> Reseller:
         scheme, _, api_key = request.headers.get("Authorization", "").partition(" ")
         reseller = self.resellers.get(api_key.strip()) if scheme.lower() == "bearer" else None
         if reseller is None:
-            raise wrong_key()
+            raise wrong_api_key_error()
         if not reseller.enabled:
-            raise disabled()
+            raise account_disabled_error()
         return reseller
 
-    async def _execute(self, call: Call, request_id: str) -> Answer:
-        async def work() -> Answer:
-            return await self._work(call, request_id, keep=True)
+    async def _execute_or_replay(self, request: SandboxRequest, request_id: str) -> SandboxResponse:
+        async def execute_and_keep() -> SandboxResponse:
+            return await self._execute_request(request, request_id, keep=True)
 
-        if self.idempotency.honours(call):
-            return await self.idempotency.once(call, work)
-        return await self._work(call, request_id, keep=False)
+        if self.idempotency.honours_key(request):
+            return await self.idempotency.execute_once(request, execute_and_keep)
+        return await self._execute_request(request, request_id, keep=False)
 
-    async def _work(self, call: Call, request_id: str, *, keep: bool) -> Answer:
+    async def _execute_request(self, request: SandboxRequest, request_id: str, *, keep: bool) -> SandboxResponse:
         if self._latency:
             await self._clock.sleep(self._latency)
-        if call.endpoint.method == "GET":
-            return perform(call, request_id)
+        if request.endpoint.method == "GET":
+            return run_behaviour(request, request_id)
         with self.store.transaction():
-            answer = perform(call, request_id)
+            response = run_behaviour(request, request_id)
             if keep:
-                self.idempotency.keep(call, answer)
-        return answer
+                self.idempotency.store_response(request, response)
+        return response
 
 
-def perform(call: Call, request_id: str) -> Answer:
+def run_behaviour(request: SandboxRequest, request_id: str) -> SandboxResponse:
     """Run a row's behaviour; a refusal undoes what it did so far."""
     try:
-        if call.endpoint.method == "GET":
-            body = BEHAVIOURS[call.endpoint.name](call)
+        if request.endpoint.method == "GET":
+            body = BEHAVIOURS[request.endpoint.name](request)
         else:
-            with call.store.attempt():
-                body = BEHAVIOURS[call.endpoint.name](call)
-    except Refusal as refusal:
-        return refused(refusal, request_id)
+            with request.store.savepoint():
+                body = BEHAVIOURS[request.endpoint.name](request)
+    except ErrorAnswer as refusal:
+        return error_response(refusal, request_id)
     except Exception:  # noqa: BLE001 - an HTTP server answers 500 and lives on
-        _log.exception("The behaviour of %s failed", call.endpoint.name)
-        return refused(failed(), request_id)
+        _log.exception("The behaviour of %s failed", request.endpoint.name)
+        return error_response(internal_error(), request_id)
     # The page says "200 or 201": the sandbox's choice is 201 where a second execution makes another thing.
-    status = 201 if call.endpoint.again is Again.TWICE else 200
-    return Answer(status, orjson.dumps(body), request_id)
+    status = 201 if request.endpoint.repeat_effect is RepeatEffect.DUPLICATES else 200
+    return SandboxResponse(status, orjson.dumps(body), request_id)
 
 
 def _new_request_id() -> str:

@@ -28,25 +28,25 @@ class Store:
         if path:
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
-        self.fresh = not self._db.execute("PRAGMA user_version").fetchone()[0]
+        self.is_new = not self._db.execute("PRAGMA user_version").fetchone()[0]
 
-    def dump(self) -> bytes:
+    def dump_state(self) -> bytes:
         """Return the whole state."""
         return self._db.serialize()
 
-    def load(self, state: bytes) -> None:
+    def load_state(self, state: bytes) -> None:
         """Take over a state, in memory."""
         self._db.deserialize(state)
 
-    def create(self) -> None:
+    def create_tables(self) -> None:
         """Make the tables; inside a transaction they appear with its other rows or not at all."""
         for statement in SCHEMA.split(";\n"):
             self._db.execute(statement)
 
-    def wipe(self) -> None:
+    def drop_tables(self) -> None:
         """Drop all tables; killed after it, a file counts as fresh."""
         with self.transaction():
-            for row in self.all("SELECT name FROM sqlite_master WHERE type = 'table'"):
+            for row in self.fetch_all("SELECT name FROM sqlite_master WHERE type = 'table'"):
                 self._db.execute(f"DROP TABLE {row['name']}")
             self._db.execute("PRAGMA user_version = 0")
 
@@ -54,26 +54,26 @@ class Store:
         """Close the connection."""
         self._db.close()
 
-    def one(self, sql: str, *values: Value) -> Row | None:
+    def fetch_one(self, sql: str, *values: Value) -> Row | None:
         """Return the first row, or None."""
         row: Row | None = self._db.execute(sql, values).fetchone()
         return row
 
-    def all(self, sql: str, *values: Value) -> list[Row]:
+    def fetch_all(self, sql: str, *values: Value) -> list[Row]:
         """Return all rows."""
         return self._db.execute(sql, values).fetchall()
 
-    def change(self, sql: str, *values: Value) -> int:
+    def execute(self, sql: str, *values: Value) -> int:
         """Run a statement and return how many rows it changed."""
         return self._db.execute(sql, values).rowcount
 
-    def insert(self, table: str, row: Mapping[str, Value]) -> int:
+    def insert_row(self, table: str, row: Mapping[str, Value]) -> int:
         """Add a row and return its ``seq``."""
-        return self._db.execute(_insertion(table, tuple(row)), tuple(row.values())).lastrowid or 0
+        return self._db.execute(_insert_statement(table, tuple(row)), tuple(row.values())).lastrowid or 0
 
-    def fill(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Value]]) -> None:
+    def insert_rows(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Value]]) -> None:
         """Add many rows at once."""
-        self._db.executemany(_insertion(table, tuple(columns)), rows)
+        self._db.executemany(_insert_statement(table, tuple(columns)), rows)
 
     @contextmanager
     def transaction(self) -> Generator[None]:
@@ -87,7 +87,7 @@ class Store:
         self._db.execute("COMMIT")
 
     @contextmanager
-    def attempt(self) -> Generator[None]:
+    def savepoint(self) -> Generator[None]:
         """Undo the block alone when it raises, inside a transaction that goes on."""
         self._db.execute("SAVEPOINT attempt")
         try:
@@ -100,6 +100,6 @@ class Store:
 
 
 @functools.cache
-def _insertion(table: str, columns: tuple[str, ...]) -> str:
+def _insert_statement(table: str, columns: tuple[str, ...]) -> str:
     marks = ", ".join("?" * len(columns))
     return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608 - names from this package only

@@ -74,7 +74,7 @@ class ManualClock:
     """
 
     def __init__(self, wall: float = 1_780_000_000.0) -> None:
-        self._begin = wall
+        self._started_at = wall
         self._elapsed = 0.0
         self._timers: list[tuple[float, int, ManualTimer]] = []
         self._order = itertools.count()
@@ -82,7 +82,7 @@ class ManualClock:
 
     def wall(self) -> float:
         """Return seconds since the epoch."""
-        return self._begin + self._elapsed
+        return self._started_at + self._elapsed
 
     def elapsed(self) -> float:
         """Return seconds since the clock was made."""

@@ -25,14 +25,14 @@ _MARKER: Final = (
     "bardge(seed=, faults=[Fault(...)], window=, window_from=, latency=, cache_errors=, unproven_keys=, resellers=): "
     "how this test's bardge_sandbox is set; nearer markers win, one by one."
 )
-_EXTRA: Final = "the bardge fixtures need an extra: pip install 'bardge-async[testing]' (%s is missing)"
+_MISSING_EXTRA: Final = "the bardge fixtures need an extra: pip install 'bardge-async[testing]' (%s is missing)"
 _NO_LOOP: Final = (
     "the bardge fixtures live in the test's event loop: make it an `async def` test under @pytest.mark.asyncio "
     "(pytest-asyncio) or @pytest.mark.anyio"
 )
 
 
-class Running(NamedTuple):
+class RunningSandbox(NamedTuple):
     """What one test has."""
 
     sandbox: Sandbox
@@ -45,33 +45,33 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture
-def bardge_sandbox(_bardge: Running) -> Sandbox:
+def bardge_sandbox(_bardge: RunningSandbox) -> Sandbox:
     """A running sandbox of this test alone; ``@pytest.mark.bardge(...)`` sets it."""
     return _bardge.sandbox
 
 
 @pytest.fixture
-def bardge_client(_bardge: Running) -> BardgeClient:
+def bardge_client(_bardge: RunningSandbox) -> BardgeClient:
     """A client of the sandbox, on its clock: ``bardge_sandbox.clock.advance(91)`` moves both, waits take no time."""
     return _bardge.client
 
 
 @pytest.fixture
-def _bardge(request: pytest.FixtureRequest) -> Running:
-    running: Running = request.getfixturevalue(_fixture_for(request))
+def _bardge(request: pytest.FixtureRequest) -> RunningSandbox:
+    running: RunningSandbox = request.getfixturevalue(_fixture_for(request))
     return running
 
 
 def _fixture_for(request: pytest.FixtureRequest) -> str:
     """Name the async fixture for the plugin that runs the test: each runs its own kind only."""
     if importlib.util.find_spec("segno") is None:
-        pytest.fail(_EXTRA % "segno", pytrace=False)
+        pytest.fail(_MISSING_EXTRA % "segno", pytrace=False)
     if "anyio_backend" in request.fixturenames:
         if request.getfixturevalue("anyio_backend_name") != "asyncio":
             pytest.skip("bardge_async runs on asyncio only")
         return "_bardge_under_anyio"
     if not _ASYNCIO:
-        pytest.fail(_EXTRA % "pytest-asyncio", pytrace=False)
+        pytest.fail(_MISSING_EXTRA % "pytest-asyncio", pytrace=False)
     marker = request.node.get_closest_marker("asyncio")
     if marker is None:
         pytest.fail(_NO_LOOP, pytrace=False)
@@ -80,31 +80,31 @@ def _fixture_for(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-async def _bardge_under_anyio(request: pytest.FixtureRequest) -> AsyncGenerator[Running]:
-    async with _run(_marked(request)) as running:
+async def _bardge_under_anyio(request: pytest.FixtureRequest) -> AsyncGenerator[RunningSandbox]:
+    async with _run_sandbox(_read_markers(request)) as running:
         yield running
 
 
 if _ASYNCIO:
     import pytest_asyncio
 
-    def _under_asyncio(scope: _Scope) -> object:
+    def _make_fixture(scope: _Scope) -> object:
         @pytest_asyncio.fixture(loop_scope=scope, name=f"_bardge_under_asyncio_{scope}")
-        async def fixture(request: pytest.FixtureRequest) -> AsyncGenerator[Running]:
-            async with _run(_marked(request)) as running:
+        async def fixture(request: pytest.FixtureRequest) -> AsyncGenerator[RunningSandbox]:
+            async with _run_sandbox(_read_markers(request)) as running:
                 yield running
 
         return fixture
 
     # A sandbox in another loop than its test's would never answer.
-    _in_function_loop = _under_asyncio("function")
-    _in_class_loop = _under_asyncio("class")
-    _in_module_loop = _under_asyncio("module")
-    _in_package_loop = _under_asyncio("package")
-    _in_session_loop = _under_asyncio("session")
+    _in_function_loop = _make_fixture("function")
+    _in_class_loop = _make_fixture("class")
+    _in_module_loop = _make_fixture("module")
+    _in_package_loop = _make_fixture("package")
+    _in_session_loop = _make_fixture("session")
 
 
-def _marked(request: pytest.FixtureRequest) -> dict[str, Any]:
+def _read_markers(request: pytest.FixtureRequest) -> dict[str, Any]:
     """Read the markers, the nearest last."""
     settings: dict[str, Any] = {}
     for marker in reversed(list(request.node.iter_markers("bardge"))):
@@ -117,7 +117,7 @@ def _marked(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def _run(settings: Mapping[str, Any]) -> AsyncGenerator[Running]:
+async def _run_sandbox(settings: Mapping[str, Any]) -> AsyncGenerator[RunningSandbox]:
     from bardge_async import BardgeClient  # noqa: PLC0415 - only tests that use it pay for it
     from bardge_async.sandbox import Sandbox  # noqa: PLC0415 - brings aiohttp
     from bardge_async.testing import SkippingClock  # noqa: PLC0415 - brings anyio
@@ -127,4 +127,4 @@ async def _run(settings: Mapping[str, Any]) -> AsyncGenerator[Running]:
         sandbox.faults.script(settings.get("faults", ()))
         clock = SkippingClock(sandbox.clock)
         async with BardgeClient(sandbox.api_key, sandbox.base_url, clock=clock) as client:
-            yield Running(sandbox, client)
+            yield RunningSandbox(sandbox, client)

@@ -25,7 +25,7 @@ import attrs
 
 from bardge_async import UPDATE_EXPIRY, BardgeClient, Operation, SQLiteJournal, UpdateIssuedPassExpiry
 from bardge_async.sandbox import Sandbox
-from bardge_async.sandbox._formats import day_of
+from bardge_async.sandbox._formats import lagos_day
 from campaigns.batch.play import listed
 from campaigns.batch.server import Server
 from campaigns.batch.worker import Place
@@ -120,14 +120,14 @@ async def run(bardge: BardgeClient, long: Long) -> None:
 async def check(bardge: BardgeClient, long: Long, db: Path) -> None:
     """Hold what was asked for against the server's state, and a sample of it as the API tells it."""
     with contextlib.closing(sqlite3.connect(db)) as books:
-        have = {client: day_of(expires_at) for client, expires_at in books.execute(_EXPIRIES)}
+        have = {client: lagos_day(expires_at) for client, expires_at in books.execute(_EXPIRIES)}
     asked = {f"many_{number}": day(number) for number in range(long.operations)}
     different = sorted(client for client in asked | have if asked.get(client) != have.get(client))
     if different:
         long.wrong.append(f"{len(different)} clients have another date, such as {different[:5]}")
     for client in list(asked)[:: max(1, long.operations // _SAMPLE)]:
         expires_at = (await bardge.passes.get_issued(client)).expires_at
-        if expires_at is None or day_of(int(expires_at.timestamp() * 1000)) != asked[client]:
+        if expires_at is None or lagos_day(int(expires_at.timestamp() * 1000)) != asked[client]:
             long.wrong.append(f"{client}: the API tells {expires_at}, asked was {asked[client]}")
 
 

@@ -14,7 +14,7 @@ import procrastinate
 
 from bardge_async import BardgeClient, Operation, PostgresJournal, PurchaseCredits, ReplayWindow, operation_key
 from bardge_async.integrations.procrastinate import BardgeQueue, worker_connection
-from bardge_async.integrations.procrastinate._table import Table
+from bardge_async.integrations.procrastinate._table import JobTable
 from bardge_async.sandbox import serve
 
 JOB: Final = "fleet"
@@ -92,7 +92,7 @@ async def _blind(station: Station) -> None:
     async with app.open_async(), BardgeClient(station.api_key, station.base_url) as bardge:
         connector = app.connector
         assert isinstance(connector, procrastinate.PsycopgConnector)
-        sweeping = asyncio.create_task(_sweep(Table(connector, _QUEUE, _TASK)))
+        sweeping = asyncio.create_task(_sweep(JobTable(connector, _QUEUE, _TASK)))
         with contextlib.closing(_Cancelled(sweeping)):
             await app.run_worker_async(
                 queues=[_QUEUE], concurrency=AT_ONCE, update_heartbeat_interval=3, stalled_worker_timeout=10
@@ -107,7 +107,7 @@ class _Cancelled:
         self.task.cancel()
 
 
-async def _sweep(table: Table) -> None:
+async def _sweep(table: JobTable) -> None:
     while True:
-        await table.sweep()
+        await table.requeue_stalled()
         await asyncio.sleep(5)

@@ -12,7 +12,7 @@ import json
 import sys
 import time
 
-from bardge_async import AttemptBegun, BardgeClient, Event, PostgresLimiter, errors
+from bardge_async import AttemptStarted, BardgeClient, Event, PostgresLimiter, errors
 
 
 async def work(url: str, dsn: str, rate: float, tasks: int, place: str) -> list[float]:
@@ -20,7 +20,7 @@ async def work(url: str, dsn: str, rate: float, tasks: int, place: str) -> list[
     sent: list[float] = []
 
     def note(event: Event) -> None:
-        if isinstance(event, AttemptBegun):
+        if isinstance(event, AttemptStarted):
             sent.append(time.monotonic())
 
     async def send(bardge: BardgeClient) -> None:

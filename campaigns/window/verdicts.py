@@ -7,7 +7,7 @@ import asyncio
 import attrs
 
 from bardge_async import errors
-from bardge_async._core.entry import EntryState, Record
+from bardge_async._core.entry import EntryState, JournalEntry
 from bardge_async.endpoints import KeySupport
 from campaigns.window.ledger import Ledger
 from campaigns.window.operations import Delivery
@@ -88,7 +88,7 @@ def _error(ended: Ended, ledger: Ledger) -> None:
             raise BlameError("a call ends known-done, known-refused or unknown")
 
 
-def check_journal(ended: Ended, record: Record | None, ledger: Ledger, *, alone: bool) -> None:
+def check_journal(ended: Ended, record: JournalEntry | None, ledger: Ledger, *, alone: bool) -> None:
     """Hold the journal's entry, right after a delivery's end, against the ledger and, where it was alone, its end."""
     outcome, delivery = ended.outcome, ended.delivery
     state = None if record is None else record.state

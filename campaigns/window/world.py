@@ -16,7 +16,7 @@ import attrs
 
 from bardge_async import BardgeClient, ReplayWindow, RetryPolicy, Timeouts
 from bardge_async._core.http import WireRequest, WireResponse
-from bardge_async._journal import Identity, Journal, MemoryJournal, Record
+from bardge_async._journal import Journal, JournalEntry, KeyIdentity, MemoryJournal
 from bardge_async._network import AttemptLimits
 from bardge_async._network.aiohttp_transport import AiohttpTransport
 from bardge_async.errors import ConnectError, KeyInUseError, OutcomeUnknownError
@@ -280,8 +280,8 @@ class World:
         except BlameError as blame:
             self._blame(delivery.op, f"delivery {delivery.number}: {blame}")
 
-    async def _record(self, key: str) -> Record | None:
-        identity = Identity(self.server.base_url, "", key)
+    async def _record(self, key: str) -> JournalEntry | None:
+        identity = KeyIdentity(self.server.base_url, "", key)
         record = await self.journal.claim(identity, 0.0, self.clock)
         self.journal.release(identity)
         return record
@@ -303,10 +303,10 @@ class World:
 
     async def _close(self) -> None:
         """Close the client, look for what is left over, and hold all ends against the ledger once more."""
-        lane = self.client._calls.engine.slots._lanes.get()
+        lane = self.client._caller.engine.slots._semaphores.get()
         left = {
             "places taken": lane.free != self.setup.connections,
-            "calls counted": lane.calls != 0,
+            "calls counted": lane.calls_in_flight != 0,
             "keys held": await self._held(),
         }
         await self.client.aclose()

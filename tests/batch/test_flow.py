@@ -22,7 +22,7 @@ from bardge_async import (
     RetryPolicy,
     errors,
 )
-from bardge_async._core.entry import Identity
+from bardge_async._core.entry import KeyIdentity
 from bardge_async.sandbox import Sandbox
 from tests.batch.operations import Taken, into, outcomes, purchase, purchases, statuses, until
 from tests.support.clock import ManualClock
@@ -37,7 +37,7 @@ async def test_back_pressure() -> None:
         async with it.bardge.batch(source, job="j", concurrency=4) as batch:
             found = aiter(batch)
             await anext(found)
-            await until(lambda: it.sent == 9 and not batch.pace.under_way)
+            await until(lambda: it.sent == 9 and not batch.pace.in_flight)
             assert source.count == 9
             await found.aclose()
 
@@ -125,8 +125,8 @@ async def test_nothing_to_do() -> None:
 
 async def state(it: Rig, outcome_or_key: str) -> EntryState | None:
     """Read how far a key has come."""
-    journal = it.bardge._calls.engine.settings.journal
-    identity = Identity(it.server.base_url, "", outcome_or_key)
+    journal = it.bardge._caller.engine.settings.journal
+    identity = KeyIdentity(it.server.base_url, "", outcome_or_key)
     record = await journal.claim(identity, 0.0, it.clock)
     journal.release(identity)
     return None if record is None else record.state

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bardge_async import AttemptBegun, Event, RetryPolicy
-from bardge_async._limits.pacing import Pacer, Rate
+from bardge_async import AttemptStarted, Event, RetryPolicy
+from bardge_async._limits.pacing import AdaptiveLimit, GcraRate
 from tests.batch.operations import outcomes, purchases, until
 from tests.support.clock import ManualClock
 from tests.support.rig import late, rig
@@ -22,8 +22,8 @@ class Load:
     """A pacer and a server that answers whole rounds: as many as may run at once, all in the same time."""
 
     def __init__(self, most: int = 1000) -> None:
-        self.pacer = Pacer()
-        self.pacer.join(most)
+        self.pacer = AdaptiveLimit()
+        self.pacer.add_batch(most)
         self.now = 1000.0
 
     def round(self, seconds: float, *, running: int | None = None) -> int:
@@ -32,12 +32,12 @@ class Load:
         self.pacer.running = count if running is None else running
         self.now += seconds
         for _ in range(count):
-            self.pacer.saw(False, begun=self.now - seconds, seconds=seconds)
+            self.pacer.observe(False, started_at=self.now - seconds, seconds=seconds)
         return int(self.pacer.limit)
 
     def strain(self, begun: float | None = None) -> int:
         """Play one sign of strain; return the limit after it."""
-        self.pacer.saw(True, begun=self.now if begun is None else begun, seconds=0.1)
+        self.pacer.observe(True, started_at=self.now if begun is None else begun, seconds=0.1)
         return int(self.pacer.limit)
 
 
@@ -175,13 +175,13 @@ async def test_batches_of_a_client_share() -> None:
 
 async def test_a_cancelled_waiter_leaves_nobody_stuck() -> None:
     """Who is cancelled in line, even with the turn in hand, leaves it to the next."""
-    pacer = Pacer()
-    pacer.join(1)
-    await pacer.enter()
-    first, second, third = [asyncio.create_task(pacer.enter()) for _ in range(3)]
+    pacer = AdaptiveLimit()
+    pacer.add_batch(1)
+    await pacer.acquire()
+    first, second, third = [asyncio.create_task(pacer.acquire()) for _ in range(3)]
     await asyncio.sleep(0)
     second.cancel()
-    pacer.give_back()
+    pacer.release()
     first.cancel()
     await asyncio.wait_for(third, 1)
     assert pacer.running == 1
@@ -193,10 +193,10 @@ async def test_a_cancelled_waiter_leaves_nobody_stuck() -> None:
 )
 def test_rate_in_any_second(per_second: float, gaps: list[float]) -> None:
     """However late the wake-ups come, no second holds more than the rate and max(1, 3 %)."""
-    rate, now, begun = Rate(), 1000.0, list[float]()
+    rate, now, begun = GcraRate(), 1000.0, list[float]()
     lateness = itertools.cycle(gaps)
     while len(begun) < 400 and now < 1010:
-        wait = rate.wait(per_second, now, take=True)
+        wait = rate.seconds_until_free(per_second, now, take=True)
         if wait > 0:
             now += wait + (next(lateness) if len(begun) % 7 == 0 else 0.0)
         else:
@@ -208,9 +208,9 @@ def test_rate_in_any_second(per_second: float, gaps: list[float]) -> None:
 
 def test_rate_makes_up_for_late_wake_ups() -> None:
     """What a late wake-up lost is made up for, within 3 %."""
-    rate, now, begun = Rate(), 1000.0, 0
+    rate, now, begun = GcraRate(), 1000.0, 0
     while now < 1010:
-        wait = rate.wait(200, now, take=True)
+        wait = rate.seconds_until_free(200, now, take=True)
         now += wait + 0.002 if wait > 0 else 0.0
         begun += wait == 0
     assert begun >= 0.97 * 2000
@@ -218,8 +218,12 @@ def test_rate_makes_up_for_late_wake_ups() -> None:
 
 def test_looking_takes_no_turn() -> None:
     """To ask whether a turn is free does not take it."""
-    rate = Rate()
-    assert [rate.wait(1, 5.0, take=False), rate.wait(1, 5.0, take=True), rate.wait(1, 5.0, take=False)] == [0, 0, 1]
+    rate = GcraRate()
+    assert [
+        rate.seconds_until_free(1, 5.0, take=False),
+        rate.seconds_until_free(1, 5.0, take=True),
+        rate.seconds_until_free(1, 5.0, take=False),
+    ] == [0, 0, 1]
 
 
 async def moments(count: int, jobs: str, rate: float) -> list[float]:
@@ -228,7 +232,7 @@ async def moments(count: int, jobs: str, rate: float) -> list[float]:
     found: list[float] = []
 
     def note(event: Event) -> None:
-        if isinstance(event, AttemptBegun):
+        if isinstance(event, AttemptStarted):
             found.append(clock.elapsed())
 
     async with rig(reply(), clock=clock, hooks=[note]) as it:

@@ -14,10 +14,10 @@ import time
 from pathlib import Path
 from typing import Final
 
-from bardge_async.cli.batch._errors import Faults
-from bardge_async.cli.batch._jobs.row_log import Book, Note
+from bardge_async.cli.batch._errors import InputErrors
+from bardge_async.cli.batch._jobs.row_log import RowLog, RowOutcome
 from bardge_async.cli.batch._results import write_results
-from bardge_async.cli.batch._rows.file import Source
+from bardge_async.cli.batch._rows.file import InputFile
 from bardge_async.cli.batch._rows.reader import open_table
 
 LIMIT: Final = 100
@@ -38,10 +38,10 @@ def write(path: Path, size: int) -> int:
 
 def results(path: Path, rows: int) -> None:
     """Write results of the file, as a run does at its end."""
-    with Source(path, path.name) as source, Book() as book:
-        table = open_table(source, Faults(path.name))
+    with InputFile(path, path.name) as source, RowLog() as book:
+        table = open_table(source, InputErrors(path.name))
         for row in range(1, rows, 2):
-            book.note(row, Note("done", "", f"req_{row:032x}"))
+            book.add_outcome(row, RowOutcome("done", "", f"req_{row:032x}"))
         write_results(path.with_name("results.csv"), table, book, rows)
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from bardge_async import operation_key
-from bardge_async.cli.batch._errors import StopError
-from bardge_async.cli.batch._jobs.files import JobFacts, Lock, Place, jobs_folder, running, slug
+from bardge_async.cli.batch._errors import CommandError
+from bardge_async.cli.batch._jobs.files import JobFacts, JobFiles, JobLock, find_running_pid, jobs_folder, make_slug
 from bardge_async.sandbox import Fault, Sandbox
 from tests.batch_cli.conftest import BUY, Operator, Threaded, purchases
 
@@ -23,8 +23,8 @@ def doubtful(operator: Operator) -> None:
     operator.file(purchases(3))
 
 
-def place_of(operator: Operator, account: str = "") -> Place:
-    return Place.of("j", operator.sandbox.base_url, account, None)
+def place_of(operator: Operator, account: str = "") -> JobFiles:
+    return JobFiles.for_job("j", operator.sandbox.base_url, account, None)
 
 
 def test_place(operator: Operator) -> None:
@@ -33,7 +33,7 @@ def test_place(operator: Operator) -> None:
     place = place_of(operator)
     assert {path.name for path in place.folder.iterdir()} >= {"journal.db", "job.json", "job.lock"}
     assert place.folder.parent == operator.folder / "state" / "bardge" / "batch"
-    modes = [path.stat().st_mode & 0o777 for path in (place.folder, place.journal, place.facts, place.lock)]
+    modes = [path.stat().st_mode & 0o777 for path in (place.folder, place.journal, place.facts_path, place.lock_path)]
     assert modes == [0o700, 0o600, 0o600, 0o600]
 
 
@@ -48,7 +48,7 @@ def test_default_place(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("other", [("j", "https://b/v3", ""), ("j", "https://a/v3", "x"), ("J", "https://a/v3", "")])
 def test_one_place_for_each(operator: Operator, other: tuple[str, str, str]) -> None:
     """Job, server and account each have a place of their own, though names may look the same in files."""
-    assert Place.of(*other, None).folder != Place.of("j", "https://a/v3", "", None).folder
+    assert JobFiles.for_job(*other, None).folder != JobFiles.for_job("j", "https://a/v3", "", None).folder
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_one_place_for_each(operator: Operator, other: tuple[str, str, str]) -> 
 )
 def test_slug(job: str, part: str) -> None:
     """Any job name makes a safe part of a file's name."""
-    assert slug(job) == part
+    assert make_slug(job) == part
 
 
 @pytest.mark.parametrize("job", ["", "  ", "a\nb", "x" * 101])
@@ -69,8 +69,8 @@ def test_bad_name(operator: Operator, job: str) -> None:
 def test_live_job_is_refused(operator: Operator) -> None:
     """A second run of a job that is run is refused, and names the process."""
     place = place_of(operator)
-    place.make()
-    with Lock(place.lock, "j"):
+    place.create_folders()
+    with JobLock(place.lock_path, "j"):
         result = operator.run(purchases(1))
     assert (result.exit_code, operator.bought) == (1, 0)
     assert f"The job 'j' is being run by process {os.getpid()}." in result.stderr
@@ -79,10 +79,10 @@ def test_live_job_is_refused(operator: Operator) -> None:
 def test_lock_outlives_no_process(operator: Operator) -> None:
     """The lock file of a run that ended keeps nobody out."""
     place = place_of(operator)
-    place.make()
-    with Lock(place.lock, "j"):
-        assert running(place.lock) == os.getpid()
-    assert running(place.lock) is None
+    place.create_folders()
+    with JobLock(place.lock_path, "j"):
+        assert find_running_pid(place.lock_path) == os.getpid()
+    assert find_running_pid(place.lock_path) is None
     assert operator.run(purchases(1)).exit_code == 0
 
 
@@ -152,7 +152,7 @@ def test_status(operator: Operator) -> None:
 def test_status_of_a_live_job(operator: Operator) -> None:
     """``status`` names the process that runs a job."""
     operator.run(purchases(1))
-    with Lock(place_of(operator).lock, "j"):
+    with JobLock(place_of(operator).lock_path, "j"):
         assert f"run by process {os.getpid()}" in operator.batch("status", "j").stdout
 
 
@@ -298,14 +298,14 @@ def test_resolve_refuses(operator: Operator, arguments: list[str], words: str) -
 def test_damaged_record(operator: Operator, content: str) -> None:
     """A damaged description of a job is a message that names the file."""
     path = operator.file(content, "job.json")
-    with pytest.raises(StopError, match=r"job\.json"):
-        JobFacts.load(path)
+    with pytest.raises(CommandError, match=r"job\.json"):
+        JobFacts.read_from(path)
 
 
 def test_record_holds_no_key(operator: Operator) -> None:
     """What is kept of a job holds no API key."""
     operator.run(purchases(1))
     place = place_of(operator)
-    assert json.loads(place.facts.read_text())["job"] == "j"
+    assert json.loads(place.facts_path.read_text())["job"] == "j"
     secret = operator.sandbox.api_key.encode()
     assert not [path for path in place.folder.iterdir() if secret in path.read_bytes()]

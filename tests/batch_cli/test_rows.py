@@ -11,11 +11,11 @@ import attrs
 import pytest
 
 from bardge_async import ENDPOINTS, PurchaseCredits
-from bardge_async.cli.batch._errors import Faults
-from bardge_async.cli.batch._rows.columns import Fields, keyed_rows
-from bardge_async.cli.batch._rows.file import Source
-from bardge_async.cli.batch._rows.reader import Line, open_table
-from bardge_async.cli.batch._rows.validation import Reading
+from bardge_async.cli.batch._errors import InputErrors
+from bardge_async.cli.batch._rows.columns import InputFields, list_batch_endpoints
+from bardge_async.cli.batch._rows.file import InputFile
+from bardge_async.cli.batch._rows.reader import InputRow, open_table
+from bardge_async.cli.batch._rows.validation import OperationReader
 from bardge_async.endpoints import Endpoint
 from bardge_async.models import UNSET
 from bardge_async.models._base import Body, Optional
@@ -39,8 +39,8 @@ ROW: Endpoint[Any, Any] = attrs.evolve(ENDPOINTS["credits.purchase"], request=Ev
 
 def made(cells: dict[str, Any], row: Endpoint[Any, Any] = ROW, *, typed: bool = False) -> tuple[Any, list[str]]:
     """Make an operation of cells, and tell the faults."""
-    faults = Faults("f")
-    operation = Fields(row, {}).operation(Line(2, cells), "1", faults.add, typed=typed)
+    faults = InputErrors("f")
+    operation = InputFields(row, {}).build_operation(InputRow(2, cells), "1", faults.add_error, typed=typed)
     return operation, [f"{fault.column}: {fault.reason}" for fault in faults.shown]
 
 
@@ -151,11 +151,11 @@ def test_lookup_token() -> None:
     assert made({"client_id": "c"}, row)[0].lookup_token is None
 
 
-@pytest.mark.parametrize("name", keyed_rows())
+@pytest.mark.parametrize("name", list_batch_endpoints())
 def test_every_row_can_be_read(name: str) -> None:
     """Each field of each row that takes a key has a type that cells can be read as."""
     row = ENDPOINTS[name]
-    known = {field.name for field in Fields(row, {}).all}
+    known = {field.name for field in InputFields(row, {}).all_fields}
     body = {a.name for a in attrs.fields(row.request)} - {"extra"} if row.takes_body else set[str]()
     assert known - {"lookup_token"} == body | set(row.path_parameters)
 
@@ -164,10 +164,10 @@ def test_one_operation_a_row(tmp_path: Path) -> None:
     """A file is read into operations with ids and lines, the same at every reading."""
     path = tmp_path / "f.csv"
     path.write_text("id,client_id,package_id\n1,a,p\n\n2,b,q\n")
-    with Source(path, "f.csv") as source:
-        table = open_table(source, Faults("f.csv"))
-        reading = Reading(table, Fields(ENDPOINTS["credits.purchase"], {}), "id")
-        found = [[(line.number, one.id, one.request) for line, one in reading.operations()] for _ in range(2)]
+    with InputFile(path, "f.csv") as source:
+        table = open_table(source, InputErrors("f.csv"))
+        reading = OperationReader(table, InputFields(ENDPOINTS["credits.purchase"], {}), "id")
+        found = [[(line.line_number, one.id, one.request) for line, one in reading.read_operations()] for _ in range(2)]
     first, second = PurchaseCredits(client_id="a", package_id="p"), PurchaseCredits(client_id="b", package_id="q")
     assert found == [[(2, "1", first), (4, "2", second)]] * 2
 

@@ -12,18 +12,18 @@ from pathlib import Path
 import pytest
 
 from bardge_async import ENDPOINTS, BardgeClient, OperationStatus, RetryPolicy
-from bardge_async.cli.batch._errors import Faults
-from bardge_async.cli.batch._jobs.files import Place
-from bardge_async.cli.batch._jobs.row_log import Book
-from bardge_async.cli.batch._options import Order
-from bardge_async.cli.batch._progress import Lines
-from bardge_async.cli.batch._rows.columns import Fields
-from bardge_async.cli.batch._rows.file import Source
+from bardge_async.cli.batch._errors import InputErrors
+from bardge_async.cli.batch._jobs.files import JobFiles
+from bardge_async.cli.batch._jobs.row_log import RowLog
+from bardge_async.cli.batch._options import RunOptions
+from bardge_async.cli.batch._progress import LineDisplay
+from bardge_async.cli.batch._rows.columns import InputFields
+from bardge_async.cli.batch._rows.file import InputFile
 from bardge_async.cli.batch._rows.reader import open_table
-from bardge_async.cli.batch._rows.validation import Reading
-from bardge_async.cli.batch._run import run
-from bardge_async.cli.batch._runner import Drive, Pacing
-from bardge_async.cli.batch._terminal import Voice, finish
+from bardge_async.cli.batch._rows.validation import OperationReader
+from bardge_async.cli.batch._run import run_job
+from bardge_async.cli.batch._runner import JobRunner, SendOptions
+from bardge_async.cli.batch._terminal import Output, run_command
 from bardge_async.errors import ConnectError
 from bardge_async.sandbox import Fault
 from bardge_async.testing import FakeTransport, json_response
@@ -153,9 +153,13 @@ def test_server_that_goes_away(tmp_path: Path) -> None:
     path.write_text(purchases(1000))
     fake = FakeTransport(*[json_response({"balance": 1})] * 50, *[ConnectError("no connection")] * 3000)
     client = BardgeClient("key", transport=fake, retry=RetryPolicy(max_attempts=1), clock=ManualClock())
-    with Source(path, "clients.csv") as source, Book() as book:
-        reading = Reading(open_table(source, Faults("clients.csv")), Fields(ENDPOINTS["credits.purchase"], {}), "id")
-        ending = Drive(reading, 1000, book, Lines(Voice())).run(client, "j", Pacing(8, None, retry_refused=False))
+    with InputFile(path, "clients.csv") as source, RowLog() as book:
+        reading = OperationReader(
+            open_table(source, InputErrors("clients.csv")), InputFields(ENDPOINTS["credits.purchase"], {}), "id"
+        )
+        ending = JobRunner(reading, 1000, book, LineDisplay(Output())).run(
+            client, "j", SendOptions(8, None, retry_refused=False)
+        )
     assert (ending.counts[OperationStatus.DONE], str(ending.error)[:31]) == (50, "The server is out of reach: 100")
     assert 100 <= ending.counts[OperationStatus.FAILED] < 130
 
@@ -215,8 +219,8 @@ def test_asks(operator: Operator, monkeypatch: pytest.MonkeyPatch, typed: str, c
     """On a terminal it asks, and only a clear yes begins."""
     file = operator.file(purchases(3)).name
     monkeypatch.setattr(sys, "stdin", Terminal(typed))
-    order = Order(file=file, operation=BUY[1], job="j", base_url=operator.sandbox.base_url, account="")
-    found = finish(lambda: run(order, Voice()), Voice(), with_traceback=False)
+    order = RunOptions(file=file, operation=BUY[1], job="j", base_url=operator.sandbox.base_url, account="")
+    found = run_command(lambda: run_job(order, Output()), Output(), with_traceback=False)
     assert (found, operator.bought) == (code, bought)
 
 
@@ -272,7 +276,7 @@ def test_standard_input_that_was_not_begun_leaves_no_copy(operator: Operator) ->
     """Rows from standard input that ended in bad input or unasked are not kept: they are personal data."""
     for rows, more in (("id,client_id\n1,c\n", ["--yes"]), (purchases(2), [])):
         assert operator.batch("run", "-", *BUY, "--job", "j", *more, input=rows).exit_code == 2
-        folder = Place.of("j", operator.sandbox.base_url, "", None).folder
+        folder = JobFiles.for_job("j", operator.sandbox.base_url, "", None).folder
         assert [path.name for path in folder.iterdir()] == ["job.lock"]
 
 
@@ -301,7 +305,7 @@ def test_bad_results_file(operator: Operator, out: str, words: str) -> None:
 @pytest.mark.parametrize("begun", [True, False])
 def test_results_never_replace_what_is_remembered(operator: Operator, own: bool, begun: bool) -> None:
     """--out may name no file of the job's memory, be it there or not: with it would go what was done already."""
-    journal = operator.folder / "own.db" if own else Place.of("j", operator.sandbox.base_url, "", None).journal
+    journal = operator.folder / "own.db" if own else JobFiles.for_job("j", operator.sandbox.base_url, "", None).journal
     options = ("--journal", journal) if own else ()
     if begun:
         operator.run(purchases(1), *options)

@@ -19,34 +19,34 @@ from rich.text import Text
 from bardge_async import BardgeClient, OperationStatus
 from bardge_async.cli._commands import bardge
 from bardge_async.cli.batch._errors import UsageError
-from bardge_async.cli.batch._options import Order
-from bardge_async.cli.batch._progress import Bar, Figures, Lines, duration
-from bardge_async.cli.batch._run import run
-from bardge_async.cli.batch._terminal import Voice, finish
+from bardge_async.cli.batch._options import RunOptions
+from bardge_async.cli.batch._progress import BarDisplay, LineDisplay, ProgressCounter, format_duration
+from bardge_async.cli.batch._run import run_job
+from bardge_async.cli.batch._terminal import Output, run_command
 from bardge_async.errors import ConfigurationError
 from bardge_async.testing import FakeTransport
 from tests.batch_cli.conftest import BUY, Operator, purchases
 
 
 @pytest.fixture
-def figures() -> Figures:
+def figures() -> ProgressCounter:
     """Figures of a long job in the middle."""
     batch = BardgeClient("key", transport=FakeTransport()).batch([], job="j")
-    found = Figures("renewals-2026-11-of-all-clients", 100_000, batch, 0.0)
+    found = ProgressCounter("renewals-2026-11-of-all-clients", 100_000, batch, 0.0)
     numbers = (60_000, 1_012, 100, 200, 1, 3)
     batch.counts.update(dict(zip(OperationStatus, numbers, strict=True)))
-    found.sample(300.0)
+    found.add_sample(300.0)
     return found
 
 
-def drawn(figures: Figures, width: int, **options: object) -> str:
+def drawn(figures: ProgressCounter, width: int, **options: object) -> str:
     """What a terminal is sent."""
     file = io.StringIO()
     console = Console(file=file, width=width, height=25, force_terminal=True, legacy_windows=False, **options)  # type: ignore[arg-type]
-    bar = Bar(console)
-    bar.show(figures)
-    bar.say("Stopping")
-    bar.end()
+    bar = BarDisplay(console)
+    bar.show_progress(figures)
+    bar.show_message("Stopping")
+    bar.close_display()
     return file.getvalue()
 
 
@@ -56,7 +56,7 @@ def plain(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize("width", [80, 120])
-def test_bar_fits(figures: Figures, width: int) -> None:
+def test_bar_fits(figures: ProgressCounter, width: int) -> None:
     """The bar has three lines, each within the terminal's columns."""
     lines = [line for line in plain(drawn(figures, width, color_system=None)) if line]
     assert max(map(len, lines)) <= width
@@ -66,21 +66,21 @@ def test_bar_fits(figures: Figures, width: int) -> None:
     ]
 
 
-def test_bar_tells_what_happens(figures: Figures) -> None:
+def test_bar_tells_what_happens(figures: ProgressCounter) -> None:
     """What is said meanwhile stands above the bar."""
     assert "Stopping" in plain(drawn(figures, 80, color_system=None))
 
 
-def test_no_color(figures: Figures, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_color(figures: ProgressCounter, monkeypatch: pytest.MonkeyPatch) -> None:
     """NO_COLOR takes the colours away."""
     coloured = drawn(figures, 80, color_system="standard")
     monkeypatch.setenv("NO_COLOR", "1")
     assert ("\x1b[32m" in coloured, "\x1b[32m" in drawn(figures, 80, color_system="standard")) == (True, False)
 
 
-def test_lines(figures: Figures, capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines(figures: ProgressCounter, capsys: pytest.CaptureFixture[str]) -> None:
     """Elsewhere than on a terminal there are plain lines on standard error."""
-    Lines(Voice()).show(figures)
+    LineDisplay(Output()).show_progress(figures)
     said = capsys.readouterr()
     assert said.err == (
         "renewals-2026-11-of-all-clients: 61,316 of 100,000 (61%), 204/s, 3:09 left, 0 of 0 at once; "
@@ -92,14 +92,14 @@ def test_lines(figures: Figures, capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(("seconds", "words"), [(0.4, "0:00"), (61, "1:01"), (3_725, "1:02:05")])
 def test_duration(seconds: float, words: str) -> None:
     """Times are told in hours, minutes and seconds."""
-    assert duration(seconds) == words
+    assert format_duration(seconds) == words
 
 
-def test_rate_is_of_late(figures: Figures) -> None:
+def test_rate_is_of_late(figures: ProgressCounter) -> None:
     """The rate is that of the last seconds, not of the whole run."""
     for second in range(301, 330):
         figures.batch.counts[OperationStatus.DONE] += 10
-        figures.sample(second)
+        figures.add_sample(second)
     assert figures.rate == pytest.approx(10)
 
 
@@ -117,16 +117,16 @@ class Gone(io.StringIO):
         raise OSError(errno.EIO, text)
 
 
-def test_gone_reader(figures: Figures, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gone_reader(figures: ProgressCounter, monkeypatch: pytest.MonkeyPatch) -> None:
     """A terminal that is closed, or a reader who goes away, ends nothing."""
     monkeypatch.setattr(sys, "stderr", Gone())
     monkeypatch.setattr(sys, "stdout", Gone())
-    Voice().say("hello")
-    Voice(as_json=True).answer({"a": 1})
-    bar = Bar(Console(file=Gone(), width=80, force_terminal=True))
-    bar.show(figures)
-    bar.say("hello")
-    bar.end()
+    Output().write_message("hello")
+    Output(as_json=True).write_result({"a": 1})
+    bar = BarDisplay(Console(file=Gone(), width=80, force_terminal=True))
+    bar.show_progress(figures)
+    bar.show_message("hello")
+    bar.close_display()
     assert figures.finished
 
 
@@ -151,10 +151,10 @@ def test_no_standard_input(operator: Operator, monkeypatch: pytest.MonkeyPatch, 
     """A command that was started without standard input says what is missing."""
     operator.file(purchases(1))
     monkeypatch.setattr(sys, "stdin", None)
-    voice = Voice()
-    order = Order(file=file, operation=BUY[1], job="j", base_url=operator.sandbox.base_url, account="")
+    voice = Output()
+    order = RunOptions(file=file, operation=BUY[1], job="j", base_url=operator.sandbox.base_url, account="")
     with pytest.raises(UsageError, match=r"standard input"):
-        run(order, voice)
+        run_job(order, voice)
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_every_error_is_a_message(capsys: pytest.CaptureFixture[str], error: Exc
     def work() -> int:
         raise error
 
-    assert finish(work, Voice(), with_traceback=False) == 1
+    assert run_command(work, Output(), with_traceback=False) == 1
     assert capsys.readouterr().err == words + "\n"
 
 

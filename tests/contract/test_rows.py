@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from bardge_async import ENDPOINTS, BardgeClient, Endpoint, IdempotentClient, Walk
-from bardge_async.sandbox._request import JSON, Call
+from bardge_async.sandbox._request import JSON, SandboxRequest
 from bardge_async.sandbox.behaviours import BEHAVIOURS
 from tests.contract.rows import NAMES
 
@@ -144,4 +144,8 @@ def test_behaviour_signature(name: str) -> None:
     """A behaviour takes one call and returns the answer's body."""
     behaviour = BEHAVIOURS[name]
     hints = typing.get_type_hints(behaviour)
-    assert (len(inspect.signature(behaviour).parameters), hints.pop("return"), *hints.values()) == (1, JSON, Call)
+    assert (len(inspect.signature(behaviour).parameters), hints.pop("return"), *hints.values()) == (
+        1,
+        JSON,
+        SandboxRequest,
+    )

@@ -9,8 +9,17 @@ from typing import Final, TypeAlias
 
 import attrs
 
-from bardge_async import Answer, EntryState, Identity, Journal, MemoryJournal, PostgresJournal, Record, SQLiteJournal
-from bardge_async._core.window import Moment
+from bardge_async import (
+    EntryState,
+    Journal,
+    JournalEntry,
+    KeyIdentity,
+    MemoryJournal,
+    PostgresJournal,
+    RecordedResponse,
+    SQLiteJournal,
+)
+from bardge_async._core.window import ClockReading
 
 Opener: TypeAlias = Callable[[], AbstractAsyncContextManager[Journal]]
 """Open one more journal over the same store, as another client or process would."""
@@ -18,7 +27,7 @@ Opener: TypeAlias = Callable[[], AbstractAsyncContextManager[Journal]]
 WALL: Final = 1_780_000_000.0
 ELAPSED: Final = 1000.0
 BASE: Final = "https://api.example/v3"
-KEY: Final = Identity(BASE, "", "order-1")
+KEY: Final = KeyIdentity(BASE, "", "order-1")
 
 
 def _memory(_: Path) -> Opener:
@@ -54,14 +63,14 @@ def on_postgres(dsn: str) -> Opener:
 FACTORIES: Final[Mapping[str, Callable[[Path], Opener]]] = {"memory": _memory, "sqlite": _sqlite}
 
 
-def at(seconds: float) -> Moment:
+def at(seconds: float) -> ClockReading:
     """The instant so many seconds after the tests' beginning."""
-    return Moment(WALL + seconds, ELAPSED + seconds, WALL + seconds)
+    return ClockReading(WALL + seconds, ELAPSED + seconds, WALL + seconds)
 
 
-def sent(identity: Identity = KEY, *, second: float = 0.0, path: str = "/p", given: bool = True) -> Record:
+def sent(identity: KeyIdentity = KEY, *, second: float = 0.0, path: str = "/p", given: bool = True) -> JournalEntry:
     """A POST that was sent and not answered."""
-    return Record(
+    return JournalEntry(
         identity=identity,
         endpoint="passes.update_expiry",
         url=identity.base_url + path,
@@ -74,12 +83,12 @@ def sent(identity: Identity = KEY, *, second: float = 0.0, path: str = "/p", giv
     )
 
 
-def done(record: Record, *, second: float = 0.0, state: EntryState = EntryState.DONE) -> Record:
+def done(record: JournalEntry, *, second: float = 0.0, state: EntryState = EntryState.DONE) -> JournalEntry:
     """The same, answered."""
-    answer = Answer(201, b'{"balance":5}', "req_1") if state is EntryState.DONE else None
+    answer = RecordedResponse(201, b'{"balance":5}', "req_1") if state is EntryState.DONE else None
     return attrs.evolve(record, state=state, last_sent=at(second), answer=answer)
 
 
-def named(key: str) -> Identity:
+def named(key: str) -> KeyIdentity:
     """Another key of the same account."""
     return KEY._replace(key=key)

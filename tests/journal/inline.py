@@ -9,19 +9,19 @@ from collections.abc import Callable
 from typing import TypeVar, cast
 
 from bardge_async import SQLiteJournal
-from bardge_async._journal.sqlite_writer import Writer, _Job
+from bardge_async._journal.sqlite_writer import SQLiteWriter, _DatabaseTask
 
 T = TypeVar("T")
 
 
-class _InlineWriter(Writer):
+class _InlineWriter(SQLiteWriter):
     """Do every job at once, and tell of it at the loop's next turn."""
 
     async def run(self, work: Callable[[sqlite3.Connection], T], *, writes: bool) -> T:
         loop = asyncio.get_running_loop()
-        job = _Job(work, writes, loop, loop.create_future())
-        with self._gate:
-            self._run([job])
+        job = _DatabaseTask(work, writes, loop, loop.create_future())
+        with self._connection_lock:
+            self._run_batch([job])
         return cast("T", await job.future)
 
 
@@ -31,4 +31,4 @@ class InlineJournal(SQLiteJournal):
     def __init__(self, path: str | os.PathLike[str]) -> None:
         super().__init__(path)
         self._writer.close()
-        self._writer = _InlineWriter(self.path, self._finish)
+        self._writer = _InlineWriter(self.path, self._complete_transaction)

@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 import pytest
 
-from bardge_async import BardgeClient, EntryState, Identity, Record, errors
+from bardge_async import BardgeClient, EntryState, JournalEntry, KeyIdentity, errors
 from bardge_async import models as m
 from tests.journal.factories import Opener
 from tests.support.clock import ManualClock
@@ -40,10 +40,10 @@ class Place:
         options = {"clock": self.clock, "base_url": base_url or self.server.base_url, "api_key": api_key, **options}
         return await _client(self.stack, self.opener, options)
 
-    async def record(self, key: str = "order-1", *, account: str = "") -> Record | None:
+    async def record(self, key: str = "order-1", *, account: str = "") -> JournalEntry | None:
         """What is on record under a key."""
         async with self.opener() as journal:
-            identity = Identity(self.server.base_url, account, key)
+            identity = KeyIdentity(self.server.base_url, account, key)
             found = await journal.claim(identity, 1.0, self.clock)
             journal.release(identity)
             return found

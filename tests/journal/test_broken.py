@@ -7,7 +7,7 @@ import logging
 import attrs
 import pytest
 
-from bardge_async import EntryState, Identity, MemoryJournal, Record, RetryPolicy, errors
+from bardge_async import EntryState, JournalEntry, KeyIdentity, MemoryJournal, RetryPolicy, errors
 from bardge_async._runtime.clock import Clock
 from tests.journal.place import buy, failed
 from tests.support.rig import PURCHASE, rig
@@ -26,15 +26,15 @@ class Broken(MemoryJournal):
     def __attrs_pre_init__(self) -> None:
         super().__init__()
 
-    async def claim(self, identity: Identity, patience: float, clock: Clock) -> Record | None:
+    async def claim(self, identity: KeyIdentity, timeout: float, clock: Clock) -> JournalEntry | None:
         if not self.readable:
             raise errors.JournalError("the disk is gone")
-        return await super().claim(identity, patience, clock)
+        return await super().claim(identity, timeout, clock)
 
-    async def put(self, record: Record) -> None:
-        if record.state in self.states:
+    async def put(self, entry: JournalEntry) -> None:
+        if entry.state in self.states:
             raise errors.JournalError("the disk is full")
-        await super().put(record)
+        await super().put(entry)
 
 
 @pytest.mark.parametrize("journal", [Broken(readable=False), Broken(states=(EntryState.SENT,))], ids=["read", "write"])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bardge_async import BardgeClient, Identity, Record, RetryPolicy, SQLiteJournal, errors
+from bardge_async import BardgeClient, JournalEntry, KeyIdentity, RetryPolicy, SQLiteJournal, errors
 from bardge_async._runtime.clock import Clock
 from tests.journal.factories import KEY
 from tests.support.clock import ManualClock
@@ -19,9 +19,9 @@ class Asked(SQLiteJournal):
 
     keys: tuple[str, ...] = ()
 
-    async def claim(self, identity: Identity, patience: float, clock: Clock) -> Record | None:
+    async def claim(self, identity: KeyIdentity, timeout: float, clock: Clock) -> JournalEntry | None:
         self.keys += (identity.key,)
-        return await super().claim(identity, patience, clock)
+        return await super().claim(identity, timeout, clock)
 
 
 async def test_a_fresh_key_is_not_looked_for(tmp_path: Path) -> None:

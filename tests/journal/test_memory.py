@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from bardge_async import EntryState, MemoryJournal
-from bardge_async._core.entry import Identity
+from bardge_async._core.entry import KeyIdentity
 from tests.journal.factories import KEY, done, named, sent
 from tests.journal.test_protocol import read
 
 MINUTE = 60.0
 
 
-async def finish(journal: MemoryJournal, identity: Identity, second: float) -> None:
+async def finish(journal: MemoryJournal, identity: KeyIdentity, second: float) -> None:
     await journal.put(done(sent(identity, second=second), second=second))
 
 

@@ -12,9 +12,9 @@ from typing import Any, Final
 import attrs
 import pytest
 
-from bardge_async import Answer, EntryState, PostgresJournal, Record, errors
+from bardge_async import EntryState, JournalEntry, PostgresJournal, RecordedResponse, errors
 from bardge_async._journal import postgres_statements as rows
-from bardge_async._postgres.schema import filled
+from bardge_async._postgres.schema import fill_schema
 from tests.journal.elsewhere import elsewhere, on_record
 from tests.journal.factories import KEY, WALL, at, done, named, sent
 from tests.journal.test_protocol import read
@@ -69,7 +69,7 @@ async def test_newer_tables(postgres: Database) -> None:
             await journal.put(sent())
 
 
-async def aged(postgres: Database, days: float, record: Record, **options: Any) -> Record | None:
+async def aged(postgres: Database, days: float, record: JournalEntry, **options: Any) -> JournalEntry | None:
     """What is left of a record so many days later."""
     postgres.clear()
     async with elsewhere(postgres, **options) as journal:
@@ -81,7 +81,7 @@ async def aged(postgres: Database, days: float, record: Record, **options: Any) 
 @pytest.mark.parametrize(("days", "kept"), [(29.9, True), (30.1, False)])
 async def test_bodies_stay_for_30_days(postgres: Database, days: float, *, kept: bool) -> None:
     """The bodies of what is done are removed after 30 days; key, fingerprint and outcome stay."""
-    bare = attrs.evolve(done(sent()), body=None, answer=Answer(201, None, "req_1"))
+    bare = attrs.evolve(done(sent()), body=None, answer=RecordedResponse(201, None, "req_1"))
     assert await aged(postgres, days, done(sent())) == (done(sent()) if kept else bare)
 
 
@@ -190,12 +190,12 @@ SEARCHES: Final[Mapping[str, tuple[str, Any, str]]] = {
     "claim": (rows.CLAIM, [15.0, ["https://api.example/v3"], [""], ["k7"], ["token"]], "entries_pkey"),
     "release": (rows.RELEASE, [["https://api.example/v3"], [""], ["k7"], ["token"]], "entries_pkey"),
     "renew": (rows.RENEW, [15.0, ["https://api.example/v3"], [""], ["k7"], ["token"]], "entries_pkey"),
-    "overtaken": (rows.OVERTAKEN, ASKED, "entries_by_url"),
+    "overtaken": (rows.LATER_REQUEST, ASKED, "entries_by_url"),
     "unfinished": (rows.UNFINISHED, ["https://api.example/v3", ""], "entries_unfinished"),
-    "since": (rows.SINCE, ["https://api.example/v3", "", "credits.purchase", "k7", 19_900.0], "entries_by_time"),
-    "strip": (rows.STRIP, [100.0], "entries_with_bodies"),
-    "drop": (rows.DROP, [100.0], "entries_by_time"),
-    "orphans": (rows.ORPHANS, [], "entries_held"),
+    "since": (rows.SENT_SINCE, ["https://api.example/v3", "", "credits.purchase", "k7", 19_900.0], "entries_by_time"),
+    "strip": (rows.REMOVE_BODIES, [100.0], "entries_with_bodies"),
+    "drop": (rows.REMOVE_ENTRIES, [100.0], "entries_by_time"),
+    "orphans": (rows.REMOVE_ORPHANS, [], "entries_held"),
 }
 
 
@@ -218,7 +218,7 @@ async def made(postgres: Database) -> None:
 def test_searched_by_index(filled_tables: Database, name: str) -> None:
     """No question reads the whole table: each goes by an index of its own."""
     statement, given, index = SEARCHES[name]
-    plan = filled_tables.admin.execute(b"EXPLAIN " + filled(statement, "bardge"), given).fetchall()
+    plan = filled_tables.admin.execute(b"EXPLAIN " + fill_schema(statement, "bardge"), given).fetchall()
     lines = "\n".join(line for (line,) in plan)
     assert index in lines, lines
     assert "Seq Scan on entries" not in lines, lines
@@ -266,8 +266,8 @@ def test_psycopg_comes_with_the_first_journal() -> None:
 def test_age() -> None:
     """A first send of this boot is told as it was; of another, by this one's clock and as old as the server says."""
     clock = ManualClock()
-    assert rows.here(sent(), 50.0, clock) == sent()
+    assert rows.rebase_first_sent(sent(), 50.0, clock) == sent()
     foreign = attrs.evolve(sent(), first_sent=attrs.evolve(at(0), boot="other"))
-    found = rows.here(foreign, 50.0, clock)
+    found = rows.rebase_first_sent(foreign, 50.0, clock)
     assert found is not None
     assert found.first_sent == attrs.evolve(at(0), elapsed=clock.elapsed() - 50, boot="")

@@ -13,7 +13,7 @@ import anyio
 import attrs
 import pytest
 
-from bardge_async import Answer, EntryState, Identity, Journal, Record, errors
+from bardge_async import EntryState, Journal, JournalEntry, KeyIdentity, RecordedResponse, errors
 from tests.journal.factories import KEY, Opener, done, named, sent
 from tests.support.clock import ManualClock
 
@@ -25,7 +25,7 @@ async def settled() -> None:
         await asyncio.sleep(0)
 
 
-async def read(journal: Journal, identity: Identity = KEY) -> Record | None:
+async def read(journal: Journal, identity: KeyIdentity = KEY) -> JournalEntry | None:
     """What is on record, as a claim tells."""
     record = await journal.claim(identity, LONG, ManualClock())
     journal.release(identity)
@@ -33,7 +33,7 @@ async def read(journal: Journal, identity: Identity = KEY) -> Record | None:
 
 
 @asynccontextmanager
-async def held(journal: Journal, identity: Identity = KEY) -> AsyncGenerator[None]:
+async def held(journal: Journal, identity: KeyIdentity = KEY) -> AsyncGenerator[None]:
     await journal.claim(identity, LONG, ManualClock())
     try:
         yield
@@ -41,11 +41,11 @@ async def held(journal: Journal, identity: Identity = KEY) -> AsyncGenerator[Non
         journal.release(identity)
 
 
-def waiting(journal: Journal, clock: ManualClock, patience: float = LONG) -> asyncio.Task[Record | None]:
-    return asyncio.ensure_future(journal.claim(KEY, patience, clock))
+def waiting(journal: Journal, clock: ManualClock, timeout: float = LONG) -> asyncio.Task[JournalEntry | None]:
+    return asyncio.ensure_future(journal.claim(KEY, timeout, clock))
 
 
-async def cancelled(task: asyncio.Task[Record | None]) -> None:
+async def cancelled(task: asyncio.Task[JournalEntry | None]) -> None:
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
@@ -96,7 +96,7 @@ async def test_remove_nothing(journal: Journal) -> None:
     [KEY._replace(base_url="https://other.example/v3"), KEY._replace(account="b"), KEY._replace(key="order-2")],
     ids=["base URL", "account", "key"],
 )
-async def test_identity(journal: Journal, other: Identity) -> None:
+async def test_identity(journal: Journal, other: KeyIdentity) -> None:
     """Base URL, account and key keep records apart, and claims as well."""
     await journal.put(sent())
     async with held(journal):
@@ -106,7 +106,7 @@ async def test_identity(journal: Journal, other: Identity) -> None:
 @pytest.mark.parametrize("body", [None, b"", b'{"a":1}', '{"a":"\u00e9\u0000"}'.encode()])
 async def test_bodies(journal: Journal, body: bytes | None) -> None:
     """Bytes come back as they were, none as none."""
-    record = attrs.evolve(sent(), body=body, answer=Answer(200, body, None), state=EntryState.DONE)
+    record = attrs.evolve(sent(), body=body, answer=RecordedResponse(200, body, None), state=EntryState.DONE)
     await journal.put(record)
     assert await read(journal) == record
 
@@ -127,7 +127,7 @@ async def test_answers_of_fresh_keys(journal: Journal, given: bool, kept: bytes 
     record = await read(journal)
     assert record is not None
     assert record.state is EntryState.DONE
-    assert record.answer == Answer(201, kept, "req_1")
+    assert record.answer == RecordedResponse(201, kept, "req_1")
 
 
 async def test_unfinished_fresh_keys_keep_their_body(journal: Journal) -> None:
@@ -403,7 +403,7 @@ async def test_not_overtaken_by_earlier_posts(journal: Journal) -> None:
     ],
     ids=["another path", "another account", "another server"],
 )
-async def test_not_overtaken_by_others(journal: Journal, other: Record) -> None:
+async def test_not_overtaken_by_others(journal: Journal, other: JournalEntry) -> None:
     """Only the same account's POST to the same row and path at the same server overtakes."""
     await journal.put(sent())
     await journal.put(other)

@@ -542,7 +542,7 @@ async def test_held_back_leaves_nothing(opener: Opener) -> None:
     """A call that is held back past its deadline leaves no record."""
     async with place(opener, error(429, Retry_After="50"), retry=ONE, timeout=20) as it:
         await failed(it.bardge, "order-0")
-        assert isinstance(await failed(it.bardge), errors.HeldBackError)
+        assert isinstance(await failed(it.bardge), errors.ThrottledError)
         assert await it.record() is None
     assert it.sent == 1
 

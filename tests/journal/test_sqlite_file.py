@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from bardge_async import BardgeClient, Record, SQLiteJournal, errors
+from bardge_async import BardgeClient, JournalEntry, SQLiteJournal, errors
 from bardge_async import models as m
-from bardge_async._journal.sqlite_locks import KeyLocks
+from bardge_async._journal.sqlite_locks import KeyFileLocks
 from bardge_async._journal.sqlite_schema import APPLICATION_ID
 from bardge_async.sandbox import Sandbox
 from tests.journal.factories import KEY, done, named, sent
@@ -33,10 +33,10 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()}
 
 
-def everything(path: Path) -> list[Record]:
+def everything(path: Path) -> list[JournalEntry]:
     """All that a journal's file holds."""
 
-    async def main() -> list[Record]:
+    async def main() -> list[JournalEntry]:
         with SQLiteJournal(path) as journal:
             return await journal.listed()
 
@@ -275,7 +275,7 @@ async def test_closing_one_journal_frees_nothing_of_another(tmp_path: Path) -> N
 
 
 def take_in_a_process(path: str, answer: object) -> None:
-    answer.put(KeyLocks(Path(path)).take(KEY))  # type: ignore[attr-defined]
+    answer.put(KeyFileLocks(Path(path)).try_lock(KEY))  # type: ignore[attr-defined]
 
 
 def _free_elsewhere(path: Path) -> bool:

@@ -12,9 +12,9 @@ from typing import Any
 import attrs
 import pytest
 
-from bardge_async import Answer, BardgeClient, EntryState, Record, RetryPolicy, SQLiteJournal, errors
-from bardge_async._core.window import Moment
-from bardge_async._journal.sqlite_locks import KeyLocks
+from bardge_async import BardgeClient, EntryState, JournalEntry, RecordedResponse, RetryPolicy, SQLiteJournal, errors
+from bardge_async._core.window import ClockReading
+from bardge_async._journal.sqlite_locks import KeyFileLocks
 from tests.journal.factories import ELAPSED, KEY, WALL, at, done, named, sent
 from tests.journal.place import buy, failed
 from tests.journal.test_protocol import read
@@ -26,7 +26,7 @@ DAY = 86_400.0
 BOUGHT = reply(201, {"object": "credit_purchase", "balance": 5})
 
 
-async def aged(journal: SQLiteJournal, days: float, record: Record) -> Record | None:
+async def aged(journal: SQLiteJournal, days: float, record: JournalEntry) -> JournalEntry | None:
     """What is left of a record after so many days, once something else is written."""
     await journal.put(record)
     await journal.prune(WALL + days * DAY)
@@ -38,7 +38,7 @@ async def test_bodies_stay_for_30_days(tmp_path: Path, days: float, *, kept: boo
     """The bodies of what is done are removed after 30 days; key, fingerprint and outcome stay."""
     with SQLiteJournal(tmp_path / "journal.db") as journal:
         record = done(sent())
-        bare = attrs.evolve(record, body=None, answer=Answer(201, None, "req_1"))
+        bare = attrs.evolve(record, body=None, answer=RecordedResponse(201, None, "req_1"))
         assert await aged(journal, days, record) == (record if kept else bare)
 
 
@@ -190,7 +190,7 @@ async def test_overtaken_while_the_wall_is_back(tmp_path: Path) -> None:
     """What was sent later overtakes a record also when the wall clock had jumped back in between."""
     with SQLiteJournal(tmp_path / "journal.db") as journal:
         await journal.put(sent())
-        back = Moment(WALL - 3600, ELAPSED + 1, WALL)
+        back = ClockReading(WALL - 3600, ELAPSED + 1, WALL)
         await journal.put(attrs.evolve(sent(named("order-2")), first_sent=back, last_sent=back))
         assert await journal.overtaken(sent())
 
@@ -239,10 +239,10 @@ def test_fork_keeps_the_parents_keys(tmp_path: Path) -> None:
         raise AssertionError
 
     assert in_a_child(child) == 0
-    locks = KeyLocks(tmp_path / "journal.db")
-    assert locks.held(KEY)
+    locks = KeyFileLocks(tmp_path / "journal.db")
+    assert locks.is_held(KEY)
     journal.release(KEY)
-    assert not locks.held(KEY)
+    assert not locks.is_held(KEY)
     locks.close()
     journal.close()
 

@@ -16,14 +16,14 @@ from pathlib import Path
 import attrs
 import pytest
 
-from bardge_async import Record, SQLiteJournal, errors
-from bardge_async._journal.sqlite import _listed
-from bardge_async._journal.sqlite_schema import connect
+from bardge_async import JournalEntry, SQLiteJournal, errors
+from bardge_async._journal.sqlite import _select_entries
+from bardge_async._journal.sqlite_schema import open_journal_file
 from tests.journal.factories import KEY, done, named, sent
 
 PAGE = 4096
 FRAME = PAGE + 24
-State = frozenset[Record]
+State = frozenset[JournalEntry]
 
 
 @attrs.frozen
@@ -49,7 +49,7 @@ async def write_all(folder: Path) -> list[Written]:
         state = after
 
     big = attrs.evolve(sent(named("big")), body=b'{"note":"%s"}' % (b"x" * 9000))
-    steps: list[tuple[str, Record | None]] = [
+    steps: list[tuple[str, JournalEntry | None]] = [
         ("intent", sent()),
         ("outcome", done(sent())),
         ("second intent", sent(named("order-2"), second=5)),
@@ -95,12 +95,12 @@ def opened(files: dict[str, bytes], folder: Path) -> State | None:
     for end, content in files.items():
         Path(f"{path}{end}").write_bytes(content)
     try:
-        found = connect(path)
+        found = open_journal_file(path)
     except errors.JournalError:
         return None
     try:
         found.execute("PRAGMA query_only = 1")
-        return frozenset(_listed(found, unfinished=False))
+        return frozenset(_select_entries(found, unfinished=False))
     except errors.JournalError:
         return None
     finally:

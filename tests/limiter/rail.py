@@ -7,7 +7,7 @@ import asyncio
 import attrs
 
 from bardge_async import AttemptLimits, WireRequest, WireResponse
-from bardge_async.errors import HeldBackError
+from bardge_async.errors import ThrottledError
 from tests.support.clock import ManualClock
 from tests.support.line import answer
 
@@ -26,16 +26,16 @@ class Rail:
     due: float = 0.0
     held: float = 0.0
 
-    async def turn(self, patience: float) -> None:
-        self.asked.append(patience)
-        if self.held >= patience:
-            error = HeldBackError("held by another process")
+    async def acquire(self, timeout: float) -> None:
+        self.asked.append(timeout)
+        if self.held >= timeout:
+            error = ThrottledError("held by another process")
             error.retry_after = self.held
             raise error
         now = self.clock.elapsed()
         wait = max(0.0, self.due - now)
-        if wait >= patience:
-            raise HeldBackError("the rate is used up")
+        if wait >= timeout:
+            raise ThrottledError("the rate is used up")
         self.due = now + wait + self.interval
         if wait:
             await self.clock.sleep(wait)
@@ -48,7 +48,7 @@ class Rail:
 class Broken(Rail):
     """A limiter that fails in a way of its own."""
 
-    async def turn(self, patience: float) -> None:
+    async def acquire(self, timeout: float) -> None:
         raise OSError("no route to the limiter")
 
 

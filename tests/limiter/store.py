@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import attrs
 
-from bardge_async._limits.permits import AwayError, Grant, Question, Turns
-from bardge_async.errors import HeldBackError
+from bardge_async._limits.permits import PermitGrant, PermitRequest, PermitScheduler, StoreUnavailableError
+from bardge_async.errors import ThrottledError
 from tests.support.clock import ManualClock
 
 RATE = 200.0
@@ -28,41 +28,41 @@ class Store:
     held: float = 0.0
     asked: list[int] = attrs.field(factory=list[int])
 
-    async def ask(self, question: Question) -> Grant:
+    async def take_slots(self, request: PermitRequest) -> PermitGrant:
         if self.delay:
             await self.clock.sleep(self.delay / 2)
-        self.asked.append(question.count)
+        self.asked.append(request.count)
         if self.away:
-            raise AwayError(self.away)
+            raise StoreUnavailableError(self.away)
         if self.refuses:
-            raise HeldBackError(self.refuses)
+            raise ThrottledError(self.refuses)
         now = self.clock.elapsed() + self.ahead
-        self.held = max(self.held, now + question.hold)
-        first = max(now + question.lead, self.held, self.next)
-        taken = first - now <= question.patience
-        self.next = first + question.count / self.rate if taken else first
+        self.held = max(self.held, now + request.hold)
+        first = max(now + request.lead, self.held, self.next)
+        taken = first - now <= request.timeout
+        self.next = first + request.count / self.rate if taken else first
         if self.delay:
             await self.clock.sleep(self.delay / 2)
-        return Grant(first, taken and question.count > 0, self.held, now)
+        return PermitGrant(first, taken and request.count > 0, self.held, now)
 
 
 @attrs.define
 class Loop:
     """One loop's turns, and when its tasks got theirs."""
 
-    turns: Turns
+    scheduler: PermitScheduler
     clock: ManualClock
     got: list[float] = attrs.field(factory=list[float])
     tasks: list[asyncio.Task[None]] = attrs.field(factory=list[asyncio.Task[None]])
 
-    def want(self, patience: float = 1000.0) -> asyncio.Task[None]:
+    def want(self, timeout: float = 1000.0) -> asyncio.Task[None]:
         """Begin to wait for a turn."""
-        task = asyncio.ensure_future(self._one(patience))
+        task = asyncio.ensure_future(self._one(timeout))
         self.tasks.append(task)
         return task
 
-    async def _one(self, patience: float) -> None:
-        await self.turns.wait(patience)
+    async def _one(self, timeout: float) -> None:
+        await self.scheduler.acquire(timeout)
         self.got.append(self.clock.elapsed())
 
     def keep_wanting(self) -> None:
@@ -110,11 +110,11 @@ class Fleet:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         for loop in self.loops:
-            await loop.turns.aclose()
+            await loop.scheduler.aclose()
 
 
 def fleet(loops: int = 1, rate: float = RATE, delay: float = 0.0) -> Fleet:
     """Make loops over a fresh store."""
     clock = ManualClock(auto=False)
     store = Store(clock, rate, delay)
-    return Fleet(clock, store, [Loop(Turns(store.ask, rate, clock), clock) for _ in range(loops)])
+    return Fleet(clock, store, [Loop(PermitScheduler(store.take_slots, rate, clock), clock) for _ in range(loops)])

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 import pytest
 
-from bardge_async import BardgeClient, Event, HeldBack, RetryPolicy, errors
+from bardge_async import BardgeClient, Event, RetryPolicy, Throttled, errors
 from tests.batch.operations import purchases, statuses
 from tests.limiter.rail import Broken, Door, Rail
 from tests.support.clock import ManualClock
@@ -81,7 +81,7 @@ async def test_no_turn_in_time() -> None:
     async with limited(set_up={"interval": 20.0}, timeout=10.0) as it:
         await it.at_once(it.bardge.clients.get_credits("c"))
         error = await it.failed(it.call())
-    assert isinstance(error, errors.HeldBackError)
+    assert isinstance(error, errors.ThrottledError)
     assert (error.sent, error.retryable, error.attempts, len(it.line.sent)) == (False, True, 0, 1)
 
 
@@ -102,7 +102,7 @@ async def test_patience_ends_before_the_window() -> None:
         it.rail.due = it.clock.elapsed() + 30
         error = await it.failed(it.start(it.bardge.send("credits.purchase", request=PURCHASE, key="order-1")))
     assert isinstance(error, errors.OutcomeUnknownError)
-    assert isinstance(error.last_error, errors.HeldBackError)
+    assert isinstance(error.last_error, errors.ThrottledError)
     assert it.rail.asked[1] == pytest.approx(9)
 
 
@@ -131,7 +131,7 @@ async def test_known_hold_is_not_asked_about() -> None:
         await it.move(21)
         it.rail.held = 0.0
         await it.at_once(it.bardge.clients.get_credits("c"))
-    assert isinstance(second_error, errors.HeldBackError)
+    assert isinstance(second_error, errors.ThrottledError)
     assert (first_error.retry_after, second_error.retry_after) == (20, 20)
 
 
@@ -163,7 +163,7 @@ async def test_long_waits_are_told() -> None:
         for _ in range(3):
             it.call()
         await it.move(2)
-    [told] = [event for event in it.events if isinstance(event, HeldBack)]
+    [told] = [event for event in it.events if isinstance(event, Throttled)]
     assert told.seconds == pytest.approx(1.2)
 
 
@@ -171,7 +171,7 @@ async def test_failing_limiter() -> None:
     """Whatever a limiter raises, nothing is sent, and the error says so."""
     async with limited(rail=Broken) as it:
         error = await it.failed(it.call())
-    assert isinstance(error, errors.HeldBackError)
+    assert isinstance(error, errors.ThrottledError)
     assert isinstance(error.__cause__, OSError)
     assert (error.sent, it.line.sent) == (False, [])
 
@@ -233,7 +233,7 @@ async def test_no_turn_with_a_place() -> None:
         error = await it.failed(waiting)
         await it.move(5)
         await it.at_once(it.bardge.clients.get_credits("c"))
-    assert isinstance(error, errors.HeldBackError)
+    assert isinstance(error, errors.ThrottledError)
 
 
 async def test_batch_waits_for_another_process() -> None:

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 
 from bardge_async import BardgeClient, PostgresJournal, PostgresLimiter, RetryPolicy, errors
 from bardge_async._core.secret import Secret
-from bardge_async._limits.permits import Grant, Question
-from bardge_async._limits.rate_table import Row, Settings
-from bardge_async._postgres.schema import filled
+from bardge_async._limits.permits import PermitGrant, PermitRequest
+from bardge_async._limits.rate_table import RateSettings, RateTable
+from bardge_async._postgres.schema import fill_schema
 from bardge_async._runtime.clock import SystemClock
 from tests.support.clock import ManualClock
 from tests.support.postgres import Database, pooler
@@ -35,29 +35,31 @@ def fresh() -> str:
 
 
 @asynccontextmanager
-async def row(database: Database, name: str, schema: str = "bardge") -> AsyncGenerator[Row]:
+async def row(database: Database, name: str, schema: str = "bardge") -> AsyncGenerator[RateTable]:
     """A connection to a rate's row."""
-    one = Row(Settings(Secret(database.dsn), schema, name, RATE, SystemClock()))
+    one = RateTable(RateSettings(Secret(database.dsn), schema, name, RATE, SystemClock()))
     try:
         yield one
     finally:
         await one.aclose()
 
 
-async def asked(one: Row, count: int = 1, *, lead: float = 0.0, patience: float = 60.0, hold: float = 0.0) -> Grant:
-    return await one.ask(Question(count, lead, patience, hold))
+async def asked(
+    one: RateTable, count: int = 1, *, lead: float = 0.0, timeout: float = 60.0, hold: float = 0.0
+) -> PermitGrant:
+    return await one.take_slots(PermitRequest(count, lead, timeout, hold))
 
 
-async def refused(limiter: PostgresLimiter, patience: float) -> errors.HeldBackError:
+async def refused(limiter: PostgresLimiter, timeout: float) -> errors.ThrottledError:
     """The error that waiting for a turn ends with."""
-    with pytest.raises(errors.HeldBackError) as caught:
-        await limiter.turn(patience)
+    with pytest.raises(errors.ThrottledError) as caught:
+        await limiter.acquire(timeout)
     return caught.value
 
 
 async def on_record(database: Database, name: str, schema: str = "bardge") -> None:
     """Wait until a hold has reached the database."""
-    query = filled("SELECT held_until > clock_timestamp() FROM {schema}.rates WHERE name = %s", schema)
+    query = fill_schema("SELECT held_until > clock_timestamp() FROM {schema}.rates WHERE name = %s", schema)
     while database.admin.execute(query, (name,)).fetchone() != (True,):  # noqa: ASYNC110 - another session's doing
         await asyncio.sleep(0)
 
@@ -72,7 +74,7 @@ ASKS = st.lists(st.tuples(st.integers(0, 2), st.integers(1, 20), st.floats(0, 0.
 def test_slots_never_overlap(postgres: Database, asks: list[tuple[int, int, float, float]]) -> None:
     """Whoever asks, for how many, how far ahead and with what hold: slots follow one another, none in a hold."""
 
-    async def play() -> list[tuple[Grant, int]]:
+    async def play() -> list[tuple[PermitGrant, int]]:
         name = fresh()
         async with row(postgres, name) as a, row(postgres, name) as b, row(postgres, name) as c:
             rows = (a, b, c)
@@ -80,10 +82,10 @@ def test_slots_never_overlap(postgres: Database, asks: list[tuple[int, int, floa
 
     end = held = 0.0
     for grant, count in asyncio.run(play()):
-        assert grant.taken
-        assert grant.first >= max(grant.now, grant.held, end - 1e-5)
-        assert grant.held >= held - 1e-5
-        end, held = grant.first + count / RATE, grant.held
+        assert grant.is_taken
+        assert grant.first_slot >= max(grant.now, grant.held_until, end - 1e-5)
+        assert grant.held_until >= held - 1e-5
+        end, held = grant.first_slot + count / RATE, grant.held_until
 
 
 async def test_slots_of_many_at_once(postgres: Database) -> None:
@@ -92,7 +94,7 @@ async def test_slots_of_many_at_once(postgres: Database) -> None:
     async with row(postgres, name) as a, row(postgres, name) as b, row(postgres, name) as c:
         await asked(a, 50)
         found = await asyncio.gather(*(asked(one, 5) for one in (a, b, c)))
-    firsts = sorted(grant.first for grant in found)
+    firsts = sorted(grant.first_slot for grant in found)
     assert [later - sooner for sooner, later in itertools.pairwise(firsts)] == pytest.approx([0.1, 0.1], abs=1e-4)
 
 
@@ -101,25 +103,25 @@ async def test_rates_are_apart(postgres: Database) -> None:
     async with row(postgres, fresh()) as one, row(postgres, fresh()) as other:
         await asked(one, 500, hold=60)
         grant = await asked(other)
-    assert grant.first == pytest.approx(grant.now, abs=0.001)
+    assert grant.first_slot == pytest.approx(grant.now, abs=0.001)
 
 
 async def test_far_slots_are_left(postgres: Database) -> None:
     """Slots beyond the asker's patience stay where they are."""
     async with row(postgres, fresh()) as one:
         await asked(one, 100)
-        far = await asked(one, 5, patience=1)
-        near = await asked(one, 1, patience=3)
-    assert (far.taken, near.taken) == (False, True)
-    assert near.first == pytest.approx(far.first, abs=1e-4)
+        far = await asked(one, 5, timeout=1)
+        near = await asked(one, 1, timeout=3)
+    assert (far.is_taken, near.is_taken) == (False, True)
+    assert near.first_slot == pytest.approx(far.first_slot, abs=1e-4)
 
 
 async def test_slots_in_time(postgres: Database) -> None:
     """A slot is not due before its answer can have come."""
     async with row(postgres, fresh()) as one:
         new, known = await asked(one, lead=0.2), await asked(one, lead=0.2)
-    assert new.first - new.now == pytest.approx(0.2, abs=1e-3)
-    assert known.first - new.first >= 1 / RATE - 1e-5
+    assert new.first_slot - new.now == pytest.approx(0.2, abs=1e-3)
+    assert known.first_slot - new.first_slot >= 1 / RATE - 1e-5
 
 
 async def test_server_clock_set_back(postgres: Database) -> None:
@@ -131,17 +133,17 @@ async def test_server_clock_set_back(postgres: Database) -> None:
         columns = ", ".join(f"{it} = {it} + {hour}" for it in ("first_at", "next_at", "held_until", "asked_at"))
         postgres.admin.execute(f"UPDATE bardge.rates SET {columns} WHERE name = %s", (name,))  # noqa: S608 - of this file
         grant = await asked(one)
-    assert grant.held - grant.now == pytest.approx(5, abs=0.2)
-    assert grant.first - grant.now == pytest.approx(6, abs=0.2)
+    assert grant.held_until - grant.now == pytest.approx(5, abs=0.2)
+    assert grant.first_slot - grant.now == pytest.approx(6, abs=0.2)
 
 
 async def test_table_is_made_once(postgres: Database) -> None:
     """Limiters and journals that begin at the same moment in a database without tables make them once."""
-    rows = [Row(Settings(Secret(postgres.dsn), "at_once", "one", RATE, SystemClock())) for _ in range(6)]
+    rows = [RateTable(RateSettings(Secret(postgres.dsn), "at_once", "one", RATE, SystemClock())) for _ in range(6)]
     async with PostgresJournal(postgres.dsn, schema="at_once") as journal:
         grants, _ = await asyncio.gather(asyncio.gather(*(asked(one) for one in rows)), journal.listed())
     await asyncio.gather(*(one.aclose() for one in rows))
-    assert len({grant.first for grant in grants}) == 6
+    assert len({grant.first_slot for grant in grants}) == 6
 
 
 async def test_no_right_to_the_table(postgres: Database) -> None:
@@ -161,9 +163,9 @@ async def test_two_limiters_share_a_rate(postgres: Database) -> None:
     """What two processes' limiters give together comes no faster than the rate."""
     name = fresh()
     async with PostgresLimiter(postgres.dsn, name, 200) as here, PostgresLimiter(postgres.dsn, name, 200) as there:
-        await asyncio.gather(here.turn(5), there.turn(5))
+        await asyncio.gather(here.acquire(5), there.acquire(5))
         begun = time.monotonic()
-        await asyncio.gather(*(limiter.turn(5) for limiter in (here, there) for _ in range(20)))
+        await asyncio.gather(*(limiter.acquire(5) for limiter in (here, there) for _ in range(20)))
         took = time.monotonic() - begun
     assert 40 / 200 - 0.05 <= took < 2
 
@@ -181,9 +183,9 @@ async def test_hold_over_limiters(postgres: Database) -> None:
 async def test_cancelled_under_way(postgres: Database) -> None:
     """A caller that goes away while slots are being asked for leaves the next one its turn."""
     async with PostgresLimiter(postgres.dsn, fresh(), RATE) as limiter:
-        gone = asyncio.ensure_future(limiter.turn(5))
+        gone = asyncio.ensure_future(limiter.acquire(5))
         await asyncio.sleep(0)
-        next_one = asyncio.ensure_future(limiter.turn(5))
+        next_one = asyncio.ensure_future(limiter.acquire(5))
         gone.cancel()
         await next_one
     assert gone.cancelled()
@@ -193,11 +195,11 @@ async def test_no_server() -> None:
     """Without a server nobody gets a turn: calls wait as long as they may, and the error says what to mend."""
     clock = ManualClock(auto=False)
     async with PostgresLimiter("postgresql://nobody@127.0.0.1:1/none", "one", RATE, clock=clock) as limiter:
-        waiting = asyncio.ensure_future(limiter.turn(5))
+        waiting = asyncio.ensure_future(limiter.acquire(5))
         while not clock.sleeps:  # noqa: ASYNC110 - until it has tried once
             await asyncio.sleep(0)
         clock.advance(5)
-        with pytest.raises(errors.HeldBackError, match="cannot be reached, start it or check dsn="):
+        with pytest.raises(errors.ThrottledError, match="cannot be reached, start it or check dsn="):
             await waiting
 
 
@@ -205,11 +207,11 @@ async def test_ended_session(postgres: Database) -> None:
     """A session that an administrator ends is made anew, and nobody misses a turn."""
     dsn = f"{postgres.dsn}?application_name=rates"
     async with PostgresLimiter(dsn, fresh(), RATE) as limiter:
-        await limiter.turn(5)
+        await limiter.acquire(5)
         postgres.admin.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'rates'"
         )
-        await limiter.turn(5)
+        await limiter.acquire(5)
     count = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'rates' AND state <> 'idle'"
     assert postgres.admin.execute(count).fetchone() == (0,)
 
@@ -222,7 +224,7 @@ async def test_pooler(postgres: Database) -> None:
             PostgresLimiter(dsn, name, RATE, schema="pooled_rates") as here,
             PostgresLimiter(dsn, name, RATE, schema="pooled_rates") as other,
         ):
-            await asyncio.gather(*(limiter.turn(5) for limiter in (here, other) for _ in range(5)))
+            await asyncio.gather(*(limiter.acquire(5) for limiter in (here, other) for _ in range(5)))
             here.hold(30)
             await on_record(postgres, name, "pooled_rates")
             assert (await refused(other, 10)).retry_after == pytest.approx(30, abs=2)
@@ -233,11 +235,11 @@ async def test_closed(postgres: Database) -> None:
     dsn = f"{postgres.dsn}?application_name=closing"
     clock = ManualClock(auto=False)
     limiter = PostgresLimiter(dsn, fresh(), 1, clock=clock)
-    await limiter.turn(5)
-    waiting = asyncio.ensure_future(limiter.turn(5))
+    await limiter.acquire(5)
+    waiting = asyncio.ensure_future(limiter.acquire(5))
     await asyncio.sleep(0)
     await limiter.aclose()
-    with pytest.raises(errors.HeldBackError, match="closed"):
+    with pytest.raises(errors.ThrottledError, match="closed"):
         await waiting
     assert "closed" in str(await refused(limiter, 5))
     limiter.hold(5)
@@ -251,7 +253,7 @@ def test_several_loops(postgres: Database) -> None:
     limiter = PostgresLimiter(postgres.dsn, fresh(), 1000)
 
     async def some() -> None:
-        await asyncio.gather(*(limiter.turn(5) for _ in range(3)))
+        await asyncio.gather(*(limiter.acquire(5) for _ in range(3)))
 
     asyncio.run(some())
     asyncio.run(some())
@@ -278,7 +280,7 @@ async def test_clients_of_two_processes(postgres: Database) -> None:
         with pytest.raises(errors.RateLimitError):
             await one.clients.get_credits("c")
         await on_record(postgres, name)
-        with pytest.raises(errors.HeldBackError) as caught:
+        with pytest.raises(errors.ThrottledError) as caught:
             await other.clients.get_credits("c")
         assert len(api.requests) == 1
     assert caught.value.retry_after == pytest.approx(20, abs=2)

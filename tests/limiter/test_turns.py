@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bardge_async._limits.permits import Offset
-from bardge_async.errors import HeldBackError
+from bardge_async._limits.permits import ClockOffset
+from bardge_async.errors import ThrottledError
 from tests.limiter.store import RATE, Fleet, fleet
 
 
@@ -31,10 +31,10 @@ def fullest(times: Sequence[float]) -> int:
     return max((bisect_left(times, at + 1.0 - 1e-9) - place for place, at in enumerate(times)), default=0)
 
 
-async def failed(task: asyncio.Task[None]) -> HeldBackError:
+async def failed(task: asyncio.Task[None]) -> ThrottledError:
     """The error that a waiter has come to."""
     assert task.done()
-    with pytest.raises(HeldBackError) as caught:
+    with pytest.raises(ThrottledError) as caught:
         await task
     return caught.value
 
@@ -248,7 +248,7 @@ async def test_hold_drops_slots_in_hand() -> None:
         for _ in range(300):
             it.first.want()
         await it.move(0.1)
-        it.first.turns.hold(2)
+        it.first.scheduler.hold(2)
         before = len(it.got)
         await it.move(1.99, 0.005)
         assert len(it.got) == before
@@ -264,7 +264,7 @@ async def test_hold_over_loops() -> None:
                 loop.keep_wanting()
         await it.move(0.5)
         begun = it.clock.elapsed()
-        it.first.turns.hold(3)
+        it.first.scheduler.hold(3)
         await it.move(3.5, 0.005)
     after = [at - begun for at in it.got if at > begun]
     assert [at for at in after if 0.25 < at < 3] == []
@@ -277,7 +277,7 @@ async def test_rate_after_a_hold() -> None:
         for loop in it.loops:
             for _ in range(50):
                 loop.keep_wanting()
-        it.first.turns.hold(1)
+        it.first.scheduler.hold(1)
         await it.move(3, 0.005)
     assert fullest(it.got) <= 1.03 * RATE
 
@@ -288,7 +288,7 @@ async def test_hold_longer_than_patience() -> None:
         it.first.want()
         waiting = it.first.want(3)
         await it.settle()
-        it.first.turns.hold(5)
+        it.first.scheduler.hold(5)
         await it.settle()
         coming = it.first.want(3)
         await it.settle()
@@ -299,8 +299,8 @@ async def test_hold_longer_than_patience() -> None:
 async def test_shorter_hold() -> None:
     """A shorter wish does not undo a longer one."""
     async with running() as it:
-        it.first.turns.hold(5)
-        it.first.turns.hold(1)
+        it.first.scheduler.hold(5)
+        it.first.scheduler.hold(1)
         task = it.first.want()
         await it.move(4.9, 0.1)
         assert not task.done()
@@ -310,7 +310,7 @@ async def test_hold_is_told_without_waiters() -> None:
     """A hold reaches the store although nobody waits for a turn, and after an outage of it."""
     async with running(2) as it:
         it.store.away = "gone"
-        it.first.turns.hold(9)
+        it.first.scheduler.hold(9)
         await it.move(1, 0.1)
         it.store.away = ""
         await it.move(1, 0.1)
@@ -378,7 +378,7 @@ async def test_closed() -> None:
         it.first.want()
         waiting = it.first.want()
         await it.settle()
-        await it.first.turns.aclose()
+        await it.first.scheduler.aclose()
         await it.settle()
         assert "closed" in str(await failed(waiting))
 
@@ -388,27 +388,27 @@ async def test_closed() -> None:
 
 def test_offset_lies_between() -> None:
     """A server's time is known within half of the quickest answer."""
-    offset = Offset()
-    offset.learn(10.0, 11.0, 510.9)
-    offset.learn(20.0, 20.2, 520.1)
-    offset.learn(21.0, 22.0, 521.9)
-    assert offset.local(530.0) == pytest.approx(30.0, abs=0.1)
+    offset = ClockOffset()
+    offset.add_sample(10.0, 11.0, 510.9)
+    offset.add_sample(20.0, 20.2, 520.1)
+    offset.add_sample(21.0, 22.0, 521.9)
+    assert offset.to_local(530.0) == pytest.approx(30.0, abs=0.1)
 
 
 def test_offset_of_a_set_clock() -> None:
     """A server whose clock was set is believed."""
-    offset = Offset()
-    offset.learn(10.0, 10.2, 510.1)
-    offset.learn(20.0, 20.2, 120.1)
-    assert offset.local(130.0) == pytest.approx(30.0)
+    offset = ClockOffset()
+    offset.add_sample(10.0, 10.2, 510.1)
+    offset.add_sample(20.0, 20.2, 120.1)
+    assert offset.to_local(130.0) == pytest.approx(30.0)
 
 
 def test_offset_of_a_drifting_clock() -> None:
     """A server whose clock runs a little faster stays known."""
-    offset = Offset()
+    offset = ClockOffset()
     for second in range(10_000):
-        offset.learn(second, second + 0.01, (second + 0.005) * 1.0002 + 500)
-    assert offset.local(10_000 * 1.0002 + 500) == pytest.approx(10_000, abs=0.01)
+        offset.add_sample(second, second + 0.01, (second + 0.005) * 1.0002 + 500)
+    assert offset.to_local(10_000 * 1.0002 + 500) == pytest.approx(10_000, abs=0.01)
 
 
 @pytest.mark.parametrize("jump", [-3600.0, 3600.0])

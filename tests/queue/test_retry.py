@@ -20,7 +20,7 @@ from bardge_async.errors import (
     RateLimitError,
     ServerError,
 )
-from bardge_async.integrations.procrastinate._retry import RetryByError, ends_worker
+from bardge_async.integrations.procrastinate._retry import RetryByError, is_fatal_for_worker
 
 SECOND = dt.timedelta(seconds=1)
 
@@ -95,7 +95,7 @@ def test_what_is_not_retryable_ends_the_job(error: BaseException) -> None:
     ],
 )
 def test_what_fails_every_job_ends_the_worker_and_goes_back_at_once(error: BardgeError) -> None:
-    assert ends_worker(error)
+    assert is_fatal_for_worker(error)
     assert wait(error) == pytest.approx(0, abs=0.1)
 
 
@@ -103,4 +103,4 @@ def test_what_fails_every_job_ends_the_worker_and_goes_back_at_once(error: Bardg
     "error", [JournalError("away"), made(PermissionDeniedError("403"), code="permission_denied"), ConnectError("no")]
 )
 def test_other_errors_do_not_end_the_worker(error: BardgeError) -> None:
-    assert not ends_worker(error)
+    assert not is_fatal_for_worker(error)

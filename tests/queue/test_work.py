@@ -141,7 +141,7 @@ async def test_the_job_of_a_worker_that_died_is_done_by_the_next(make: Make) -> 
     async with make(DONE) as rig:
         await rig.queue.defer(purchase(), job=JOB)
         taken(rig, 11)
-        assert await rig.queue._table.sweep() == 1
+        assert await rig.queue._table.requeue_stalled() == 1
         await rig.work()
         assert rig.statuses() == ["succeeded"]
 
@@ -151,14 +151,14 @@ async def test_the_job_of_a_worker_that_is_gone_from_the_books_is_put_back(make:
         await rig.queue.defer(purchase(), job=JOB)
         taken(rig, 0)
         rig.ask("DELETE FROM procrastinate_workers")
-        assert await rig.queue._table.sweep() == 1
+        assert await rig.queue._table.requeue_stalled() == 1
 
 
 async def test_the_job_of_a_worker_that_lives_is_left_to_it(make: Make) -> None:
     async with make(DONE) as rig:
         await rig.queue.defer(purchase(), job=JOB)
         taken(rig, 8)
-        assert await rig.queue._table.sweep() == 0
+        assert await rig.queue._table.requeue_stalled() == 0
 
 
 async def test_a_job_whose_end_the_database_forgot_is_put_back_by_its_own_worker(make: Make) -> None:
@@ -170,7 +170,7 @@ async def test_a_job_whose_end_the_database_forgot_is_put_back_by_its_own_worker
             worker = rig.queue._worker
             assert worker is not None
             for _ in range(2):
-                await worker._sweep()
+                await worker._requeue_stalled()
             assert rig.statuses() == ["todo"]
 
 
@@ -179,7 +179,7 @@ async def test_a_job_that_a_worker_works_on_is_not_put_back_by_it(make: Make) ->
         worker = rig.queue._worker
         assert worker is not None
         for _ in range(3):
-            await worker._sweep()
+            await worker._requeue_stalled()
         await DONE(request, writer)
 
     async with make(sweeping) as rig:
@@ -192,7 +192,7 @@ async def test_sweeps_at_the_same_time_put_every_job_back_once(make: Make) -> No
     async with make(DONE) as rig:
         await rig.queue.defer_many([purchase(number) for number in range(50)], job=JOB)
         taken(rig, 11)
-        swept = await asyncio.gather(*(rig.queue._table.sweep() for _ in range(4)))
+        swept = await asyncio.gather(*(rig.queue._table.requeue_stalled() for _ in range(4)))
         assert sum(swept) == 50
         assert rig.ask("SELECT DISTINCT attempts FROM procrastinate_jobs") == [(1,)]
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 import attrs
 import pytest
 
-from bardge_async._core.converter import structure
+from bardge_async._core.converter import structure_value
 from bardge_async.endpoints import ENDPOINTS
 from bardge_async.models import Model
 from bardge_async.sandbox import BEHAVIOURS
@@ -134,7 +134,7 @@ def test_every_row_is_called_here() -> None:
 async def test_row_answers_what_its_model_knows(raw: Any, name: str) -> None:
     """A success decodes strictly, and no field of it is left in ``extra``."""
     reply = await CALLS[name](raw)
-    value = structure(reply.json, reply.body, ENDPOINTS[name].response)
+    value = structure_value(reply.json, reply.body, ENDPOINTS[name].response)
     assert (reply.status in (200, 201), list(left_over(value))) == (True, [])
 
 

@@ -150,16 +150,16 @@ async def test_work_and_key_are_one_transaction(raw: Any, buy: dict[str, str]) -
 def test_broken_transaction_leaves_nothing() -> None:
     """Whatever ends a transaction but its end undoes it."""
     with closing(Store()) as store:
-        store.create()
+        store.create_tables()
         with pytest.raises(KeyboardInterrupt):
             break_off(store)
-        assert store.all("SELECT * FROM class_categories") == []
+        assert store.fetch_all("SELECT * FROM class_categories") == []
 
 
 def break_off(store: Store) -> None:
     """Begin a transaction and never end it."""
     with store.transaction():
-        store.insert("class_categories", {"id": "ccat", "name": "Dance"})
+        store.insert_row("class_categories", {"id": "ccat", "name": "Dance"})
         raise KeyboardInterrupt
 
 

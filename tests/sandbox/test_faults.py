@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from bardge_async.errors import InvalidArgumentError
-from bardge_async.sandbox import Fault, Faults
+from bardge_async.sandbox import Fault, FaultPlan
 
 BUY = "/credit_purchases"
 ROW = "credits.purchase"
@@ -164,7 +164,7 @@ async def test_random_faults_are_the_same_for_a_seed(raw: Any) -> None:
 
 async def test_random_faults_end(raw: Any) -> None:
     """Rate 1 hits all of a row, ``clear`` and rate 0 end it."""
-    faults: Faults = raw.sandbox.faults
+    faults: FaultPlan = raw.sandbox.faults
     seen: list[list[int]] = []
     changes: list[Callable[[], None]] = [
         lambda: faults.random(1, 1, [Fault(kind="status", status=503)], endpoint="passes.list"),
@@ -179,9 +179,9 @@ async def test_random_faults_end(raw: Any) -> None:
 
 async def test_random_faults_by_default_are_a_networks() -> None:
     """By default cuts, half answers and proxies' pages are drawn, and nothing that takes time."""
-    faults = Faults()
+    faults = FaultPlan()
     faults.random(1, 3)
-    drawn = {fault.kind.value for _ in range(100) if (fault := faults.take(None, 0.0))}
+    drawn = {fault.kind.value for _ in range(100) if (fault := faults.take_fault(None, 0.0))}
     assert drawn == {"cut_before", "cut_after", "truncate", "status"}
 
 
@@ -218,4 +218,4 @@ async def test_wrong_dice_are_refused(wrong: Any) -> None:
     """A rate beyond 1, nothing to draw from, a limit, an unknown row: refused."""
     dice: dict[str, Any] = {"rate": 0.5, "seed": 1, **wrong}
     with pytest.raises(InvalidArgumentError):
-        Faults().random(**dice)
+        FaultPlan().random(**dice)

@@ -11,9 +11,9 @@ import pytest
 
 from bardge_async.endpoints import PURCHASE_CREDITS
 from bardge_async.sandbox import SandboxClock
-from bardge_async.sandbox._idempotency import Answer, IdempotencyStore
-from bardge_async.sandbox._request import Call, Reseller
-from bardge_async.sandbox._settings import Settings
+from bardge_async.sandbox._idempotency import IdempotencyStore, SandboxResponse
+from bardge_async.sandbox._request import Reseller, SandboxRequest
+from bardge_async.sandbox._settings import SandboxSettings
 from bardge_async.sandbox._store import Store
 
 BUY = "/credit_purchases"
@@ -160,21 +160,23 @@ async def test_cut_before_does_nothing(sandboxed: Any, buy: dict[str, str]) -> N
 
 async def test_second_goes_on_where_the_first_was_broken_off() -> None:
     """When the first request never finished, one that waited for it is processed itself."""
-    settings, store = Settings(), Store()
+    settings, store = SandboxSettings(), Store()
     with closing(store), store.transaction():
-        store.create()
+        store.create_tables()
         keyed = IdempotencyStore(store, SandboxClock(), settings)
-        call = Call(PURCHASE_CREDITS, store, Reseller(1, "one", enabled=True), "", {}, {}, b"{}", "order-1", None, 0.0)
-        first = asyncio.ensure_future(keyed.once(call, asyncio.Event().wait))  # type: ignore[arg-type]
-        second = asyncio.ensure_future(keyed.once(call, answer))
+        call = SandboxRequest(
+            PURCHASE_CREDITS, store, Reseller(1, "one", enabled=True), "", {}, {}, b"{}", "order-1", None, 0.0
+        )
+        first = asyncio.ensure_future(keyed.execute_once(call, asyncio.Event().wait))  # type: ignore[arg-type]
+        second = asyncio.ensure_future(keyed.execute_once(call, answer))
         await asyncio.sleep(0)
         first.cancel()
         assert not (await second).replayed
 
 
-async def answer() -> Answer:
+async def answer() -> SandboxResponse:
     """Finish at once."""
-    return Answer(200, b"{}", "req_1")
+    return SandboxResponse(200, b"{}", "req_1")
 
 
 async def slowly(raw: Any, work: Any, seconds: float) -> Any:

@@ -75,5 +75,5 @@ def outcome(row: Endpoint[Any, Any], name: str, **headers: str) -> Outcome:
     if name in made:
         return made[name]
     if name == "200 odd":
-        return wire.read(row, WireResponse(200, CIMultiDict(), b'"odd"'), WALL, ORIGIN)
-    return wire.read(row, response(name, **headers), WALL, ORIGIN)
+        return wire.classify(row, WireResponse(200, CIMultiDict(), b'"odd"'), WALL, ORIGIN)
+    return wire.classify(row, response(name, **headers), WALL, ORIGIN)

@@ -135,8 +135,8 @@ class ListRig:
     @property
     def idle(self) -> bool:
         """Tell whether no call is under way and every connection was given back."""
-        lane = self.bardge._calls.engine.slots._lanes.get()
-        return lane.calls == 0 and lane.free == 100
+        lane = self.bardge._caller.engine.slots._semaphores.get()
+        return lane.calls_in_flight == 0 and lane.free == 100
 
     def settled(self) -> bool:
         """Tell whether nothing of the client's is left in this loop: for a server in a thread of its own."""

@@ -115,7 +115,7 @@ async def test_many_rejections_ask_once() -> None:
         BardgeClient(source, server.base_url, clock=ManualClock()) as bardge,
     ):
         calls = asyncio.gather(*[bardge.clients.get_credits("c") for _ in range(50)], return_exceptions=True)
-        lock = bardge._calls.engine.settings.credentials._locks.get()
+        lock = bardge._caller.engine.settings.credentials._locks.get()
         while len(asked) < 2 or lock.statistics().tasks_waiting < 49:  # noqa: ASYNC110 - nothing tells of waiters
             await asyncio.sleep(0)
         gate.set_result("bad")

@@ -17,7 +17,7 @@ from bardge_async._core.http import WireRequest, WireResponse
 from bardge_async._core.secret import Secret, SecretBytes
 from bardge_async._network import AttemptLimits
 from bardge_async._network.aiohttp_transport import AiohttpTransport
-from bardge_async._network.direct import Lean, Parts, fits, genuine
+from bardge_async._network.direct import AiohttpInternals, DirectExchange, is_supported, is_unpatched
 from bardge_async._runtime.clock import SystemClock
 from tests.support.clock import ManualClock
 from tests.support.net import BALANCE
@@ -28,15 +28,15 @@ HEADERS: Final = {"Accept": "application/json", "Authorization": Secret("Bearer 
 
 
 @asynccontextmanager
-async def transporting(parts: Parts | None = None) -> AsyncGenerator[AiohttpTransport]:
-    transport = AiohttpTransport(SystemClock(), parts=parts)
+async def transporting(parts: AiohttpInternals | None = None) -> AsyncGenerator[AiohttpTransport]:
+    transport = AiohttpTransport(SystemClock(), internals=parts)
     try:
         yield transport
     finally:
         await transport.aclose()
 
 
-async def wire(request: Callable[[str], WireRequest], parts: Parts | None = None) -> Received:
+async def wire(request: Callable[[str], WireRequest], parts: AiohttpInternals | None = None) -> Received:
     """What arrives of a request."""
     async with ScriptedServer(reply(200, BALANCE)) as server, transporting(parts) as transport:
         await transport.send(request(server.base_url.replace("127.0.0.1", "localhost")), LIMITS)
@@ -47,10 +47,10 @@ async def wire(request: Callable[[str], WireRequest], parts: Parts | None = None
     )
 
 
-def without(kind: str, name: str) -> Parts:
+def without(kind: str, name: str) -> AiohttpInternals:
     """Return the parts, one of which has lost an attribute."""
-    lost: Any = Without(getattr(Parts(), kind), name)
-    return Parts()._replace(**{kind: lost})
+    lost: Any = Without(getattr(AiohttpInternals(), kind), name)
+    return AiohttpInternals()._replace(**{kind: lost})
 
 
 class Without:
@@ -69,21 +69,21 @@ class Without:
         return hash((self._original, self._name))
 
 
-class Changed(Parts()[0]):  # type: ignore[misc]  # aiohttp's, by the table
+class Changed(AiohttpInternals()[0]):  # type: ignore[misc]  # aiohttp's, by the table
     """A protocol that wants to be told more."""
 
     def set_response_params(self, *, more: int, **options: Any) -> None:
         """Take other arguments."""
 
 
-class Awaited(Parts()[0]):  # type: ignore[misc]  # the same
+class Awaited(AiohttpInternals()[0]):  # type: ignore[misc]  # the same
     """A protocol whose reading is no longer awaited."""
 
     def read(self) -> None:
         """Read at once."""
 
 
-BROKEN: Final[dict[str, Parts]] = {
+BROKEN: Final[dict[str, AiohttpInternals]] = {
     f"{kind}.{name}": without(kind, name)
     for kind, name in (
         ("protocol", "set_response_params"),
@@ -99,21 +99,25 @@ BROKEN: Final[dict[str, Parts]] = {
         ("message", "code"),
         ("message", "headers"),
     )
-} | {"changed": Parts(protocol=Changed), "awaited": Parts(protocol=Awaited), "request": Parts(request=object)}
+} | {
+    "changed": AiohttpInternals(protocol=Changed),
+    "awaited": AiohttpInternals(protocol=Awaited),
+    "request": AiohttpInternals(request=object),
+}
 
 
 def test_it_fits() -> None:
     """The aiohttp at hand has all that the short way needs."""
-    assert fits(Parts())
-    assert genuine()
+    assert is_supported(AiohttpInternals())
+    assert is_unpatched()
 
 
 @pytest.mark.parametrize("name", BROKEN)
 async def test_another_aiohttp(name: str) -> None:
     """Where something is missing or changed, requests go through the session."""
-    assert not fits(BROKEN[name])
+    assert not is_supported(BROKEN[name])
     async with ScriptedServer(reply(200, BALANCE)) as server, transporting(BROKEN[name]) as transport:
-        assert transport._sessions.get()[1] is None
+        assert transport._sessions.get_current()[1] is None
         assert (await transport.send(WireRequest("GET", server.base_url + "/", HEADERS), LIMITS)).status == 200
 
 
@@ -151,7 +155,7 @@ async def test_same_request(name: str) -> None:
 async def test_host(origin: str, host: str) -> None:
     """The Host header bears a port that is not the scheme's own, and brackets around IPv6."""
     async with aiohttp.ClientSession() as session:
-        assert Lean(session)._asked(origin).host == host
+        assert DirectExchange(session)._make_origin(origin).host == host
 
 
 @pytest.mark.parametrize(
@@ -161,7 +165,7 @@ async def test_host(origin: str, host: str) -> None:
 async def test_odd_urls(url: str) -> None:
     """A URL that is not plain is left to the session."""
     async with aiohttp.ClientSession() as session:
-        assert Lean(session).origin(url) is None
+        assert DirectExchange(session).find_origin(url) is None
 
 
 @pytest.mark.parametrize("value", ["a\r\nX: y", "a\nX: y", "a\rb", "a\0b", "ä"])
@@ -330,6 +334,6 @@ async def test_the_client_goes_the_short_way() -> None:
         BardgeClient("key", server.base_url, clock=ManualClock()) as bardge,
     ):
         await bardge.clients.get_credits("c")
-        transport = bardge._calls.engine.transport
+        transport = bardge._caller.engine.transport
         assert isinstance(transport, AiohttpTransport)
-        assert transport._sessions.get()[1] is not None
+        assert transport._sessions.get_current()[1] is not None

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from bardge_async import BardgeClient, PoolTimeoutError, RetryPolicy, Timeouts
-from bardge_async._limits.connections import Slots
+from bardge_async._limits.connections import ConnectionSlots
 from tests.support.clock import ManualClock
 from tests.support.net import BALANCE
 from tests.support.server import ScriptedServer, hang, reply
@@ -20,11 +20,11 @@ async def turns() -> None:
 
 async def test_first_come_first_served() -> None:
     """Waiters get their place in the order in which they came."""
-    lane, order = Slots(1, ManualClock(auto=False)).enter(), list[int]()
-    assert lane.take()
+    lane, order = ConnectionSlots(1, ManualClock(auto=False)).call_started(), list[int]()
+    assert lane.try_acquire()
 
     async def wait(number: int) -> None:
-        await lane.wait(60)
+        await lane.acquire(60)
         order.append(number)
         lane.release()
 
@@ -58,9 +58,9 @@ async def test_timeout_on_the_injected_clock() -> None:
 @pytest.mark.parametrize("granted", [False, True])
 async def test_a_cancelled_waiter_leaves_nobody_stuck(granted: bool) -> None:
     """A waiter cancelled in line, or just as its turn came, passes the place on."""
-    lane = Slots(1, ManualClock(auto=False)).enter()
-    assert lane.take()
-    gone, next_one = (asyncio.create_task(lane.wait(60)) for _ in range(2))
+    lane = ConnectionSlots(1, ManualClock(auto=False)).call_started()
+    assert lane.try_acquire()
+    gone, next_one = (asyncio.create_task(lane.acquire(60)) for _ in range(2))
     await turns()
     if granted:
         lane.release()
@@ -86,9 +86,9 @@ async def test_no_more_connections_than_allowed() -> None:
 async def test_each_waits_for_its_own_time() -> None:
     """Those who wait in line go when their own time is up, whoever came first, and leave no timer behind."""
     clock = ManualClock(auto=False)
-    lane = Slots(1, clock).enter()
-    assert lane.take()
-    patient, hasty = (asyncio.create_task(lane.wait(seconds)) for seconds in (60, 5))
+    lane = ConnectionSlots(1, clock).call_started()
+    assert lane.try_acquire()
+    patient, hasty = (asyncio.create_task(lane.acquire(seconds)) for seconds in (60, 5))
     await turns()
     clock.advance(6)
     await turns()
@@ -96,4 +96,4 @@ async def test_each_waits_for_its_own_time() -> None:
     clock.advance(60)
     assert (await hasty, await patient, clock.waiting) == (False, False, 0)
     lane.release()
-    assert lane.take()
+    assert lane.try_acquire()

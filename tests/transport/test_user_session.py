@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from bardge_async import BardgeClient, ConfigurationError, RetryPolicy
-from bardge_async._network.sessions import OUR_HEADERS
+from bardge_async._network.sessions import RESERVED_HEADERS
 from tests.support.net import BALANCE
 from tests.support.server import ScriptedServer, reply
 
@@ -28,7 +28,7 @@ async def test_it_stays_open() -> None:
         {"raise_for_status": True},
         {"base_url": "https://other.example"},
         {"trust_env": True},
-        *({"headers": {name.title(): "x"}} for name in sorted(OUR_HEADERS)),
+        *({"headers": {name.title(): "x"}} for name in sorted(RESERVED_HEADERS)),
     ],
     ids=str,
 )

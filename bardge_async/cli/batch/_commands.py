@@ -12,11 +12,11 @@ import click
 from bardge_async._core.secret import Secret
 
 if TYPE_CHECKING:
-    from bardge_async.cli.batch._local_jobs import Job
-    from bardge_async.cli.batch._queue_jobs import Desk
-    from bardge_async.cli.batch._terminal import Voice
+    from bardge_async.cli.batch._local_jobs import LocalJob
+    from bardge_async.cli.batch._queue_jobs import QueuedJob
+    from bardge_async.cli.batch._terminal import Output
 
-_CODES: Final = """
+_EXIT_CODES: Final = """
 \b
 Exit codes:
   0    all done
@@ -26,21 +26,21 @@ Exit codes:
   4    some are in doubt
   130  interrupted; the command to go on with is printed
 """
-_WAYS: Final = ("done", "never_happened", "by_evidence")
+_CHOICES: Final = ("done", "never_happened", "by_evidence")
 
 
-def _operations(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
+def _complete_operation(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
     """Offer the operations that take a key."""
-    from bardge_async.cli.batch._rows.columns import keyed_rows  # noqa: PLC0415 - not needed for --help
+    from bardge_async.cli.batch._rows.columns import list_batch_endpoints  # noqa: PLC0415 - not needed for --help
 
-    return [name for name in keyed_rows() if name.startswith(incomplete)]
+    return [name for name in list_batch_endpoints() if name.startswith(incomplete)]
 
 
-def _jobs(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
+def _complete_job(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
     """Offer the jobs on record."""
-    from bardge_async.cli.batch._jobs.files import known_jobs  # noqa: PLC0415 - not needed for --help
+    from bardge_async.cli.batch._jobs.files import iter_jobs  # noqa: PLC0415 - not needed for --help
 
-    return sorted({facts.job for facts in known_jobs() if facts.job.startswith(incomplete)})
+    return sorted({facts.job for facts in iter_jobs() if facts.job.startswith(incomplete)})
 
 
 @click.group()
@@ -58,7 +58,7 @@ _KEY: Final = click.option(
 )
 
 
-def _database(ctx: click.Context, param: click.Parameter, value: str | None) -> Secret | None:
+def _parse_database_url(ctx: click.Context, param: click.Parameter, value: str | None) -> Secret | None:
     """Keep a database's URL, which may hold a password, out of every message."""
     if value is None or value.startswith(("postgresql://", "postgres://")):
         return None if value is None else Secret(value)
@@ -66,7 +66,7 @@ def _database(ctx: click.Context, param: click.Parameter, value: str | None) -> 
 
 
 _OP: Final = click.option(
-    "--op", "operation", required=True, shell_complete=_operations, help="What to do, such as credits.purchase."
+    "--op", "operation", required=True, shell_complete=_complete_operation, help="What to do, such as credits.purchase."
 )
 _ID: Final = click.option("--id", metavar="COLUMN", help="Column of your own unique ids; default: id, else client_id.")
 _MAP: Final = click.option(
@@ -79,30 +79,32 @@ _CONCURRENCY: Final = click.IntRange(1, 1000)
 _RATE: Final = click.FloatRange(0, 100_000, min_open=True)
 
 
-def _with(*options: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
-    def decorate(command: _Command) -> _Command:
+def _add_options(*options: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
+    def add_to_command(command: _Command) -> _Command:
         for option in reversed(options):
             command = option(command)
         return command
 
-    return decorate
+    return add_to_command
 
 
-def _finish(work: Callable[[Voice], int], *, as_json: bool, with_traceback: bool) -> None:
-    from bardge_async.cli.batch._terminal import Voice, finish  # noqa: PLC0415 - not needed for --help
+def _run_command(work: Callable[[Output], int], *, as_json: bool, with_traceback: bool) -> None:
+    from bardge_async.cli.batch._terminal import Output, run_command  # noqa: PLC0415 - not needed for --help
 
-    voice = Voice(as_json)
-    sys.exit(finish(lambda: work(voice), voice, with_traceback=with_traceback))
+    output = Output(as_json)
+    sys.exit(run_command(lambda: work(output), output, with_traceback=with_traceback))
 
 
 _PATH: Final = click.Path(path_type=Path, dir_okay=False)
 
 
-@batch.command(epilog=_CODES)
+@batch.command(epilog=_EXIT_CODES)
 @click.argument("file")
-@_with(
+@_add_options(
     _OP,
-    click.option("--job", required=True, shell_complete=_jobs, help="The job's name: the same in every run of it."),
+    click.option(
+        "--job", required=True, shell_complete=_complete_job, help="The job's name: the same in every run of it."
+    ),
     _ID,
     _MAP,
     click.option("--concurrency", default=64, show_default=True, type=_CONCURRENCY, help="Requests at once, at most."),
@@ -128,65 +130,76 @@ def run(*, with_traceback: bool, **options: Any) -> None:  # noqa: ANN401 - clic
     """
     from bardge_async.cli.batch import _options, _run  # noqa: PLC0415 - not needed for --help
 
-    def work(voice: Voice) -> int:
+    def run_checked(output: Output) -> int:
         given: dict[str, Any] = {
             **options,
-            "maps": _options.pairs(options["maps"]),
-            "base_url": _options.server(options["base_url"]),
+            "maps": _options.parse_maps(options["maps"]),
+            "base_url": _options.resolve_base_url(options["base_url"]),
         }
-        return _run.run(_options.Order(**given), voice)
+        return _run.run_job(_options.RunOptions(**given), output)
 
-    _finish(work, as_json=options["as_json"], with_traceback=with_traceback)
+    _run_command(run_checked, as_json=options["as_json"], with_traceback=with_traceback)
 
 
-def _about_job(command: _Command) -> _Command:
+def _add_job_options(command: _Command) -> _Command:
     """Add what every command about a job takes."""
-    return _with(
-        click.argument("job", shell_complete=_jobs),
+    return _add_options(
+        click.argument("job", shell_complete=_complete_job),
         click.option("--base-url", help="The job's server, where several have one of that name."),
         click.option("--account", help="The job's account."),
-        click.option("--queue", metavar="URL", callback=_database, help="The database where the job was submitted to."),
+        click.option(
+            "--queue", metavar="URL", callback=_parse_database_url, help="The database where the job was submitted to."
+        ),
         _JSON,
         _TRACEBACK,
     )(command)
 
 
-def _on_job(work: Callable[[Job, Voice], int], queued: Callable[[Desk, Voice], int], where: dict[str, Any]) -> None:
+def _dispatch_action(
+    local_action: Callable[[LocalJob, Output], int],
+    queue_action: Callable[[QueuedJob, Output], int],
+    options: dict[str, Any],
+) -> None:
     from bardge_async.cli.batch import _local_jobs, _options  # noqa: PLC0415 - not needed for --help
 
-    def found(voice: Voice) -> int:
-        if where["queue"] is not None:
-            return queued(_queue_desk(where), voice)
-        return work(
-            _local_jobs.Job.named(where["job"], _options.server_named(where["base_url"]), where["account"]), voice
+    def run_action(output: Output) -> int:
+        if options["queue"] is not None:
+            return queue_action(_make_queued_job(options), output)
+        return local_action(
+            _local_jobs.LocalJob.find_by_name(
+                options["job"], _options.find_base_url(options["base_url"]), options["account"]
+            ),
+            output,
         )
 
-    _finish(found, as_json=where["as_json"], with_traceback=where["with_traceback"])
+    _run_command(run_action, as_json=options["as_json"], with_traceback=options["with_traceback"])
 
 
-def _queue_desk(where: dict[str, Any]) -> Desk:
+def _make_queued_job(options: dict[str, Any]) -> QueuedJob:
     from bardge_async.cli.batch import _options, _queue_jobs  # noqa: PLC0415 - not needed for --help
 
-    return _queue_jobs.Desk(where["queue"], where["job"], _options.server(where["base_url"]), where["account"] or "")
+    return _queue_jobs.QueuedJob(
+        options["queue"], options["job"], _options.resolve_base_url(options["base_url"]), options["account"] or ""
+    )
 
 
 @batch.command()
-@_about_job
-def status(**where: Any) -> None:  # noqa: ANN401 - click's options, checked by it
+@_add_job_options
+def status(**options: Any) -> None:  # noqa: ANN401 - click's options, checked by it
     """Tell how far JOB has come."""
     from bardge_async.cli.batch import _local_jobs  # noqa: PLC0415 - not needed for --help
 
-    def queued(desk: Desk, voice: Voice) -> int:
+    def show_queued_status(job: QueuedJob, output: Output) -> int:
         from bardge_async.cli.batch import _queue_jobs  # noqa: PLC0415 - an extra
 
-        return _queue_jobs.status(desk, voice)
+        return _queue_jobs.show_status(job, output)
 
-    _on_job(_local_jobs.status, queued, where)
+    _dispatch_action(_local_jobs.show_status, show_queued_status, options)
 
 
-@batch.command(epilog=_CODES)
-@_about_job
-@_with(
+@batch.command(epilog=_EXIT_CODES)
+@_add_job_options
+@_add_options(
     click.option("--concurrency", type=_CONCURRENCY, help="Requests at once, at most; default: as before."),
     click.option("--rate", type=_RATE, help="Operations a second, at most; default: as before."),
     click.option("--out", type=_PATH, help="Results file; default: as before."),
@@ -201,34 +214,34 @@ def resume(**options: Any) -> None:  # noqa: ANN401
     """
     from bardge_async.cli.batch import _local_jobs  # noqa: PLC0415
 
-    def queued(desk: Desk, voice: Voice) -> int:
+    def resume_queued_job(job: QueuedJob, output: Output) -> int:
         from bardge_async.cli.batch import _queue_jobs  # noqa: PLC0415 - an extra
 
-        return _queue_jobs.resume(desk, voice, changes)
+        return _queue_jobs.resume_job(job, output, changes)
 
     names = ("concurrency", "rate", "out", "retry_refused", "yes", "key_from_stdin")
     changes = {name: options[name] for name in names if options[name]}
-    _on_job(lambda job, voice: _local_jobs.resume(job, voice, changes), queued, options)
+    _dispatch_action(lambda job, voice: _local_jobs.resume_job(job, voice, changes), resume_queued_job, options)
 
 
 @batch.command()
-@_about_job
-def doubts(**where: Any) -> None:  # noqa: ANN401
+@_add_job_options
+def doubts(**options: Any) -> None:  # noqa: ANN401
     """List what JOB sent without an outcome."""
     from bardge_async.cli.batch import _local_jobs  # noqa: PLC0415
 
-    def queued(desk: Desk, voice: Voice) -> int:
+    def list_queued_doubts(job: QueuedJob, output: Output) -> int:
         from bardge_async.cli.batch import _queue_jobs  # noqa: PLC0415 - an extra
 
-        return _queue_jobs.doubts(desk, voice)
+        return _queue_jobs.list_doubts(job, output)
 
-    _on_job(_local_jobs.doubts, queued, where)
+    _dispatch_action(_local_jobs.list_doubts, list_queued_doubts, options)
 
 
 @batch.command()
-@_about_job
+@_add_job_options
 @click.argument("id_or_key")
-@_with(
+@_add_options(
     click.option("--done", is_flag=True, help="It happened."),
     click.option("--never-happened", is_flag=True, help="It did not: the next run sends it."),
     click.option("--by-evidence", is_flag=True, help="Ask the server, and act if it tells."),
@@ -237,27 +250,29 @@ def resolve(id_or_key: str, **options: Any) -> None:  # noqa: ANN401
     """Settle what is in doubt, in exactly one way."""
     from bardge_async.cli.batch import _local_jobs  # noqa: PLC0415
 
-    def queued(desk: Desk, voice: Voice) -> int:
+    def resolve_queued_doubt(job: QueuedJob, output: Output) -> int:
         from bardge_async.cli.batch import _queue_jobs  # noqa: PLC0415 - an extra
 
-        return _queue_jobs.resolve(desk, voice, id_or_key, ways)
+        return _queue_jobs.resolve_doubt(job, output, id_or_key, choices)
 
-    ways = {name: options[name] for name in _WAYS}
-    _on_job(lambda job, voice: _local_jobs.resolve(job, voice, id_or_key, ways), queued, options)
+    choices = {name: options[name] for name in _CHOICES}
+    _dispatch_action(
+        lambda job, voice: _local_jobs.resolve_doubt(job, voice, id_or_key, choices), resolve_queued_doubt, options
+    )
 
 
 _DATABASE: Final = click.option(
     "--queue",
     metavar="URL",
     required=True,
-    callback=_database,
+    callback=_parse_database_url,
     help="postgresql://USER@HOST/DATABASE; the password belongs in ~/.pgpass.",
 )
 
 
-@batch.command(epilog=_CODES)
+@batch.command(epilog=_EXIT_CODES)
 @click.argument("file")
-@_with(
+@_add_options(
     _OP,
     click.option("--job", required=True, help="The job's name: the same whenever the same rows are submitted."),
     _DATABASE,
@@ -274,18 +289,20 @@ def submit(*, with_traceback: bool, **options: Any) -> None:  # noqa: ANN401 - c
     Every row is checked as `bardge batch run` does. To submit the same rows again is harmless.
     """
 
-    def work(voice: Voice) -> int:
+    def submit_rows(output: Output) -> int:
         from bardge_async.cli.batch import _options, _submit  # noqa: PLC0415 - an extra, whose absence is a message
 
         queue = options.pop("queue")
-        given: dict[str, Any] = {**options, "maps": _options.pairs(options["maps"])}
-        return _submit.submit(_options.Order(**given, base_url=_options.server(None), account=""), queue, voice)
+        given: dict[str, Any] = {**options, "maps": _options.parse_maps(options["maps"])}
+        return _submit.submit_job(
+            _options.RunOptions(**given, base_url=_options.resolve_base_url(None), account=""), queue, output
+        )
 
-    _finish(work, as_json=options["as_json"], with_traceback=with_traceback)
+    _run_command(submit_rows, as_json=options["as_json"], with_traceback=with_traceback)
 
 
 @batch.command()
-@_with(
+@_add_options(
     _DATABASE,
     click.option("--concurrency", default=25, show_default=True, type=_CONCURRENCY, help="Requests at once, at most."),
     click.option("--rate", type=_RATE, help="Requests a second of all workers together; the same for each of them."),
@@ -302,10 +319,10 @@ def worker(*, with_traceback: bool, **options: Any) -> None:  # noqa: ANN401 - c
     Any number of workers may run, on any number of machines. The journal is in the queue's database.
     """
 
-    def work(voice: Voice) -> int:
+    def run_worker(output: Output) -> int:
         from bardge_async.cli.batch import _options, _queue_jobs  # noqa: PLC0415 - an extra, whose absence is a message
 
-        given: dict[str, Any] = {**options, "base_url": _options.server(options["base_url"])}
-        return _queue_jobs.work(_queue_jobs.Post(**given), voice)
+        given: dict[str, Any] = {**options, "base_url": _options.resolve_base_url(options["base_url"])}
+        return _queue_jobs.run_worker(_queue_jobs.WorkerCommand(**given), output)
 
-    _finish(work, as_json=False, with_traceback=with_traceback)
+    _run_command(run_worker, as_json=False, with_traceback=with_traceback)

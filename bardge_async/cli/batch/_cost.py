@@ -9,12 +9,12 @@ from typing import Any, Final
 import attrs
 
 from bardge_async._client import BardgeClient
-from bardge_async.cli.batch._errors import StopError
+from bardge_async.cli.batch._errors import CommandError
 from bardge_async.endpoints import PURCHASE_CREDITS, Endpoint
 from bardge_async.errors import AuthenticationError, BardgeError, ConnectError, PermissionDeniedError
 
 NOT_KNOWN: Final = "not known to the API client"
-_SHOWN: Final = 5
+_MAX_SHOWN: Final = 5
 
 
 @attrs.frozen
@@ -23,49 +23,49 @@ class Cost:
 
     totals: dict[str, Decimal] = attrs.Factory(dict[str, Decimal])
     unpriced: Counter[str] = attrs.Factory(Counter[str])
-    unknown: str = ""
+    unknown_reason: str = ""
 
-    def lines(self) -> list[str]:
+    def format_lines(self) -> list[str]:
         """Tell it to people."""
-        if self.unknown:
-            return [self.unknown]
+        if self.unknown_reason:
+            return [self.unknown_reason]
         money = " + ".join(f"{amount:,f} {currency}".rstrip() for currency, amount in self.totals.items())
-        told = [f"{money}, by the packages' amounts (an inferred field)"] if money else [NOT_KNOWN]
-        for package, rows in self.unpriced.most_common(_SHOWN):
-            told.append(f"{rows:,} of {package!r:.60}, of which the API gives no amount")
-        return told
+        lines = [f"{money}, by the packages' amounts (an inferred field)"] if money else [NOT_KNOWN]
+        for package, rows in self.unpriced.most_common(_MAX_SHOWN):
+            lines.append(f"{rows:,} of {package!r:.60}, of which the API gives no amount")
+        return lines
 
-    def facts(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """Tell it to programs; amounts are text, so that they stay exact."""
         return {
             "totals": {currency: str(amount) for currency, amount in self.totals.items()},
             "without_amount": dict(self.unpriced),
-            "unknown": self.unknown or None,
+            "unknown": self.unknown_reason or None,
             "inferred": True,
         }
 
 
-def priced(row: Endpoint[Any, Any]) -> bool:
+def can_estimate_cost(endpoint: Endpoint[Any, Any]) -> bool:
     """Tell whether the API can be asked what an operation costs."""
-    return row.name == PURCHASE_CREDITS.name
+    return endpoint.name == PURCHASE_CREDITS.name
 
 
-async def price(bardge: BardgeClient, packages: Counter[str], rows: int) -> Cost:
+async def estimate_cost(bardge: BardgeClient, packages: Counter[str], rows: int) -> Cost:
     """Ask for the packages' amounts, and add them up.
 
     Raises:
-        StopError: The key is wrong, the account disabled, or the server out of reach.
+        CommandError: The key is wrong, the account disabled, or the server out of reach.
     """
     if sum(packages.values()) != rows:
-        return Cost(unknown=f"{NOT_KNOWN}: too many different packages")
+        return Cost(unknown_reason=f"{NOT_KNOWN}: too many different packages")
     try:
         known = {each.id: each async for each in bardge.credits.list_packages()}
     except (AuthenticationError, PermissionDeniedError) as error:
-        raise StopError(str(error), "Check the API key and the account.", request_id=error.request_id) from None
+        raise CommandError(str(error), "Check the API key and the account.", request_id=error.request_id) from None
     except ConnectError as error:
-        raise StopError(f"{error}.", "Nothing was sent.") from None
+        raise CommandError(f"{error}.", "Nothing was sent.") from None
     except BardgeError as error:
-        return Cost(unknown=f"{NOT_KNOWN}: {error}")
+        return Cost(unknown_reason=f"{NOT_KNOWN}: {error}")
     totals: dict[str, Decimal] = {}
     unpriced: Counter[str] = Counter()
     for package, count in packages.items():

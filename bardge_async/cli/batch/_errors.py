@@ -6,59 +6,61 @@ from typing import Any, Final
 
 import attrs
 
-SHOWN: Final = 20
+MAX_SHOWN: Final = 20
 """Faults that are told; the others are counted."""
-BAD_INPUT: Final = 2
+EXIT_BAD_INPUT: Final = 2
 
 
-class StopError(Exception):
+class CommandError(Exception):
     """End the command with a message, how to mend it, and an exit code."""
 
-    def __init__(self, message: str, mend: str = "", *, code: int = 1, request_id: str | None = None) -> None:
+    def __init__(self, message: str, hint: str = "", *, code: int = 1, request_id: str | None = None) -> None:
         super().__init__(message)
         self.message = message
-        self.mend = mend
+        self.hint = hint
         self.code = code
         self.request_id = request_id
 
-    def lines(self) -> list[str]:
+    def format_lines(self) -> list[str]:
         """Tell it to people."""
-        told = [f"Error: {self.message}"]
-        if self.mend:
-            told.append(self.mend)
-        return told if self.request_id is None else [*told, f"Request id for the vendor's support: {self.request_id}"]
+        lines = [f"Error: {self.message}"]
+        if self.hint:
+            lines.append(self.hint)
+        return lines if self.request_id is None else [*lines, f"Request id for the vendor's support: {self.request_id}"]
 
-    def facts(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """Tell it to programs."""
-        return {"message": self.message, "mend": self.mend or None, "request_id": self.request_id}
+        return {"message": self.message, "mend": self.hint or None, "request_id": self.request_id}
 
 
-class UsageError(StopError):
+class UsageError(CommandError):
     """End the command because of how it was called."""
 
-    def __init__(self, message: str, mend: str = "") -> None:
-        super().__init__(message, mend, code=BAD_INPUT)
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message, hint, code=EXIT_BAD_INPUT)
 
 
-class BadInputError(StopError):
+class InvalidInputError(CommandError):
     """End the command because of the input's faults."""
 
-    def __init__(self, faults: Faults) -> None:
-        super().__init__(faults.summary(), "Nothing was sent. Mend the file and run the command again.", code=BAD_INPUT)
-        self.faults = faults
+    def __init__(self, errors: InputErrors) -> None:
+        super().__init__(
+            errors.format_summary(), "Nothing was sent. Mend the file and run the command again.", code=EXIT_BAD_INPUT
+        )
+        self.errors = errors
 
-    def lines(self) -> list[str]:
+    def format_lines(self) -> list[str]:
         """Tell the first faults, then how many there are."""
-        return [*self.faults.words(), *super().lines()]
+        return [*self.errors.format_lines(), *super().format_lines()]
 
-    def facts(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """Tell it to programs."""
-        shown = [attrs.asdict(fault) for fault in self.faults.shown]
-        return {**super().facts(), "file": self.faults.file, "fault_count": self.faults.count, "faults": shown}
+        shown = [attrs.asdict(error) for error in self.errors.shown]
+        return {**super().to_json(), "file": self.errors.file, "fault_count": self.errors.count, "faults": shown}
 
 
 @attrs.frozen
-class Fault:
+class InputError:
     """One fault of the input; lines count as in an editor, the header is 1."""
 
     line: int | None
@@ -66,17 +68,17 @@ class Fault:
     reason: str
 
 
-class Faults:
+class InputErrors:
     """Count faults and keep the first ones."""
 
     def __init__(self, file: str) -> None:
         self.file = file
         self.count = 0
-        self.shown: list[Fault] = []
+        self.shown: list[InputError] = []
         self._line: int | None = None
         self._columns: set[str | None] = set()
 
-    def add(self, line: int | None, column: str | None, reason: str) -> None:
+    def add_error(self, line: int | None, column: str | None, reason: str) -> None:
         """Count one more; a cell that is both id and field is faulty once."""
         if line != self._line:
             self._line = line
@@ -85,29 +87,29 @@ class Faults:
             return
         self._columns.add(column)
         self.count += 1
-        if len(self.shown) < SHOWN:
-            self.shown.append(Fault(line, column, reason))
+        if len(self.shown) < MAX_SHOWN:
+            self.shown.append(InputError(line, column, reason))
 
-    def words(self) -> list[str]:
+    def format_lines(self) -> list[str]:
         """Tell the first ones, a line each."""
-        return [_words(self.file, fault) for fault in self.shown]
+        return [_format_error(self.file, error) for error in self.shown]
 
-    def summary(self) -> str:
+    def format_summary(self) -> str:
         """Tell how many there are."""
-        first = f"; the first {SHOWN} are shown" if self.count > SHOWN else ""
+        first = f"; the first {MAX_SHOWN} are shown" if self.count > MAX_SHOWN else ""
         return f"{self.file} has {self.count:,} fault{'s' if self.count > 1 else ''}{first}."
 
-    def stop(self) -> None:
+    def raise_if_any(self) -> None:
         """End the command if there are any.
 
         Raises:
-            BadInputError: There are.
+            InvalidInputError: There are.
         """
         if self.count:
-            raise BadInputError(self)
+            raise InvalidInputError(self)
 
 
-def _words(file: str, fault: Fault) -> str:
-    line = "" if fault.line is None else f", line {fault.line}"
-    column = "" if fault.column is None else f", column {fault.column}"
-    return f"{file}{line}{column}: {fault.reason}"
+def _format_error(file: str, error: InputError) -> str:
+    line = "" if error.line is None else f", line {error.line}"
+    column = "" if error.column is None else f", column {error.column}"
+    return f"{file}{line}{column}: {error.reason}"

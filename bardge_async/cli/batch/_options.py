@@ -13,7 +13,7 @@ from bardge_async.errors import ConfigurationError
 
 
 @attrs.frozen(kw_only=True)
-class Order:
+class RunOptions:
     """The options of a run, from the command line or from what is on record of the job."""
 
     file: str
@@ -34,7 +34,7 @@ class Order:
     as_json: bool = False
 
 
-def server(base_url: str | None) -> str:
+def resolve_base_url(base_url: str | None) -> str:
     """Return the base URL that is meant: the one given, the environment's, or the vendor's.
 
     Raises:
@@ -46,20 +46,20 @@ def server(base_url: str | None) -> str:
         raise UsageError(f"{error}.") from None
 
 
-def server_named(base_url: str | None) -> str | None:
+def find_base_url(base_url: str | None) -> str | None:
     """Return the base URL that was given or is in the environment; None where neither is."""
-    named = base_url or os.environ.get("BARDGE_BASE_URL")
-    return server(named) if named else None
+    chosen = base_url or os.environ.get("BARDGE_BASE_URL")
+    return resolve_base_url(chosen) if chosen else None
 
 
-def pairs(given: tuple[str, ...]) -> dict[str, str]:
+def parse_maps(values: tuple[str, ...]) -> dict[str, str]:
     """Read ``--map FIELD=COLUMN``, which may come several times.
 
     Raises:
         UsageError: It is no pair, or a field comes twice.
     """
     maps: dict[str, str] = {}
-    for pair in given:
+    for pair in values:
         field, sign, column = (part.strip() for part in pair.partition("="))
         if not field or not sign or not column or field in maps:
             what = "names a field twice" if field in maps else "expected FIELD=COLUMN"

@@ -14,9 +14,9 @@ from bardge_async._core.secret import Secret
 from bardge_async._journal import PostgresJournal
 from bardge_async._limits import PostgresLimiter
 from bardge_async.cli import _journal as journals
-from bardge_async.cli._api_key import find_key, needed
-from bardge_async.cli.batch._errors import StopError, UsageError
-from bardge_async.cli.batch._terminal import Voice
+from bardge_async.cli._api_key import find_api_key, require_api_key
+from bardge_async.cli.batch._errors import CommandError, UsageError
+from bardge_async.cli.batch._terminal import Output
 
 try:
     import procrastinate
@@ -33,11 +33,11 @@ except ModuleNotFoundError as error:
 T = TypeVar("T")
 
 _LOCK: Final = 0x42415244_51554555  # "BARDQUEU"
-_POOL: Final = 100
+_MIN_CONNECTIONS: Final = 100
 
 
 @attrs.frozen(kw_only=True)
-class Post:
+class WorkerCommand:
     """What a worker was started with."""
 
     queue: Secret
@@ -51,47 +51,47 @@ class Post:
 
 
 @attrs.frozen
-class Desk:
+class QueuedJob:
     """One job in a queue, at one server and account."""
 
     queue: Secret
-    job: str
+    name: str
     base_url: str
     account: str
 
 
-def asked(work: Callable[[], Awaitable[T]]) -> T:
+def run_database_work(work: Callable[[], Awaitable[T]]) -> T:
     """Do something with a database; what it cannot do becomes a message.
 
     Raises:
-        StopError: It is away, or refuses.
+        CommandError: It is away, or refuses.
     """
 
-    async def main() -> T:
+    async def await_work() -> T:
         return await work()
 
     try:
-        return asyncio.run(main())
+        return asyncio.run(await_work())
     except (ConnectorException, psycopg.Error) as error:
         cause = error.__cause__ or error
-        raise StopError(f"The queue's database: {str(cause).strip()}.", "Start it, or correct --queue.") from None
+        raise CommandError(f"The queue's database: {str(cause).strip()}.", "Start it, or correct --queue.") from None
 
 
 @asynccontextmanager
-async def opened(
+async def open_queue(
     dsn: Secret,
     client: Callable[[], Any],
     configure: Callable[[psycopg.AsyncConnection[Any]], Awaitable[None]] | None = None,
 ) -> AsyncGenerator[BardgeQueue]:
     """Open a queue, whose tables are made where they are missing."""
-    await _make_tables(dsn)
+    await _create_tables(dsn)
     connector = procrastinate.PsycopgConnector(conninfo=str(dsn), configure=configure)
     app = procrastinate.App(connector=connector)
     async with app.open_async():
         yield BardgeQueue(app, client)
 
 
-async def _make_tables(dsn: Secret) -> None:
+async def _create_tables(dsn: Secret) -> None:
     async with await psycopg.AsyncConnection.connect(str(dsn), connect_timeout=10) as connection:
         await connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
         found = await connection.execute("SELECT to_regclass('procrastinate_jobs') IS NOT NULL")
@@ -99,100 +99,108 @@ async def _make_tables(dsn: Secret) -> None:
             await connection.execute(SchemaManager.get_schema())
 
 
-def no_client() -> Any:  # noqa: ANN401 - never called
+def reject_client() -> Any:  # noqa: ANN401 - never called
     """Stand for a client where none works."""
     raise UsageError("This command does no operations.")
 
 
-def work(post: Post, voice: Voice) -> int:
+def run_worker(command: WorkerCommand, output: Output) -> int:
     """Work until stopped."""
-    key = needed(find_key(post.account, from_stdin=post.key_from_stdin), post.account)
+    key = require_api_key(find_api_key(command.account, from_stdin=command.key_from_stdin), command.account)
 
     @asynccontextmanager
-    async def client() -> AsyncGenerator[BardgeClient]:
+    async def open_client() -> AsyncGenerator[BardgeClient]:
         async with AsyncExitStack() as stack:
-            journal = await stack.enter_async_context(PostgresJournal(post.queue))
+            journal = await stack.enter_async_context(PostgresJournal(command.queue))
             limiter = None
-            if post.rate is not None:
-                name = f"{post.base_url} {post.account}"
-                limiter = await stack.enter_async_context(PostgresLimiter(post.queue, name, post.rate))
+            if command.rate is not None:
+                name = f"{command.base_url} {command.account}"
+                limiter = await stack.enter_async_context(PostgresLimiter(command.queue, name, command.rate))
             yield await stack.enter_async_context(
                 BardgeClient(
                     key,
-                    post.base_url,
-                    account=post.account,
+                    command.base_url,
+                    account=command.account,
                     journal=journal,
                     limiter=limiter,
-                    max_connections=max(_POOL, post.concurrency),
+                    max_connections=max(_MIN_CONNECTIONS, command.concurrency),
                 )
             )
 
-    async def run() -> None:
-        async with opened(post.queue, client, worker_connection) as queue:
-            voice.say(f"Working, {post.concurrency} at once, for {post.base_url}; Ctrl-C finishes what is under way.")
-            await queue.run_worker(concurrency=post.concurrency, wait=not post.until_done, delete_done=post.delete_done)
+    async def work_on_queue() -> None:
+        async with open_queue(command.queue, open_client, worker_connection) as queue:
+            output.write_message(
+                f"Working, {command.concurrency} at once, for {command.base_url}; Ctrl-C finishes what is under way."
+            )
+            await queue.run_worker(
+                concurrency=command.concurrency, wait=not command.until_done, delete_done=command.delete_done
+            )
 
-    asked(run)
-    voice.say("Stopped: what was under way is finished.")
+    run_database_work(work_on_queue)
+    output.write_message("Stopped: what was under way is finished.")
     return 0
 
 
-def status(desk: Desk, voice: Voice) -> int:
+def show_status(job: QueuedJob, output: Output) -> int:
     """Tell how far a job has come, over all workers."""
 
-    async def ask() -> dict[str, int]:
-        async with opened(desk.queue, no_client) as queue, _looking(desk) as bardge:
-            progress = await queue.progress(desk.job)
-            return {**attrs.asdict(progress), "in_doubt": len(await queue.doubts(desk.job, bardge))}
+    async def fetch_counts() -> dict[str, int]:
+        async with open_queue(job.queue, reject_client) as queue, _open_reading_client(job) as bardge:
+            progress = await queue.progress(job.name)
+            return {**attrs.asdict(progress), "in_doubt": len(await queue.doubts(job.name, bardge))}
 
-    counts = asked(ask)
+    counts = run_database_work(fetch_counts)
     if not sum(counts.values()):
-        raise UsageError(f"No job is named {desk.job!r:.120} in this queue.")
+        raise UsageError(f"No job is named {job.name!r:.120} in this queue.")
     names = {"waiting": "waiting", "running": "under way", "done": "done", "failed": "failed", "in_doubt": "in doubt"}
-    line = ", ".join(f"{said} {counts[name]:,}" for name, said in names.items())
-    voice.answer({"job": desk.job, "counts": counts}, [f"{desk.job}: {line}"])
+    line = ", ".join(f"{label} {counts[name]:,}" for name, label in names.items())
+    output.write_result({"job": job.name, "counts": counts}, [f"{job.name}: {line}"])
     return 0
 
 
-def resume(desk: Desk, voice: Voice, changes: dict[str, Any]) -> int:
+def resume_job(job: QueuedJob, output: Output, changes: dict[str, Any]) -> int:
     """Put back what failed of a job."""
-    if strange := changes.keys() - {"retry_refused", "yes"}:
-        raise UsageError(f"--{min(strange).replace('_', '-')} is for jobs on this machine; a worker has its own.")
+    if unsupported := changes.keys() - {"retry_refused", "yes"}:
+        raise UsageError(f"--{min(unsupported).replace('_', '-')} is for jobs on this machine; a worker has its own.")
 
-    async def act() -> int:
-        async with opened(desk.queue, no_client) as queue:
-            return await queue.resume(desk.job, retry_refused=changes.get("retry_refused", False))
+    async def requeue_failed() -> int:
+        async with open_queue(job.queue, reject_client) as queue:
+            return await queue.resume(job.name, retry_refused=changes.get("retry_refused", False))
 
-    back = asked(act)
-    voice.answer({"job": desk.job, "put_back": back}, [f"{desk.job}: {back:,} operations are back in the queue."])
+    count = run_database_work(requeue_failed)
+    output.write_result(
+        {"job": job.name, "put_back": count}, [f"{job.name}: {count:,} operations are back in the queue."]
+    )
     return 0
 
 
-def doubts(desk: Desk, voice: Voice) -> int:
+def list_doubts(job: QueuedJob, output: Output) -> int:
     """List what a job sent without an outcome."""
-    found = _in_doubt(desk)
+    found = _read_doubts(job)
     lines = [f"id {one['id']}  sent {one['first_sent_at']}  key {one['key']}" for one in found]
     if lines:
         lines.append(
             "Settle each with: bardge batch resolve JOB ID --queue URL --done | --never-happened | --by-evidence"
         )
-    voice.answer(found, lines or ["Nothing is in doubt."])
+    output.write_result(found, lines or ["Nothing is in doubt."])
     return 0
 
 
-def resolve(desk: Desk, voice: Voice, wanted: str, ways: dict[str, bool]) -> int:
+def resolve_doubt(job: QueuedJob, output: Output, id_or_key: str, choices: dict[str, bool]) -> int:
     """Settle the doubt of an id or a key; ``resume`` then lets its job go on."""
-    keys = [one["key"] for one in _in_doubt(desk) if wanted in {one["id"], one["key"]}]
+    keys = [one["key"] for one in _read_doubts(job) if id_or_key in {one["id"], one["key"]}]
     if not keys:
-        raise StopError(f"{wanted!r:.120} is not in doubt.", "What is: bardge batch doubts JOB --queue URL")
-    key = find_key(desk.account, from_stdin=False)
-    journals.resolve(journals.Desk(desk.queue, voice.as_json, desk.account, desk.base_url, key), keys[0], ways)
+        raise CommandError(f"{id_or_key!r:.120} is not in doubt.", "What is: bardge batch doubts JOB --queue URL")
+    key = find_api_key(job.account, from_stdin=False)
+    journals.resolve_entry(
+        journals.JournalTarget(job.queue, output.as_json, job.account, job.base_url, key), keys[0], choices
+    )
     return 0
 
 
-def _in_doubt(desk: Desk) -> list[dict[str, str]]:
-    async def ask() -> list[dict[str, str]]:
-        async with opened(desk.queue, no_client) as queue, _looking(desk) as bardge:
+def _read_doubts(job: QueuedJob) -> list[dict[str, str]]:
+    async def fetch_doubts() -> list[dict[str, str]]:
+        async with open_queue(job.queue, reject_client) as queue, _open_reading_client(job) as bardge:
             return [
                 {
                     "id": one.id,
@@ -200,18 +208,18 @@ def _in_doubt(desk: Desk) -> list[dict[str, str]]:
                     "endpoint": one.doubt.endpoint,
                     "first_sent_at": one.doubt.first_sent_at.isoformat(),
                 }
-                for one in await queue.doubts(desk.job, bardge)
+                for one in await queue.doubts(job.name, bardge)
             ]
 
-    return asked(ask)
+    return run_database_work(fetch_doubts)
 
 
 @asynccontextmanager
-async def _looking(desk: Desk) -> AsyncGenerator[BardgeClient]:
+async def _open_reading_client(job: QueuedJob) -> AsyncGenerator[BardgeClient]:
     """A client that looks into the journal, and sends nothing."""
     async with (
-        PostgresJournal(desk.queue) as journal,
-        BardgeClient(_no_key, desk.base_url, account=desk.account, journal=journal) as bardge,
+        PostgresJournal(job.queue) as journal,
+        BardgeClient(_no_key, job.base_url, account=job.account, journal=journal) as bardge,
     ):
         yield bardge
 

@@ -9,13 +9,13 @@ from typing import Any, Final
 from bardge_async._batch import OperationStatus
 from bardge_async._core.entry import EntryState
 from bardge_async.cli.batch._cost import Cost
-from bardge_async.cli.batch._errors import StopError
-from bardge_async.cli.batch._jobs.files import Place
-from bardge_async.cli.batch._options import Order
-from bardge_async.cli.batch._progress import duration
-from bardge_async.cli.batch._rows.validation import Checked, Reading
-from bardge_async.cli.batch._runner import Ending
-from bardge_async.endpoints import Again, Endpoint, KeySupport
+from bardge_async.cli.batch._errors import CommandError
+from bardge_async.cli.batch._jobs.files import JobFiles
+from bardge_async.cli.batch._options import RunOptions
+from bardge_async.cli.batch._progress import format_duration
+from bardge_async.cli.batch._rows.validation import CheckedInput, OperationReader
+from bardge_async.cli.batch._runner import RunSummary
+from bardge_async.endpoints import Endpoint, KeySupport, RepeatEffect
 from bardge_async.errors import (
     AuthenticationError,
     BardgeError,
@@ -25,16 +25,16 @@ from bardge_async.errors import (
     PermissionDeniedError,
 )
 
-_AGAIN: Final = {
-    Again.SAME: "a second execution changes nothing",
-    Again.TWICE: "a second execution charges again",
-    Again.CONFLICT: "a second execution is refused",
+_REPEAT_EFFECTS: Final = {
+    RepeatEffect.HARMLESS: "a second execution changes nothing",
+    RepeatEffect.DUPLICATES: "a second execution charges again",
+    RepeatEffect.CONFLICTS: "a second execution is refused",
     None: "",
 }
 _MINUTE: Final = 60.0
-_LONGEST: Final = 500
+_MAX_ERROR: Final = 500
 """Characters of an error that are told: a server may repeat all that it was sent."""
-_MEND: Final = (
+_HINTS: Final = (
     (AuthenticationError, "Check the API key, then go on with the job."),
     (PermissionDeniedError, "Ask the vendor: the account is disabled or lacks the permission."),
     (JournalError, "Look at the journal's disk and rights, then go on with the job."),
@@ -42,132 +42,132 @@ _MEND: Final = (
 )
 
 
-def before(order: Order, place: Place, reading: Reading, checked: Checked, cost: Cost) -> list[str]:
+def format_plan(
+    options: RunOptions, files: JobFiles, reader: OperationReader, checked: CheckedInput, cost: Cost
+) -> list[str]:
     """Tell what a run will do."""
-    table, fields, states = reading.table, reading.fields, checked.states
-    row = fields.row
-    used = fields.used(table.columns)
+    table, fields, states = reader.table, reader.fields, checked.states
+    endpoint = fields.endpoint
+    used = fields.select_used(table.columns)
     taken = {checked.id, *(field.column for field in used)}
     sent = ", ".join(
         field.name if field.name == field.column else f"{field.name} (from {field.column})" for field in used
     )
     copied = ", ".join(name for name in table.columns if name not in taken)
-    left = checked.left(retry_refused=order.retry_refused)
-    known = [f"{states[state]:,} {word}" for state, word in _STATES.items() if states[state]]
-    account = f", account {order.account}" if order.account else ""
-    first, *more = cost.lines()
-    told = [
-        ("operation", f"{row.name}: {row.method} {row.path}"),
-        ("again", _AGAIN[row.again]),
+    left = checked.rows_left(retry_refused=options.retry_refused)
+    on_record = [f"{states[state]:,} {word}" for state, word in _STATES.items() if states[state]]
+    account = f", account {options.account}" if options.account else ""
+    first, *more = cost.format_lines()
+    items = [
+        ("operation", f"{endpoint.name}: {endpoint.method} {endpoint.path}"),
+        ("again", _REPEAT_EFFECTS[endpoint.repeat_effect]),
         ("file", f"{table.source.name}: {checked.rows:,} rows, ids in column {checked.id}"),
         ("sends", sent),
         ("copies", f"to the results only: {copied or 'nothing'}"),
-        ("server", f"{order.base_url}{account}"),
-        ("job", order.job),
-        ("journal", str(place.journal)),
-        ("on record", f"{', '.join(known) or 'nothing'}; left to send: {left:,}"),
+        ("server", f"{options.base_url}{account}"),
+        ("job", options.job),
+        ("journal", str(files.journal)),
+        ("on record", f"{', '.join(on_record) or 'nothing'}; left to send: {left:,}"),
         ("cost", first),
         *(("", line) for line in more),
     ]
-    return [f"{name:10} {what}" for name, what in told] + _warnings(row)
+    return [f"{name:10} {what}" for name, what in items] + _format_warnings(endpoint)
 
 
 _STATES: Final = {EntryState.DONE: "done", EntryState.REFUSED: "refused", EntryState.SENT: "in doubt"}
 
 
-def _warnings(row: Endpoint[Any, Any]) -> list[str]:
-    if row.key is KeySupport.YES:
+def _format_warnings(endpoint: Endpoint[Any, Any]) -> list[str]:
+    if endpoint.key is KeySupport.YES:
         return []
     return ["Warning: nothing shows that the server honours keys here: what is cut off stays in doubt."]
 
 
-def before_facts(order: Order, place: Place, checked: Checked, cost: Cost) -> dict[str, Any]:
+def plan_to_json(options: RunOptions, files: JobFiles, checked: CheckedInput, cost: Cost) -> dict[str, Any]:
     """Tell programs what a run will do."""
     return {
-        "job": order.job,
-        "operation": order.operation,
-        "file": order.file,
+        "job": options.job,
+        "operation": options.operation,
+        "file": options.file,
         "rows": checked.rows,
         "id_column": checked.id,
-        "base_url": order.base_url,
-        "account": order.account,
-        "journal": str(place.journal),
+        "base_url": options.base_url,
+        "account": options.account,
+        "journal": str(files.journal),
         "on_record": {word.replace(" ", "_"): checked.states[state] for state, word in _STATES.items()},
-        "left": checked.left(retry_refused=order.retry_refused),
-        "cost": cost.facts(),
+        "left": checked.rows_left(retry_refused=options.retry_refused),
+        "cost": cost.to_json(),
     }
 
 
-def exit_code(ending: Ending) -> int:
+def choose_exit_code(summary: RunSummary) -> int:
     """Choose the exit code: what is in doubt weighs more than what was refused."""
-    if ending.error is not None:
+    if summary.error is not None:
         return 1
-    if ending.interrupted:
+    if summary.interrupted:
         return 130
-    if ending.counts[OperationStatus.IN_DOUBT]:
+    if summary.counts[OperationStatus.IN_DOUBT]:
         return 4
-    return 3 if ending.counts[OperationStatus.REFUSED] or ending.counts[OperationStatus.FAILED] else 0
+    return 3 if summary.counts[OperationStatus.REFUSED] or summary.counts[OperationStatus.FAILED] else 0
 
 
-def command(name: str, place: Place, *more: str) -> str:
+def format_command(name: str, files: JobFiles, *more: str) -> str:
     """Spell a command about the job, so that it names this one whatever the environment holds."""
-    account = ["--account", place.account] if place.account else []
-    return shlex.join(["bardge", "batch", name, place.job, "--base-url", place.base_url, *account, *more])
+    account = ["--account", files.account] if files.account else []
+    return shlex.join(["bardge", "batch", name, files.job, "--base-url", files.base_url, *account, *more])
 
 
-def after(ending: Ending, checked: Checked, place: Place, out: Path | None) -> list[str]:
+def format_summary(summary: RunSummary, checked: CheckedInput, files: JobFiles, out: Path | None) -> list[str]:
     """Tell how a run ended, and what to do next."""
-    counts = ending.counts
+    counts = summary.counts
     finished = sum(counts.values())
-    said = [f"{status.replace('_', ' ')} {number:,}" for status, number in counts.items() if number]
+    parts = [f"{status.replace('_', ' ')} {number:,}" for status, number in counts.items() if number]
     if finished < checked.rows:
-        said.append(f"not run {checked.rows - finished:,}")
-    took = duration(ending.seconds) if ending.seconds > _MINUTE else f"{ending.seconds:.1f} s"
-    told = [f"{place.job}: {finished:,} of {checked.rows:,} rows in {took}: {', '.join(said) or 'nothing'}."]
-    told += [_trouble(ending)] if ending.troubles else []
-    told += [f"Results: {out}"] if out is not None else []
-    if ending.error is not None:
-        told += error_of(ending.error).lines()
-    return told + _next(ending, checked.rows - finished, place)
+        parts.append(f"not run {checked.rows - finished:,}")
+    took = format_duration(summary.seconds) if summary.seconds > _MINUTE else f"{summary.seconds:.1f} s"
+    lines = [f"{files.job}: {finished:,} of {checked.rows:,} rows in {took}: {', '.join(parts) or 'nothing'}."]
+    lines += [_format_failed_row(summary)] if summary.failed_rows else []
+    lines += [f"Results: {out}"] if out is not None else []
+    if summary.error is not None:
+        lines += to_command_error(summary.error).format_lines()
+    return lines + _suggest_next_steps(summary, checked.rows - finished, files)
 
 
-def _trouble(ending: Ending) -> str:
-    first = ending.troubles[0]
+def _format_failed_row(summary: RunSummary) -> str:
+    first = summary.failed_rows[0]
     request = f" (request id {first.request_id})" if first.request_id else ""
-    return (
-        f"First {first.status.replace('_', ' ')}: line {first.line}, id {first.id}: {first.error:.{_LONGEST}}{request}"
-    )
+    return f"First {first.status.replace('_', ' ')}: line {first.line}, id {first.id}: {first.error:.{_MAX_ERROR}}{request}"
 
 
-def _next(ending: Ending, left: int, place: Place) -> list[str]:
-    counts = ending.counts
-    told: list[str] = []
-    if left or ending.interrupted or ending.error is not None or counts[OperationStatus.FAILED]:
-        told.append(f"Go on with: {command('resume', place)}")
+def _suggest_next_steps(summary: RunSummary, left: int, files: JobFiles) -> list[str]:
+    counts = summary.counts
+    lines: list[str] = []
+    if left or summary.interrupted or summary.error is not None or counts[OperationStatus.FAILED]:
+        lines.append(f"Go on with: {format_command('resume', files)}")
     if counts[OperationStatus.REFUSED]:
-        told.append("What was refused is not sent again, except with --retry-refused; see the column error.")
+        lines.append("What was refused is not sent again, except with --retry-refused; see the column error.")
     if counts[OperationStatus.IN_DOUBT]:
-        told.append(f"Look into what is in doubt: {command('doubts', place)}")
-    return told
+        lines.append(f"Look into what is in doubt: {format_command('doubts', files)}")
+    return lines
 
 
-def error_of(error: Exception) -> StopError:
+def to_command_error(error: Exception) -> CommandError:
     """Say how to mend what ended a run."""
-    if isinstance(error, StopError) or not isinstance(error, BardgeError):
-        return error if isinstance(error, StopError) else StopError(f"{type(error).__name__}: {error}")
+    if isinstance(error, CommandError) or not isinstance(error, BardgeError):
+        return error if isinstance(error, CommandError) else CommandError(f"{type(error).__name__}: {error}")
     cause = error.last_error if isinstance(error, OutcomeUnknownError) and error.last_error is not None else error
-    mend = next((mend for kind, mend in _MEND if isinstance(cause, kind)), "")
-    return StopError(str(error), mend, request_id=error.request_id)
+    hint = next((mend for kind, mend in _HINTS if isinstance(cause, kind)), "")
+    return CommandError(str(error), hint, request_id=error.request_id)
 
 
-def after_facts(ending: Ending, checked: Checked, place: Place, out: Path | None) -> dict[str, Any]:
+def summary_to_json(summary: RunSummary, checked: CheckedInput, files: JobFiles, out: Path | None) -> dict[str, Any]:
     """Tell programs how a run ended."""
-    finished = sum(ending.counts.values())
+    finished = sum(summary.counts.values())
     return {
-        "counts": {**{status.value: n for status, n in ending.counts.items()}, "not_run": checked.rows - finished},
-        "interrupted": ending.interrupted,
-        "error": None if ending.error is None else error_of(ending.error).facts(),
+        "counts": {**{status.value: n for status, n in summary.counts.items()}, "not_run": checked.rows - finished},
+        "interrupted": summary.interrupted,
+        "error": None if summary.error is None else to_command_error(summary.error).to_json(),
         "results": None if out is None else str(out),
-        "resume": command("resume", place),
-        "exit_code": exit_code(ending),
+        "resume": format_command("resume", files),
+        "exit_code": choose_exit_code(summary),
     }

@@ -16,163 +16,167 @@ import click
 from bardge_async._client import BardgeClient
 from bardge_async._core.secret import Secret
 from bardge_async._journal import SQLiteJournal
-from bardge_async.cli._api_key import find_key, needed
+from bardge_async.cli._api_key import find_api_key, require_api_key
 from bardge_async.cli.batch import _report as show
-from bardge_async.cli.batch._cost import NOT_KNOWN, Cost, price, priced
-from bardge_async.cli.batch._errors import Faults, StopError, UsageError
-from bardge_async.cli.batch._jobs.files import JobFacts, Lock, Place, check_name, known_jobs
-from bardge_async.cli.batch._jobs.history import Survey
-from bardge_async.cli.batch._jobs.row_log import Book
-from bardge_async.cli.batch._options import Order
-from bardge_async.cli.batch._progress import board
-from bardge_async.cli.batch._results import results_path, write_results
-from bardge_async.cli.batch._rows.columns import Fields, keyed_row
-from bardge_async.cli.batch._rows.file import STDIN, Source, readable_twice, spool
+from bardge_async.cli.batch._cost import NOT_KNOWN, Cost, can_estimate_cost, estimate_cost
+from bardge_async.cli.batch._errors import CommandError, InputErrors, UsageError
+from bardge_async.cli.batch._jobs.files import JobFacts, JobFiles, JobLock, check_name, iter_jobs
+from bardge_async.cli.batch._jobs.history import JournalReader
+from bardge_async.cli.batch._jobs.row_log import RowLog
+from bardge_async.cli.batch._options import RunOptions
+from bardge_async.cli.batch._progress import choose_display
+from bardge_async.cli.batch._results import choose_results_path, write_results
+from bardge_async.cli.batch._rows.columns import InputFields, find_batch_endpoint
+from bardge_async.cli.batch._rows.file import STDIN, InputFile, copy_input, is_rereadable
 from bardge_async.cli.batch._rows.reader import open_table
-from bardge_async.cli.batch._rows.validation import Check, Checked, Reading
-from bardge_async.cli.batch._runner import Drive, Ending, Pacing
-from bardge_async.cli.batch._terminal import Voice
+from bardge_async.cli.batch._rows.validation import CheckedInput, OperationReader, RowValidator
+from bardge_async.cli.batch._runner import JobRunner, RunSummary, SendOptions
+from bardge_async.cli.batch._terminal import Output
 from bardge_async.errors import BardgeError
 
-_POOL: Final = 100
+_MIN_CONNECTIONS: Final = 100
 _STDIN_NAME: Final = "stdin"
 
 
 @attrs.frozen
-class Prepared:
+class PreparedRun:
     """A job that was checked and may begin."""
 
-    order: Order
-    place: Place
-    reading: Reading
-    checked: Checked
-    book: Book
-    source: Source
+    options: RunOptions
+    files: JobFiles
+    reader: OperationReader
+    checked: CheckedInput
+    row_log: RowLog
+    source: InputFile
     spooled: bool
     out: Path
 
     @property
-    def left(self) -> int:
+    def rows_left(self) -> int:
         """How many rows a run would send."""
-        return self.checked.left(retry_refused=self.order.retry_refused)
+        return self.checked.rows_left(retry_refused=self.options.retry_refused)
 
 
-def run(order: Order, voice: Voice, confirmed: list[int] | None = None) -> int:
+def run_job(options: RunOptions, output: Output, confirmed_stamp: list[int] | None = None) -> int:
     """Run a job and return the exit code; ``confirmed`` is the stamp of a file that was agreed to before.
 
     Raises:
-        StopError: It cannot begin.
+        CommandError: It cannot begin.
     """
-    fields = Fields(keyed_row(order.operation), order.maps)
-    place = Place.of(check_name(order.job), order.base_url, order.account, order.journal)
-    if order.key_from_stdin and order.file == STDIN:
+    fields = InputFields(find_batch_endpoint(options.operation), options.maps)
+    files = JobFiles.for_job(check_name(options.job), options.base_url, options.account, options.journal)
+    if options.key_from_stdin and options.file == STDIN:
         raise UsageError("--api-key-stdin: standard input holds the rows already.", "Set BARDGE_API_KEY instead.")
     with ExitStack() as stack:
-        if not order.dry_run:
-            place.make()
-            stack.enter_context(Lock(place.lock, place.job))
+        if not options.dry_run:
+            files.create_folders()
+            stack.enter_context(JobLock(files.lock_path, files.job))
             # What was not begun leaves no copy of its rows, which are personal data.
-            stack.callback(place.arriving.unlink, missing_ok=True)
-        place.check(order.operation)
-        ready = prepared(order, place, fields, stack, voice.say)
-        key = find_key(order.account, from_stdin=order.key_from_stdin)
-        cost = _cost(ready, key)
-        voice.say(*_namesakes(place))
+            stack.callback(files.incoming_input_copy.unlink, missing_ok=True)
+        files.check_matches_record(options.operation)
+        ready = prepare_run(options, files, fields, stack, output.write_message)
+        key = find_api_key(options.account, from_stdin=options.key_from_stdin)
+        cost = _fetch_cost(ready, key)
+        output.write_message(*_describe_namesakes(files))
         if not ready.checked.rows:
-            voice.say(f"Nothing to do: {ready.source.name} has a header and no rows.")
-        voice.say(*show.before(order, place, ready.reading, ready.checked, cost))
-        facts = show.before_facts(order, place, ready.checked, cost)
-        if order.dry_run:
-            voice.say("Dry run: nothing was sent.")
-            voice.answer({**facts, "exit_code": 0})
+            output.write_message(f"Nothing to do: {ready.source.name} has a header and no rows.")
+        output.write_message(*show.format_plan(options, files, ready.reader, ready.checked, cost))
+        result = show.plan_to_json(options, files, ready.checked, cost)
+        if options.dry_run:
+            output.write_message("Dry run: nothing was sent.")
+            output.write_result({**result, "exit_code": 0})
             return 0
-        if ready.left:
-            needed(key, order.account)
-            _confirm(order, ready, confirmed)
-        _keep(ready)
-        ending = _driven(ready, key, voice) if ready.checked.rows else Ending()
-        return _ended(ready, ending, facts, voice)
+        if ready.rows_left:
+            require_api_key(key, options.account)
+            _confirm_sending(options, ready, confirmed_stamp)
+        _save_job(ready)
+        summary = _send_rows(ready, key, output) if ready.checked.rows else RunSummary()
+        return _report_results(ready, summary, result, output)
 
 
-def _namesakes(place: Place) -> list[str]:
+def _describe_namesakes(files: JobFiles) -> list[str]:
     """Point to jobs of the same name, which know nothing of what this one does."""
-    others = [each for each in known_jobs() if each.job == place.job and Path(each.journal) != place.journal]
-    where = (f"{each.base_url}{f', account {each.account}' if each.account else ''}" for each in others)
+    namesakes = [each for each in iter_jobs() if each.job == files.job and Path(each.journal) != files.journal]
+    where = (f"{each.base_url}{f', account {each.account}' if each.account else ''}" for each in namesakes)
     return [f"Note: another job of this name is on record for {each}." for each in where]
 
 
-def prepared(order: Order, place: Place, fields: Fields, stack: ExitStack, tell: Callable[[str], None]) -> Prepared:
+def prepare_run(
+    options: RunOptions, files: JobFiles, fields: InputFields, stack: ExitStack, echo: Callable[[str], None]
+) -> PreparedRun:
     """Look at every row, and at what is on record of them.
 
     Raises:
-        StopError: Something is wrong with them.
+        CommandError: Something is wrong with them.
     """
-    spooled = not readable_twice(order.file)
-    path, name = Path(order.file).absolute(), order.file
+    spooled = not is_rereadable(options.file)
+    path, name = Path(options.file).absolute(), options.file
     if spooled:
-        name = _STDIN_NAME if order.file == STDIN else order.file
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bardge-"))) if order.dry_run else None
-        path = place.arriving if folder is None else folder / "input"
-        spool(order.file, path)
-    out = results_path(order.out, None if spooled or path == place.spooled else path, place)
-    source = stack.enter_context(Source(path, name))
-    faults = Faults(name)
-    table = open_table(source, faults)
-    book = stack.enter_context(Book())
-    with Survey(place.journal, order.base_url, order.account) as survey:
-        check = Check(table, fields, faults, survey, place.job)
-        checked = check.run(order.id, book, tell, retry_refused=order.retry_refused)
-    return Prepared(order, place, Reading(table, fields, checked.id), checked, book, source, spooled, out)
+        name = _STDIN_NAME if options.file == STDIN else options.file
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bardge-"))) if options.dry_run else None
+        path = files.incoming_input_copy if folder is None else folder / "input"
+        copy_input(options.file, path)
+    out = choose_results_path(options.out, None if spooled or path == files.input_copy else path, files)
+    source = stack.enter_context(InputFile(path, name))
+    errors = InputErrors(name)
+    table = open_table(source, errors)
+    row_log = stack.enter_context(RowLog())
+    with JournalReader(files.journal, options.base_url, options.account) as journal:
+        validator = RowValidator(table, fields, errors, journal, files.job)
+        checked = validator.validate_rows(options.id, row_log, echo, retry_refused=options.retry_refused)
+    return PreparedRun(
+        options, files, OperationReader(table, fields, checked.id), checked, row_log, source, spooled, out
+    )
 
 
-def _cost(ready: Prepared, key: Secret | None) -> Cost:
+def _fetch_cost(ready: PreparedRun, key: Secret | None) -> Cost:
     """Ask what it will cost; a job without anything left asks nothing."""
-    if not priced(ready.reading.fields.row):
-        return Cost(unknown=NOT_KNOWN)
-    if not ready.left:
-        return Cost(unknown="none: nothing is left to send")
+    if not can_estimate_cost(ready.reader.fields.endpoint):
+        return Cost(unknown_reason=NOT_KNOWN)
+    if not ready.rows_left:
+        return Cost(unknown_reason="none: nothing is left to send")
     if key is None:
-        return Cost(unknown=f"{NOT_KNOWN}: there is no API key to ask with")
+        return Cost(unknown_reason=f"{NOT_KNOWN}: there is no API key to ask with")
 
-    async def ask() -> Cost:
-        async with BardgeClient(key, ready.order.base_url, account=ready.order.account) as bardge:
-            return await price(bardge, ready.checked.packages, ready.left)
+    async def ask_server() -> Cost:
+        async with BardgeClient(key, ready.options.base_url, account=ready.options.account) as bardge:
+            return await estimate_cost(bardge, ready.checked.packages, ready.rows_left)
 
-    return asyncio.run(ask())
+    return asyncio.run(ask_server())
 
 
-def _confirm(order: Order, ready: Prepared, confirmed: list[int] | None) -> None:
-    if order.yes or confirmed == ready.source.stamp:
+def _confirm_sending(options: RunOptions, ready: PreparedRun, confirmed_stamp: list[int] | None) -> None:
+    if options.yes or confirmed_stamp == ready.source.stamp:
         return
     if sys.stdin is None or not sys.stdin.isatty():
         raise UsageError("Nobody can be asked here: standard input is no terminal.", "Pass --yes to begin without.")
-    if not click.confirm(f"Send {ready.left:,} operations?", err=True):
-        raise StopError("Not begun: nothing was sent.")
+    if not click.confirm(f"Send {ready.rows_left:,} operations?", err=True):
+        raise CommandError("Not begun: nothing was sent.")
 
 
-def _keep(ready: Prepared) -> None:
+def _save_job(ready: PreparedRun) -> None:
     """Note what a later run needs, a copy of what can be read only once included."""
-    order, place = ready.order, ready.place
-    spooled = ready.spooled or ready.source.path == place.spooled
+    options, files = ready.options, ready.files
+    spooled = ready.spooled or ready.source.path == files.input_copy
     if ready.spooled:
-        place.arriving.replace(place.spooled)
+        files.incoming_input_copy.replace(files.input_copy)
     facts = JobFacts(
-        job=place.job,
-        operation=order.operation,
-        base_url=order.base_url,
-        account=order.account,
-        file=str(place.spooled if spooled else ready.source.path),
+        job=files.job,
+        operation=options.operation,
+        base_url=options.base_url,
+        account=options.account,
+        file=str(files.input_copy if spooled else ready.source.path),
         spooled=spooled,
         stamp=ready.source.stamp,
         rows=ready.checked.rows,
         id=ready.checked.id,
-        maps=order.maps,
-        concurrency=order.concurrency,
-        rate=order.rate,
+        maps=options.maps,
+        concurrency=options.concurrency,
+        rate=options.rate,
         out=str(ready.out),
-        journal=str(place.journal),
+        journal=str(files.journal),
     )
-    place.save(facts)
+    files.save_facts(facts)
 
 
 def _no_key() -> str:
@@ -180,37 +184,39 @@ def _no_key() -> str:
     return ""
 
 
-def _driven(ready: Prepared, key: Secret | None, voice: Voice) -> Ending:
-    order = ready.order
-    drive = Drive(ready.reading, ready.checked.rows, ready.book, board(voice))
+def _send_rows(ready: PreparedRun, key: Secret | None, output: Output) -> RunSummary:
+    options = ready.options
+    runner = JobRunner(ready.reader, ready.checked.rows, ready.row_log, choose_display(output))
     try:
-        with closing(SQLiteJournal(ready.place.journal)) as journal:
+        with closing(SQLiteJournal(ready.files.journal)) as journal:
             client = BardgeClient(
                 key or _no_key,
-                order.base_url,
-                account=order.account,
+                options.base_url,
+                account=options.account,
                 journal=journal,
-                max_connections=max(_POOL, order.concurrency),
+                max_connections=max(_MIN_CONNECTIONS, options.concurrency),
             )
-            return drive.run(client, ready.place.job, Pacing(order.concurrency, order.rate, order.retry_refused))
+            return runner.run(
+                client, ready.files.job, SendOptions(options.concurrency, options.rate, options.retry_refused)
+            )
     except BardgeError as error:
-        raise show.error_of(error) from None
+        raise show.to_command_error(error) from None
     except KeyboardInterrupt:
-        raise StopError(
+        raise CommandError(
             "Stopped at once. What was under way may have been done.",
-            f"Go on with: {show.command('resume', ready.place)}",
+            f"Go on with: {show.format_command('resume', ready.files)}",
             code=130,
         ) from None
 
 
-def _ended(ready: Prepared, ending: Ending, facts: dict[str, object], voice: Voice) -> int:
+def _report_results(ready: PreparedRun, summary: RunSummary, result: dict[str, object], output: Output) -> int:
     """Write the results, and tell how it ended."""
     out: Path | None = ready.out
     try:
-        write_results(ready.out, ready.reading.table, ready.book, ready.checked.rows)
-    except StopError as error:
-        out, ending.error = None, ending.error or error
-    voice.say(*show.after(ending, ready.checked, ready.place, out))
-    code = show.exit_code(ending)
-    voice.answer({**facts, **show.after_facts(ending, ready.checked, ready.place, out)})
-    return code
+        write_results(ready.out, ready.reader.table, ready.row_log, ready.checked.rows)
+    except CommandError as error:
+        out, summary.error = None, summary.error or error
+    output.write_message(*show.format_summary(summary, ready.checked, ready.files, out))
+    exit_code = show.choose_exit_code(summary)
+    output.write_result({**result, **show.summary_to_json(summary, ready.checked, ready.files, out)})
+    return exit_code

@@ -11,24 +11,24 @@ import attrs
 
 from bardge_async._batch import Batch, Operation, OperationOutcome, OperationStatus
 from bardge_async._client import BardgeClient
-from bardge_async.cli.batch._errors import StopError
-from bardge_async.cli.batch._jobs.row_log import Book, Note
-from bardge_async.cli.batch._progress import Board, Figures
-from bardge_async.cli.batch._rows.validation import Reading
-from bardge_async.cli.batch._terminal import on_signals
+from bardge_async.cli.batch._errors import CommandError
+from bardge_async.cli.batch._jobs.row_log import RowLog, RowOutcome
+from bardge_async.cli.batch._progress import ProgressCounter, ProgressDisplay
+from bardge_async.cli.batch._rows.validation import OperationReader
+from bardge_async.cli.batch._terminal import handle_signals
 from bardge_async.errors import BardgeError, ConnectError
 
-_WELL: Final = frozenset({OperationStatus.DONE, OperationStatus.REPLAYED, OperationStatus.SKIPPED})
-_KEPT: Final = 3
+_SUCCESSES: Final = frozenset({OperationStatus.DONE, OperationStatus.REPLAYED, OperationStatus.SKIPPED})
+_MAX_FAILED_ROWS: Final = 3
 """Outcomes that are told at the end, of those that did not go well."""
-_GONE: Final = 100
+_MAX_UNREACHABLE_ROWS: Final = 100
 """Rows in a row that found no server."""
-_LOOK_EVERY: Final = 64
+_ROWS_BETWEEN_CHECKS: Final = 64
 """Rows after which the input is looked at."""
 
 
 @attrs.frozen
-class Trouble:
+class FailedRow:
     """One row that did not go well."""
 
     line: int
@@ -39,18 +39,18 @@ class Trouble:
 
 
 @attrs.define
-class Ending:
+class RunSummary:
     """How a run ended."""
 
     counts: dict[OperationStatus, int] = attrs.Factory(lambda: dict.fromkeys(OperationStatus, 0))
-    troubles: list[Trouble] = attrs.Factory(list[Trouble])
+    failed_rows: list[FailedRow] = attrs.Factory(list[FailedRow])
     interrupted: bool = False
     error: Exception | None = None
     seconds: float = 0.0
 
 
 @attrs.frozen
-class Pacing:
+class SendOptions:
     """How a run goes about it."""
 
     concurrency: int
@@ -58,19 +58,19 @@ class Pacing:
     retry_refused: bool
 
 
-class Drive:
+class JobRunner:
     """Run one job once."""
 
-    def __init__(self, reading: Reading, rows: int, book: Book, board: Board) -> None:
-        self.ending = Ending()
-        self._reading = reading
+    def __init__(self, reader: OperationReader, rows: int, row_log: RowLog, display: ProgressDisplay) -> None:
+        self.summary = RunSummary()
+        self._reader = reader
         self._total = rows
-        self._book = book
-        self._board = board
-        self._under_way: dict[str, tuple[int, int]] = {}
-        self._out_of_reach = 0
+        self._row_log = row_log
+        self._display = display
+        self._in_flight: dict[str, tuple[int, int]] = {}
+        self._unreachable_rows = 0
 
-    def run(self, client: BardgeClient, job: str, pacing: Pacing) -> Ending:
+    def run(self, client: BardgeClient, job: str, options: SendOptions) -> RunSummary:
         """Do it, to the end or the first signal.
 
         Raises:
@@ -78,85 +78,85 @@ class Drive:
         """
         try:
             with asyncio.Runner() as runner:
-                runner.run(self._run(client, job, pacing))
+                runner.run(self._run_batch(client, job, options))
         finally:
-            self._board.end()
-        return self.ending
+            self._display.close_display()
+        return self.summary
 
-    async def _run(self, client: BardgeClient, job: str, pacing: Pacing) -> None:
-        begun = time.monotonic()
+    async def _run_batch(self, client: BardgeClient, job: str, options: SendOptions) -> None:
+        started_at = time.monotonic()
         async with client:
             batch = client.batch(
-                self._operations(),
+                self._read_operations(),
                 job=job,
-                concurrency=pacing.concurrency,
-                rate=pacing.rate,
-                retry_refused=pacing.retry_refused,
+                concurrency=options.concurrency,
+                rate=options.rate,
+                retry_refused=options.retry_refused,
             )
-            figures = Figures(job, self._total, batch, begun)
-            ticks = asyncio.create_task(self._tick(figures))
+            progress = ProgressCounter(job, self._total, batch, started_at)
+            refresher = asyncio.create_task(self._refresh_display(progress))
             try:
-                with on_signals(self._stopper(batch, asyncio.get_running_loop())):
-                    await self._take(batch)
+                with handle_signals(self._make_signal_callback(batch, asyncio.get_running_loop())):
+                    await self._consume_outcomes(batch)
             finally:
-                ticks.cancel()
-                self.ending.counts = dict(batch.counts)
-                self.ending.seconds = time.monotonic() - begun
-                figures.sample(time.monotonic())
-                self._board.show(figures)
+                refresher.cancel()
+                self.summary.counts = dict(batch.counts)
+                self.summary.seconds = time.monotonic() - started_at
+                progress.add_sample(time.monotonic())
+                self._display.show_progress(progress)
 
-    async def _take(self, batch: Batch) -> None:
+    async def _consume_outcomes(self, batch: Batch) -> None:
         try:
             async with batch:
                 async for outcome in batch:
-                    self._note(outcome)
-                    self._give_up(outcome, batch)
-        except (BardgeError, StopError) as error:
-            self.ending.error = error
+                    self._record_outcome(outcome)
+                    self._stop_if_unreachable(outcome, batch)
+        except (BardgeError, CommandError) as error:
+            self.summary.error = error
 
-    def _note(self, outcome: OperationOutcome[Any]) -> None:
+    def _record_outcome(self, outcome: OperationOutcome[Any]) -> None:
         id = outcome.operation.id
-        row, line = self._under_way.pop(id)
+        row_number, line_number = self._in_flight.pop(id)
         error = "" if outcome.error is None else str(outcome.error)
-        self._book.note(row, Note(outcome.status.value, error, outcome.request_id or ""))
-        if outcome.status not in _WELL and len(self.ending.troubles) < _KEPT:
-            self.ending.troubles.append(Trouble(line, id, outcome.status.value, error, outcome.request_id))
+        self._row_log.add_outcome(row_number, RowOutcome(outcome.status.value, error, outcome.request_id or ""))
+        if outcome.status not in _SUCCESSES and len(self.summary.failed_rows) < _MAX_FAILED_ROWS:
+            self.summary.failed_rows.append(FailedRow(line_number, id, outcome.status.value, error, outcome.request_id))
 
-    def _give_up(self, outcome: OperationOutcome[Any], batch: Batch) -> None:
+    def _stop_if_unreachable(self, outcome: OperationOutcome[Any], batch: Batch) -> None:
         """Stop where the server is gone: each of 100,000 rows would take its time to fail, and be run again anyway."""
         if isinstance(outcome.error, ConnectError):
-            self._out_of_reach += 1
+            self._unreachable_rows += 1
         elif outcome.attempts:
-            self._out_of_reach = 0
-        if self._out_of_reach == _GONE and self.ending.error is None:
-            what = f"The server is out of reach: {_GONE} rows in a row could not be sent."
-            self.ending.error = StopError(what, "Check network and server, then go on with the job.")
+            self._unreachable_rows = 0
+        if self._unreachable_rows == _MAX_UNREACHABLE_ROWS and self.summary.error is None:
+            what = f"The server is out of reach: {_MAX_UNREACHABLE_ROWS} rows in a row could not be sent."
+            self.summary.error = CommandError(what, "Check network and server, then go on with the job.")
             batch.stop()
 
-    def _operations(self) -> Iterator[Operation[Any, Any]]:
-        source = self._reading.table.source
-        for row, (line, operation) in enumerate(self._reading.operations(), start=1):
-            if row % _LOOK_EVERY == 1:
-                source.check()
-            self._under_way[operation.id] = (row, line.number)
+    def _read_operations(self) -> Iterator[Operation[Any, Any]]:
+        source = self._reader.table.source
+        for row_number, (row, operation) in enumerate(self._reader.read_operations(), start=1):
+            if row_number % _ROWS_BETWEEN_CHECKS == 1:
+                source.check_unchanged()
+            self._in_flight[operation.id] = (row_number, row.line_number)
             yield operation
-        source.check()
+        source.check_unchanged()
 
-    def _stopper(self, batch: Batch, loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
-        def stop() -> None:
+    def _make_signal_callback(self, batch: Batch, loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
+        def stop_batch() -> None:
             batch.stop()
-            self._board.say("Stopping: what is under way is finished. Ctrl-C again ends it at once.")
+            self._display.show_message("Stopping: what is under way is finished. Ctrl-C again ends it at once.")
 
-        def act() -> None:
-            if self.ending.interrupted:
+        def on_signal() -> None:
+            if self.summary.interrupted:
                 raise KeyboardInterrupt
-            self.ending.interrupted = True
-            loop.call_soon_threadsafe(stop)
+            self.summary.interrupted = True
+            loop.call_soon_threadsafe(stop_batch)
 
-        return act
+        return on_signal
 
-    async def _tick(self, figures: Figures) -> None:
+    async def _refresh_display(self, progress: ProgressCounter) -> None:
         while True:
-            await asyncio.sleep(self._board.every)
-            figures.sample(time.monotonic())
-            self._board.show(figures)
+            await asyncio.sleep(self._display.interval)
+            progress.add_sample(time.monotonic())
+            self._display.show_progress(progress)

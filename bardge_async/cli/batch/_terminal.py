@@ -15,77 +15,79 @@ from typing import Any, Final
 import attrs
 import click
 
-from bardge_async.cli.batch._errors import StopError
+from bardge_async.cli.batch._errors import CommandError
 from bardge_async.errors import BardgeError
 
-_INTERRUPTED: Final = 130
+_EXIT_INTERRUPTED: Final = 130
 
 
 @contextmanager
-def _quiet_log() -> Generator[None]:
+def _silence_log() -> Generator[None]:
     """Keep what the client logs from standard error, where it would tear the bar: it is in the results, too."""
-    log, silent = logging.getLogger("bardge_async"), logging.NullHandler()
-    log.addHandler(silent)
+    logger, handler = logging.getLogger("bardge_async"), logging.NullHandler()
+    logger.addHandler(handler)
     try:
         yield
     finally:
-        log.removeHandler(silent)
+        logger.removeHandler(handler)
 
 
-def finish(work: Callable[[], int], voice: Voice, *, with_traceback: bool) -> int:
+def run_command(work: Callable[[], int], output: Output, *, with_traceback: bool) -> int:
     """Do a command's work and return its exit code; whatever ends it becomes a message."""
     try:
-        with on_signals(interrupt), _quiet_log():
+        with handle_signals(raise_interrupt), _silence_log():
             return work()
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - people get a message, whatever it is
-        stop = _stop_of(error)
+        failure = _to_command_error(error)
         if with_traceback or os.environ.get("BARDGE_TRACEBACK"):
-            voice.say("".join(traceback.format_exception(error)).rstrip())
-    voice.say(*stop.lines())
-    if voice.as_json:
-        voice.answer({"error": stop.facts(), "exit_code": stop.code})
-    return stop.code
+            output.write_message("".join(traceback.format_exception(error)).rstrip())
+    output.write_message(*failure.format_lines())
+    if output.as_json:
+        output.write_result({"error": failure.to_json(), "exit_code": failure.code})
+    return failure.code
 
 
-def _stop_of(error: BaseException) -> StopError:
+def _to_command_error(error: BaseException) -> CommandError:
     match error:
-        case StopError():
+        case CommandError():
             return error
         case KeyboardInterrupt() | click.Abort():
-            return StopError("Interrupted.", code=_INTERRUPTED)
+            return CommandError("Interrupted.", code=_EXIT_INTERRUPTED)
         case BardgeError():
-            return StopError(str(error), request_id=error.request_id)
+            return CommandError(str(error), request_id=error.request_id)
         case click.ClickException():
-            return StopError(error.format_message(), code=error.exit_code)
+            return CommandError(error.format_message(), code=error.exit_code)
         case OSError() | sqlite3.Error():
-            return StopError(f"{error}.")
+            return CommandError(f"{error}.")
         case _:
-            return StopError(f"This is a fault of bardge: {type(error).__name__}: {error}.", "Report it: --traceback.")
+            return CommandError(
+                f"This is a fault of bardge: {type(error).__name__}: {error}.", "Report it: --traceback."
+            )
 
 
 @attrs.frozen
-class Voice:
+class Output:
     """Talk; a reader who has gone away does not end the work."""
 
     as_json: bool = False
 
-    def say(self, *lines: str) -> None:
+    def write_message(self, *lines: str) -> None:
         """Tell people."""
         with suppress(OSError):
             for line in lines:
-                click.echo(printable(line), err=True)
+                click.echo(escape_unprintable(line), err=True)
 
-    def answer(self, value: dict[str, Any] | list[dict[str, Any]], lines: Iterable[str] = ()) -> None:
+    def write_result(self, value: dict[str, Any] | list[dict[str, Any]], lines: Iterable[str] = ()) -> None:
         """Give the result: JSON on standard output if that was asked for, else lines for people there."""
         with suppress(OSError):
             if self.as_json:
                 click.echo(json.dumps(value, default=str))
             else:
                 for line in lines:
-                    click.echo(printable(line))
+                    click.echo(escape_unprintable(line))
 
 
-def printable(text: str) -> str:
+def escape_unprintable(text: str) -> str:
     """Spell out what would move the terminal's cursor or worse: files and servers may send anything."""
     if text.isprintable():
         return text
@@ -96,22 +98,22 @@ _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
-def on_signals(act: Callable[[], None]) -> Generator[None]:
+def handle_signals(callback: Callable[[], None]) -> Generator[None]:
     """Do something at Ctrl-C, SIGTERM and the terminal's end, instead of dying of it."""
 
-    def note(*_: object) -> None:
-        act()
+    def on_signal(*_: object) -> None:
+        callback()
 
     # What is ignored stays so: nohup means it.
-    heeded = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-    before = [(number, signal.signal(number, note)) for number in heeded]
+    handled = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    previous = [(number, signal.signal(number, on_signal)) for number in handled]
     try:
         yield
     finally:
-        for number, old in before:
+        for number, old in previous:
             signal.signal(number, old)
 
 
-def interrupt() -> None:
+def raise_interrupt() -> None:
     """End what is under way as Ctrl-C does."""
     raise KeyboardInterrupt

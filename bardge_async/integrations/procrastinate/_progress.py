@@ -29,7 +29,7 @@ class Progress:
     failed: int
 
     @classmethod
-    def of(cls, counts: Mapping[str, int]) -> Self:
+    def from_counts(cls, counts: Mapping[str, int]) -> Self:
         """Make it of the counts by procrastinate's statuses."""
         failed = sum(counts.get(status, 0) for status in _FAILED)
         return cls(counts.get("todo", 0), counts.get("doing", 0), counts.get("succeeded", 0), failed)

@@ -12,20 +12,20 @@ from procrastinate.exceptions import AppNotOpen
 from procrastinate.job_context import JobContext
 
 from bardge_async._batch import Operation
-from bardge_async._batch.stream import Source
+from bardge_async._batch.stream import OperationStream
 from bardge_async._client import BardgeClient
-from bardge_async._core.arguments import check_whole
+from bardge_async._core.arguments import check_int
 from bardge_async._journal import MemoryJournal
 from bardge_async.errors import ConfigurationError
 from bardge_async.integrations.procrastinate._job import JobArguments, QueuedOperation
 from bardge_async.integrations.procrastinate._progress import JobDoubt, Progress
 from bardge_async.integrations.procrastinate._retry import NoWorkerError, RetryByError
-from bardge_async.integrations.procrastinate._table import Table
-from bardge_async.integrations.procrastinate._worker import Shift, Worker
+from bardge_async.integrations.procrastinate._table import JobTable
+from bardge_async.integrations.procrastinate._worker import Worker, WorkerOptions
 
 _TASK: Final = "perform"
-_AT_ONCE: Final = 1000
-_MOST: Final = 1000
+_CHUNK_SIZE: Final = 1000
+_MAX_CONCURRENCY: Final = 1000
 
 
 class BardgeQueue:
@@ -63,9 +63,9 @@ class BardgeQueue:
         self._queue = queue
         self._worker: Worker | None = None
         blueprint = procrastinate.Blueprint()
-        self._task = blueprint.task(name=_TASK, queue=queue, retry=RetryByError(), pass_context=True)(self._perform)
+        self._task = blueprint.task(name=_TASK, queue=queue, retry=RetryByError(), pass_context=True)(self._execute_job)
         app.add_tasks_from(blueprint, namespace=queue)
-        self._table = Table(self._connector, queue, self._task.name)
+        self._table = JobTable(self._connector, queue, self._task.name)
 
     async def defer(
         self, operation: Operation[Any, Any], *, job: str, connection: psycopg.AsyncConnection[Any] | None = None
@@ -81,8 +81,8 @@ class BardgeQueue:
             InvalidArgumentError: It cannot be sent; nothing was put in.
             procrastinate.exceptions.ConnectorException: The database refuses, or is away.
         """
-        queued = QueuedOperation.of(operation, job)
-        [number] = await self._put([queued.arguments()], connection)
+        queued = QueuedOperation.from_operation(operation, job)
+        [number] = await self._defer_chunk([queued.to_arguments()], connection)
         return number
 
     async def defer_many(
@@ -107,11 +107,11 @@ class BardgeQueue:
             procrastinate.exceptions.ConnectorException: The database refuses, or is away.
         """
         if connection is not None:
-            return await self._put_all(Source(operations), job, connection)
+            return await self._defer_all(OperationStream(operations), job, connection)
         async with self._connector.pool.connection() as own:
             async with own.transaction():
-                count = await self._put_all(Source(operations), job, own)
-            if count >= _AT_ONCE:
+                count = await self._defer_all(OperationStream(operations), job, own)
+            if count >= _CHUNK_SIZE:
                 # Else the next job is sought with plans for an empty table until autovacuum comes by.
                 await own.execute("ANALYZE procrastinate_jobs")
         return count
@@ -146,17 +146,17 @@ class BardgeQueue:
             ConfigurationError: The client's journal ends with the process, or another worker runs in it.
             BardgeError: What would fail every job, such as a wrong API key; the jobs are back in the queue.
         """
-        check_whole("concurrency", concurrency, 1, _MOST)
+        check_int("concurrency", concurrency, 1, _MAX_CONCURRENCY)
         if self._worker is not None:
             raise ConfigurationError("run_worker: one runs in this process already")
-        async with self._opened(), self._client() as bardge:
-            if isinstance(bardge._calls.engine.settings.journal, MemoryJournal):  # noqa: SLF001 - of this package
+        async with self._open_app(), self._client() as bardge:
+            if isinstance(bardge._caller.engine.settings.journal, MemoryJournal):  # noqa: SLF001 - of this package
                 raise ConfigurationError(
                     "client: its journal ends with the process, and a job may come again in another one; "
                     "give it journal=PostgresJournal(...)"
                 )
-            shift = Shift(self._queue, concurrency, wait, delete_done, listen, signals)
-            self._worker = Worker(self._app, self._table, bardge, shift)
+            options = WorkerOptions(self._queue, concurrency, wait, delete_done, listen, signals)
+            self._worker = Worker(self._app, self._table, bardge, options)
             try:
                 await self._worker.run()
             finally:
@@ -168,7 +168,7 @@ class BardgeQueue:
         Raises:
             procrastinate.exceptions.ConnectorException: The database is away.
         """
-        return Progress.of(await self._table.counts(job))
+        return Progress.from_counts(await self._table.count_by_status(job))
 
     async def doubts(self, job: str, bardge: BardgeClient) -> list[JobDoubt]:
         """List what a job sent without an outcome on record, oldest first, without what is under way.
@@ -182,7 +182,7 @@ class BardgeQueue:
             procrastinate.exceptions.ConnectorException: The database is away.
         """
         found = await bardge.in_doubt()
-        ids = await self._table.ids(job, [doubt.idempotency_key for doubt in found])
+        ids = await self._table.find_ids(job, [doubt.idempotency_key for doubt in found])
         return [JobDoubt(ids[doubt.idempotency_key], doubt) for doubt in found if doubt.idempotency_key in ids]
 
     async def resume(self, job: str, *, retry_refused: bool = False) -> int:
@@ -195,23 +195,25 @@ class BardgeQueue:
         Raises:
             procrastinate.exceptions.ConnectorException: The database is away.
         """
-        return await self._table.again(job, retry_refused=retry_refused)
+        return await self._table.requeue_failed(job, retry_refused=retry_refused)
 
-    async def _put_all(self, source: Source, job: str, connection: psycopg.AsyncConnection[Any]) -> int:
+    async def _defer_all(self, stream: OperationStream, job: str, connection: psycopg.AsyncConnection[Any]) -> int:
         count = 0
-        some: list[JobArguments] = []
-        while (operation := await source.next()) is not None:
-            some.append(QueuedOperation.of(operation, job).arguments())
-            if len(some) == _AT_ONCE:
-                count += len(await self._put(some, connection))
-                some = []
-        return count + (len(await self._put(some, connection)) if some else 0)
+        chunk: list[JobArguments] = []
+        while (operation := await stream.next_operation()) is not None:
+            chunk.append(QueuedOperation.from_operation(operation, job).to_arguments())
+            if len(chunk) == _CHUNK_SIZE:
+                count += len(await self._defer_chunk(chunk, connection))
+                chunk = []
+        return count + (len(await self._defer_chunk(chunk, connection)) if chunk else 0)
 
-    async def _put(self, some: list[JobArguments], connection: psycopg.AsyncConnection[Any] | None) -> list[int]:
-        return await self._task.configure(connection=connection).batch_defer_async(*some)
+    async def _defer_chunk(
+        self, chunk: list[JobArguments], connection: psycopg.AsyncConnection[Any] | None
+    ) -> list[int]:
+        return await self._task.configure(connection=connection).batch_defer_async(*chunk)
 
     @asynccontextmanager
-    async def _opened(self) -> AsyncGenerator[None]:
+    async def _open_app(self) -> AsyncGenerator[None]:
         """Open the app, unless it is."""
         try:
             _ = self._connector.pool
@@ -221,7 +223,7 @@ class BardgeQueue:
         else:
             yield
 
-    async def _perform(
+    async def _execute_job(
         self,
         context: JobContext,
         /,
@@ -238,4 +240,4 @@ class BardgeQueue:
         if self._worker is None:
             raise NoWorkerError
         queued = QueuedOperation(job, row, tuple(path), body, id, key)
-        return await self._worker.perform(context.job, queued, retry_refused=retry_refused)
+        return await self._worker.execute_job(context.job, queued, retry_refused=retry_refused)

@@ -20,24 +20,24 @@ from bardge_async.errors import (
     RateLimitError,
 )
 
-_FIRST: Final = 1.0
-_LONGEST: Final = 60.0
-_SOON: Final = 2.0
-_MOST: Final = 20
-_PARTS: Final = 1000
+_FIRST_WAIT: Final = 1.0
+_MAX_WAIT: Final = 60.0
+_DOUBT_RETRY_WAIT: Final = 2.0
+_MAX_ATTEMPTS: Final = 20
+_JITTER_STEPS: Final = 1000
 
 
 class NoWorkerError(ProcrastinateException):
     """Run the queue's jobs with ``BardgeQueue.run_worker``: another worker has taken one, and put it back."""
 
 
-def ends_worker(error: BaseException) -> bool:
+def is_fatal_for_worker(error: BaseException) -> bool:
     """Tell whether every other job would fail as this one did: wrong API key, disabled account, wrong settings.
 
     A journal that cannot be written is none of these: it is the queue's own database, or comes back as that does.
     """
     if isinstance(error, OutcomeUnknownError) and error.last_error is not None:
-        return ends_worker(error.last_error)
+        return is_fatal_for_worker(error.last_error)
     if isinstance(error, PermissionDeniedError):
         return error.code == "account_disabled"
     return isinstance(error, AuthenticationError | ConfigurationError)
@@ -52,34 +52,34 @@ class RetryByError(BaseRetryStrategy):
 
     def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision | None:
         """Return when a job is to be tried again; None for never."""
-        seconds = self._wait(exception, job)
+        seconds = self._choose_wait(exception, job)
         if seconds is None:
             return None
         return RetryDecision(retry_at=dt.datetime.now(dt.UTC) + dt.timedelta(seconds=seconds))
 
-    def _wait(self, error: BaseException, job: Job) -> float | None:
+    def _choose_wait(self, error: BaseException, job: Job) -> float | None:
         if isinstance(error, NoWorkerError):
-            return _LONGEST
+            return _MAX_WAIT
         if not isinstance(error, BardgeError):
             return None
-        if ends_worker(error):
+        if is_fatal_for_worker(error):
             # The worker ends; the job waits for the next one.
             return 0.0
-        if isinstance(error, OutcomeUnknownError) and _window_open(error):
-            return _SOON
+        if isinstance(error, OutcomeUnknownError) and _is_window_open(error):
+            return _DOUBT_RETRY_WAIT
         if not error.retryable:
             return None
         endless = isinstance(error, NotSentError | RateLimitError)
-        return _backoff(error, job) if endless or job.attempts < _MOST else None
+        return _backoff_seconds(error, job) if endless or job.attempts < _MAX_ATTEMPTS else None
 
 
-def _window_open(error: OutcomeUnknownError) -> bool:
+def _is_window_open(error: OutcomeUnknownError) -> bool:
     closes = error.window_closes_at
-    return error.may_repeat and closes is not None and time.time() + _SOON < closes.timestamp()
+    return error.may_repeat and closes is not None and time.time() + _DOUBT_RETRY_WAIT < closes.timestamp()
 
 
-def _backoff(error: BardgeError, job: Job) -> float:
+def _backoff_seconds(error: BardgeError, job: Job) -> float:
     """Double the wait each time, spread by the job's number so that a thousand jobs do not come back at once."""
-    bound = min(_LONGEST, _FIRST * 2.0 ** min(job.attempts, 10))
-    spread = 0.5 + ((job.id or 0) * 7919 % _PARTS) / _PARTS / 2
-    return bound * spread + (error.retry_after or 0.0)
+    bound = min(_MAX_WAIT, _FIRST_WAIT * 2.0 ** min(job.attempts, 10))
+    jitter = 0.5 + ((job.id or 0) * 7919 % _JITTER_STEPS) / _JITTER_STEPS / 2
+    return bound * jitter + (error.retry_after or 0.0)

@@ -15,24 +15,24 @@ import procrastinate
 from procrastinate.exceptions import ConnectorException
 from procrastinate.jobs import Job
 
-from bardge_async._batch.executor import One, Performer
-from bardge_async._batch.operations import OperationStatus, Plan
+from bardge_async._batch.executor import OperationExecutor, OperationRun
+from bardge_async._batch.operations import BatchOptions, OperationStatus
 from bardge_async._client import BardgeClient
 from bardge_async.errors import BardgeError
 from bardge_async.integrations.procrastinate._job import QueuedOperation
-from bardge_async.integrations.procrastinate._retry import ends_worker
-from bardge_async.integrations.procrastinate._table import STALLED_AFTER, Table
+from bardge_async.integrations.procrastinate._retry import is_fatal_for_worker
+from bardge_async.integrations.procrastinate._table import STALLED_AFTER, JobTable
 
 _LOG: Final = logging.getLogger("bardge_async")
-_HEARTBEAT: Final = 3.0
-_LOOK_EVERY: Final = 5.0
-_PAUSE: Final = 1.0
-_WELL: Final = frozenset({OperationStatus.DONE, OperationStatus.REPLAYED, OperationStatus.SKIPPED})
+_HEARTBEAT_INTERVAL: Final = 3.0
+_CHECK_INTERVAL: Final = 5.0
+_RESTART_PAUSE: Final = 1.0
+_SUCCEEDED: Final = frozenset({OperationStatus.DONE, OperationStatus.REPLAYED, OperationStatus.SKIPPED})
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 @attrs.frozen
-class Shift:
+class WorkerOptions:
     """How a worker is to work."""
 
     queue: str
@@ -51,18 +51,18 @@ class Worker:
     So is a job of the living one that this process does not know of: a crash of the database may have forgotten its end.
     """
 
-    def __init__(self, app: procrastinate.App, table: Table, bardge: BardgeClient, shift: Shift) -> None:
+    def __init__(self, app: procrastinate.App, table: JobTable, bardge: BardgeClient, options: WorkerOptions) -> None:
         self.failure: BardgeError | None = None
         self._app = app
         self._table = table
         self._bardge = bardge
-        self._shift = shift
-        self._performers: set[Performer] = set()
-        self._number: int | None = None
-        self._doing: set[int] = set()
+        self._options = options
+        self._executors: set[OperationExecutor] = set()
+        self._worker_id: int | None = None
+        self._running_jobs: set[int] = set()
         self._orphans: set[int] = set()
-        self._turn: asyncio.Task[None] | None = None
-        self._stopping = self._broken = False
+        self._worker_task: asyncio.Task[None] | None = None
+        self._stopping = self._connection_lost = False
 
     async def run(self) -> None:
         """Work until stopped, or until nothing is due where the shift says so.
@@ -70,18 +70,21 @@ class Worker:
         Raises:
             BardgeError: What would fail every job; they are back in the queue.
         """
-        looking = [asyncio.ensure_future(self._every(act)) for act in (self._recover, self._sweep)]
+        background = [
+            asyncio.ensure_future(self._repeat_action(action))
+            for action in (self._recover_doubts, self._requeue_stalled)
+        ]
         try:
-            with self._on_signals():
-                await self._work()
+            with self._handle_signals():
+                await self._run_until_stopped()
         finally:
-            for task in looking:
+            for task in background:
                 task.cancel()
-            await asyncio.gather(*looking, return_exceptions=True)
+            await asyncio.gather(*background, return_exceptions=True)
         if self.failure is not None:
             raise self.failure
 
-    async def perform(self, job: Job, queued: QueuedOperation, *, retry_refused: bool) -> str:
+    async def execute_job(self, job: Job, queued: QueuedOperation, *, retry_refused: bool) -> str:
         """Do a job's operation; return its status.
 
         Raises:
@@ -89,21 +92,21 @@ class Worker:
         """
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - procrastinate's, one for each job
-        number = job.id or 0
-        self._number = job.worker_id
-        self._doing.add(number)
-        task.add_done_callback(lambda it: self._ended(it, number))
-        plan = Plan(job=queued.job, concurrency=1, rate=None, ordered=False, retry_refused=retry_refused)
-        performer = Performer(self._bardge._calls, plan)  # noqa: SLF001 - of this package
-        performer.stopping = self._stopping
-        self._performers.add(performer)
+        job_id = job.id or 0
+        self._worker_id = job.worker_id
+        self._running_jobs.add(job_id)
+        task.add_done_callback(lambda it: self._on_job_done(it, job_id))
+        options = BatchOptions(job=queued.job, concurrency=1, rate=None, ordered=False, retry_refused=retry_refused)
+        executor = OperationExecutor(self._bardge._caller, options)  # noqa: SLF001 - of this package
+        executor.stopping = self._stopping
+        self._executors.add(executor)
         try:
-            outcome = await performer.perform(One(queued.operation()))
+            outcome = await executor.execute(OperationRun(queued.to_operation()))
         finally:
-            self._performers.discard(performer)
-        if outcome.error is None or outcome.status in _WELL:
+            self._executors.discard(executor)
+        if outcome.error is None or outcome.status in _SUCCEEDED:
             return outcome.status.value
-        if ends_worker(outcome.error):
+        if is_fatal_for_worker(outcome.error):
             self.failure = self.failure or outcome.error
             self.stop()
         raise outcome.error
@@ -111,97 +114,97 @@ class Worker:
     def stop(self) -> None:
         """Take no more jobs; those under way run to their end, but ask no more about what stays unanswered."""
         self._stopping = True
-        for performer in self._performers:
-            performer.stopping = True
-        self._end_turn()
+        for executor in self._executors:
+            executor.stopping = True
+        self._stop_worker_task()
 
-    async def _work(self) -> None:
+    async def _run_until_stopped(self) -> None:
         while not self._stopping:
-            self._broken = False
-            await self._finished(asyncio.ensure_future(self._one_turn()))
-            if self._over():
+            self._connection_lost = False
+            await self._wait_for_worker(asyncio.ensure_future(self._run_procrastinate_worker()))
+            if self._is_finished():
                 return
-            await asyncio.sleep(_PAUSE)
+            await asyncio.sleep(_RESTART_PAUSE)
 
-    async def _finished(self, turn: asyncio.Task[None]) -> None:
+    async def _wait_for_worker(self, worker_task: asyncio.Task[None]) -> None:
         """Wait for a turn's end; a cancellation stops it, and goes on once it has ended."""
-        self._turn = turn
+        self._worker_task = worker_task
         try:
-            await asyncio.wait([turn])
+            await asyncio.wait([worker_task])
         except asyncio.CancelledError:
             self.stop()
             with anyio.CancelScope(shield=True):
-                await asyncio.wait([turn])
+                await asyncio.wait([worker_task])
             raise
-        error = None if turn.cancelled() else turn.exception()
+        error = None if worker_task.cancelled() else worker_task.exception()
         if isinstance(error, ConnectorException):
-            self._broken = True
+            self._connection_lost = True
             _LOG.warning("the queue's database cannot be reached: %s", error.__cause__ or error)
         elif error is not None:
             raise error
 
-    def _end_turn(self) -> None:
+    def _stop_worker_task(self) -> None:
         """Let a turn finish what is under way; a second cancellation would end it in the midst of that."""
-        turn, self._turn = self._turn, None
-        if turn is not None:
-            turn.cancel()
+        worker_task, self._worker_task = self._worker_task, None
+        if worker_task is not None:
+            worker_task.cancel()
 
-    def _over(self) -> bool:
-        return self._stopping or not (self._broken or self._shift.wait)
+    def _is_finished(self) -> bool:
+        return self._stopping or not (self._connection_lost or self._options.wait)
 
-    async def _one_turn(self) -> None:
+    async def _run_procrastinate_worker(self) -> None:
         """Run a worker of procrastinate's, which ends at the first trouble with the database."""
-        shift = self._shift
+        options = self._options
         await self._app.run_worker_async(
-            queues=[shift.queue],
-            name=f"bardge:{shift.queue}",
-            concurrency=shift.concurrency,
-            wait=shift.wait,
-            delete_jobs="successful" if shift.delete_done else "never",
-            listen_notify=shift.listen,
+            queues=[options.queue],
+            name=f"bardge:{options.queue}",
+            concurrency=options.concurrency,
+            wait=options.wait,
+            delete_jobs="successful" if options.delete_done else "never",
+            listen_notify=options.listen,
             install_signal_handlers=False,
-            update_heartbeat_interval=_HEARTBEAT,
+            update_heartbeat_interval=_HEARTBEAT_INTERVAL,
             stalled_worker_timeout=STALLED_AFTER,
         )
 
-    def _ended(self, job: asyncio.Task[Any], number: int) -> None:
+    def _on_job_done(self, task: asyncio.Task[Any], job_id: int) -> None:
         """See how a job's task ended: one that could not tell the database so is put back once its worker is gone."""
-        self._doing.discard(number)
-        if job.cancelled() or not isinstance(job.exception(), ConnectorException) or self._broken:
+        self._running_jobs.discard(job_id)
+        if task.cancelled() or not isinstance(task.exception(), ConnectorException) or self._connection_lost:
             return
-        self._broken = True
-        self._end_turn()
+        self._connection_lost = True
+        self._stop_worker_task()
 
-    async def _every(self, act: Callable[[], Awaitable[None]]) -> None:
+    async def _repeat_action(self, action: Callable[[], Awaitable[None]]) -> None:
         while True:
             try:
-                await act()
+                await action()
             except ConnectorException:
                 _LOG.debug("the queue's database cannot be reached; it is looked into again", exc_info=True)
             except Exception:  # noqa: BLE001 - whatever it was, the next look must come
                 _LOG.exception("a worker could not look after the queue")
-            await asyncio.sleep(_LOOK_EVERY)
+            await asyncio.sleep(_CHECK_INTERVAL)
 
-    async def _recover(self) -> None:
+    async def _recover_doubts(self) -> None:
         try:
             await self._bardge.recover()
         except BardgeError as error:
             _LOG.warning("what is in doubt could not be recovered, which is tried again: %s", error)
 
-    async def _sweep(self) -> None:
+    async def _requeue_stalled(self) -> None:
         # One that is seen twice is neither just taken nor just done.
-        held: set[int] = set() if self._number is None else await self._table.held(self._number)
-        unknown = held - self._doing
-        back = await self._table.sweep(self._number, self._orphans & unknown)
+        running: set[int] = set() if self._worker_id is None else await self._table.running_jobs(self._worker_id)
+        unknown = running - self._running_jobs
+        requeued = await self._table.requeue_stalled(self._worker_id, self._orphans & unknown)
         self._orphans = unknown
-        if back:
-            _LOG.warning("%d jobs that nobody worked on are back in the queue %s", back, self._shift.queue)
+        if requeued:
+            _LOG.warning("%d jobs that nobody worked on are back in the queue %s", requeued, self._options.queue)
 
     @contextlib.contextmanager
-    def _on_signals(self) -> Generator[None]:
+    def _handle_signals(self) -> Generator[None]:
         """Stop at the first SIGTERM or Ctrl-C; a second one has its usual effect."""
         loop = asyncio.get_running_loop()
-        numbers = _SIGNALS if self._shift.signals else ()
+        numbers = _SIGNALS if self._options.signals else ()
 
         def release() -> None:
             for number in numbers:

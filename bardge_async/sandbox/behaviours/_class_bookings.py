@@ -4,80 +4,80 @@ from __future__ import annotations
 
 from typing import Final
 
-from bardge_async.sandbox._errors import invalid
-from bardge_async.sandbox._formats import money, seconds
-from bardge_async.sandbox._ledger import debit_reseller, spend
-from bardge_async.sandbox._request import JSON, Call
+from bardge_async.sandbox._errors import validation_error
+from bardge_async.sandbox._formats import format_money, to_seconds
+from bardge_async.sandbox._ledger import debit_reseller, spend_credits
+from bardge_async.sandbox._request import JSON, SandboxRequest
 from bardge_async.sandbox._store import Row
 from bardge_async.sandbox.behaviours._availability import (
-    Plan,
-    book,
+    BookingDraft,
     booking_json,
-    instance_by_seq,
-    instance_named,
-    require_place,
+    create_booking,
+    find_instance,
+    get_instance,
+    require_spot,
 )
-from bardge_async.sandbox.behaviours._clients import visitor
+from bardge_async.sandbox.behaviours._clients import find_visiting_client
 from bardge_async.sandbox.behaviours._copay import buy_option, option_json
 from bardge_async.sandbox.behaviours._entitlements import (
-    Held,
+    HeldPass,
     add_visits,
     change_copay_visits,
-    copay_with_visits,
-    require_pass,
+    find_copay,
+    require_usable_pass,
     use_visit,
 )
-from bardge_async.sandbox.behaviours._sessions import close_session, open_session, session_named
+from bardge_async.sandbox.behaviours._sessions import close_session, find_session, open_session
 
 COST_PER_VISIT: Final = {"STANDARD": 350_000, "PREMIUM": 600_000}
 
 
-def initiate_class_booking(call: Call) -> JSON:
+def initiate_class_booking(request: SandboxRequest) -> JSON:
     """Answer ``bookings.initiate_class``.
 
     The sandbox's choice: a class priced in credits is paid in credits; any other goes by a pass, which covers it,
     has no visit left, or does not reach the gym's tier.
     """
-    instance = instance_named(call, call.fields.text("class_instance_id"))
-    client = visitor(call)
+    instance = find_instance(request, request.fields.read_str("class_instance_id"))
+    client = find_visiting_client(request)
     for name in ("first_name", "last_name"):
-        call.fields.text_if_given(name)
-    require_place(instance)
+        request.fields.read_optional_str(name)
+    require_spot(instance)
     if instance["credit_price"] is not None:
-        return _pay_in_credits(call, client, instance)
-    provider = call.store.all("SELECT * FROM providers WHERE seq = ?", instance["provider"])[0]
-    return _go_by_pass(call, client, instance, provider, require_pass(call, client))
+        return _pay_in_credits(request, client, instance)
+    provider = request.store.fetch_all("SELECT * FROM providers WHERE seq = ?", instance["provider"])[0]
+    return _use_pass(request, client, instance, provider, require_usable_pass(request, client))
 
 
-def _pay_in_credits(call: Call, client: Row, instance: Row) -> JSON:
+def _pay_in_credits(request: SandboxRequest, client: Row, instance: Row) -> JSON:
     price = instance["credit_price"]
-    spend(call, client, price, f"Class {instance['class_name']}")
-    return _booked(call, client, instance, _plan(instance, credits_spent=price))
+    spend_credits(request, client, price, f"Class {instance['class_name']}")
+    return _book_class(request, client, instance, _draft_booking(instance, credits_spent=price))
 
 
-def _go_by_pass(call: Call, client: Row, instance: Row, provider: Row, held: Held) -> JSON:
+def _use_pass(request: SandboxRequest, client: Row, instance: Row, provider: Row, held: HeldPass) -> JSON:
     issued = held.row["seq"]
     if held.covers(provider):
-        use_visit(call, issued, "GYM")
-        return _booked(call, client, instance, _plan(instance, issued=issued, visits_deducted=1))
-    if held.grant_for(provider) is not None:
-        return _needs_visits(call, client, instance, provider, issued)
-    copay = copay_with_visits(call, client, provider["seq"])
+        use_visit(request, issued, "GYM")
+        return _book_class(request, client, instance, _draft_booking(instance, issued=issued, visits_deducted=1))
+    if held.find_category(provider) is not None:
+        return _ask_for_visits(request, client, instance, provider, issued)
+    copay = find_copay(request, client, provider["seq"])
     if copay is not None:
-        change_copay_visits(call, copay, -1)
-        return _booked(call, client, instance, _plan(instance, copay=copay, visits_deducted=1))
-    return _needs_copay(call, client, instance, provider)
+        change_copay_visits(request, copay, -1)
+        return _book_class(request, client, instance, _draft_booking(instance, copay=copay, visits_deducted=1))
+    return _ask_for_copay(request, client, instance, provider)
 
 
-def _plan(
+def _draft_booking(
     instance: Row,
     *,
     issued: int | None = None,
     copay: int | None = None,
     visits_deducted: int = 0,
     credits_spent: int = 0,
-) -> Plan:
-    return Plan(
+) -> BookingDraft:
+    return BookingDraft(
         "class",
         instance["class_name"],
         instance["provider"],
@@ -92,17 +92,17 @@ def _plan(
     )
 
 
-def _booked(call: Call, client: Row, instance: Row, plan: Plan) -> JSON:
-    booking = book(call, client["seq"], plan)
+def _book_class(request: SandboxRequest, client: Row, instance: Row, draft: BookingDraft) -> JSON:
+    booking = create_booking(request, client["seq"], draft)
     return {
-        **_initiation(instance, booking["provider_name"], "Class booked successfully"),
+        **_initiation_json(instance, booking["provider_name"], "Class booked successfully"),
         "booking_id": booking["id"],
         "visits_deducted": booking["visits_deducted"],
-        "created": seconds(booking["created"]),
+        "created": to_seconds(booking["created"]),
     }
 
 
-def _initiation(instance: Row, provider_name: str, message: str) -> JSON:
+def _initiation_json(instance: Row, provider_name: str, message: str) -> JSON:
     return {
         "object": "class_booking_initiation",
         "copay_required": False,
@@ -112,64 +112,66 @@ def _initiation(instance: Row, provider_name: str, message: str) -> JSON:
         "provider_name": provider_name,
         "date": instance["date"],
         "time": instance["time"],
-        "scheduled_for": seconds(instance["scheduled_for"]),
+        "scheduled_for": to_seconds(instance["scheduled_for"]),
         "message": message,
     }
 
 
-def _needs_visits(call: Call, client: Row, instance: Row, provider: Row, issued: int) -> JSON:
+def _ask_for_visits(request: SandboxRequest, client: Row, instance: Row, provider: Row, issued: int) -> JSON:
     cost = COST_PER_VISIT[provider["tier"]]
-    session = _open(call, client, "visits", instance, issued=issued, amount=cost)
+    session = _open_class_session(request, client, "visits", instance, issued=issued, amount=cost)
     message = "Additional visits are required: confirm with number_of_visits and duration"
-    shown = {"additional_visits_required": True, "session_id": session, "cost_per_visit": money(cost)}
-    return {**_initiation(instance, provider["name"], message), **shown}
+    extra = {"additional_visits_required": True, "session_id": session, "cost_per_visit": format_money(cost)}
+    return {**_initiation_json(instance, provider["name"], message), **extra}
 
 
-def _needs_copay(call: Call, client: Row, instance: Row, provider: Row) -> JSON:
-    options = call.store.all("SELECT * FROM copay_options WHERE provider = ? ORDER BY seq", provider["seq"])
+def _ask_for_copay(request: SandboxRequest, client: Row, instance: Row, provider: Row) -> JSON:
+    options = request.store.fetch_all("SELECT * FROM copay_options WHERE provider = ? ORDER BY seq", provider["seq"])
     if not options:
-        raise invalid("user_pass_id", "the client's pass does not cover this provider")
-    session = _open(call, client, "copay", instance, issued=None, amount=0)
+        raise validation_error("user_pass_id", "the client's pass does not cover this provider")
+    session = _open_class_session(request, client, "copay", instance, issued=None, amount=0)
     message = "A co-pay is required: confirm with copay_package_id"
-    shown = {"copay_required": True, "session_id": session, "copay_options": [option_json(row) for row in options]}
-    return {**_initiation(instance, provider["name"], message), **shown}
+    extra = {"copay_required": True, "session_id": session, "copay_options": [option_json(row) for row in options]}
+    return {**_initiation_json(instance, provider["name"], message), **extra}
 
 
-def _open(call: Call, client: Row, outcome: str, instance: Row, *, issued: int | None, amount: int) -> str:
+def _open_class_session(
+    request: SandboxRequest, client: Row, outcome: str, instance: Row, *, issued: int | None, amount: int
+) -> str:
     seq, provider = instance["seq"], instance["provider"]
     return open_session(
-        call, client, outcome, {"instance": seq, "provider": provider, "issued": issued, "amount": amount}
+        request, client, outcome, {"instance": seq, "provider": provider, "issued": issued, "amount": amount}
     )
 
 
-def confirm_class_booking(call: Call) -> JSON:
+def confirm_class_booking(request: SandboxRequest) -> JSON:
     """Answer ``bookings.confirm_class``: the reseller's account is debited (page)."""
-    session, client = session_named(call, "class")
-    instance = instance_by_seq(call, session["instance"])
-    plan = (_with_visits if session["outcome"] == "visits" else _with_copay)(call, session, client, instance)
-    booking = book(call, client["seq"], plan)
-    close_session(call, session, booking)
-    return booking_json(call, booking, client["id"], "Class booking confirmed successfully")
+    session, client = find_session(request, "class")
+    instance = get_instance(request, session["instance"])
+    draft = (_buy_visits if session["outcome"] == "visits" else _buy_copay)(request, session, client, instance)
+    booking = create_booking(request, client["seq"], draft)
+    close_session(request, session, booking)
+    return booking_json(request, booking, client["id"], "Class booking confirmed successfully")
 
 
-def _with_visits(call: Call, session: Row, client: Row, instance: Row) -> Plan:
-    fields = call.fields
-    if fields.given("copay_package_id"):
-        raise invalid("copay_package_id", "this session needs number_of_visits and duration instead")
-    visits, duration = fields.whole("number_of_visits"), fields.text("duration")
+def _buy_visits(request: SandboxRequest, session: Row, client: Row, instance: Row) -> BookingDraft:
+    fields = request.fields
+    if fields.is_given("copay_package_id"):
+        raise validation_error("copay_package_id", "this session needs number_of_visits and duration instead")
+    visits, duration = fields.read_int("number_of_visits"), fields.read_str("duration")
     if duration.upper() not in ("MONTHLY", "ANNUALLY"):
-        raise invalid("duration", f'expected "MONTHLY" or "ANNUALLY", got {duration[:40]!r}')
-    debit_reseller(call, client, session["amount"] * visits, f"{visits} additional visits, {instance['class_name']}")
-    add_visits(call, session["issued"], "GYM", visits)
-    use_visit(call, session["issued"], "GYM")
-    return _plan(instance, issued=session["issued"], visits_deducted=1)
+        raise validation_error("duration", f'expected "MONTHLY" or "ANNUALLY", got {duration[:40]!r}')
+    debit_reseller(request, client, session["amount"] * visits, f"{visits} additional visits, {instance['class_name']}")
+    add_visits(request, session["issued"], "GYM", visits)
+    use_visit(request, session["issued"], "GYM")
+    return _draft_booking(instance, issued=session["issued"], visits_deducted=1)
 
 
-def _with_copay(call: Call, session: Row, client: Row, instance: Row) -> Plan:
-    fields = call.fields
+def _buy_copay(request: SandboxRequest, session: Row, client: Row, instance: Row) -> BookingDraft:
+    fields = request.fields
     for name in ("number_of_visits", "duration"):
-        if fields.given(name):
-            raise invalid(name, "this session needs copay_package_id instead")
-    bought = buy_option(call, client, session["provider"], fields.text("copay_package_id"))
-    change_copay_visits(call, bought["seq"], -1)
-    return _plan(instance, copay=bought["seq"], visits_deducted=1)
+        if fields.is_given(name):
+            raise validation_error(name, "this session needs copay_package_id instead")
+    purchase = buy_option(request, client, session["provider"], fields.read_str("copay_package_id"))
+    change_copay_visits(request, purchase["seq"], -1)
+    return _draft_booking(instance, copay=purchase["seq"], visits_deducted=1)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from bardge_async.sandbox._errors import not_found
-from bardge_async.sandbox._formats import seconds
-from bardge_async.sandbox._pages import Listing, page
-from bardge_async.sandbox._request import JSON, Call
+from bardge_async.sandbox._errors import not_found_error
+from bardge_async.sandbox._formats import to_seconds
+from bardge_async.sandbox._pages import Listing, render_page
+from bardge_async.sandbox._request import JSON, SandboxRequest
 from bardge_async.sandbox._store import Row
 
 _CATEGORIES: Final = Listing("class_categories")
@@ -18,32 +18,32 @@ _COLUMNS: Final = (
 _CLASSES: Final = Listing("classes", columns=_COLUMNS)
 
 
-def list_class_categories(call: Call) -> JSON:
+def list_class_categories(request: SandboxRequest) -> JSON:
     """Answer ``classes.list_categories``: as a page, which is the sandbox's choice."""
-    return page(call, _CATEGORIES, _category, noun="Class categories")
+    return render_page(request, _CATEGORIES, _category_json, noun="Class categories")
 
 
-def _category(row: Row) -> JSON:
+def _category_json(row: Row) -> JSON:
     return {"object": "class_category", "id": row["id"], "name": row["name"]}
 
 
-def list_classes(call: Call) -> JSON:
+def list_classes(request: SandboxRequest) -> JSON:
     """Answer ``classes.list``, without the dates."""
-    return page(call, _CLASSES, _fitness_class, noun="Classes")
+    return render_page(request, _CLASSES, _class_json, noun="Classes")
 
 
-def get_class(call: Call) -> JSON:
+def get_class(request: SandboxRequest) -> JSON:
     """Answer ``classes.get`` with the dates that are still to come."""
-    id = call.path["class_id"]
-    row = call.store.one(f"SELECT {_COLUMNS} FROM classes WHERE id = ?", id)  # noqa: S608 - a constant
+    id = request.path["class_id"]
+    row = request.store.fetch_one(f"SELECT {_COLUMNS} FROM classes WHERE id = ?", id)  # noqa: S608 - a constant
     if row is None:
-        raise not_found("class", id)
+        raise not_found_error("class", id)
     sql = "SELECT * FROM class_instances WHERE class = ? AND scheduled_for > ? ORDER BY scheduled_for"
-    dates = [_instance(instance) for instance in call.store.all(sql, row["seq"], call.now)]
-    return {**_fitness_class(row), "instances": dates}
+    dates = [_instance_json(instance) for instance in request.store.fetch_all(sql, row["seq"], request.now_ms)]
+    return {**_class_json(row), "instances": dates}
 
 
-def _fitness_class(row: Row) -> JSON:
+def _class_json(row: Row) -> JSON:
     return {
         "object": "class",
         "id": row["id"],
@@ -56,13 +56,13 @@ def _fitness_class(row: Row) -> JSON:
     }
 
 
-def _instance(row: Row) -> JSON:
+def _instance_json(row: Row) -> JSON:
     return {
         "object": "class_instance",
         "id": row["id"],
         "date": row["date"],
         "time": row["time"],
-        "scheduled_for": seconds(row["scheduled_for"]),
+        "scheduled_for": to_seconds(row["scheduled_for"]),
         "capacity": row["capacity"],
         "spots_left": row["capacity"] - row["taken"],
         "instructor": row["instructor"],

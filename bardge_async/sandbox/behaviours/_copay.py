@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from typing import Final
 
-from bardge_async.sandbox._errors import invalid, not_found
-from bardge_async.sandbox._formats import CURRENCY, MINUTE, money, new_id
+from bardge_async.sandbox._errors import not_found_error, validation_error
+from bardge_async.sandbox._formats import CURRENCY, MINUTE, format_money, new_id
 from bardge_async.sandbox._ledger import debit_reseller
-from bardge_async.sandbox._pages import Listing, page
-from bardge_async.sandbox._request import JSON, Call
+from bardge_async.sandbox._pages import Listing, render_page
+from bardge_async.sandbox._request import JSON, SandboxRequest
 from bardge_async.sandbox._store import Row
-from bardge_async.sandbox.behaviours._clients import client_named
-from bardge_async.sandbox.behaviours._entitlements import pass_for_visit
-from bardge_async.sandbox.behaviours._providers import provider_named
-from bardge_async.sandbox.behaviours._spas import chosen
+from bardge_async.sandbox.behaviours._clients import find_client
+from bardge_async.sandbox.behaviours._entitlements import find_usable_pass
+from bardge_async.sandbox.behaviours._providers import find_provider
+from bardge_async.sandbox.behaviours._spas import read_services
 
 _OPTIONS: Final = Listing("copay_options", "provider = ?")
-_QUOTE_LASTS: Final = 30 * MINUTE
+_QUOTE_LIFETIME: Final = 30 * MINUTE
 """The sandbox's choice."""
 
 
-def list_gym_options(call: Call) -> JSON:
+def list_gym_options(request: SandboxRequest) -> JSON:
     """Answer ``copay.list_gym_options``; its items have no ``id``, the cursors are ``copay_package_id``."""
-    gym = provider_named(call, call.path["provider_branch_id"], "GYM")
-    return page(call, _OPTIONS, option_json, gym["seq"], noun="Co-pay options")
+    gym = find_provider(request, request.path["provider_branch_id"], "GYM")
+    return render_page(request, _OPTIONS, option_json, gym["seq"], noun="Co-pay options")
 
 
 def option_json(row: Row) -> JSON:
@@ -31,7 +31,7 @@ def option_json(row: Row) -> JSON:
     return {
         "copay_package_id": row["id"],
         "name": row["name"],
-        "price": money(row["price"]),
+        "price": format_money(row["price"]),
         "currency": CURRENCY,
         "duration": row["duration"],
         "visits": row["visits"],
@@ -39,81 +39,83 @@ def option_json(row: Row) -> JSON:
     }
 
 
-def quote_spa_copay(call: Call) -> JSON:
+def quote_spa_copay(request: SandboxRequest) -> JSON:
     """Answer ``copay.quote_spa``: nothing is due for what the client's pass covers."""
-    spa = provider_named(call, call.path["provider_id"], "SPA")
-    client = client_named(call, call.fields.text("client_id"))
-    choice = chosen(call, spa)
-    held = pass_for_visit(call, client)
+    spa = find_provider(request, request.path["provider_id"], "SPA")
+    client = find_client(request, request.fields.read_str("client_id"))
+    selection = read_services(request, spa)
+    held = find_usable_pass(request, client)
     covered = held is not None and held.covers(spa)
-    amount = 0 if covered else choice.total
-    id, expires_at = new_id("quote"), call.now + _QUOTE_LASTS
-    row = {"id": id, "client": client["seq"], "provider": spa["seq"], "services": choice.key, "amount": amount}
-    call.store.insert("quotes", {**row, "expires_at": expires_at})
+    amount = 0 if covered else selection.total
+    id, expires_at = new_id("quote"), request.now_ms + _QUOTE_LIFETIME
+    row = {"id": id, "client": client["seq"], "provider": spa["seq"], "services": selection.key, "amount": amount}
+    request.store.insert_row("quotes", {**row, "expires_at": expires_at})
     return {
         "quote_id": id,
-        "amount": money(amount),
+        "amount": format_money(amount),
         "currency": CURRENCY,
         "expires_at": expires_at,
-        "services": choice.preview(covered=covered),
+        "services": selection.services_json(covered=covered),
     }
 
 
-def purchase_gym_copay(call: Call) -> JSON:
+def purchase_gym_copay(request: SandboxRequest) -> JSON:
     """Answer ``copay.purchase_gym``."""
-    fields = call.fields
-    option, gym_id = fields.text("copay_package_id"), fields.text("provider_id")
-    client, gym = client_named(call, fields.text("client_id")), provider_named(call, gym_id, "GYM")
-    return _receipt(buy_option(call, client, gym["seq"], option), "gym_copay_purchase")
+    fields = request.fields
+    option, gym_id = fields.read_str("copay_package_id"), fields.read_str("provider_id")
+    client, gym = find_client(request, fields.read_str("client_id")), find_provider(request, gym_id, "GYM")
+    return _receipt_json(buy_option(request, client, gym["seq"], option), "gym_copay_purchase")
 
 
-def purchase_spa_copay(call: Call) -> JSON:
+def purchase_spa_copay(request: SandboxRequest) -> JSON:
     """Answer ``copay.purchase_spa``; buying a quote again charges again, as the table says."""
-    fields = call.fields
-    quote, spa_id = fields.text("quote_id"), fields.text("provider_id")
-    client, spa = client_named(call, fields.text("client_id")), provider_named(call, spa_id, "SPA")
-    return _receipt(_buy_quote(call, client, spa["seq"], quote), "spa_copay_purchase")
+    fields = request.fields
+    quote, spa_id = fields.read_str("quote_id"), fields.read_str("provider_id")
+    client, spa = find_client(request, fields.read_str("client_id")), find_provider(request, spa_id, "SPA")
+    return _receipt_json(_buy_quote(request, client, spa["seq"], quote), "spa_copay_purchase")
 
 
-def purchase_copay_package(call: Call) -> JSON:
+def purchase_copay_package(request: SandboxRequest) -> JSON:
     """Answer ``copay.purchase_package``: by option or by quote."""
-    fields = call.fields
-    client = client_named(call, fields.text("client_id"))
-    provider = provider_named(call, fields.text("provider_id"))
-    by_option, by_quote = fields.given("copay_package_id"), fields.given("quote_id")
+    fields = request.fields
+    client = find_client(request, fields.read_str("client_id"))
+    provider = find_provider(request, fields.read_str("provider_id"))
+    by_option, by_quote = fields.is_given("copay_package_id"), fields.is_given("quote_id")
     if by_option == by_quote:
-        raise invalid("copay_package_id", "give either copay_package_id or quote_id")
+        raise validation_error("copay_package_id", "give either copay_package_id or quote_id")
     if by_option:
-        bought = buy_option(call, client, provider["seq"], fields.text("copay_package_id"))
+        purchase = buy_option(request, client, provider["seq"], fields.read_str("copay_package_id"))
     else:
-        bought = _buy_quote(call, client, provider["seq"], fields.text("quote_id"))
-    return _receipt(bought, "copay_purchase")
+        purchase = _buy_quote(request, client, provider["seq"], fields.read_str("quote_id"))
+    return _receipt_json(purchase, "copay_purchase")
 
 
-def buy_option(call: Call, client: Row, provider: int, id: str) -> Row:
+def buy_option(request: SandboxRequest, client: Row, provider: int, id: str) -> Row:
     """Buy a co-pay option of a gym.
 
     Raises:
-        Refusal: 400, the gym has no such option.
+        ErrorAnswer: 400, the gym has no such option.
     """
-    option = call.store.one("SELECT * FROM copay_options WHERE provider = ? AND id = ?", provider, id)
+    option = request.store.fetch_one("SELECT * FROM copay_options WHERE provider = ? AND id = ?", provider, id)
     if option is None:
-        raise invalid("copay_package_id", f"no co-pay option of this provider has the id {id[:80]!r}")
-    debit_reseller(call, client, option["price"], f"Co-pay {option['name']}")
-    return _purchase(call, client, provider, option["price"], visits=option["visits"])
+        raise validation_error("copay_package_id", f"no co-pay option of this provider has the id {id[:80]!r}")
+    debit_reseller(request, client, option["price"], f"Co-pay {option['name']}")
+    return _record_purchase(request, client, provider, option["price"], visits=option["visits"])
 
 
-def _buy_quote(call: Call, client: Row, provider: int, id: str) -> Row:
+def _buy_quote(request: SandboxRequest, client: Row, provider: int, id: str) -> Row:
     sql = "SELECT * FROM quotes WHERE id = ? AND client = ? AND provider = ? AND expires_at > ?"
-    quote = call.store.one(sql, id, client["seq"], provider, call.now)
+    quote = request.store.fetch_one(sql, id, client["seq"], provider, request.now_ms)
     if quote is None:
-        raise not_found("quote", id)
-    debit_reseller(call, client, quote["amount"], f"Spa co-pay {id}")
-    return _purchase(call, client, provider, quote["amount"], visits=1, services=quote["services"])
+        raise not_found_error("quote", id)
+    debit_reseller(request, client, quote["amount"], f"Spa co-pay {id}")
+    return _record_purchase(request, client, provider, quote["amount"], visits=1, services=quote["services"])
 
 
-def _purchase(call: Call, client: Row, provider: int, amount: int, *, visits: int, services: str | None = None) -> Row:
-    seq = call.store.insert(
+def _record_purchase(
+    request: SandboxRequest, client: Row, provider: int, amount: int, *, visits: int, services: str | None = None
+) -> Row:
+    seq = request.store.insert_row(
         "copay_purchases",
         {
             "id": new_id("cop"),
@@ -122,19 +124,19 @@ def _purchase(call: Call, client: Row, provider: int, amount: int, *, visits: in
             "services": services,
             "amount": amount,
             "visits_left": visits,
-            "created": call.now,
+            "created": request.now_ms,
         },
     )
-    return call.store.all("SELECT * FROM copay_purchases WHERE seq = ?", seq)[0]
+    return request.store.fetch_all("SELECT * FROM copay_purchases WHERE seq = ?", seq)[0]
 
 
-def _receipt(bought: Row, object: str) -> JSON:
+def _receipt_json(purchase: Row, object: str) -> JSON:
     return {
         "object": object,
-        "copay_purchase_id": bought["id"],
+        "copay_purchase_id": purchase["id"],
         "status": "COMPLETED",
-        "amount": money(bought["amount"]),
+        "amount": format_money(purchase["amount"]),
         "currency": CURRENCY,
-        "created": bought["created"],
+        "created": purchase["created"],
         "message": "Co-pay purchased successfully",
     }

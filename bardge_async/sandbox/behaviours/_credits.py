@@ -4,52 +4,52 @@ from __future__ import annotations
 
 from typing import Final
 
-from bardge_async.sandbox._errors import not_found
-from bardge_async.sandbox._formats import CURRENCY, money, new_id
-from bardge_async.sandbox._ledger import debit_reseller, grant
-from bardge_async.sandbox._pages import Listing, page
-from bardge_async.sandbox._request import JSON, Call
+from bardge_async.sandbox._errors import not_found_error
+from bardge_async.sandbox._formats import CURRENCY, format_money, new_id
+from bardge_async.sandbox._ledger import add_credits, debit_reseller
+from bardge_async.sandbox._pages import Listing, render_page
+from bardge_async.sandbox._request import JSON, SandboxRequest
 from bardge_async.sandbox._store import Row
-from bardge_async.sandbox.behaviours._clients import client_named
+from bardge_async.sandbox.behaviours._clients import find_client
 
 _PACKAGES: Final = Listing("credit_packages")
 
 
-def list_credit_packages(call: Call) -> JSON:
+def list_credit_packages(request: SandboxRequest) -> JSON:
     """Answer ``credits.list_packages``."""
-    return page(call, _PACKAGES, _package, noun="Credit packages")
+    return render_page(request, _PACKAGES, _package_json, noun="Credit packages")
 
 
-def _package(row: Row) -> JSON:
+def _package_json(row: Row) -> JSON:
     return {
         "object": "credit_package",
         "id": row["id"],
         "name": row["name"],
-        "credits": money(row["credits"]),
-        "amount": money(row["amount"]),
+        "credits": format_money(row["credits"]),
+        "amount": format_money(row["amount"]),
         "currency": CURRENCY,
         "created": row["created"],
     }
 
 
-def purchase_credits(call: Call) -> JSON:
+def purchase_credits(request: SandboxRequest) -> JSON:
     """Answer ``credits.purchase``: the client gets the credits, the reseller pays."""
-    client_id, package_id = call.fields.text("client_id"), call.fields.text("package_id")
-    client = client_named(call, client_id)
-    package = call.store.one("SELECT * FROM credit_packages WHERE id = ?", package_id)
+    client_id, package_id = request.fields.read_str("client_id"), request.fields.read_str("package_id")
+    client = find_client(request, client_id)
+    package = request.store.fetch_one("SELECT * FROM credit_packages WHERE id = ?", package_id)
     if package is None:
-        raise not_found("credit package", package_id)
-    balance = grant(call, client, package["credits"], package["name"])
-    debit_reseller(call, client, package["amount"], package["name"])
+        raise not_found_error("credit package", package_id)
+    balance = add_credits(request, client, package["credits"], package["name"])
+    debit_reseller(request, client, package["amount"], package["name"])
     return {
         "object": "credit_purchase",
         "id": new_id("cpur"),
         "client_id": client_id,
         "package_id": package_id,
-        "credits": money(package["credits"]),
-        "amount": money(package["amount"]),
+        "credits": format_money(package["credits"]),
+        "amount": format_money(package["amount"]),
         "currency": CURRENCY,
-        "balance": money(balance),
-        "created": call.now,
+        "balance": format_money(balance),
+        "created": request.now_ms,
         "message": "Credits purchased successfully",
     }

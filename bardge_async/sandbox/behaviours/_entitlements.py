@@ -7,142 +7,144 @@ from typing import Final
 import attrs
 import orjson
 
-from bardge_async.sandbox._errors import invalid, pass_not_found
-from bardge_async.sandbox._request import Call
+from bardge_async.sandbox._errors import pass_not_found_error, validation_error
+from bardge_async.sandbox._request import SandboxRequest
 from bardge_async.sandbox._store import Row
 
-_HELD: Final = (
+_SELECT_ISSUED: Final = (
     "SELECT i.*, p.id AS pass_id, p.name AS pass_name, p.duration FROM issued_passes i JOIN passes p ON p.seq = i.pass "
 )
-_GRANTS: Final = (
+_SELECT_CATEGORIES: Final = (
     "SELECT g.*, c.tiers, c.credit_allocated FROM issued_categories g "
     "JOIN issued_passes i ON i.seq = g.issued JOIN pass_categories c ON c.pass = i.pass AND c.type = g.type "
     "WHERE g.issued = ? ORDER BY g.type"
 )
-_LOOKED_AT: Final = 50
+_MAX_PASSES: Final = 50
 
 
 @attrs.frozen
-class Held:
+class HeldPass:
     """An issued pass with what it grants."""
 
     row: Row
     categories: tuple[Row, ...]
 
-    def state(self, now: int) -> str:
+    def status_at(self, now: int) -> str:
         """Tell whether it is active, expired by date or by visits, or cancelled."""
         if self.row["cancelled"]:
             return "CANCELLED"
-        return "ACTIVE" if self.in_time(now) and any(map(_has_visits, self.categories)) else "EXPIRED"
+        return "ACTIVE" if self.is_unexpired(now) and any(map(_has_visits, self.categories)) else "EXPIRED"
 
-    def in_time(self, now: int) -> bool:
+    def is_unexpired(self, now: int) -> bool:
         """Tell whether it is neither cancelled nor past its date; its visits may be used up."""
         return not self.row["cancelled"] and bool(self.row["expires_at"] >= now)
 
-    def grant_for(self, provider: Row) -> Row | None:
+    def find_category(self, provider: Row) -> Row | None:
         """Find the category that covers a provider."""
-        for grant in self.categories:
-            if grant["type"] == provider["category"] and provider["tier"] in orjson.loads(grant["tiers"]):
-                return grant
+        for category in self.categories:
+            if category["type"] == provider["category"] and provider["tier"] in orjson.loads(category["tiers"]):
+                return category
         return None
 
     def covers(self, provider: Row) -> bool:
         """Tell whether a visit at a provider is left."""
-        grant = self.grant_for(provider)
-        return grant is not None and _has_visits(grant)
+        category = self.find_category(provider)
+        return category is not None and _has_visits(category)
 
 
-def _has_visits(grant: Row) -> bool:
-    return grant["visits_allowed"] is None or grant["visits_used"] < grant["visits_allowed"]
+def _has_visits(category: Row) -> bool:
+    return category["visits_allowed"] is None or category["visits_used"] < category["visits_allowed"]
 
 
-def _held(call: Call, row: Row) -> Held:
-    return Held(row, tuple(call.store.all(_GRANTS, row["seq"])))
+def _load_pass(request: SandboxRequest, row: Row) -> HeldPass:
+    return HeldPass(row, tuple(request.store.fetch_all(_SELECT_CATEGORIES, row["seq"])))
 
 
-def _newest(call: Call, client: Row) -> list[Held]:
-    rows = call.store.all(_HELD + "WHERE i.client = ? ORDER BY i.seq DESC LIMIT ?", client["seq"], _LOOKED_AT)
-    return [_held(call, row) for row in rows]
+def _newest_passes(request: SandboxRequest, client: Row) -> list[HeldPass]:
+    rows = request.store.fetch_all(
+        _SELECT_ISSUED + "WHERE i.client = ? ORDER BY i.seq DESC LIMIT ?", client["seq"], _MAX_PASSES
+    )
+    return [_load_pass(request, row) for row in rows]
 
 
-def current_pass(call: Call, client: Row) -> Held:
+def find_current_pass(request: SandboxRequest, client: Row) -> HeldPass:
     """Find the pass that a client holds: the newest active one, else the newest of any state.
 
     Raises:
-        Refusal: 404, the client never had one.
+        ErrorAnswer: 404, the client never had one.
     """
-    passes = _newest(call, client)
+    passes = _newest_passes(request, client)
     if not passes:
-        raise pass_not_found(f"No pass was issued to client {client['id']}.")
-    return next((held for held in passes if held.state(call.now) == "ACTIVE"), passes[0])
+        raise pass_not_found_error(f"No pass was issued to client {client['id']}.")
+    return next((held for held in passes if held.status_at(request.now_ms) == "ACTIVE"), passes[0])
 
 
-def pass_for_visit(call: Call, client: Row) -> Held | None:
+def find_usable_pass(request: SandboxRequest, client: Row) -> HeldPass | None:
     """Find the pass that a booking goes by: ``user_pass_id`` where given, else the current one; None if it is over.
 
     Raises:
-        Refusal: 404, the client has no pass with that id.
+        ErrorAnswer: 404, the client has no pass with that id.
     """
-    id = call.fields.text_if_given("user_pass_id")
+    id = request.fields.read_optional_str("user_pass_id")
     if id is None:
-        usable = [held for held in _newest(call, client) if held.in_time(call.now)]
-        active = (held for held in usable if held.state(call.now) == "ACTIVE")
+        usable = [held for held in _newest_passes(request, client) if held.is_unexpired(request.now_ms)]
+        active = (held for held in usable if held.status_at(request.now_ms) == "ACTIVE")
         return next(active, usable[0] if usable else None)
-    row = call.store.one(_HELD + "WHERE i.client = ? AND i.id = ?", client["seq"], id)
+    row = request.store.fetch_one(_SELECT_ISSUED + "WHERE i.client = ? AND i.id = ?", client["seq"], id)
     if row is None:
-        raise pass_not_found(f"No pass exists with id {id}.")
-    held = _held(call, row)
-    return held if held.in_time(call.now) else None
+        raise pass_not_found_error(f"No pass exists with id {id}.")
+    held = _load_pass(request, row)
+    return held if held.is_unexpired(request.now_ms) else None
 
 
-def require_pass(call: Call, client: Row) -> Held:
+def require_usable_pass(request: SandboxRequest, client: Row) -> HeldPass:
     """Find the pass that a visit goes by.
 
     Raises:
-        Refusal: 404, there is none, or it is over.
+        ErrorAnswer: 404, there is none, or it is over.
     """
-    held = pass_for_visit(call, client)
+    held = find_usable_pass(request, client)
     if held is None:
-        raise pass_not_found(f"No active pass exists for client {client['id']}.")
+        raise pass_not_found_error(f"No active pass exists for client {client['id']}.")
     return held
 
 
-def use_visit(call: Call, issued: int, category: str) -> None:
+def use_visit(request: SandboxRequest, issued: int, category: str) -> None:
     """Take a visit from a pass.
 
     Raises:
-        Refusal: 400, none is left.
+        ErrorAnswer: 400, none is left.
     """
     sql = (
         "UPDATE issued_categories SET visits_used = visits_used + 1 "
         "WHERE issued = ? AND type = ? AND (visits_allowed IS NULL OR visits_used < visits_allowed)"
     )
-    if not call.store.change(sql, issued, category):
-        raise invalid("client_id", "no visit is left on the client's pass")
+    if not request.store.execute(sql, issued, category):
+        raise validation_error("client_id", "no visit is left on the client's pass")
 
 
-def give_visit_back(call: Call, issued: int, category: str) -> None:
+def restore_visit(request: SandboxRequest, issued: int, category: str) -> None:
     """Give a visit back to a pass."""
     sql = "UPDATE issued_categories SET visits_used = max(visits_used - 1, 0) WHERE issued = ? AND type = ?"
-    call.store.change(sql, issued, category)
+    request.store.execute(sql, issued, category)
 
 
-def add_visits(call: Call, issued: int, category: str, visits: int) -> None:
+def add_visits(request: SandboxRequest, issued: int, category: str, visits: int) -> None:
     """Raise a pass's cap."""
     sql = "UPDATE issued_categories SET visits_allowed = visits_allowed + ? WHERE issued = ? AND type = ?"
-    call.store.change(sql, visits, issued, category)
+    request.store.execute(sql, visits, issued, category)
 
 
-def copay_with_visits(call: Call, client: Row, provider: int, services: str | None = None) -> int | None:
+def find_copay(request: SandboxRequest, client: Row, provider: int, services: str | None = None) -> int | None:
     """Find a bought co-pay that a visit can go by: an option without services, or a quote for just these services."""
     sql = (
         "SELECT seq FROM copay_purchases WHERE client = ? AND provider = ? AND visits_left > 0 "
         "AND (services IS NULL OR services = ?) ORDER BY seq LIMIT 1"
     )
-    row = call.store.one(sql, client["seq"], provider, services)
+    row = request.store.fetch_one(sql, client["seq"], provider, services)
     return row["seq"] if row else None
 
 
-def change_copay_visits(call: Call, copay: int, by: int) -> None:
+def change_copay_visits(request: SandboxRequest, copay: int, delta: int) -> None:
     """Take a visit from a bought co-pay, or give it back."""
-    call.store.change("UPDATE copay_purchases SET visits_left = visits_left + ? WHERE seq = ?", by, copay)
+    request.store.execute("UPDATE copay_purchases SET visits_left = visits_left + ? WHERE seq = ?", delta, copay)

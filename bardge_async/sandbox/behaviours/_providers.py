@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from bardge_async.sandbox._errors import invalid, not_found, pass_not_found
-from bardge_async.sandbox._pages import Listing, envelope, page, slice_of, window_of
-from bardge_async.sandbox._request import JSON, Call
+from bardge_async.sandbox._errors import not_found_error, pass_not_found_error, validation_error
+from bardge_async.sandbox._pages import Listing, read_page_query, render_page, slice_page, wrap_items
+from bardge_async.sandbox._request import JSON, SandboxRequest
 from bardge_async.sandbox._store import Row, Value
 
 _ALL: Final = Listing("providers")
@@ -18,72 +18,74 @@ _OF_PASS: Final = Listing(
 )
 _NOUN: Final = "Providers"
 _EARTH_KM: Final = 6371.0088
-_BOUNDS: Final = {"lat": 90.0, "lon": 180.0}
+_MAX_DEGREES: Final = {"lat": 90.0, "lon": 180.0}
 
 
-def list_providers(call: Call) -> JSON:
+def list_providers(request: SandboxRequest) -> JSON:
     """Answer ``providers.list``."""
-    return _listed(call, _ALL)
+    return _list_matching(request, _ALL)
 
 
-def list_providers_for_pass(call: Call) -> JSON:
+def list_providers_for_pass(request: SandboxRequest) -> JSON:
     """Answer ``providers.list_for_pass``."""
-    id = call.path["pass_id"]
-    package = call.store.one("SELECT seq FROM passes WHERE id = ?", id)
+    id = request.path["pass_id"]
+    package = request.store.fetch_one("SELECT seq FROM passes WHERE id = ?", id)
     if package is None:
-        raise pass_not_found(f"No pass exists with id {id}.")
-    return _listed(call, _OF_PASS, package["seq"])
+        raise pass_not_found_error(f"No pass exists with id {id}.")
+    return _list_matching(request, _OF_PASS, package["seq"])
 
 
-def provider_named(call: Call, id: str, category: str | None = None) -> Row:
+def find_provider(request: SandboxRequest, id: str, category: str | None = None) -> Row:
     """Find a provider, of a category where one is given.
 
     Raises:
-        Refusal: 404, there is none.
+        ErrorAnswer: 404, there is none.
     """
-    row = call.store.one("SELECT * FROM providers WHERE id = ? AND category = coalesce(?, category)", id, category)
+    row = request.store.fetch_one(
+        "SELECT * FROM providers WHERE id = ? AND category = coalesce(?, category)", id, category
+    )
     if row is None:
-        raise not_found({"GYM": "gym", "SPA": "spa"}.get(category or "", "provider"), id)
+        raise not_found_error({"GYM": "gym", "SPA": "spa"}.get(category or "", "provider"), id)
     return row
 
 
-def _listed(call: Call, listing: Listing, *bounds: Value) -> JSON:
-    place = _place(call)
-    if place is None:
-        return page(call, listing, lambda row: _provider(row, None), *bounds, noun=_NOUN)
-    window = window_of(call)
-    rows = call.store.all(f"SELECT * FROM providers WHERE {listing.scope}", *bounds)  # noqa: S608 - a constant
-    near = sorted(((_distance(place, row), row) for row in rows), key=lambda pair: (pair[0], pair[1]["seq"]))
-    shown, more = slice_of(window, near, lambda pair: str(pair[1]["id"]))
-    return envelope(call, [_provider(row, distance) for distance, row in shown], more=more, noun=_NOUN)
+def _list_matching(request: SandboxRequest, listing: Listing, *scope_values: Value) -> JSON:
+    position = _read_position(request)
+    if position is None:
+        return render_page(request, listing, lambda row: _provider_json(row, None), *scope_values, noun=_NOUN)
+    query = read_page_query(request)
+    rows = request.store.fetch_all(f"SELECT * FROM providers WHERE {listing.scope}", *scope_values)  # noqa: S608 - a constant
+    near = sorted(((_distance_km(position, row), row) for row in rows), key=lambda pair: (pair[0], pair[1]["seq"]))
+    shown, more = slice_page(query, near, lambda pair: str(pair[1]["id"]))
+    return wrap_items(request, [_provider_json(row, distance) for distance, row in shown], more=more, noun=_NOUN)
 
 
-def _place(call: Call) -> tuple[float, float] | None:
-    if not call.query.keys() & _BOUNDS.keys():
+def _read_position(request: SandboxRequest) -> tuple[float, float] | None:
+    if not request.query.keys() & _MAX_DEGREES.keys():
         return None
-    return _degrees(call, "lat"), _degrees(call, "lon")
+    return _read_degrees(request, "lat"), _read_degrees(request, "lon")
 
 
-def _degrees(call: Call, name: str) -> float:
-    bound = _BOUNDS[name]
-    text = call.query.get(name, "")
+def _read_degrees(request: SandboxRequest, name: str) -> float:
+    limit = _MAX_DEGREES[name]
+    text = request.query.get(name, "")
     try:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not abs(value) <= bound:
-        raise invalid(name, f"expected degrees from -{bound:g} to {bound:g}, got {text[:40]!r}")
+    if not abs(value) <= limit:
+        raise validation_error(name, f"expected degrees from -{limit:g} to {limit:g}, got {text[:40]!r}")
     return value
 
 
-def _distance(place: tuple[float, float], row: Row) -> float:
+def _distance_km(position: tuple[float, float], row: Row) -> float:
     # Haversine; the API does not say its unit, kilometres are the sandbox's choice.
-    lat, lon, here, there = map(math.radians, (*place, row["lat"], row["lon"]))
+    lat, lon, here, there = map(math.radians, (*position, row["lat"], row["lon"]))
     chord = math.sin((here - lat) / 2) ** 2 + math.cos(lat) * math.cos(here) * math.sin((there - lon) / 2) ** 2
     return round(2 * _EARTH_KM * math.asin(math.sqrt(chord)), 3)
 
 
-def _provider(row: Row, distance: float | None) -> JSON:
+def _provider_json(row: Row, distance: float | None) -> JSON:
     shown = {
         "object": "provider",
         "id": row["id"],

@@ -4,38 +4,38 @@ from __future__ import annotations
 
 from typing import Final
 
-from bardge_async.sandbox._errors import conflict, not_found
+from bardge_async.sandbox._errors import conflict_error, not_found_error
 from bardge_async.sandbox._formats import MINUTE, new_id
-from bardge_async.sandbox._request import Call
+from bardge_async.sandbox._request import SandboxRequest
 from bardge_async.sandbox._store import Row, Value
 
-LASTS: Final = 15 * MINUTE
+SESSION_LIFETIME: Final = 15 * MINUTE
 """How long a session can be confirmed; the sandbox's choice."""
 
 
-def open_session(call: Call, client: Row, outcome: str, details: dict[str, Value]) -> str:
+def open_session(request: SandboxRequest, client: Row, outcome: str, details: dict[str, Value]) -> str:
     """Keep what a confirmation will need and return the session's id."""
     id = new_id("sess")
-    row: dict[str, Value] = {"id": id, "reseller": call.reseller.seq, "client": client["seq"], "outcome": outcome}
-    call.store.insert("sessions", {**row, "expires_at": call.now + LASTS, **details})
+    row: dict[str, Value] = {"id": id, "reseller": request.reseller.seq, "client": client["seq"], "outcome": outcome}
+    request.store.insert_row("sessions", {**row, "expires_at": request.now_ms + SESSION_LIFETIME, **details})
     return id
 
 
-def session_named(call: Call, kind: str) -> tuple[Row, Row]:
+def find_session(request: SandboxRequest, kind: str) -> tuple[Row, Row]:
     """Find the session in the path and its client; ``kind`` is "class" or "spa".
 
     Raises:
-        Refusal: 404, there is none, or it has expired; 409, it was confirmed already.
+        ErrorAnswer: 404, there is none, or it has expired; 409, it was confirmed already.
     """
-    id = call.path["session_id"]
-    row = call.store.one("SELECT * FROM sessions WHERE id = ? AND reseller = ?", id, call.reseller.seq)
-    if row is None or (row["instance"] is None) is (kind == "class") or row["expires_at"] <= call.now:
-        raise not_found("session", id)
+    id = request.path["session_id"]
+    row = request.store.fetch_one("SELECT * FROM sessions WHERE id = ? AND reseller = ?", id, request.reseller.seq)
+    if row is None or (row["instance"] is None) is (kind == "class") or row["expires_at"] <= request.now_ms:
+        raise not_found_error("session", id)
     if row["booking"] is not None:
-        raise conflict("session_already_confirmed", f"Session {id} was confirmed as {row['booking']}.")
-    return row, call.store.all("SELECT * FROM clients WHERE seq = ?", row["client"])[0]
+        raise conflict_error("session_already_confirmed", f"Session {id} was confirmed as {row['booking']}.")
+    return row, request.store.fetch_all("SELECT * FROM clients WHERE seq = ?", row["client"])[0]
 
 
-def close_session(call: Call, session: Row, booking: Row) -> None:
+def close_session(request: SandboxRequest, session: Row, booking: Row) -> None:
     """Mark a session as confirmed."""
-    call.store.change("UPDATE sessions SET booking = ? WHERE id = ?", booking["id"], session["id"])
+    request.store.execute("UPDATE sessions SET booking = ? WHERE id = ?", booking["id"], session["id"])

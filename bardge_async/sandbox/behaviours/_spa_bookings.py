@@ -6,105 +6,113 @@ import datetime as dt
 
 import attrs
 
-from bardge_async.sandbox._errors import INVALID, VALIDATION, Refusal
-from bardge_async.sandbox._formats import CURRENCY, instant, money, seconds
-from bardge_async.sandbox._ledger import require_credits, spend
-from bardge_async.sandbox._request import JSON, Call
+from bardge_async.sandbox._errors import INVALID_REQUEST, VALIDATION_CODE, ErrorAnswer
+from bardge_async.sandbox._formats import CURRENCY, format_money, lagos_instant, to_seconds
+from bardge_async.sandbox._ledger import require_credits, spend_credits
+from bardge_async.sandbox._request import JSON, SandboxRequest
 from bardge_async.sandbox._store import Row
-from bardge_async.sandbox.behaviours._availability import Plan, book, booking_json, require_slot, slot_of
-from bardge_async.sandbox.behaviours._clients import visitor
+from bardge_async.sandbox.behaviours._availability import (
+    BookingDraft,
+    booking_json,
+    create_booking,
+    read_slot,
+    require_free_slot,
+)
+from bardge_async.sandbox.behaviours._clients import find_visiting_client
 from bardge_async.sandbox.behaviours._entitlements import (
     change_copay_visits,
-    copay_with_visits,
-    pass_for_visit,
+    find_copay,
+    find_usable_pass,
     use_visit,
 )
-from bardge_async.sandbox.behaviours._providers import provider_named
-from bardge_async.sandbox.behaviours._sessions import LASTS, close_session, open_session, session_named
-from bardge_async.sandbox.behaviours._spas import Choice, chosen, chosen_before
+from bardge_async.sandbox.behaviours._providers import find_provider
+from bardge_async.sandbox.behaviours._sessions import SESSION_LIFETIME, close_session, find_session, open_session
+from bardge_async.sandbox.behaviours._spas import ServiceSelection, load_services, read_services
 
 
-def initiate_spa_booking(call: Call) -> JSON:
+def initiate_spa_booking(request: SandboxRequest) -> JSON:
     """Answer ``bookings.initiate_spa``.
 
     The sandbox's choice: what the pass covers costs nothing; elsewhere a spa that offers co-pay needs a co-pay
     purchase before the confirmation, and any other is paid in credits, which must be there from the start.
     """
-    fields = call.fields
-    provider = provider_named(call, fields.text("provider_id"), "SPA")
-    choice, (date, time, when) = chosen(call, provider), slot_of(call)
-    client = visitor(call)
+    fields = request.fields
+    provider = find_provider(request, fields.read_str("provider_id"), "SPA")
+    selection, (date, time, when) = read_services(request, provider), read_slot(request)
+    client = find_visiting_client(request)
     for name in ("first_name", "last_name"):
-        fields.text_if_given(name)
-    require_slot(call, provider["seq"], date, time)
-    outcome, issued = _outcome(call, client, provider)
+        fields.read_optional_str(name)
+    require_free_slot(request, provider["seq"], date, time)
+    outcome, issued = _choose_outcome(request, client, provider)
     if outcome == "credits":
-        require_credits(call, client, choice.total)
-    amount = 0 if outcome == "covered" else choice.total
+        require_credits(request, client, selection.total)
+    amount = 0 if outcome == "covered" else selection.total
     session = open_session(
-        call,
+        request,
         client,
         outcome,
         {
             "provider": provider["seq"],
             "issued": issued,
-            "services": choice.key,
+            "services": selection.key,
             "date": date,
             "time": time,
             "amount": amount,
         },
     )
-    about = {"session_id": session, "copay_required": outcome == "copay", "amount": money(amount)}
-    slot = {"date": date, "time": time, "scheduled_for": seconds(when), "provider_name": provider["name"]}
-    return {**about, **slot, **_initiation(call, choice, covered=outcome == "covered")}
+    about = {"session_id": session, "copay_required": outcome == "copay", "amount": format_money(amount)}
+    slot = {"date": date, "time": time, "scheduled_for": to_seconds(when), "provider_name": provider["name"]}
+    return {**about, **slot, **_initiation_json(request, selection, covered=outcome == "covered")}
 
 
-def _outcome(call: Call, client: Row, provider: Row) -> tuple[str, int | None]:
-    held = pass_for_visit(call, client)
+def _choose_outcome(request: SandboxRequest, client: Row, provider: Row) -> tuple[str, int | None]:
+    held = find_usable_pass(request, client)
     if held is not None and held.covers(provider):
         return "covered", held.row["seq"]
     return ("copay" if provider["copay_available"] else "credits"), None
 
 
-def _initiation(call: Call, choice: Choice, *, covered: bool) -> JSON:
+def _initiation_json(request: SandboxRequest, selection: ServiceSelection, *, covered: bool) -> JSON:
     return {
         "object": "spa_booking_initiation",
         "status": "PENDING",
         "type": "spa",
-        "service_name": choice.name,
-        "services": choice.preview(covered=covered),
+        "service_name": selection.name,
+        "services": selection.services_json(covered=covered),
         "currency": CURRENCY,
-        "expires_at": call.now + LASTS,
+        "expires_at": request.now_ms + SESSION_LIFETIME,
         "message": "Spa booking initiated, confirm it to take the slot",
     }
 
 
-def confirm_spa_booking(call: Call) -> JSON:
+def confirm_spa_booking(request: SandboxRequest) -> JSON:
     """Answer ``bookings.confirm_spa``: the slot is taken and paid for."""
-    session, client = session_named(call, "spa")
-    choice = chosen_before(call, session["services"])
-    require_slot(call, session["provider"], session["date"], session["time"])
-    booking = book(call, client["seq"], _paid(call, session, client, _plan(session, choice)))
-    close_session(call, session, booking)
-    return booking_json(call, booking, client["id"], "Spa booking confirmed successfully")
+    session, client = find_session(request, "spa")
+    selection = load_services(request, session["services"])
+    require_free_slot(request, session["provider"], session["date"], session["time"])
+    booking = create_booking(
+        request, client["seq"], _pay_booking(request, session, client, _draft_booking(session, selection))
+    )
+    close_session(request, session, booking)
+    return booking_json(request, booking, client["id"], "Spa booking confirmed successfully")
 
 
-def _plan(session: Row, choice: Choice) -> Plan:
+def _draft_booking(session: Row, selection: ServiceSelection) -> BookingDraft:
     date, time = session["date"], session["time"]
-    when = instant(dt.date.fromisoformat(date), dt.time.fromisoformat(time))
-    return Plan("spa", choice.name, session["provider"], date, time, when)
+    when = lagos_instant(dt.date.fromisoformat(date), dt.time.fromisoformat(time))
+    return BookingDraft("spa", selection.name, session["provider"], date, time, when)
 
 
-def _paid(call: Call, session: Row, client: Row, plan: Plan) -> Plan:
+def _pay_booking(request: SandboxRequest, session: Row, client: Row, draft: BookingDraft) -> BookingDraft:
     if session["outcome"] == "covered":
-        use_visit(call, session["issued"], "SPA")
-        return attrs.evolve(plan, issued=session["issued"], visits_deducted=1)
+        use_visit(request, session["issued"], "SPA")
+        return attrs.evolve(draft, issued=session["issued"], visits_deducted=1)
     if session["outcome"] == "credits":
-        spend(call, client, session["amount"], plan.name)
-        return attrs.evolve(plan, credits_spent=session["amount"])
-    copay = copay_with_visits(call, client, session["provider"], session["services"])
+        spend_credits(request, client, session["amount"], draft.name)
+        return attrs.evolve(draft, credits_spent=session["amount"])
+    copay = find_copay(request, client, session["provider"], session["services"])
     if copay is None:
         message = "session_id: this session needs a spa co-pay purchase for its services first"
-        raise Refusal(400, INVALID, VALIDATION, message)
-    change_copay_visits(call, copay, -1)
-    return attrs.evolve(plan, copay=copay, visits_deducted=1)
+        raise ErrorAnswer(400, INVALID_REQUEST, VALIDATION_CODE, message)
+    change_copay_visits(request, copay, -1)
+    return attrs.evolve(draft, copay=copay, visits_deducted=1)

@@ -21,43 +21,43 @@ import functools
 import random
 
 from bardge_async.sandbox._formats import LAGOS
-from bardge_async.sandbox._settings import Settings
+from bardge_async.sandbox._settings import SandboxSettings
 from bardge_async.sandbox._store import Store
-from bardge_async.sandbox.seed._calendar import sow_bookings, sow_classes
-from bardge_async.sandbox.seed._people import api_key, sow_clients, sow_resellers
-from bardge_async.sandbox.seed._products import sow_credit_packages, sow_passes
-from bardge_async.sandbox.seed._providers import sow_providers
+from bardge_async.sandbox.seed._calendar import seed_bookings, seed_classes
+from bardge_async.sandbox.seed._people import derive_api_key, seed_clients, seed_resellers
+from bardge_async.sandbox.seed._products import seed_credit_packages, seed_passes
+from bardge_async.sandbox.seed._providers import seed_providers
 
-__all__ = ["api_key", "sow"]
+__all__ = ["derive_api_key", "load_seed"]
 
 
-def sow(store: Store, settings: Settings, now: dt.datetime) -> None:
+def load_seed(store: Store, settings: SandboxSettings, now: dt.datetime) -> None:
     """Make the tables and fill them, all or nothing; in memory the work is done once per process and day."""
     midnight = dt.datetime.combine(now.astimezone(LAGOS).date(), dt.time(), LAGOS)
     if settings.db is None:
-        store.load(_grown(settings.seed, settings.resellers, midnight))
+        store.load_state(_serialized_seed(settings.seed, settings.resellers, midnight))
     else:
-        _sow(store, settings.seed, settings.resellers, midnight)
+        _write_seed(store, settings.seed, settings.resellers, midnight)
 
 
 @functools.lru_cache(maxsize=4)
-def _grown(seed: int, resellers: int, midnight: dt.datetime) -> bytes:
+def _serialized_seed(seed: int, resellers: int, midnight: dt.datetime) -> bytes:
     store = Store()
     try:
-        _sow(store, seed, resellers, midnight)
-        return store.dump()
+        _write_seed(store, seed, resellers, midnight)
+        return store.dump_state()
     finally:
         store.close()
 
 
-def _sow(store: Store, seed: int, resellers: int, midnight: dt.datetime) -> None:
-    dice = random.Random(seed)  # noqa: S311 - the same every time is the point
+def _write_seed(store: Store, seed: int, resellers: int, midnight: dt.datetime) -> None:
+    rng = random.Random(seed)  # noqa: S311 - the same every time is the point
     with store.transaction():
-        store.create()
-        sow_providers(store, dice, midnight)
-        sow_passes(store, midnight)
-        sow_credit_packages(store, midnight)
-        sow_resellers(store, seed, resellers)
-        sow_clients(store, dice, midnight)
-        sow_classes(store, dice, midnight)
-        sow_bookings(store, dice, midnight)
+        store.create_tables()
+        seed_providers(store, rng, midnight)
+        seed_passes(store, midnight)
+        seed_credit_packages(store, midnight)
+        seed_resellers(store, seed, resellers)
+        seed_clients(store, rng, midnight)
+        seed_classes(store, rng, midnight)
+        seed_bookings(store, rng, midnight)

@@ -12,12 +12,12 @@ from bardge_async.sandbox.seed._names import CATEGORIES, CLASSES, FIRST_NAMES, L
 
 _WEEKS: Final = 4
 _PER_GYM: Final = 4
-_HISTORY: Final = {"client_abc123": 1_200, "client_lookup": 1_500}
-_USUAL: Final = 4
+_BOOKING_COUNTS: Final = {"client_abc123": 1_200, "client_lookup": 1_500}
+_USUAL_BOOKINGS: Final = 4
 _TIMES: Final = ("06:30", "07:00", "12:15", "18:00")
-_CLASS: Final = ["seq", "id", "name", "description", "category", "provider", "credit_price", "created"]
-_INSTANCE: Final = ["id", "class", "date", "time", "scheduled_for", "capacity", "taken", "instructor"]
-_BOOKING: Final = [
+_CLASS_COLUMNS: Final = ["seq", "id", "name", "description", "category", "provider", "credit_price", "created"]
+_INSTANCE_COLUMNS: Final = ["id", "class", "date", "time", "scheduled_for", "capacity", "taken", "instructor"]
+_BOOKING_COLUMNS: Final = [
     "client",
     "reseller",
     "id",
@@ -34,50 +34,52 @@ _BOOKING: Final = [
 ]
 
 
-def sow_classes(store: Store, dice: random.Random, midnight: dt.datetime) -> None:
+def seed_classes(store: Store, rng: random.Random, midnight: dt.datetime) -> None:
     """Make the categories, four classes for each gym, three dates a week for each class."""
-    store.fill("class_categories", ("id", "name"), [(f"ccat_{n}", name) for n, name in enumerate(CATEGORIES, start=1)])
-    gyms = store.all("SELECT * FROM providers WHERE category = 'GYM' ORDER BY seq DESC")
+    store.insert_rows(
+        "class_categories", ("id", "name"), [(f"ccat_{n}", name) for n, name in enumerate(CATEGORIES, start=1)]
+    )
+    gyms = store.fetch_all("SELECT * FROM providers WHERE category = 'GYM' ORDER BY seq DESC")
     classes: list[tuple[Value, ...]] = []
     instances: list[tuple[Value, ...]] = []
     for gym in gyms:
         for _ in range(_PER_GYM):
-            classes.append(_class(gym, len(classes) + 1, midnight))
-            instances.extend(_instance(dice, len(classes), midnight, n) for n in range(_WEEKS * 3))
-    store.fill("classes", _CLASS, classes)
-    store.fill("class_instances", _INSTANCE, instances)
-    _name_known(store)
+            classes.append(_class_row(gym, len(classes) + 1, midnight))
+            instances.extend(_instance_row(rng, len(classes), midnight, n) for n in range(_WEEKS * 3))
+    store.insert_rows("classes", _CLASS_COLUMNS, classes)
+    store.insert_rows("class_instances", _INSTANCE_COLUMNS, instances)
+    _set_known_instances(store)
 
 
-def _class(gym: Row, seq: int, midnight: dt.datetime) -> tuple[Value, ...]:
+def _class_row(gym: Row, seq: int, midnight: dt.datetime) -> tuple[Value, ...]:
     name, category = CLASSES[seq % len(CLASSES)]
-    made = int(midnight.timestamp()) * SECOND - (1_000 - seq) * 3_600 * SECOND
+    created = int(midnight.timestamp()) * SECOND - (1_000 - seq) * 3_600 * SECOND
     text = f"{name} at {gym['name']} for every level."
-    return (seq, f"class_{seq:04d}", name, text, category, gym["seq"], None, made)
+    return (seq, f"class_{seq:04d}", name, text, category, gym["seq"], None, created)
 
 
-def _instance(dice: random.Random, owner: int, midnight: dt.datetime, number: int) -> tuple[Value, ...]:
+def _instance_row(rng: random.Random, class_seq: int, midnight: dt.datetime, number: int) -> tuple[Value, ...]:
     day = (midnight + dt.timedelta(days=1 + number * 7 // 3)).date()
-    time = _TIMES[(owner + number) % len(_TIMES)]
+    time = _TIMES[(class_seq + number) % len(_TIMES)]
     start = dt.datetime.combine(day, dt.time.fromisoformat(time), midnight.tzinfo)
-    capacity = dice.randrange(10, 30)
-    who = f"{dice.choice(FIRST_NAMES)} {dice.choice(LAST_NAMES)}"
+    capacity = rng.randrange(10, 30)
+    who = f"{rng.choice(FIRST_NAMES)} {rng.choice(LAST_NAMES)}"
     when = int(start.timestamp()) * SECOND
     return (
-        f"ci_{dice.getrandbits(64):016x}",
-        owner,
+        f"ci_{rng.getrandbits(64):016x}",
+        class_seq,
         day.isoformat(),
         time,
         when,
         capacity,
-        dice.randrange(capacity),
+        rng.randrange(capacity),
         who,
     )
 
 
-def _name_known(store: Store) -> None:
+def _set_known_instances(store: Store) -> None:
     standard, premium = (_classes_of(store, id) for id in ("prov_gym_standard", "prov_gym_premium"))
-    store.change("UPDATE classes SET credit_price = 500 WHERE seq = ?", standard[1])
+    store.execute("UPDATE classes SET credit_price = 500 WHERE seq = ?", standard[1])
     known = {
         "ci_abc123": (standard[0], 1_000, 0),
         "ci_premium": (premium[0], 1_000, 0),
@@ -90,33 +92,35 @@ def _name_known(store: Store) -> None:
             "UPDATE class_instances SET id = ?, capacity = ?, taken = ? WHERE seq = "
             "(SELECT seq FROM class_instances WHERE class = ? ORDER BY scheduled_for LIMIT 1 OFFSET 6)"
         )
-        store.change(sql, id, capacity, taken, owner)
+        store.execute(sql, id, capacity, taken, owner)
 
 
 def _classes_of(store: Store, provider: str) -> list[int]:
     sql = "SELECT c.seq FROM classes c JOIN providers p ON p.seq = c.provider WHERE p.id = ? ORDER BY c.seq"
-    return [row["seq"] for row in store.all(sql, provider)]
+    return [row["seq"] for row in store.fetch_all(sql, provider)]
 
 
-def sow_bookings(store: Store, dice: random.Random, midnight: dt.datetime) -> None:
+def seed_bookings(store: Store, rng: random.Random, midnight: dt.datetime) -> None:
     """Make the bookings of the past: long lists for two clients of the first reseller, a few for the others."""
-    providers = store.all("SELECT * FROM providers ORDER BY seq")
+    providers = store.fetch_all("SELECT * FROM providers ORDER BY seq")
     rows: list[tuple[Value, ...]] = []
-    for client in store.all("SELECT * FROM clients ORDER BY seq"):
-        count = _HISTORY.get(client["id"], _USUAL) if client["reseller"] == 1 else _USUAL
-        rows.extend(_booking(dice, client, dice.choice(providers), midnight, count - n) for n in range(count))
-    store.fill("bookings", _BOOKING, rows)
+    for client in store.fetch_all("SELECT * FROM clients ORDER BY seq"):
+        count = _BOOKING_COUNTS.get(client["id"], _USUAL_BOOKINGS) if client["reseller"] == 1 else _USUAL_BOOKINGS
+        rows.extend(_booking_row(rng, client, rng.choice(providers), midnight, count - n) for n in range(count))
+    store.insert_rows("bookings", _BOOKING_COLUMNS, rows)
 
 
-def _booking(dice: random.Random, client: Row, provider: Row, midnight: dt.datetime, ago: int) -> tuple[Value, ...]:
+def _booking_row(
+    rng: random.Random, client: Row, provider: Row, midnight: dt.datetime, half_days_ago: int
+) -> tuple[Value, ...]:
     spa = provider["category"] == "SPA"
-    name = "Deep Tissue Massage, Aromatherapy" if spa else dice.choice(CLASSES)[0]
-    start = midnight - dt.timedelta(hours=12 * ago - 7)
+    name = "Deep Tissue Massage, Aromatherapy" if spa else rng.choice(CLASSES)[0]
+    start = midnight - dt.timedelta(hours=12 * half_days_ago - 7)
     when = int(start.timestamp()) * SECOND
-    status = "CANCELLED" if dice.random() < 0.1 else "COMPLETED"  # noqa: PLR2004
-    id, kind = f"booking_{dice.getrandbits(64):016x}", "spa" if spa else "class"
+    status = "CANCELLED" if rng.random() < 0.1 else "COMPLETED"  # noqa: PLR2004
+    id, kind = f"booking_{rng.getrandbits(64):016x}", "spa" if spa else "class"
     day, time = start.date().isoformat(), start.strftime("%H:%M")
-    made = when - 3 * 86_400 * SECOND
+    created = when - 3 * 86_400 * SECOND
     visits = 0 if spa else 1
     return (
         client["seq"],
@@ -131,5 +135,5 @@ def _booking(dice: random.Random, client: Row, provider: Row, midnight: dt.datet
         when,
         visits,
         0,
-        made,
+        created,
     )

@@ -33,22 +33,22 @@ _UNLIMITED_COSTS: Final = 20
 _PACKAGES: Final = (10, 20, 25, 50, 75, 100, 150, 200, 250, 300, 400, 500)
 
 
-def sow_passes(store: Store, midnight: dt.datetime) -> None:
+def seed_passes(store: Store, midnight: dt.datetime) -> None:
     """Make the pass packages; the newest is ``pass_abc123``."""
-    made = int((midnight - dt.timedelta(days=400)).timestamp()) * SECOND
+    created = int((midnight - dt.timedelta(days=400)).timestamp()) * SECOND
     for family in _FAMILIES:
         for duration, sizes in _SIZES.items():
             for visits in sizes:
-                made += 86_400 * SECOND
-                _sow_pass(store, family, duration, visits, made)
-    _sow_pass(store, _FAMILIES[-1], "annually", 240, made + SECOND)
-    store.change("UPDATE passes SET id = 'pass_abc123' WHERE id = 'pass_ilera_total_240_annually'")
+                created += 86_400 * SECOND
+                _seed_pass(store, family, duration, visits, created)
+    _seed_pass(store, _FAMILIES[-1], "annually", 240, created + SECOND)
+    store.execute("UPDATE passes SET id = 'pass_abc123' WHERE id = 'pass_ilera_total_240_annually'")
 
 
-def _sow_pass(store: Store, family: _Family, duration: str, visits: int | None, made: int) -> None:
+def _seed_pass(store: Store, family: _Family, duration: str, visits: int | None, created: int) -> None:
     size = "unlimited visits" if visits is None else f"{visits} visits"
     months = 1 if duration == "monthly" else 10
-    seq = store.insert(
+    seq = store.insert_row(
         "passes",
         {
             "id": f"pass_{family.slug}_{visits or 'unlimited'}_{duration}",
@@ -56,8 +56,8 @@ def _sow_pass(store: Store, family: _Family, duration: str, visits: int | None, 
             "description": f"{' and '.join(family.tiers)} access with {size}, {duration}.",
             "price": (visits or _UNLIMITED_COSTS * months) * family.price_per_visit,
             "duration": duration,
-            "provider_count": sum(_count(store, kind, tiers) for kind, tiers in family.tiers.items()),
-            "created": made,
+            "provider_count": sum(_count_providers(store, kind, tiers) for kind, tiers in family.tiers.items()),
+            "created": created,
         },
     )
     for kind, tiers in family.tiers.items():
@@ -67,23 +67,23 @@ def _sow_pass(store: Store, family: _Family, duration: str, visits: int | None, 
             "tiers": orjson.dumps(tiers).decode(),
             "credit_allocated": 2_000,
         }
-        store.insert("pass_categories", {**row, "visits_allowed": visits})
+        store.insert_row("pass_categories", {**row, "visits_allowed": visits})
 
 
-def _count(store: Store, kind: str, tiers: tuple[str, ...]) -> int:
+def _count_providers(store: Store, kind: str, tiers: tuple[str, ...]) -> int:
     sql = "SELECT count(*) AS n FROM providers WHERE category = ? AND tier IN (?, ?)"
-    row = store.one(sql, kind, tiers[0], tiers[-1])
+    row = store.fetch_one(sql, kind, tiers[0], tiers[-1])
     return int(row["n"]) if row else 0
 
 
-def sow_credit_packages(store: Store, midnight: dt.datetime) -> None:
+def seed_credit_packages(store: Store, midnight: dt.datetime) -> None:
     """Make the credit packages, ``cpkg_50`` among them; some cost a fraction of a naira."""
-    made = int((midnight - dt.timedelta(days=300)).timestamp()) * SECOND
-    for place, size in enumerate(_PACKAGES):
+    created = int((midnight - dt.timedelta(days=300)).timestamp()) * SECOND
+    for index, size in enumerate(_PACKAGES):
         row: dict[str, Value] = {
             "id": f"cpkg_{size}",
             "name": f"{size} Credits Pack",
             "credits": size * 100,
             "amount": size * 95_000 + size % 2 * 50,
         }
-        store.insert("credit_packages", {**row, "created": made + place * 86_400 * SECOND})
+        store.insert_row("credit_packages", {**row, "created": created + index * 86_400 * SECOND})

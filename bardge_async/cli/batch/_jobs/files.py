@@ -17,14 +17,14 @@ from typing import Any, Final, Self
 
 import attrs
 
-from bardge_async.cli.batch._errors import StopError, UsageError
+from bardge_async.cli.batch._errors import CommandError, UsageError
 
-_FORM: Final = 1
-_LONGEST_NAME: Final = 100
-_KEPT: Final = ("", "-wal", "-shm", "-journal", "-lock", ".job.json")
+_FORMAT_VERSION: Final = 1
+_MAX_NAME_LENGTH: Final = 100
+_JOURNAL_SUFFIXES: Final = ("", "-wal", "-shm", "-journal", "-lock", ".job.json")
 """Ends of the names of a journal's files."""
-_TRIES: Final = 10
-_PAUSE: Final = 0.02
+_LOCK_ATTEMPTS: Final = 10
+_LOCK_RETRY_SECONDS: Final = 0.02
 
 
 def check_name(job: str) -> str:
@@ -34,12 +34,12 @@ def check_name(job: str) -> str:
         UsageError: It is empty, too long, or not printable.
     """
     name = job.strip()
-    if not name or len(name) > _LONGEST_NAME or not name.isprintable():
-        raise UsageError(f"--job: expected 1 to {_LONGEST_NAME} printable characters, got {job!r:.120}.")
+    if not name or len(name) > _MAX_NAME_LENGTH or not name.isprintable():
+        raise UsageError(f"--job: expected 1 to {_MAX_NAME_LENGTH} printable characters, got {job!r:.120}.")
     return name
 
 
-def slug(text: str) -> str:
+def make_slug(text: str) -> str:
     """Make a part of a file's name; different texts may give the same one."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.")[:40] or "job"
 
@@ -48,14 +48,14 @@ def jobs_folder() -> Path:
     """Name the folder of all jobs, by the XDG rules.
 
     Raises:
-        StopError: There is no home folder.
+        CommandError: There is no home folder.
     """
     state = os.environ.get("XDG_STATE_HOME", "")
     try:
         # A relative path there is to be ignored (XDG Base Directory Specification).
         root = Path(state) if Path(state).is_absolute() else Path.home() / ".local" / "state"
     except RuntimeError:
-        raise StopError("There is no home folder to keep the journal in.", "Set XDG_STATE_HOME.") from None
+        raise CommandError("There is no home folder to keep the journal in.", "Set XDG_STATE_HOME.") from None
     return root / "bardge" / "batch"
 
 
@@ -78,41 +78,43 @@ class JobFacts:
     out: str
     journal: str
 
-    def save(self, path: Path) -> None:
+    def write_to(self, path: Path) -> None:
         """Write it whole, readable by the owner only."""
-        write_whole(path, json.dumps({"form": _FORM, **attrs.asdict(self)}, indent=1).encode())
+        write_atomically(path, json.dumps({"form": _FORMAT_VERSION, **attrs.asdict(self)}, indent=1).encode())
 
     @classmethod
-    def load(cls, path: Path) -> Self | None:
+    def read_from(cls, path: Path) -> Self | None:
         """Read it; None where nothing is on record.
 
         Raises:
-            StopError: It cannot be read.
+            CommandError: It cannot be read.
         """
         try:
             found: dict[str, Any] = json.loads(path.read_bytes())
-            if found.pop("form") != _FORM:
-                raise StopError(f"{path} was written by another version of bardge.", "Use that version for this job.")
+            if found.pop("form") != _FORMAT_VERSION:
+                raise CommandError(
+                    f"{path} was written by another version of bardge.", "Use that version for this job."
+                )
             return cls(**found)
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            raise StopError(f"{path} cannot be read: {error}.", "Move it away if it is damaged.") from None
+            raise CommandError(f"{path} cannot be read: {error}.", "Move it away if it is damaged.") from None
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes) -> None:
     """Replace a file at once: nobody ever sees a part of it.
 
     Raises:
-        StopError: It cannot be written; the old one stays.
+        CommandError: It cannot be written; the old one stays.
     """
     try:
-        _replace(path, content)
+        _replace_file(path, content)
     except OSError as error:
-        raise StopError(f"{path} cannot be written: {error.strerror}.") from None
+        raise CommandError(f"{path} cannot be written: {error.strerror}.") from None
 
 
-def _replace(path: Path, content: bytes) -> None:
+def _replace_file(path: Path, content: bytes) -> None:
     number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(number, "wb") as file:
@@ -126,7 +128,7 @@ def _replace(path: Path, content: bytes) -> None:
 
 
 @attrs.frozen
-class Place:
+class JobFiles:
     """The files of one job at one server and account."""
 
     job: str
@@ -136,79 +138,79 @@ class Place:
     journal: Path
 
     @classmethod
-    def of(cls, job: str, base_url: str, account: str, journal: Path | None) -> Self:
+    def for_job(cls, job: str, base_url: str, account: str, journal: Path | None) -> Self:
         """Name them; nothing is made."""
         digest = hashlib.sha256(f"{base_url}\x00{account}\x00{job}".encode()).hexdigest()[:12]
-        folder = jobs_folder() / f"{slug(job)}-{digest}"
+        folder = jobs_folder() / f"{make_slug(job)}-{digest}"
         own = folder / "journal.db" if journal is None else journal.absolute()
         return cls(job, base_url, account, folder, own)
 
     @property
-    def facts(self) -> Path:
+    def facts_path(self) -> Path:
         """Where the job is described."""
         return self.folder / "job.json"
 
     @property
-    def beside(self) -> Path:
+    def journal_owner_path(self) -> Path:
         """Where a journal of the user's own tells whose it is."""
         return self.journal.with_name(self.journal.name + ".job.json")
 
     @property
-    def spooled(self) -> Path:
+    def input_copy(self) -> Path:
         """Where a copy of standard input lies, which a resumed run needs."""
         return self.folder / "input"
 
     @property
-    def arriving(self) -> Path:
+    def incoming_input_copy(self) -> Path:
         """Where that copy is made, until the run begins."""
         return self.folder / "input.new"
 
     @property
-    def lock(self) -> Path:
+    def lock_path(self) -> Path:
         """What a run holds."""
         return self.folder / "job.lock"
 
-    def make(self) -> None:
+    def create_folders(self) -> None:
         """Make the folders, for the owner only.
 
         Raises:
-            StopError: They cannot be made.
+            CommandError: They cannot be made.
         """
         try:
             for folder in (self.folder.parent.parent, self.folder.parent, self.folder):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.folder.chmod(0o700)
         except OSError as error:
-            raise StopError(f"{self.folder} cannot be made: {error.strerror}.", "Set XDG_STATE_HOME.") from None
+            raise CommandError(f"{self.folder} cannot be made: {error.strerror}.", "Set XDG_STATE_HOME.") from None
 
-    def known(self) -> JobFacts | None:
+    def load_facts(self) -> JobFacts | None:
         """Return what is on record of the job."""
-        return JobFacts.load(self.facts)
+        return JobFacts.read_from(self.facts_path)
 
-    def save(self, facts: JobFacts) -> None:
+    def save_facts(self, facts: JobFacts) -> None:
         """Keep what a later run needs to know.
 
         Raises:
-            StopError: It cannot be written.
+            CommandError: It cannot be written.
         """
         # That one first: where it fails, the job is not bound to a journal that it never had.
         if self.journal.parent != self.folder:
-            facts.save(self.beside)
-        facts.save(self.facts)
+            facts.write_to(self.journal_owner_path)
+        facts.write_to(self.facts_path)
 
-    def keeps(self, path: Path) -> bool:
+    def owns_path(self, path: Path) -> bool:
         """Tell whether a file is one of those that the job, or any other in the common folder, is remembered by."""
         found, journal = path.resolve(), self.journal.resolve()
-        own = {journal.with_name(journal.name + end) for end in _KEPT}
+        own = {journal.with_name(journal.name + end) for end in _JOURNAL_SUFFIXES}
         return found in own or found.is_relative_to(jobs_folder().resolve())
 
-    def check(self, operation: str) -> None:
+    def check_matches_record(self, operation: str) -> None:
         """See that the job goes on as what it was begun.
 
         Raises:
             UsageError: It was begun with another operation, or its journal is another one or another job's.
         """
-        known = self.known()
+        known = self.load_facts()
         if known is not None and known.operation != operation:
             raise UsageError(
                 f"The job {self.job!r} is on record with --op {known.operation}.",
@@ -222,23 +224,23 @@ class Place:
             )
         if not self.journal.parent.is_dir() and self.journal.parent != self.folder:
             raise UsageError(f"--journal: there is no folder {self.journal.parent}.")
-        self._check_owner(operation)
+        self._check_journal_owner(operation)
 
-    def _check_owner(self, operation: str) -> None:
-        owner = JobFacts.load(self.beside)
-        mine = {"job": self.job, "base_url": self.base_url, "account": self.account, "operation": operation}
-        for name, value in mine.items():
+    def _check_journal_owner(self, operation: str) -> None:
+        owner = JobFacts.read_from(self.journal_owner_path)
+        expected = {"job": self.job, "base_url": self.base_url, "account": self.account, "operation": operation}
+        for name, value in expected.items():
             if owner is not None and getattr(owner, name) != value:
                 what = f"The journal {self.journal} belongs to the job {owner.job!r}"
                 raise UsageError(f"{what} ({name}: {getattr(owner, name)!r}).", "Give each job a journal of its own.")
 
 
-def known_jobs() -> Iterator[JobFacts]:
+def iter_jobs() -> Iterator[JobFacts]:
     """Find all jobs on record; what cannot be read is left out."""
-    with suppress(OSError, StopError):
+    with suppress(OSError, CommandError):
         for folder in sorted(jobs_folder().iterdir()):
-            with suppress(OSError, StopError):
-                facts = JobFacts.load(folder / "job.json")
+            with suppress(OSError, CommandError):
+                facts = JobFacts.read_from(folder / "job.json")
                 if facts is not None:
                     yield facts
 
@@ -249,11 +251,11 @@ def find_job(job: str, base_url: str | None, account: str | None) -> JobFacts:
     Raises:
         UsageError: There is none, or several.
     """
-    named = [facts for facts in known_jobs() if facts.job == job.strip()]
+    named = [facts for facts in iter_jobs() if facts.job == job.strip()]
     found = [f for f in named if base_url in {None, f.base_url} and account in {None, f.account}]
     places = "".join(f"\n  --base-url {f.base_url}" + f" --account {f.account!r}" * bool(f.account) for f in named)
     if not named:
-        jobs = ", ".join(sorted({facts.job for facts in known_jobs()})) or "none"
+        jobs = ", ".join(sorted({facts.job for facts in iter_jobs()})) or "none"
         raise UsageError(f"No job is named {job!r:.120}.", f"On record: {jobs}.")
     if not found:
         raise UsageError(f"The job {job!r} is not on record for that server and account.", f"It is for:{places}")
@@ -262,15 +264,15 @@ def find_job(job: str, base_url: str | None, account: str | None) -> JobFacts:
     return found[0]
 
 
-class Lock:
+class JobLock:
     """Keep a second run of a job out; the system frees it when the process ends, however that is."""
 
     def __init__(self, path: Path, job: str) -> None:
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            self._take(job)
+            self._acquire_lock(job)
         except OSError as error:
-            raise StopError(f"{path} cannot be written: {error.strerror}.") from None
+            raise CommandError(f"{path} cannot be written: {error.strerror}.") from None
 
     def __enter__(self) -> Self:
         return self
@@ -278,25 +280,27 @@ class Lock:
     def __exit__(self, *exception: object) -> None:
         os.close(self._file)
 
-    def _take(self, job: str) -> None:
-        if not self._taken():
+    def _acquire_lock(self, job: str) -> None:
+        if not self._try_acquire():
             pid = os.pread(self._file, 20, 0).decode(errors="replace").strip() or "unknown"
             os.close(self._file)
-            raise StopError(f"The job {job!r} is being run by process {pid}.", "Wait for it, or stop it with Ctrl-C.")
+            raise CommandError(
+                f"The job {job!r} is being run by process {pid}.", "Wait for it, or stop it with Ctrl-C."
+            )
         os.ftruncate(self._file, 0)
         os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
 
-    def _taken(self) -> bool:
-        for _ in range(_TRIES):
+    def _try_acquire(self) -> bool:
+        for _ in range(_LOCK_ATTEMPTS):
             with suppress(BlockingIOError):
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return True
             # Somebody may just have looked whether the job is run.
-            time.sleep(_PAUSE)
+            time.sleep(_LOCK_RETRY_SECONDS)
         return False
 
 
-def running(path: Path) -> int | None:
+def find_running_pid(path: Path) -> int | None:
     """Return the process that runs a job; None if nobody does."""
     try:
         file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple, Self
 
 NOT_RUN: Final = "not run"
-_SOME: Final = 2000
+_BUFFERED_ROWS: Final = 2000
 """Rows that are written together."""
 
 
-class Note(NamedTuple):
+class RowOutcome(NamedTuple):
     """What became of one row."""
 
     status: str = NOT_RUN
@@ -19,77 +19,77 @@ class Note(NamedTuple):
     request_id: str = ""
 
 
-class Doubled(NamedTuple):
+class DuplicateId(NamedTuple):
     """An id that was on an earlier line, too."""
 
     line: int
-    first: int
+    first_line: int
     id: str
 
 
-class Book:
+class RowLog:
     """Notes in a private file without a name, which the system removes with the process."""
 
     def __init__(self) -> None:
         # SQLite makes the file once its cache is full, readable by its owner only.
-        self._found = sqlite3.connect("", isolation_level=None)
-        self._found.executescript(
+        self._connection = sqlite3.connect("", isolation_level=None)
+        self._connection.executescript(
             "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -16000;"
             "CREATE TABLE ids (id TEXT NOT NULL, line INTEGER NOT NULL);"
             "CREATE TABLE notes (row INTEGER PRIMARY KEY, status TEXT, error TEXT, request_id TEXT);"
             "BEGIN"
         )
         self._ids: list[tuple[str, int]] = []
-        self._notes: list[tuple[int, str, str, str]] = []
+        self._outcomes: list[tuple[int, str, str, str]] = []
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._found.close()
+        self._connection.close()
 
     def add_id(self, id: str, line: int) -> None:
         """Note the id of a line."""
         self._ids.append((id, line))
-        if len(self._ids) >= _SOME:
+        if len(self._ids) >= _BUFFERED_ROWS:
             self._write_ids()
 
-    def doubled(self) -> Iterator[Doubled]:
+    def find_duplicates(self) -> Iterator[DuplicateId]:
         """Find the ids that came before, in the order of the lines."""
         self._write_ids()
-        found = self._found.execute(
+        found = self._connection.execute(
             "SELECT line, first, id FROM (SELECT line, min(line) OVER (PARTITION BY id) AS first, id FROM ids) "
             "WHERE line > first ORDER BY line"
         )
-        return map(Doubled._make, found)
+        return map(DuplicateId._make, found)
 
     def forget_ids(self) -> None:
         """Make room: all are known to be different."""
         self._ids.clear()
-        self._found.execute("DELETE FROM ids")
+        self._connection.execute("DELETE FROM ids")
 
-    def note(self, row: int, note: Note) -> None:
+    def add_outcome(self, row_number: int, outcome: RowOutcome) -> None:
         """Note what became of a row."""
-        self._notes.append((row, note.status, note.error, note.request_id))
-        if len(self._notes) >= _SOME:
-            self._write_notes()
+        self._outcomes.append((row_number, outcome.status, outcome.error, outcome.request_id))
+        if len(self._outcomes) >= _BUFFERED_ROWS:
+            self._write_outcomes()
 
-    def notes(self, rows: int) -> Iterator[Note]:
+    def read_outcomes(self, rows: int) -> Iterator[RowOutcome]:
         """Tell what became of each row, from the first to the last; those that nothing is known of were not run."""
-        self._write_notes()
-        found = self._found.execute("SELECT row, status, error, request_id FROM notes ORDER BY row")
+        self._write_outcomes()
+        found = self._connection.execute("SELECT row, status, error, request_id FROM notes ORDER BY row")
         next_row, *known = next(found, (0,))
-        for row in range(1, rows + 1):
-            if row == next_row:
-                yield Note(*known)
+        for row_number in range(1, rows + 1):
+            if row_number == next_row:
+                yield RowOutcome(*known)
                 next_row, *known = next(found, (0,))
             else:
-                yield Note()
+                yield RowOutcome()
 
     def _write_ids(self) -> None:
-        self._found.executemany("INSERT INTO ids VALUES (?, ?)", self._ids)
+        self._connection.executemany("INSERT INTO ids VALUES (?, ?)", self._ids)
         self._ids.clear()
 
-    def _write_notes(self) -> None:
-        self._found.executemany("INSERT OR REPLACE INTO notes VALUES (?, ?, ?, ?)", self._notes)
-        self._notes.clear()
+    def _write_outcomes(self) -> None:
+        self._connection.executemany("INSERT OR REPLACE INTO notes VALUES (?, ?, ?, ?)", self._outcomes)
+        self._outcomes.clear()

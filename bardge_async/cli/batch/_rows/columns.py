@@ -13,185 +13,198 @@ from typing import Any, Final, cast
 import attrs
 
 from bardge_async._batch import Operation
-from bardge_async._core.request import Composer, segment
-from bardge_async._core.scalars import StructureError, day, fault, flag, money, text, whole
+from bardge_async._core.request import RequestBuilder, encode_segment
+from bardge_async._core.scalars import StructureError, mismatch, read_bool, read_date, read_decimal, read_int, read_str
 from bardge_async.cli.batch._errors import UsageError
-from bardge_async.cli.batch._rows.file import Report
-from bardge_async.cli.batch._rows.reader import Line
+from bardge_async.cli.batch._rows.file import ErrorReporter
+from bardge_async.cli.batch._rows.reader import InputRow
 from bardge_async.endpoints import ENDPOINTS, Endpoint, KeySupport
 from bardge_async.errors import InvalidArgumentError
 from bardge_async.models import UNSET, Unset
 
-_TOKEN: Final = "lookup_token"  # noqa: S105 - its name
-_NUMBER: Final = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
-_WORDS: Final = {"true": True, "false": False}
-_LONGEST_NUMBER: Final = 40
+_LOOKUP_TOKEN: Final = "lookup_token"  # noqa: S105 - its name
+_NUMBER_PATTERN: Final = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
+_BOOLEANS: Final = {"true": True, "false": False}
+_MAX_NUMBER_LENGTH: Final = 40
 _ABSENT: Final = object()
-_COMPOSER: Final = Composer("https://nowhere.invalid", {})
+_BUILDER: Final = RequestBuilder("https://nowhere.invalid", {})
 """Makes calls that are checked and thrown away."""
 
 
-def _number(cell: str) -> object:
+def _parse_number(cell: str) -> object:
     """Turn a cell into what JSON would hold; what is no number stays text, which the leaf refuses."""
-    if len(cell) > _LONGEST_NUMBER or not _NUMBER.fullmatch(cell):
+    if len(cell) > _MAX_NUMBER_LENGTH or not _NUMBER_PATTERN.fullmatch(cell):
         return cell
     return Decimal(cell) if "." in cell else int(cell)
 
 
-def _texts(value: object) -> tuple[str, ...]:
+def _read_strings(value: object) -> tuple[str, ...]:
     if not isinstance(value, list):
-        raise fault("a list of texts", value)
-    return tuple(map(text, cast("list[object]", value)))
+        raise mismatch("a list of texts", value)
+    return tuple(map(read_str, cast("list[object]", value)))
 
 
 @attrs.frozen
-class _Kind:
+class _ValueType:
     """How a value is read: a cell into a JSON value, and that by a leaf."""
 
-    leaf: Callable[[object], object]
-    cell: Callable[[str], object] = str
+    read: Callable[[object], object]
+    parse_cell: Callable[[str], object] = str
 
 
-_KINDS: Final[dict[Any, _Kind]] = {
-    str: _Kind(text),
-    bool: _Kind(flag, lambda cell: _WORDS.get(cell.lower(), cell)),
-    int: _Kind(whole, _number),
-    Decimal: _Kind(money, _number),
-    dt.date: _Kind(day),
-    tuple[str, ...]: _Kind(_texts, lambda cell: [part.strip() for part in cell.split(";")]),
+_VALUE_TYPES: Final[dict[Any, _ValueType]] = {
+    str: _ValueType(read_str),
+    bool: _ValueType(read_bool, lambda cell: _BOOLEANS.get(cell.lower(), cell)),
+    int: _ValueType(read_int, _parse_number),
+    Decimal: _ValueType(read_decimal, _parse_number),
+    dt.date: _ValueType(read_date),
+    tuple[str, ...]: _ValueType(_read_strings, lambda cell: [part.strip() for part in cell.split(";")]),
 }
 
 
 @attrs.frozen
-class Field:
+class InputField:
     """One value that an operation takes, and the column that it comes from."""
 
     name: str
     column: str
-    kind: _Kind
+    value_type: _ValueType
     required: bool
     in_path: bool = False
 
-    def take(self, line: Line, report: Report, *, typed: bool) -> object:
+    def read_value(self, row: InputRow, report: ErrorReporter, *, typed: bool) -> object:
         """Read the value out of a row; what is wrong is reported."""
-        raw = self._raw(line, typed=typed)
+        raw = self._find_raw_value(row, typed=typed)
         if raw is _ABSENT or (self.required and raw in (None, "")):
             if self.required:
-                report(line.number, self.column, "it is empty" if self.column in line.cells else "it is missing")
+                report(row.line_number, self.column, "it is empty" if self.column in row.cells else "it is missing")
             return UNSET
         try:
-            return None if raw is None else self._read(raw)
+            return None if raw is None else self._convert_value(raw)
         except StructureError as error:
-            report(line.number, self.column, error.faults[0][1])
+            report(row.line_number, self.column, error.mismatches[0][1])
         except InvalidArgumentError as error:
-            report(line.number, self.column, str(error))
+            report(row.line_number, self.column, str(error))
         return UNSET
 
-    def _raw(self, line: Line, *, typed: bool) -> Any:  # noqa: ANN401 - any JSON value
-        raw: object = line.cells.get(self.column, _ABSENT)
+    def _find_raw_value(self, row: InputRow, *, typed: bool) -> Any:  # noqa: ANN401 - any JSON value
+        raw: object = row.cells.get(self.column, _ABSENT)
         if typed or raw is _ABSENT:
             return raw
         cell = cast("str", raw).strip()
-        return self.kind.cell(cell) if cell else _ABSENT
+        return self.value_type.parse_cell(cell) if cell else _ABSENT
 
-    def _read(self, raw: object) -> object:
-        value = self.kind.leaf(raw)
+    def _convert_value(self, raw: object) -> object:
+        value = self.value_type.read(raw)
         if self.in_path:
-            segment(self.name, value)
+            encode_segment(self.name, value)
         return value
 
 
-def keyed_rows() -> list[str]:
+def list_batch_endpoints() -> list[str]:
     """Name the endpoints that a batch can work with: those that take an idempotency key."""
-    return [name for name, row in ENDPOINTS.items() if row.key is not KeySupport.NO]
+    return [name for name, endpoint in ENDPOINTS.items() if endpoint.key is not KeySupport.NO]
 
 
-def keyed_row(name: str) -> Endpoint[Any, Any]:
+def find_batch_endpoint(name: str) -> Endpoint[Any, Any]:
     """Return an endpoint by its name.
 
     Raises:
         UsageError: There is none that a batch can work with.
     """
-    if name not in keyed_rows():
-        raise UsageError(f"--op: no operation is named {name!r}.", "It is one of: " + ", ".join(keyed_rows()))
+    if name not in list_batch_endpoints():
+        raise UsageError(f"--op: no operation is named {name!r}.", "It is one of: " + ", ".join(list_batch_endpoints()))
     return ENDPOINTS[name]
 
 
-class Fields:
+class InputFields:
     """All values that an endpoint takes; ``maps`` gives the columns whose names are others."""
 
-    def __init__(self, row: Endpoint[Any, Any], maps: Mapping[str, str]) -> None:
-        self.row = row
-        known = [*row.path_parameters, *_hints(row), *([_TOKEN] if row.lookup_token else [])]
+    def __init__(self, endpoint: Endpoint[Any, Any], maps: Mapping[str, str]) -> None:
+        self.endpoint = endpoint
+        names = [
+            *endpoint.path_parameters,
+            *_read_field_types(endpoint),
+            *([_LOOKUP_TOKEN] if endpoint.lookup_token else []),
+        ]
         for name in maps:
-            if name not in known:
-                raise UsageError(f"--map: {row.name} has no field {name!r}.", "It is one of: " + ", ".join(known))
-        self.path = [_field(name, str, maps, required=True, in_path=True) for name in row.path_parameters]
-        required = _required(row)
-        self.body = [_field(name, hint, maps, required=name in required) for name, hint in _hints(row).items()]
-        self._token = [_field(_TOKEN, str, maps, required=False)] if row.lookup_token else []
+            if name not in names:
+                raise UsageError(f"--map: {endpoint.name} has no field {name!r}.", "It is one of: " + ", ".join(names))
+        self.path = [_make_field(name, str, maps, required=True, in_path=True) for name in endpoint.path_parameters]
+        required = _find_required(endpoint)
+        self.body = [
+            _make_field(name, hint, maps, required=name in required)
+            for name, hint in _read_field_types(endpoint).items()
+        ]
+        self._token = [_make_field(_LOOKUP_TOKEN, str, maps, required=False)] if endpoint.lookup_token else []
 
     @property
-    def all(self) -> list[Field]:
+    def all_fields(self) -> list[InputField]:
         """Path arguments first, then the request's fields."""
         return [*self.path, *self.body, *self._token]
 
-    def used(self, columns: Iterable[str]) -> list[Field]:
+    def select_used(self, columns: Iterable[str]) -> list[InputField]:
         """Leave out what has no column."""
         known = set(columns)
-        return [field for field in self.all if field.column in known]
+        return [field for field in self.all_fields if field.column in known]
 
-    def operation(self, line: Line, id: str, report: Report, *, typed: bool) -> Operation[Any, Any] | None:
+    def build_operation(
+        self, row: InputRow, id: str, report: ErrorReporter, *, typed: bool
+    ) -> Operation[Any, Any] | None:
         """Make the operation of a row; None where its cells are wrong, which is reported."""
-        faults: list[tuple[int | None, str | None, str]] = []
+        errors: list[tuple[int | None, str | None, str]] = []
 
-        def note(number: int | None, column: str | None, reason: str) -> None:
-            faults.append((number, column, reason))
-            report(number, column, reason)
+        def record_error(line_number: int | None, column: str | None, reason: str) -> None:
+            errors.append((line_number, column, reason))
+            report(line_number, column, reason)
 
-        path = [cast("str", field.take(line, note, typed=typed)) for field in self.path]
-        token = [cast("str", field.take(line, note, typed=typed) or None) for field in self._token]
-        values = {field.name: field.take(line, note, typed=typed) for field in self.body}
-        if faults:
+        path = [cast("str", field.read_value(row, record_error, typed=typed)) for field in self.path]
+        token = [cast("str", field.read_value(row, record_error, typed=typed) or None) for field in self._token]
+        values = {field.name: field.read_value(row, record_error, typed=typed) for field in self.body}
+        if errors:
             return None
         try:
-            return Operation(self.row, *path, request=self._request(values), id=id, lookup_token=(*token, None)[0])
+            return Operation(
+                self.endpoint, *path, request=self._build_request(values), id=id, lookup_token=(*token, None)[0]
+            )
         except InvalidArgumentError as error:
-            report(line.number, None, str(error))
+            report(row.line_number, None, str(error))
             return None
 
-    def _request(self, values: dict[str, object]) -> Any:  # noqa: ANN401 - of the row's request class
-        if not self.row.takes_body:
+    def _build_request(self, values: dict[str, object]) -> Any:  # noqa: ANN401 - of the row's request class
+        if not self.endpoint.takes_body:
             return None
-        return self.row.request(**{name: value for name, value in values.items() if value is not UNSET})
+        return self.endpoint.request(**{name: value for name, value in values.items() if value is not UNSET})
 
-    def check(self, operation: Operation[Any, Any], line: Line, report: Report) -> None:
+    def check_sendable(self, operation: Operation[Any, Any], row: InputRow, report: ErrorReporter) -> None:
         """Report what would keep an operation from being sent."""
         token = operation.lookup_token
         try:
-            _COMPOSER.compose(self.row, operation.path, request=operation.request, key="k", lookup_token=token)
+            _BUILDER.build(self.endpoint, operation.path, request=operation.request, key="k", lookup_token=token)
         except InvalidArgumentError as error:
-            report(line.number, None, str(error))
+            report(row.line_number, None, str(error))
 
 
-def _field(name: str, hint: object, maps: Mapping[str, str], *, required: bool, in_path: bool = False) -> Field:
-    return Field(name, maps.get(name, name), _KINDS[hint], required, in_path)
+def _make_field(
+    name: str, annotation: object, maps: Mapping[str, str], *, required: bool, in_path: bool = False
+) -> InputField:
+    return InputField(name, maps.get(name, name), _VALUE_TYPES[annotation], required, in_path)
 
 
-def _hints(row: Endpoint[Any, Any]) -> dict[str, Any]:
+def _read_field_types(endpoint: Endpoint[Any, Any]) -> dict[str, Any]:
     """Read the request's fields and their types, without what stands for unset, null and the open enums' members."""
-    if not row.takes_body:
+    if not endpoint.takes_body:
         return {}
-    hints = typing.get_type_hints(row.request)
-    return {a.name: _type(hints[a.name]) for a in attrs.fields(row.request) if a.name != "extra"}
+    annotations = typing.get_type_hints(endpoint.request)
+    return {a.name: _resolve_type(annotations[a.name]) for a in attrs.fields(endpoint.request) if a.name != "extra"}
 
 
-def _type(hint: Any) -> Any:  # noqa: ANN401 - any annotation
-    if typing.get_origin(hint) not in {typing.Union, types.UnionType}:
-        return hint
-    return next(member for member in typing.get_args(hint) if member is not Unset and member in _KINDS)
+def _resolve_type(annotation: Any) -> Any:  # noqa: ANN401 - any annotation
+    if typing.get_origin(annotation) not in {typing.Union, types.UnionType}:
+        return annotation
+    return next(member for member in typing.get_args(annotation) if member is not Unset and member in _VALUE_TYPES)
 
 
-def _required(row: Endpoint[Any, Any]) -> set[str]:
-    fields = attrs.fields(row.request) if row.takes_body else ()
+def _find_required(endpoint: Endpoint[Any, Any]) -> set[str]:
+    fields = attrs.fields(endpoint.request) if endpoint.takes_body else ()
     return {a.name for a in fields if a.default is attrs.NOTHING}

@@ -12,30 +12,30 @@ from pathlib import Path
 from shlex import quote
 from typing import Final, Self, TextIO, TypeAlias
 
-from bardge_async.cli.batch._errors import StopError, UsageError
+from bardge_async.cli.batch._errors import CommandError, UsageError
 
-Report: TypeAlias = Callable[[int | None, str | None, str], None]
+ErrorReporter: TypeAlias = Callable[[int | None, str | None, str], None]
 """Take a fault: its line, column and reason."""
 
 STDIN: Final = "-"
-LONGEST: Final = 1024 * 1024
+MAX_LINE_LENGTH: Final = 1024 * 1024
 """Characters of a line; no request may be larger either."""
 # Longer marks first: UTF-32 begins with UTF-16's.
-_MARKS: Final[dict[bytes, str]] = {
+_ENCODING_MARKS: Final[dict[bytes, str]] = {
     b"\xff\xfe\x00\x00": "UTF-32",
     b"\x00\x00\xfe\xff": "UTF-32",
     b"\xff\xfe": "UTF-16",
     b"\xfe\xff": "UTF-16",
 }
-_PACKED: Final = {
+_COMPRESSED: Final = {
     b"PK\x03\x04": "Save the sheet as CSV (UTF-8).",
     b"\x1f\x8b": "Unpack it on the way: zcat FILE | bardge batch run - ...",
 }
-_OWNER: Final = 0o600
-_MARK: Final = "\ufeff"
+_OWNER_ONLY: Final = 0o600
+_BYTE_ORDER_MARK: Final = "\ufeff"
 
 
-class Source:
+class InputFile:
     """Text that is read line by line, any number of times, and must stay the same meanwhile.
 
     ``name`` is what messages call it.
@@ -48,7 +48,7 @@ class Source:
             self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
             raise UsageError(f"{name} cannot be read: {error.strerror}.") from None
-        self.stamp = _stamp(os.fstat(self._file))
+        self.stamp = _read_stamp(os.fstat(self._file))
 
     @property
     def size(self) -> int:
@@ -61,24 +61,26 @@ class Source:
     def __exit__(self, *exception: object) -> None:
         os.close(self._file)
 
-    def check(self) -> None:
+    def check_unchanged(self) -> None:
         """See that it is still the file that was read first.
 
         Raises:
-            StopError: It was changed, or another file is in its place.
+            CommandError: It was changed, or another file is in its place.
         """
-        found = [_stamp(os.fstat(self._file))]
+        found = [_read_stamp(os.fstat(self._file))]
         with suppress(FileNotFoundError):
             # A file that was removed can still be read here, as it was.
-            found.append(_stamp(self.path.stat()))
+            found.append(_read_stamp(self.path.stat()))
         if any(stamp != self.stamp for stamp in found):
-            raise self.changed()
+            raise self.make_changed_error()
 
-    def changed(self) -> StopError:
+    def make_changed_error(self) -> CommandError:
         """Make the error of a file that is not what it was."""
-        return StopError(f"{self.name} was changed while it was read.", "Put it back as it was, and run the job again.")
+        return CommandError(
+            f"{self.name} was changed while it was read.", "Put it back as it was, and run the job again."
+        )
 
-    def lines(self, report: Report) -> Iterator[str]:
+    def read_lines(self, report: ErrorReporter) -> Iterator[str]:
         """Read from the start, line ends included; what is no UTF-8 is reported and replaced.
 
         Raises:
@@ -87,15 +89,15 @@ class Source:
         self._check_head()
         with open(self._file, encoding="utf-8-sig", errors="surrogateescape", newline="", closefd=False) as text:
             number = 0
-            while line := text.readline(LONGEST):
+            while line := text.readline(MAX_LINE_LENGTH):
                 number += 1
-                if "\0" in line or len(line) >= LONGEST:
-                    raise self._no_text(number, holds_nul="\0" in line)
-                yield line if line.isascii() else self._decoded(line, number, report)
+                if "\0" in line or len(line) >= MAX_LINE_LENGTH:
+                    raise self._make_binary_error(number, holds_nul="\0" in line)
+                yield line if line.isascii() else self._decode_line(line, number, report)
 
-    def first(self) -> str:
+    def read_first_character(self) -> str:
         """Return the first character that is no blank; empty if there is none."""
-        for line in self.lines(_ignore):
+        for line in self.read_lines(_ignore_error):
             if found := line.strip():
                 return found[0]
         return ""
@@ -104,44 +106,48 @@ class Source:
         os.lseek(self._file, 0, os.SEEK_SET)
         head = os.read(self._file, 4)
         os.lseek(self._file, 0, os.SEEK_SET)
-        for mark, encoding in _MARKS.items():
+        for mark, encoding in _ENCODING_MARKS.items():
             if head.startswith(mark):
-                raise UsageError(f"{self.name}, line 1: the file is {encoding}, not UTF-8.", self._convert(encoding))
-        for mark, how in _PACKED.items():
+                raise UsageError(
+                    f"{self.name}, line 1: the file is {encoding}, not UTF-8.", self._suggest_conversion(encoding)
+                )
+        for mark, how in _COMPRESSED.items():
             if head.startswith(mark):
                 raise UsageError(f"{self.name} is packed, not text.", how)
 
-    def _convert(self, encoding: str) -> str:
+    def _suggest_conversion(self, encoding: str) -> str:
         return f"Convert it: iconv -f {encoding} -t UTF-8 {quote(self.name)} > utf8.csv"
 
-    def _no_text(self, number: int, *, holds_nul: bool) -> UsageError:
+    def _make_binary_error(self, number: int, *, holds_nul: bool) -> UsageError:
         if holds_nul:
             what = "it holds NUL bytes; the file is damaged, no text, or UTF-16 without a mark"
-            return UsageError(f"{self.name}, line {number}: {what}.", self._convert("UTF-16LE"))
-        return UsageError(f"{self.name}, line {number}: it has more than {LONGEST:,} characters.", "Is it a CSV file?")
+            return UsageError(f"{self.name}, line {number}: {what}.", self._suggest_conversion("UTF-16LE"))
+        return UsageError(
+            f"{self.name}, line {number}: it has more than {MAX_LINE_LENGTH:,} characters.", "Is it a CSV file?"
+        )
 
-    def _decoded(self, line: str, number: int, report: Report) -> str:
+    def _decode_line(self, line: str, number: int, report: ErrorReporter) -> str:
         try:
             line.encode()
         except UnicodeEncodeError as error:
             byte = ord(line[error.start]) - 0xDC00
-            report(number, None, f"it is not UTF-8 (byte 0x{byte:02X}). {self._convert('WINDOWS-1252')}")
+            report(number, None, f"it is not UTF-8 (byte 0x{byte:02X}). {self._suggest_conversion('WINDOWS-1252')}")
             return line.encode(errors="surrogateescape").decode(errors="replace")
-        if _MARK in line:
+        if _BYTE_ORDER_MARK in line:
             report(number, None, "it holds an invisible byte order mark (U+FEFF); were files joined? Remove it")
         return line
 
 
-def _stamp(found: os.stat_result) -> list[int]:
+def _read_stamp(status: os.stat_result) -> list[int]:
     """Tell what changes with the content: size, time of change in nanoseconds, the file's number."""
-    return [found.st_size, found.st_mtime_ns, found.st_ino]
+    return [status.st_size, status.st_mtime_ns, status.st_ino]
 
 
-def _ignore(line: int | None, column: str | None, reason: str) -> None:
+def _ignore_error(line: int | None, column: str | None, reason: str) -> None:
     """Take a fault that is told elsewhere."""
 
 
-def readable_twice(file: str) -> bool:
+def is_rereadable(file: str) -> bool:
     """Tell whether a file can be read again; standard input and pipes cannot.
 
     Raises:
@@ -158,7 +164,7 @@ def readable_twice(file: str) -> bool:
     return stat.S_ISREG(mode)
 
 
-def standard_input() -> TextIO:
+def require_stdin() -> TextIO:
     """Return standard input.
 
     Raises:
@@ -170,21 +176,21 @@ def standard_input() -> TextIO:
     return found
 
 
-def spool(file: str, path: Path) -> None:
+def copy_input(file: str, target_path: Path) -> None:
     """Copy what can be read only once into a new file of the owner's.
 
     Raises:
         UsageError: It cannot be read.
-        StopError: It cannot be kept.
+        CommandError: It cannot be kept.
     """
-    path.unlink(missing_ok=True)
+    target_path.unlink(missing_ok=True)
     try:
-        copy = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _OWNER)
+        copy = os.open(target_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _OWNER_ONLY)
         with os.fdopen(copy, "wb") as target:
             if file == STDIN:
-                shutil.copyfileobj(standard_input().buffer, target, LONGEST)
+                shutil.copyfileobj(require_stdin().buffer, target, MAX_LINE_LENGTH)
             else:
                 with Path(file).open("rb") as pipe:
-                    shutil.copyfileobj(pipe, target, LONGEST)
+                    shutil.copyfileobj(pipe, target, MAX_LINE_LENGTH)
     except OSError as error:
-        raise StopError(f"{file} cannot be copied to {path}: {error.strerror}.") from None
+        raise CommandError(f"{file} cannot be copied to {target_path}: {error.strerror}.") from None

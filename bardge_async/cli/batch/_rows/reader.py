@@ -9,54 +9,54 @@ from decimal import Decimal
 from pathlib import PurePath
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias, cast
 
-from bardge_async.cli.batch._errors import Faults, UsageError
-from bardge_async.cli.batch._rows.file import Report, Source
+from bardge_async.cli.batch._errors import InputErrors, UsageError
+from bardge_async.cli.batch._rows.file import ErrorReporter, InputFile
 
 Cells: TypeAlias = dict[str, Any]
 """A row's values by column: text from CSV, JSON values from JSONL."""
 
-_JSON_LINES: Final = frozenset({".jsonl", ".ndjson"})
-_MOST_COLUMNS: Final = 1000
+_JSON_LINES_SUFFIXES: Final = frozenset({".jsonl", ".ndjson"})
+_MAX_COLUMNS: Final = 1000
 _OTHER_SEPARATORS: Final = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
-class Line(NamedTuple):
+class InputRow(NamedTuple):
     """One row of the input, and the line where it begins."""
 
-    number: int
+    line_number: int
     cells: Cells
 
 
-class Table(Protocol):
+class InputTable(Protocol):
     """Rows that can be read any number of times.
 
     ``columns`` holds the names in the order of the input; of JSONL they are all known after the first reading.
     """
 
-    source: Source
+    source: InputFile
     columns: dict[str, None]
     typed: bool
 
-    def rows(self, report: Report) -> Iterator[Line]:
+    def read_rows(self, report: ErrorReporter) -> Iterator[InputRow]:
         """Read from the start; what is no row is reported and left out."""
         ...
 
 
-def open_table(source: Source, faults: Faults) -> Table:
+def open_table(source: InputFile, errors: InputErrors) -> InputTable:
     """Tell by name and first character what the text is, and read its header if it has one.
 
     Raises:
         UsageError: It is empty, or no text.
-        BadInputError: The header cannot be used.
+        InvalidInputError: The header cannot be used.
     """
-    first = source.first()
+    first = source.read_first_character()
     if not first:
         raise UsageError(f"{source.name} is empty.", "It needs a header line and a line for each operation.")
     if first == "[":
         raise UsageError(f"{source.name} is one JSON list.", "Write an object on each line: jq -c '.[]' FILE")
-    if first == "{" or PurePath(source.name).suffix.lower() in _JSON_LINES:
-        return JSONLines(source)
-    return CSVTable(source, faults)
+    if first == "{" or PurePath(source.name).suffix.lower() in _JSON_LINES_SUFFIXES:
+        return JSONLinesTable(source)
+    return CSVTable(source, errors)
 
 
 class CSVTable:
@@ -64,39 +64,39 @@ class CSVTable:
 
     typed = False
 
-    def __init__(self, source: Source, faults: Faults) -> None:
+    def __init__(self, source: InputFile, errors: InputErrors) -> None:
         self.source = source
-        start, names = next(self._records(faults.add), (1, list[str]()))
+        start, names = next(self._read_records(errors.add_error), (1, list[str]()))
         self._names = [name.strip() for name in names]
-        self._check(start, faults)
-        faults.stop()
+        self._check_header(start, errors)
+        errors.raise_if_any()
         self.columns = dict.fromkeys(self._names)
 
-    def _check(self, line: int, faults: Faults) -> None:
+    def _check_header(self, line: int, errors: InputErrors) -> None:
         seen: set[str] = set()
-        for place, name in enumerate(self._names, start=1):
+        for position, name in enumerate(self._names, start=1):
             if not name:
-                faults.add(line, None, f"the name of column {place} is empty")
+                errors.add_error(line, None, f"the name of column {position} is empty")
             elif name in seen:
-                faults.add(line, name, "two columns have this name")
+                errors.add_error(line, name, "two columns have this name")
             seen.add(name)
         hints = [word for sign, word in _OTHER_SEPARATORS.items() if len(self._names) == 1 and sign in self._names[0]]
         if hints:
-            faults.add(line, None, f"the cells are separated by {hints[0]}; use commas")
+            errors.add_error(line, None, f"the cells are separated by {hints[0]}; use commas")
 
-    def rows(self, report: Report) -> Iterator[Line]:
+    def read_rows(self, report: ErrorReporter) -> Iterator[InputRow]:
         """Read from the start; what is no row is reported and left out."""
-        records = self._records(report)
+        records = self._read_records(report)
         next(records, None)
         names, width = self._names, len(self._names)
         for start, cells in records:
             if len(cells) == width:
-                yield Line(start, dict(zip(names, cells, strict=True)))
+                yield InputRow(start, dict(zip(names, cells, strict=True)))
             else:
                 report(start, None, f"it has {len(cells)} cells, the header has {width}")
 
-    def _records(self, report: Report) -> Iterator[tuple[int, list[str]]]:
-        reader = csv.reader(self.source.lines(report), strict=True)
+    def _read_records(self, report: ErrorReporter) -> Iterator[tuple[int, list[str]]]:
+        reader = csv.reader(self.source.read_lines(report), strict=True)
         while True:
             start = reader.line_num + 1
             try:
@@ -104,7 +104,7 @@ class CSVTable:
             except StopIteration:
                 return
             except csv.Error as error:
-                report(start, None, _why(error))
+                report(start, None, _explain_error(error))
                 if reader.line_num != start:
                     # Where a quote was left open nobody knows where the next row begins.
                     return
@@ -113,48 +113,48 @@ class CSVTable:
                     yield start, cells
 
 
-def _why(error: csv.Error) -> str:
-    said = str(error)
-    if "field limit" in said:
+def _explain_error(error: csv.Error) -> str:
+    message = str(error)
+    if "field limit" in message:
         return f'a cell has more than {csv.field_size_limit():,} characters; is a quote (") left open?'
-    if "end of data" in said:
+    if "end of data" in message:
         return 'a quote (") is left open to the end of the file'
-    if "expected after" in said:
+    if "expected after" in message:
         return 'a quote (") inside of a cell is not doubled, or one is left open'
-    return said
+    return message
 
 
-class JSONLines:
+class JSONLinesTable:
     """One JSON object on each line."""
 
     typed = True
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: InputFile) -> None:
         self.source = source
         self.columns: dict[str, None] = {}
 
-    def rows(self, report: Report) -> Iterator[Line]:
+    def read_rows(self, report: ErrorReporter) -> Iterator[InputRow]:
         """Read from the start; what is no row is reported and left out."""
-        for number, text in enumerate(self.source.lines(report), start=1):
+        for number, text in enumerate(self.source.read_lines(report), start=1):
             if not text.strip():
                 continue
             try:
-                cells = _object(text)
+                cells = _parse_object(text)
             except ValueError as error:
                 report(number, None, str(error))
                 continue
-            self._learn(cells, number)
-            yield Line(number, cells)
+            self._add_columns(cells, number)
+            yield InputRow(number, cells)
 
-    def _learn(self, cells: Cells, number: int) -> None:
+    def _add_columns(self, cells: Cells, number: int) -> None:
         if cells.keys() <= self.columns.keys():
             return
         self.columns.update(dict.fromkeys(cells))
-        if len(self.columns) > _MOST_COLUMNS:
-            raise UsageError(f"{self.source.name}, line {number}: more than {_MOST_COLUMNS} different names so far.")
+        if len(self.columns) > _MAX_COLUMNS:
+            raise UsageError(f"{self.source.name}, line {number}: more than {_MAX_COLUMNS} different names so far.")
 
 
-def _object(text: str) -> Cells:
+def _parse_object(text: str) -> Cells:
     """Read one line; numbers stay exact.
 
     Raises:
@@ -162,7 +162,7 @@ def _object(text: str) -> Cells:
     """
     try:
         found: object = json.loads(
-            text, parse_float=Decimal, parse_constant=_no_constant, object_pairs_hook=_without_doubles
+            text, parse_float=Decimal, parse_constant=_reject_constant, object_pairs_hook=_reject_duplicates
         )
     except json.JSONDecodeError as error:
         raise ValueError(f"it is no JSON: {error.msg} at character {error.pos + 1}") from None
@@ -173,13 +173,13 @@ def _object(text: str) -> Cells:
     return cast("Cells", found)
 
 
-def _no_constant(name: str) -> object:
+def _reject_constant(name: str) -> object:
     raise ValueError(f"{name} is no JSON")
 
 
-def _without_doubles(pairs: Sequence[tuple[str, Any]]) -> Cells:
+def _reject_duplicates(pairs: Sequence[tuple[str, Any]]) -> Cells:
     found = dict(pairs)
     if len(found) != len(pairs):
-        doubled = next(name for index, (name, _) in enumerate(pairs) if name in dict(pairs[:index]))
-        raise ValueError(f"the name {doubled!r} stands twice in one object")
+        duplicate = next(name for index, (name, _) in enumerate(pairs) if name in dict(pairs[:index]))
+        raise ValueError(f"the name {duplicate!r} stands twice in one object")
     return found

@@ -12,23 +12,23 @@ import attrs
 
 from bardge_async._batch import Operation
 from bardge_async._core.entry import EntryState
-from bardge_async.cli.batch._errors import Faults, UsageError
-from bardge_async.cli.batch._jobs.history import Survey
-from bardge_async.cli.batch._jobs.row_log import Book
-from bardge_async.cli.batch._rows.columns import Fields
-from bardge_async.cli.batch._rows.file import Report
-from bardge_async.cli.batch._rows.reader import Line, Table
+from bardge_async.cli.batch._errors import InputErrors, UsageError
+from bardge_async.cli.batch._jobs.history import JournalReader
+from bardge_async.cli.batch._jobs.row_log import RowLog
+from bardge_async.cli.batch._rows.columns import InputFields
+from bardge_async.cli.batch._rows.file import ErrorReporter
+from bardge_async.cli.batch._rows.reader import InputRow, InputTable
 
-_LONGEST_ID: Final = 255
-_MOST_PRICES: Final = 1000
+_MAX_ID_LENGTH: Final = 255
+_MAX_PACKAGES: Final = 1000
 _CLIENT: Final = "client_id"
-_LOOK_EVERY: Final = 1000
-_TELL_EVERY: Final = 5.0
+_ROWS_BETWEEN_CLOCK_READS: Final = 1000
+_MESSAGE_INTERVAL: Final = 5.0
 """Seconds."""
 
 
 @attrs.define
-class Checked:
+class CheckedInput:
     """What the first pass found: rows, how far they have come, and what those that are left name as their package."""
 
     id: str
@@ -36,47 +36,47 @@ class Checked:
     states: Counter[EntryState] = attrs.Factory(Counter[EntryState])
     packages: Counter[str] = attrs.Factory(Counter[str])
 
-    def left(self, *, retry_refused: bool) -> int:
+    def rows_left(self, *, retry_refused: bool) -> int:
         """Count the rows that a run would send."""
         refused = 0 if retry_refused else self.states[EntryState.REFUSED]
         return self.rows - self.states[EntryState.DONE] - refused
 
 
 @attrs.frozen
-class Reading:
+class OperationReader:
     """One way to read a table: which operation, under which ids."""
 
-    table: Table
-    fields: Fields
+    table: InputTable
+    fields: InputFields
     id: str
 
-    def operations(self) -> Iterator[tuple[Line, Operation[Any, Any]]]:
+    def read_operations(self) -> Iterator[tuple[InputRow, Operation[Any, Any]]]:
         """Make the operation of each row, of rows that were all right before.
 
         Raises:
-            StopError: They are not any more.
+            CommandError: They are not any more.
         """
-        report = refuse_changes(self.table)
-        for line in self.table.rows(report):
-            id = identify(line, self.id, report)
-            operation = self.fields.operation(line, id, report, typed=self.table.typed)
+        report = reject_changes(self.table)
+        for row in self.table.read_rows(report):
+            id = read_id(row, self.id, report)
+            operation = self.fields.build_operation(row, id, report, typed=self.table.typed)
             if operation is not None:
-                yield line, operation
+                yield row, operation
 
 
-def identify(line: Line, column: str, report: Report) -> str:
+def read_id(row: InputRow, column: str, report: ErrorReporter) -> str:
     """Return a row's id; empty where it has none that can be used, which is reported."""
-    raw = line.cells.get(column)
+    raw = row.cells.get(column)
     if isinstance(raw, int) and not isinstance(raw, bool):
         return str(raw)
     if not isinstance(raw, str | None):
-        report(line.number, column, f"an id is text or a whole number, got {raw!r:.40}")
+        report(row.line_number, column, f"an id is text or a whole number, got {raw!r:.40}")
         return ""
     id = (raw or "").strip()
     if not id:
-        report(line.number, column, "the id is empty" if column in line.cells else "the id is missing")
-    elif len(id) > _LONGEST_ID or not _is_text(id):
-        report(line.number, column, f"an id has at most {_LONGEST_ID} characters, all of them valid Unicode")
+        report(row.line_number, column, "the id is empty" if column in row.cells else "the id is missing")
+    elif len(id) > _MAX_ID_LENGTH or not _is_text(id):
+        report(row.line_number, column, f"an id has at most {_MAX_ID_LENGTH} characters, all of them valid Unicode")
         return ""
     return id
 
@@ -89,146 +89,154 @@ def _is_text(id: str) -> bool:
     return True
 
 
-class Check:
+class RowValidator:
     """Look at every row."""
 
-    def __init__(self, table: Table, fields: Fields, faults: Faults, survey: Survey, job: str) -> None:
+    def __init__(
+        self, table: InputTable, fields: InputFields, errors: InputErrors, journal: JournalReader, job: str
+    ) -> None:
         self._table = table
         self._fields = fields
-        self._faults = faults
-        self._survey = survey
+        self._faults = errors
+        self._journal = journal
         self._job = job
 
-    def run(self, wanted_id: str | None, book: Book, tell: Callable[[str], None], *, retry_refused: bool) -> Checked:
+    def validate_rows(
+        self, id_option: str | None, row_log: RowLog, echo: Callable[[str], None], *, retry_refused: bool
+    ) -> CheckedInput:
         """Look at every row, and count what is left; ``tell`` hears how far it is, where that takes long.
 
         Raises:
-            BadInputError: Something is wrong with the rows.
+            InvalidInputError: Something is wrong with the rows.
             UsageError: There is no column of unique ids.
         """
-        column = self._id_column(wanted_id)
-        checked = Checked(column)
+        column = self._choose_id_column(id_option)
+        checked = CheckedInput(column)
         if not self._table.typed:
             self._check_columns()
-        told = time.monotonic()
-        for line in self._table.rows(self._faults.add):
+        reported_at = time.monotonic()
+        for row in self._table.read_rows(self._faults.add_error):
             checked.rows += 1
-            if not checked.rows % _LOOK_EVERY and time.monotonic() - told > _TELL_EVERY:
-                told = time.monotonic()
-                tell(f"Checked {checked.rows:,} rows so far.")
-            self._look(line, checked, book, retry_refused=retry_refused)
+            if not checked.rows % _ROWS_BETWEEN_CLOCK_READS and time.monotonic() - reported_at > _MESSAGE_INTERVAL:
+                reported_at = time.monotonic()
+                echo(f"Checked {checked.rows:,} rows so far.")
+            self._check_row(row, checked, row_log, retry_refused=retry_refused)
         if self._table.typed:
             self._check_columns()
-        self._check_ids(column, wanted_id, book)
-        self._faults.stop()
-        book.forget_ids()
-        self._table.source.check()
+        self._check_ids(column, id_option, row_log)
+        self._faults.raise_if_any()
+        row_log.forget_ids()
+        self._table.source.check_unchanged()
         return checked
 
-    def _look(self, line: Line, checked: Checked, book: Book, *, retry_refused: bool) -> None:
-        id = identify(line, checked.id, self._faults.add)
+    def _check_row(self, row: InputRow, checked: CheckedInput, row_log: RowLog, *, retry_refused: bool) -> None:
+        id = read_id(row, checked.id, self._faults.add_error)
         if id:
-            book.add_id(id, line.number)
-        operation = self._fields.operation(line, id or "none", self._faults.add, typed=self._table.typed)
-        known = self._faults.count
+            row_log.add_id(id, row.line_number)
+        operation = self._fields.build_operation(row, id or "none", self._faults.add_error, typed=self._table.typed)
+        errors_before = self._faults.count
         if operation is not None:
-            self._fields.check(operation, line, self._faults.add)
-        if operation is not None and self._faults.count == known:
-            self._count(operation, checked, retry_refused=retry_refused)
+            self._fields.check_sendable(operation, row, self._faults.add_error)
+        if operation is not None and self._faults.count == errors_before:
+            self._count_row(operation, checked, retry_refused=retry_refused)
 
-    def _id_column(self, wanted: str | None) -> str:
+    def _choose_id_column(self, id_option: str | None) -> str:
         """Choose the column of the ids: the one that was named, else ``id``, else the client's."""
-        faults = Faults("")
-        columns = self._first_columns(faults)
-        if wanted is not None:
-            if wanted not in columns and not self._table.typed:
-                self._faults.add(1, wanted, f"--id names it, and it is not there; there are: {', '.join(columns)}")
-                self._faults.stop()
-            return wanted
-        client = next((f.column for f in self._fields.all if f.name == _CLIENT), _CLIENT)
-        for choice in ("id", _CLIENT, client):
+        errors = InputErrors("")
+        columns = self._read_columns(errors)
+        if id_option is not None:
+            if id_option not in columns and not self._table.typed:
+                self._faults.add_error(
+                    1, id_option, f"--id names it, and it is not there; there are: {', '.join(columns)}"
+                )
+                self._faults.raise_if_any()
+            return id_option
+        client_column = next((f.column for f in self._fields.all_fields if f.name == _CLIENT), _CLIENT)
+        for choice in ("id", _CLIENT, client_column):
             if choice in columns:
                 return choice
-        if faults.count:
+        if errors.count:
             # There is worse to tell.
             return "id"
-        raise self._no_ids("has no column id or client_id")
+        raise self._make_id_error("has no column id or client_id")
 
-    def _first_columns(self, faults: Faults) -> list[str]:
+    def _read_columns(self, errors: InputErrors) -> list[str]:
         """Return the columns, of JSONL those of the first row."""
         if self._table.typed:
-            next(self._table.rows(faults.add), None)
+            next(self._table.read_rows(errors.add_error), None)
         return list(self._table.columns)
 
     def _check_columns(self) -> None:
         """See that every column that is needed or named is there; cells of JSONL may be missing row by row."""
-        columns, row = self._table.columns, self._fields.row
-        there = f"there are: {', '.join(columns)}"
-        for field in self._fields.all if columns else []:
+        columns, endpoint = self._table.columns, self._fields.endpoint
+        available = f"there are: {', '.join(columns)}"
+        for field in self._fields.all_fields if columns else []:
             mapped = field.column != field.name
             if field.column not in columns and (mapped or (field.required and not self._table.typed)):
-                why = "--map names it" if mapped else f"{row.name} needs it"
-                mend = "" if mapped else f" (--map {field.name}=COLUMN takes it from another one)"
-                self._faults.add(1, field.column, f"{why}, and it is not there{mend}; {there}")
-        if self._fields.body and columns and not self._fields.used(columns) and not self._faults.count:
-            wanted = ", ".join(field.name for field in self._fields.all)
-            self._faults.add(1, None, f"no column is a field of {row.name} ({wanted}); {there}")
+                why = "--map names it" if mapped else f"{endpoint.name} needs it"
+                hint = "" if mapped else f" (--map {field.name}=COLUMN takes it from another one)"
+                self._faults.add_error(1, field.column, f"{why}, and it is not there{hint}; {available}")
+        if self._fields.body and columns and not self._fields.select_used(columns) and not self._faults.count:
+            wanted = ", ".join(field.name for field in self._fields.all_fields)
+            self._faults.add_error(1, None, f"no column is a field of {endpoint.name} ({wanted}); {available}")
         if not self._table.typed:
-            self._faults.stop()
+            self._faults.raise_if_any()
 
-    def _count(self, operation: Operation[Any, Any], checked: Checked, *, retry_refused: bool) -> None:
+    def _count_row(self, operation: Operation[Any, Any], checked: CheckedInput, *, retry_refused: bool) -> None:
         state = None
-        if not self._survey.empty:
-            state = self._survey.state(operation, self._job)
+        if not self._journal.is_empty:
+            state = self._journal.read_state(operation, self._job)
         if state is not None:
             checked.states[state] += 1
         package = getattr(operation.request, "package_id", None)
         sent = state is EntryState.DONE or (state is EntryState.REFUSED and not retry_refused)
-        if package and not sent and (package in checked.packages or len(checked.packages) < _MOST_PRICES):
+        if package and not sent and (package in checked.packages or len(checked.packages) < _MAX_PACKAGES):
             checked.packages[package] += 1
 
-    def _check_ids(self, column: str, wanted: str | None, book: Book) -> None:
-        for doubled in book.doubled():
-            if wanted is None and column != "id":
-                raise self._no_ids(
+    def _check_ids(self, column: str, id_option: str | None, row_log: RowLog) -> None:
+        for duplicate in row_log.find_duplicates():
+            if id_option is None and column != "id":
+                raise self._make_id_error(
                     f"has no column id, and {column} is not unique "
-                    f"({doubled.id!r:.80} is on line {doubled.first} and on line {doubled.line})"
+                    f"({duplicate.id!r:.80} is on line {duplicate.first_line} and on line {duplicate.line})"
                 )
-            self._faults.add(doubled.line, column, f"the id {doubled.id!r:.80} is on line {doubled.first}, too")
+            self._faults.add_error(
+                duplicate.line, column, f"the id {duplicate.id!r:.80} is on line {duplicate.first_line}, too"
+            )
 
-    def _no_ids(self, why: str) -> UsageError:
-        unique = ", ".join(unique_columns(self._table))
+    def _make_id_error(self, reason: str) -> UsageError:
+        unique = ", ".join(find_unique_columns(self._table))
         found = f"Columns that differ in every row: {unique}." if unique else "No column differs in every row: add one."
         return UsageError(
-            f"{self._table.source.name} {why}. An id tells what was done already, in every later run.",
+            f"{self._table.source.name} {reason}. An id tells what was done already, in every later run.",
             f"Pass --id COLUMN, a column of ids of your own, one for each operation. {found}",
         )
 
 
-def unique_columns(table: Table) -> list[str]:
+def find_unique_columns(table: InputTable) -> list[str]:
     """Find the columns that have another value in each row; rows that cannot be read are left out."""
-    faults = Faults("")
+    errors = InputErrors("")
     seen = sqlite3.connect("", isolation_level=None)
     try:
         seen.executescript(
             "PRAGMA journal_mode = OFF; CREATE TABLE seen (c, v, PRIMARY KEY (c, v)) WITHOUT ROWID; BEGIN"
         )
         unique = list(table.columns)
-        for line in table.rows(faults.add):
+        for row in table.read_rows(errors.add_error):
             for name in list(unique):
-                value = str(line.cells.get(name, "")).strip()
-                known = seen.execute("INSERT OR IGNORE INTO seen VALUES (?, ?)", (name, value)).rowcount == 0
-                if not value or known:
+                value = str(row.cells.get(name, "")).strip()
+                is_repeated = seen.execute("INSERT OR IGNORE INTO seen VALUES (?, ?)", (name, value)).rowcount == 0
+                if not value or is_repeated:
                     unique.remove(name)
         return unique
     finally:
         seen.close()
 
 
-def refuse_changes(table: Table) -> Report:
+def reject_changes(table: InputTable) -> ErrorReporter:
     """Make what takes the faults of a later pass: what was right before was changed since."""
 
-    def report(*_: object) -> None:
-        raise table.source.changed()
+    def raise_changed(*_: object) -> None:
+        raise table.source.make_changed_error()
 
-    return report
+    return raise_changed
