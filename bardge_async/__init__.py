@@ -90,7 +90,7 @@ __all__ += models.__all__
 
 
 def __getattr__(name: str) -> object:
-    """Import on demand what not every program needs: batches, and journals and limiters of other stores."""
+    """Import on demand what not every program needs: batches, and the SQLite and PostgreSQL stores."""
     if name in {"Batch", "Operation", "OperationOutcome", "OperationStatus", "Pace"}:
         from bardge_async import _batch  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""The client: settings in, resources out."""
+"""The client: takes the settings, offers the resources."""
 
 from __future__ import annotations
 
@@ -51,30 +51,31 @@ _DRAIN_TIMEOUT: Final = 10.0
 class BardgeClient(Resources):
     """Call the Bardge Reseller API V3.
 
-    One object serves any number of tasks, and works over several event loops, threads and ``asyncio.run`` calls. It
-    may be made outside of a loop and connects on first use. Use it as ``async with``, or call ``aclose()``.
+    One client serves any number of tasks, event loops, threads and ``asyncio.run`` calls. It may be created outside of
+    a loop and connects on first use. Use it with ``async with``, or call ``aclose()``.
 
     Args:
-        api_key: The key, or a callable that returns it or an awaitable of it: asked once, and again after a 401
-            ``invalid_api_key``. Default: the environment's ``BARDGE_API_KEY``.
-        base_url: HTTPS, or plain HTTP to loopback. Default: ``BARDGE_BASE_URL``, else the vendor's.
-        timeout: :class:`Timeouts`, or the seconds of a whole call.
-        retry: How often and how patiently calls are repeated.
+        api_key: The key, or a sync or async callable that returns it, called once and again after a 401
+            ``invalid_api_key``. Default: the environment variable ``BARDGE_API_KEY``.
+        base_url: HTTPS, or plain HTTP to loopback. Default: the environment variable ``BARDGE_BASE_URL``, else the
+            vendor's.
+        timeout: :class:`Timeouts`, or the seconds of a whole call, retries included.
+        retry: How often and with what backoff calls are retried.
         window: How long the server remembers a key.
-        journal: Where keys and outcomes are kept; by default in this process only, as :class:`MemoryJournal` does.
-        limiter: What gives turns to send, such as one rate for many processes; never closed here.
-        account: A label of the reseller's account, which keeps its keys apart in a journal that several share.
-        hooks: Plain callables that are told every :class:`Event`; what they raise is logged, never passed on.
-        paths: Corrections of the table's paths by endpoint name, with the same placeholders.
-        transport: Your own way to send requests, in place of aiohttp.
-        session: Your own aiohttp session: used as it is, in its loop only, and never closed here.
+        journal: Stores keys and outcomes. Default: a :class:`MemoryJournal`, for this process only.
+        limiter: Grants permits to send, for example for one rate across processes; the client never closes it.
+        account: A label of the reseller's account; separates the keys of several accounts in a shared journal.
+        hooks: Synchronous callables that receive every :class:`Event`; their exceptions are logged, never propagated.
+        paths: Corrected paths by endpoint name, with the same placeholders.
+        transport: Sends requests in place of aiohttp.
+        session: Your own aiohttp session: used as it is, in its loop only, and never closed by the client.
         ssl: A context that trusts your own CA.
-        proxy: URL of an HTTP proxy; the environment's proxies are not used.
-        max_connections: Requests under way at once, per event loop.
-        clock: Where all waits and time limits take their time from.
+        proxy: URL of an HTTP proxy; proxies set in the environment are ignored.
+        max_connections: Maximum concurrent requests per event loop.
+        clock: The time source of all waits and time limits.
 
     Raises:
-        ConfigurationError: Any setting that cannot work; the API key is in no message.
+        ConfigurationError: A setting is invalid. The API key never appears in the message.
     """
 
     _owns_connections = False
@@ -103,7 +104,7 @@ class BardgeClient(Resources):
         key, base_url = hide_api_key(api_key), None if base_url is None else Secret(base_url)
         proxy = None if proxy is None else Secret(proxy)
         del api_key
-        # Nobody who only imports the package pays for these, and no later call does.
+        # Loaded here so that neither `import bardge_async` nor the first call takes the time.
         from bardge_async._calls import factory as parts  # noqa: PLC0415 - brings aiohttp and cattrs
 
         importlib.import_module("bardge_async._batch")
@@ -141,13 +142,13 @@ class BardgeClient(Resources):
         hooks: Sequence[Hook] | Unset = UNSET,
         paths: Mapping[str, str] | Unset = UNSET,
     ) -> BardgeClient:
-        """Return a client with other settings over the same connections, which only the first client closes.
+        """Return a client with other settings over the same connections, which only the original client closes.
 
-        Another ``api_key`` is taken for another account: give its label as ``account`` too, else the new client has a
-        journal of its own in memory.
+        A different ``api_key`` is assumed to belong to another account: pass its label as ``account``, too, or the new
+        client gets its own journal in memory.
 
         Raises:
-            ConfigurationError: A setting that cannot work.
+            ConfigurationError: A setting is invalid.
         """
         key = None if isinstance(api_key, Unset) else hide_api_key(api_key)
         del api_key
@@ -174,31 +175,31 @@ class BardgeClient(Resources):
 
     @classmethod
     def _from_caller(cls, caller: ClientCaller) -> Self:
-        """Make a client over connections that another one owns."""
+        """Create a client over connections that another one owns."""
         client = cls.__new__(cls)
         Resources.__init__(client, caller)
         client._caller = caller  # noqa: SLF001 - of this class
         return client
 
     def idempotent(self, key: str | None = None) -> IdempotentClient:
-        """Open a block for one POST under one key: ``async with bardge.idempotent("order-8731") as once``.
+        """Open a block for one POST with one key: ``async with bardge.idempotent("order-8731") as once``.
 
-        Derive the key from the business id of what is done, never from a task id, an attempt or the body, and store it
-        before the block. Without ``key`` a fresh one is made.
+        Derive the key from the operation's business id, never from a task id, an attempt or the body, and store it
+        before entering the block. Without ``key`` a new one is generated.
 
         Raises:
-            InvalidArgumentError: A key of other than 1-255 visible ASCII characters, or with blanks at its ends.
+            InvalidArgumentError: The key is not 1-255 visible ASCII characters without leading or trailing spaces.
         """
         return IdempotentClient(self._caller, new_key() if key is None else check_key(key))
 
     def resume(self, cursor: str) -> Walk[Any]:
-        """Go on with a walk behind the last item that it delivered, in this process or a later one.
+        """Resume a walk after the last item that it delivered, in this process or a later one.
 
-        It trusts its text, which says what list is walked: give it only cursors from your own storage. For those that
-        left your process use the walk's own ``resume``: ``bardge.bookings.list_for_client("c1").resume(cursor)``.
+        The cursor itself names the list to walk and is trusted: pass only cursors from your own storage. For cursors
+        that came from outside, use the walk's ``resume``: ``bardge.bookings.list_for_client("c1").resume(cursor)``.
 
         Raises:
-            InvalidArgumentError: It is no cursor, or a damaged one; nothing was sent.
+            InvalidArgumentError: The text is not a cursor, or is corrupt; nothing was sent.
         """
         return self._caller.resume(cursor)
 
@@ -230,18 +231,18 @@ class BardgeClient(Resources):
         key: str | None = None,
         lookup_token: str | None = None,
     ) -> Response[Any]:
-        """Make one call of a row and return its result with status, headers, request id and attempts.
+        """Call an endpoint and return its result with status, headers, request id and attempts.
 
         Args:
-            endpoint: A row of the table, or its name, such as ``"credits.purchase"``.
-            path: The path's arguments, in its order.
-            request: The request object, for rows that take one.
-            key: The idempotency key of a POST; without it a fresh one is made where the row takes one.
-            lookup_token: For rows that take one.
+            endpoint: An endpoint, or its name, such as ``"credits.purchase"``.
+            path: The path arguments, in the path's order.
+            request: The request object, for endpoints that take one.
+            key: The idempotency key of a POST. Default: a new one, for endpoints that take one.
+            lookup_token: For endpoints that take one.
 
         Raises:
-            InvalidArgumentError: An argument that the row does not take, or that cannot be sent.
-            BardgeError: What the call came to.
+            InvalidArgumentError: The endpoint does not take an argument, or its value is invalid.
+            BardgeError: The call failed.
         """
         row = find_endpoint(endpoint)
         return await self._caller.run(self._caller.build_request(row, path, request, key, lookup_token))
@@ -258,21 +259,21 @@ class BardgeClient(Resources):
         keyed: bool = False,
         lookup_token: str | None = None,
     ) -> Response[Any]:
-        """Reach what has no row, with the same auth, retries, idempotency and errors.
+        """Call a path that has no endpoint here, with the same authentication, retries, idempotency and errors.
 
         Args:
             method: GET, POST, PUT, PATCH or DELETE. All but GET are sent with a key and count as charging.
-            path: Below the base URL, such as ``"/passcodes"``; what a URL does not allow is percent-encoded.
+            path: Below the base URL, such as ``"/passcodes"``; characters not allowed in a URL are percent-encoded.
             request: A request object or a mapping, sent as JSON.
-            response: The class of the result; without it plain JSON, fractions as Decimal.
+            response: The class of the result. Default: plain JSON, fractions as Decimal.
             query: Query values.
-            key: The idempotency key; a fresh one by default.
-            keyed: Say that the server honours the key here, so that an unanswered call may be repeated.
+            key: The idempotency key. Default: a new one.
+            keyed: Whether the server honours the key here, so that an unanswered call may be retried.
             lookup_token: Sent as ``Bardge-Lookup-Token``.
 
         Raises:
-            InvalidArgumentError: An argument that cannot be sent.
-            BardgeError: What the call came to.
+            InvalidArgumentError: An argument is invalid.
+            BardgeError: The call failed.
         """
         endpoint = custom_endpoint(
             method, path, object if response is None else response, body=request is not None, keyed=keyed
@@ -300,23 +301,24 @@ class BardgeClient(Resources):
     ) -> Batch:
         """Return a batch of operations: ``async for outcome in bardge.batch(operations, job="renewals-2026-11")``.
 
-        Every operation has the key ``operation_key(job, row, id)``: with a journal on disk the same batch may be run
-        again after any end, and does only what is not done. One bad item stops no other; a wrong API key, a disabled
-        account or a journal that cannot be written stops all, and is raised when the outcomes are delivered.
+        Every operation has the key ``operation_key(job, endpoint, id)``: with a journal on disk, running the same batch
+        again, however it ended, performs only what is not done yet. A failed operation does not stop the others. An
+        invalid API key, a disabled account or an unwritable journal stops the batch and is raised while outcomes are
+        delivered.
 
-        ``recover()`` runs first, and every 5 seconds. How many run at once adapts to the server, for all batches of the
+        ``recover()`` runs first and then every 5 seconds. Concurrency adapts to the server, for all batches of the
         client together, and so does ``rate``.
 
         Args:
-            operations: Any iterable; taken as they are needed, with at most twice ``concurrency`` in memory.
-            job: The job's name: the same in every run of it, another for another job.
-            concurrency: Operations under way at once, at most; no more than ``max_connections``.
-            rate: Operations a second, at most; ``max(1, 3 %)`` more in any second.
+            operations: Any iterable; consumed as needed, with at most twice ``concurrency`` operations in memory.
+            job: The job's name: the same for every run of a job, different for different jobs.
+            concurrency: Maximum concurrent operations; no more than ``max_connections``.
+            rate: Maximum operations per second; any one second may exceed it by ``max(1, 3 %)``.
             ordered: Deliver outcomes in the order of the operations.
             retry_refused: Send again what the API refused in an earlier run.
 
         Raises:
-            InvalidArgumentError: An argument out of its range.
+            InvalidArgumentError: An argument is out of range.
         """
         from bardge_async._batch import Batch, BatchOptions  # noqa: PLC0415
 
@@ -324,10 +326,10 @@ class BardgeClient(Resources):
         return Batch(self._caller, operations, plan)
 
     async def recover(self) -> list[Recovered]:
-        """Send again, under their keys and with their bytes, the POSTs in doubt whose window is still open.
+        """Resend POSTs in doubt whose window is still open, with the same keys and bytes.
 
-        Call it when a process starts, and every few seconds in workers: a crash then seldom becomes a doubt. Entries
-        that a live process works on are left alone, so any number of processes may call it at once.
+        Call it when a process starts, and every few seconds in workers, so that a crash seldom leaves a doubt. Entries
+        in use by a live process are skipped, so any number of processes may call it concurrently.
 
         Raises:
             JournalError: The journal cannot be read.
@@ -335,7 +337,7 @@ class BardgeClient(Resources):
         return await Doubts(self._caller).recover()
 
     async def in_doubt(self) -> list[Doubt]:
-        """Return the POSTs that were sent and have no outcome on record, oldest first, without those under way.
+        """Return the POSTs that were sent and have no recorded outcome, oldest first, excluding those in flight.
 
         Raises:
             JournalError: The journal cannot be read.
@@ -343,11 +345,11 @@ class BardgeClient(Resources):
         return await Doubts(self._caller).list_doubts()
 
     async def reconcile(self, key: str) -> DoubtVerdict:
-        """Look for evidence of a doubt in the server's lists; nothing is changed.
+        """Look for evidence of a POST in doubt in the server's lists; nothing is changed.
 
-        Credit purchases, issued passes and bookings leave traces. "Did not" needs a list that reaches back before the
-        first send, and 5 minutes since the window closed; "happened" needs exactly one trace that no other entry
-        claims. Act on the verdict with ``resolve(key, by=verdict)``.
+        Credit purchases, issued passes and bookings leave evidence. The verdict "did not happen" needs a list that
+        reaches back before the first send and a window closed for 5 minutes; "happened" needs exactly one match that
+        no other entry claims. Act on the verdict with ``resolve(key, by=verdict)``.
 
         Raises:
             InvalidArgumentError: The key is not in doubt.
@@ -369,23 +371,23 @@ class BardgeClient(Resources):
         never_happened: bool = False,
         by: DoubtVerdict | None = None,
     ) -> None:
-        """Settle a doubt by hand, in exactly one of three ways.
+        """Resolve a doubt by hand, with exactly one of ``done``, ``never_happened`` and ``by``.
 
         Args:
             key: The key in doubt.
-            done: It happened: True, or the answer's JSON object, which entering the key then returns.
-            never_happened: It did not: the key is free to be sent.
-            by: A verdict of ``reconcile`` that tells.
+            done: It happened: True, or the response's JSON object, which a later call with the key then returns.
+            never_happened: It did not happen: the key may be sent again.
+            by: A conclusive verdict of ``reconcile``.
 
         Raises:
-            InvalidArgumentError: The key is not in doubt, or not exactly one way was given.
-            KeyInUseError: A task or process works on the key.
+            InvalidArgumentError: The key is not in doubt, or not exactly one of the three was given.
+            KeyInUseError: A task or process is using the key.
             JournalError: The journal cannot be written.
         """
         await Doubts(self._caller).resolve(key, done=done, never_happened=never_happened, by=by)
 
     async def aclose(self) -> None:
-        """Let running calls finish, for 10 seconds at most, then close the connections; later calls are refused."""
+        """Wait up to 10 seconds for calls in flight, then close the connections; later calls raise ``NotSentError``."""
         if not self._owns_connections:
             return
         await self._caller.engine.slots.wait_for_calls(_DRAIN_TIMEOUT)
@@ -398,7 +400,7 @@ class BardgeClient(Resources):
         await self.aclose()
 
     def __repr__(self) -> str:
-        # Half made, as a frame of a failed construction holds it, it has no calls yet.
+        # In a traceback of a failed __init__ there is no caller yet.
         url = self._caller.engine.settings.base_url if hasattr(self, "_caller") else None
         return f"BardgeClient(base_url={url!r}, api_key='***')"
 

@@ -1,6 +1,7 @@
-"""The table: one row per endpoint of the API, data only (shared notes, section 5).
+"""The endpoint table: the API's endpoints as data.
 
-Methods, sandbox routes, documents and contract tests all read it. A row holds only what cannot be derived.
+The client's methods, the sandbox's routes, the documents and the contract tests all read it. It holds only what cannot
+be derived.
 """
 
 from __future__ import annotations
@@ -63,23 +64,23 @@ POST: Final = "POST"
 
 
 class RepeatEffect(enum.StrEnum):
-    """Tell what a second execution of the same body does."""
+    """What a second execution of the same request does."""
 
     HARMLESS = "same"
-    """It sets an absolute state: harmless."""
+    """Harmless: it sets an absolute state."""
     DUPLICATES = "twice"
     """It charges, books or issues again."""
     CONFLICTS = "conflict"
-    """The server refuses it by its own state."""
+    """The server refuses it because of the state the first one left."""
 
 
 class KeySupport(enum.StrEnum):
-    """Tell whether a row takes ``Idempotency-Key``."""
+    """Whether an endpoint takes ``Idempotency-Key``."""
 
     YES = "K"
-    """The vendor lists it, or its example sends the key."""
+    """The vendor lists the endpoint, or its example sends a key."""
     UNPROVEN = "K?"
-    """The key is sent, but nothing shows that the server honours it."""
+    """A key is sent, but nothing shows that the server honours it."""
     NO = ""
 
 
@@ -87,8 +88,8 @@ class KeySupport(enum.StrEnum):
 class Endpoint(Generic[Q, R]):
     """Describe one endpoint: ``Q`` is its request class (``NoneType`` without a body), ``R`` its response class.
 
-    ``mark`` tells how well the row is known. ``again`` is None for a GET. ``cursor`` names the field of a list's
-    items that pages go by.
+    ``mark`` says how well the endpoint is documented. ``repeat_effect`` is None for a GET. ``cursor`` names the
+    field of a list's items that pagination uses.
     """
 
     name: str
@@ -103,31 +104,31 @@ class Endpoint(Generic[Q, R]):
     query: tuple[str, ...] = ()
     cursor: str = "id"
     bare_list: bool = False
-    """The answer may also be a plain JSON list, without the page around it."""
+    """The response may also be a plain JSON list instead of a page."""
 
     @property
     def path_parameters(self) -> tuple[str, ...]:
-        """Names of the path's placeholders, in order."""
+        """Return the names of the path's placeholders, in order."""
         return parse_placeholders(self.path)
 
     @property
     def takes_body(self) -> bool:
-        """Tell whether a request object goes with a call."""
+        """Return whether a call takes a request object."""
         return self.request is not NoneType
 
     @property
     def item(self) -> type[Any] | None:
-        """Class of a list's items; None where the answer is no list."""
+        """Return the class of a list's items; None if the response is not a list."""
         return typing.get_args(self.response)[0] if self.paginated else None
 
     @property
     def paginated(self) -> bool:
-        """Tell whether the answer is a page of a list."""
+        """Return whether the response is a page of a list."""
         return typing.get_origin(self.response) is Page
 
 
 def parse_placeholders(path: str) -> tuple[str, ...]:
-    """Read the names between braces, in order."""
+    """Return the names between braces, in order."""
     return tuple(name for _, name, _, _ in string.Formatter().parse(path) if name is not None)
 
 
@@ -135,14 +136,14 @@ _NONE: Final = NoneType
 _K: Final = KeySupport.YES
 _UNPROVEN: Final = KeySupport.UNPROVEN
 _NO_KEY: Final = KeySupport.NO
-_SAME, _TWICE, _CONFLICT = RepeatEffect.HARMLESS, RepeatEffect.DUPLICATES, RepeatEffect.CONFLICTS
+_HARMLESS, _DUPLICATES, _CONFLICTS = RepeatEffect.HARMLESS, RepeatEffect.DUPLICATES, RepeatEffect.CONFLICTS
 _PAGE, _GUIDE, _INFERRED = Mark.PAGE, Mark.GUIDE, Mark.INFERRED
 _COORDINATES: Final = ("lat", "lon")
 
 LIST_PASSES: Final = Endpoint("passes.list", GET, "/passes", _NONE, Page[m.Pass], _PAGE)
-ISSUE_PASS: Final = Endpoint("passes.issue", POST, "/issued_passes", m.IssuePass, m.IssuedPass, _GUIDE, _K, _TWICE)
+ISSUE_PASS: Final = Endpoint("passes.issue", POST, "/issued_passes", m.IssuePass, m.IssuedPass, _GUIDE, _K, _DUPLICATES)
 UPDATE_ISSUED_PASS: Final = Endpoint(
-    "passes.update", POST, "/issued_passes/update", m.UpdateIssuedPass, m.IssuedPassMessage, _GUIDE, _K, _SAME
+    "passes.update", POST, "/issued_passes/update", m.UpdateIssuedPass, m.IssuedPassMessage, _GUIDE, _K, _HARMLESS
 )
 UPDATE_EXPIRY: Final = Endpoint(
     "passes.update_expiry",
@@ -152,7 +153,7 @@ UPDATE_EXPIRY: Final = Endpoint(
     m.IssuedPassMessage,
     _PAGE,
     _K,
-    _SAME,
+    _HARMLESS,
 )
 GET_ISSUED_PASS: Final = Endpoint(
     "passes.get_issued", GET, "/issued_passes/{client_id}", _NONE, m.IssuedPass, _INFERRED
@@ -171,7 +172,7 @@ GENERATE_ACCESS_CODE: Final = Endpoint(
     m.AccessCode,
     _GUIDE,
     _K,
-    _TWICE,
+    _DUPLICATES,
     lookup_token=True,
 )
 LIST_CLASS_CATEGORIES: Final = Endpoint(
@@ -187,7 +188,7 @@ INITIATE_CLASS_BOOKING: Final = Endpoint(
     m.ClassBookingInitiation,
     _PAGE,
     _K,
-    _TWICE,
+    _DUPLICATES,
     lookup_token=True,
 )
 CONFIRM_CLASS_BOOKING: Final = Endpoint(
@@ -198,7 +199,7 @@ CONFIRM_CLASS_BOOKING: Final = Endpoint(
     m.Booking,
     _PAGE,
     _K,
-    _TWICE,
+    _DUPLICATES,
 )
 INITIATE_SPA_BOOKING: Final = Endpoint(
     "bookings.initiate_spa",
@@ -208,11 +209,11 @@ INITIATE_SPA_BOOKING: Final = Endpoint(
     m.SpaBookingInitiation,
     _GUIDE,
     _K,
-    _TWICE,
+    _DUPLICATES,
     lookup_token=True,
 )
 CONFIRM_SPA_BOOKING: Final = Endpoint(
-    "bookings.confirm_spa", POST, "/bookings/spa/{session_id}/confirm", _NONE, m.Booking, _PAGE, _K, _TWICE
+    "bookings.confirm_spa", POST, "/bookings/spa/{session_id}/confirm", _NONE, m.Booking, _PAGE, _K, _DUPLICATES
 )
 LIST_CLIENT_BOOKINGS: Final = Endpoint(
     "bookings.list_for_client", GET, "/clients/{client_id}/bookings", _NONE, Page[m.Booking], _GUIDE
@@ -221,7 +222,7 @@ GET_BOOKING_STATUS: Final = Endpoint(
     "bookings.get_status", GET, "/bookings/{booking_id}", _NONE, m.BookingStatus, _INFERRED
 )
 CANCEL_BOOKING: Final = Endpoint(
-    "bookings.cancel", POST, "/bookings/{booking_id}/cancel", _NONE, m.Booking, _INFERRED, _UNPROVEN, _CONFLICT
+    "bookings.cancel", POST, "/bookings/{booking_id}/cancel", _NONE, m.Booking, _INFERRED, _UNPROVEN, _CONFLICTS
 )
 RESCHEDULE_BOOKING: Final = Endpoint(
     "bookings.reschedule",
@@ -231,7 +232,7 @@ RESCHEDULE_BOOKING: Final = Endpoint(
     m.Booking,
     _INFERRED,
     _UNPROVEN,
-    _TWICE,
+    _DUPLICATES,
 )
 LIST_GYM_COPAY_OPTIONS: Final = Endpoint(
     "copay.list_gym_options",
@@ -250,13 +251,13 @@ QUOTE_SPA_COPAY: Final = Endpoint(
     m.SpaCopayQuote,
     _GUIDE,
     _NO_KEY,
-    _SAME,
+    _HARMLESS,
 )
 PURCHASE_GYM_COPAY: Final = Endpoint(
-    "copay.purchase_gym", POST, "/gym_copay_purchases", m.PurchaseGymCopay, m.GymCopayPurchase, _GUIDE, _K, _TWICE
+    "copay.purchase_gym", POST, "/gym_copay_purchases", m.PurchaseGymCopay, m.GymCopayPurchase, _GUIDE, _K, _DUPLICATES
 )
 PURCHASE_SPA_COPAY: Final = Endpoint(
-    "copay.purchase_spa", POST, "/spa_copay_purchases", m.PurchaseSpaCopay, m.SpaCopayPurchase, _GUIDE, _K, _TWICE
+    "copay.purchase_spa", POST, "/spa_copay_purchases", m.PurchaseSpaCopay, m.SpaCopayPurchase, _GUIDE, _K, _DUPLICATES
 )
 PURCHASE_COPAY_PACKAGE: Final = Endpoint(
     "copay.purchase_package",
@@ -266,20 +267,20 @@ PURCHASE_COPAY_PACKAGE: Final = Endpoint(
     m.CopayPurchase,
     _GUIDE,
     _UNPROVEN,
-    _TWICE,
+    _DUPLICATES,
 )
 PURCHASE_CREDITS: Final = Endpoint(
-    "credits.purchase", POST, "/credit_purchases", m.PurchaseCredits, m.CreditPurchase, _GUIDE, _K, _TWICE
+    "credits.purchase", POST, "/credit_purchases", m.PurchaseCredits, m.CreditPurchase, _GUIDE, _K, _DUPLICATES
 )
 LIST_CREDIT_PACKAGES: Final = Endpoint(
     "credits.list_packages", GET, "/credit_packages", _NONE, Page[m.CreditPackage], _GUIDE
 )
 LIST_ISSUERS: Final = Endpoint("lookups.list_issuers", GET, "/issuers", _NONE, Page[m.Issuer], _GUIDE)
 INITIATE_LOOKUP: Final = Endpoint(
-    "lookups.initiate", POST, "/lookups", m.InitiateLookup, m.Lookup, _GUIDE, _NO_KEY, _TWICE
+    "lookups.initiate", POST, "/lookups", m.InitiateLookup, m.Lookup, _GUIDE, _NO_KEY, _DUPLICATES
 )
 VERIFY_LOOKUP: Final = Endpoint(
-    "lookups.verify", POST, "/lookups/{lookup_id}/verify", m.VerifyLookup, m.Lookup, _GUIDE, _NO_KEY, _CONFLICT
+    "lookups.verify", POST, "/lookups/{lookup_id}/verify", m.VerifyLookup, m.Lookup, _GUIDE, _NO_KEY, _CONFLICTS
 )
 GET_CLIENT: Final = Endpoint("clients.get", GET, "/clients/{client_id}", _NONE, m.Client, _INFERRED)
 GET_CLIENT_CREDITS: Final = Endpoint(

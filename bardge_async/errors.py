@@ -1,21 +1,21 @@
-"""The exception tree: whose fault it was, and whether anything reached the server.
+"""The exception tree: who was at fault, and whether anything reached the server.
 
 BardgeError
- ├── ConfigurationError (also ValueError)       the client was set up wrongly
- ├── InvalidArgumentError (also ValueError)     a call was made wrongly
- ├── IdempotencyMisuseError                     one key, two different operations
- ├── AlreadyDoneError                           the key's operation was done long ago
+ ├── ConfigurationError (also ValueError)       the client is configured wrongly
+ ├── InvalidArgumentError (also ValueError)     a call has a wrong argument
+ ├── IdempotencyMisuseError                     one key for two different operations
+ ├── AlreadyDoneError                           the operation is done; its response was not kept
  ├── NotSentError                               nothing reached the server
- │    ├── ConnectError                          DNS, TCP, TLS or proxy
- │    ├── PoolTimeoutError                      no free connection in time
- │    ├── ThrottledError                         the server or the limiter makes it wait longer than the deadline
- │    ├── KeyInUseError                         another process works on the key
- │    └── JournalError                          the journal could not record the intent
- ├── NoAnswerError                              a GET was sent, no usable answer
- ├── OutcomeUnknownError                        a POST was sent, no usable answer
- ├── DecodeError                                an answer of another shape than documented
- ├── PaginationError                            a list that cannot be walked on
- └── APIError                                   the server answered with an error
+ │    ├── ConnectError                          DNS, TCP, TLS or proxy failed
+ │    ├── PoolTimeoutError                      timed out waiting for a free connection
+ │    ├── ThrottledError                         Retry-After or the limiter would delay it past its deadline
+ │    ├── KeyInUseError                         another task or process holds the key
+ │    └── JournalError                          the journal could not record the intent to send
+ ├── NoAnswerError                              a GET got no usable response
+ ├── OutcomeUnknownError                        a POST got no usable response
+ ├── DecodeError                                a response contradicts the documentation
+ ├── PaginationError                            a walk cannot continue
+ └── APIError                                   the server returned an error
       ├── InvalidRequestError 400
       ├── AuthenticationError 401
       ├── PermissionDeniedError 403
@@ -65,21 +65,21 @@ __all__ = [
 
 
 class BardgeError(Exception):
-    """Catch everything that this library raises.
+    """Catch every error that this library raises.
 
-    Every error survives ``pickle`` and ``copy``, and never contains the API key.
+    Errors can be pickled and copied, and never contain the API key.
 
     Attributes:
-        endpoint: The row's name, such as ``"credits.purchase"``; None before a call began.
-        idempotency_key: The key that the POST was sent with, or would have been; None without one.
-        attempts: How many requests were begun.
-        sent: True when any attempt may have reached the server.
-        timed_out: True when a time limit ended the call.
-        retryable: True when the same call under the same key may be tried later without harm.
-        retry_after: Seconds that the server asked to wait, or None.
-        request_id: ``Bardge-Request-Id`` of the last answer, for the vendor's support.
-        budget_empty: True when the call was not repeated because the retry budget was used up.
-        cursor: Where the walk stood that raised this, or None outside a walk.
+        endpoint: The endpoint's name, such as ``"credits.purchase"``; None outside a call.
+        idempotency_key: The key the POST was, or would have been, sent with; None without one.
+        attempts: The number of attempts started.
+        sent: True if any attempt may have reached the server.
+        timed_out: True if a time limit ended the call.
+        retryable: True if the same call under the same key may safely be retried later.
+        retry_after: Seconds that the server asked the client to wait, or None.
+        request_id: ``Bardge-Request-Id`` of the last response, for the vendor's support.
+        budget_empty: True if the call was not retried because the retry budget was used up.
+        cursor: The position of the walk that raised this, to resume from; None outside a walk.
     """
 
     endpoint: str | None = None
@@ -95,23 +95,23 @@ class BardgeError(Exception):
 
 
 class ConfigurationError(BardgeError, ValueError):
-    """Correct how the client is made: no key, a plain-HTTP base URL, wrong ``paths``."""
+    """Correct the client's configuration: a missing key, a plain-HTTP base URL, wrong ``paths``."""
 
 
 class InvalidArgumentError(BardgeError, ValueError):
-    """Correct an argument: the message names it and the fix; nothing was sent."""
+    """Correct the argument that the message names; nothing was sent."""
 
 
 class IdempotencyMisuseError(BardgeError):
-    """Use one key for one operation: a different POST under a key was refused before it was sent."""
+    """Use each key for one operation only: a different POST under this key was rejected before it was sent."""
 
 
 class AlreadyDoneError(BardgeError):
-    """Stop: the key's operation was done so long ago that only its outcome is on record."""
+    """Do not repeat: the key's operation is done, but its response was not kept or has been removed."""
 
 
 class NotSentError(BardgeError):
-    """Try again at any time: it is proved that nothing reached the server."""
+    """Retry at any time: nothing reached the server."""
 
     retryable: bool = True
 
@@ -121,37 +121,37 @@ class ConnectError(NotSentError):
 
 
 class PoolTimeoutError(NotSentError):
-    """Raise ``max_connections`` or send less at once: no connection came free in time."""
+    """Raise ``max_connections`` or send fewer concurrent requests: timed out waiting for a free connection."""
 
 
 class ThrottledError(NotSentError):
-    """Come back later: the server asked all calls to wait beyond this call's deadline, or the limiter gave no turn."""
+    """Retry later: ``Retry-After`` or the rate limiter would delay this call past its deadline."""
 
 
 class KeyInUseError(NotSentError):
-    """Wait for the other holder: another task or process works on this idempotency key."""
+    """Wait for the other holder: another task or process is using this idempotency key."""
 
 
 class JournalError(NotSentError):
-    """Mend the journal: the intent could not be recorded, so nothing was sent."""
+    """Repair the journal: the intent to send could not be recorded, so nothing was sent."""
 
 
 class NoAnswerError(BardgeError):
-    """Ask again: a GET was sent and no usable answer came back; nothing was changed."""
+    """Retry: a GET was sent but no usable response came back; nothing was changed."""
 
 
 class OutcomeUnknownError(BardgeError):
-    """Find out before repeating: a POST was sent and no usable answer came back.
+    """Find out the outcome before repeating: a POST was sent but no usable response came back.
 
-    The message says in words how to find out.
+    The message says how to find out.
 
     Attributes:
         first_sent_at: When the key was first sent, aware UTC.
         window_closes_at: When the server forgets the key (90 s after the first send, without any
-            margin; page: Idempotent Requests), aware UTC; None where no key protects the row.
-        may_repeat: True when repeating the call is harmless: inside the window under the same key,
-            or because the row sets an absolute state.
-        last_error: What the last attempt ended with, or None.
+            margin; page: Idempotent Requests), aware UTC; None if no key protects the endpoint.
+        may_repeat: True if repeating the call is harmless: within the window under the same key,
+            or because the endpoint sets an absolute state.
+        last_error: The last attempt's error, or None.
     """
 
     first_sent_at: dt.datetime | None = None
@@ -161,14 +161,14 @@ class OutcomeUnknownError(BardgeError):
 
 
 class DecodeError(BardgeError):
-    """Report the answer's shape: it contradicts the vendor's page, so it was not guessed at.
+    """Report the response: it contradicts the vendor's page, so it was not guessed at.
 
     Attributes:
-        problems: One text per fault, with its path, such as
+        problems: One text per mismatch, with its path, such as
             ``$.transactions[0].amount: expected a number, got "abc"``.
-        executed: True when a 2xx to a POST could not be read: the server did the work.
+        executed: True if the response was a 2xx to a POST: the server executed it.
         status: The HTTP status.
-        body: The raw answer.
+        body: The raw response body.
     """
 
     executed: bool = False
@@ -181,25 +181,25 @@ class DecodeError(BardgeError):
 
 
 class PaginationError(BardgeError):
-    """Go on from a cursor, or start anew: the list cannot be walked further as it is.
+    """Resume from a cursor, or start over: the walk cannot continue from its position.
 
     Attributes:
-        cursors: Places behind the last delivered items, latest first, for when the item of ``cursor`` was deleted;
-            what was delivered after such a place is not delivered again.
+        cursors: Cursors after the last delivered items, latest first, for use if the item of ``cursor`` was deleted.
+            Items already delivered after such a cursor are not delivered again.
     """
 
     cursors: tuple[str, ...] = ()
 
 
 class APIError(BardgeError):
-    """Read ``code`` and ``message``: the server answered with an error (page: Errors).
+    """Check ``code`` and ``message``: the server returned an error (page: Errors).
 
     Attributes:
         status: The HTTP status.
-        message: ``error.message``, in the server's words; empty without an error object.
+        message: ``error.message``, as the server sent it; empty without an error object.
         type: ``error.type``, such as ``"invalid_request_error"``; None without an error object.
         code: ``error.code``, such as ``"pass_not_found"``; None without one.
-        replayed: True when the answer carried ``X-Idempotent-Replayed: true``.
+        replayed: True if the response had the header ``X-Idempotent-Replayed: true``.
     """
 
     status: int = 0
@@ -226,18 +226,18 @@ class NotFoundError(APIError):
 
 
 class ConflictError(APIError):
-    """Look at the resource's state: 409."""
+    """Check the resource's state: 409."""
 
 
 class IdempotencyKeyReusedError(ConflictError):
-    """Use a new key: the server has seen this one with another body within 90 seconds."""
+    """Use a new key: the server received this one with a different body within the last 90 seconds."""
 
 
 class ResourceConflictError(ConflictError):
-    """Look at the resource: the slot is taken, the class full, the booking cancelled already.
+    """Check the resource: the slot is taken, the class is full, or the booking is already cancelled.
 
     Attributes:
-        sent_before: True when an earlier attempt may have caused the conflict itself.
+        sent_before: True if an earlier attempt of this operation may have caused the conflict.
     """
 
     sent_before: bool = False
@@ -248,4 +248,4 @@ class RateLimitError(APIError):
 
 
 class ServerError(APIError):
-    """Try later, or ask the vendor with ``request_id``: 5xx with the API's own error object."""
+    """Retry later, or ask the vendor, quoting ``request_id``: 5xx with the API's error object."""

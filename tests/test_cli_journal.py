@@ -138,7 +138,7 @@ def test_resolve(path: Path, flag: str, state: str) -> None:
     [
         (["order-2"], "exactly one of"),
         (["order-2", "--done", "--never-happened"], "exactly one of"),
-        (["order-2", "--done"], "several places"),
+        (["order-2", "--done"], "several servers or accounts"),
         (["order-1", "--done"], "not in doubt"),
         (["order-9", "--done"], "not in doubt"),
     ],
@@ -216,4 +216,4 @@ def test_reconcile_at_another_server(path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("BARDGE_API_KEY", "k")
     monkeypatch.setenv("BARDGE_BASE_URL", "https://other.example/v3")
     result = run("reconcile", path)
-    assert (result.exit_code, "belongs to https://api.example/v3" in result.output) == (1, True)
+    assert (result.exit_code, "was sent to https://api.example/v3" in result.output) == (1, True)

@@ -50,8 +50,8 @@ def test_resolve(dsn: str, postgres: Database) -> None:
 def test_prune(dsn: str, postgres: Database) -> None:
     """``prune`` takes its days, and leaves doubts alone."""
     days = (time.time() - WALL) / 86_400
-    assert run("prune", dsn, "--keep-entries", str(days + 1)).stdout == "0 entries forgotten.\n"
-    assert run("prune", dsn, "--keep-entries", str(days - 1)).stdout == "1 entries forgotten.\n"
+    assert run("prune", dsn, "--keep-entries", str(days + 1)).stdout == "0 entries removed.\n"
+    assert run("prune", dsn, "--keep-entries", str(days - 1)).stdout == "1 entries removed.\n"
     assert on_record(postgres) == {"order-2": EntryState.SENT}
 
 

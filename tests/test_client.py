@@ -533,5 +533,5 @@ async def test_leaked_client_warns() -> None:
 async def test_huge_request_is_refused() -> None:
     """A body of over 1 MiB is refused before anything is sent."""
     async with BardgeClient("key", "http://127.0.0.1:9") as bardge:
-        with pytest.raises(errors.InvalidArgumentError, match="1048576 at most"):
+        with pytest.raises(errors.InvalidArgumentError, match="more than the limit of 1048576"):
             await bardge.request("POST", "/x", request={"text": "x" * 2**20})

@@ -679,7 +679,7 @@ def test_deep_answers() -> None:
 @pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity"])
 def test_no_constants(word: str) -> None:
     """The exact parser takes no more for JSON than the fast one."""
-    with pytest.raises(ValueError, match=f"^{word} is no JSON$"):
+    with pytest.raises(ValueError, match=f"^{word} is not JSON$"):
         parse_json_exact(f'{{"price": {word}}}'.encode())
 
 
@@ -730,9 +730,9 @@ def looped() -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("extra", "why"),
     [
-        ({"a": float("nan")}, "nan is no JSON number"),
-        ({"a": [{"b": float("inf")}]}, "inf is no JSON number"),
-        ({"a": (1, float("-inf"))}, "-inf is no JSON number"),
+        ({"a": float("nan")}, "nan is not a JSON number"),
+        ({"a": [{"b": float("inf")}]}, "inf is not a JSON number"),
+        ({"a": (1, float("-inf"))}, "-inf is not a JSON number"),
         ({"a": Decimal("NaN")}, ""),
         ({"a": Decimal("Infinity")}, ""),
         ({"a": object()}, ""),

@@ -219,20 +219,20 @@ def test_wrong_placeholders(path: str) -> None:
     """Other placeholders than the row's are refused, and the message names row and need."""
     with pytest.raises(ConfigurationError) as caught:
         apply_path_overrides({"bookings.cancel": path})
-    assert str(caught.value).startswith(f"paths['bookings.cancel']: {path!r} must hold the placeholders of ")
+    assert str(caught.value).startswith(f"paths['bookings.cancel']: {path!r} must contain the placeholders of ")
     assert str(caught.value).endswith(": {booking_id}")
 
 
 def test_placeholder_where_none_is_wanted() -> None:
     """A placeholder on a row without any is refused, and the message says that none is wanted."""
-    with pytest.raises(ConfigurationError, match="must hold the placeholders of '/passes': none"):
+    with pytest.raises(ConfigurationError, match="must contain the placeholders of '/passes': none"):
         apply_path_overrides({"passes.list": "/passes/{client_id}"})
 
 
 @pytest.mark.parametrize("path", ["/bookings/{booking_id", "/bookings/booking_id}", 5, None])
 def test_no_template(path: Any) -> None:
     """Text with a lone brace, and what is no text, is refused as a template."""
-    with pytest.raises(ConfigurationError, match="is no path template"):
+    with pytest.raises(ConfigurationError, match="is not a path template"):
         apply_path_overrides({"bookings.cancel": path})
 
 
@@ -257,7 +257,7 @@ def test_no_template(path: Any) -> None:
 )
 def test_wrong_path(path: str) -> None:
     """What is no plain absolute path is refused."""
-    with pytest.raises(ConfigurationError, match="must start with / and hold plain URL segments"):
+    with pytest.raises(ConfigurationError, match="must start with / and consist of plain URL segments"):
         apply_path_overrides({"passes.list": path})
 
 

@@ -331,7 +331,7 @@ class Later:
 @pytest.mark.parametrize("hook", [later, Later()], ids=["function", "object"])
 def test_coroutine_function(hook: Any) -> None:
     """A coroutine function would never run: it is refused."""
-    with pytest.raises(errors.ConfigurationError, match="plain"):
+    with pytest.raises(errors.ConfigurationError, match="synchronous"):
         BardgeClient("key", "https://api.example", hooks=[hook])
 
 
@@ -368,7 +368,7 @@ async def test_warning_for_a_doubt(caplog: pytest.LogCaptureFixture) -> None:
     """A call that ends in doubt logs one WARNING with row and key."""
     async with rig(cut()) as it:
         await failed(it.bardge)
-    assert lines(caplog, logging.WARNING) == ["credits.purchase: outcome unknown under idempotency key order-1"]
+    assert lines(caplog, logging.WARNING) == ["credits.purchase: outcome unknown for idempotency key order-1"]
 
 
 async def test_warning_for_a_refused_reentry(caplog: pytest.LogCaptureFixture) -> None:

@@ -187,7 +187,7 @@ async def test_forgotten_rivals(tmp_path: Path) -> None:
         await it.buy("later")
         verdict = await it.bardge.reconcile("order-1")
     assert verdict.finding is Finding.CANNOT_TELL
-    assert "no longer on record" in said(verdict)
+    assert "no longer in the journal" in said(verdict)
 
 
 async def test_pass_happened(tmp_path: Path) -> None:
@@ -237,7 +237,7 @@ async def test_rows_without_lists(tmp_path: Path) -> None:
             await it.bardge.send("passes.update_expiry", "client_abc123", request=request, key="order-1")
         verdict = await it.bardge.reconcile("order-1")
     assert verdict.finding is Finding.CANNOT_TELL
-    assert "enter the key again" in said(verdict)
+    assert "use the key again" in said(verdict)
 
 
 async def test_free_rows(tmp_path: Path) -> None:
@@ -341,7 +341,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "odd verdict": ({"by": "did not"}, "expected a verdict"),
     "another key's verdict": ({"by": attrs.evolve(VERDICT, idempotency_key="order-2")}, "about the key 'order-2'"),
     "verdict that cannot tell": ({"by": attrs.evolve(VERDICT, finding=Finding.CANNOT_TELL)}, "cannot tell"),
-    "old verdict": ({"by": VERDICT}, "sent anew"),
+    "old verdict": ({"by": VERDICT}, "sent again"),
 }
 
 
@@ -360,7 +360,7 @@ async def test_resolve_with_what_is_no_answer(tmp_path: Path) -> None:
     """An answer that contradicts the vendor's page is refused: entering the key could not return it."""
     async with stage(tmp_path) as it:
         await it.doubt(happened=True, request=BOOK)
-        with pytest.raises(errors.InvalidArgumentError, match=r"no answer of bookings\.initiate_class"):
+        with pytest.raises(errors.InvalidArgumentError, match=r"not a response of bookings\.initiate_class"):
             await it.bardge.resolve("order-1", done={"copay_required": "maybe"})
         assert await state(it) is EntryState.SENT
 

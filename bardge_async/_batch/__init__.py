@@ -1,4 +1,4 @@
-"""Many operations at once: bounded, paced, and each under a key of its own that outlives the process."""
+"""Many operations concurrently: bounded, rate-limited, and each under its own key, which outlives the process."""
 
 from __future__ import annotations
 

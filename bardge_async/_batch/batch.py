@@ -1,4 +1,4 @@
-"""The batch as its user sees it: outcomes to iterate, a stop, figures."""
+"""The batch's public interface: iterate outcomes, stop, read counts and pace."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 class Batch:
-    """Do many operations: ``async for outcome in bardge.batch(operations, job="renewals-2026-11")``.
+    """Execute many operations: ``async for outcome in bardge.batch(operations, job="renewals-2026-11")``.
 
-    Leaving the loop, an error or a cancellation begins nothing new; what was begun runs to its end, for which
-    ``aclose()`` and the client's own wait, and is on record. The same batch again, in this process or a later one, goes
-    on where it stopped. It is iterated once.
+    Leaving the loop, an error or a cancellation starts no further operations. Those in flight run to completion and are
+    recorded; ``aclose()`` on the batch or the client waits for them. The same batch run again, in this process or a
+    later one, continues where it stopped. A batch can be iterated only once.
 
     Attributes:
-        counts: How many of the delivered outcomes have each status.
+        counts: Number of delivered outcomes by status.
     """
 
     def __init__(self, caller: ClientCaller, operations: object, options: BatchOptions) -> None:
@@ -35,20 +35,20 @@ class Batch:
 
     @property
     def pace(self) -> Pace:
-        """How fast it goes now; all zero before it begins."""
+        """The current pace; all zero before the iteration starts."""
         if self._runner is None:
             return Pace(0, 0, 0, 0.0, self._options.rate)
         pacer = self._runner.semaphore.adaptive_limit
         return Pace(int(pacer.limit), pacer.running, pacer.backoffs, pacer.latency, self._options.rate)
 
     def stop(self) -> None:
-        """Begin nothing new; the outcomes of what is under way are still delivered, then the iteration ends."""
+        """Start no further operations; outcomes of those in flight are still delivered, then the iteration ends."""
         self._stopped = True
         if self._runner is not None:
             self._runner.stop()
 
     async def aclose(self) -> None:
-        """Begin nothing new, and wait for what is under way."""
+        """Start no further operations, and wait for those in flight."""
         self.stop()
         if self._runner is not None:
             await self._runner.wait_until_finished()
@@ -61,7 +61,7 @@ class Batch:
 
     def __aiter__(self) -> AsyncGenerator[OperationOutcome[Any]]:
         if self._runner is not None:
-            raise InvalidArgumentError("batch: it is iterated once; make another with bardge.batch()")
+            raise InvalidArgumentError("batch: it can be iterated once only; make another with bardge.batch()")
         return self._iterate_outcomes()
 
     async def _iterate_outcomes(self) -> AsyncGenerator[OperationOutcome[Any]]:
@@ -79,6 +79,7 @@ class Batch:
                 else:
                     await runner.wait_for_change()
         finally:
+            # Also when the consumer leaves the loop early.
             runner.stop()
         if runner.failure is not None:
             raise runner.failure

@@ -1,4 +1,4 @@
-"""One operation of a batch, from its key to its outcome."""
+"""Execute one operation of a batch: key, request, retries, outcome."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from bardge_async._calls.client_caller import ClientCaller
 
 _MAX_THROTTLED_WAIT: Final = 600.0
-"""Seconds for which an operation waits for a server that asks to be asked later."""
+"""Seconds for which an operation keeps retrying while the server answers 429 or asks to wait."""
 _STATUS_BY_REPLAY: Final = {
     None: OperationStatus.DONE,
     "server": OperationStatus.REPLAYED,
@@ -38,7 +38,7 @@ _STATUS_BY_REPLAY: Final = {
 
 @attrs.define(eq=False)
 class OperationRun:
-    """An operation under way."""
+    """An operation and the state of its execution."""
 
     operation: Operation[Any, Any]
     key: str | None = None
@@ -46,12 +46,12 @@ class OperationRun:
     outcome: OperationOutcome[Any] | None = None
 
     def outcome_from_response(self, response: Response[Any]) -> OperationOutcome[Any]:
-        """Make the outcome of an answer."""
+        """Make the outcome for a response."""
         status = _STATUS_BY_REPLAY[response.replayed]
         return self._make_outcome(status, response.value, None, response.request_id)
 
     def outcome_from_error(self, error: BardgeError) -> OperationOutcome[Any]:
-        """Make the outcome of an error."""
+        """Make the outcome for an error."""
         return self._make_outcome(_status_from_error(error, self.progress), None, error, error.request_id)
 
     def _make_outcome(
@@ -64,15 +64,17 @@ class OperationRun:
 def _status_from_error(error: BardgeError, progress: OperationProgress) -> OperationStatus:
     if isinstance(error, OutcomeUnknownError):
         return OperationStatus.IN_DOUBT
+    # The journal records that it was done, but no longer the response.
     if isinstance(error, AlreadyDoneError):
         return OperationStatus.SKIPPED
+    # Done, but the response could not be decoded: the server's now, or without an attempt the journal's.
     if isinstance(error, DecodeError) and error.executed:
         return OperationStatus.DONE if progress.attempts else OperationStatus.SKIPPED
     return OperationStatus.REFUSED if progress.refused else OperationStatus.FAILED
 
 
 def is_fatal(error: BardgeError) -> bool:
-    """Tell whether every other operation would fail as this one did: wrong key, disabled account, broken journal."""
+    """Return whether every other operation would fail likewise: wrong API key, disabled account, broken journal."""
     if isinstance(error, OutcomeUnknownError) and error.last_error is not None:
         return is_fatal(error.last_error)
     if isinstance(error, PermissionDeniedError):
@@ -83,12 +85,12 @@ def is_fatal(error: BardgeError) -> bool:
 def _check_id(value: object) -> None:
     if not isinstance(value, str) or not value:
         raise InvalidArgumentError(
-            f"id: expected your own id of the operation, such as an order number, got {value!r:.80}"
+            f"id: expected your own id for the operation, such as an order number, got {value!r:.80}"
         )
 
 
 class OperationExecutor:
-    """Make operations' calls under the keys of one job."""
+    """Execute operations under the keys of one job."""
 
     def __init__(self, caller: ClientCaller, options: BatchOptions) -> None:
         self._caller = caller
@@ -96,7 +98,7 @@ class OperationExecutor:
         self.stopping = False
 
     async def execute(self, run: OperationRun) -> OperationOutcome[Any]:
-        """Do an operation, asking again for as long as that is safe where it is unanswered, or had no token."""
+        """Execute an operation; retry safely if its outcome is unknown, or if a permit or retry token was missing."""
         operation = run.operation
         try:
             _check_id(operation.id)
@@ -123,19 +125,19 @@ class OperationExecutor:
             await engine.wait_backoff(rounds)
 
     def _should_retry(self, error: BardgeError, started_at: float) -> bool:
-        """Tell whether to ask again: the outcome may still be learned, or only a turn or a token was missing."""
+        """Return whether to retry: the outcome may still be learned, or only a permit or a retry token was missing."""
         if isinstance(error, OutcomeUnknownError):
             return not is_fatal(error) and self._is_window_open(error)
         engine = self._caller.engine
         waited = engine.clock_reader.clock.elapsed() - started_at
         if isinstance(error, ThrottledError | RateLimitError):
-            # The server asks to go slower, which is no reason to leave rows out.
+            # The server asks for a slower pace, which is no reason to skip operations.
             return waited < _MAX_THROTTLED_WAIT
-        # All spend one budget: where the server is away for a minute, it would fail them by the thousand.
+        # All operations share one retry budget: an outage of a minute would otherwise fail thousands of them.
         return error.budget_empty and waited < engine.settings.timeouts.total
 
     def _is_window_open(self, error: OutcomeUnknownError) -> bool:
-        """Tell whether the outcome may still be learned: the call gave up before the window closed."""
+        """Return whether the outcome may still be learned: the call gave up before the window closed."""
         closes = error.window_closes_at
         return (
             error.may_repeat and closes is not None and self._caller.engine.clock_reader.now().wall < closes.timestamp()

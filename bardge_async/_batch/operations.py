@@ -1,4 +1,4 @@
-"""What goes into a batch, and what comes out of it."""
+"""A batch's input and output: operations, options, outcomes, pace."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ R = TypeVar("R")
 
 @attrs.frozen(init=False)
 class Operation(Generic[Q, R]):
-    """Name one POST of a batch: ``Operation(PURCHASE_CREDITS, request=PurchaseCredits(...), id="order-8731")``.
+    """Describe one POST of a batch: ``Operation(PURCHASE_CREDITS, request=PurchaseCredits(...), id="order-8731")``.
 
-    Path arguments, request and id are looked at when its turn comes: a wrong one fails alone.
+    Path arguments, request and id are checked when the operation starts: a wrong one fails only this operation.
 
     Args:
-        endpoint: A row that takes an idempotency key, or its name, such as ``"credits.purchase"``.
+        endpoint: An endpoint that takes an idempotency key, or its name, such as ``"credits.purchase"``.
         path: The path's arguments, in its order.
-        request: The request object, for rows that take one.
-        id: Your own id of this one operation, such as an order number: within a job and a row it stands for the
+        request: The request object, for endpoints that take one.
+        id: Your own id for this operation, such as an order number: together with job and endpoint it identifies the
             operation, in this run and in every later one.
-        lookup_token: For rows that take one.
+        lookup_token: For endpoints that take one.
 
     Raises:
-        InvalidArgumentError: No such row, or one that takes no key.
+        InvalidArgumentError: There is no such endpoint, or it takes no key.
     """
 
     endpoint: Endpoint[Q, R]
@@ -57,40 +57,41 @@ class Operation(Generic[Q, R]):
             raise InvalidArgumentError(
                 f"endpoint: {resolved.name} takes no idempotency key, so no batch can protect it"
             )
+        # With init=False, attrs generates this method in place of __init__.
         self.__attrs_init__(  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
             endpoint=resolved, path=path, request=request, id=id, lookup_token=lookup_token
         )
 
 
 class OperationStatus(enum.StrEnum):
-    """Tell what an operation of a batch came to."""
+    """The outcome of an operation of a batch."""
 
     DONE = "done"
-    """The server did it now; with an ``error`` its answer could not be read."""
+    """The server executed it now; with an ``error``, its response could not be decoded."""
     REPLAYED = "replayed"
-    """The server had done it before, under the same key, and returned that answer."""
+    """The server had executed it before, under the same key, and returned that response."""
     SKIPPED = "skipped"
-    """It is on record as done: nothing was sent."""
+    """It is recorded as done: nothing was sent."""
     REFUSED = "refused"
     """The API refused it, now or in an earlier run: nothing was charged."""
     FAILED = "failed"
-    """Nothing was charged now: mend what ``error`` says, and run it again."""
+    """Nothing was charged now: fix what ``error`` says, and run it again."""
     IN_DOUBT = "in_doubt"
-    """It was sent, and whether it was done is not known."""
+    """It was sent, and it is not known whether it was executed."""
 
 
 @attrs.frozen
 class OperationOutcome(Generic[R]):
-    """Tell what became of one operation of a batch.
+    """The outcome of one operation of a batch.
 
     Attributes:
         operation: The operation, as it was given.
-        status: What it came to.
-        result: The answer, of the row's response class; None without one.
-        error: What it ended with instead, or None.
-        idempotency_key: The key made of job, row and id; None where these make none.
-        attempts: How many requests it took now.
-        request_id: ``Bardge-Request-Id`` of the last answer, for the vendor's support, or None.
+        status: How it ended.
+        result: The response, of the endpoint's response class; None without one.
+        error: The error it ended with instead, or None.
+        idempotency_key: The key derived from job, endpoint and id; None if these are invalid.
+        attempts: Number of requests sent in this run.
+        request_id: ``Bardge-Request-Id`` of the last response, for the vendor's support, or None.
     """
 
     operation: Operation[Any, R]
@@ -104,14 +105,14 @@ class OperationOutcome(Generic[R]):
 
 @attrs.frozen
 class Pace:
-    """Tell how fast a batch goes.
+    """How fast a batch runs.
 
     Attributes:
-        limit: How many operations of the client's batches may be under way now, by what the server bears.
-        under_way: How many are.
+        limit: How many operations of the client's batches may be in flight now; it adapts to the server.
+        in_flight: How many are in flight.
         backoffs: How often the limit was halved, after a 429, a 503 or a timeout.
-        latency: Seconds that an answer took of late, in the mean; 0 before the first.
-        rate: Operations a second that the batch was given, or None.
+        latency: Recent mean response time in seconds; 0 before the first response.
+        rate: The batch's maximum operations per second, or None.
     """
 
     limit: int
@@ -126,10 +127,10 @@ _MAX_CONCURRENCY: Final = 100_000
 
 @attrs.frozen(kw_only=True)
 class BatchOptions:
-    """What a batch was called with.
+    """The arguments of ``bardge.batch()``.
 
     Raises:
-        InvalidArgumentError: A value out of its range.
+        InvalidArgumentError: A value is out of range.
     """
 
     job: str
@@ -142,10 +143,11 @@ class BatchOptions:
         job: object = self.job
         if not isinstance(job, str) or not job:
             raise InvalidArgumentError(f"job: expected the job's name, such as 'renewals-2026-11', got {job!r:.80}")
+        # Deriving any key fails for a name that cannot be encoded, before the first operation starts.
         operation_key(job, "any", "any")
         check_int("concurrency", self.concurrency, 1, _MAX_CONCURRENCY)
         rate: object = self.rate
         if rate is None:
             return
         if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < math.inf:
-            raise InvalidArgumentError(f"rate: expected operations a second, above 0, got {rate!r:.40}")
+            raise InvalidArgumentError(f"rate: expected operations per second, above 0, got {rate!r:.40}")

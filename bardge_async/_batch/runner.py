@@ -1,4 +1,4 @@
-"""What works for a batch: one task feeds, each operation is a task of its own, and the outcomes stand in line."""
+"""Run a batch: one task starts the operations, each operation is its own task, finished ones wait in a queue."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from bardge_async._calls.client_caller import ClientCaller
 
 _RECOVER_INTERVAL: Final = 5.0
-# The loop itself holds their tasks weakly.
+# Strong references: the event loop holds tasks weakly, and the consumer may have dropped the batch.
 _ACTIVE_RUNNERS: Final[set[BatchRunner]] = set()
 
 
 class BatchRunner:
-    """Work through a source in the running loop: what was taken runs to its end, whatever the consumer does."""
+    """Run a stream's operations in the running loop; started ones run to completion, whatever the consumer does."""
 
     def __init__(self, caller: ClientCaller, stream: OperationStream, options: BatchOptions) -> None:
         self.failure: BaseException | None = None
@@ -45,18 +45,18 @@ class BatchRunner:
         self._changed = asyncio.Event()
 
     def start(self) -> None:
-        """Begin: doubts first, then the operations."""
+        """Start: recover doubts first, then start operations."""
         self.semaphore.adaptive_limit.add_batch(self._max_concurrency)
         self._room_available.set()
         self._start_task(self._recover_then_feed())
 
     @property
     def is_finished(self) -> bool:
-        """Tell whether nobody works any more."""
+        """Whether no task is running any more."""
         return not self._tasks
 
     def stop(self) -> None:
-        """Begin nothing new; what has begun runs to its end."""
+        """Start no further operations; those in flight run to completion."""
         if self._stopped:
             return
         self._stopped = self._executor.stopping = True
@@ -64,20 +64,20 @@ class BatchRunner:
             self._feeder.cancel()
 
     async def wait_for_change(self) -> None:
-        """Wait until an outcome is there, or all is over."""
+        """Wait until an outcome can be delivered, or all tasks have ended."""
         await self._changed.wait()
         self._changed.clear()
 
     async def wait_until_finished(self) -> None:
-        """Wait until all is over, whether or not outcomes are taken."""
+        """Wait until all tasks have ended, whether or not the outcomes are consumed."""
         while self._tasks:
             await asyncio.wait(set(self._tasks))
 
     def take_finished(self) -> OperationRun | None:
-        """Take the next operation whose outcome is to be delivered."""
+        """Take the next operation whose outcome can be delivered, or None."""
         queue = self._queue
         while queue and queue[0].outcome is None and self.is_finished:
-            # The loop was shut down under it.
+            # The event loop was shut down and cancelled its task.
             queue.popleft()
         if not queue or queue[0].outcome is None:
             return None
@@ -95,7 +95,7 @@ class BatchRunner:
     def _on_task_done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         failure = asyncio.CancelledError() if task.cancelled() else task.exception()
-        # Where nobody stopped it, the source raised a cancellation: what is left would be lost in silence.
+        # A cancellation without stop() came from the stream: ignoring it would silently lose the remaining operations.
         if failure is not None and not (task.cancelled() and self._stopped):
             self._fail_batch(failure)
         if not self._tasks:
@@ -116,7 +116,7 @@ class BatchRunner:
 
     async def _recover_doubts(self) -> None:
         await self._doubts.recover()
-        # A timer and no sleep: a clock that skips waits would run away.
+        # A timer, not a sleep: with a test clock that skips waits, a sleep would loop without end.
         self._timer = self._clock.timer(_RECOVER_INTERVAL, self._on_recover_timer)
 
     def _on_recover_timer(self) -> None:
@@ -124,8 +124,8 @@ class BatchRunner:
             self._start_task(self._recover_doubts())
 
     async def _feed_operations(self) -> None:
-        """Begin operation after operation, each as a task of its own, as there is room and the pace allows."""
-        # No workers that take turns at a gate: each turn costs a round of the loop, and one a round is too few.
+        """Start one operation after another, each as its own task, as the limits allow."""
+        # One task per operation, not a worker pool: each hand-over would cost a loop iteration.
         while (run := await self._take_operation()) is not None:
             self._start_task(self._run_operation(run))
 
@@ -139,17 +139,17 @@ class BatchRunner:
         self._finish_run(run)
 
     async def _take_operation(self) -> OperationRun | None:
-        """Take the next operation once it may begin; None at the end."""
+        """Take the next operation once it may start; None at the end."""
         await self._room_available.wait()
         if not self._stream.is_async:
             return await self._run_with_slot(self._take_next)
         await self._run_with_slot(self._wait_until_ready)
-        # It may be fed by another batch of the client, which needs the place meanwhile.
+        # The stream may be fed by another batch of this client, which needs the slot in the meantime.
         operation = await self._stream.next_operation()
         return None if operation is None else await self._run_with_slot(lambda: self._admit_operation(operation))
 
     async def _run_with_slot(self, step: Callable[[], Awaitable[OperationRun | None]]) -> OperationRun | None:
-        """Do something as one of those that may run at once; the place is kept for the operation that comes of it."""
+        """Run a step while holding a slot of the adaptive limit; an operation that it returns keeps the slot."""
         pace = self.semaphore.adaptive_limit
         await pace.acquire()
         try:
@@ -162,6 +162,7 @@ class BatchRunner:
         return run
 
     async def _wait_until_ready(self) -> None:
+        # Do not charge the rate yet: the stream may have ended.
         await self._wait_for_retry_after()
         await self._wait_for_rate(take=False)
 
@@ -171,6 +172,7 @@ class BatchRunner:
         return None if operation is None else await self._admit_operation(operation)
 
     async def _admit_operation(self, operation: Operation[Any, Any]) -> OperationRun:
+        # Wait again: taking the operation from the stream may have taken time.
         await self._wait_for_retry_after()
         await self._wait_for_rate(take=True)
         run = OperationRun(operation)
@@ -183,6 +185,7 @@ class BatchRunner:
         return run
 
     def _has_room(self) -> bool:
+        # At most twice the concurrency in memory, however slowly the consumer takes the outcomes.
         return self._executing < self._max_concurrency and self._undelivered < 2 * self._max_concurrency
 
     def _signal_room(self) -> None:
@@ -190,12 +193,12 @@ class BatchRunner:
             self._room_available.set()
 
     async def _wait_for_retry_after(self) -> None:
-        """Wait while the server asks all calls to: an operation's time would run meanwhile."""
+        """Wait while the server asks all calls to: an operation started now would spend its deadline on that wait."""
         while (seconds := self._engine.retry_after_gate.seconds_until_all_open(self._clock.elapsed())) > 0:
             await self._clock.sleep(seconds)
 
     async def _wait_for_rate(self, *, take: bool) -> None:
-        """Wait for a turn, and take it only when there is something to begin."""
+        """Wait until the rate allows another operation; ``take`` it only if there is an operation to start."""
         per_second = self._options.rate
         if per_second is None:
             return
@@ -204,10 +207,11 @@ class BatchRunner:
             await self._clock.sleep(seconds)
 
     def _finish_run(self, run: OperationRun) -> None:
-        assert run.outcome is not None  # noqa: S101 - it was performed
+        assert run.outcome is not None  # noqa: S101 - it was executed
         if not self._options.ordered:
             self._queue.append(run)
         error = run.outcome.error
+        # After the client was closed, no other operation can be sent either.
         if error is not None and (
             is_fatal(error) or (self._engine.slots.is_closed and isinstance(error, NotSentError))
         ):

@@ -1,4 +1,4 @@
-"""Operations from any iterable, asked for one at a time."""
+"""Operations from any iterable, taken one at a time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bardge_async.errors import InvalidArgumentError
 
 
 class OperationStream:
-    """Give one operation after another; whatever the iterable raises comes out."""
+    """Return one operation after another; the iterable's exceptions propagate."""
 
     def __init__(self, operations: object) -> None:
         self._iterator: Iterator[Any] | None = None
@@ -25,14 +25,14 @@ class OperationStream:
 
     @property
     def is_async(self) -> bool:
-        """Tell whether the next operation may take its time."""
+        """Whether taking the next operation may wait."""
         return self._async_iterator is not None
 
     async def next_operation(self) -> Operation[Any, Any] | None:
         """Return the next operation; None at the end.
 
         Raises:
-            InvalidArgumentError: What comes is no operation.
+            InvalidArgumentError: An item is not an operation.
         """
         end = object()
         item: Any = next(self._iterator, end) if self._iterator is not None else await self._next_async(end)

@@ -1,4 +1,4 @@
-"""Calls and walks of the table's rows: what resources, client and idempotency block stand on."""
+"""Build and run calls and walks of endpoints, for the resources, the client and the idempotency block."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 class ClientCaller:
-    """Compose calls with one client's settings and make them with its engine."""
+    """Build requests with one client's settings and run them with its engine."""
 
     def __init__(self, request_builder: RequestBuilder, engine: Engine) -> None:
         self.request_builder = request_builder
@@ -38,20 +38,20 @@ class ClientCaller:
         key: str | None,
         lookup_token: str | None,
     ) -> PreparedRequest:
-        """Make the bytes of a call, under a given key or where the row takes one under a fresh one; nothing is sent."""
+        """Build a request without sending it, with the given key or, where the endpoint takes one, a new key."""
         checked_key = choose_key(endpoint, key)
         return self.request_builder.build(
             endpoint, path, request=request, key=checked_key, lookup_token=lookup_token, given=key is not None
         )
 
     async def run(self, request: PreparedRequest, progress: OperationProgress | None = None) -> Response[Any]:
-        """Make a call to its end."""
+        """Run a call, retries included, and return its response."""
         return await self.engine.run(request, progress)
 
     def call(
         self, endpoint: Endpoint[Q, R], request: Q, *path: str, lookup_token: str | None = None
     ) -> Coroutine[Any, Any, R]:
-        """Make one call of a row and return its result, as the resource methods do."""
+        """Call an endpoint and return the result alone, as resource methods do."""
         return self.engine.value(self.build_request(endpoint, path, request, None, lookup_token))
 
     def walk(
@@ -64,16 +64,17 @@ class ClientCaller:
         """Return a walk over a list; nothing is sent yet.
 
         Raises:
-            InvalidArgumentError: A path argument that cannot be sent.
+            InvalidArgumentError: A path argument is invalid.
         """
+        # Built only to check the path arguments now, not at the first page.
         self.request_builder.build(endpoint, path)
         return Walk(self._make_page_source(endpoint, path, query or {}), span)
 
     def resume(self, cursor: str) -> Walk[Any]:
-        """Return the walk that a cursor says; nothing is sent yet.
+        """Return the walk that a cursor describes; nothing is sent yet.
 
         Raises:
-            InvalidArgumentError: It is no cursor, or a damaged one.
+            InvalidArgumentError: The text is not a cursor, or is corrupt.
         """
         parsed = Cursor.load(cursor)
         endpoint = ENDPOINTS[parsed.list]
@@ -92,7 +93,7 @@ class ClientCaller:
 
 
 def choose_key(endpoint: Endpoint[Any, Any], key: str | None) -> str | None:
-    """Return the key of one POST: the given one, else a fresh one where the row takes one."""
+    """Return the given key, checked; without one a new key, or None where the endpoint takes no key."""
     if key is not None:
         return check_key(key)
     return None if endpoint.key is KeySupport.NO else new_key()

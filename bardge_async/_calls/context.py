@@ -1,4 +1,4 @@
-"""What calls of one client have in common."""
+"""The settings and parts that all calls of one client share."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from bardge_async._runtime.clock import Clock
 
 @attrs.frozen(eq=False, repr=False)
 class ClientSettings:
-    """What the user has set."""
+    """A client's settings, checked."""
 
     base_url: str
     account: str
@@ -34,7 +34,7 @@ class ClientSettings:
 
 
 class ClockReader:
-    """Read the clocks together, and remember the highest wall time."""
+    """Read both clocks together and track the highest wall time seen."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
@@ -42,11 +42,11 @@ class ClockReader:
         self._boot: str = getattr(clock, "boot", "")
 
     def observe(self, wall: float) -> None:
-        """Take note of a wall time that another process or an earlier one saw."""
+        """Include a wall time that another or an earlier process has seen."""
         self._highest = max(self._highest, wall)
 
     def now(self) -> ClockReading:
-        """Return one reading."""
+        """Return a reading of both clocks."""
         clock = self.clock
         wall = clock.wall()
         self._highest = max(self._highest, wall)
@@ -55,10 +55,10 @@ class ClockReader:
 
 @attrs.frozen(eq=False, repr=False)
 class CallContext:
-    """The parts that a call needs; ``hooks`` is None where there are none.
+    """The parts that a call uses; ``hooks`` is None if the user gave none.
 
-    ``memory`` is the journal where it is the one of this process, which takes a record without a coroutine;
-    ``hold_fresh`` takes hold of a key that was made just now, where the journal can do so without a look at its store.
+    ``memory_journal`` is the journal if it is a plain :class:`MemoryJournal`, which takes entries without awaiting.
+    ``hold_fresh`` claims a key generated for this call without reading the store, if the journal supports it.
     """
 
     settings: ClientSettings
@@ -72,10 +72,10 @@ class CallContext:
 
 @attrs.define(eq=False, repr=False)
 class OperationProgress:
-    """What became of an operation, over all calls of its block.
+    """Attempts and outcome of one operation, over all calls of its block.
 
-    ``recorded`` is False when the outcome could not be written to the journal, ``refused`` tells that the API refused
-    the operation itself, now or as the journal has it.
+    ``recorded`` is False if the outcome could not be written to the journal. ``refused`` is True if the API refused
+    the operation itself, in this call or in a journaled one.
     """
 
     attempts: int = 0

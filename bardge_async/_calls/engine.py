@@ -1,4 +1,4 @@
-"""The call loop: one key, all attempts."""
+"""The call loop: claim the key, then send and retry until the outcome is known or retrying must stop."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from bardge_async.errors import AuthenticationError, BardgeError, NotSentError, 
 
 _LOG: Final = logging.getLogger("bardge_async")
 _RELEASE_SPREAD: Final = 1.0
-"""Seconds over which calls that were held back are let go."""
+"""Seconds over which throttled calls are released, so that they do not all arrive together."""
 _TOO_MANY_REQUESTS: Final = 429
 _DEFAULT_RETRY_AFTER: Final = 1.0
-"""Seconds for which a limiter holds after a 429 that does not say how long."""
+"""Seconds for which the limiter pauses after a 429 without ``Retry-After``."""
 
 
 class Engine:
-    """Make calls: send, judge, wait, send again, and end with a value or the one right error."""
+    """Run calls: send, classify the outcome, wait and retry; return a result or raise one error."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class Engine:
         self.transport = transport
         self.slots = slots
         self.clock_reader = clock_reader
-        # A subclass may do something of its own in its methods.
+        # Not for subclasses: the shortcuts below would bypass methods that they override.
         memory = settings.journal if type(settings.journal) is MemoryJournal else None
         hold_fresh = getattr(settings.journal, "hold_fresh", None)
         self._context = CallContext(
@@ -76,12 +76,12 @@ class Engine:
         claim_timeout: float | None = None,
         retry_refused: bool = True,
     ) -> Response[Any]:
-        """Make a call to its end, waiting ``patience`` seconds for another holder of its key, by default all it has.
+        """Run a call; wait up to ``claim_timeout`` seconds for another holder of its key (default: the call's timeout).
 
-        Without ``retry_refused`` a refusal on record is raised again, and nothing is sent.
+        Without ``retry_refused`` a journaled refusal is raised again and nothing is sent.
 
         Raises:
-            BardgeError: What the whole history of its key amounts to.
+            BardgeError: The call failed; the error reflects the key's whole history, not only the last attempt.
         """
         state = CallState(
             self._context, request, OperationProgress() if progress is None else progress, self.slots.call_started()
@@ -95,11 +95,11 @@ class Engine:
             self._finish_call(state)
         return result if isinstance(result, Response) else _build_response(state, result)
 
-    async def value(self, request: PreparedRequest) -> Any:  # noqa: ANN401 - the row's class
-        """Make a call to its end and return its result alone, as resource methods do.
+    async def value(self, request: PreparedRequest) -> Any:  # noqa: ANN401 - the endpoint's response class
+        """Run a call and return the result alone, as resource methods do.
 
         Raises:
-            BardgeError: What the whole history of its key amounts to.
+            BardgeError: The call failed; the error reflects the key's whole history, not only the last attempt.
         """
         state = CallState(self._context, request, OperationProgress(), self.slots.call_started())
         try:
@@ -118,7 +118,7 @@ class Engine:
     async def _run_attempts(
         self, state: CallState, *, claim_timeout: float | None = None, retry_refused: bool = True
     ) -> Response[Any] | Outcome:
-        """Return what is on record, or make attempts until one is answered."""
+        """Return the journaled response, or send attempts until one succeeds."""
         key = state.request.key
         if key is not None and not self._claim_fresh_key(state, key):
             replayed = await self._claim_key(state, key, claim_timeout, retry_refused=retry_refused)
@@ -135,13 +135,14 @@ class Engine:
             outcome = blocked or await state.send_attempt(header)
             if outcome.verdict is Verdict.DONE:
                 return outcome
+            # One renewal a call: a second rejection means that the new API key is wrong, too.
             if not key_renewed and _is_key_rejected(outcome) and await self._renew_header(state, header):
                 key_renewed = True
                 continue
             await self._wait_before_retry(state, outcome)
 
     def _claim_fresh_key(self, state: CallState, key: str) -> bool:
-        """Take hold of a key that is not on record, without a wait; False, and nothing done, where that is not sure."""
+        """Claim a key without awaiting, if it surely has no journal entry; else return False and change nothing."""
         context = self._context
         if context.memory_journal is None and not (state.request.is_fresh_key and context.hold_fresh is not None):
             return False
@@ -156,7 +157,7 @@ class Engine:
     async def _claim_key(
         self, state: CallState, key: str, timeout: float | None, *, retry_refused: bool
     ) -> Response[Any] | None:
-        """Take hold of a POST's key; return its answer where what is on record has it, so that nothing is sent."""
+        """Claim a POST's key; return the journaled response if there is one, so that nothing is sent."""
         settings, request = self.settings, state.request
         journal = settings.journal
         identity = KeyIdentity(settings.base_url, settings.account, key)
@@ -181,44 +182,46 @@ class Engine:
         return None
 
     async def _wait_for_header(self, state: CallState) -> str:
-        """Wait for the API key, no longer than the call may take."""
+        """Wait for the API key until the call's deadline."""
         with TimeLimit(self.clock_reader.clock, state.seconds_left()):
             return await self.settings.credentials.get_header()
-        error = NotSentError("the API key did not come in time")
+        error = NotSentError("timed out waiting for the `api_key` callable")
         error.timed_out = True
         outcome = state.add_to_history(Outcome(Verdict.NOT_SENT, error=error))
         raise retry.final_error(state.retry_context(outcome, self.clock_reader.now(), 0.0))
 
     async def _renew_header(self, state: CallState, header: str) -> bool:
-        """Ask for the API key again; False where it stays the same, or does not come in time."""
+        """Ask for the API key again; return False if it is unchanged or the deadline passes."""
         with TimeLimit(self.clock_reader.clock, state.seconds_left()):
             return await self.settings.credentials.renew_header(header)
         return False
 
     async def _wait_for_permission(self, state: CallState) -> Outcome | None:
-        """Wait while the server asks for it, and for the limiter's turn; an outcome where that misses deadline or window."""
+        """Wait for ``Retry-After`` and the limiter; return an outcome if that would pass deadline or window."""
         while True:
             throttled = await self._wait_for_retry_after(state)
-            # A call that waits for a connection takes its turn when it has one: until then the turn would lapse.
+            # With no connection free, the permit is acquired after it: it would lapse while the call is queued.
             if throttled is not None or self._limiter is None or not state.semaphore.free:
                 return throttled
             no_permit = await state.acquire_permit()
             if no_permit is not None and no_permit.retry_after is not None:
-                # What the limiter knows of other processes' 429s spares this one's calls the asking.
+                # Remember the hold locally, so that later calls need not ask the limiter.
                 self.retry_after_gate.hold_all(self.clock_reader.clock.elapsed() + no_permit.retry_after)
             if no_permit is not None or self._throttle_delay(state) <= 0:
                 return no_permit
 
     async def _wait_for_retry_after(self, state: CallState) -> Outcome | None:
-        """Wait while the server asks calls to wait; an outcome where that would miss deadline or window."""
+        """Wait until ``Retry-After`` has passed; return an outcome if that would pass deadline or window."""
         while (wait := self._throttle_delay(state)) > 0:
             max_wait = state.max_wait()
             if wait >= max_wait:
                 error = ThrottledError(
-                    f"{state.request.endpoint.name}: the server asked all calls to wait {wait:.1f} s longer"
+                    f"{state.request.endpoint.name}: the server's Retry-After delays calls for another {wait:.1f} s, "
+                    "longer than this call may wait; retry later"
                 )
                 error.timed_out, error.retry_after = True, wait
                 return state.add_to_history(Outcome(Verdict.NOT_SENT, error=error, retry_after=wait))
+            # Jitter upwards only: never earlier than the server asked.
             seconds = wait + self.jitter() * min(_RELEASE_SPREAD, (max_wait - wait) / 2)
             state.emit_throttled(seconds)
             await self.clock_reader.clock.sleep(seconds)
@@ -228,7 +231,7 @@ class Engine:
         return self.retry_after_gate.seconds_until_open(state.request.endpoint, self.clock_reader.clock.elapsed())
 
     async def _wait_before_retry(self, state: CallState, outcome: Outcome) -> None:
-        """Wait before the next attempt, or end the call."""
+        """Wait before the next attempt, or raise the call's error."""
         now = self.clock_reader.now()
         self._throttle_other_calls(state, outcome, now)
         retry_context = state.retry_context(outcome, now, self.jitter())
@@ -243,17 +246,19 @@ class Engine:
     def _take_retry_token(
         self, retry_context: retry.RetryContext, wait: float, now: ClockReading
     ) -> float | BardgeError:
-        """Take a token for a repeat: an unanswered POST waits for it, any other call ends without."""
+        """Take a retry token and return the wait; a POST in doubt waits for one, any other call fails without."""
+        # A POST in doubt has no other way to learn its outcome than to be retried.
         max_wait = retry.max_wait(retry_context) if retry_context.history.in_doubt else 0.0
         token_wait = self.retry_budget.reserve_token(now.elapsed, max_wait)
         if token_wait is not None:
             return max(wait, token_wait)
         error = retry.final_error(retry_context)
         error.budget_empty = True
-        error.add_note("not repeated: the retry budget is used up")
+        error.add_note("not retried: the retry budget is exhausted")
         return error
 
     def _throttle_other_calls(self, state: CallState, outcome: Outcome, now: ClockReading) -> None:
+        """Apply ``Retry-After`` to the client's other calls: all after a 429, the endpoint's after a 503."""
         if state.response is None or isinstance(outcome.error, ThrottledError):
             return
         retry_after, cap, status = outcome.retry_after, self.settings.policy.retry_after_cap, state.response.status
@@ -268,7 +273,7 @@ class Engine:
             self.retry_after_gate.hold_endpoint(state.request.endpoint.name, until)
 
     async def wait_backoff(self, attempt: int) -> None:
-        """Wait as before a repeated attempt, for whoever asks for the same again."""
+        """Wait as before a retry, for walks that request the same page again."""
         await self.clock_reader.clock.sleep(retry.compute_backoff(self.settings.policy, attempt, self.jitter()))
 
 
@@ -278,7 +283,7 @@ def _is_key_rejected(outcome: Outcome) -> bool:
 
 def _build_response(state: CallState, outcome: Outcome) -> Response[Any]:
     response = state.response
-    assert response is not None  # noqa: S101 - it was answered
+    assert response is not None  # noqa: S101 - the server responded
     return Response(
         value=outcome.value,
         status=response.status,
@@ -291,7 +296,7 @@ def _build_response(state: CallState, outcome: Outcome) -> Response[Any]:
 
 
 def _replay_response(state: CallState, recorded: RecordedResponse) -> Response[Any]:
-    """Return a recorded answer, or raise what it raised."""
+    """Return the journaled response, or raise the error that it stands for."""
     headers = {REQUEST_ID_HEADER: recorded.request_id} if recorded.request_id else {}
     outcome = classify(state.request.endpoint, WireResponse(recorded.status, headers, recorded.body or b""), 0.0, "")
     if outcome.error is not None:
@@ -309,22 +314,24 @@ def _replay_response(state: CallState, recorded: RecordedResponse) -> Response[A
 
 
 def _replay_refusal(state: CallState, recorded: RecordedResponse) -> BardgeError:
-    """Make the error of a recorded refusal anew."""
+    """Rebuild the error of a journaled refusal."""
     state.mark_refused()
     headers = {REQUEST_ID_HEADER: recorded.request_id} if recorded.request_id else {}
-    error = classify(state.request.endpoint, WireResponse(recorded.status, headers, recorded.body or b""), 0.0, "").error
+    error = classify(
+        state.request.endpoint, WireResponse(recorded.status, headers, recorded.body or b""), 0.0, ""
+    ).error
     assert error is not None  # noqa: S101 - the status of a refusal
     if recorded.body is None:
         error.args = (
-            f"{state.request.endpoint.name}: {recorded.status}, refused earlier; the answer is not kept any more",
+            f"{state.request.endpoint.name}: {recorded.status}, refused earlier; the response body is no longer stored",
         )
     error.sent = True
-    error.add_note("on record from an earlier call; nothing was sent now")
+    error.add_note("replayed from the journal; nothing was sent")
     return error
 
 
 def _annotate_exception(error: BaseException, state: CallState) -> None:
-    """Write on an error, or on a cancellation, what the caller needs to know."""
+    """Add the call's endpoint, key and attempts to an error or a cancellation."""
     if isinstance(error, BardgeError):
         _annotate_error(error, state)
     elif isinstance(error, anyio.get_cancelled_exc_class()):
@@ -332,7 +339,7 @@ def _annotate_exception(error: BaseException, state: CallState) -> None:
 
 
 def _annotate_error(error: BardgeError, state: CallState) -> None:
-    """Write on an error what no decision has written yet, and log a doubt."""
+    """Fill in fields that are not set yet, and log an unknown outcome."""
     if error.endpoint is None:
         error.endpoint = state.request.endpoint.name
     if error.idempotency_key is None:
@@ -340,16 +347,19 @@ def _annotate_error(error: BardgeError, state: CallState) -> None:
     error.sent = error.sent or state.history.sent
     error.attempts = state.history.attempts
     if isinstance(error, OutcomeUnknownError):
-        _LOG.warning("%s: outcome unknown under idempotency key %s", error.endpoint, error.idempotency_key)
+        _LOG.warning("%s: outcome unknown for idempotency key %s", error.endpoint, error.idempotency_key)
 
 
 def _annotate_cancellation(state: CallState, cancelled: BaseException) -> None:
-    """Leave a trace of a POST that was cancelled after it may have been sent."""
+    """Note and log endpoint and key of a POST that was cancelled after it may have been sent."""
     request = state.request
     if not state.history.in_doubt and not state.answered:
         return
-    # It was answered, and the caller went away while that was put on record.
-    knowledge = "on record" if state.answered and not state.history.in_doubt else "unknown"
-    text = f"{request.endpoint.name}: cancelled after it was sent under idempotency key {request.key}; its outcome is {knowledge}"
+    # Already answered: the caller cancelled while the outcome was being recorded.
+    knowledge = "recorded" if state.answered and not state.history.in_doubt else "unknown"
+    text = (
+        f"{request.endpoint.name}: cancelled after it was sent with idempotency key {request.key}; "
+        f"its outcome is {knowledge}"
+    )
     cancelled.add_note(text)
     _LOG.warning("%s", text)

@@ -1,4 +1,4 @@
-"""Hooks: what happens in a call, as frozen values without bodies or secrets."""
+"""Events of a call, for the user's hooks: frozen values without bodies or secrets."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _LOG: Final = logging.getLogger("bardge_async")
 
 @attrs.frozen(kw_only=True)
 class Event:
-    """Common to all events of one call.
+    """Base of all events of a call.
 
     Attributes:
-        endpoint: The row's name.
+        endpoint: The endpoint's name.
         idempotency_key: The POST's key, or None.
         attempt: The attempt's number, from 1; 0 before the first.
     """
@@ -48,14 +48,14 @@ class AttemptStarted(Event):
 
 @attrs.frozen(kw_only=True)
 class AttemptEnded(Event):
-    """An attempt has come to an end.
+    """An attempt has ended.
 
     Attributes:
-        status: The HTTP status, or None without an answer.
+        status: The HTTP status, or None without a response.
         outcome: ``"done"``, ``"not_sent"``, ``"no_answer"``, ``"refused"`` and the like.
-        request_id: The answer's ``Bardge-Request-Id``, or None.
-        seconds: How long it took.
-        replayed: Whether the server returned a cached answer.
+        request_id: The response's ``Bardge-Request-Id``, or None.
+        seconds: The attempt's duration.
+        replayed: Whether the server returned a cached response.
     """
 
     status: int | None
@@ -70,7 +70,7 @@ class RetryScheduled(Event):
     """The call waits before its next attempt.
 
     Attributes:
-        seconds: How long it will wait.
+        seconds: The wait until then.
     """
 
     seconds: float
@@ -78,11 +78,10 @@ class RetryScheduled(Event):
 
 @attrs.frozen(kw_only=True)
 class Throttled(Event):
-    """The call waits because the server asked all calls, or those of its row, to wait; or it had to wait for the limiter.
+    """The call is delayed by the server's ``Retry-After`` (all calls or this endpoint's) or was by the limiter.
 
     Attributes:
-        seconds: How long it will wait; for the limiter's turn, which nobody foresees, how long it has waited: a second
-            or more.
+        seconds: The wait ahead; for the limiter, whose delay is not known beforehand, the time waited, if 1 s or more.
     """
 
     seconds: float
@@ -90,7 +89,7 @@ class Throttled(Event):
 
 @attrs.frozen(kw_only=True)
 class DoubtOpened(Event):
-    """A POST was sent and not usably answered: its outcome is unknown for now.
+    """A POST was sent and got no usable response: its outcome is unknown for now.
 
     Attributes:
         first_sent_at: When the key was first sent, aware UTC.
@@ -104,32 +103,32 @@ class DoubtResolved(Event):
     """The outcome of a POST in doubt became known.
 
     Attributes:
-        done: True when it was done, False when it was refused.
+        done: True if it was executed, False if it was refused.
     """
 
     done: bool
 
 
 Hook: TypeAlias = Callable[[Event], object]
-"""A plain callable that is told every event; what it raises is logged, never passed on."""
+"""A synchronous callable that receives every event; its exceptions are logged, never propagated."""
 
 
 class Hooks:
-    """Tell events to the user's hooks."""
+    """The user's hooks."""
 
     def __init__(self, hooks: Sequence[Hook]) -> None:
         if not isinstance(hooks, Sequence):
             raise ConfigurationError(f"hooks: expected a list of callables, got {type(hooks).__name__}")
         for hook in hooks:
             if not _is_plain_callable(hook):
-                raise ConfigurationError(f"hooks: expected plain callables, got {type(hook).__name__}")
+                raise ConfigurationError(f"hooks: expected synchronous callables, got {type(hook).__name__}")
         self._hooks = tuple(hooks)
 
     def __bool__(self) -> bool:
         return bool(self._hooks)
 
     def emit(self, event: Event) -> None:
-        """Call every hook."""
+        """Call every hook with an event."""
         for hook in self._hooks:
             try:
                 hook(event)
@@ -138,5 +137,5 @@ class Hooks:
 
 
 def _is_plain_callable(hook: object) -> bool:
-    """Tell whether something runs when it is called: a coroutine function would not."""
+    """Return whether calling a hook runs it; a coroutine function would only return a coroutine."""
     return callable(hook) and not any(inspect.iscoroutinefunction(one) for one in (hook, type(hook).__call__))

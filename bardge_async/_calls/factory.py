@@ -1,4 +1,4 @@
-"""Put a client's parts together; imported when a client is made, since it brings aiohttp and cattrs."""
+"""Assemble a client's parts. Imported when the first client is created, since it loads aiohttp and cattrs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from bardge_async.errors import ConfigurationError
 
 __all__ = ["ClientSettings", "Credentials", "Engine", "Hooks", "RequestBuilder", "build_engine", "build_transport"]
 
-# anyio would import it in the first call.
+# anyio would import it during the first call.
 with contextlib.suppress(ImportError):
     importlib.import_module("anyio._backends._asyncio")
 
@@ -40,17 +40,17 @@ def build_transport(
     ssl: _ssl.SSLContext | None,
     proxy: str | None,
 ) -> Transport:
-    """Make the transport, or take the user's.
+    """Return the user's transport, or create one over aiohttp.
 
     Raises:
-        ConfigurationError: Options that exclude each other or would switch a protection off.
+        ConfigurationError: Options exclude each other or would disable a protection.
     """
     exclusive = {"transport": transport, "session": session}
     for name, value in exclusive.items():
         others = {"transport": transport, "session": session, "ssl": ssl, "proxy": proxy}
         conflicting = [other for other, given in others.items() if other != name and given is not None]
         if value is not None and conflicting:
-            raise ConfigurationError(f"{name}: it brings its own connections; leave out {', '.join(conflicting)}")
+            raise ConfigurationError(f"{name}: it uses its own connections; remove {', '.join(conflicting)}")
     if transport is not None:
         return transport
     if session is not None and not isinstance(session, aiohttp.ClientSession):
@@ -66,7 +66,9 @@ def _check_ssl(ssl: object) -> None:
             "ssl: expected an ssl.SSLContext; to trust your own CA: ssl.create_default_context(cafile=...)"
         )
     if ssl is not None and not (ssl.verify_mode is _ssl.CERT_REQUIRED and ssl.check_hostname):
-        raise ConfigurationError("ssl: the context must verify certificate and host name, or anyone can read the key")
+        raise ConfigurationError(
+            "ssl: the context must verify certificate and host name; otherwise the key can be intercepted"
+        )
 
 
 def _check_proxy(proxy: str | None, *, plain_http: bool) -> None:
@@ -76,7 +78,9 @@ def _check_proxy(proxy: str | None, *, plain_http: bool) -> None:
     if host is None:
         raise ConfigurationError("proxy: expected a URL such as http://proxy.example:3128")
     if plain_http and not is_loopback(host):
-        raise ConfigurationError("proxy: a plain-HTTP base URL through it would show the key to the network")
+        raise ConfigurationError(
+            "proxy: with a plain-HTTP base URL the key would cross the network unencrypted; use HTTPS"
+        )
 
 
 def _proxy_host(proxy: str) -> str | None:
@@ -91,7 +95,7 @@ def _proxy_host(proxy: str) -> str | None:
 
 
 def build_engine(settings: ClientSettings, transport: Transport, clock: Clock, max_connections: object) -> Engine:
-    """Make the engine.
+    """Create the engine.
 
     Raises:
         ConfigurationError: ``max_connections`` is out of range.

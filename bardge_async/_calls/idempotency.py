@@ -23,10 +23,10 @@ T = TypeVar("T")
 
 
 class IdempotentClient(Resources):
-    """Make one POST under one key: the client that ``bardge.idempotent()`` yields.
+    """Send one POST with one key: the client that ``bardge.idempotent()`` yields.
 
-    The same POST again in the block keeps the key, and once answered returns that answer without a request; a
-    different POST is refused before it is sent. GETs are free.
+    Repeating the same POST in the block reuses the key and, once it has a response, returns that without a request. A
+    different POST is rejected before it is sent. GETs are not restricted.
     """
 
     def __init__(self, caller: ClientCaller, key: str) -> None:
@@ -35,27 +35,27 @@ class IdempotentClient(Resources):
 
     @property
     def key(self) -> str:
-        """The idempotency key, given or made."""
+        """The idempotency key, given or generated."""
         return self._block.key
 
     @property
     def attempts(self) -> int:
-        """How many requests the POST took so far."""
+        """Number of requests sent for the POST so far."""
         return self._block.progress.attempts
 
     @property
     def replayed(self) -> str | None:
-        """``"server"`` when the server returned a cached answer, ``"journal"`` when it was on record here, else None."""
+        """``"server"`` if the server returned a cached response, ``"journal"`` if the journal did, else None."""
         return self._block.response.replayed if self._block.response is not None else None
 
     @property
     def recorded(self) -> bool:
-        """False when the outcome could not be written to the journal; the answer is right all the same."""
+        """False if the outcome could not be written to the journal; the result is valid all the same."""
         return self._block.progress.recorded
 
     @property
     def request_id(self) -> str | None:
-        """``Bardge-Request-Id`` of the last answer, or None."""
+        """``Bardge-Request-Id`` of the last response, or None."""
         return self._block.request_id
 
     @overload
@@ -71,11 +71,11 @@ class IdempotentClient(Resources):
     async def send(
         self, endpoint: Endpoint[Any, Any] | str, *path: str, request: object = None, lookup_token: str | None = None
     ) -> Response[Any]:
-        """Make one call of a row, or of its name, under the block's key; return its result with what came around it.
+        """Call an endpoint, given by itself or its name, with the block's key; return the whole response.
 
         Raises:
-            IdempotencyMisuseError: A second, different POST, one that takes no key, or the block is over.
-            InvalidArgumentError: An argument that the row does not take.
+            IdempotencyMisuseError: A second, different POST, a POST that takes no key, or the block is not open.
+            InvalidArgumentError: The endpoint does not take an argument, or its value is invalid.
         """
         return await self._block.send(find_endpoint(endpoint), path, request, lookup_token)
 
@@ -88,7 +88,7 @@ class IdempotentClient(Resources):
 
 
 class BlockCaller:
-    """The block's state, and the caller that its resources stand on."""
+    """The block's state, and the caller that its resources use."""
 
     def __init__(self, caller: ClientCaller, key: str) -> None:
         self.key = key
@@ -103,7 +103,9 @@ class BlockCaller:
 
     def enter_block(self) -> None:
         if self._entered:
-            raise IdempotencyMisuseError("a block is entered once; make another with bardge.idempotent()")
+            raise IdempotencyMisuseError(
+                "an idempotency block can be entered only once; open another with bardge.idempotent()"
+            )
         self.is_open = self._entered = True
 
     async def call(self, endpoint: Endpoint[Q, R], request: Q, *path: str, lookup_token: str | None = None) -> R:
@@ -119,7 +121,7 @@ class BlockCaller:
         check_takes_key(endpoint)
         prepared = self._caller.build_request(endpoint, path, request, self.key, lookup_token)
         self._check_same_request(prepared)
-        # Two tasks with the same POST: the second waits and gets the first one's answer.
+        # Two tasks with the same POST: the second waits and gets the first one's response.
         async with self._lock:
             return await self._run_once(prepared)
 
@@ -135,7 +137,7 @@ class BlockCaller:
 
     def _check_open(self) -> None:
         if not self.is_open:
-            raise IdempotencyMisuseError("the block is not open: use its client inside `async with`")
+            raise IdempotencyMisuseError("the idempotency block is not open; use its client inside `async with`")
 
     def _check_same_request(self, request: PreparedRequest) -> None:
         first = self._first_request

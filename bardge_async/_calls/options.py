@@ -1,4 +1,4 @@
-"""What a client may be made with, checked."""
+"""Check a client's options."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 def resolve_key_source(given: ApiKeySource | UnusableApiKey | None) -> ApiKeySource:
-    """Return where the API key comes from: the argument, else the environment."""
+    """Return the API key or its callable: the argument, else ``BARDGE_API_KEY``."""
     if given is not None:
         return require_usable(given)
     if not os.environ.get("BARDGE_API_KEY"):
@@ -23,33 +23,33 @@ def resolve_key_source(given: ApiKeySource | UnusableApiKey | None) -> ApiKeySou
 
 
 def require_type(name: str, value: T, kind: type[Any]) -> T:
-    """Return a value of a class, or raise."""
+    """Return a value if it is of a class; raise otherwise."""
     if not isinstance(value, kind):
         raise ConfigurationError(f"{name}: expected {kind.__name__}(...), got {value!r:.40}")
     return value
 
 
 def require_method(name: str, value: T, method: str) -> T:
-    """Return an object that has a method, or raise."""
+    """Return an object if it has a method; raise otherwise."""
     if not callable(getattr(value, method, None)):
-        raise ConfigurationError(f"{name}: expected a {name.capitalize()}, which has {method}(), got {value!r:.40}")
+        raise ConfigurationError(f"{name}: expected a {name.capitalize()} with a method {method}(), got {value!r:.40}")
     return value
 
 
 def resolve_journal(given: Journal | None) -> Journal:
-    """Return the journal; without one that of this process."""
+    """Return the journal, by default a new one in memory."""
     return MemoryJournal() if given is None else require_method("journal", given, "claim")
 
 
 def check_account(account: object) -> str:
-    """Return an account's label, or raise."""
+    """Return an account's label if it is printable text; raise otherwise."""
     if isinstance(account, str) and account.isprintable():
         return account
     raise ConfigurationError(f"account: expected printable text, got {account!r:.40}")
 
 
 def resolve_timeouts(given: Timeouts | float | None) -> Timeouts:
-    """Return the time limits, given as such or as the seconds of a whole call."""
+    """Return the time limits, given as such or as the total seconds of a call."""
     if given is None:
         return Timeouts()
     if isinstance(given, Timeouts):

@@ -1,4 +1,4 @@
-"""One call under way: its attempts, its entry in the journal, and what is told of it."""
+"""The state of one call: its attempts, its history and its journal entry."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ from bardge_async.errors import (
 _LOG: Final = logging.getLogger("bardge_async")
 _SETTLING_VERDICTS: Final = frozenset({Verdict.DONE, Verdict.UNREADABLE, Verdict.REFUSED})
 _LONG_WAIT: Final = 1.0
-"""Seconds; who had to wait so long for the limiter's turn tells of it."""
+"""Seconds of waiting for the limiter from which a ``Throttled`` event is emitted."""
 
 
 class CallState(Notifier):
-    """Make the attempts of one call, and keep its history and its record in step."""
+    """Send the attempts of one call, keeping its history and its journal entry in step."""
 
     __slots__ = (
         "_clock",
@@ -72,7 +72,7 @@ class CallState(Notifier):
         self.answered = False
 
     def resume_from(self, allowed: SendAllowed) -> None:
-        """Go on from what is on record: the journal's bytes are what is sent again."""
+        """Continue from a journal entry, with its history and its body bytes."""
         self.history = allowed.history
         if allowed.body is not self.request.body:
             self.request = attrs.evolve(self.request, body=allowed.body)
@@ -80,21 +80,21 @@ class CallState(Notifier):
         self._fault = allowed.server_failure
 
     def mark_refused(self) -> None:
-        """Tell that the API refused the operation itself."""
+        """Record in the progress that the API refused the operation itself."""
         self._progress.refused = True
 
     def seconds_left(self) -> float:
-        """Seconds until the call's deadline."""
+        """Return the seconds until the call's deadline."""
         return self._deadline - self._clock.elapsed()
 
     def max_wait(self) -> float:
-        """Seconds for which the call may wait before it sends, as its deadline and the window of a doubt allow."""
+        """Return the seconds the call may wait before sending: to its deadline or, in doubt, its window's end."""
         if not self.history.in_doubt:
             return self.seconds_left()
         return retry.max_wait(self.retry_context(Outcome(Verdict.NO_ANSWER), self._context.clock_reader.now(), 0.0))
 
     def retry_context(self, outcome: Outcome, now: ClockReading, jitter: float) -> retry.RetryContext:
-        """Put together what the next decision rests on."""
+        """Collect what the next retry decision depends on."""
         settings = self._context.settings
         return retry.RetryContext(
             endpoint=self.request.endpoint,
@@ -109,7 +109,7 @@ class CallState(Notifier):
         )
 
     async def send_attempt(self, header: str) -> Outcome:
-        """Send once, with one of the places for requests under way, and record what came of it."""
+        """Send once, holding one of the loop's connection slots, and record the outcome."""
         self.response = None
         waited = not self.semaphore.try_acquire()
         if waited and not await self.semaphore.acquire(self._max_pool_wait()):
@@ -134,7 +134,7 @@ class CallState(Notifier):
             wire_request = self._start_attempt(header, now)
             try:
                 self.response = response = await self._context.transport.send(wire_request, limits)
-            except BaseException as error:  # noqa: BLE001 - raised on where it is not the call's
+            except BaseException as error:  # noqa: BLE001 - re-raised unless it is an outcome
                 outcome = await self._classify_failure(error, now)
             else:
                 outcome = self._classify_response(response, now, header)
@@ -147,7 +147,7 @@ class CallState(Notifier):
             self.semaphore.release()
 
     async def acquire_permit(self) -> Outcome | None:
-        """Wait for the limiter's turn; an outcome where none comes before deadline or window ends."""
+        """Wait for the limiter's permit; return an outcome if none is granted before deadline or window end."""
         limiter = self._context.settings.limiter
         if limiter is None:
             return None
@@ -170,18 +170,20 @@ class CallState(Notifier):
         return min(self._context.settings.timeouts.pool, max(0.0, self.seconds_left()))
 
     def _pool_timeout(self) -> Outcome:
-        error = PoolTimeoutError("no connection came free in time; raise max_connections or timeout.pool, or send less")
+        error = PoolTimeoutError(
+            "timed out waiting for a free connection; raise `max_connections` or `Timeouts(pool=...)`"
+        )
         error.timed_out = True
         return self.add_to_history(Outcome(Verdict.NOT_SENT, error=error))
 
     async def _deadline_passed(self) -> Outcome:
-        error = NotSentError("no time was left to send")
+        error = NotSentError("not sent: too little time left before the deadline or the end of the replay window")
         error.timed_out = True
         await self._discard_intent()
         return self.add_to_history(Outcome(Verdict.NOT_SENT, error=error))
 
     def _build_intent(self, identity: KeyIdentity, now: ClockReading) -> JournalEntry:
-        """Make the record of what is about to be sent."""
+        """Build the journal entry of the request about to be sent."""
         request, earlier = self.request, self._entry
         first = self.history.first_sent if self.history.in_doubt else now
         if earlier is not None:
@@ -200,7 +202,7 @@ class CallState(Notifier):
         )
 
     def _record_intent_now(self, identity: KeyIdentity, now: ClockReading) -> bool:
-        """Put the intent on record at once, where the journal is in memory."""
+        """Record the intent without awaiting; return False unless the journal is in memory."""
         memory = self._context.memory_journal
         if memory is None:
             return False
@@ -211,14 +213,14 @@ class CallState(Notifier):
         return True
 
     async def _record_intent(self, entry: JournalEntry) -> Outcome | None:
-        """Put the intent on record before the call's first send; an outcome where that fails."""
+        """Record the intent before the call's first send; return an outcome if that fails."""
         self._entry = entry
         try:
             in_time = await self._put_intent(entry)
         except JournalError as error:
             return self.add_to_history(Outcome(Verdict.NOT_SENT, error=error))
         if not in_time:
-            late = JournalError("the journal did not record the intent in time")
+            late = JournalError("timed out recording the intent in the journal; nothing was sent")
             late.timed_out = True
             await self._discard_intent()
             return self.add_to_history(Outcome(Verdict.NOT_SENT, error=late))
@@ -227,7 +229,7 @@ class CallState(Notifier):
         return None
 
     async def _put_intent(self, entry: JournalEntry) -> bool:
-        """Put an intent on record before the deadline; False, or a cancellation, where that is too late."""
+        """Write the intent to the journal; return False, or raise a cancellation, if the deadline passes first."""
         journal = self._context.settings.journal
         if journal.instant:
             await journal.put(entry)
@@ -237,7 +239,7 @@ class CallState(Notifier):
                 await journal.put(entry)
             except anyio.get_cancelled_exc_class():
                 if not scope.cancel_called:
-                    # The caller goes away: what was never sent must not stand as sent.
+                    # The caller cancelled: a request that was never sent must not stay recorded as sent.
                     with anyio.CancelScope(shield=True):
                         await self._discard_intent()
                 raise
@@ -256,7 +258,7 @@ class CallState(Notifier):
         )
 
     async def _classify_failure(self, error: BaseException, now: ClockReading) -> Outcome:
-        """Tell what a send came to that raised; raise on what is not the call's to tell."""
+        """Return the outcome of a send that raised; re-raise what is no outcome."""
         if isinstance(error, NotSentError):
             return Outcome(Verdict.NOT_SENT, error=error)
         if isinstance(error, NoAnswerError):
@@ -267,9 +269,9 @@ class CallState(Notifier):
             await self._discard_intent()
             raise error
         if isinstance(error, Exception):
-            # A foreign transport: whatever it raises counts as sent.
+            # A user's transport: without proof of the contrary, the request counts as sent.
             return Outcome(Verdict.NO_ANSWER, error=NoAnswerError(f"the transport failed: {type(error).__name__}"))
-        # Cancelled under way: what becomes of it nobody will be told.
+        # Cancelled in flight: the response, if any, is never read.
         lost = Outcome(Verdict.NO_ANSWER)
         self._emit_attempt_ended(lost, self._clock.elapsed() - now.elapsed)
         self.add_to_history(lost)
@@ -280,12 +282,12 @@ class CallState(Notifier):
         outcome = wire.classify(self.request.endpoint, response, now.wall, origin)
         if outcome.error is None:
             return outcome
-        # Errors quote the answer, and some servers echo the key.
+        # Errors quote the response, and some servers echo the API key.
         self.response = response = redact_api_key(response, header)
         return wire.classify(self.request.endpoint, response, now.wall, origin)
 
     def _report_attempt(self, outcome: Outcome, now: ClockReading) -> None:
-        """Tell of an attempt's end, where anybody listens."""
+        """Report an attempt's end to adaptive limit, hooks and log, if any of them is active."""
         pace = self.semaphore.adaptive_limit
         if not pace.batches and self._context.hooks is None and not _LOG.isEnabledFor(logging.DEBUG):
             return
@@ -295,12 +297,13 @@ class CallState(Notifier):
         self._emit_attempt_ended(outcome, seconds)
 
     def _compute_limits(self, now: ClockReading) -> AttemptLimits | None:
-        """Time limits of the next attempt; None where deadline or window leave no room for it."""
+        """Return the time limits of the next attempt; None if deadline or window leave no time for it."""
         settings = self._context.settings
         time_left = self._deadline - now.elapsed
         connect = min(settings.timeouts.connect, time_left)
         endpoint, history = self.request.endpoint, self.history
         if history.in_doubt and endpoint.repeat_effect is not RepeatEffect.HARMLESS:
+            # Connecting and writing must end inside the window; reading the response may go on after it.
             window_left = seconds_left(settings.window, history, now)
             if window_left is None or window_left < MIN_SECONDS_LEFT:
                 return None
@@ -308,7 +311,7 @@ class CallState(Notifier):
         return AttemptLimits(connect, min(settings.timeouts.attempt, time_left)) if time_left > 0 else None
 
     def add_to_history(self, outcome: Outcome) -> Outcome:
-        """Enter an outcome into the history, and tell of doubts."""
+        """Add an outcome to the history, and emit a doubt that it opens or resolves."""
         history = self.history
         was_in_doubt = history.in_doubt
         retry.update_history(self.request.endpoint, history, outcome)
@@ -317,7 +320,7 @@ class CallState(Notifier):
         return outcome
 
     async def _record_outcome(self, entry: JournalEntry, outcome: Outcome, now: ClockReading, header: str) -> None:
-        """Bring the record in step with an attempt's outcome."""
+        """Update the journal entry with an attempt's outcome."""
         if self.history.in_doubt:
             if outcome.verdict is Verdict.FAULT and self.response is not None:
                 await self._record_fault(entry, self.response, now)
@@ -328,13 +331,13 @@ class CallState(Notifier):
         elif outcome.verdict is Verdict.NOT_SENT:
             await self._discard_intent()
         else:
-            # Answered and not executed: the server may hold the key to its body all the same.
+            # Answered and not executed: the server may still reject this key with another body.
             self._refused_entry = entry.with_state(EntryState.REFUSED, entry.first_sent, now, entry.answer)
             await self._put_entry(self._refused_entry)
             self._intent_recorded = False
 
     async def _record_fault(self, entry: JournalEntry, response: WireResponse, now: ClockReading) -> None:
-        """Put on record that the handler failed, so that the key may be forgotten: it stays in doubt."""
+        """Record that the server's handler failed and may not remember the key; the entry stays in doubt."""
         recorded = RecordedResponse(response.status, None, response.headers.get(REQUEST_ID_HEADER))
         self._entry = entry.with_state(entry.state, entry.first_sent, now, recorded)
         await self._put_entry(self._entry)
@@ -342,12 +345,12 @@ class CallState(Notifier):
     def _close_entry(
         self, entry: JournalEntry, outcome: Outcome, response: WireResponse, now: ClockReading, header: str
     ) -> JournalEntry | None:
-        """Make the record of an operation that has its outcome; None where it is in the journal already."""
+        """Return the final entry of an operation with a known outcome; None if it has been written already."""
         refused = outcome.verdict is Verdict.REFUSED
         self.answered = not refused
         if refused:
             self.mark_refused()
-        # Nobody can know a fresh key before, so nobody asks for its answer again.
+        # A generated key is known to no other call, so its response is never replayed.
         body = redact_api_key(response, header).body if entry.given else None
         recorded = RecordedResponse(response.status, body, redact_request_id(response, header))
         state = EntryState.REFUSED if refused else EntryState.DONE
@@ -362,34 +365,41 @@ class CallState(Notifier):
         try:
             await journal.put(entry)
         except anyio.get_cancelled_exc_class():
-            # A cancelled caller must not leave an answered call in doubt: to put a record twice changes nothing.
+            # A cancellation must not leave an answered call in doubt; writing an entry twice is harmless.
             with anyio.CancelScope(shield=True):
                 await self._put_entry(entry)
             raise
         except JournalError as error:
-            # The server has answered: that is worth more than the record, which stays in doubt.
+            # The server has answered: return that result, although the entry stays in doubt.
             self._progress.recorded = False
-            _LOG.error("%s: the outcome of key %s is not on record: %s", entry.endpoint, self.request.key, error)
+            _LOG.error(
+                "%s: cannot record the outcome of key %s in the journal: %s", entry.endpoint, self.request.key, error
+            )
 
     async def _discard_intent(self) -> None:
-        """Take back the intent of what never reached the server."""
+        """Undo the intent of a request that never reached the server."""
         if self._entry is None or self.history.in_doubt:
             return
         self._intent_recorded = False
         self.history.first_sent = None
         if self._refused_entry is not None:
-            # An earlier refusal stands: the server may hold the key to its body.
+            # An earlier refusal stands: the server may still reject this key with another body.
             await self._put_entry(self._refused_entry)
             return
         try:
             await self._context.settings.journal.remove(self._entry.identity)
         except JournalError as error:
-            # It stays on record as sent, which errs on the safe side.
-            _LOG.warning("%s: the intent of key %s stays on record: %s", self.request.endpoint.name, self.request.key, error)
+            # The entry stays recorded as sent, which is the safe side.
+            _LOG.warning(
+                "%s: cannot remove the intent of key %s from the journal: %s",
+                self.request.endpoint.name,
+                self.request.key,
+                error,
+            )
 
 
 def _is_overload(outcome: Outcome, response: WireResponse | None) -> bool:
-    """Tell whether an attempt says that the server has too much to do."""
+    """Return whether an attempt indicates that the server is overloaded."""
     if response is not None:
         return response.status in {429, 503}
     return outcome.error is not None and outcome.error.timed_out

@@ -1,4 +1,4 @@
-"""What the user's hooks, and the log, are told of a call."""
+"""Emit a call's events to the user's hooks and the debug log."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ OUTCOME_WORDS: Final[Mapping[Verdict, str]] = {
 
 
 class Notifier:
-    """A call that tells what happens to it, where anybody listens."""
+    """Emit a call's events, if there are hooks or the debug log is on."""
 
     __slots__ = ("_context", "history", "request", "response")
 
@@ -59,11 +59,11 @@ class Notifier:
             user_hooks.emit(event)
 
     def emit_wait(self, seconds: float) -> None:
-        """Tell that the call waits before its next attempt."""
+        """Emit that the call waits before its next attempt."""
         self._emit(hooks.RetryScheduled, seconds=seconds)
 
     def emit_throttled(self, seconds: float) -> None:
-        """Tell that the call waits because the server asked for it, or has waited for the limiter."""
+        """Emit that ``Retry-After`` delays the call, or that the limiter did."""
         self._emit(hooks.Throttled, seconds=seconds)
 
     def _emit_attempt_ended(self, outcome: Outcome, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""Checks of arguments, one of each kind."""
+"""Argument checks."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from bardge_async.errors import InvalidArgumentError
 
 
 def check_int(name: str, value: object, minimum: int, maximum: int | None) -> None:
-    """Refuse anything but a whole number within its bounds.
+    """Reject anything but a whole number within the bounds; ``maximum`` None means no upper bound.
 
     Raises:
-        InvalidArgumentError: With the allowed range.
+        InvalidArgumentError: The message gives the allowed range.
     """
     if (
         isinstance(value, int)

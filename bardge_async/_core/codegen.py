@@ -1,6 +1,7 @@
-"""Code that reads objects of one class, made once per class: the converter's way for answers without a fault.
+"""Generate a reader per response class, once: the converter's fast path for valid responses.
 
-Whatever is not plain goes to ``slow``, which tells all faults with their paths and keeps wrong guesses raw.
+Anything unexpected falls back to ``slow``, which reports every error with its path and moves values that contradict an
+inferred or guide type to ``extra``.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from bardge_async._core.scalars import (
 from bardge_async.models import Resource
 
 StructureHook: TypeAlias = Callable[..., Any]
-"""Takes a JSON value; cattrs passes the class too, which none of ours needs."""
+"""Takes a JSON value; cattrs also passes the class, which these hooks ignore."""
 
 _INLINE_CODE: Final[Mapping[object, tuple[str, str]]] = {
     read_str: ("str", "v"),
@@ -42,16 +43,16 @@ _INLINE_CODE: Final[Mapping[object, tuple[str, str]]] = {
         "at(v, UTC) if 0 <= v < MS else at(v // 1000, UTC) if v > 0 and not v % 1000 else instant(v)",
     ),
 }
-"""The type that a leaf takes most, and what it then does: the leaf itself is called for any other."""
+"""Per scalar hook: the JSON type it usually gets, and inline code for that type; otherwise the hook is called."""
 
-# A list has few different days.
+# The dates in a list repeat.
 _read_date_cached: Final = functools.lru_cache(maxsize=4096)(read_date)
 
 
 def is_simple(cls: type[Any], names: Iterable[str]) -> bool:
-    """Tell whether filling the named fields one by one gives what the class's own ``__init__`` gives.
+    """Return whether assigning the named fields one by one equals calling the class's ``__init__``.
 
-    All of ours are so; a user's own class may have converters, defaults or an ``__init__``.
+    True for all classes of this package; a user's class may have converters, defaults or an ``__init__``.
     """
     fields = [field for field in attrs.fields(cls) if field.name != "extra"]
     below = cls.__mro__[: cls.__mro__.index(Resource)]
@@ -70,7 +71,7 @@ def is_simple(cls: type[Any], names: Iterable[str]) -> bool:
 def compile_reader(
     cls: type[Any], hooks: Mapping[str, StructureHook], common_count: int, slow: StructureHook
 ) -> StructureHook:
-    """Make the function that reads a JSON object as a ``cls``; the first ``usual`` fields are those that it mostly has."""
+    """Compile a reader of JSON objects as ``cls``; the first ``common_count`` hooks are those of its common fields."""
     names: dict[str, Any] = {
         "Decimal": Decimal,
         "MS": FIRST_MILLISECONDS,
@@ -88,7 +89,7 @@ def compile_reader(
         **{f"members_{name}": hook.by_spelling for name, hook in hooks.items() if isinstance(hook, OpenEnum)},
     }
     source = _generate_source(hooks, common_count)
-    # Only names of our own classes are in the source, nothing that a server sent.
+    # Safe: the source contains only names of response classes' fields, nothing that a server sent.
     exec(compile(source, f"<reader of {cls.__name__}>", "exec"), names)  # noqa: S102
     made: StructureHook = names["read"]
     return made
@@ -116,7 +117,7 @@ def read(value, _=None):
 
 
 def _generate_rare_fields(names: list[str], code: str, common_count: int) -> str:
-    """Leave fields alone that cannot be there, since every key of the object has been met."""
+    """Skip the rare fields once all keys of the object are accounted for."""
     if not names:
         return ""
     return f"""
@@ -146,10 +147,10 @@ def _make_extra_reader(known: frozenset[str]) -> Callable[[dict[str, object]], d
 
 
 def _mutable_twin(cls: type[Any]) -> type[Any]:
-    """Make a class of the same layout whose instances can be filled by plain assignment, then given ``cls``.
+    """Make a class of the same layout without the freeze: assign the fields, then set ``__class__`` to ``cls``.
 
-    A frozen class's own ``__init__`` calls ``object.__setattr__`` for each field, which takes five times as long.
+    A frozen class's ``__init__`` calls ``object.__setattr__`` for each field, which takes five times as long.
     """
-    # Both methods of the frozen base must go: with one of them left, the interpreter takes the slow way for either.
+    # Override both methods of the frozen base: with only one, the interpreter keeps the slow path for both.
     methods = {"__setattr__": object.__setattr__, "__delattr__": object.__delattr__}
     return type(cls.__name__, cls.__bases__, {"__slots__": cls.__slots__, **methods})

@@ -1,8 +1,7 @@
-"""One strict cattrs converter: JSON values in and out of the models, nothing guessed, nothing dropped.
+"""A strict cattrs converter between JSON and the models: nothing is guessed, nothing is dropped.
 
-Stock cattrs turns ``None`` into ``'None'`` and ``"false"`` into ``True``; here a value of another type is a fault
-with its path. Faults of page fields are raised, all at once; guide and inferred fields keep the raw value in
-``extra``.
+Stock cattrs turns ``None`` into ``'None'`` and ``"false"`` into ``True``; here a value of the wrong type is an error
+with its path. Errors in page fields are raised together; guide and inferred fields keep the raw value in ``extra``.
 """
 
 from __future__ import annotations
@@ -62,10 +61,10 @@ class _ResponseField:
 
 
 def structure_value(parsed: object, body: bytes, cls: type[T]) -> T:
-    """Make a value of ``cls`` from parsed JSON; parse the body anew where a float lost digits.
+    """Structure parsed JSON as ``cls``; parse ``body`` again if a float may have lost digits.
 
     Raises:
-        StructureError: The value contradicts a page.
+        StructureError: The value contradicts the vendor's page.
     """
     hook = _get_hook(cast("Any", cls))
     try:
@@ -89,17 +88,17 @@ def _structure_exactly(hook: StructureHook, body: bytes) -> object:
 
 
 def dump_body(request: Body) -> bytes:
-    """Make the JSON body of a request: unset fields left out, ``extra`` merged in.
+    """Return the JSON body of a request, without unset fields and with ``extra`` merged in.
 
     Raises:
-        InvalidArgumentError: A text or ``extra`` holds what JSON cannot.
+        InvalidArgumentError: A value cannot be represented in JSON.
     """
     cls: Any = type(request)  # mypy takes a class with its own __hash__ for unhashable
     return dump_json(_make_body_hook(cls)(request), cls.__name__)
 
 
 def dump_json(value: object, name: str) -> bytes:
-    """Make JSON bytes; ``name`` is what an error calls the value."""
+    """Return JSON bytes; ``name`` names the value in an error message."""
     try:
         _check_finite(value)
         return orjson.dumps(value, default=_dump_decimal)
@@ -108,13 +107,14 @@ def dump_json(value: object, name: str) -> bytes:
 
 
 def _dump_decimal(value: object) -> object:
+    # orjson has no Decimal, and a float could change the digits of an amount.
     if isinstance(value, Decimal) and value.is_finite():
         return orjson.Fragment(str(value))
-    raise TypeError(f"{value!r:.40} is no JSON value")
+    raise TypeError(f"{value!r:.40} is not a JSON value")
 
 
 def _check_finite(value: object) -> None:
-    # orjson would silently send null.
+    # orjson would silently encode NaN and infinity as null.
     if isinstance(value, dict):
         for item in cast("dict[object, object]", value).values():
             if type(item) is not str:
@@ -123,17 +123,17 @@ def _check_finite(value: object) -> None:
         for item in cast("list[object]", value):
             _check_finite(item)
     elif isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{value} is no JSON number")
+        raise ValueError(f"{value} is not a JSON number")
 
 
 @functools.cache
 def _get_hook(hint: Any) -> StructureHook:  # noqa: ANN401 - any annotation
-    """Return what reads a value of an annotation; it takes the value alone."""
+    """Return the hook for an annotation; it takes only the value."""
     hook = cast("StructureHook", _CONVERTER.get_structure_hook(hint))
     return hook if _is_ours(hint) else functools.partial(_call_cattrs_hook, hook, hint)
 
 
-def _call_cattrs_hook(hook: StructureHook, hint: object, value: object) -> Any:  # noqa: ANN401 - what cattrs makes of it
+def _call_cattrs_hook(hook: StructureHook, hint: object, value: object) -> Any:  # noqa: ANN401 - cattrs' result
     return hook(value, hint)
 
 
@@ -170,6 +170,7 @@ def _make_tuple_hook(hint: Any) -> StructureHook:  # noqa: ANN401 - any annotati
         try:
             return tuple(map(item, items))
         except StructureError:
+            # map() stopped at the first mismatch: read all items again to report every one.
             raise _collect_mismatches(items, item) from None
 
     return structure_tuple
@@ -217,7 +218,7 @@ def _make_resource_hook(cls: type[Any]) -> StructureHook:
 
 
 def _make_careful_hook(cls: type[Any], fields: dict[str, _ResponseField]) -> StructureHook:
-    """Make the function that tells every fault of an object, and keeps wrong guesses raw."""
+    """Make a hook that reports all mismatches of page fields and keeps those of other fields in ``extra``."""
 
     def structure_resource(value: object, _: object = None) -> Any:  # noqa: ANN401 - an instance of cls
         if type(value) is not dict:
@@ -234,7 +235,7 @@ def _make_careful_hook(cls: type[Any], fields: dict[str, _ResponseField]) -> Str
 def _read_object(
     fields: dict[str, _ResponseField], value: dict[str, object], mismatches: list[tuple[str, str]]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Read what is known of an object, and keep the rest; faults are added to the list."""
+    """Read the known fields and return the rest as extra; mismatches are appended to the list."""
     values: dict[str, Any] = {}
     extra: dict[str, Any] = {}
     for name, raw in value.items():
@@ -275,7 +276,12 @@ def _make_page_hook(hint: Any) -> StructureHook:  # noqa: ANN401 - any annotatio
     return structure_page
 
 
-def _read_member(hook: StructureHook, value: object, step: str, mismatches: list[tuple[str, str]]) -> Any:  # noqa: ANN401 - the hook's
+def _read_member(
+    hook: StructureHook,
+    value: object,
+    step: str,
+    mismatches: list[tuple[str, str]],
+) -> Any:  # noqa: ANN401 - the hook's result
     try:
         return hook(value)
     except StructureError as error:

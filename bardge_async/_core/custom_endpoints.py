@@ -1,4 +1,4 @@
-"""Rows beside the table: found by name, at corrected paths, or made for what has none."""
+"""Find an endpoint by name, apply path overrides, or build one for ``client.request()``."""
 
 from __future__ import annotations
 
@@ -14,30 +14,32 @@ from bardge_async.models import Mark
 
 R = TypeVar("R")
 
+# Rejects "." and ".." segments, which would reach another URL.
 _TEMPLATE: Final = re.compile(r"(/(?!\.\.?(/|$))([A-Za-z0-9._~-]|\{\w+\})+)+")
 
 
 def find_endpoint(endpoint: Endpoint[Any, Any] | str) -> Endpoint[Any, Any]:
-    """Return a row, given as itself or by its name.
+    """Return an endpoint, given as itself or by name.
 
     Raises:
-        InvalidArgumentError: No row has that name.
+        InvalidArgumentError: No endpoint has that name.
     """
     if isinstance(endpoint, Endpoint):
         return endpoint
     found = ENDPOINTS.get(endpoint)
     if found is not None:
         return found
-    raise InvalidArgumentError(f"endpoint: no row is named {endpoint!r:.80}; see ENDPOINTS for the names")
+    raise InvalidArgumentError(f"endpoint: no endpoint is named {endpoint!r:.80}; see ENDPOINTS for the names")
 
 
 def apply_path_overrides(paths: Mapping[str, str] | None) -> dict[str, str]:
-    """Check the user's path corrections and return the path of every row by name.
+    """Check the user's path overrides and return every endpoint's path by name.
 
     Raises:
-        ConfigurationError: An unknown row, a path without a leading slash, or other placeholders than the row's.
+        ConfigurationError: An unknown endpoint, a path without a leading slash, or placeholders that differ from the
+            endpoint's.
     """
-    table = {name: row.path for name, row in ENDPOINTS.items()}
+    table = {name: endpoint.path for name, endpoint in ENDPOINTS.items()}
     if paths is not None and not isinstance(paths, Mapping):
         raise ConfigurationError(f"paths: expected a mapping of endpoint names to paths, got {paths!r:.40}")
     for name, path in (paths or {}).items():
@@ -53,28 +55,33 @@ def _check_path(name: str, path: str, original: str) -> None:
     try:
         found = parse_placeholders(path)
     except (ValueError, TypeError) as error:
-        msg = f"paths[{name!r}]: {path!r} is no path template: {error}"
+        msg = f"paths[{name!r}]: {path!r} is not a path template: {error}"
         raise ConfigurationError(msg) from None
     wanted = parse_placeholders(original)
     if sorted(found) != sorted(wanted):
         need = ", ".join(f"{{{p}}}" for p in wanted) or "none"
-        msg = f"paths[{name!r}]: {path!r} must hold the placeholders of {original!r}: {need}"
+        msg = f"paths[{name!r}]: {path!r} must contain the placeholders of {original!r}: {need}"
         raise ConfigurationError(msg)
     if not _TEMPLATE.fullmatch(path):
-        msg = f"paths[{name!r}]: {path!r} must start with / and hold plain URL segments, without query or fragment"
+        msg = (
+            f"paths[{name!r}]: {path!r} must start with / and consist of plain URL segments, without query or fragment"
+        )
         raise ConfigurationError(msg)
 
 
 _METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
+# The characters of a path segment besides letters and digits (RFC 3986, 3.3); % as escapes are already checked.
 _SEGMENT_SAFE: Final = "-._~%!$&'()*+,;=:@"
 _ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
 def custom_endpoint(method: str, path: str, response: type[R], *, body: bool, keyed: bool) -> Endpoint[Any, R]:
-    """Make a row for what has none; all but a GET count as charging, under a key that nothing shows to be honoured.
+    """Build an endpoint for a request that is not in the table.
+
+    Every method but GET is taken to charge, and its key to be unproven unless ``keyed``.
 
     Raises:
-        InvalidArgumentError: An unknown method, or a path that could reach another URL than it says.
+        InvalidArgumentError: An unknown method, or a path that could reach a different URL.
     """
     if method not in _METHODS:
         raise InvalidArgumentError(f"method: expected one of {', '.join(_METHODS)}, got {method!r:.40}")
@@ -96,8 +103,9 @@ def _encode_custom_path(path: object) -> str:
     if not isinstance(path, str) or not path.startswith("/"):
         raise InvalidArgumentError(f"path: expected text that starts with /, got {path!r:.80}")
     if any(c in path for c in "?#\\") or not path.isprintable() or _ESCAPE.search(path):
-        raise InvalidArgumentError(f"path: {path!r:.80} holds ?, #, a backslash, a control character or a stray %")
+        raise InvalidArgumentError(f"path: {path!r:.80} contains ?, #, a backslash, a control character or a stray %")
     segments = path[1:].split("/")
+    # Compare unquoted: a proxy may decode %2e%2e into a dot segment.
     if any(unquote(segment) in {"", ".", ".."} for segment in segments):
-        raise InvalidArgumentError(f"path: {path!r:.80} holds an empty segment, . or .., and would reach another URL")
+        raise InvalidArgumentError(f"path: {path!r:.80} contains an empty, . or .. segment and would reach another URL")
     return "/" + "/".join(quote(segment, safe=_SEGMENT_SAFE) for segment in segments)

@@ -1,7 +1,7 @@
-"""What a journal keeps of an idempotency key.
+"""A journal's entry for an idempotency key.
 
-A key is bound to its base URL, the account's label and itself, never to the API key. Its entry goes from *sent* to
-*done* or *refused*, or stays in doubt; an entry that was never sent binds nothing.
+A key is identified by base URL, account label and key, never by the API key. Its entry goes from *sent* to *done* or
+*refused*, or its outcome stays unknown; an entry that was never sent has no effect.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ __all__ = ["EntryState", "JournalEntry", "KeyIdentity", "RecordedResponse"]
 
 
 class EntryState(enum.StrEnum):
-    """Tell how far a key's operation has come."""
+    """Show how far a key's operation has progressed."""
 
     INTENT = "intent"
-    """Recorded, and proved not to have reached the server."""
+    """Recorded, and certain not to have reached the server."""
     SENT = "sent"
-    """Sent, no outcome on record: in doubt, unless the call still runs."""
+    """Sent, without a recorded outcome: unknown, unless the call is still in flight."""
     DONE = "done"
     REFUSED = "refused"
     """The API refused it: nothing was charged."""
 
 
 class KeyIdentity(NamedTuple):
-    """Name one key of one account at one server."""
+    """Identify one key of one account at one server."""
 
     base_url: str
     account: str
@@ -38,7 +38,7 @@ class KeyIdentity(NamedTuple):
 
 @attrs.frozen
 class RecordedResponse:
-    """A recorded answer: the body is None once it was removed."""
+    """Hold a recorded response; ``body`` is None once it was removed."""
 
     status: int
     body: bytes | None
@@ -47,10 +47,10 @@ class RecordedResponse:
 
 @attrs.frozen
 class JournalEntry:
-    """What a journal keeps of one key.
+    """Hold what a journal knows about one key.
 
-    ``given`` tells whether the caller chose the key; ``last_sent`` is when it was last sent. ``answer`` beside the state
-    *sent* is the server's own failure: it may have forgotten the key since.
+    ``given``: whether the caller chose the key. ``last_sent``: when it was last sent. In state *sent*, an ``answer`` is
+    the server's own failure, after which it may have forgotten the key.
     """
 
     identity: KeyIdentity
@@ -71,7 +71,8 @@ class JournalEntry:
         last_sent: ClockReading | None,
         answer: RecordedResponse | None,
     ) -> JournalEntry:
-        """Return the same operation's record at another point; attrs.evolve takes several times as long."""
+        """Return the entry in another state."""
+        # Not attrs.evolve: it takes several times as long, and every call gets here.
         return JournalEntry(
             self.identity,
             self.endpoint,

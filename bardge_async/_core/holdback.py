@@ -1,4 +1,4 @@
-"""Hold calls back while the server asks for it: a 429 all of them, a 503 those of its row."""
+"""Delay calls as ``Retry-After`` asks: a 429 delays all calls, a 503 those of its endpoint."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from bardge_async.endpoints import Endpoint
 
 
 class RetryAfterGate:
-    """Remember until when calls wait, in seconds of ``Clock.elapsed``; every waiter waits on its own clock.
+    """Remember until when calls must wait, in seconds of ``Clock.elapsed``. It does not wait itself.
 
-    ``asked`` tells whether it was ever asked for.
+    ``ever_held``: whether any delay was ever set, a cheap check for the usual case.
     """
 
     def __init__(self) -> None:
@@ -19,21 +19,21 @@ class RetryAfterGate:
         self._until_by_endpoint: dict[str, float] = {}
 
     def hold_all(self, until: float) -> None:
-        """Hold back every call."""
+        """Delay all calls."""
         self.ever_held = True
         self._all_until = max(self._all_until, until)
 
     def hold_endpoint(self, name: str, until: float) -> None:
-        """Hold back the calls of one row."""
+        """Delay the calls of one endpoint."""
         self.ever_held = True
         self._until_by_endpoint[name] = max(self._until_by_endpoint.get(name, 0.0), until)
 
     def seconds_until_all_open(self, now: float) -> float:
-        """Seconds until calls of any row may go, zero or less if they may go now."""
+        """Return the seconds until calls of any endpoint may start, zero or less for now."""
         return self._all_until - now
 
     def seconds_until_open(self, endpoint: Endpoint[Any, Any], now: float) -> float:
-        """Seconds until a call of a row may go, zero or less if it may go now."""
+        """Return the seconds until a call of this endpoint may start, zero or less for now."""
         until = self._all_until
         if self._until_by_endpoint:
             until = max(until, self._until_by_endpoint.get(endpoint.name, 0.0))

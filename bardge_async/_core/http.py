@@ -1,4 +1,4 @@
-"""HTTP as values: a request, an answer, a result with what came around it; and the checks of header values."""
+"""HTTP requests, responses and results as values, and the checks of header values."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _VISIBLE: Final = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
 
 @attrs.frozen
 class WireRequest:
-    """One HTTP request as a transport sends it: ``url`` is absolute and encoded, secrets in ``headers`` are hidden."""
+    """One HTTP request for a transport: ``url`` is absolute and encoded; secret ``headers`` have a masked ``repr``."""
 
     method: str
     url: str
@@ -36,7 +36,7 @@ class WireRequest:
 
 @attrs.frozen
 class WireResponse:
-    """One whole HTTP answer: ``headers`` are looked up without regard to case, ``body`` is decompressed."""
+    """One complete HTTP response: ``headers`` are case-insensitive, ``body`` is decompressed."""
 
     status: int
     headers: Mapping[str, str]
@@ -45,21 +45,22 @@ class WireResponse:
 
 @attrs.frozen
 class Response(Generic[R]):
-    """Hold a result with what came around it.
+    """Hold a result with its HTTP status, headers and retry details.
 
     Attributes:
-        value: The result, of the row's response class.
-        status: The HTTP status of the last answer.
-        headers: Its headers, looked up without regard to case.
+        value: The result, an instance of the endpoint's response class.
+        status: The HTTP status of the last response.
+        headers: Its headers; names are case-insensitive.
         request_id: Its ``Bardge-Request-Id``, for the vendor's support.
-        attempts: How many requests the call took.
-        idempotency_key: The key that the POST was sent with, or None.
-        replayed: ``"server"`` when the server returned a cached answer, ``"journal"`` when it was on record here and
-            nothing was sent, else None.
+        attempts: The number of requests sent for the call.
+        idempotency_key: The key the POST was sent with, or None.
+        replayed: ``"server"`` if the server returned its cached response, ``"journal"`` if the result came from the
+            local journal without a request, else None.
     """
 
     value: R
     status: int
+    # A mapping has no hash.
     headers: Mapping[str, str] = attrs.field(hash=False)
     request_id: str | None
     attempts: int
@@ -69,7 +70,7 @@ class Response(Generic[R]):
 
 @attrs.frozen
 class PreparedRequest:
-    """One operation, made into bytes once for all its attempts."""
+    """One operation, encoded once so that every attempt sends the same bytes."""
 
     endpoint: Endpoint[Any, Any]
     url: str
@@ -79,16 +80,16 @@ class PreparedRequest:
     given: bool = False
     """Whether the caller chose the key."""
     is_fresh_key: bool = False
-    """Whether the key was made for this very call: then no journal can know it."""
+    """Whether the key was generated for this call, so no journal can contain it."""
 
 
 def is_visible_ascii(text: object, max_length: int) -> bool:
-    """Tell whether a header value arrives as it is: visible ASCII, no blanks at the ends."""
+    """Return whether a header value arrives unchanged: visible ASCII without leading or trailing spaces."""
     return isinstance(text, str) and len(text) <= max_length and _VISIBLE.fullmatch(text) is not None
 
 
 def check_token(token: object) -> str:
-    """Return a lookup token that is safe in a header; its value is in no error."""
+    """Return a lookup token that is safe in a header. It is a secret, so the error message omits it."""
     if isinstance(token, str) and is_visible_ascii(token, MAX_TOKEN_LENGTH):
         return token
-    raise InvalidArgumentError("lookup_token: expected visible ASCII characters without blanks at the ends")
+    raise InvalidArgumentError("lookup_token: expected visible ASCII characters without leading or trailing spaces")

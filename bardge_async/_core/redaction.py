@@ -1,4 +1,4 @@
-"""Answers that echo the API key, as debug servers and careless proxies send them."""
+"""Remove the API key from responses that echo it, as debug servers and careless proxies do."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from bardge_async._core.http import REQUEST_ID_HEADER, WireResponse
 
 _REDACTED: Final = "***"
 _MIN_KEY_LENGTH: Final = 12
-"""A shorter key, as tests use, stands in many an answer by chance."""
+"""Shorter keys, as used in tests, occur in responses by chance."""
 
 
 def redact_api_key(response: WireResponse, authorization: str) -> WireResponse:
-    """Take the key of an ``Authorization`` header out of an answer; the same answer where it is not in there."""
+    """Return a response with the API key of an ``Authorization`` header redacted, or unchanged if it has none."""
     key = str(authorization).removeprefix("Bearer ")
     if len(key) < _MIN_KEY_LENGTH:
         return response
@@ -29,7 +29,7 @@ def redact_api_key(response: WireResponse, authorization: str) -> WireResponse:
 
 
 def redact_request_id(response: WireResponse, authorization: str) -> str | None:
-    """Return an answer's request id, without the key."""
+    """Return a response's request id without the API key."""
     request_id = response.headers.get(REQUEST_ID_HEADER)
     if request_id is None or len(request_id) < _MIN_KEY_LENGTH:
         return request_id

@@ -1,4 +1,4 @@
-"""What a key's entry in the journal allows, purely."""
+"""Decide from a key's journal entry whether its operation may be sent. Pure: no I/O."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from bardge_async._core.window import MIN_SECONDS_LEFT, ClockReading, History, k
 from bardge_async.endpoints import RepeatEffect
 from bardge_async.errors import AlreadyDoneError, IdempotencyMisuseError
 
+# Stored in journals: a new way to hash needs a new version.
 _VERSION: Final = b"v1"
 
 
 def compute_fingerprint(request: PreparedRequest) -> str:
-    """Hash what an operation is: method, URL, and the body as canonical JSON; versioned."""
+    """Return a versioned hash of an operation: its method, URL and canonical JSON body."""
     parts = (_VERSION, request.endpoint.method.encode(), request.url.encode(), _canonicalize_body(request.body))
     digest = hashlib.blake2b(b"\x00".join(parts), digest_size=16).hexdigest()
     return f"{_VERSION.decode()}:{digest}"
@@ -35,7 +36,7 @@ def _load_body(body: bytes | None) -> dict[str, Any]:
 
 
 def describe_difference(entry: JournalEntry, request: PreparedRequest) -> str:
-    """Name what differs between a key's operation on record and another one."""
+    """Name what differs between the recorded operation of a key and this request."""
     if entry.endpoint != request.endpoint.name:
         return f"the endpoint ({entry.endpoint} on record)"
     if entry.url != request.url:
@@ -47,9 +48,10 @@ def describe_difference(entry: JournalEntry, request: PreparedRequest) -> str:
 
 @attrs.frozen
 class SendAllowed:
-    """Send: under this history, with these bytes.
+    """Send these bytes, starting from this history.
 
-    ``refused`` is what is on record of an earlier refusal, ``fault`` that the handler failed on an earlier send.
+    ``refused_entry`` is the entry if the API refused the operation before; ``server_failure`` the recorded response if
+    the server failed on an earlier send.
     """
 
     history: History
@@ -67,26 +69,27 @@ def check_replay(
     overtaken: bool,
     faults_are_cached: bool = False,
 ) -> SendAllowed | RecordedResponse:
-    """Tell what a key's entry allows: the recorded answer, or to send.
+    """Return the recorded response, or permission to send.
 
-    ``overtaken`` tells whether a later POST to the same row and path is on record, ``trusting`` whether the server is
-    known to cache its own failures too.
+    ``overtaken``: a later POST to the same endpoint and path is recorded. ``faults_are_cached``: the server is known to
+    cache its own failures, too.
 
     Raises:
         IdempotencyMisuseError: The key belongs to another request.
-        AlreadyDoneError: It was done, and the answer's body is not kept.
-        OutcomeUnknownError: It is in doubt, and a repeat could charge again.
+        AlreadyDoneError: The operation is done, but the response body was not kept.
+        OutcomeUnknownError: The outcome is unknown, and a repeat could charge again.
     """
     if entry is None or entry.state is EntryState.INTENT or entry.first_sent is None:
         return SendAllowed(History(), request.body)
     if entry.fingerprint != compute_fingerprint(request):
         if entry.state is EntryState.REFUSED and not _key_still_held(entry, now, window):
+            # Nothing was charged, and the server has forgotten the refused body: the key may take another one.
             return SendAllowed(History(), request.body)
         raise _misuse_error(entry, request)
     if entry.state is EntryState.DONE:
         return _get_recorded_response(entry, request)
     if entry.state is EntryState.REFUSED:
-        # After its 30 days the body is gone: then the caller's says the same.
+        # The journal drops bodies after 30 days; the fingerprint proves that the caller's body is the same.
         return SendAllowed(History(), request.body if entry.body is None else entry.body, entry)
     server_failed = (
         entry.answer is not None
@@ -97,13 +100,14 @@ def check_replay(
 
 
 def _key_still_held(entry: JournalEntry, now: ClockReading, window: ReplayWindow) -> bool:
-    """Tell whether the server may still hold the key to its body."""
+    """Return whether the server may still remember the key and its body."""
     return entry.last_sent is not None and key_age(entry.last_sent, now) < window.length
 
 
 def _misuse_error(entry: JournalEntry, request: PreparedRequest) -> IdempotencyMisuseError:
     error = IdempotencyMisuseError(
-        f"{request.endpoint.name}: the key {request.key!r} belongs to another request; what differs: {describe_difference(entry, request)}"
+        f"{request.endpoint.name}: the key {request.key!r} belongs to another request, which differs in "
+        f"{describe_difference(entry, request)}; use one key for one operation"
     )
     error.endpoint, error.idempotency_key = request.endpoint.name, request.key
     return error
@@ -113,7 +117,8 @@ def _get_recorded_response(entry: JournalEntry, request: PreparedRequest) -> Rec
     if entry.answer is not None and entry.answer.body is not None:
         return entry.answer
     error = AlreadyDoneError(
-        f"{request.endpoint.name}: the operation of key {request.key!r} was done; its answer is not kept"
+        f"{request.endpoint.name}: the operation of key {request.key!r} is done, but its response was not kept; "
+        "look up the result"
     )
     error.endpoint, error.idempotency_key = request.endpoint.name, request.key
     raise error
@@ -128,6 +133,7 @@ def _check_unknown(
     overtaken: bool,
     server_failed: bool,
 ) -> SendAllowed:
+    # Past the window, or after a failure that may have cost the server the key, a repeat could execute a second time.
     history = History(sent=True, in_doubt=True, ever_in_doubt=True, first_sent=entry.first_sent)
     remaining = seconds_left(window, history, now) if key_is_honoured(request.endpoint) else None
     if remaining is not None and remaining >= MIN_SECONDS_LEFT and not server_failed:

@@ -1,4 +1,4 @@
-"""A row and its arguments, made into one call: checked, encoded, and the same bytes for every attempt."""
+"""Build a request from an endpoint and its arguments, once, so that every attempt sends the same bytes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from bardge_async.errors import InvalidArgumentError
 from bardge_async.models import Body
 
 MAX_BODY_BYTES: Final = 1024 * 1024
-"""Bytes; no body of the API comes near it."""
+"""Far above any request body of the API."""
 _JSON: Final = "application/json"
 _GET_HEADERS: Final[Mapping[str, str]] = {
     "Accept": _JSON,
@@ -40,7 +40,7 @@ _POST_HEADERS: Final[Mapping[str, str]] = {**_GET_HEADERS, "Content-Type": _JSON
 
 
 class RequestBuilder:
-    """Make calls below one base URL, with the user's path corrections."""
+    """Build requests for one base URL, with the user's path overrides."""
 
     def __init__(self, base_url: str, paths: Mapping[str, str]) -> None:
         self.base_url = base_url
@@ -57,11 +57,11 @@ class RequestBuilder:
         lookup_token: str | None = None,
         given: bool = False,
     ) -> PreparedRequest:
-        """Make a call.
+        """Build a request; ``given`` says that the caller chose the key.
 
         Raises:
-            InvalidArgumentError: An argument that the row does not take, or that cannot be sent.
-            IdempotencyMisuseError: A key for a row that takes none.
+            InvalidArgumentError: An argument that the endpoint does not take, or that cannot be sent.
+            IdempotencyMisuseError: A key for an endpoint that takes none.
         """
         url = self.base_url + fill_path(endpoint, self.paths.get(endpoint.name, endpoint.path), arguments)
         if query:
@@ -72,7 +72,7 @@ class RequestBuilder:
         )
 
     def endpoint_of(self, entry: JournalEntry) -> Endpoint[Any, Any]:
-        """Return the row that a record's operation was of."""
+        """Return the endpoint of a journal entry."""
         endpoint = ENDPOINTS.get(entry.endpoint)
         if endpoint is not None:
             return endpoint
@@ -80,7 +80,7 @@ class RequestBuilder:
         return custom_endpoint(method, path, object, body=entry.body is not None, keyed=False)
 
     def rebuild(self, entry: JournalEntry) -> PreparedRequest:
-        """Make a recorded operation's call anew: the same bytes under the same key."""
+        """Rebuild the request of a journal entry: the same bytes under the same key."""
         endpoint, key = self.endpoint_of(entry), entry.identity.key
         return PreparedRequest(endpoint, entry.url, entry.body, _build_headers(endpoint, key, None), key, entry.given)
 
@@ -93,7 +93,7 @@ def _encode_body(endpoint: Endpoint[Any, Any], request: object) -> bytes | None:
     body = _encode_request(endpoint, request)
     if len(body) > MAX_BODY_BYTES:
         raise InvalidArgumentError(
-            f"{endpoint.name}: request: {len(body)} bytes of JSON; {MAX_BODY_BYTES} at most are sent"
+            f"{endpoint.name}: request: {len(body)} bytes of JSON, more than the limit of {MAX_BODY_BYTES}; send less"
         )
     return body
 
@@ -129,14 +129,14 @@ _CONTROL_CHARACTER: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 _PLAIN_SEGMENT: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.~-]*")
-"""What a URL takes as it is; by its first character it is neither ``.`` nor ``..``."""
+"""Needs no encoding. The first character excludes ``.`` and ``..``, which would reach another URL."""
 
 
 def encode_segment(name: str, value: object) -> str:
-    """Encode one path argument as one segment.
+    """Encode a path argument as one segment.
 
     Raises:
-        InvalidArgumentError: Not text, empty, ``.``, ``..``, or with control characters.
+        InvalidArgumentError: It is not text, is empty, ``.`` or ``..``, or contains control characters.
     """
     if type(value) is str and _PLAIN_SEGMENT.fullmatch(value):
         return value
@@ -145,7 +145,7 @@ def encode_segment(name: str, value: object) -> str:
     if value in {"", ".", ".."}:
         raise InvalidArgumentError(f"{name}: {value!r} would reach another URL; pass the id")
     if _CONTROL_CHARACTER.search(value):
-        raise InvalidArgumentError(f"{name}: {value!r:.80} holds control characters")
+        raise InvalidArgumentError(f"{name}: {value!r:.80} contains control characters")
     return _quote_text(name, value)
 
 
@@ -155,11 +155,11 @@ def _quote_text(name: str, text: str) -> str:
     try:
         return quote(text, safe="")
     except UnicodeEncodeError:
-        raise InvalidArgumentError(f"{name}: {text!r:.80} is no valid Unicode text") from None
+        raise InvalidArgumentError(f"{name}: {text!r:.80} is not valid Unicode text") from None
 
 
 def fill_path(endpoint: Endpoint[Any, Any], template: str, arguments: tuple[object, ...]) -> str:
-    """Put the path arguments, given in the order of the row's placeholders, into a template."""
+    """Fill a path template with the arguments, in the order of the endpoint's placeholders."""
     names, pieces = _parse_template(endpoint.path, template)
     if len(arguments) != len(names):
         wanted = ", ".join(names) or "none"
@@ -174,17 +174,17 @@ def fill_path(endpoint: Endpoint[Any, Any], template: str, arguments: tuple[obje
 
 @functools.lru_cache(maxsize=256)
 def _parse_template(path: str, template: str) -> tuple[tuple[str, ...], tuple[tuple[str, int | None], ...]]:
-    """Take a template apart: the arguments' names, and its texts, each with the number of the argument behind it."""
+    """Return the argument names, and the template as pieces: text, and the index of the argument that follows it."""
     names = parse_placeholders(path)
     parts = string.Formatter().parse(template)
     return names, tuple((text, None if name is None else names.index(name)) for text, name, _, _ in parts)
 
 
 def encode_query(values: Mapping[str, object]) -> str:
-    """Encode query values, leaving out those that are None.
+    """Encode query parameters, leaving out those that are None.
 
     Raises:
-        InvalidArgumentError: A value that is neither text nor a number.
+        InvalidArgumentError: A value is neither text nor a finite number.
     """
     if not isinstance(cast("object", values), Mapping):
         raise InvalidArgumentError(f"query: expected a mapping of names to values, got {values!r:.80}")
@@ -199,6 +199,7 @@ def encode_query(values: Mapping[str, object]) -> str:
 
 
 def _is_sendable(value: object) -> bool:
+    # bool is an int, but would be sent as "True".
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return False
     return not isinstance(value, float) or math.isfinite(value)

@@ -1,4 +1,4 @@
-"""What an answer is: the value of its class, or the one right error."""
+"""Classify a response: the value of its class, or an error."""
 
 from __future__ import annotations
 
@@ -22,32 +22,32 @@ _SECONDS: Final = re.compile(r"\d+(\.\d+)?")
 
 
 class Verdict(enum.Enum):
-    """What one attempt came to."""
+    """The outcome of one attempt, by what it says about the operation."""
 
     DONE = enum.auto()
     UNREADABLE = enum.auto()
-    """Done, but the answer contradicts the vendor's page."""
+    """Done, but the response contradicts the vendor's page."""
     NOT_SENT = enum.auto()
-    """Proved: nothing reached the server."""
+    """Certain: nothing reached the server."""
     NO_ANSWER = enum.auto()
-    """Sent, no usable answer."""
+    """Sent, no usable response."""
     REFUSED = enum.auto()
-    """The API refused it: 400, 404, 409, 422 with its error object."""
+    """The API refused the operation: 400, 404, 409 or 422 with its error object."""
     REFUSED_UNSETTLED = enum.auto()
-    """Any other refusal: it settles nothing about earlier attempts."""
+    """Any other refusal: it says nothing about earlier attempts."""
     BUSY = enum.auto()
     """429: not executed."""
     FAULT = enum.auto()
-    """A 5xx with the API's error object: the handler ran and failed."""
+    """A 5xx with the API's error object: the server started on the request and failed."""
     CACHED_FAULT = enum.auto()
-    """The same, replayed by the server."""
+    """The same, replayed from the server's cache."""
     STILL_RUNNING = enum.auto()
-    """A 409 that says the key is being worked on (undocumented)."""
+    """A 409: an earlier request with this key is still in flight (undocumented)."""
 
 
 @attrs.frozen
 class Outcome:
-    """What an attempt came to, with the value or the error that a GET would raise."""
+    """The outcome of an attempt, with its value, or the error that a GET would raise."""
 
     verdict: Verdict
     value: Any = None
@@ -57,7 +57,7 @@ class Outcome:
 
 
 def parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Read ``Retry-After`` in seconds from now; None where it is missing or makes no sense."""
+    """Return ``Retry-After`` in seconds from ``now``, a Unix time; None if it is missing or invalid."""
     text = headers.get("Retry-After")
     if text is None:
         return None
@@ -67,12 +67,13 @@ def parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:
         date = email.utils.parsedate_to_datetime(text)
     except (ValueError, OverflowError):
         return None
+    # An HTTP date is in GMT (RFC 9110, 5.6.7); the parser returns "-0000" as a naive datetime.
     aware = date if date.tzinfo else date.replace(tzinfo=dt.UTC)
     return max(0.0, aware.timestamp() - now)
 
 
 def classify(endpoint: Endpoint[Any, Any], response: WireResponse, now: float, origin: str) -> Outcome:
-    """Tell what an answer is; ``origin`` is the base URL, for the message of an answer that is not the API's."""
+    """Return what a response means; ``origin`` is the base URL, for the message about a response not from the API."""
     status = response.status
     if 200 <= status < 300:  # noqa: PLR2004 - the HTTP classes
         return _classify_success(endpoint, response)
@@ -85,7 +86,7 @@ def classify(endpoint: Endpoint[Any, Any], response: WireResponse, now: float, o
 def _build_unusable(
     endpoint: Endpoint[Any, Any], response: WireResponse, reason: str, wait: float | None = None
 ) -> Outcome:
-    error = NoAnswerError(f"{endpoint.name}: no usable answer: {reason}")
+    error = NoAnswerError(f"{endpoint.name}: no usable response: {reason}")
     error.request_id = response.headers.get(REQUEST_ID_HEADER)
     cached = response.status >= 500 and _is_replayed(response)  # noqa: PLR2004 - the HTTP classes
     return Outcome(Verdict.CACHED_FAULT if cached else Verdict.NO_ANSWER, error=error, retry_after=wait)
@@ -102,21 +103,24 @@ def _classify_success(endpoint: Endpoint[Any, Any], response: WireResponse) -> O
         parsed = parse_json(response.body)
     except ValueError:
         kind = response.headers.get("Content-Type", "no content type")
-        return _build_unusable(endpoint, response, f"status {response.status} with a body that is no JSON ({kind:.60})")
+        return _build_unusable(
+            endpoint, response, f"status {response.status} with a body that is not JSON ({kind:.60})"
+        )
+    # A 2xx with an error object is no success, and no proof of a refusal either: the outcome stays unknown.
     if _find_error_object(parsed):
         return _build_unusable(endpoint, response, f"status {response.status} with an error object")
     try:
         return Outcome(Verdict.DONE, _structure_value(endpoint, parsed, response), replayed=replayed)
     except StructureError as fault:
         problems = ["$" + path + ": " + text for path, text in fault.mismatches]
-    error = DecodeError(f"{endpoint.name}: the answer contradicts the vendor's page: {'; '.join(problems)}", problems)
+    error = DecodeError(f"{endpoint.name}: the response contradicts the vendor's page: {'; '.join(problems)}", problems)
     error.status, error.body = response.status, response.body
     error.executed = endpoint.method != "GET"
     error.request_id = response.headers.get(REQUEST_ID_HEADER)
     return Outcome(Verdict.UNREADABLE, error=error, replayed=replayed)
 
 
-def _structure_value(endpoint: Endpoint[Any, Any], parsed: object, response: WireResponse) -> Any:  # noqa: ANN401 - the row's class
+def _structure_value(endpoint: Endpoint[Any, Any], parsed: object, response: WireResponse) -> Any:  # noqa: ANN401
     body, cls = response.body, endpoint.response
     if cls is object:
         return parse_json_exact(body)
@@ -125,13 +129,13 @@ def _structure_value(endpoint: Endpoint[Any, Any], parsed: object, response: Wir
         parsed = parse_json(body)
     value: Any = converter.structure_value(parsed, body, cls)
     if type(cls) is not type and endpoint.paginated:
-        # Nobody else has it yet, and a copy takes as long as ten items.
+        # Frozen, but not shared yet; a copy would take as long as reading ten items.
         object.__setattr__(value, "request_id", response.headers.get(REQUEST_ID_HEADER))
     return value
 
 
 def _find_error_object(parsed: object) -> dict[str, object] | None:
-    """Return ``error`` of the API's error body; None where there is none."""
+    """Return the API's error object, or None."""
     if not isinstance(parsed, dict):
         return None
     found = cast("dict[str, object]", parsed).get("error")
@@ -156,6 +160,7 @@ def _classify_failure(endpoint: Endpoint[Any, Any], response: WireResponse, wait
     )
 
 
+# Proxies and gateways send these; the request may have reached the server.
 _INTERMEDIARY_STATUSES: Final = frozenset({408, 425, 502, 503, 504})
 _REFUSAL_STATUSES: Final = frozenset({400, 404, 409, 422})
 
@@ -207,7 +212,7 @@ def _build_api_error(
         text = f"{endpoint.name}: {response.status} {code or kind or 'error'}: {message}"
     else:
         text = (
-            f"{endpoint.name}: {response.status} without the API's error object: the answer is not the API's; "
+            f"{endpoint.name}: {response.status} without the API's error object: the response is not from the API; "
             f"check the base URL {origin} and any proxy in between"
         )
     error = _select_error_class(response.status, kind, code)(text)

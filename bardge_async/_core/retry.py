@@ -1,4 +1,4 @@
-"""What to do after an attempt, purely: wait how long, or end with which error."""
+"""Decide what follows an attempt: how long to wait, or which error to end with. Pure: no I/O."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ _UNANSWERED: Final = frozenset({Verdict.NO_ANSWER, Verdict.STILL_RUNNING})
 _FAULT_VERDICTS: Final = frozenset({Verdict.FAULT, Verdict.CACHED_FAULT})
 _SETTLING_VERDICTS: Final = frozenset({Verdict.DONE, Verdict.UNREADABLE, Verdict.REFUSED})
 
-
+# Local conditions, not the server's: a retry by this policy would not help.
 _LOCAL_ERRORS: Final = (PoolTimeoutError, ThrottledError, KeyInUseError, JournalError)
 
 
 @attrs.frozen
 class RetryContext:
-    """All that a decision rests on; ``call_left`` is in seconds, ``roll`` a random number from 0 to 1."""
+    """Everything a retry decision depends on; ``jitter`` is a random number from 0 to 1."""
 
     endpoint: Endpoint[Any, Any]
     history: History
@@ -48,7 +48,7 @@ class RetryContext:
 
 
 def update_history(endpoint: Endpoint[Any, Any], history: History, outcome: Outcome) -> None:
-    """Enter an attempt's outcome into the history of its key."""
+    """Add an attempt's outcome to the history of its key."""
     verdict = outcome.verdict
     if verdict is Verdict.DONE:
         history.sent = True
@@ -67,12 +67,12 @@ def update_history(endpoint: Endpoint[Any, Any], history: History, outcome: Outc
     ):
         history.in_doubt = history.ever_in_doubt = True
     elif not history.in_doubt:
-        # Proved not executed: no window runs.
+        # Certain not to have been executed, so no replay window is open. Doubt from an earlier attempt would stay.
         history.first_sent = None
 
 
 def decide_retry(context: RetryContext) -> float | BardgeError:
-    """Return how many seconds to wait before the next attempt, or the error to end with."""
+    """Return the seconds to wait before the next attempt, or the error to end with."""
     if not _is_repeatable(context) or context.history.attempts >= context.policy.max_attempts:
         return final_error(context)
     requested = context.outcome.retry_after
@@ -86,12 +86,12 @@ def decide_retry(context: RetryContext) -> float | BardgeError:
 
 
 def compute_backoff(policy: RetryPolicy, attempts: int, jitter: float) -> float:
-    """Full jitter: a random part of a bound that doubles with every attempt."""
+    """Return a wait with full jitter: a random fraction of a bound that doubles with every attempt."""
     return jitter * min(policy.cap, policy.base * 2.0 ** max(0, attempts - 1))
 
 
 def key_is_honoured(endpoint: Endpoint[Any, Any]) -> bool:
-    """Tell whether a key protects the row: one that the server is known to honour."""
+    """Return whether the server is known to honour keys at this endpoint, so that a key protects a repeat."""
     return endpoint.key is KeySupport.YES
 
 
@@ -99,10 +99,12 @@ def _is_repeatable(context: RetryContext) -> bool:
     verdict, endpoint = context.outcome.verdict, context.endpoint
     if isinstance(context.outcome.error, _LOCAL_ERRORS):
         return False
+    # Final, or a repeat would get the same response.
     if verdict in {Verdict.UNREADABLE, Verdict.REFUSED, Verdict.REFUSED_UNSETTLED, Verdict.CACHED_FAULT}:
         return False
     if endpoint.repeat_effect in {None, RepeatEffect.HARMLESS}:
         return True
+    # Without a key that the server honours, a repeat could charge again.
     if context.history.in_doubt and not key_is_honoured(endpoint):
         return False
     return verdict is not Verdict.FAULT or _may_repeat_faults(context)
@@ -113,7 +115,7 @@ def _may_repeat_faults(context: RetryContext) -> bool:
 
 
 def max_wait(context: RetryContext) -> float:
-    """Seconds for which an unanswered POST may wait before it is sent again, as deadline and window allow."""
+    """Return how many seconds a POST without a response may wait for its retry, within deadline and replay window."""
     remaining = seconds_left(context.window, context.history, context.now)
     if remaining is None or context.endpoint.repeat_effect in {None, RepeatEffect.HARMLESS}:
         return context.call_seconds_left
@@ -123,12 +125,13 @@ def max_wait(context: RetryContext) -> float:
 def _misses_window(context: RetryContext, wait: float) -> bool:
     if not context.history.in_doubt or context.endpoint.repeat_effect in {None, RepeatEffect.HARMLESS}:
         return False
+    # A repeat after the window would be executed as a new operation.
     remaining = seconds_left(context.window, context.history, context.now)
     return remaining is not None and wait + MIN_SECONDS_LEFT > remaining
 
 
 def final_error(context: RetryContext) -> BardgeError:
-    """Return the error that the whole history amounts to."""
+    """Return the error for the whole history, not only for the last attempt."""
     error = _select_error(context)
     history = context.history
     error.endpoint, error.idempotency_key = context.endpoint.name, context.key
@@ -152,7 +155,7 @@ def _select_error(context: RetryContext) -> BardgeError:
 
 
 def _no_answer_error(context: RetryContext, last: BardgeError) -> BardgeError:
-    error = NoAnswerError(f"{context.endpoint.name}: no usable answer to any attempt; the last one: {last}")
+    error = NoAnswerError(f"{context.endpoint.name}: no usable response to any attempt; the last error: {last}")
     error.__cause__ = last
     return error
 
@@ -169,7 +172,7 @@ def _is_retryable(context: RetryContext, error: BardgeError) -> bool:
 
 
 def outcome_unknown_error(context: RetryContext, last: BardgeError) -> OutcomeUnknownError:
-    """Say that a POST may or may not have been done."""
+    """Return the error for a POST that may or may not have been executed."""
     server_failed = context.outcome.verdict is Verdict.FAULT and not _may_repeat_faults(context)
     error = in_doubt_error(
         context.endpoint,
@@ -182,7 +185,7 @@ def outcome_unknown_error(context: RetryContext, last: BardgeError) -> OutcomeUn
     )
     if context.outcome.verdict is Verdict.CACHED_FAULT and context.endpoint.repeat_effect is not RepeatEffect.HARMLESS:
         error.may_repeat = False
-        error.add_note("the server has cached this failure: a repeat under the key returns it again")
+        error.add_note("the server has cached this failure: a repeat under the same key returns it again")
     return error
 
 
@@ -197,15 +200,15 @@ def in_doubt_error(
     overtaken: bool = False,
     server_failed: bool = False,
 ) -> OutcomeUnknownError:
-    """Say that an outcome is unknown, until when the POST may be repeated, and how to find out.
+    """Return an error that says until when the POST may be repeated, and how to find out its outcome.
 
-    ``faulted`` tells that the server's own failure may have made it forget the key.
+    ``server_failed``: the server's own failure may have made it forget the key.
     """
     first = history.first_sent or now
     remaining = seconds_left(window, history, now)
-    reason = str(last) if last is not None else "an earlier call under this key got no usable answer"
+    reason = str(last) if last is not None else "an earlier call under this key got no usable response"
     advice = _OVERTAKEN_ADVICE if overtaken else _write_advice(endpoint, key, server_failed=server_failed)
-    error = OutcomeUnknownError(f"{endpoint.name}: sent, but the outcome is not known ({reason}). {advice}")
+    error = OutcomeUnknownError(f"{endpoint.name}: sent, but the outcome is unknown ({reason}). {advice}")
     error.endpoint, error.idempotency_key, error.sent = endpoint.name, key, True
     error.first_sent_at = first.to_datetime()
     error.may_repeat = error.retryable = endpoint.repeat_effect is RepeatEffect.HARMLESS and not overtaken
@@ -218,7 +221,7 @@ def in_doubt_error(
     return error
 
 
-_OVERTAKEN_ADVICE: Final = "A later call to the same path is on record: repeating this one would undo it."
+_OVERTAKEN_ADVICE: Final = "A later call to the same path is recorded; repeating this one would undo it."
 _WHERE_TO_LOOK: Final = {
     "credits": "bardge.clients.get_credits(client_id): is there a matching transaction",
     "bookings": "bardge.bookings.list_for_client(client_id): is there a matching booking",

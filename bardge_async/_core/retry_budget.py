@@ -1,4 +1,4 @@
-"""The retry budget: a broken server is not hammered, however many calls fail at once."""
+"""The retry budget: limit retries as a share of the traffic, so that they do not overload a failing server."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from typing import Final
 from bardge_async._core.settings import RetryPolicy
 
 _WINDOW_SECONDS: Final = 10
-"""Seconds for which a first attempt counts."""
+"""Seconds for which a first attempt counts towards the budget."""
 
 
 class RetryBudget:
-    """Hold tokens, one for each repeat: ``budget_floor`` a second, and a share of the first attempts of 10 s.
+    """Token bucket for retries: ``budget_floor`` tokens per second, plus a share of the last 10 s' first attempts.
 
-    It starts with ``budget_floor`` tokens. Times are those of ``Clock.elapsed``.
+    It starts with ``budget_floor`` tokens. Times are in seconds of ``Clock.elapsed``.
     """
 
     def __init__(self, policy: RetryPolicy) -> None:
         self._floor = policy.budget_floor
         self._ratio = policy.budget_ratio
+        # Event loops in several threads may share one client.
         self._lock = threading.Lock()
         self._reserve = self._floor
         self._filled_at: float | None = None
@@ -33,7 +34,7 @@ class RetryBudget:
             self._shares[self._second % _WINDOW_SECONDS] += self._ratio
 
     def reserve_token(self, now: float, timeout: float) -> float | None:
-        """Take a token that is there within ``patience`` seconds, and return how many until then; None if none is."""
+        """Take a token and return the seconds until it is available; None if that is more than ``timeout``."""
         with self._lock:
             self._expire_shares(now)
             if self._take_share():
@@ -42,7 +43,7 @@ class RetryBudget:
             wait = 0.0 if self._reserve >= 1 else (1 - self._reserve) / self._floor if self._floor else None
             if wait is None or wait > timeout:
                 return None
-            # It may go below zero: the next one waits for its own token, behind this one.
+            # May go below zero: the next caller waits for a later token.
             self._reserve -= 1
             return wait
 

@@ -1,4 +1,4 @@
-"""JSON parsing and the strict leaves: what counts as text, money, an instant, a day."""
+"""JSON parsing and strict readers for scalars: text, booleans, numbers, timestamps, dates, enums."""
 
 from __future__ import annotations
 
@@ -12,32 +12,33 @@ import orjson
 
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 FIRST_MILLISECONDS: Final = 10**11
+"""Timestamps from here on are in milliseconds, below in seconds: the vendor sends both."""
 _MAX_SHOWN: Final = 60
 
 
 class StructureError(Exception):
-    """Carry all faults of one value: pairs of path below it and text."""
+    """Carry all mismatches of one value, as pairs of relative path and text."""
 
     def __init__(self, mismatches: list[tuple[str, str]]) -> None:
         super().__init__(mismatches)
         self.mismatches = mismatches
 
     def prefix_paths(self, step: str) -> list[tuple[str, str]]:
-        """Put one step in front of every path."""
+        """Return the mismatches with one step put before every path."""
         return [(step + path, text) for path, text in self.mismatches]
 
 
 class InexactError(Exception):
-    """A binary float stands where the exact number is wanted: parse the body again."""
+    """Signal a binary float where the exact number is needed: parse the body again."""
 
 
 def parse_json(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
-    """Parse JSON with the fast codec; ValueError if it is none."""
+    """Parse JSON with the fast codec; raise ValueError if it is not JSON."""
     return orjson.loads(body)
 
 
 def parse_json_exact(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
-    """Parse JSON with every fraction as Decimal and every integer whole; ValueError if it is none."""
+    """Parse JSON with every fraction as Decimal and integers of any size; raise ValueError if it is not JSON."""
     try:
         return json.loads(body, parse_float=Decimal, parse_constant=_reject_constant)
     except RecursionError:
@@ -46,7 +47,8 @@ def parse_json_exact(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
 
 
 def _reject_constant(name: str) -> object:
-    raise ValueError(f"{name} is no JSON")
+    # The json module would accept NaN and Infinity.
+    raise ValueError(f"{name} is not JSON")
 
 
 def _format_value(value: object) -> str:
@@ -59,7 +61,7 @@ def mismatch(expected: str, value: object) -> StructureError:
 
 
 def require_exact(value: object) -> object:
-    """Return a raw value that is to be kept, or ask for an exact parse when it holds a binary float."""
+    """Return a raw value to keep, or raise InexactError if it contains a binary float."""
     kind = type(value)
     if kind is float:
         raise InexactError
@@ -70,6 +72,9 @@ def require_exact(value: object) -> object:
         for item in cast("list[object]", value):
             require_exact(item)
     return value
+
+
+# The readers compare types exactly: isinstance would accept True as an int.
 
 
 def read_str(value: object, _: object = None) -> str:
@@ -109,7 +114,7 @@ def read_float(value: object, _: object = None) -> float:
 
 
 def _read_number(value: object) -> int | Decimal:
-    # Decimal arithmetic takes ten times as long.
+    # Keep int: Decimal arithmetic takes ten times as long.
     return value if type(value) is int else read_decimal(value)
 
 
@@ -132,13 +137,13 @@ def read_date(value: object, _: object = None) -> dt.date:
 
 
 class OpenEnum:
-    """Read a text as a member of an enum, whatever its case; one that is not listed stays as it is."""
+    """Read text as an enum member, ignoring case; an unlisted value stays text."""
 
     def __init__(self, kind: type[enum.StrEnum]) -> None:
         self._by_folded: dict[str, str] = {member.value.casefold(): member for member in kind}
         spellings = (str.lower, str.upper, str.title)
         self.by_spelling: dict[str, str] = {spell(member.value): member for member in kind for spell in spellings}
-        """The usual spellings, for a look-up without a call."""
+        """The usual spellings, for a lookup without a function call."""
 
     def __call__(self, value: object, _: object = None) -> str:
         word = read_str(value)

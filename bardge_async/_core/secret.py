@@ -1,4 +1,4 @@
-"""Text that must not show: the API key and what holds it."""
+"""Text that must not be printed: the API key and the headers that contain it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _HIDDEN: Final = "***"
 
 
 class Secret(str):
-    """Hold a secret as text whose ``repr`` and ``format`` are redacted.
+    """Hold a secret as text with a redacted ``repr`` and ``format``.
 
-    ``str`` stays as it is, since the wire needs the text itself.
+    ``str`` is not redacted: the request needs the text itself.
     """
 
     __slots__ = ()
@@ -28,7 +28,7 @@ class Secret(str):
 
 
 class SecretBytes(bytes):
-    """Hold bytes with a secret in them; neither ``repr`` nor ``str`` nor ``format`` shows them."""
+    """Hold bytes that contain a secret, with a redacted ``repr``, ``str`` and ``format``."""
 
     __slots__ = ()
 
@@ -39,18 +39,18 @@ class SecretBytes(bytes):
 
 
 ApiKeySource: TypeAlias = str | Callable[[], str | Awaitable[str]]
-"""The API key, or a callable that returns it or an awaitable of it."""
+"""The API key, or a callable that returns it, sync or async."""
 
 
 @attrs.frozen
 class UnusableApiKey:
-    """Stand for a key of a wrong type, which nobody keeps: bytes would show in every frame."""
+    """Stand in for a key of a wrong type. The value is not kept: bytes would appear in tracebacks with locals."""
 
     kind: str
 
 
 def hide_api_key(key: object) -> ApiKeySource | UnusableApiKey | None:
-    """Redact a key before anything can raise with it among the locals; this never raises."""
+    """Wrap a key in :class:`Secret` before anything can raise with it among the locals; never raises."""
     if isinstance(key, str):
         return Secret(key)
     if key is None or callable(key):
@@ -59,10 +59,10 @@ def hide_api_key(key: object) -> ApiKeySource | UnusableApiKey | None:
 
 
 def require_usable(key: ApiKeySource | UnusableApiKey) -> ApiKeySource:
-    """Return what is a key or gives one.
+    """Return the key or its callable.
 
     Raises:
-        ConfigurationError: It was neither text nor a callable.
+        ConfigurationError: It is neither text nor a callable.
     """
     if isinstance(key, UnusableApiKey):
         raise ConfigurationError(f"api_key: expected text or a callable, got {key.kind}")

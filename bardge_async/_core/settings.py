@@ -1,4 +1,4 @@
-"""What a user may set: time limits, retries, the server's replay window, the base URL."""
+"""User settings: time limits, retry policy, the server's replay window, the base URL."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ __all__ = ["ReplayWindow", "RetryPolicy", "Timeouts"]
 
 
 DEFAULT_BASE_URL: Final = "https://api-prod.bardge.com/v3/api/business/reseller"
-"""Where the API lives (page: Introduction)."""
-# Strict, so that no two parsers can read two hosts out of one URL.
+"""The production API (page: Introduction)."""
+# Strict, so that two URL parsers cannot disagree about the host.
 _NETLOC: Final = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
 
 
@@ -37,16 +37,16 @@ _DAY: Final = 86_400.0
 
 @attrs.frozen(kw_only=True)
 class Timeouts:
-    """Limit how long things may take, in seconds.
+    """Set time limits, in seconds.
 
     Attributes:
-        total: The whole call, over all attempts and waits.
-        attempt: One attempt, from the free connection to the last byte of the answer.
-        connect: The part of an attempt until DNS, TCP, TLS and proxy are done.
-        pool: Waiting for one of ``max_connections``, which is no part of an attempt.
+        total: The whole call, including all attempts and waits.
+        attempt: One attempt, from having a free connection to the last byte of the response.
+        connect: The connection phase of an attempt: DNS, TCP, TLS and proxy.
+        pool: Waiting for one of ``max_connections``; not counted as part of an attempt.
 
     Raises:
-        ConfigurationError: A value that is no number between 0.001 and 86,400.
+        ConfigurationError: A value that is not a number from 0.001 to 86,400.
     """
 
     total: float = attrs.field(default=60.0, validator=_require_between(_MIN_TIMEOUT, _DAY))
@@ -57,20 +57,20 @@ class Timeouts:
 
 @attrs.frozen(kw_only=True)
 class RetryPolicy:
-    """Decide how often and how patiently a call is repeated.
+    """Set how often a call is retried, and after which waits.
 
-    Waits have full jitter: a random part of ``base * 2 ** (attempt - 1)`` seconds, ``cap`` at most.
+    Backoff with full jitter: a random fraction of ``base * 2 ** (attempt - 1)`` seconds, at most ``cap``.
 
     Attributes:
-        max_attempts: Requests of one call, the first included.
-        base: Longest wait after the first attempt, in seconds.
-        cap: Longest wait that the client chooses itself, in seconds.
-        retry_after_cap: Longest ``Retry-After`` that is waited for, in seconds.
-        budget_ratio: Repeats that the first attempts of the last 10 s allow, as a share of them.
-        budget_floor: Repeats per second that are allowed besides. With no token left a call ends with its error at
-            once, but a sent, unanswered POST waits for one.
-        repeat_server_errors: Repeat a charging POST under its key after a 5xx with the API's error object. Only for
-            users to whom the vendor has confirmed that such answers are cached too.
+        max_attempts: Maximum requests per call, including the first.
+        base: Upper bound of the backoff after the first attempt, in seconds.
+        cap: Upper bound of any backoff, in seconds. ``Retry-After`` is added to it.
+        retry_after_cap: Longest ``Retry-After`` that the call waits for, in seconds; a longer one ends it.
+        budget_ratio: Retries allowed per first attempt of the last 10 s.
+        budget_floor: Retries per second allowed in addition. Once the budget is used up a call ends with its error
+            immediately, except that a POST without a usable response waits for the budget to refill.
+        repeat_server_errors: Retry a charging POST under its key after a 5xx with the API's error object. Enable only
+            if the vendor has confirmed to you that such responses are cached, too.
 
     Raises:
         ConfigurationError: A value outside its range.
@@ -87,11 +87,11 @@ class RetryPolicy:
 
 @attrs.frozen(kw_only=True)
 class ReplayWindow:
-    """Tell how long the server remembers a key, in seconds (page: Idempotent Requests, 90 seconds).
+    """Set how long the server remembers a key, in seconds (page: Idempotent Requests, 90 seconds).
 
     Attributes:
-        length: How long the server replays an answer, counted from the first send.
-        margin: Kept free at the window's end, for delivery delay and for clocks of different machines.
+        length: How long the server replays a response, counted from the first send.
+        margin: Safety margin at the end of the window, for network delay and clock differences between machines.
 
     Raises:
         ConfigurationError: A value outside its range, or a margin that leaves no window.
@@ -102,11 +102,14 @@ class ReplayWindow:
 
     def __attrs_post_init__(self) -> None:
         if self.margin >= self.length:
-            raise ConfigurationError(f"ReplayWindow.margin: {self.margin:g} leaves nothing of {self.length:g} seconds")
+            raise ConfigurationError(
+                f"ReplayWindow.margin: {self.margin:g} leaves nothing of the {self.length:g} second window; "
+                "choose a smaller margin"
+            )
 
 
 def check_base_url(text: object) -> str:
-    """Return a base URL without a slash at its end.
+    """Return a base URL without its trailing slash.
 
     Raises:
         ConfigurationError: Another scheme than https (http for loopback), no host, user info, query or fragment.
@@ -114,7 +117,7 @@ def check_base_url(text: object) -> str:
     problem = _find_url_problem(text) if isinstance(text, str) else f"expected text, got {type(text).__name__}"
     if problem is None:
         return str(text).rstrip("/")
-    # No part of the URL is shown, nor kept in a frame: it may hold a secret.
+    # The URL may contain a secret: keep it out of the message, and out of the locals that error reporters record.
     del text
     raise ConfigurationError(f"base_url: {problem}")
 
@@ -124,20 +127,20 @@ def _find_url_problem(text: str) -> str | None:
         parts = urlsplit(text)
         host, _ = parts.hostname or "", parts.port
     except ValueError:
-        return "no valid host and port"
+        return "the host or port is invalid; expected a URL such as " + DEFAULT_BASE_URL
     problems = {
         "expected an ASCII URL such as " + DEFAULT_BASE_URL: not (text.isascii() and text.isprintable()) or " " in text,
         "the scheme must be https (http for loopback)": parts.scheme not in {"https", "http"},
         "user info is not allowed; pass the key as api_key": "@" in parts.netloc,
         "query and fragment are not allowed": "?" in text or "#" in text,
-        "no valid host": not _NETLOC.fullmatch(parts.netloc),
-        "plain HTTP shows the key to the network; use https": parts.scheme == "http" and not is_loopback(host),
+        "the host or port is invalid": not _NETLOC.fullmatch(parts.netloc),
+        "plain HTTP exposes the API key to the network; use https": parts.scheme == "http" and not is_loopback(host),
     }
     return next((what for what, present in problems.items() if present), None)
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host name is this machine."""
+    """Return whether a host name means this machine."""
     if host == "localhost":
         return True
     try:

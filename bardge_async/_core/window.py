@@ -1,7 +1,7 @@
-"""The replay window, purely: how old a key is, and whether it may still be sent.
+"""The replay window: how old a key is, and whether it may still be sent. Pure: no I/O.
 
-The server forgets a key 90 seconds after it first saw it (page: Idempotent Requests). Whether these begin at receipt
-or at completion is not documented: counted from the first send, both readings are safe.
+The server forgets a key 90 seconds after it first saw it (page: Idempotent Requests). The page does not say whether
+they start at receipt or at completion; counting from the first send is safe under both readings.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ from bardge_async._core.settings import ReplayWindow
 from bardge_async.errors import APIError
 
 MIN_SECONDS_LEFT: Final = 1.0
-"""No attempt begins with less than this many seconds left of a window."""
+"""Minimum seconds left in the window for an attempt to start."""
 
 
 @attrs.frozen
 class ClockReading:
     """One reading of the clocks.
 
-    ``highest`` is the highest wall time ever seen; ``boot`` names the boot of the machine that ``elapsed`` counts from.
+    ``wall`` is a Unix time in seconds and ``highest`` the highest one seen so far. ``elapsed`` is in seconds since the
+    boot identified by ``boot``.
     """
 
     wall: float
@@ -31,13 +32,13 @@ class ClockReading:
     boot: str = ""
 
     def to_datetime(self) -> dt.datetime:
-        """Return the wall time as an aware UTC instant."""
+        """Return the wall time as an aware UTC datetime."""
         return dt.datetime.fromtimestamp(self.wall, dt.UTC)
 
 
 @attrs.define
 class History:
-    """What has happened under one key so far; the verdict is over all of it, never over the last attempt."""
+    """All attempts under one key so far. Decisions rest on all of it, never on the last attempt alone."""
 
     attempts: int = 0
     sent: bool = False
@@ -49,14 +50,14 @@ class History:
 
 
 def key_age(first_sent: ClockReading, now: ClockReading) -> float:
-    """Seconds since the first send, by whichever clock says most: one that jumps back never reopens a window."""
+    """Return seconds since the first send, by the clock that shows most: a clock set back must not reopen a window."""
     by_wall = max(now.wall, now.highest) - first_sent.wall
-    # After a reboot the boot-time clock counts anew and says nothing.
+    # The boot-time clock restarts at a reboot, so readings of different boots cannot be compared.
     return max(by_wall, now.elapsed - first_sent.elapsed) if now.boot == first_sent.boot else by_wall
 
 
 def seconds_left(window: ReplayWindow, history: History, now: ClockReading) -> float | None:
-    """Seconds in which the key may still be sent; None while no window is open."""
+    """Return for how many seconds the key may still be sent, negative once too late; None while no window is open."""
     if history.first_sent is None:
         return None
     return window.length - window.margin - key_age(history.first_sent, now)

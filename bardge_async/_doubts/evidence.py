@@ -1,4 +1,4 @@
-"""Evidence for a doubt: what the server's lists say happened since the key was first sent. Never a guess."""
+"""Evidence for a doubt: what the server's lists show since the key was first sent. Never a guess."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from bardge_async.errors import NotFoundError
 from bardge_async.models import BookingType, CreditTransaction, TransactionType
 
 COMPETING_ENTRY_SECONDS: Final = 600.0
-"""Seconds before a doubt from which on a journal tells of rivals."""
+"""How long before a doubt the journal's competing entries start, in seconds."""
 CONCLUSIVE_AFTER: Final = 300.0
-"""Seconds after the window's end before a missing trace proves anything."""
+"""Seconds after the window has closed before a missing trace proves anything."""
 
 
 @attrs.frozen(eq=False, repr=False)
 class DoubtContext:
-    """A doubt under examination.
+    """A doubt that is being examined.
 
-    ``rivals`` are other entries that may have left the same traces; ``forgotten`` is the wall time up to which finished
-    ones are no longer on record.
+    ``competing_entries`` are other entries that may have left the same traces; ``forgotten_until`` is the wall time up
+    to which finished entries may have been removed from the journal.
     """
 
     entry: JournalEntry
@@ -40,31 +40,31 @@ class DoubtContext:
 
     @property
     def earliest(self) -> dt.datetime:
-        """When a trace can have been left at the earliest, clocks of two machines allowed for."""
+        """The earliest time of a trace, allowing for the clock difference between two machines."""
         return self.first_sent_at - dt.timedelta(seconds=self.window.margin)
 
     @property
     def latest(self) -> dt.datetime:
-        """When at the latest: no attempt begins after the window."""
+        """The latest time of a trace: no attempt starts after the window."""
         return self.first_sent_at + dt.timedelta(seconds=self.window.length + self.window.margin)
 
     @property
     def is_conclusive(self) -> bool:
-        """Whether the absence of a trace means anything yet."""
+        """Whether the absence of a trace proves anything yet."""
         first_sent = self.entry.first_sent
         return first_sent is not None and key_age(first_sent, self.now) >= self.window.length + CONCLUSIVE_AFTER
 
     @property
     def is_complete(self) -> bool:
-        """Whether every entry that may claim a trace is still on record."""
+        """Whether every entry that may claim a trace is still in the journal."""
         return self.forgotten_until < self.earliest.timestamp() - COMPETING_ENTRY_SECONDS
 
     def could_have_caused(self, timestamp: dt.datetime) -> bool:
-        """Tell whether something made then can be this doubt's."""
+        """Return whether something created then can be this doubt's trace."""
         return self.earliest <= timestamp <= self.latest
 
     def drop_earlier(self, timestamps: Sequence[dt.datetime | None]) -> tuple[dt.datetime | None, ...]:
-        """Leave out what was made before this doubt for certain."""
+        """Drop the timestamps that are certainly earlier than this doubt."""
         return tuple(timestamp for timestamp in timestamps if timestamp is None or timestamp >= self.earliest)
 
     @property
@@ -76,10 +76,11 @@ class DoubtContext:
 
 @attrs.frozen(eq=False, repr=False)
 class Evidence:
-    """What was found.
+    """What the lists show.
 
-    ``moments`` are those of all traces of the doubt's kind since it began, however late; ``alike`` tells whether another
-    request of the row leaves the same; ``reaches_back`` whether the list goes back to before the first send.
+    ``timestamps`` are those of all traces of the doubt's kind since it was first sent, however late; ``is_alike``
+    returns whether another request to the endpoint leaves the same trace; ``reaches_back``: the list goes back to
+    before the first send.
     """
 
     timestamps: tuple[dt.datetime | None, ...]
@@ -91,7 +92,11 @@ class Evidence:
 
 @attrs.frozen(eq=False, repr=False)
 class ClaimedEvidence:
-    """What other entries leave: ``certain`` traces since the doubt began, ``near`` of them perhaps in its window."""
+    """Traces that belong to other entries.
+
+    ``certain`` of them were left since the doubt was first sent, ``possibly_in_window`` of these perhaps within its
+    window; ``has_uncertain``: some entries may or may not have left one.
+    """
 
     certain: int
     possibly_in_window: int
@@ -99,7 +104,7 @@ class ClaimedEvidence:
 
 
 async def reconcile(client: Resources, context: DoubtContext) -> DoubtVerdict:
-    """Look for the traces of a doubt.
+    """Look for traces of a doubt in the server's lists.
 
     Raises:
         BardgeError: The lists could not be read.
@@ -107,10 +112,10 @@ async def reconcile(client: Resources, context: DoubtContext) -> DoubtVerdict:
     examine = _EXAMINERS.get(context.entry.endpoint)
     key, first_sent_at = context.entry.identity.key, context.first_sent_at
     if examine is None:
-        statement = f"no list of the API shows what {context.entry.endpoint} leaves behind"
+        statement = f"no list of the API shows the effect of {context.entry.endpoint}"
         endpoint = ENDPOINTS.get(context.entry.endpoint)
         if endpoint is not None and endpoint.repeat_effect is RepeatEffect.HARMLESS:
-            statement += "; a second execution changes nothing: enter the key again"
+            statement += "; a second execution changes nothing: use the key again"
         return DoubtVerdict(key, first_sent_at, Finding.CANNOT_TELL, (statement,), inferred=False)
     evidence = await examine(client, context, body_of(context.entry) or {})
     finding, why = _weigh_evidence(context, evidence)
@@ -133,21 +138,21 @@ def _weigh_evidence(context: DoubtContext, evidence: Evidence) -> tuple[Finding,
     if not evidence.reaches_back:
         return Finding.CANNOT_TELL, "no trace, but the list does not show that it reaches back before the first send"
     if not context.is_conclusive:
-        return Finding.CANNOT_TELL, "no trace yet; it proves something 5 minutes after the window has closed"
+        return Finding.CANNOT_TELL, "no trace yet; its absence proves something 5 minutes after the window has closed"
     return Finding.DID_NOT, "no trace, in a list that reaches back before the first send"
 
 
 def _find_ambiguity(context: DoubtContext, evidence: Evidence, claims: ClaimedEvidence) -> str | None:
-    """Tell why traces and entries cannot be matched, if so."""
+    """Return why traces and entries cannot be matched, or None if they can."""
     unclaimed = len(evidence.timestamps) - claims.certain
     if None in evidence.timestamps:
-        return "traces that do not say when they were left"
+        return "traces without a time"
     if unclaimed < 0:
-        return f"{claims.certain} other entries were done, and only {len(evidence.timestamps)} traces are there"
+        return f"{claims.certain} other entries were done, but there are only {len(evidence.timestamps)} traces"
     if unclaimed and claims.has_uncertain:
         return f"{unclaimed} traces, which other entries may have left"
     if unclaimed and not context.is_complete:
-        return f"{unclaimed} traces, and entries that may claim them are no longer on record"
+        return f"{unclaimed} traces, and entries that may claim them are no longer in the journal"
     return f"{unclaimed} traces that no other entry claims" if unclaimed > 1 else None
 
 
@@ -156,6 +161,7 @@ def _count_claims(context: DoubtContext, evidence: Evidence) -> ClaimedEvidence:
     has_uncertain = False
     margin = dt.timedelta(seconds=context.window.margin)
     for entry in context.competing_entries:
+        # Another endpoint's entry may leave the same kind of trace, but its body cannot be compared: it is uncertain.
         body = body_of(entry) if entry.endpoint == context.entry.endpoint else None
         if (body is not None and not evidence.is_alike(body)) or entry.first_sent is None or entry.last_sent is None:
             continue
@@ -179,7 +185,7 @@ async def _examine_credit_purchase(client: Resources, context: DoubtContext, bod
         return other.get("client_id") == body.get("client_id") and theirs in {amount, None}
 
     if amount is None:
-        statement = "the package's amount of credits is not known (inferred field)"
+        statement = "the number of credits in the package is not known (inferred field)"
         return Evidence((), is_alike, reaches_back=False, statements=(statement,), inferred=True)
     found = await client.clients.get_credits(str(body.get("client_id")))
     transactions = found.transactions or ()
@@ -188,7 +194,7 @@ async def _examine_credit_purchase(client: Resources, context: DoubtContext, bod
         f"{len(timestamps)} CREDIT transactions of {amount} since {context.earliest}",
         "the amount comes from CreditPackage.credits (inferred field)",
     )
-    # The newest ones only may be shown: an older one proves that none is missing.
+    # The server may show only the newest transactions: one from before the first send proves that none is missing.
     reaches_back = any(move.timestamp is not None and move.timestamp < context.earliest for move in transactions)
     return Evidence(timestamps, is_alike, reaches_back, statements, inferred=True)
 
@@ -204,13 +210,13 @@ async def _examine_pass_issue(client: Resources, context: DoubtContext, body: Ma
     try:
         issued = await client.passes.get_issued(str(body.get("client_id")))
     except NotFoundError as error:
-        # Any other 404 may mean that the path is wrong, which is inferred.
+        # Any other 404 may mean that the path itself is wrong: it is inferred.
         known = error.code == "pass_not_found"
         statement = f"the client's issued pass: 404 {error.code} (inferred path)"
         return Evidence((), is_alike, reaches_back=known, statements=(statement,), inferred=True)
     timestamps = context.drop_earlier([issued.created]) if issued.pass_id == body.get("pass_id") else ()
     statement = f"the client's pass is {issued.id} of {issued.pass_id}, created {issued.created} (inferred path)"
-    # Only one pass is shown: an older one does not prove that no newer one exists.
+    # The server shows only one pass: an older one does not prove that no newer one exists.
     return Evidence(timestamps, is_alike, reaches_back=False, statements=(statement,), inferred=True)
 
 
@@ -219,9 +225,9 @@ def _booking_examiner(kind: BookingType) -> Callable[[Resources, DoubtContext, M
         def is_alike(other: Mapping[str, Any]) -> bool:
             return other.get("client_id") == body.get("client_id")
 
-        # To the end of the list: its order is not documented.
+        # Read the whole list: its order is not documented.
         walk = client.bookings.list_for_client(str(body.get("client_id")))
-        # One without a type may be of this.
+        # A booking without a type may be of this one: counted without a time, it makes the evidence ambiguous.
         made = [b.created if b.type == kind else None async for b in walk if b.type in {kind, None}]
         timestamps = context.drop_earlier(made)
         statement = f"{len(timestamps)} bookings of type {kind.value} made since {context.earliest}"

@@ -1,4 +1,4 @@
-"""Doubts: what was sent and has no outcome, and how it is settled."""
+"""Doubts: POSTs that were sent and have no recorded outcome, and how to resolve them."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ _SAME_EVIDENCE: Final = {
     "bookings.initiate_class": ("bookings.confirm_class",),
     "bookings.initiate_spa": ("bookings.confirm_spa",),
 }
-"""Other rows that leave what a row leaves."""
+"""By endpoint: other endpoints whose calls leave the same evidence."""
 
 
 @attrs.frozen
 class Doubt:
-    """A POST that was sent and has no outcome on record.
+    """A POST that was sent and has no recorded outcome.
 
     Attributes:
         idempotency_key: Its key.
-        endpoint: The row's name.
+        endpoint: The endpoint's name.
         url: Where it was sent.
         request: Its JSON body, or None for a POST without one.
         first_sent_at: When the key was first sent, aware UTC.
-        window_closes_at: When the server forgets the key, aware UTC; None where no key protects the row.
+        window_closes_at: When the server forgets the key, aware UTC; None if keys do not protect the endpoint.
         recoverable: Whether ``bardge.recover()`` may still send it again.
     """
 
@@ -57,13 +57,13 @@ class Doubt:
 
 @attrs.frozen
 class Recovered:
-    """What became of an entry in doubt that was sent again.
+    """The outcome of a doubt that was sent again.
 
     Attributes:
         idempotency_key: Its key.
-        endpoint: The row's name.
-        response: The answer, or None.
-        error: What it ended with instead, or None.
+        endpoint: The endpoint's name.
+        response: The response, or None.
+        error: The error it ended with instead, or None.
     """
 
     idempotency_key: str
@@ -73,7 +73,7 @@ class Recovered:
 
 
 class Finding(enum.StrEnum):
-    """Tell what the evidence says of a doubt."""
+    """What the evidence says about a doubt."""
 
     HAPPENED = "happened"
     DID_NOT = "did not"
@@ -82,14 +82,14 @@ class Finding(enum.StrEnum):
 
 @attrs.frozen
 class DoubtVerdict:
-    """What was found out about a doubt: evidence, not an act; act with ``bardge.resolve(key, by=verdict)``.
+    """What was found about a doubt; nothing changes until you call ``bardge.resolve(key, by=verdict)``.
 
     Attributes:
         idempotency_key: The doubt's key.
-        first_sent_at: When the doubt that was examined began, aware UTC.
+        first_sent_at: When the key of the examined doubt was first sent, aware UTC.
         finding: Happened, did not, or cannot tell.
-        evidence: What it rests on, in words.
-        inferred: Whether it rests on fields that no page of the vendor shows.
+        evidence: What the finding is based on, as sentences.
+        inferred: Whether it is based on fields that none of the vendor's pages shows.
     """
 
     idempotency_key: str
@@ -100,7 +100,7 @@ class DoubtVerdict:
 
 
 class Doubts:
-    """Find and settle the doubts of one client's account."""
+    """Find and resolve the doubts of one client's account."""
 
     def __init__(self, caller: ClientCaller) -> None:
         self._caller = caller
@@ -109,7 +109,7 @@ class Doubts:
         self._clock_reader = caller.engine.clock_reader
 
     async def find_unfinished(self) -> list[JournalEntry]:
-        """Return the records in doubt, oldest first."""
+        """Return the journal entries in doubt, oldest first."""
         return await self._journal.unfinished(self._settings.base_url, self._settings.account)
 
     async def list_doubts(self) -> list[Doubt]:
@@ -117,7 +117,7 @@ class Doubts:
         return [self._make_doubt(entry) for entry in await self.find_unfinished() if entry.first_sent is not None]
 
     async def recover(self) -> list[Recovered]:
-        """Send again, with key and bytes, whatever may still be."""
+        """Send every recoverable doubt again, with its key and its bytes."""
         recovered: list[Recovered] = []
         limiter = anyio.CapacityLimiter(_MAX_CONCURRENT_RECOVERIES)
         async with anyio.create_task_group() as group:
@@ -136,19 +136,20 @@ class Doubts:
                 response = await self._caller.engine.run(request, claim_timeout=0.0)
                 recovered.append(Recovered(key, entry.endpoint, response, None))
             except KeyInUseError:
-                # Somebody else works on it: then it is no longer ours to recover.
+                # Another task or process is working on the key: it is no longer ours to recover.
                 return
             except BardgeError as error:
                 recovered.append(Recovered(key, entry.endpoint, None, error))
 
     def _is_recoverable(self, entry: JournalEntry) -> bool:
-        """Tell whether the window is open and its rules let the record be sent; what is past it is not recovered."""
+        """Return whether the window is open and its rules allow the entry to be sent again."""
         from bardge_async._core import replay as entries  # noqa: PLC0415 - brings cattrs
 
         settings = self._settings
         trusting = settings.policy.repeat_server_errors
+        # overtaken=True assumes that a later POST replaced this one's effect: past its window, nothing is sent again.
         try:
-            # A row that is gone cannot be sent.
+            # An endpoint that this version does not know cannot be sent.
             request = self._caller.request_builder.rebuild(entry)
             entries.check_replay(
                 entry, request, self._clock_reader.now(), settings.window, overtaken=True, faults_are_cached=trusting
@@ -158,7 +159,7 @@ class Doubts:
         return True
 
     def _make_doubt(self, entry: JournalEntry) -> Doubt:
-        assert entry.first_sent is not None  # noqa: S101 - the caller looked
+        assert entry.first_sent is not None  # noqa: S101 - the caller checked
         first_sent_at = entry.first_sent.to_datetime()
         endpoint = self._caller.request_builder.endpoint_of(entry)
         length = dt.timedelta(seconds=self._settings.window.length)
@@ -175,11 +176,11 @@ class Doubts:
     async def resolve(
         self, key: str, *, done: bool | Mapping[str, Any] | None, never_happened: bool, by: DoubtVerdict | None
     ) -> None:
-        """Settle a doubt by hand.
+        """Resolve a doubt manually.
 
         Raises:
-            InvalidArgumentError: The key is not in doubt, or not exactly one way to settle it was given.
-            KeyInUseError: A task or process works on the key.
+            InvalidArgumentError: The key is not in doubt, or not exactly one way to resolve it was given.
+            KeyInUseError: Another task or process holds the key.
         """
         recorded = choose_recorded_response(key, done=done, never_happened=never_happened, by=by)
         identity = KeyIdentity(self._settings.base_url, self._settings.account, key)
@@ -189,7 +190,7 @@ class Doubts:
 
     def _response_check(self, done: object) -> Callable[[JournalEntry, RecordedResponse], None]:
         def check(entry: JournalEntry, recorded: RecordedResponse) -> None:
-            """See that the row's result can be read from the answer, as it will be when the key is entered."""
+            """Check that the endpoint's result can be decoded from the response, as later uses of the key will do."""
             if isinstance(done, Mapping):
                 from bardge_async._core import response as wire  # noqa: PLC0415 - brings cattrs
 
@@ -198,12 +199,12 @@ class Doubts:
                     self._caller.request_builder.endpoint_of(entry), response, 0.0, self._settings.base_url
                 ).error
                 if error is not None:
-                    raise InvalidArgumentError(f"done: it is no answer of {entry.endpoint}: {error}")
+                    raise InvalidArgumentError(f"done: it is not a response of {entry.endpoint}: {error}")
 
         return check
 
     async def find_entry(self, key: str) -> JournalEntry:
-        """Return the record of a doubt.
+        """Return the journal entry of a doubt.
 
         Raises:
             InvalidArgumentError: The key is not in doubt.
@@ -211,10 +212,10 @@ class Doubts:
         for entry in await self.find_unfinished():
             if entry.identity.key == key:
                 return entry
-        raise InvalidArgumentError(f"key: {key!r:.80} is not in doubt")
+        raise InvalidArgumentError(f"key: {key!r:.80} is not in doubt; bardge.in_doubt() lists the keys that are")
 
     async def find_competing_entries(self, entry: JournalEntry) -> list[JournalEntry]:
-        """Return the other records that may claim the same evidence."""
+        """Return the other journal entries that may have left the same evidence."""
         found: list[JournalEntry] = []
         for endpoint in (entry.endpoint, *_SAME_EVIDENCE.get(entry.endpoint, ())):
             found += await self._journal.since(attrs.evolve(entry, endpoint=endpoint))
@@ -222,7 +223,7 @@ class Doubts:
 
 
 def body_of(entry: JournalEntry) -> Mapping[str, Any] | None:
-    """Return a record's JSON body, fractions as Decimal."""
+    """Return an entry's JSON body, with fractions as Decimal."""
     return None if entry.body is None else cast("dict[str, Any]", json.loads(entry.body, parse_float=Decimal))
 
 
@@ -235,21 +236,25 @@ async def resolve_doubt(
     check: Callable[[JournalEntry, RecordedResponse], None] | None = None,
     by: DoubtVerdict | None = None,
 ) -> None:
-    """Record the answer of a doubt, or free its key where there is none.
+    """Record the response of a doubt, or free its key if there is none.
 
     Raises:
-        InvalidArgumentError: The key is not in doubt, or not any more in the one that was examined.
-        KeyInUseError: A task or process works on the key.
+        InvalidArgumentError: The key is not in doubt, or no longer in the doubt that was examined.
+        KeyInUseError: Another task or process holds the key.
         JournalError: The journal cannot be written.
     """
     key = identity.key
+    # Do not wait for a key that is in use: its holder may still learn the outcome.
     entry = await journal.claim(identity, 0.0, clock)
     try:
         if entry is None or entry.state is not EntryState.SENT or entry.first_sent is None:
             state = "is not on record" if entry is None else f"is {entry.state.value}"
             raise InvalidArgumentError(f"key: {key!r:.80} {state}, not in doubt")
         if by is not None and by.first_sent_at != entry.first_sent.to_datetime():
-            raise InvalidArgumentError(f"by: the key {key!r:.80} was settled and sent anew since the verdict")
+            # The verdict is about an earlier use of the key, and says nothing about this one.
+            raise InvalidArgumentError(
+                f"by: the key {key!r:.80} was resolved and sent again since the verdict; call reconcile() again"
+            )
         if recorded is None:
             await journal.remove(identity)
         else:
@@ -263,18 +268,18 @@ async def resolve_doubt(
 def choose_recorded_response(
     key: str, *, done: bool | Mapping[str, Any] | None, never_happened: bool, by: DoubtVerdict | None
 ) -> RecordedResponse | None:
-    """Return the answer to record, or None for what never happened.
+    """Return the response to record, or None if the operation never happened.
 
     Raises:
-        InvalidArgumentError: Not exactly one way was given, or one that tells nothing.
+        InvalidArgumentError: Not exactly one way was given, or a verdict that cannot tell.
     """
     chosen = [done is not None and done is not False, bool(never_happened), by is not None]
     if sum(chosen) != 1:
-        raise InvalidArgumentError("resolve: give exactly one of done=, never_happened=True and by=")
+        raise InvalidArgumentError("resolve: pass exactly one of done=, never_happened=True and by=")
     if by is not None:
         never_happened = _says_never_happened(key, by)
     elif not never_happened and done is not True and not isinstance(done, Mapping):
-        raise InvalidArgumentError(f"done: expected True or the answer's JSON object, got {done!r:.40}")
+        raise InvalidArgumentError(f"done: expected True or the response's JSON object, got {done!r:.40}")
     if never_happened:
         return None
     return RecordedResponse(200, _dump_response(done) if isinstance(done, Mapping) else None, None)
@@ -287,11 +292,11 @@ def _dump_response(done: Mapping[str, Any]) -> bytes:
 
 
 def _says_never_happened(key: str, by: object) -> bool:
-    """Tell whether a verdict says that nothing happened."""
+    """Return whether a verdict says that the operation did not happen."""
     if not isinstance(by, DoubtVerdict):
-        raise InvalidArgumentError(f"by: expected a verdict of reconcile(), got {type(by).__name__}")
+        raise InvalidArgumentError(f"by: expected a verdict from reconcile(), got {type(by).__name__}")
     if by.idempotency_key != key:
-        raise InvalidArgumentError(f"by: the verdict is about the key {by.idempotency_key!r:.80}")
+        raise InvalidArgumentError(f"by: the verdict is about the key {by.idempotency_key!r:.80}, not this one")
     if by.finding is Finding.CANNOT_TELL:
-        raise InvalidArgumentError("by: the verdict cannot tell; settle it with done= or never_happened=True")
+        raise InvalidArgumentError("by: the verdict cannot tell; resolve it with done= or never_happened=True")
     return by.finding is Finding.DID_NOT

@@ -1,4 +1,4 @@
-"""Journals: where keys and their outcomes are kept, so that an operation that is entered again is not done again."""
+"""Journals: stores of keys and their outcomes, so that a repeated operation is not executed twice."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["EntryState", "Journal", "JournalEntry", "KeyIdentity", "MemoryJourna
 
 
 def __getattr__(name: str) -> type[PostgresJournal | SQLiteJournal]:
-    """Import the journals of other stores when they are asked for: most programs need one of them at most."""
+    """Import the durable journals on first access: most programs need at most one of them."""
     if name == "SQLiteJournal":
         from bardge_async._journal import sqlite  # noqa: PLC0415
 
@@ -29,14 +29,14 @@ def __getattr__(name: str) -> type[PostgresJournal | SQLiteJournal]:
 
 
 class Journal(Protocol):
-    """Keep records of keys; give your own as ``BardgeClient(journal=...)``. All stores share one set of rules.
+    """Store an entry per key; pass your own as ``BardgeClient(journal=...)``. All stores follow the same rules.
 
-    A key has one holder at a time, from ``claim`` to ``release``; a cancelled ``claim`` holds nothing. ``instant`` says
-    that ``put`` and ``remove`` never wait; ``highest`` is the highest wall time on record, in seconds, and ``forgotten``
-    the wall time up to which finished entries may be gone.
+    A key has one holder at a time, from ``claim`` to ``release``; a cancelled ``claim`` holds nothing. ``instant`` is
+    true if ``put`` and ``remove`` never wait; ``highest`` is the highest wall time on record, in seconds, and
+    ``forgotten`` the wall time up to which finished entries may have been pruned.
 
-    A journal may have ``hold_fresh(identity) -> bool`` besides: it takes hold, at once, of a key that was made just now
-    and can be on no record; on False ``claim`` is asked.
+    A journal may also have ``hold_fresh(identity) -> bool``: it claims, without waiting, a key that was generated just
+    now and so cannot have an entry; if it returns False, ``claim`` is called.
     """
 
     instant: bool
@@ -44,39 +44,39 @@ class Journal(Protocol):
 
     @property
     def forgotten(self) -> float:
-        """The wall time in seconds up to which finished entries may be gone; 0 where none are."""
+        """The wall time in seconds up to which finished entries may have been pruned; 0 if none were."""
         ...
 
     async def claim(self, identity: KeyIdentity, timeout: float, clock: Clock) -> JournalEntry | None:
-        """Take hold of a key, waiting for another holder for at most ``patience`` seconds; return its record.
+        """Claim a key, waiting at most ``timeout`` seconds for its current holder; return its entry, if any.
 
         Raises:
-            KeyInUseError: Another holder did not let go in time.
+            KeyInUseError: Another holder did not release the key in time.
             JournalError: The journal cannot be read.
         """
         ...
 
     def release(self, identity: KeyIdentity) -> None:
-        """Let go of a key."""
+        """Release a key."""
 
     async def put(self, entry: JournalEntry) -> None:
-        """Keep a record, durably when this returns.
+        """Store an entry; it is durable once this returns.
 
         Raises:
-            JournalError: It could not be kept.
+            JournalError: The entry could not be stored.
         """
 
     async def remove(self, identity: KeyIdentity) -> None:
-        """Forget a record that never reached the server."""
+        """Remove an entry whose request never reached the server."""
 
     async def overtaken(self, entry: JournalEntry) -> bool:
-        """Tell whether a POST to the same row and path was sent later than the record's, under another key."""
+        """Return whether a POST to the same endpoint and path was sent after this entry's, under another key."""
         ...
 
     async def unfinished(self, base_url: str, account: str) -> list[JournalEntry]:
-        """Return the records that were sent and have no outcome, oldest first, without those that a holder works on."""
+        """Return the entries that were sent and have no outcome, oldest first, except those whose key is held."""
         ...
 
     async def since(self, entry: JournalEntry) -> list[JournalEntry]:
-        """Return the other records of the same row that were sent at most ten minutes before a record's or later."""
+        """Return the endpoint's other entries last sent at most ten minutes before this one was first sent, or later."""
         ...

@@ -1,4 +1,4 @@
-"""Who works on a key within this process: one holder at a time, first come, first served, across loops and threads."""
+"""In-process key locks: one holder per key, FIFO, across event loops and threads."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bardge_async.errors import KeyInUseError
 
 @attrs.define(eq=False)
 class _KeyWaiter:
-    """A task that waits for a key's holder."""
+    """A task queued for a key."""
 
     loop: asyncio.AbstractEventLoop
     event: anyio.Event
@@ -24,22 +24,22 @@ class _KeyWaiter:
 
 
 class KeyHolders:
-    """Let one task at a time hold a key."""
+    """Grant each key to one task at a time."""
 
     def __init__(self) -> None:
         self.reset_after_fork()
 
     def reset_after_fork(self) -> None:
-        """Let nobody hold anything, as it is in the child of a fork."""
+        """Drop all holders and waiters: in a forked child their tasks do not exist."""
         self._lock = threading.Lock()
         self._queues: dict[KeyIdentity, deque[_KeyWaiter] | None] = {}
 
     def is_held(self, identity: KeyIdentity) -> bool:
-        """Tell whether a task holds a key."""
+        """Return whether a task holds a key."""
         return identity in self._queues
 
     def try_acquire(self, identity: KeyIdentity) -> bool:
-        """Take hold of a key that nobody holds; False where somebody does."""
+        """Acquire a key if it is free; return whether it was."""
         with self._lock:
             if identity in self._queues:
                 return False
@@ -47,14 +47,15 @@ class KeyHolders:
             return True
 
     async def acquire(self, identity: KeyIdentity, timeout: float, clock: Clock) -> None:
-        """Take hold of a key, waiting in line for at most ``patience`` seconds.
+        """Acquire a key, queueing for at most ``timeout`` seconds.
 
         Raises:
-            KeyInUseError: Another task did not let go in time.
+            KeyInUseError: Another task did not release the key in time.
         """
         if self.try_acquire(identity):
             return
         with self._lock:
+            # The key may have been released since `try_acquire` failed.
             if identity not in self._queues:
                 self._queues[identity] = None
                 return
@@ -79,7 +80,7 @@ class KeyHolders:
         raise key_in_use_error(identity)
 
     def _leave_queue(self, identity: KeyIdentity, waiter: _KeyWaiter) -> None:
-        """Leave the line; pass the key on if it was granted meanwhile."""
+        """Leave the queue; pass the key on if it was granted in the meantime."""
         with self._lock:
             queue = self._queues[identity]
             if not waiter.granted and queue is not None:
@@ -88,11 +89,12 @@ class KeyHolders:
         self.release(identity)
 
     def release(self, identity: KeyIdentity) -> None:
-        """Let go of a key: the first in line has it next."""
+        """Release a key to the first task in the queue."""
         with self._lock:
             queue = self._queues.pop(identity)
             while queue:
                 waiter = queue.popleft()
+                # A waiter whose loop was closed will never run: skip it, or the key would stay held.
                 if not waiter.loop.is_closed():
                     self._queues[identity] = queue
                     waiter.granted = True
@@ -101,7 +103,9 @@ class KeyHolders:
 
 
 def key_in_use_error(identity: KeyIdentity) -> KeyInUseError:
-    """Make the error for a key whose holder did not let go in time."""
-    error = KeyInUseError(f"another task or process works on the key {identity.key!r} and did not end in time")
+    """Build the error for a key whose holder did not release it in time."""
+    error = KeyInUseError(
+        f"timed out waiting for the key {identity.key!r}, which another task or process is using; try again later"
+    )
     error.timed_out = True
     return error

@@ -1,4 +1,4 @@
-"""The journal of one process: the rules without a disk."""
+"""The in-memory journal of one process."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ RETENTION_SECONDS: Final = 900.0
 COMPETING_SECONDS: Final = 600.0
 
 _PackedEntry: TypeAlias = tuple[Any, ...]
-"""A finished record: its order, when it was last sent, and its content. A plain tuple of texts and numbers is nothing
-that the garbage collector looks through again and again, as it would through 10,000 records."""
+"""A finished entry: its order, when it was last sent, and its content. The garbage collector untracks a plain tuple of
+strings and numbers; it would traverse 10,000 entry objects on every full collection."""
 
 
 class MemoryJournal:
-    """Keep records in this process.
+    """Keep entries in this process only.
 
-    Unfinished entries stay; of finished ones the last 10,000 stay for 15 minutes. The bodies of keys that the client
-    made itself are not kept, since nobody can know such a key before.
+    Unfinished entries are never dropped; the last 10,000 finished ones are kept for 15 minutes. Bodies under keys that
+    the client generated are not kept, since no later call can present such a key.
     """
 
     instant = True
@@ -41,15 +41,15 @@ class MemoryJournal:
         self._finished: OrderedDict[tuple[str, ...], _PackedEntry] = OrderedDict()
 
     def hold_if_new(self, identity: KeyIdentity) -> bool:
-        """Take hold of a key that nobody holds and that is not on record; False, and nothing done, for any other."""
+        """Claim a key that has neither a holder nor an entry; return whether it was claimed."""
         known = identity in self._unfinished or identity in self._finished
         return not known and self._holders.try_acquire(identity)
 
     async def claim(self, identity: KeyIdentity, timeout: float, clock: Clock) -> JournalEntry | None:
-        """Take hold of a key, waiting in line for at most ``patience`` seconds; return its record.
+        """Claim a key, queueing for at most ``timeout`` seconds; return its entry, if any.
 
         Raises:
-            KeyInUseError: Another task did not let go in time.
+            KeyInUseError: Another task did not release the key in time.
         """
         await self._holders.acquire(identity, timeout, clock)
         with self._lock:
@@ -57,18 +57,18 @@ class MemoryJournal:
         return None if known is None else known[1]
 
     def release(self, identity: KeyIdentity) -> None:
-        """Let go of a key: the first in line has it next."""
+        """Release a key to the first task in the queue."""
         self._holders.release(identity)
 
     async def put(self, entry: JournalEntry) -> None:
-        """Keep a record."""
+        """Store an entry."""
         if entry.state is EntryState.DONE or entry.state is EntryState.REFUSED:
             self.put_finished(entry, entry.state, entry.last_sent, entry.answer)
         else:
             self.put_unfinished(entry)
 
     def put_unfinished(self, entry: JournalEntry) -> None:
-        """Keep the record of what is sent, or about to be."""
+        """Store the entry of a request that was sent or is about to be."""
         identity, sent = entry.identity, entry.last_sent
         with self._lock:
             self._unfinished[identity] = (self._take_out(identity), entry)
@@ -78,7 +78,7 @@ class MemoryJournal:
     def put_finished(
         self, entry: JournalEntry, state: EntryState, last_sent: ClockReading | None, response: RecordedResponse | None
     ) -> None:
-        """Keep the record of what is done or refused: it takes the last place in the line of those to be forgotten."""
+        """Store the entry of a request that is done or refused; it becomes the last in the order of pruning."""
         identity = entry.identity
         with self._lock:
             self._finished[tuple(identity)] = kept = _pack_entry(
@@ -89,18 +89,18 @@ class MemoryJournal:
             self._prune_finished(kept[1])
 
     def _take_out(self, identity: KeyIdentity) -> int:
-        """Take a record out, and return its place in the order of the first sends; a new one where there is none."""
+        """Remove an entry and return its position in the order of first sends; the next position if there is none."""
         known = self._unfinished.pop(identity, None) or self._finished.pop(identity, None)
         return next(self._next_order) if known is None else known[0]
 
     async def remove(self, identity: KeyIdentity) -> None:
-        """Forget a record that never reached the server."""
+        """Remove an entry whose request never reached the server."""
         with self._lock:
             self._unfinished.pop(identity, None)
             self._finished.pop(identity, None)
 
     async def overtaken(self, entry: JournalEntry) -> bool:
-        """Tell whether a POST to the same row and path was sent later than the record's, under another key."""
+        """Return whether a POST to the same endpoint and path was sent after this entry's, under another key."""
         with self._lock:
             known = self._find_entry(entry.identity)
             if known is None:
@@ -114,14 +114,14 @@ class MemoryJournal:
             )
 
     async def unfinished(self, base_url: str, account: str) -> list[JournalEntry]:
-        """Return the records that were sent and have no outcome, oldest first, without those under work."""
+        """Return the entries that were sent and have no outcome, oldest first, except those whose key is held."""
         with self._lock:
             found = [kept for kept in self._unfinished.values() if kept[1].state is EntryState.SENT]
         mine = [kept for kept in found if kept[1].identity[:2] == (base_url, account)]
         return [entry for _, entry in sorted(mine, key=_sort_key) if not self._holders.is_held(entry.identity)]
 
     async def since(self, entry: JournalEntry) -> list[JournalEntry]:
-        """Return the other records of the same row that were sent at most ten minutes before a record's or later."""
+        """Return the endpoint's other entries last sent at most ten minutes before this one was first sent, or later."""
         earliest = entry.first_sent.wall - COMPETING_SECONDS if entry.first_sent is not None else 0.0
         with self._lock:
             return [
@@ -145,6 +145,7 @@ class MemoryJournal:
             yield kept[0], _unpack_entry(KeyIdentity(*identity), kept)
 
     def _prune_finished(self, now: float) -> None:
+        # Ordered by when the entries finished, so the first is the oldest.
         finished = self._finished
         while len(finished) > MAX_FINISHED or now - next(iter(finished.values()))[1] > RETENTION_SECONDS:
             _, gone = finished.popitem(last=False)

@@ -1,4 +1,4 @@
-"""The journal in PostgreSQL: it survives the machine, and any number of machines share it."""
+"""The journal in PostgreSQL, which survives the machine and is shared by any number of machines."""
 
 from __future__ import annotations
 
@@ -30,32 +30,32 @@ _CLOSE_TIMEOUT: Final = 15.0
 _MAX_NAME_LENGTH: Final = 63
 
 _OPEN_JOURNALS: Final[weakref.WeakSet[PostgresJournal]] = weakref.WeakSet()
-# Journals of one process over the same tables share their lines: a key is handed on in the order of the asking.
+# All journals of this process over the same tables share their key holders: a key passes from task to task FIFO.
 _HOLDERS: Final[weakref.WeakValueDictionary[tuple[str, str], KeyHolders]] = weakref.WeakValueDictionary()
 
 
 class PostgresJournal:
-    """Keep records in PostgreSQL, durably, for any number of processes on any number of machines (extra ``postgres``).
+    """Keep entries durably in PostgreSQL, for any number of processes and machines (extra ``postgres``).
 
-    A key is held by a lease of the database's, which is renewed while its holder lives. Whoever lost it (stalled, cut
-    off) writes no intent any more, so it sends nothing; an outcome that it still learns is kept. Intents and outcomes
-    are committed before the call goes on; many calls share a commit. Nothing is left in a session between two
-    statements, so PgBouncer in transaction mode will do. The tables hold personal data, passcodes and access codes; the
-    API key and lookup tokens are never in them.
+    A key is held by a lease in the database, renewed while its holder lives. A holder whose lease expired (stalled, cut
+    off) cannot record an intent, so it sends nothing; a response it still receives is recorded. Intents and outcomes
+    are committed before the call proceeds; many calls share a commit. No session state outlives a statement, so
+    PgBouncer in transaction mode works. The tables hold personal data, passcodes and access codes; the API key and
+    lookup tokens are never stored.
 
-    Tables are made in ``schema`` on first use. Close the journal with ``async with`` or ``aclose()``.
+    The tables are created in ``schema`` on first use. Close the journal with ``async with`` or ``aclose()``.
 
     Args:
-        dsn: A connection URL or string of libpq's.
-        schema: Where the tables are: lower-case letters, digits, underscores.
-        lease: Seconds after which the key of a holder that died is free; renewed three times in them.
-        patience: Seconds for which work waits for a database that is away; an intent no longer than its call.
+        dsn: A libpq connection URL or string.
+        schema: The schema of the tables: lower-case letters, digits, underscores.
+        lease: Seconds after which the key of a holder that died is free; renewed three times in that time.
+        patience: Seconds to keep retrying while the database is unreachable; an intent waits no longer than its call.
         keep_bodies: Seconds after which the bodies of finished entries are removed; 30 days by default.
-        keep_entries: Seconds after which finished entries are forgotten; 400 days by default, 0 keeps them for ever.
-        clock: Where the journal's own waits take their time from; leases are measured by the server.
+        keep_entries: Seconds after which finished entries are removed; 400 days by default, 0 keeps them forever.
+        clock: Clock for the journal's own waits; leases are measured by the server's clock.
 
     Raises:
-        ConfigurationError: The extra is missing, or an argument out of its range.
+        ConfigurationError: The extra is missing, or an argument is out of range.
     """
 
     instant = False
@@ -82,7 +82,7 @@ class PostgresJournal:
             _check_seconds(name, value, minimum)
         if not (schema.isidentifier() and schema.isascii() and schema.islower()) or len(schema) > _MAX_NAME_LENGTH:
             raise ConfigurationError(f"schema: expected lower-case letters, digits, underscores, got {schema!r:.40}")
-        #: The highest wall time that this process has put, in seconds. Over machines the server's clock counts instead.
+        #: The highest wall time that this process has stored, in seconds. Across machines the server's clock decides.
         self.highest = 0.0
         self.forgotten = 0.0
         self._keep_bodies = keep_bodies
@@ -110,13 +110,13 @@ class PostgresJournal:
         await self.aclose()
 
     async def claim(self, identity: KeyIdentity, timeout: float, clock: Clock) -> JournalEntry | None:
-        """Take hold of a key, waiting for at most ``patience`` seconds; return its record.
+        """Claim a key, waiting at most ``timeout`` seconds; return its entry, if any.
 
-        A first send on another machine is told by this one's clocks, as the server's clock says how long ago it was.
+        The first send of another machine is converted to this machine's clocks, by its age on the server's clock.
 
         Raises:
-            KeyInUseError: Another task, process or machine did not let go in time.
-            JournalError: The database could not be reached in time, or refuses.
+            KeyInUseError: Another task, process or machine did not release the key in time.
+            JournalError: The database could not be reached in time, or reported an error.
         """
         session, deadline = self._get_session(), clock.elapsed() + timeout
         await self._holders.acquire(identity, timeout, clock)
@@ -131,7 +131,7 @@ class PostgresJournal:
     async def _wait_for_lease(
         self, session: PostgresSession, identity: KeyIdentity, deadline: float, clock: Clock
     ) -> JournalEntry | None:
-        """Ask for a key's lease until it is granted, or the time is up."""
+        """Poll for a key's lease until it is granted or the deadline passes."""
         refused = False
         remaining = deadline - clock.elapsed()
         with TimeLimit(clock, remaining if remaining > 0 else _MIN_TIMEOUT):
@@ -146,12 +146,12 @@ class PostgresJournal:
                 await clock.sleep(min(_POLL_SECONDS, remaining))
         if refused:
             raise key_in_use_error(identity)
-        error = JournalError("the journal's database did not answer in time")
+        error = JournalError("timed out waiting for the journal's database; check that it is running, and dsn=")
         error.timed_out = True
         raise error
 
     def release(self, identity: KeyIdentity) -> None:
-        """Let go of a key: it is free as soon as the database knows."""
+        """Release a key; it is free once the database has committed that."""
         released = None if self._closed else self._sessions.get().release(identity)
         if released is None:
             self._hand_on_key(identity)
@@ -159,19 +159,19 @@ class PostgresJournal:
             released.add_done_callback(lambda _: self._hand_on_key(identity))
 
     def _hand_on_key(self, identity: KeyIdentity) -> None:
-        """Hand a key to the next in this process, once."""
+        """Pass a key to the next task in this process, once."""
         if identity in self._held_keys:
             self._held_keys.discard(identity)
             self._holders.release(identity)
 
     async def put(self, entry: JournalEntry) -> None:
-        """Keep a record; it is committed when this returns.
+        """Store an entry; it is committed once this returns.
 
         Raises:
-            JournalError: It could not be written, or is an intent for a key whose lease is lost.
+            JournalError: The entry could not be written, or is an intent for a key whose lease is lost.
         """
         if entry.state is EntryState.DONE and not entry.given and entry.answer is not None:
-            # Nobody can know a fresh key before, so nobody asks for its answer again.
+            # No later call can present a key that the client generated, so its response is never read again.
             entry = attrs.evolve(entry, answer=attrs.evolve(entry.answer, body=None))
         session = self._get_session()
         await session.put(entry)
@@ -181,31 +181,31 @@ class PostgresJournal:
             self._pruned_at = self.highest
 
     async def remove(self, identity: KeyIdentity) -> None:
-        """Forget a record that never reached the server."""
+        """Remove an entry whose request never reached the server."""
         await self._get_session().remove(identity)
 
     async def overtaken(self, entry: JournalEntry) -> bool:
-        """Tell whether a POST to the same row and path was sent later than the record's, under another key."""
+        """Return whether a POST to the same endpoint and path was sent after this entry's, under another key."""
         return await self._get_session().queries.has_later_request(entry)
 
     async def unfinished(self, base_url: str, account: str) -> list[JournalEntry]:
-        """Return the records that were sent and have no outcome, oldest first, without those under work."""
+        """Return the entries that were sent and have no outcome, oldest first, except those whose key is held."""
         queries = self._get_session().queries
         entries = await queries.list_unfinished(base_url, account)
         self.forgotten = max(self.forgotten, await queries.read_forgotten_until())
         return [entry for entry in entries if not self._holders.is_held(entry.identity)]
 
     async def since(self, entry: JournalEntry) -> list[JournalEntry]:
-        """Return the other records of the same row that were sent at most ten minutes before a record's or later."""
+        """Return the endpoint's other entries last sent at most ten minutes before this one was first sent, or later."""
         queries = self._get_session().queries
         earliest = entry.first_sent.wall - COMPETING_SECONDS if entry.first_sent is not None else 0.0
         found = await queries.list_sent_since(entry, earliest)
-        # Afterwards, so that what is pruned meanwhile counts as forgotten.
+        # Read afterwards, so that entries pruned in the meantime count as forgotten.
         self.forgotten = max(self.forgotten, await queries.read_forgotten_until())
         return found
 
     async def listed(self, *, unfinished: bool = False) -> list[JournalEntry]:
-        """Return the records of all servers and accounts, oldest first; ``unfinished`` leaves out what has an outcome.
+        """Return the entries of all servers and accounts, oldest first; with ``unfinished``, only those in doubt.
 
         Raises:
             JournalError: The database cannot be read.
@@ -213,10 +213,10 @@ class PostgresJournal:
         return await self._get_session().queries.list_entries(unfinished=unfinished)
 
     async def erase(self, client_id: str) -> int:
-        """Remove the bodies of finished entries that name a client, and return how many there were.
+        """Remove the bodies of finished entries that contain a client's id; return the number of entries changed.
 
-        Key, fingerprint and outcome stay. Entries in doubt keep theirs, which are needed to settle them. The server's
-        own log and backups keep what they have.
+        Key, fingerprint and outcome are kept. Entries in doubt keep their bodies, which resolving them needs. The
+        server's own log and backups are not changed.
 
         Raises:
             JournalError: The database cannot be written.
@@ -224,7 +224,7 @@ class PostgresJournal:
         return await self._get_session().queries.erase_client(client_id)
 
     async def prune(self, now: float) -> int:
-        """Remove what is kept long enough, by a wall time in seconds; return how many entries were forgotten.
+        """Remove what is past its retention at the wall time ``now``, in seconds; return the number of entries removed.
 
         Raises:
             JournalError: The database cannot be written.
@@ -232,7 +232,7 @@ class PostgresJournal:
         return await self._get_session().queries.prune(now, self._keep_bodies, self._keep_entries)
 
     async def aclose(self) -> None:
-        """Give back every key, in all loops that run, and close the connections; later calls are refused."""
+        """Release every key and close the connections, in all running loops; later calls raise JournalError."""
         self._closed = True
         _OPEN_JOURNALS.discard(self)
         for loop, session in self._sessions.items():
@@ -243,7 +243,7 @@ class PostgresJournal:
 
     def _get_session(self) -> PostgresSession:
         if self._closed:
-            raise JournalError("the journal is closed; make a new one")
+            raise JournalError("the journal is closed; create a new one")
         return self._sessions.get()
 
 

@@ -1,4 +1,4 @@
-"""Questions to the journal in PostgreSQL, and its housekeeping: one at a time, beside the calls."""
+"""Queries and housekeeping of the journal in PostgreSQL, on a connection of their own, so that no call waits for them."""
 
 from __future__ import annotations
 
@@ -19,45 +19,45 @@ Query: TypeAlias = Callable[[AsyncConnection[Any]], Awaitable[Any]]
 
 
 class JournalQueries:
-    """Ask what is on record, and remove what is kept long enough."""
+    """Query the entries, and remove those past their retention."""
 
     def __init__(self, queue: GroupCommitQueue[Query, Any], schema: str) -> None:
         self._queue = queue
         self._schema = schema
 
     async def has_later_request(self, entry: JournalEntry) -> bool:
-        """Tell whether another key's POST to the same URL was sent later, as the server's clock orders them."""
+        """Return whether another key's POST to the same URL was sent later by the server's clock."""
         return bool(await self._fetch_rows(rows.LATER_REQUEST, {**entry.identity._asdict(), "url": entry.url}))
 
     async def list_unfinished(self, base_url: str, account: str) -> list[JournalEntry]:
-        """Return what is in doubt and not under work, oldest first."""
+        """Return the entries that are in doubt and whose key is not held, oldest first."""
         return await self._fetch_entries(rows.UNFINISHED, (base_url, account))
 
     async def list_sent_since(self, entry: JournalEntry, earliest: float) -> list[JournalEntry]:
-        """Return the other records of a row that were last sent at a wall time or later."""
+        """Return the endpoint's other entries last sent at the wall time ``earliest`` or later."""
         base_url, account, key = entry.identity
         return await self._fetch_entries(rows.SENT_SINCE, (base_url, account, entry.endpoint, key, earliest))
 
     async def list_entries(self, *, unfinished: bool) -> list[JournalEntry]:
-        """Return all records, or all in doubt, oldest first."""
+        """Return all entries, or all in doubt, oldest first."""
         return await self._fetch_entries(rows.ALL_UNFINISHED if unfinished else rows.ALL_ENTRIES)
 
     async def read_forgotten_until(self) -> float:
-        """Return the wall time up to which finished entries may be gone; 0 where none are."""
+        """Return the wall time up to which finished entries may have been pruned; 0 if none were."""
         found = await self._fetch_rows(rows.FORGOTTEN_UNTIL)
         return float(found[0][0]) if found else 0.0
 
     async def erase_client(self, client_id: str) -> int:
-        """Remove the bodies that name a client; return how many entries did."""
+        """Remove the bodies that contain a client's id; return the number of entries changed."""
         return await self._count_changed(rows.ERASE, {"text": client_id.encode(), "id": client_id})
 
     async def prune(self, now: float, keep_bodies: float, keep_entries: float) -> int:
-        """Remove what is kept long enough; return how many entries were forgotten."""
+        """Remove what is past its retention; return the number of entries removed."""
         while await self._count_changed(rows.REMOVE_BODIES, (now - keep_bodies,)):
             pass
         await self._count_changed(rows.REMOVE_ORPHANS, ())
         removed = 0
-        while keep_entries:
+        while keep_entries:  # 0 keeps them forever
             [[count]] = await self._fetch_rows(rows.REMOVE_ENTRIES, (now - keep_entries,))
             removed += count
             if not count:
@@ -65,11 +65,11 @@ class JournalQueries:
         return removed
 
     async def prune_if_due(self, now: float, keep_bodies: float, keep_entries: float) -> None:
-        """Prune, if no other process has within the hour; what fails is tried again in the next one."""
+        """Prune unless another process has within the hour; a failure is retried in the next one."""
         elected = await self._fetch_rows(rows.ELECT_PRUNER, (now,))
         if elected:
             removed = await self.prune(elected[0][0], keep_bodies, keep_entries)
-            _LOG.debug("journal pruned: %d entries forgotten", removed)
+            _LOG.debug("journal pruned: %d entries removed", removed)
 
     async def _fetch_entries(self, statement: str, parameters: Sequence[object] = ()) -> list[JournalEntry]:
         found = [rows.parse_entry(row) for row in await self._fetch_rows(statement, parameters)]

@@ -1,4 +1,4 @@
-"""The journal's tables in PostgreSQL: making, checking and migrating them, by any number of processes at once."""
+"""The journal's tables in PostgreSQL: create, check and migrate them, safely from concurrent processes."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from psycopg.errors import InvalidSchemaName, UndefinedTable
 from bardge_async._postgres.schema import MIGRATION_LOCK, NAMESPACE_QUERY, exists_in_catalog, fill_schema
 from bardge_async.errors import JournalError
 
-# One step for each version. Text is compared by bytes: quicker, and no new C library makes an index wrong.
-# An entry without a record (state "held") stands for a key that is claimed and not yet put.
+# One step per version. Text is compared bytewise (COLLATE "C"): faster, and no upgrade of the C library can corrupt an
+# index. A row in state "held" is a key that is claimed and has no entry yet.
 _STEPS: Final = (
     """
     CREATE TABLE {schema}.entries (
@@ -42,10 +42,10 @@ WHERE n.nspname = %s AND c.relname = 'facts'
 
 
 async def migrate_tables(connection: AsyncConnection[Any], schema: str) -> None:
-    """Make the tables, or bring them to the newest form, in one transaction; nothing is written where they are.
+    """Create or migrate the tables in one transaction; write nothing if they are current.
 
     Raises:
-        JournalError: A newer version of this library made them.
+        JournalError: A newer version of this library created them.
     """
     if await _is_current(connection, schema):
         return
@@ -63,7 +63,7 @@ async def migrate_tables(connection: AsyncConnection[Any], schema: str) -> None:
 
 
 async def _is_current(connection: AsyncConnection[Any], schema: str) -> bool:
-    """Tell in one question whether there is nothing to do, as it is nearly always."""
+    """Return whether the tables are current, in one query: the usual case."""
     try:
         cursor = await connection.execute(fill_schema(_VERSION_QUERY, schema))
     except (UndefinedTable, InvalidSchemaName):
@@ -72,7 +72,7 @@ async def _is_current(connection: AsyncConnection[Any], schema: str) -> bool:
 
 
 async def _read_version(connection: AsyncConnection[Any], schema: str) -> int | None:
-    """Return the form that the tables have; None where there are none."""
+    """Return the version of the tables; None if there are none."""
     if not await exists_in_catalog(connection, _FACTS_TABLE_QUERY, schema):
         return None
     cursor = await connection.execute(fill_schema(_VERSION_QUERY, schema))
@@ -80,13 +80,14 @@ async def _read_version(connection: AsyncConnection[Any], schema: str) -> int | 
     version = 0 if row is None else int(row[0])
     if version > VERSION:
         raise JournalError(
-            f"a newer version of this library made the journal's tables (form {version}, known {VERSION})"
+            f"the journal's tables were created by a newer version of this library (form {version}, known {VERSION}); "
+            "upgrade bardge-async"
         )
     return version
 
 
 async def _create_schema(connection: AsyncConnection[Any], schema: str) -> None:
-    # To make a schema takes a right that many a user of a database lacks: only where it is missing.
+    # Creating a schema needs a privilege that many database users lack, so do it only if it is missing.
     if not await exists_in_catalog(connection, NAMESPACE_QUERY, schema):
         await connection.execute(fill_schema("CREATE SCHEMA {schema}", schema))
     await connection.execute(

@@ -1,4 +1,4 @@
-"""The journal in PostgreSQL as one event loop has it: three connections, and the leases that its tasks hold."""
+"""One event loop's part of the journal in PostgreSQL: three connections, and the leases that its tasks hold."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _STATEMENT_TIMEOUT: Final = 10.0
 _WITHDRAWAL_TIMEOUT: Final = 2.0
 _QUERY_TIMEOUT: Final = 300.0
 _RENEWALS_PER_LEASE: Final = 3
-"""How often a lease is renewed in its time."""
+"""Number of renewals per lease duration."""
 
 GrantedRow: TypeAlias = Sequence[Any] | None
 Write: TypeAlias = tuple[str, RowValues]
@@ -39,7 +39,7 @@ Write: TypeAlias = tuple[str, RowValues]
 
 @attrs.frozen
 class SessionSettings:
-    """Where the tables are, and how long things last, in seconds."""
+    """The location of the tables, and durations in seconds."""
 
     dsn: Secret
     schema: str
@@ -50,7 +50,7 @@ class SessionSettings:
 
 @attrs.define(eq=False)
 class Lease:
-    """A key that a task of this loop holds; ``begun`` is when it was last granted or renewed, as asked for."""
+    """A key that a task of this loop holds; ``renewed_at`` is when its last granted claim or renewal was requested."""
 
     identity: KeyIdentity
     token: str
@@ -61,7 +61,7 @@ class Lease:
 
 
 class PostgresSession:
-    """Claim, write and read in one event loop; ``dropped`` is told of every key that its end lets go of."""
+    """Claim, write and read in one event loop; ``on_key_dropped`` is called for every key that closing releases."""
 
     def __init__(self, settings: SessionSettings, on_key_dropped: Callable[[KeyIdentity], None]) -> None:
         self._settings = settings
@@ -76,7 +76,7 @@ class PostgresSession:
         self._query_queue: GroupCommitQueue[Query, Any] = self._make_queue(_run_queries, _QUERY_TIMEOUT)
         self.queries = JournalQueries(self._query_queue, settings.schema)
         self._finalizer = _close_with_loop(self)
-        # One step by hand registers the generator with the running loop, which closes it when it ends.
+        # Advancing the generator once registers it with the running loop, which closes it when the loop ends.
         with contextlib.suppress(StopIteration):
             self._finalizer.__anext__().send(None)
 
@@ -94,7 +94,7 @@ class PostgresSession:
                 self._is_migrated = True
 
     async def try_claim(self, identity: KeyIdentity, clock: Clock) -> tuple[bool, JournalEntry | None]:
-        """Ask once for a key's lease; tell whether it was granted, and what is on record."""
+        """Request a key's lease once; return whether it was granted, and the key's entry."""
         values = RowValues(identity, os.urandom(12).hex())
         started_at = self._settings.clock.elapsed()
         future = self._claim_queue.add_item(
@@ -104,7 +104,7 @@ class PostgresSession:
             row = await future
         except asyncio.CancelledError:
             if future.done() and not future.cancelled() and future.exception() is None and future.result() is not None:
-                # Granted and cancelled at the same turn of the loop.
+                # Granted and cancelled in the same iteration of the loop.
                 self._release_lease(values)
             raise
         if row is None:
@@ -115,21 +115,21 @@ class PostgresSession:
         return True, rows.rebase_first_sent(rows.parse_entry(row[1:21]), row[21], clock)
 
     def release(self, identity: KeyIdentity) -> asyncio.Future[bool] | None:
-        """Give a key's lease back; the future tells when, None where there is none any more."""
+        """Release a key's lease; return a future for its completion, or None if there is no lease any more."""
         lease = self._leases.pop(identity, None)
         return None if lease is None or lease.ended else self._release_lease(RowValues(identity, lease.token))
 
     def _release_lease(self, values: RowValues) -> asyncio.Future[bool]:
         future = self._write_queue.add_item((rows.RELEASE, values), values.identity)
-        # Where it fails the lease runs out by itself.
+        # If this fails, the lease expires by itself.
         future.add_done_callback(_retrieve_exception)
         return future
 
     async def put(self, entry: JournalEntry) -> None:
-        """Keep a record; an intent of a claimed key only while the claim holds.
+        """Store an entry; an intent only while the claim on its key holds.
 
         Raises:
-            JournalError: It could not be kept.
+            JournalError: The entry could not be stored.
         """
         lease = self._leases.get(entry.identity)
         finished = entry.state in {EntryState.DONE, EntryState.REFUSED}
@@ -140,12 +140,12 @@ class PostgresSession:
             if lease is not None and entry.state is EntryState.DONE:
                 lease.ended = True
             return
-        # What took longer than a lease to be written may be another's by the time it is.
+        # If writing took longer than a lease, another process may hold the key by now: write again, which fails then.
         while not await self._write_intent(lease, entry):
             pass
 
     async def _write_intent(self, lease: Lease, entry: JournalEntry) -> bool:
-        """Write an intent; False where that took so long that the lease may have ended again."""
+        """Write an intent; return False if that took so long that the lease may have expired again."""
         clock = self._settings.clock
         started_at = clock.elapsed()
         if lease.lost or not await self._write_values(rows.RECORD_INTENT, _make_values(entry, lease)):
@@ -154,10 +154,10 @@ class PostgresSession:
         return clock.elapsed() - started_at < self._settings.lease
 
     async def remove(self, identity: KeyIdentity) -> None:
-        """Forget a record; a claimed key stays claimed.
+        """Remove an entry; a claimed key stays claimed.
 
         Raises:
-            JournalError: It could not be written, or another process has taken the key.
+            JournalError: The removal could not be written, or another process has claimed the key.
         """
         lease = self._leases.get(identity)
         if lease is None:
@@ -166,12 +166,14 @@ class PostgresSession:
             raise _key_taken_error(identity)
 
     async def _write_withdrawal(self, values: RowValues) -> bool:
-        """Take an intent back; a call that has ended does not wait for a database that is away, the work does."""
+        """Withdraw an intent; the call waits 2 s at most, while the write itself keeps being retried."""
         future = self._write_queue.add_item((rows.RECORD_INTENT, values), values.identity)
         future.add_done_callback(_retrieve_exception)
         with TimeLimit(self._settings.clock, _WITHDRAWAL_TIMEOUT):
             return await asyncio.shield(future)
-        raise JournalError("the database is away; the intent is taken back when it is there again")
+        raise JournalError(
+            "the journal's database cannot be reached, start it or check dsn=; the intent is withdrawn once it is back"
+        )
 
     async def _write_values(self, statement: str, values: RowValues) -> bool:
         return await self._write_queue.add_item((statement, values), values.identity)
@@ -188,7 +190,7 @@ class PostgresSession:
         return [granted.get(entry.token) for entry in batch]
 
     async def _write_all(self, connection: AsyncConnection[Any], writes: Sequence[Write]) -> list[bool]:
-        """Do each kind of write in a statement of its own; whatever is done twice after an error does no harm."""
+        """Write each kind in one statement; all are idempotent, so repeating them after an error is safe."""
         applied: set[int] = set()
         for statement in (rows.RECORD_OUTCOME, rows.RECORD_INTENT, rows.FORGET, rows.RELEASE, rows.RENEW):
             indices = [place for place, write in enumerate(writes) if write[0] is statement]
@@ -214,7 +216,7 @@ class PostgresSession:
         return [indices[row[0] - 1] for row in await cursor.fetchall()]
 
     def _schedule_renewal(self) -> None:
-        """Look after the leases in a while; no timer runs while nothing is held."""
+        """Schedule the next renewal; no timer runs while no lease is held."""
         if not self._renewal_scheduled:
             self._renewal_scheduled = True
             self._settings.clock.timer(self._settings.lease / _RENEWALS_PER_LEASE, self._renew_leases)
@@ -232,7 +234,7 @@ class PostgresSession:
             self._schedule_renewal()
 
     def start_pruning(self, now: float, keep_bodies: float, keep_entries: float) -> bool:
-        """Begin to remove what is kept long enough, in the background; False if that is under way."""
+        """Start pruning in the background; return False if it is already running."""
         if self._pruning_task is not None and not self._pruning_task.done():
             return False
         work = self._prune_entries(now, keep_bodies, keep_entries)
@@ -243,14 +245,14 @@ class PostgresSession:
         try:
             await self.queries.prune_if_due(now, keep_bodies, keep_entries)
         except JournalError as error:
-            _LOG.warning("the journal was not pruned, and is in an hour: %s", error)
+            _LOG.warning("the journal could not be pruned; retrying in an hour: %s", error)
 
     async def aclose(self) -> None:
-        """Give all leases back and close the connections."""
+        """Release all leases and close the connections."""
         await self._finalizer.aclose()
 
     async def shut_down(self) -> None:
-        """Do what ``aclose`` does, once."""
+        """Do the work of ``aclose``, once."""
         if self._pruning_task is not None:
             await cancel_and_wait(self._pruning_task)
         for identity in list(self._leases):
@@ -285,13 +287,15 @@ def _apply_renewal(lease: Lease, started_at: float, future: asyncio.Future[bool]
         lease.renewed_at = max(lease.renewed_at, started_at)
     elif not lease.ended:
         lease.lost = True
-        _LOG.warning("the lease of key %s ran out: nothing more is sent under it by this call", lease.identity.key)
+        _LOG.warning("the lease on key %s expired: this call sends nothing more under it", lease.identity.key)
 
 
 def _retrieve_exception(future: asyncio.Future[bool]) -> None:
     if not future.cancelled():
-        future.exception()  # asyncio would report one that nobody looked at
+        future.exception()  # asyncio logs an exception that was never retrieved
 
 
 def _key_taken_error(identity: KeyIdentity) -> JournalError:
-    return JournalError(f"another process has taken the key {identity.key!r}, or the lease on it has run out")
+    return JournalError(
+        f"another process has claimed the key {identity.key!r}, or its lease has expired; call again under the same key"
+    )

@@ -1,8 +1,8 @@
-"""Statements of the journal in PostgreSQL, each over any number of keys, and records as their rows.
+"""SQL statements of the journal in PostgreSQL, each for any number of keys, and conversion between entries and rows.
 
-Every statement is a transaction of its own and leaves nothing in the session, so that any server connection will do for
-the next one (PgBouncer's transaction mode). Leases are measured by the server's clock. Keys are locked in their order, so
-that two processes do not wait for each other.
+Every statement is a transaction of its own and leaves no session state, so any server connection can execute the next
+one (PgBouncer's transaction mode). Leases are measured by the server's clock. Keys are locked in order, so that two
+processes do not deadlock.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ _SAME_KEY: Final = "e.key = g.key AND e.base_url = g.base_url AND e.account = g.
 _IS_FREE: Final = "(e.owner IS NULL OR e.lease_until < clock_timestamp())"
 _LEASE_END: Final = "clock_timestamp() + make_interval(secs => %s)"
 _ASYNC_COMMIT: Final = "set_config('synchronous_commit', 'off', true) AS swift"
-"""Not to wait for the disk, in this transaction only: what a crash may take back here, the next put notices."""
+"""Commit this transaction without waiting for the disk: if a crash loses it, the next write notices."""
 
 
 def _unnest_arrays(*extra: tuple[str, str], columns: Sequence[tuple[str, str]] = _COLUMN_TYPES) -> str:
-    """Name the table that a statement's arrays stand for."""
+    """Return the FROM item that turns a statement's array parameters into rows."""
     selected = (*columns, *extra)
     arrays = ", ".join(f"%b::{kind}[]" for _, kind in selected)
     return f"unnest({arrays}) WITH ORDINALITY AS g({', '.join(name for name, _ in selected)}, n)"
@@ -56,7 +56,7 @@ def _unnest_arrays(*extra: tuple[str, str], columns: Sequence[tuple[str, str]] =
 
 _KEY_ARRAYS: Final = _unnest_arrays(("token", "text"), columns=_COLUMN_TYPES[:3])
 
-# Whoever works on a key only reads for nothing: what holds a lease is not even locked.
+# Claims of leased keys only read: a row whose lease is valid is not even locked.
 CLAIM: Final = f"""
 INSERT INTO {{schema}}.entries AS e (base_url, account, key, state, owner, lease_until)
 SELECT g.base_url, g.account, g.key, 'held', g.token, {_LEASE_END} FROM {_KEY_ARRAYS}, {_ASYNC_COMMIT}
@@ -72,8 +72,8 @@ _FIRST_AT: Final = "clock_timestamp() - make_interval(secs => coalesce({0}.first
 _LAST_AT: Final = "clock_timestamp() - make_interval(secs => coalesce({0}.last_ago, 0))"
 _AGE_COLUMNS: Final = (("token", "text"), ("first_ago", "float8"), ("last_ago", "float8"))
 
-# An intent, or taking it back: only for whoever still holds the key, which stays so for a whole lease from now on.
-# What is done stays done.
+# Records or withdraws an intent: only for the current holder of the key, whose lease is thereby renewed.
+# An entry that is done never changes.
 RECORD_INTENT: Final = f"""
 UPDATE {{schema}}.entries AS e
 SET {", ".join(f"{name} = g.{name}" for name in _COLUMN_NAMES[3:])}, writer = g.token, lease_until = {_LEASE_END},
@@ -86,8 +86,8 @@ WHERE {_SAME_KEY} AND e.owner = g.token AND e.state <> 'done'
 RETURNING g.n
 """
 
-# An outcome, after the answer: "done" whoever holds the key now, and the key is free with it; "refused" unless another
-# holder has written since. Without a claim (owner NULL): where nobody else holds the key.
+# Records an outcome: "done" regardless of who holds the key now, and frees the writer's own claim; "refused" unless
+# another holder has written since. Without a claim (owner NULL), only if no one holds the key.
 RECORD_OUTCOME: Final = f"""
 INSERT INTO {{schema}}.entries AS e ({COLUMNS}, first_at, last_at, owner, lease_until, writer)
 SELECT {", ".join(f"g.{name}" for name in _COLUMN_NAMES)},
@@ -114,7 +114,7 @@ FORGET: Final = f"""
 DELETE FROM {{schema}}.entries AS e USING {_KEY_ARRAYS} WHERE {_SAME_KEY} AND {_IS_FREE} AND g.token IS NULL RETURNING g.n
 """
 
-# Told apart by the endpoint: asked for the state, the planner would take the index of held keys, which is full of dead ones.
+# Distinguished by endpoint, not by state: for the state the planner would use the index of held keys, full of dead rows.
 RELEASE: Final = f"""
 WITH given AS MATERIALIZED (SELECT g.* FROM {_KEY_ARRAYS}, {_ASYNC_COMMIT}),
 gone AS (DELETE FROM {{schema}}.entries AS e USING given AS g WHERE {_SAME_KEY} AND e.owner = g.token AND e.endpoint IS NULL)
@@ -127,7 +127,7 @@ UPDATE {{schema}}.entries AS e SET lease_until = {_LEASE_END} FROM {_KEY_ARRAYS}
 WHERE {_SAME_KEY} AND e.owner = g.token RETURNING g.n
 """
 
-# The latest one first: put as EXISTS, the planner hopes to find any early and reads the table.
+# ORDER BY ... LIMIT 1 rather than EXISTS: for EXISTS the planner expects an early match and scans the table.
 LATER_REQUEST: Final = """
 SELECT key FROM {schema}.entries
 WHERE base_url = %(base_url)s AND account = %(account)s AND url = %(url)s AND key <> %(key)s AND last_at >= (
@@ -156,13 +156,13 @@ WHERE state IN ('done', 'refused') AND (body IS NOT NULL OR answer IS NOT NULL)
     AND (position(%(text)s::bytea IN body) > 0 OR position(%(text)s::bytea IN answer) > 0 OR position(%(id)s IN url) > 0)
 """
 
-# One process in an hour wins the right to prune.
+# At most one process per hour wins the right to prune.
 ELECT_PRUNER: Final = """
 INSERT INTO {schema}.facts AS f VALUES ('pruned', least(%s, extract(epoch FROM clock_timestamp())))
 ON CONFLICT (name) DO UPDATE SET value = excluded.value WHERE f.value < excluded.value - 3600 RETURNING value
 """
 
-# Some thousands at a time, so that nobody waits for their locks.
+# In batches, so that no call waits long for the row locks.
 REMOVE_BODIES: Final = """
 UPDATE {schema}.entries SET body = NULL, answer = NULL WHERE ctid = ANY (ARRAY(
     SELECT ctid FROM {schema}.entries
@@ -189,7 +189,7 @@ DELETE FROM {schema}.entries WHERE state = 'held' AND lease_until < clock_timest
 
 @attrs.frozen
 class RowValues:
-    """One key's row on its way to the database; ``record`` is None for what was never sent."""
+    """The values of one key's row to be written; ``entry`` is None for a request that was never sent."""
 
     identity: KeyIdentity
     token: str | None
@@ -198,11 +198,11 @@ class RowValues:
     last_ago: float | None = None
 
     def key_columns(self) -> tuple[Any, ...]:
-        """Return what a statement about keys takes."""
+        """Return the values for a statement that takes keys."""
         return (*self.identity, self.token)
 
     def all_columns(self) -> tuple[Any, ...]:
-        """Return what a statement about records takes."""
+        """Return the values for a statement that takes entries."""
         entry = self.entry
         if entry is None:
             return (*self.identity, *(None,) * 5, "held", *(None,) * 11, self.token, None, None)
@@ -229,7 +229,7 @@ def _response_columns(response: RecordedResponse) -> tuple[Any, ...]:
 
 
 def transpose_rows(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
-    """Turn rows into one array for each column."""
+    """Transpose rows into one array per column."""
     return [list(column) for column in zip(*rows, strict=True)]
 
 
@@ -240,7 +240,7 @@ def _reading_columns(reading: ClockReading | None) -> tuple[Any, ...]:
 
 
 def parse_entry(row: Sequence[Any]) -> JournalEntry | None:
-    """Make a record of its row; None for a key that is only held."""
+    """Parse a row into an entry; None for a key that is only held."""
     if row[8] == "held":
         return None
     return JournalEntry(
@@ -262,19 +262,19 @@ def _parse_reading(row: Sequence[Any]) -> ClockReading | None:
 
 
 def boot_of(clock: Clock) -> str:
-    """Name the boot that a clock's elapsed time counts from."""
+    """Return the id of the boot that a clock's elapsed time counts from."""
     return getattr(clock, "boot", "")
 
 
 def seconds_since(reading: ClockReading | None, clock: Clock) -> float | None:
-    """Seconds since a moment of this boot; None for any other."""
+    """Return the seconds since a reading taken in this boot; None for any other."""
     return clock.elapsed() - reading.elapsed if reading is not None and reading.boot == boot_of(clock) else None
 
 
 def rebase_first_sent(entry: JournalEntry | None, age: float | None, clock: Clock) -> JournalEntry | None:
-    """Tell the first send of another machine by this one's boot-time clock, as the server's clock says how old it is.
+    """Convert another machine's first send to this machine's boot-time clock, by its age on the server's clock.
 
-    Wall clocks of two machines may differ by more than a window's margin; the age may not depend on them.
+    The wall clocks of two machines may differ by more than the window's margin, so the age must not depend on them.
     """
     if entry is None or entry.first_sent is None or age is None or entry.first_sent.boot == boot_of(clock):
         return entry

@@ -1,4 +1,4 @@
-"""The journal on disk: it survives the process."""
+"""The journal in an SQLite file, which survives the process."""
 
 from __future__ import annotations
 
@@ -42,26 +42,26 @@ _UPDATE_OUTCOME: Final = (
 
 
 _OPEN_JOURNALS: Final[weakref.WeakSet[SQLiteJournal]] = weakref.WeakSet()
-# Journals of one process over one file share their lines: a key is handed on at once, in the order of the asking.
+# All journals of this process over one file share their key holders: a key passes to the next task without polling, FIFO.
 _HOLDERS: Final[weakref.WeakValueDictionary[Path, KeyHolders]] = weakref.WeakValueDictionary()
 
 
 class SQLiteJournal:
-    """Keep records in an SQLite file, durably, for any number of processes on one machine.
+    """Keep entries durably in an SQLite file, for any number of processes on one machine.
 
-    Intents and outcomes are on disk before the call goes on (WAL, ``synchronous=FULL``; many calls share a commit, and
-    the event loop never waits for the disk). The file holds personal data, passcodes and access codes: it is readable
-    by its owner only (0600), and so are its companions ``-wal``, ``-shm`` and ``-lock``. The API key and lookup tokens
-    are never in it. Linux and local disks only: other systems and network file systems do not keep its locks.
+    Intents and outcomes are on disk before the call proceeds (WAL, ``synchronous=FULL``; many calls share a commit, and
+    the event loop never waits for the disk). The file holds personal data, passcodes and access codes: only its owner
+    can read it (mode 0600) and its companions ``-wal``, ``-shm`` and ``-lock``. The API key and lookup tokens are never
+    stored. Requires Linux and a local disk: other systems and network file systems do not support its locks.
 
     Args:
-        path: The file; made where it is missing.
+        path: The file; created if missing.
         keep_bodies: Seconds after which the bodies of finished entries are removed; 30 days by default.
-        keep_entries: Seconds after which finished entries are forgotten; 400 days by default, 0 keeps them for ever.
+        keep_entries: Seconds after which finished entries are removed; 400 days by default, 0 keeps them forever.
 
     Raises:
-        JournalError: The file cannot be used; it stays unchanged.
-        ConfigurationError: A number out of its range.
+        JournalError: The file cannot be used; it is left unchanged.
+        ConfigurationError: A number is out of range.
     """
 
     instant = False
@@ -84,7 +84,7 @@ class SQLiteJournal:
 
     @property
     def forgotten(self) -> float:
-        """The wall time in seconds up to which finished entries may be gone; 0 where none are."""
+        """The wall time in seconds up to which finished entries may have been pruned; 0 if none were."""
         return max(0.0, self.highest - self._keep_entries) if self._keep_entries else 0.0
 
     def __enter__(self) -> Self:
@@ -94,10 +94,10 @@ class SQLiteJournal:
         self.close()
 
     async def claim(self, identity: KeyIdentity, timeout: float, clock: Clock) -> JournalEntry | None:
-        """Take hold of a key, waiting for at most ``patience`` seconds; return its record.
+        """Claim a key, waiting at most ``timeout`` seconds; return its entry, if any.
 
         Raises:
-            KeyInUseError: Another task or process did not let go in time.
+            KeyInUseError: Another task or process did not release the key in time.
             JournalError: The file cannot be read.
         """
         deadline = clock.elapsed() + timeout
@@ -110,7 +110,7 @@ class SQLiteJournal:
             raise
 
     def hold_fresh(self, identity: KeyIdentity) -> bool:
-        """Take hold of a key that was made just now, so that no record of it has to be looked for."""
+        """Claim a key that was generated just now, without reading the file; return whether it was claimed."""
         if not self._holders.try_acquire(identity):
             return False
         try:
@@ -130,15 +130,15 @@ class SQLiteJournal:
             await clock.sleep(min(_POLL_SECONDS, remaining))
 
     def release(self, identity: KeyIdentity) -> None:
-        """Let go of a key."""
+        """Release a key."""
         self._locks.release(identity)
         self._holders.release(identity)
 
     async def put(self, entry: JournalEntry) -> None:
-        """Keep a record; it is on disk when this returns.
+        """Store an entry; it is on disk once this returns.
 
         Raises:
-            JournalError: It could not be written.
+            JournalError: The entry could not be written.
         """
         response = entry.answer
         if (
@@ -147,31 +147,31 @@ class SQLiteJournal:
             and entry.state is not EntryState.SENT
             and not entry.given
         ):
-            # Nobody can know a fresh key before, so nobody asks for its answer again.
+            # No later call can present a key that the client generated, so its response is never read again.
             entry = attrs.evolve(entry, answer=attrs.evolve(response, body=None))
         await self._writer.run(lambda found: self._write_entry(found, entry), writes=True)
 
     async def remove(self, identity: KeyIdentity) -> None:
-        """Forget a record that never reached the server."""
+        """Remove an entry whose request never reached the server."""
         await self._writer.run(
             lambda found: found.execute(f"DELETE FROM entries WHERE {_WHERE_KEY}", identity), writes=True
         )
 
     async def overtaken(self, entry: JournalEntry) -> bool:
-        """Tell whether a POST to the same row and path was sent later than the record's, under another key."""
+        """Return whether a POST to the same endpoint and path was sent after this entry's, under another key."""
         return await self._writer.run(lambda found: _has_later_request(found, entry), writes=False)
 
     async def unfinished(self, base_url: str, account: str) -> list[JournalEntry]:
-        """Return the records that were sent and have no outcome, oldest first, without those under work."""
+        """Return the entries that were sent and have no outcome, oldest first, except those whose key is held."""
         entries = await self._writer.run(lambda found: _select_unfinished(found, base_url, account), writes=False)
         return [r for r in entries if not self._holders.is_held(r.identity) and not self._locks.is_held(r.identity)]
 
     async def since(self, entry: JournalEntry) -> list[JournalEntry]:
-        """Return the other records of the same row that were sent at most ten minutes before a record's or later."""
+        """Return the endpoint's other entries last sent at most ten minutes before this one was first sent, or later."""
         return await self._writer.run(lambda found: _select_sent_since(found, entry), writes=False)
 
     async def listed(self, *, unfinished: bool = False) -> list[JournalEntry]:
-        """Return the records of all servers and accounts, oldest first; ``unfinished`` leaves out what has an outcome.
+        """Return the entries of all servers and accounts, oldest first; with ``unfinished``, only those in doubt.
 
         Raises:
             JournalError: The file cannot be read.
@@ -179,9 +179,9 @@ class SQLiteJournal:
         return await self._writer.run(lambda found: _select_entries(found, unfinished=unfinished), writes=False)
 
     async def erase(self, client_id: str) -> int:
-        """Remove the bodies of finished entries that name a client, and return how many there were.
+        """Remove the bodies of finished entries that contain a client's id; return the number of entries changed.
 
-        Key, fingerprint and outcome stay. Entries in doubt keep theirs, which are needed to settle them.
+        Key, fingerprint and outcome are kept. Entries in doubt keep their bodies, which resolving them needs.
 
         Raises:
             JournalError: The file cannot be written.
@@ -189,7 +189,7 @@ class SQLiteJournal:
         return await self._writer.run(lambda found: _erase_client(found, client_id), writes=True)
 
     async def prune(self, now: float) -> int:
-        """Remove what is kept long enough, by a wall time in seconds; return how many entries were forgotten.
+        """Remove what is past its retention at the wall time ``now``, in seconds; return the number of entries removed.
 
         Raises:
             JournalError: The file cannot be written.
@@ -197,14 +197,14 @@ class SQLiteJournal:
         return await self._writer.run(lambda found: self._prune_entries(found, now), writes=True)
 
     def close(self) -> None:
-        """Close the file after what is being written; every key is let go."""
+        """Finish pending writes, close the file and release every key."""
         _OPEN_JOURNALS.discard(self)
         self._writer.close()
         self._locks.close()
 
     def _write_entry(self, connection: sqlite3.Connection, entry: JournalEntry) -> None:
         row = _entry_columns(entry)
-        # Only the outcome is new, mostly: an update of that takes half the time.
+        # Mostly only the outcome is new: updating just that takes half the time.
         if (
             entry.answer is None
             or not connection.execute(_UPDATE_OUTCOME, (*row[8:], *row[:3], row[5], row[7])).rowcount
@@ -215,7 +215,7 @@ class SQLiteJournal:
                 self._highest_written = reading.wall
 
     def _complete_transaction(self, connection: sqlite3.Connection, writes: bool) -> None:
-        """Do what every transaction needs once: learn or keep the highest wall time, and prune now and then."""
+        """Load or store the highest wall time, once per transaction, and prune once an hour."""
         if not writes:
             self.highest = max(self.highest, _select_highest_wall(connection))
             return
@@ -236,7 +236,7 @@ class SQLiteJournal:
             f"UPDATE entries SET body = NULL, answer = NULL WHERE {condition} AND (body NOT NULL OR answer NOT NULL)",
             (now - self._keep_bodies,),
         )
-        if not self._keep_entries:
+        if not self._keep_entries:  # 0 keeps them forever
             return 0
         return connection.execute(f"DELETE FROM entries WHERE {condition}", (now - self._keep_entries,)).rowcount
 
@@ -273,7 +273,7 @@ def _has_later_request(connection: sqlite3.Connection, entry: JournalEntry) -> b
     sql = (
         f"SELECT 1 FROM entries AS other JOIN entries AS mine ON mine.{_WHERE_KEY.replace(' AND ', ' AND mine.')} "
         "WHERE other.base_url = mine.base_url AND other.account = mine.account AND other.url = mine.url "
-        # The highest wall time never goes back, as the wall itself may.
+        # Ordered by the highest wall time seen, since the wall clock itself may be set back.
         "AND (other.last_highest, other.seq) > (mine.last_highest, mine.seq) LIMIT 1"
     )
     return connection.execute(sql, entry.identity).fetchone() is not None
@@ -290,7 +290,7 @@ def _select_entries(connection: sqlite3.Connection, *, unfinished: bool) -> list
 
 
 def _select_sent_since(connection: sqlite3.Connection, entry: JournalEntry) -> list[JournalEntry]:
-    assert entry.first_sent is not None  # noqa: S101 - a record in doubt was sent
+    assert entry.first_sent is not None  # noqa: S101 - an entry in doubt was sent
     sql = (
         f"SELECT {_COLUMNS} FROM entries WHERE base_url = ? AND account = ? AND endpoint = ? AND key <> ? "
         "AND state <> 'refused' AND last_wall >= ?"
@@ -331,8 +331,8 @@ def _entry_columns(entry: JournalEntry) -> tuple[Any, ...]:
 
 
 def _compute_checksum(row: tuple[Any, ...]) -> bytes:
-    """Make the digest of an entry without its bodies, which have their own and may be removed."""
-    # As repr((*row[:6], *row[7:18], row[19])), whose eight floats take most of its time; mostly the moments are one.
+    """Compute the checksum of an entry without its bodies, which have their own and may be removed."""
+    # Equals repr((*row[:6], *row[7:18], row[19])), but formats the four floats once when both readings are the same.
     first = repr(row[9:13])[1:-1]
     last = first if row[13:17] == row[9:13] else repr(row[13:17])[1:-1]
     text = f"{repr(row[:6])[:-1]}, {row[7]!r}, {row[8]!r}, {first}, {last}, {row[17]!r}, {row[19]!r})"

@@ -1,4 +1,4 @@
-"""Seals: SQLite does not notice a lost tail of a page, a digest beside the content does."""
+"""Checksums: SQLite does not detect a page whose tail was lost; a checksum stored with the content does."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ _CHECKSUM_LENGTH: Final = 8
 
 
 def compute_checksum(content: bytes) -> bytes:
-    """Return the digest of a content."""
+    """Compute the checksum of some content."""
     return hashlib.blake2b(content, digest_size=_CHECKSUM_LENGTH).digest()
 
 
 def with_checksum(content: bytes | None) -> bytes | None:
-    """Put its digest before a content."""
+    """Prefix content with its checksum."""
     return None if content is None else compute_checksum(content) + content
 
 
 def verify_checksum(stored: bytes | None) -> bytes | None:
-    """Return the content behind its digest.
+    """Return stored content without its checksum.
 
     Raises:
-        JournalError: They disagree.
+        JournalError: The checksum does not match.
     """
     if stored is None:
         return None
@@ -35,5 +35,5 @@ def verify_checksum(stored: bytes | None) -> bytes | None:
 
 
 def corruption_error() -> JournalError:
-    """Make the error for what does not fit its digest."""
-    return JournalError("the journal is damaged: an entry does not fit its digest; restore the file from a backup")
+    """Build the error for content that does not match its checksum."""
+    return JournalError("the journal is damaged: an entry does not match its checksum; restore the file from a backup")

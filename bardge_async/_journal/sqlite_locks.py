@@ -1,8 +1,8 @@
-"""Who works on a key across processes: a locked byte of a file for each key, which the kernel frees at death.
+"""Key locks across processes: one locked byte of a file per key, which the kernel unlocks when the process dies.
 
-The byte's place is a hash of the key, so that one file serves any number of keys, and a lock costs one system call and
-no write. The locks belong to the open file (OFD locks), so that two journals of one process exclude each other, too,
-and closing one of them frees nothing of the other.
+The byte's offset is a hash of the key, so one file serves any number of keys, and locking takes one system call and no
+write. The locks belong to the open file description (OFD locks, ``fcntl(2)``), so two journals in one process exclude
+each other as well, and closing one does not release the other's locks.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from typing import Final
 from bardge_async._core.entry import KeyIdentity
 from bardge_async.errors import ConfigurationError, JournalError
 
-_LINUX_ONLY: Final = "SQLiteJournal needs Linux: no other system has locks that belong to an open file"
+_LINUX_ONLY: Final = "SQLiteJournal requires Linux: it uses open file description locks"
 _LOCK_CONFLICTS: Final = frozenset({errno.EAGAIN, errno.EACCES})
 _OFFSETS: Final = 2**62
 _JOURNAL_OFFSET: Final = _OFFSETS
-"""The place that stands for the journal's file itself; keys have the places below."""
+"""The offset that stands for the journal file itself; keys use the offsets below it."""
 _OPEN_TIMEOUT: Final = 10.0
 _POLL_SECONDS: Final = 0.005
-# struct flock: type, whence, start, length, pid; native alignment is what the kernel reads.
+# struct flock: type, whence, start, length, pid; the kernel reads it in native alignment.
 _FLOCK_FORMAT: Final = "hhqqi"
 _OWNER_ONLY: Final = 0o600
 
@@ -37,7 +37,7 @@ if sys.platform == "linux":
     from fcntl import F_OFD_GETLK, F_OFD_SETLK, F_UNLCK, F_WRLCK, fcntl
 
     def _set_lock(file: int, kind: int, offset: int) -> bool:
-        """Lock or unlock a place; False if somebody else holds it."""
+        """Lock or unlock a byte; return False if another holder has it."""
         try:
             fcntl(file, F_OFD_SETLK, struct.pack(_FLOCK_FORMAT, kind, os.SEEK_SET, offset, 1, 0))
         except OSError as error:
@@ -62,10 +62,10 @@ else:  # pragma: no cover - refused by lock_file
 
 
 def lock_file_path(path: Path) -> Path:
-    """Name the lock file of a journal.
+    """Return the path of a journal's lock file.
 
     Raises:
-        ConfigurationError: This system has no locks of the kind that is needed.
+        ConfigurationError: This system does not support the locks.
     """
     if sys.platform != "linux":  # pragma: no cover - the suite runs on Linux
         raise ConfigurationError(_LINUX_ONLY)
@@ -81,17 +81,17 @@ def _open_lock_file(path: Path) -> int:
 
 @contextmanager
 def exclusive_access(path: Path) -> Generator[None]:
-    """Keep other processes and threads from opening a journal meanwhile.
+    """Keep other processes and threads from opening the journal at the same time.
 
     Raises:
-        JournalError: Another one did not end in time.
+        JournalError: Timed out waiting for another process or thread.
     """
     file = _open_lock_file(lock_file_path(path))
     try:
         deadline = time.monotonic() + _OPEN_TIMEOUT
         while not _set_lock(file, F_WRLCK, _JOURNAL_OFFSET):
             if time.monotonic() > deadline:
-                raise JournalError(f"{path}: another process has been opening the journal for too long")
+                raise JournalError(f"{path}: timed out waiting for another process to open the journal; try again")
             time.sleep(_POLL_SECONDS)
         yield
     finally:
@@ -99,23 +99,23 @@ def exclusive_access(path: Path) -> Generator[None]:
 
 
 class KeyFileLocks:
-    """Lock keys in a file beside the journal; the file itself stays empty."""
+    """Lock keys in a file next to the journal; the lock file stays empty."""
 
     def __init__(self, path: Path) -> None:
         self._path = lock_file_path(path)
         self._file: int | None = _open_lock_file(self._path)
 
     def reset_after_fork(self) -> None:
-        """Hold nothing in the child of a fork: the parent's locks are the parent's."""
+        """Drop the inherited file descriptor in a forked child: its locks are the parent's."""
         if self._file is not None:
             os.close(self._file)
             self._file = -1
 
     def try_lock(self, identity: KeyIdentity) -> bool:
-        """Lock a key; False if somebody else holds it.
+        """Lock a key; return False if another process or journal holds it.
 
         Raises:
-            JournalError: The lock file is closed, or the system refuses.
+            JournalError: The journal is closed, or the system call failed.
         """
         if self._file is None:
             raise JournalError(f"{self._path}: the journal is closed")
@@ -124,14 +124,14 @@ class KeyFileLocks:
         return _set_lock(self._file, F_WRLCK, _byte_offset(identity))
 
     def is_held(self, identity: KeyIdentity) -> bool:
-        """Tell whether somebody else alive holds a key."""
+        """Return whether another process or journal holds a key."""
         if self._file is not None and self._file < 0:
             self._file = _open_lock_file(self._path)
         return self._file is not None and _is_locked(self._file, _byte_offset(identity))
 
     def release(self, identity: KeyIdentity) -> None:
         """Unlock a key."""
-        # Never a closed number: it may be another file's by now.
+        # Never use a closed descriptor: its number may belong to another file by now.
         if self._file is not None and self._file >= 0:
             _set_lock(self._file, F_UNLCK, _byte_offset(identity))
 

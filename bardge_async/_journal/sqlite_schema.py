@@ -1,4 +1,4 @@
-"""The journal's file: opening, creating, checking and migrating it."""
+"""The journal's SQLite file: open, create, check and migrate it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from bardge_async.errors import JournalError
 APPLICATION_ID: Final = 0x42415244  # "BARD"
 _BUSY_SECONDS: Final = 10.0
 _MAX_CHECKED_SIZE: Final = 64 * 1024 * 1024
-"""Larger files are not read through when they are opened."""
+"""Bytes; larger files skip the integrity check on opening, which reads the whole file."""
 
-# One step for each version; a file of version n needs the steps from n on.
+# One step per version: a file of version n needs the steps from index n on.
 _STEPS: Final = (
     """
     CREATE TABLE entries (
@@ -43,10 +43,10 @@ VERSION: Final = len(_STEPS)
 
 
 def open_journal_file(path: Path) -> sqlite3.Connection:
-    """Open a journal's file, creating or migrating it where needed.
+    """Open a journal file, creating or migrating it if needed.
 
     Raises:
-        JournalError: It is no journal, a newer one, damaged, or cannot be read and written; it stays unchanged.
+        JournalError: It is not a journal, of a newer version, damaged, or not readable and writable; it is unchanged.
     """
     try:
         _prepare_file(path)
@@ -61,22 +61,22 @@ def open_journal_file(path: Path) -> sqlite3.Connection:
 
 
 def _prepare_file(path: Path) -> None:
-    """Make a missing file, which only its owner reads; an empty one becomes so."""
+    """Create a missing file with mode 0600; give an empty one that mode."""
     with contextlib.suppress(FileExistsError):
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     if not path.is_file():
-        raise JournalError(f"{path}: it is no file")
+        raise JournalError(f"{path}: not a regular file; give the path of a file")
     if not os.access(path, os.R_OK | os.W_OK, effective_ids=os.access in os.supports_effective_ids):
-        raise JournalError(f"{path}: the journal cannot be read and written by this user")
+        raise JournalError(f"{path}: the journal cannot be read and written by this user; check its permissions")
     if path.stat().st_size == 0:
         path.chmod(0o600)
 
 
 def _check_application(path: Path) -> None:
-    """Look whose file it is, before anything could change it or lay a file beside it.
+    """Check which application created the file, before anything could change it or create a file next to it.
 
-    Only SQLite opens the file: closing a handle of our own would free the locks of every other connection to it in this
-    process.
+    Only SQLite may open the file: closing a descriptor of our own would release the POSIX locks of every other connection
+    to it in this process.
     """
     if path.stat().st_size == 0 or _is_half_created(path):
         return
@@ -85,17 +85,17 @@ def _check_application(path: Path) -> None:
     except sqlite3.DatabaseError:
         if not _has_log(path):
             raise
-        # Whoever was killed while moving the log into the file has left half of it.
+        # A process killed during a checkpoint leaves the file half written; only together with the log it is readable.
         application_id = _read_application_id(path, "mode=ro")
     if application_id != APPLICATION_ID:
-        raise JournalError(f"{path}: it belongs to another program; give the journal a path of its own")
+        raise JournalError(f"{path}: the file belongs to another program; give the journal a path of its own")
 
 
 def _read_application_id(path: Path, options: str) -> int:
     connection = _open_read_only(path, options)
     try:
         application_id: int = connection.execute("PRAGMA application_id").fetchone()[0]
-        # An application id of 0 may be read from a file that is no database at all.
+        # An application id of 0 can be read even from a file that is not a database.
         connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         return application_id
     finally:
@@ -107,7 +107,7 @@ def _has_log(path: Path) -> bool:
 
 
 def _is_half_created(path: Path) -> bool:
-    """Tell whether a file's first commit is under way, or was cut off: its rollback journal says that it was empty."""
+    """Return whether a file's first commit is in progress or was interrupted: its rollback journal records 0 pages."""
     try:
         head = path.with_name(path.name + "-journal").read_bytes()[:20]
     except OSError:
@@ -116,10 +116,10 @@ def _is_half_created(path: Path) -> bool:
 
 
 def _check_content(path: Path) -> None:
-    """Read a file through without changing it, not even with what a killed process has left in its log."""
+    """Check a file's version and integrity without changing it, not even by a checkpoint of a log left behind."""
     if path.stat().st_size == 0 or _is_half_created(path):
         return
-    # Nobody has it open where it has no log: then it is read without laying one beside it.
+    # Without a log no process has the file open, so it can be read as immutable, which creates no log.
     connection = _open_read_only(path, "mode=ro" if _has_log(path) else "immutable=1")
     try:
         _check_version(connection, path)
@@ -129,7 +129,7 @@ def _check_content(path: Path) -> None:
             else "ok"
         )
         if result != "ok":
-            raise JournalError(f"{path}: the journal is damaged: {result}")
+            raise JournalError(f"{path}: the journal is damaged: {result}; restore the file from a backup")
     finally:
         connection.close()
 
@@ -141,17 +141,19 @@ def _open_read_only(path: Path, options: str) -> sqlite3.Connection:
 def _check_version(connection: sqlite3.Connection, path: Path) -> None:
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version > VERSION:
-        raise JournalError(f"{path}: a newer version of this library wrote it (form {version}, known {VERSION})")
+        raise JournalError(
+            f"{path}: written by a newer version of this library (form {version}, known {VERSION}); upgrade bardge-async"
+        )
 
 
 def _open_database(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     try:
         connection.execute("PRAGMA synchronous = FULL")
-        # What is removed is personal data: its bytes must go, too.
+        # Removed content is personal data: its bytes must be overwritten.
         connection.execute("PRAGMA secure_delete = ON")
         _migrate_tables(connection)
-        # After the first commit: no file is ever without its application id, whatever is lost.
+        # WAL only after the first commit, so that no file can ever lack its application id, whatever a crash loses.
         _enable_wal(connection, path)
     except BaseException:
         connection.close()
@@ -161,12 +163,12 @@ def _open_database(path: Path) -> sqlite3.Connection:
 
 def _enable_wal(connection: sqlite3.Connection, path: Path) -> None:
     if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
-        raise JournalError(f"{path}: its file system cannot hold a journal (no write-ahead log)")
+        raise JournalError(f"{path}: the file system does not support SQLite's write-ahead log; use a local disk")
     connection.execute("SELECT count(*) FROM facts").fetchone()
 
 
 def _migrate_tables(connection: sqlite3.Connection) -> None:
-    """Bring the file to the newest form, in one commit."""
+    """Migrate the file to the newest version, in one commit."""
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version == VERSION:
         return

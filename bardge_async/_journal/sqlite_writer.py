@@ -1,4 +1,4 @@
-"""One thread that owns the database: it takes all waiting work at once and commits it together."""
+"""Group commit: one thread owns the database, takes all queued tasks and commits them together."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from bardge_async.errors import JournalError
 T = TypeVar("T")
 
 _MAX_BATCH: Final = 1000
-"""Jobs of one commit."""
+"""Maximum number of tasks per commit."""
 _FILE_SUFFIXES: Final = ("", "-wal", "-shm", "-lock")
 
 
 @attrs.define(eq=False)
 class _DatabaseTask:
-    """Work on the database, and who waits for it."""
+    """Work on the database, and the future that its result is for."""
 
     work: Callable[[sqlite3.Connection], Any]
     writes: bool
@@ -38,7 +38,7 @@ class _DatabaseTask:
     error_message: str | None = None
 
     def resolve_future(self) -> None:
-        """Tell the waiter, in its loop."""
+        """Resolve the future; must run in its loop."""
         if self.future.done():
             return
         if self.error_message is not None:
@@ -48,12 +48,13 @@ class _DatabaseTask:
 
 
 class SQLiteWriter:
-    """Run jobs in a thread of its own; ``finish`` is called once in every transaction, and told whether it writes.
+    """Run tasks in a dedicated thread; ``before_commit`` is called once per transaction with whether it writes.
 
-    Jobs of one turn of an event loop are handed over together: to wake the thread takes longer than most jobs.
+    Tasks from one iteration of an event loop are handed over together: waking the thread takes longer than most tasks.
 
-    No connection is open during a fork: SQLite's own record of its locks would be wrong in the child, and a log that
-    only the child still writes to could be deleted under it.
+    The connection is closed during a fork: SQLite's in-memory record of its locks would be wrong in the child, and a log
+    that only the child still writes to could be deleted while in use
+    (https://www.sqlite.org/howtocorrupt.html).
     """
 
     def __init__(self, path: Path, before_commit: Callable[[sqlite3.Connection, bool], None]) -> None:
@@ -70,14 +71,14 @@ class SQLiteWriter:
             _OPEN_WRITERS.add(self)
 
     def reset_after_fork(self) -> None:
-        """Begin with no thread and no work, as the child of a fork must."""
+        """Start with no thread and no tasks: a forked child inherits neither."""
         self._connection_lock = threading.Lock()
         self._lock = threading.Lock()
         self._batches: queue.SimpleQueue[list[_DatabaseTask] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
     async def run(self, work: Callable[[sqlite3.Connection], T], *, writes: bool) -> T:
-        """Run a job and return its result, once what it wrote is on disk.
+        """Run a task and return its result, once what it wrote is on disk.
 
         Raises:
             JournalError: The database could not be read or written.
@@ -95,7 +96,7 @@ class SQLiteWriter:
 
     def _hand_over_tasks(self, pending: list[_DatabaseTask]) -> None:
         with self._lock:
-            # Who closes the journal meanwhile has handed them over.
+            # Closing the journal has handed them over already.
             if not pending:
                 return
             if self._thread is None:
@@ -105,7 +106,7 @@ class SQLiteWriter:
             pending.clear()
 
     def close(self) -> None:
-        """End the thread after the jobs that wait, and close the file."""
+        """Finish the queued tasks, end the thread and close the file."""
         for _, pending in self._pending.items():  # noqa: PERF102 - no dict
             self._hand_over_tasks(pending)
         with self._lock:
@@ -120,17 +121,17 @@ class SQLiteWriter:
             self._close_connection()
 
     def pause(self) -> None:
-        """Finish the commit that is under way, close the file, and begin nothing until ``resume``."""
+        """Finish the current commit, close the file, and start nothing until ``resume``."""
         self._connection_lock.acquire()
         self._close_connection()
 
     def resume(self) -> None:
-        """Go on after ``pause``."""
+        """Continue after ``pause``."""
         self._connection_lock.release()
 
     def _open_connection(self) -> sqlite3.Connection:
         if self._file_id is not None and _read_file_id(self._path) != self._file_id:
-            # Never make a new file in place of one that holds keys.
+            # Never create a new file in place of one that holds keys: a repeated call would be executed again.
             raise JournalError(f"{self._path}: the journal was removed or replaced while it was open")
         self._connection = open_journal_file(self._path)
         self._file_ids = [_read_file_id(self._path.with_name(self._path.name + end)) for end in _FILE_SUFFIXES]
@@ -163,11 +164,11 @@ class SQLiteWriter:
                 _deliver_results(group)
 
     def _run_transaction(self, group: list[_DatabaseTask]) -> None:
-        """Do a group's work in one transaction: all of it is on disk afterwards, or none."""
+        """Run a group of tasks in one transaction: afterwards all of it is on disk, or none."""
         try:
             connection = self._get_connection()
             connection.execute("BEGIN IMMEDIATE" if group[0].writes else "BEGIN")
-        except Exception as error:  # noqa: BLE001 - whatever it is, the thread must go on
+        except Exception as error:  # noqa: BLE001 - the thread must survive any error
             self._fail_tasks(group, error)
             return
         try:
@@ -177,7 +178,7 @@ class SQLiteWriter:
             connection.execute("COMMIT")
         except Exception as error:  # noqa: BLE001
             self._roll_back(connection)
-            # The disk's fault is everybody's; one job's must not be the others'.
+            # A failing disk fails every task; one task's error must not fail the others.
             if len(group) == 1 or isinstance(error, sqlite3.OperationalError):
                 self._fail_tasks(group, error)
                 return
@@ -221,7 +222,7 @@ def _deliver_results(group: list[_DatabaseTask]) -> None:
         try:
             loop.call_soon_threadsafe(_resolve_futures, tasks)
         except RuntimeError:
-            # The loop was closed meanwhile: nobody waits there any more.
+            # The loop was closed in the meantime: no task waits there any longer.
             continue
 
 

@@ -1,4 +1,4 @@
-"""Limiters: how fast requests are sent, over whatever processes share one."""
+"""Limiters: the rate at which the processes that share one send requests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Limiter", "PostgresLimiter"]
 
 
 def __getattr__(name: str) -> type[PostgresLimiter]:
-    """Import the limiter of another store when it is asked for."""
+    """Import the PostgreSQL limiter on first access: it needs an extra."""
     if name == "PostgresLimiter":
         from bardge_async._limits import postgres_limiter  # noqa: PLC0415
 
@@ -20,16 +20,16 @@ def __getattr__(name: str) -> type[PostgresLimiter]:
 
 
 class Limiter(Protocol):
-    """Give turns to send; give your own as ``BardgeClient(limiter=...)``. Every attempt takes one, a repeated one too."""
+    """Grant permits to send; pass your own as ``BardgeClient(limiter=...)``. Every attempt takes one, retries included."""
 
     async def acquire(self, timeout: float) -> None:
-        """Wait for a turn to send one request, for at most ``patience`` seconds; a wait that must be longer is not begun.
+        """Wait at most ``timeout`` seconds for a permit to send one request; fail immediately if it would take longer.
 
-        A cancelled waiter leaves nobody stuck: its turn lapses, or is another's.
+        A cancelled waiter must not block the others: its permit lapses or goes to another waiter.
 
         Raises:
-            ThrottledError: No turn came in time; with ``retry_after``, the seconds, where a hold is the reason.
+            ThrottledError: No permit was available in time; has ``retry_after``, in seconds, if a hold is the reason.
         """
 
     def hold(self, seconds: float) -> None:
-        """Give no turn for so long, to nobody who shares the rate: a 429 was answered. This neither waits nor raises."""
+        """Grant no permits for ``seconds``, to any process that shares the rate, after a 429. Never waits, never raises."""

@@ -1,4 +1,4 @@
-"""Places for requests under way, per event loop: first come, first served, and countable for a clean close."""
+"""Connection slots per event loop: a FIFO semaphore, and a count of the calls that a clean close waits for."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from bardge_async.errors import NotSentError
 
 @attrs.define(eq=False)
 class _Waiter:
-    """A call that waits in line: whether it got a place, and until when it waits."""
+    """A queued call: whether it got a slot, and the time at which it gives up."""
 
     granted: asyncio.Future[bool]
     deadline: float
 
 
 class LoopSemaphore:
-    """One loop's places, and how many calls it has under way; while somebody waits in line, none is ``free``."""
+    """Semaphore for one event loop's requests, and a count of its calls. ``free`` is 0 while anyone is queued."""
 
     def __init__(self, size: int, clock: Clock) -> None:
         self._clock = clock
@@ -36,20 +36,20 @@ class LoopSemaphore:
         self.idle: anyio.Event | None = None
 
     def call_finished(self) -> None:
-        """Count a call out."""
+        """Count a call that has finished."""
         self.calls_in_flight -= 1
         if self.calls_in_flight == 0 and self.idle is not None:
             self.idle.set()
 
     def try_acquire(self) -> bool:
-        """Take a place if there is one and nobody waits in line."""
+        """Take a slot if one is free; return whether it was."""
         if not self.free:
             return False
         self.free -= 1
         return True
 
     async def acquire(self, timeout: float) -> bool:
-        """Take a place, waiting in line for at most a number of seconds; False if none came free in time."""
+        """Take a slot, queueing for at most ``timeout`` seconds; return whether one became free in time."""
         if self.try_acquire():
             return True
         waiter = _Waiter(asyncio.get_running_loop().create_future(), self._clock.elapsed() + timeout)
@@ -58,12 +58,14 @@ class LoopSemaphore:
         try:
             return await waiter.granted
         except asyncio.CancelledError:
+            # Granted and cancelled in the same iteration of the loop: pass the slot on.
             if waiter.granted.done() and not waiter.granted.cancelled() and waiter.granted.result():
                 self.release()
             raise
 
     def release(self) -> None:
-        """Give a place back to the first in line."""
+        """Return a slot, to the first call in the queue if there is one."""
+        # The slot passes directly to the first waiter: `free` stays 0, so that no newcomer can overtake the queue.
         while self._queue:
             granted = self._queue.popleft().granted
             if not granted.done():
@@ -76,7 +78,7 @@ class LoopSemaphore:
             self._timer = None
 
     def _schedule_timer(self, deadline: float) -> None:
-        """Keep one timer for all who wait, for whoever's time is up first."""
+        """Keep one timer for all queued calls, set to the earliest deadline."""
         if self._timer is not None:
             if self._timer_due <= deadline:
                 return
@@ -85,7 +87,7 @@ class LoopSemaphore:
         self._timer = self._clock.timer(max(0.0, deadline - self._clock.elapsed()), self._expire_waiters)
 
     def _expire_waiters(self) -> None:
-        """Send away those whose time is up."""
+        """Turn away the queued calls whose deadline has passed."""
         self._timer, now = None, self._clock.elapsed()
         waiting = [turn for turn in self._queue if not turn.granted.done()]
         self._queue = deque(turn for turn in waiting if turn.deadline > now)
@@ -96,14 +98,14 @@ class LoopSemaphore:
             self._schedule_timer(min(turn.deadline for turn in self._queue))
 
     async def wait_idle(self) -> None:
-        """Wait until no call is under way; to be run in the lane's own loop."""
+        """Wait until no call is in flight; must run in this semaphore's own loop."""
         if self.calls_in_flight:
             self.idle = self.idle or anyio.Event()
             await self.idle.wait()
 
 
 class ConnectionSlots:
-    """Limit how many requests are under way at once; count the calls that run."""
+    """Limit the number of concurrent requests per event loop, and count the calls in flight."""
 
     def __init__(self, size: int, clock: Clock) -> None:
         self.size = size
@@ -114,24 +116,24 @@ class ConnectionSlots:
         self.was_used = False
 
     def loop_semaphore(self) -> LoopSemaphore:
-        """Return the running loop's lane."""
+        """Return the running loop's semaphore."""
         return self._semaphores.get()
 
     def call_started(self) -> LoopSemaphore:
-        """Count a call in, and return the running loop's lane.
+        """Count a call that starts, and return the running loop's semaphore.
 
         Raises:
             NotSentError: The client is closed.
         """
         if self.is_closed:
-            raise NotSentError("the client is closed; make a new one")
+            raise NotSentError("the client is closed; create a new one")
         self.was_used = True
         semaphore = self._semaphores.get()
         semaphore.calls_in_flight += 1
         return semaphore
 
     async def wait_for_calls(self, timeout: float) -> None:
-        """Let the calls of all loops finish, for at most a number of seconds."""
+        """Refuse new calls, and wait at most ``timeout`` seconds for those in flight in all running loops."""
         self.is_closed = True
         busy = [(loop, lane) for loop, lane in self._semaphores.items() if lane.calls_in_flight and loop.is_running()]
         if not busy:

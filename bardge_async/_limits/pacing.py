@@ -1,4 +1,4 @@
-"""How much is begun at once, and how fast: what the batches of one client have in common."""
+"""Concurrency (AIMD) and start rate (GCRA) shared by the batches of one client."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ from typing import Final
 
 _INITIAL_LIMIT: Final = 16
 _LATENCY_TOLERANCE: Final = 1.5
-"""An answer may take so many times as long as at the best of times before growth stops."""
+"""Stop growing once latency exceeds the best seen by this factor."""
 _NEGLIGIBLE_LATENCY: Final = 0.02
-"""Seconds; answers that come within them show no strain, however much they vary."""
+"""Seconds; latency below this never counts as strain, however much it varies."""
 _RATE_GAIN: Final = 1.05
 _BASELINE_DECAY: Final = 0.02
-"""Share by which the best of times forgets with every round, for servers that become slower for good."""
+"""Decay of the best latency per round, so that a permanently slower server becomes the new baseline."""
 _BURST_SHARE: Final = 0.03
 
 
 class AdaptiveLimit:
-    """Limit what runs at once in one event loop by what the server bears: grow while answers come as fast, else halve.
+    """Adapt one event loop's concurrency to what the server can take (additive increase, multiplicative decrease).
 
-    It begins with 16, doubles until the first sign of strain and adds one a round from then on; a round is as many answers as
-    may run at once. A 429, a 503 or a timeout halves it, once for all requests that were under way.
+    The limit starts at 16, doubles each round until the first sign of strain, then grows by one per round while latency
+    stays flat; a round is as many responses as the limit. A 429, a 503 or a timeout halves it, once for all requests
+    that were in flight.
     """
 
     def __init__(self) -> None:
@@ -43,7 +44,7 @@ class AdaptiveLimit:
         self._round_responses = self._round_peak = 0
 
     def add_batch(self, concurrency: int) -> None:
-        """Begin to limit a batch, which wants so many at once."""
+        """Start limiting a batch that wants up to ``concurrency`` operations in flight."""
         self._maximum = max(self._maximum, concurrency) if self.batches else concurrency
         self.limit = max(1.0, min(self.limit, float(self._maximum)))
         if not self.batches:
@@ -51,11 +52,11 @@ class AdaptiveLimit:
         self.batches += 1
 
     def remove_batch(self) -> None:
-        """End to limit a batch."""
+        """Stop limiting a batch."""
         self.batches -= 1
 
     async def acquire(self) -> None:
-        """Wait in line until one more may run."""
+        """Queue until one more operation may run."""
         if self.running < int(self.limit) and not self._queue:
             self.running += 1
             return
@@ -64,6 +65,7 @@ class AdaptiveLimit:
         try:
             await granted
         except asyncio.CancelledError:
+            # Granted and cancelled in the same iteration of the loop: pass the slot on.
             if granted.done() and not granted.cancelled():
                 self.release()
             else:
@@ -71,7 +73,7 @@ class AdaptiveLimit:
             raise
 
     def release(self) -> None:
-        """Count one out, and let in who is first in line."""
+        """Count an operation that has finished, and admit the first in the queue."""
         self.running -= 1
         self._admit_waiting()
 
@@ -83,9 +85,10 @@ class AdaptiveLimit:
                 granted.set_result(None)
 
     def observe(self, strained: bool, *, started_at: float, seconds: float) -> None:
-        """Take note of one answer, or of its absence; times are those of ``Clock.elapsed``."""
+        """Record one response, or its absence; ``started_at`` is on the scale of ``Clock.elapsed``."""
         now = started_at + seconds
         if strained:
+            # Requests that were in flight at the last back-off say nothing about the reduced limit.
             if started_at >= self._backed_off_at:
                 self._back_off(now)
             return
@@ -112,6 +115,7 @@ class AdaptiveLimit:
             self.latency <= max(_LATENCY_TOLERANCE * self._best_latency, _NEGLIGIBLE_LATENCY)
             or rate > _RATE_GAIN * self._best_rate
         )
+        # Grow only if the limit was reached: otherwise the round says nothing about a higher one.
         if keeps_up and self._round_peak >= int(self.limit):
             self.limit = min(float(self._maximum), self.limit * 2 if self._is_doubling else self.limit + 1)
         else:
@@ -129,10 +133,10 @@ class AdaptiveLimit:
 
 
 class GcraRate:
-    """Space out what the batches of one client begin, in all of its loops and threads.
+    """Space out the operations that one client's batches start, across its event loops and threads.
 
-    In any second at most ``per_second`` begin, and ``max(1, 3 %)`` more: what a late wake-up lost is made up for within
-    that (generic cell rate algorithm).
+    In any second at most ``per_second`` start, plus ``max(1, 3 %)``: that tolerance makes up for late wake-ups (generic
+    cell rate algorithm).
     """
 
     def __init__(self) -> None:
@@ -140,7 +144,7 @@ class GcraRate:
         self._lock = threading.Lock()
 
     def seconds_until_free(self, per_second: float, now: float, *, take: bool) -> float:
-        """Return 0 where a turn is free, having taken it if so told, else the seconds until one is."""
+        """Return the seconds until the next start is allowed; 0 if it is now, which ``take`` then claims."""
         interval = 1.0 / per_second
         tolerance = (max(1.0, _BURST_SHARE * per_second) - 1.0) * interval
         with self._lock:

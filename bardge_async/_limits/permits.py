@@ -1,7 +1,7 @@
-"""Turns of one event loop: who waits for one, the slots in hand, and when more are asked for.
+"""Permits of one event loop: the queue of waiters, the slots in hand, and when to request more.
 
-The store has one row of slots, evenly spaced, for all processes. A loop takes a few of them in one round trip, before it
-needs them, and sends no request before its slot. A slot that was missed lapses, or late ones would come in a bunch.
+The store holds one series of evenly spaced slots for all processes. A loop takes several of them in one round trip,
+before it needs them, and sends no request before its slot. A missed slot lapses: otherwise late requests would burst.
 """
 
 from __future__ import annotations
@@ -21,26 +21,27 @@ from bardge_async.errors import ThrottledError
 
 _LOG: Final = logging.getLogger("bardge_async")
 _SLOT_TOLERANCE: Final = 0.015
-"""Seconds for which a slot may be late. In any second 3 % too many may be sent; half of that is for what follows a turn."""
+"""Seconds by which a slot may be used late. The rate may be exceeded by 3 %; half of that covers delays after a permit."""
 _LOOKAHEAD: Final = 0.04
-"""Seconds for which a loop has slots in hand when it asks for more."""
+"""Seconds' worth of slots that a loop keeps in hand."""
 _MAX_ROUND_TRIP: Final = 0.5
 _CROWDED_BACKLOG: Final = 0.25
-"""Seconds to the next free slot, all others before it: with more, everyone asks for less at a time."""
+"""Backlog in seconds above which each loop asks for fewer slots at a time."""
 _CLOCK_DRIFT: Final = 0.001
 _MIN_BACKOFF: Final = 0.05
 _MAX_BACKOFF: Final = 1.0
 
 
 class StoreUnavailableError(Exception):
-    """The store cannot be reached: ask again later."""
+    """The store cannot be reached; retrying later may help."""
 
 
 @attrs.frozen
 class PermitGrant:
-    """What the store answered, in seconds of its own clock, which said ``now``.
+    """The store's reply, in seconds on its own clock, which read ``now``.
 
-    ``first`` is when the first slot is due, ``taken`` whether they are the asker's; nobody gets a turn before ``held``.
+    ``first_slot`` is when the first slot is due, ``is_taken`` whether the slots are now this loop's; no process may send
+    before ``held_until``.
     """
 
     first_slot: float
@@ -51,9 +52,9 @@ class PermitGrant:
 
 @attrs.frozen
 class PermitRequest:
-    """What the store is asked for: ``count`` slots, the first one in ``lead`` seconds or later, ``patience`` at most.
+    """A request for ``count`` slots, the first one due between ``lead`` and ``timeout`` seconds from now.
 
-    ``hold`` is for how many seconds everyone is to be held back first.
+    ``hold`` is the number of seconds for which all processes are to be throttled first.
     """
 
     count: int
@@ -63,18 +64,18 @@ class PermitRequest:
 
 
 TakeSlots: TypeAlias = Callable[[PermitRequest], Awaitable[PermitGrant]]
-"""Ask the store; it raises StoreUnavailableError where asking again may help, ThrottledError where it does not."""
+"""Take slots from the store. Raises StoreUnavailableError if retrying may help, ThrottledError if not."""
 
 
 class ClockOffset:
-    """Tell a server's time by this process's clock: the server read its own between the question and its answer."""
+    """Convert the server's time to this process's clock: the server read its clock between request and reply."""
 
     def __init__(self) -> None:
         self._low = self._high = 0.0
         self._sampled_at: float | None = None
 
     def add_sample(self, sent_at: float, received_at: float, server_time: float) -> None:
-        """Take a reading; the clocks may drift by a thousandth, and the server's may have been set."""
+        """Add a sample, assuming a drift of at most 0.1 %; one that contradicts it means that the clock was set."""
         low, high = server_time - received_at, server_time - sent_at
         if self._sampled_at is not None:
             drift = _CLOCK_DRIFT * (received_at - self._sampled_at)
@@ -84,27 +85,27 @@ class ClockOffset:
         self._low, self._high, self._sampled_at = low, high, received_at
 
     def to_local(self, server_time: float) -> float:
-        """Return when the server's clock shows a time, by this process's."""
+        """Convert a time on the server's clock to this process's clock."""
         return server_time - (self._low + self._high) / 2
 
 
 @attrs.define(eq=False)
 class _PermitWaiter:
-    """A call that waits for its turn; ``slot`` is when that was due."""
+    """A call queued for a permit; ``slot`` is the time of the slot it was granted."""
 
     granted: asyncio.Future[None]
     deadline: float
     slot: float | None = None
 
     def set_error(self, error: ThrottledError) -> None:
-        """Send it away."""
+        """Fail the waiting call."""
         if not self.granted.done():
             error.timed_out = True
             self.granted.set_exception(error)
 
 
 class PermitScheduler:
-    """Give turns to the tasks of one event loop, first come, first served. No task is left when nobody waits."""
+    """Grant permits to the tasks of one event loop, FIFO. No background task runs while no one waits."""
 
     def __init__(self, take_slots: TakeSlots, per_second: float, clock: Clock) -> None:
         self._take_slots = take_slots
@@ -123,10 +124,10 @@ class PermitScheduler:
         self._task: asyncio.Task[None] | None = None
 
     async def acquire(self, timeout: float) -> None:
-        """Wait for a turn, for at most ``patience`` seconds.
+        """Wait at most ``timeout`` seconds for a permit.
 
         Raises:
-            ThrottledError: None came in time.
+            ThrottledError: No permit was available in time.
         """
         now = self._clock.elapsed()
         if self._held_until >= now + timeout:
@@ -147,7 +148,7 @@ class PermitScheduler:
             timer.cancel()
 
     def hold(self, seconds: float) -> None:
-        """Give nobody a turn for so long, here at once and elsewhere as soon as they ask for slots."""
+        """Grant no permits for ``seconds``: here immediately, in other loops once they next request slots."""
         until = self._clock.elapsed() + seconds
         if until > self._held_until:
             self._hold_to_report = until
@@ -164,11 +165,15 @@ class PermitScheduler:
     def _expire_waiter(self, waiter: _PermitWaiter) -> None:
         if waiter in self._queue:
             del self._queue[waiter]
-            reason = f"the rate of {self._rate:g} a second is used up" if self._outage is None else self._outage
-            waiter.set_error(ThrottledError(f"no turn to send came in time: {reason}"))
+            reason = (
+                f"the rate of {self._rate:g} per second is exhausted; send less or raise it"
+                if self._outage is None
+                else self._outage
+            )
+            waiter.set_error(ThrottledError(f"timed out waiting for a permit to send: {reason}"))
 
     def _grant_permits(self) -> None:
-        """Hand out the slots that are due, and see to it that more come."""
+        """Grant the slots that are due, and request more if needed."""
         now, slots = self._clock.elapsed(), self._slots
         earliest = max(now - self._tolerance, self._held_until)
         while slots and slots[0] < earliest:
@@ -196,7 +201,7 @@ class PermitScheduler:
         self._grant_permits()
 
     def _slots_to_request(self, now: float) -> int:
-        """Tell how many slots to ask for: none while those in hand will do for a while."""
+        """Return how many slots to request: 0 while those in hand suffice."""
         ahead = max(_LOOKAHEAD, 2 * self._round_trip)
         if self._slots and self._slots[-1] - now >= ahead:
             return 0
@@ -204,12 +209,12 @@ class PermitScheduler:
         return min(max(0, len(self._queue) - len(self._slots)), max(1, round(ahead * self._rate * share)))
 
     def _start_requesting(self) -> None:
-        """Ask the store, unless it is being asked or there is no need."""
+        """Start requesting slots, unless a request is in flight or none is needed."""
         if self._task is not None and not self._task.done():
             return
         now = self._clock.elapsed()
         if self._hold_to_report > now or self._slots_to_request(now):
-            # Not in the caller's context: whoever comes first is not whose work this is.
+            # A context of its own: the task serves all callers, not just the one that happens to start it.
             self._task = asyncio.get_running_loop().create_task(
                 self._request_while_needed(), context=contextvars.Context()
             )
@@ -232,12 +237,14 @@ class PermitScheduler:
     async def _request_slots(self, count: int, started_at: float) -> None:
         hold_reported = self._hold_to_report
         timeout = max((waiter.deadline for waiter in self._queue), default=started_at) - started_at
-        # A slot that is due before its answer is here would be missed.
+        # A slot that is due before the reply arrives would be missed.
         lead = max(0.0, self._round_trip - self._tolerance / 2)
         grant = await self._take_slots(PermitRequest(count, lead, timeout, max(0.0, hold_reported - started_at)))
         ended_at = self._clock.elapsed()
+        # A longer hold that came up while the request was in flight is reported by the next one.
         if self._hold_to_report == hold_reported:
             self._hold_to_report = 0.0
+        # A decaying maximum: one fast reply must not make the next slots arrive too late.
         self._round_trip = min(_MAX_ROUND_TRIP, max(0.9 * self._round_trip, ended_at - started_at))
         self._clock_offset.add_sample(started_at, ended_at, grant.now)
         self._accept_grant(grant, count)
@@ -256,7 +263,7 @@ class PermitScheduler:
 
     def _record_outage(self, reason: str) -> None:
         if self._outage is None:
-            _LOG.warning("nothing is sent until the limiter's database is back: %s", reason)
+            _LOG.warning("the limiter's database cannot be reached; nothing is sent until it is back: %s", reason)
         self._outage = f"the limiter's database cannot be reached, start it or check dsn=: {reason}"
 
     def _fail_waiters(self, error: ThrottledError) -> None:
@@ -266,10 +273,10 @@ class PermitScheduler:
             waiter.set_error(ThrottledError(*error.args))
 
     async def aclose(self) -> None:
-        """Send away who waits, and ask no more."""
+        """Fail the queued calls, and stop requesting slots."""
         if self._timer is not None:
             self._timer.cancel()
-        self._fail_waiters(ThrottledError("the limiter is closed; make a new one"))
+        self._fail_waiters(ThrottledError("the limiter is closed; create a new one"))
         task = self._task
         if task is not None:
             task.cancel()
@@ -277,6 +284,8 @@ class PermitScheduler:
 
 
 def _hold_error(seconds: float) -> ThrottledError:
-    error = ThrottledError(f"the limiter holds all calls of all processes back for {seconds:.1f} s longer, after a 429")
+    error = ThrottledError(
+        f"the limiter throttles all processes for another {seconds:.1f} s after a 429; retry after that"
+    )
     error.timed_out, error.retry_after = True, seconds
     return error

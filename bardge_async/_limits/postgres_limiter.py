@@ -1,4 +1,4 @@
-"""The limiter in PostgreSQL: one rate for any number of processes on any number of machines."""
+"""The limiter in PostgreSQL: one rate for any number of processes and machines."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ _MAX_RATE: Final = 100_000
 
 
 class PostgresLimiter:
-    """Share one rate between any number of processes on any number of machines (extra ``postgres``).
+    """Share one rate between any number of processes and machines (extra ``postgres``).
 
-    Turns are evenly spaced over all of them by the database's clock; in any second at most ``per_second`` begin, and
-    ``max(1, 3 %)`` more. Whoever has more to send gets more; those who have enough get the same. Each event loop takes a
-    few turns ahead, some tens of milliseconds' worth, and what it does not need lapses. A 429 that one process was
-    answered holds all of them back: the others as soon as the turns in their hands are used.
+    Permits are evenly spaced over all of them by the database's clock; in any second at most ``per_second`` are granted,
+    plus ``max(1, 3 %)``. Processes with more to send get more permits; saturated ones get equal shares. Each event loop
+    takes a few permits ahead, some tens of milliseconds' worth, and those it does not need lapse. A 429 received by one
+    process throttles all: the others once the permits they have in hand are used.
 
-    Without the database nothing is sent: calls wait for it as long as they may, then end with ``ThrottledError``.
+    While the database is unreachable nothing is sent: calls wait until their deadline, then raise ``ThrottledError``.
 
-    The table ``rates`` is made in ``schema`` on first use. PgBouncer in transaction mode will do. Close the limiter with
-    ``async with`` or ``aclose()``, after its clients.
+    The table ``rates`` is created in ``schema`` on first use. PgBouncer in transaction mode works. Close the limiter
+    with ``async with`` or ``aclose()``, after its clients.
 
     Args:
-        dsn: A connection URL or string of libpq's.
-        name: Which rate: the same wherever it is shared, such as the account that the vendor counts by.
-        per_second: Requests a second over all processes; the same in each of them.
-        schema: Where the table is: lower-case letters, digits, underscores.
-        clock: Where the limiter's own waits take their time from.
+        dsn: A libpq connection URL or string.
+        name: The name of the rate, the same wherever it is shared: for example the account that the vendor limits.
+        per_second: Requests per second over all processes; the same value in each of them.
+        schema: The schema of the table: lower-case letters, digits, underscores.
+        clock: Clock for the limiter's own waits.
 
     Raises:
-        ConfigurationError: The extra is missing, or an argument out of its range.
+        ConfigurationError: The extra is missing, or an argument is out of range.
     """
 
     def __init__(
@@ -68,22 +68,22 @@ class PostgresLimiter:
         await self.aclose()
 
     async def acquire(self, timeout: float) -> None:
-        """Wait for a turn to send one request, for at most ``patience`` seconds; a wait that must be longer is not begun.
+        """Wait at most ``timeout`` seconds for a permit to send one request; fail immediately if it would take longer.
 
         Raises:
-            ThrottledError: No turn came in time; with ``retry_after``, the seconds, where a hold is the reason.
+            ThrottledError: No permit was available in time; has ``retry_after``, in seconds, if a hold is the reason.
         """
         if self._closed:
-            raise ThrottledError("the limiter is closed; make a new one")
+            raise ThrottledError("the limiter is closed; create a new one")
         await self._loops.get().scheduler.acquire(timeout)
 
     def hold(self, seconds: float) -> None:
-        """Give no turn for so long, to no process: here at once, elsewhere when they next ask for turns."""
+        """Grant no permits for ``seconds``: here immediately, in other processes once they next request permits."""
         if not self._closed:
             self._loops.get().scheduler.hold(seconds)
 
     async def aclose(self) -> None:
-        """Send away who waits, in all loops that run, and close the connections; later calls are refused."""
+        """Fail the queued calls and close the connections, in all running loops; later calls raise ThrottledError."""
         self._closed = True
         for loop, permits in self._loops.items():
             if loop.is_running():
@@ -93,13 +93,13 @@ class PostgresLimiter:
 
 
 class LoopPermits:
-    """The turns of one event loop, and the connection that they come over, which ends with it."""
+    """One event loop's permits, and its connection to the store, which is closed when the loop ends."""
 
     def __init__(self, table: RateTable, settings: RateSettings) -> None:
         self.scheduler = PermitScheduler(table.take_slots, settings.per_second, settings.clock)
         self._table = table
         self._finalizer = self._close_with_loop()
-        # One step by hand registers the generator with the running loop, which closes it when it ends.
+        # Advancing the generator once registers it with the running loop, which closes it when the loop ends.
         with contextlib.suppress(StopIteration):
             self._finalizer.__anext__().send(None)
 
@@ -111,7 +111,7 @@ class LoopPermits:
             await self._table.aclose()
 
     async def aclose(self) -> None:
-        """End it, once."""
+        """Close the connection, once."""
         await self._finalizer.aclose()
 
 

@@ -1,4 +1,4 @@
-"""A rate's row in PostgreSQL: the table, and the one statement that takes slots of it."""
+"""The table of rates in PostgreSQL, and the one statement that takes slots from a rate."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bardge_async.errors import JournalError, ThrottledError
 
 _TIMEOUT: Final = 5.0
 
-# Each update makes a row version: with room beside it the old ones are cleared away on the way.
+# Each update creates a row version: with free space in the page, PostgreSQL removes the old ones as it goes (HOT).
 _CREATE_TABLE: Final = """
 CREATE TABLE IF NOT EXISTS {schema}.rates (
     name text COLLATE "C" PRIMARY KEY, first_at timestamptz NOT NULL, next_at timestamptz NOT NULL,
@@ -25,8 +25,8 @@ CREATE TABLE IF NOT EXISTS {schema}.rates (
 """
 
 # Generic cell rate algorithm: the next free slot, or now, or the end of a hold, whichever is latest. The clock is read
-# when the row is locked. Where it was set back (by more than what rows of one instant may differ), the slots go with it.
-# Not to wait for the disk: what a crash may take back is half a second, and it lasts longer.
+# once the row is locked. If it was set back by more than a second, the slots are moved back with it.
+# `synchronous_commit` is off: a crash can lose at most 0.5 s of slots, and restarting takes longer than that.
 TAKE_SLOTS: Final = """
 INSERT INTO {schema}.rates AS r (name, first_at, next_at, held_until, asked_at)
 SELECT %(name)s, now + wait, now + wait + span, now + hold, now FROM (
@@ -34,7 +34,7 @@ SELECT %(name)s, now + wait, now + wait + span, now + hold, now FROM (
         make_interval(secs => %(hold)s) AS hold, make_interval(secs => greatest(%(hold)s, %(lead)s)) AS wait,
         set_config('synchronous_commit', 'off', true)) AS g
 ON CONFLICT (name) DO UPDATE SET (first_at, next_at, held_until, asked_at) = (
-    SELECT first, CASE WHEN first - now <= make_interval(secs => %(patience)s)
+    SELECT first, CASE WHEN first - now <= make_interval(secs => %(timeout)s)
         THEN first + make_interval(secs => %(span)s) ELSE first END, held, now
     FROM (SELECT now, held, greatest(now + make_interval(secs => %(lead)s), held, r.next_at - back) AS first
     FROM (SELECT now, back, greatest(r.held_until - back, now + make_interval(secs => %(hold)s)) AS held
@@ -47,7 +47,7 @@ RETURNING extract(epoch FROM first_at)::float8, next_at > first_at,
 
 @attrs.frozen
 class RateSettings:
-    """Which row of which table."""
+    """The rate, and the table that holds it."""
 
     dsn: Secret
     schema: str
@@ -57,7 +57,7 @@ class RateSettings:
 
 
 class RateTable:
-    """One loop's connection to a rate's row."""
+    """One loop's connection to the row of a rate."""
 
     def __init__(self, settings: RateSettings) -> None:
         self._settings = settings
@@ -69,11 +69,11 @@ class RateTable:
         await create_table(connection, self._settings.schema)
 
     async def take_slots(self, request: PermitRequest) -> PermitGrant:
-        """Take slots and tell of a hold, in one transaction.
+        """Take slots and report a hold, in one transaction.
 
         Raises:
-            StoreUnavailableError: There is no server for now.
-            ThrottledError: The server refuses.
+            StoreUnavailableError: The server cannot be reached for now.
+            ThrottledError: The server reported an error.
         """
         settings = self._settings
         parameters = {**attrs.asdict(request), "name": settings.name, "span": request.count / settings.per_second}
@@ -89,7 +89,7 @@ class RateTable:
         except UnreachableError as error:
             raise StoreUnavailableError(str(error)) from None
         except JournalError as error:
-            raise ThrottledError(f"no turn to send: {error}") from None
+            raise ThrottledError(f"the limiter granted no permit: {error}") from None
 
     async def aclose(self) -> None:
         """Close the connection."""
@@ -97,14 +97,14 @@ class RateTable:
 
 
 async def create_table(connection: AsyncConnection[Any], schema: str) -> None:
-    """Make the table where it is missing; any number of processes may do so at once, beside the journal's."""
+    """Create the table if it is missing; safe from concurrent processes and alongside the journal's migration."""
     cursor = await connection.execute("SELECT to_regclass(%s) IS NOT NULL", (f"{schema}.rates",))
     if await cursor.fetchone() == (True,):
         return
     async with connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock(%s)", (MIGRATION_LOCK,))
         cursor = await connection.execute("SELECT to_regnamespace(%s) IS NOT NULL", (schema,))
-        # To make a schema takes a right that many a user of a database lacks: only where it is missing.
+        # Creating a schema needs a privilege that many database users lack, so do it only if it is missing.
         if await cursor.fetchone() != (True,):
             await connection.execute(fill_schema("CREATE SCHEMA {schema}", schema))
         await connection.execute(fill_schema(_CREATE_TABLE, schema))

@@ -1,4 +1,4 @@
-"""The seam to the network: a small protocol, and aiohttp behind it."""
+"""The network: the Transport protocol and its implementation over aiohttp."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ __all__ = ["AttemptLimits", "Transport"]
 
 @attrs.frozen
 class AttemptLimits:
-    """Limit one attempt, in seconds from its begin: ``connect`` until the request is written, ``answer`` in all."""
+    """Time limits of one attempt in seconds from its start: ``connect`` until writing begins, ``answer`` in total."""
 
     connect: float
     answer: float
 
 
 class Transport(Protocol):
-    """Send one request once; give your own as ``BardgeClient(transport=...)``.
+    """Send a request exactly once; pass your own as ``BardgeClient(transport=...)``.
 
-    ``send`` raises ``ConnectError`` only if it is proved that nothing reached the server, and ``NoAnswerError``
-    otherwise; it never follows redirects and never repeats. Any other exception counts as sent.
+    ``send`` raises ``ConnectError`` only if it is certain that nothing reached the server, and ``NoAnswerError``
+    otherwise. It never follows redirects and never retries. Any other exception counts as sent.
     """
 
     async def send(self, request: WireRequest, limits: AttemptLimits) -> WireResponse:
-        """Send a request and return the whole answer."""
+        """Send a request and return the complete response."""
         ...
 
     async def aclose(self) -> None:
-        """Close what is open, in all loops."""
+        """Close all connections, in all loops."""

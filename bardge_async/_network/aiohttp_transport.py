@@ -1,4 +1,4 @@
-"""The aiohttp transport: one request per attempt, every exception turned into ours, nothing of the key in either."""
+"""The aiohttp transport: one request per attempt; translates all exceptions and keeps the API key out of them."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ _NEVER_SENT: Final = (
 
 
 class _ConnectionBrokenError(aiohttp.ClientError):
-    """A connection broke after the request began: of a class that aiohttp does not resend on."""
+    """A connection broke after writing began. aiohttp does not resend on this class."""
 
 
 _CURRENT_ATTEMPT: Final[contextvars.ContextVar[Attempt]] = contextvars.ContextVar("bardge_attempt")
 
 
 class _TrackedRequest(ClientRequest):
-    """A request that tells its attempt when the connection is there and writing begins."""
+    """A request that reports to its attempt when a connection is ready and writing begins."""
 
     async def send(self, conn: Connection) -> ClientResponse:
         if conn.protocol is None or conn.protocol.should_close:
@@ -57,10 +57,10 @@ class _TrackedRequest(ClientRequest):
 
 
 async def send_once(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
-    """Keep aiohttp from sending an idempotent request a second time by itself.
+    """Keep aiohttp from resending an idempotent request on its own.
 
-    A user's session may have other middlewares outside of this one, which do repeat: what one of their tries did
-    must not be forgotten when the next one cannot connect.
+    Middlewares of a user's session run outside of this one and may retry. Once one of their tries has started writing,
+    the attempt stays marked as sent, even if the next try cannot connect.
     """
     attempt = _CURRENT_ATTEMPT.get()
     try:
@@ -80,7 +80,7 @@ async def send_once(request: ClientRequest, handler: ClientHandlerType) -> Clien
 
 
 class AiohttpTransport:
-    """Send requests over aiohttp; connections are kept per event loop."""
+    """Send requests over aiohttp, with a connection pool per event loop."""
 
     def __init__(
         self,
@@ -93,7 +93,7 @@ class AiohttpTransport:
     ) -> None:
         if session is not None:
             check_session(session)
-        # A user's session makes requests of its own class: then every failure after connecting counts as sent.
+        # A user's session has its own request class, which does not report writing: a failure may come after sending.
         self._assume_sent = session is not None
         self._sessions = Sessions(
             clock,
@@ -106,11 +106,11 @@ class AiohttpTransport:
         )
 
     async def send(self, request: WireRequest, limits: AttemptLimits) -> WireResponse:
-        """Send a request once and return the whole answer.
+        """Send a request once and return the complete response.
 
         Raises:
-            ConnectError: It is proved that nothing reached the server.
-            NoAnswerError: It was sent, or may have been, and no whole answer came.
+            ConnectError: It is certain that nothing reached the server.
+            NoAnswerError: The request was or may have been sent, and no complete response arrived.
         """
         session, direct, deadline_timer = self._sessions.get_current()
         failure: BardgeError | None = None
@@ -120,9 +120,9 @@ class AiohttpTransport:
             if direct is not None and origin is not None:
                 return await direct.send_request(origin, request, attempt)
             return await self._send_over_session(session, request, attempt)
-        except Exception as error:  # noqa: BLE001 - nothing of aiohttp escapes
+        except Exception as error:  # noqa: BLE001 - no exception of aiohttp escapes
             attempt.abort()
-            # Once expired, it is our own abort that broke the connection.
+            # After expiry the error only reflects our own abort of the connection.
             failure = None if attempt.expired else _translate_error(error, attempt)
         except asyncio.CancelledError:
             attempt.abort()
@@ -134,9 +134,9 @@ class AiohttpTransport:
         finally:
             attempt.stop_timing()
         if attempt.expired:
-            # A scope around the call that was cancelled in the same turn has not told this task yet.
+            # A scope around the call may have been cancelled in the same loop iteration; its cancellation goes first.
             await anyio.lowlevel.checkpoint_if_cancelled()
-        # Raised here, outside of any handler: aiohttp's exceptions and frames may hold the headers.
+        # Raised outside of any handler: aiohttp's exceptions and frames may hold the headers with the API key.
         raise failure or _timeout_error(sent=attempt.maybe_sent)
 
     async def _send_over_session(
@@ -176,7 +176,7 @@ async def _read_body(response: ClientResponse) -> bytes:
         return await response.read()
     chunks: list[bytes] = []
     size = 0
-    # By chunks: read() would unpack a compressed bomb whole before anyone could count it.
+    # In chunks: read() would decompress a zip bomb completely before its size could be checked.
     while chunk := await response.content.readany():
         size += len(chunk)
         if size > MAX_RESPONSE_SIZE:
@@ -190,15 +190,15 @@ def _translate_error(error: Exception, attempt: Attempt) -> BardgeError:
     if isinstance(error, BardgeError):
         return error
     if isinstance(error, ResponseTooLargeError):
-        return NoAnswerError(f"the answer is larger than {MAX_RESPONSE_SIZE // 2**20} MiB")
+        return NoAnswerError(f"the response is larger than {MAX_RESPONSE_SIZE // 2**20} MiB")
     cause = _describe_error(error)
     if not attempt.maybe_sent or (isinstance(error, _NEVER_SENT) and not attempt.write_started):
-        return ConnectError(f"no connection: {cause}; check the network, the base URL and any proxy")
-    return NoAnswerError(f"the connection broke before a whole answer came: {cause}")
+        return ConnectError(f"cannot connect: {cause}; check the network, the base URL and any proxy")
+    return NoAnswerError(f"the connection broke before a complete response arrived: {cause}")
 
 
 def _describe_error(error: Exception) -> str:
-    # Only what names host and cause: other texts quote what came over the wire, which may echo the request.
+    # Only texts that name host and cause: others quote received bytes, which may echo the request with the API key.
     if isinstance(error, _ConnectionBrokenError):
         return str(error)
     name = type(error).__name__
@@ -210,8 +210,8 @@ def _describe_error(error: Exception) -> str:
 def _timeout_error(*, sent: bool) -> BardgeError:
     error: BardgeError
     if sent:
-        error = NoAnswerError("no whole answer came in time")
+        error = NoAnswerError("timed out waiting for the response")
     else:
-        error = ConnectError("no connection in time; check the network, the base URL and any proxy")
+        error = ConnectError("timed out connecting; check the network, the base URL and any proxy")
     error.timed_out = True
     return error

@@ -1,4 +1,4 @@
-"""One attempt under way: what is known of its request, and when its time is up."""
+"""One attempt in flight: whether its request may have been sent, and its deadline."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from bardge_async._runtime.clock import Clock, Timer
 
 MAX_RESPONSE_SIZE: Final = 16 * 1024 * 1024
 
-# (on, 0 seconds): closing discards what the kernel still holds, and sends a reset.
+# SO_LINGER on, 0 seconds: closing discards unsent data in the kernel and sends a reset.
 _NO_LINGER: Final = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
 
 
 class ResponseTooLargeError(Exception):
-    """The answer is larger than any of the API's."""
+    """The response exceeds the size limit."""
 
 
 class StaleConnectionError(aiohttp.ClientConnectionError):
-    """The connection is closing, or holds bytes that nobody asked for and that would be taken for an answer."""
+    """The connection is closing, or has unread bytes that would be taken for the response."""
 
 
 class ConnectDeadlineError(aiohttp.ClientConnectionError):
-    """The time to connect was over before the request was begun, and nobody had been told yet."""
+    """The connect deadline passed before writing began, and its timer has not fired yet."""
 
 
 class DeadlineTimer:
-    """Tell the attempts of one event loop that their time is up, with one timer for all: few ever wait so long."""
+    """Expire the attempts of one event loop with a single timer: few attempts ever reach their deadline."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
@@ -44,13 +44,13 @@ class DeadlineTimer:
         self._next_deadline = math.inf
 
     def add_attempt(self, attempt: Attempt) -> None:
-        """Wake an attempt when its time is up."""
+        """Call an attempt's ``on_deadline`` at its deadline."""
         self._attempts[attempt] = None
         if attempt.deadline < self._next_deadline:
             self._start_timer(attempt.deadline)
 
     def remove_attempt(self, attempt: Attempt) -> None:
-        """Let an attempt end undisturbed; the timer stays while any other is under way."""
+        """Remove an attempt; the timer stays as long as others are in flight."""
         self._attempts.pop(attempt, None)
         if not self._attempts and self._timer is not None:
             self._timer.cancel()
@@ -72,10 +72,10 @@ class DeadlineTimer:
 
 
 class Attempt:
-    """Whether an attempt's request was begun to be written, and its time limits; to be made in the task that sends.
+    """How far an attempt's request got, and its time limits; create it in the task that sends.
 
-    ``sent`` is True when the request may be out, ``begun`` when it surely was begun to be written. At ``until`` the task
-    is cancelled as :func:`asyncio.timeout` does it: a cancellation from elsewhere goes first.
+    ``maybe_sent`` is True if bytes may have been sent, ``write_started`` if writing has certainly begun. The task is
+    cancelled at ``deadline`` as by :func:`asyncio.timeout`: a cancellation from elsewhere takes precedence.
     """
 
     __slots__ = (
@@ -108,10 +108,10 @@ class Attempt:
         deadline_timer.add_attempt(self)
 
     def start_writing(self, connection: Connection) -> None:
-        """Note that the request is now written on a connection.
+        """Mark the request as sent: it is now written to a connection.
 
         Raises:
-            LateError: The time to connect is over: after a stall of the process a ready socket comes before a due timer.
+            ConnectDeadlineError: The deadline has passed, but a stall of the process kept the timer from firing.
         """
         if not self.maybe_sent and self._deadline_timer.clock.elapsed() > self.deadline:
             raise ConnectDeadlineError
@@ -119,19 +119,19 @@ class Attempt:
         self._connection, self._transport = connection, connection.transport
 
     def stop_timing(self) -> bool:
-        """Stop the clock; tell, once, whether the time was up and nobody else has cancelled the task."""
+        """Stop timing; return True, once, if the deadline cancelled the task and nothing else did."""
         self._deadline_timer.remove_attempt(self)
         uncancel_pending, self._uncancel_pending = self._uncancel_pending, False
         return uncancel_pending and self._task.uncancel() <= self._cancelling_before
 
     def abort(self) -> None:
-        """Throw the connection away with what is not yet delivered, so that nothing arrives late.
+        """Reset the connection and discard undelivered data, so that nothing arrives late.
 
-        Without the reset the kernel would go on sending for minutes, past the window of the request's key.
+        Without the reset the kernel would keep sending for minutes, past the replay window of the request's key.
         """
         transport, connection = self._transport, self._connection
         if transport is None or connection is None or (connection.transport is None and not transport.is_closing()):
-            # Never had one, or gave it back: it may be another attempt's by now.
+            # None yet, or released already: another attempt may be using it by now.
             return
         self._transport = None
         sock = transport.get_extra_info("socket")
@@ -141,7 +141,7 @@ class Attempt:
         transport.abort()
 
     def on_deadline(self) -> None:
-        """End the attempt; or, once its request was begun, let it wait for the rest of its time."""
+        """Expire the attempt or, if writing has begun, extend the connect limit to the total one."""
         if self.write_started and self.deadline < self._total_deadline:
             self.deadline = self._total_deadline
             return

@@ -1,4 +1,4 @@
-"""The API key: given, or asked for and asked again after it was rotated."""
+"""The API key: a fixed value, or a callable that is called again after a 401."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _LOG: Final = logging.getLogger("bardge_async")
 
 
 def format_bearer(key: Secret) -> Secret:
-    """Make the header's value.
+    """Return the value of the ``Authorization`` header.
 
     Raises:
-        ConfigurationError: The key holds what a header cannot; the key is not in the message.
+        ConfigurationError: The key has characters that a header does not allow; the message does not contain the key.
     """
     if not is_visible_ascii(key, MAX_TOKEN_LENGTH):
-        raise ConfigurationError("api_key: expected visible ASCII characters without blanks at the ends")
+        raise ConfigurationError("api_key: expected visible ASCII characters without leading or trailing spaces")
     return Secret("Bearer " + key)
 
 
 class Credentials:
-    """Give the ``Authorization`` header; a callable is asked once, and again after a 401."""
+    """Provide the ``Authorization`` header; a callable is called once, and again after a 401."""
 
     def __init__(self, source: ApiKeySource) -> None:
         self._header: Secret | None = None
@@ -42,28 +42,28 @@ class Credentials:
 
     @property
     def known_header(self) -> Secret | None:
-        """The header's value, where it needs no asking."""
+        """The header's value, if it is known without calling the callable."""
         return self._header
 
     async def get_header(self) -> Secret:
-        """Return the header's value, asking for the key the first time."""
+        """Return the header's value, calling the callable the first time."""
         return self._header or await self._refresh_header(None)
 
     async def renew_header(self, rejected: str) -> bool:
-        """Ask again after the server rejected a value; tell whether there is another one now."""
+        """Get the key again after the server rejected a value; return whether it has changed."""
         if self._key_callable is None:
             return False
         try:
             return await self._refresh_header(rejected) != rejected
         except ConfigurationError as error:
-            # The caller learns of the 401, which came first and may hide an unknown outcome.
+            # The caller gets the 401, which came first; raising here could hide an unknown outcome.
             _LOG.warning("%s", error)
             return False
 
     async def _refresh_header(self, rejected: str | None) -> Secret:
         fetch_count = self._fetch_count
         async with self._locks.get():
-            # Another call may have asked while this one waited, and got another key or the same.
+            # Another call may have fetched the key, changed or not, while this one waited for the lock.
             if self._header is None or (self._header == rejected and self._fetch_count == fetch_count):
                 try:
                     self._header = await self._fetch_key()
@@ -72,7 +72,7 @@ class Credentials:
             return self._header
 
     async def _fetch_key(self) -> Secret:
-        assert self._key_callable is not None  # noqa: S101 - a given key is never asked for
+        assert self._key_callable is not None  # noqa: S101 - a fixed key is never fetched
         try:
             key = _wrap_secret(self._key_callable())
             if inspect.isawaitable(key):
@@ -82,7 +82,7 @@ class Credentials:
         if not isinstance(key, Secret):
             kind = type(key).__name__
             del key
-            raise ConfigurationError(f"api_key: the callable returned {kind}, expected text")
+            raise ConfigurationError(f"api_key: the callable returned {kind}, expected str")
         return format_bearer(key)
 
 

@@ -1,9 +1,9 @@
-"""One request straight over aiohttp's connector and parser, without its session, which takes most of a call's time.
+"""Send a request over aiohttp's connector and parser directly: the session takes most of a call's time.
 
-TLS, DNS, the pool and the parser are aiohttp's. What it does not promise of these is named in :class:`Parts` and in
-two tables below it; a client looks once whether all of it is there and takes the same arguments, and goes through the
-session where it does not. So it does with a user's own session, with a proxy, and where a test library or an instrumentation
-has its own function in place of ``ClientSession._request`` or adds trace configs.
+TLS, DNS, the connection pool and the parser are aiohttp's. The parts of it that are not public API are listed in
+:class:`AiohttpInternals` and the tables below it. A client checks once that all exist and take the same arguments, and
+otherwise uses the session. So it does with a user's own session, with a proxy, and if a test library or an
+instrumentation has replaced ``ClientSession._request`` or added trace configs.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from bardge_async._network.attempt import MAX_RESPONSE_SIZE, Attempt, ResponseTo
 
 _ORIGINAL_REQUEST: Final = ClientSession._request  # noqa: SLF001 - what test libraries and instrumentations replace
 _PATCHED_BEFORE_IMPORT: Final = type(_ORIGINAL_REQUEST) is not FunctionType or hasattr(_ORIGINAL_REQUEST, "__wrapped__")
-"""Whether somebody came before this module was imported."""
+"""Whether the function had been replaced before this module was imported."""
 _NO_TIMEOUT: Final = ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
 _BUFFER_SIZE: Final = 2**16
 _PLAIN_ORIGIN: Final = re.compile(r"https?://[A-Za-z0-9._:\[\]-]+")
@@ -37,7 +37,7 @@ _SWITCHING_PROTOCOLS: Final = 101
 
 
 class AiohttpInternals(NamedTuple):
-    """The classes of aiohttp whose unpromised attributes are used here."""
+    """The classes of aiohttp of which this module uses attributes that are not public API."""
 
     protocol: type[Any] = ResponseHandler
     connector: type[Any] = TCPConnector
@@ -73,7 +73,7 @@ _ATTRIBUTES_USED: Final = (
 
 @functools.cache
 def is_supported(internals: AiohttpInternals) -> bool:
-    """Tell whether aiohttp still is as this module needs it."""
+    """Return whether the installed aiohttp has everything that this module uses."""
     methods_match = all(
         _accepts_arguments(getattr(getattr(internals, kind), name, None), name, wanted)
         for kind, name, wanted in _METHODS_USED
@@ -91,12 +91,12 @@ def _accepts_arguments(function: object, name: str, wanted: tuple[str, ...]) -> 
 
 
 def is_unpatched() -> bool:
-    """Tell whether nobody stands in place of the session's own function."""
+    """Return whether ``ClientSession._request`` is aiohttp's own function."""
     return ClientSession._request is _ORIGINAL_REQUEST and not _PATCHED_BEFORE_IMPORT  # noqa: SLF001 - see there
 
 
 class Origin(NamedTuple):
-    """One server: how its URLs begin, what the connector is asked with, and the ``Host`` header."""
+    """A server: the prefix of its URLs, the request to connect with, and the ``Host`` header."""
 
     url: str
     connect_request: ClientRequest
@@ -104,14 +104,14 @@ class Origin(NamedTuple):
 
 
 class DirectExchange:
-    """The short way of one event loop, over its session's connector."""
+    """Send requests of one event loop directly over its session's connector."""
 
     def __init__(self, session: ClientSession) -> None:
         self._session = session
         self._origins: dict[str, Origin] = {}
 
     def find_origin(self, url: str) -> Origin | None:
-        """Find a URL's server; None for a URL that is not plain and goes through the session, which knows every kind."""
+        """Return a URL's origin; None for an unusual URL, which is left to the session."""
         cut = url.find("/", len("https://"))
         if not _PLAIN_TARGET.fullmatch(url, max(cut, 0)):
             return None
@@ -124,13 +124,13 @@ class DirectExchange:
         return origin
 
     def _make_origin(self, origin: str) -> Origin:
-        """Make what the connector is asked for a connection with; its headers hold the ``Host``."""
+        """Create an origin with the request that the connector takes; its headers include ``Host``."""
         url = URL(origin, encoded=True)
         connect_request = ClientRequest("GET", url, loop=asyncio.get_running_loop(), session=self._session)
         return Origin(origin, connect_request, connect_request.headers["Host"])
 
     async def send_request(self, origin: Origin, request: WireRequest, attempt: Attempt) -> WireResponse:
-        """Send a request and read the whole answer; a connection that is not clean afterwards is not used again."""
+        """Send a request and read the complete response; reuse the connection only if it is clean afterwards."""
         connector = self._session.connector
         if connector is None:
             raise aiohttp.ClientConnectionError
@@ -138,7 +138,7 @@ class DirectExchange:
         try:
             protocol, transport = connection.protocol, connection.transport
             if protocol is None or transport is None or transport.is_closing() or protocol.should_close:
-                raise StaleConnectionError  # noqa: TRY301 - the connection is closed in one place
+                raise StaleConnectionError  # noqa: TRY301 - closed below, with all other failures
             protocol.set_response_params(read_until_eof=True, auto_decompress=True, read_bufsize=_BUFFER_SIZE)
             data = _encode_request(request, origin)
             attempt.start_writing(connection)
@@ -153,7 +153,7 @@ class DirectExchange:
             connection.close()
             raise
         if transport.get_write_buffer_size():
-            # Answered before it was read: what is left would stand before the next request.
+            # The server answered before reading everything: the unsent rest would precede the next request.
             attempt.abort()
             connection.close()
         else:
@@ -162,7 +162,7 @@ class DirectExchange:
 
 
 def _encode_request(request: WireRequest, origin: Origin) -> SecretBytes:
-    """Make a request's bytes; they hold the API key, so that no variable keeps them plain, or keeps them for long."""
+    """Encode a request. The bytes contain the API key, so they are kept in a redacted type and only briefly."""
     body = request.body or b""
     parts = [request.method, " ", request.url[len(origin.url) :], " HTTP/1.1\r\nHost: ", origin.host, "\r\n"]
     for name, value in request.headers.items():
@@ -173,21 +173,22 @@ def _encode_request(request: WireRequest, origin: Origin) -> SecretBytes:
         lines += 1
     parts.append("\r\n")
     head = Secret("".join(parts))
+    # A line break in a value would smuggle in a header: count them.
     if not head.isascii() or "\0" in head or not head.count("\r") == head.count("\n") == lines:
-        raise ValueError("a header or the URL holds what a request cannot")
+        raise ValueError("a header or the URL has characters that a request does not allow")
     return SecretBytes(head.encode() + body)
 
 
 async def _read_body(message: RawResponseMessage, payload: StreamReader) -> bytes:
     if 0 < payload.total_bytes <= _BUFFER_SIZE and payload.is_eof() and payload.exception() is None:
-        # All of it is there, and so little that nothing was held back for it.
-        return b"".join(payload._buffer)  # noqa: SLF001 - see Parts
+        # All of it has arrived, and it is too small for the parser to have paused reading.
+        return b"".join(payload._buffer)  # noqa: SLF001 - see AiohttpInternals
     declared = message.headers.get("Content-Length", "")
     if declared.isdecimal() and int(declared) > MAX_RESPONSE_SIZE:
         raise ResponseTooLargeError
     chunks: list[bytes] = []
     size = 0
-    # By chunks: read() would unpack a compressed bomb whole before anyone could count it.
+    # In chunks: read() would decompress a zip bomb completely before its size could be checked.
     while not payload.at_eof():
         chunk = await payload.readany()
         size += len(chunk)

@@ -1,4 +1,4 @@
-"""aiohttp sessions: one per event loop, set up for safety, closed when their loop ends."""
+"""aiohttp sessions: one per event loop, with safe settings, closed when their loop ends."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ _CLOSE_TIMEOUT: Final = 5.0
 
 
 def check_session(session: aiohttp.ClientSession) -> None:
-    """Refuse a user's session whose settings would change what is sent or raised.
+    """Reject a user's session whose settings would change what is sent or raised.
 
     Raises:
-        ConfigurationError: It is closed, or has ``raise_for_status``, a base URL, auth or headers that collide, or
-            does not verify certificates.
+        ConfigurationError: It is closed, has ``raise_for_status``, a base URL, auth or headers that collide, or does
+            not verify certificates.
     """
     faults = {
         "it is closed": session.closed,
@@ -55,18 +55,18 @@ def check_session(session: aiohttp.ClientSession) -> None:
     faults[f"its default headers collide with the client's: {', '.join(colliding)}"] = bool(colliding)
     for what, present in faults.items():
         if present:
-            raise ConfigurationError(f"session: {what}; make a session without it")
+            raise ConfigurationError(f"session: {what}; pass a session without that")
 
 
 class LoopSession:
-    """A session that closes when its loop does: ``shutdown_asyncgens`` ends the generator that guards it."""
+    """A session that is closed with its loop: ``loop.shutdown_asyncgens()`` ends the generator that closes it."""
 
     def __init__(self, session: aiohttp.ClientSession, clock: Clock, *, use_direct: bool) -> None:
         self.session = session
         self.deadline_timer = DeadlineTimer(clock)
         self.direct = DirectExchange(session) if use_direct else None
         self._guard = _close_with_loop(session)
-        # One step by hand registers the generator with the running loop; it does not await before its yield.
+        # Step it once by hand, which registers it with the running loop; it does not await before its yield.
         with contextlib.suppress(StopIteration):
             self._guard.__anext__().send(None)
 
@@ -82,7 +82,7 @@ async def _close_with_loop(session: aiohttp.ClientSession) -> AsyncGenerator[Non
 
 
 class Sessions:
-    """Give the running loop its session, made on first use; a user's own session stays the user's."""
+    """Provide the running loop's session, created on first use; a user's session is used as it is."""
 
     def __init__(
         self,
@@ -107,25 +107,25 @@ class Sessions:
         self._per_loop = PerLoop(self._open_session)
 
     def get_current(self) -> tuple[aiohttp.ClientSession, DirectExchange | None, DeadlineTimer]:
-        """Return the running loop's session, the short way over its connections where there is one, and its alarms.
+        """Return the running loop's session, its direct exchange if supported, and its deadline timer.
 
         Raises:
             NotSentError: The transport is closed.
-            ConfigurationError: A user's session is closed, or used in another loop than its own.
+            ConfigurationError: A user's session is closed, or is used in another loop than its own.
         """
         if self._closed:
-            raise NotSentError("the client is closed; make a new one")
+            raise NotSentError("the client is closed; create a new one")
         if self._user_session is None:
             one = self._per_loop.get()
             return one.session, one.direct, one.deadline_timer
         if self._user_session.closed:
             raise ConfigurationError("session: it was closed; keep it open as long as the client")
         if self._user_session._loop is not asyncio.get_running_loop():  # noqa: SLF001 - the property is deprecated
-            raise ConfigurationError("session: it belongs to another event loop; leave session= out to use several")
+            raise ConfigurationError("session: it belongs to another event loop; omit session= to use several loops")
         return self._user_session, None, self._deadline_timer
 
     def request_middlewares(self) -> Sequence[ClientMiddlewareType] | None:
-        """Return what a user's session needs per request; None for our own, which has it already."""
+        """Return the middlewares to pass with each request of a user's session; None for our own sessions."""
         return None if self._user_session is None else (*self._user_session._middlewares, self._middleware)  # noqa: SLF001 - not public
 
     def _open_session(self) -> LoopSession:
@@ -139,11 +139,11 @@ class Sessions:
             middlewares=(self._middleware,),
             proxy=self._proxy,
         )
-        # Who instruments aiohttp adds trace configs to every session, and wants to see every request.
+        # Instrumentations add trace configs to every session and expect to see every request.
         return LoopSession(session, self._clock, use_direct=self._use_direct and not session.trace_configs)
 
     async def aclose(self) -> None:
-        """Close the sessions of all loops that run; those of other loops close when these end."""
+        """Close the sessions of all running loops; those of stopped loops close when the loop does."""
         self._closed = True
         for loop, one in self._per_loop.items():
             if loop.is_running():

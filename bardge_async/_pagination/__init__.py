@@ -1,4 +1,4 @@
-"""Walks over paginated lists: honest ends, a place that survives, reading ahead."""
+"""Walks over paginated lists: a reliable end, a resumable position, read-ahead."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bounded work over items: the tasks of one ``walk.map``, delivered in order or as they finish."""
+"""The bounded concurrency behind ``walk.map``: one task per item, results in order or as they finish."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from bardge_async._runtime.tasks import cancel_and_wait
 T = TypeVar("T")
 
 _MAX_OUT_OF_ORDER: Final = 2 * MAX_PAGE_SIZE
-"""So far may items that finish earlier get ahead of one that does not: their ids must be kept, and go into cursors."""
+"""How many items may finish ahead of one that does not: their ids are kept in memory and go into cursors."""
 
 
 @attrs.define(eq=False)
 class MapItem(Generic[T]):
-    """An item under work; once delivered only its ``id`` is kept. ``ahead`` is that of the item's page."""
+    """An item that is being processed; after delivery only its ``id`` is kept. ``ahead`` is that of the item's page."""
 
     item: T | None
     id: str
@@ -31,12 +31,12 @@ class MapItem(Generic[T]):
 
     @property
     def is_delivered(self) -> bool:
-        """Tell whether its result was delivered."""
+        """Return whether its result was delivered."""
         return self.task is None
 
     @property
     def is_done(self) -> bool:
-        """Tell whether it is finished and not yet delivered."""
+        """Return whether it has finished and was not yet delivered."""
         return self.task is not None and self.task.done()
 
 
@@ -45,13 +45,11 @@ async def _call_function(fn: Callable[[T], Awaitable[Any]], item: T) -> Any:  # 
 
 
 class BoundedMap(Generic[T]):
-    """Run a function over items, at most ``concurrency`` of them taken and not delivered.
-
-    The ledger holds what was taken, in order, from the first undelivered item on.
-    """
+    """Run a function over items, with at most ``concurrency`` of them taken and not yet delivered."""
 
     def __init__(self, checkpoint: Checkpoint[T], concurrency: int, *, ordered: bool) -> None:
         self.page_task: asyncio.Task[PageSlice[T] | None] | None = None
+        # The items taken, in list order, from the first undelivered one.
         self._items: deque[MapItem[T]] = deque()
         self._after = checkpoint.last_id
         self._trail = deque(checkpoint.recent_ids(), maxlen=TRAIL_LENGTH)
@@ -63,33 +61,33 @@ class BoundedMap(Generic[T]):
 
     @property
     def is_busy(self) -> bool:
-        """Tell whether an item was taken and not delivered."""
+        """Return whether an item was taken and not yet delivered."""
         return bool(self._items)
 
     @property
     def free_slots(self) -> int:
-        """How many items may be taken now."""
+        """Number of items that may be taken now."""
         return min(self._concurrency - self._undelivered, self._concurrency + _MAX_OUT_OF_ORDER - len(self._items))
 
     @property
     def next_finished(self) -> MapItem[T] | None:
-        """Return the entry to deliver next, if it is done."""
+        """The item to deliver next, or None if it has not finished."""
         if self._ordered:
             return self._items[0] if self._items and self._items[0].is_done else None
         return self._finished[0] if self._finished else None
 
     async def wait_for_change(self) -> None:
-        """Wait until an item or the page is done."""
+        """Wait until an item or the page has finished."""
         await self._changed.wait()
         self._changed.clear()
 
     def fetch_page(self, page: Coroutine[Any, Any, PageSlice[T] | None]) -> None:
-        """Begin to wait for a page."""
+        """Start fetching a page."""
         self.page_task = asyncio.create_task(page)
         self.page_task.add_done_callback(lambda _: self._changed.set())
 
     def start_item(self, checkpoint: Checkpoint[T], item: T, fn: Callable[[T], Awaitable[Any]]) -> None:
-        """Begin work on an item."""
+        """Start processing an item."""
         task = asyncio.create_task(_call_function(fn, item))
         map_item = MapItem(item, checkpoint.source.ids_of([item])[0], checkpoint.ahead, task)
         task.add_done_callback(lambda _: self._on_item_done(map_item))
@@ -102,7 +100,7 @@ class BoundedMap(Generic[T]):
         self._changed.set()
 
     def mark_delivered(self, map_item: MapItem[T]) -> None:
-        """Count an entry as delivered."""
+        """Mark an item as delivered, and advance the position past the delivered ones."""
         map_item.item = map_item.task = None
         self._undelivered -= 1
         if not self._ordered:
@@ -115,14 +113,14 @@ class BoundedMap(Generic[T]):
                 self._trail.clear()
 
     def rewind_checkpoint(self, checkpoint: Checkpoint[T]) -> Checkpoint[T]:
-        """Return the place as if what was taken and not delivered had not been taken."""
+        """Return the checkpoint as if the undelivered items had not been taken."""
         if not self._items:
             return checkpoint
         undelivered: list[Any] = [entry.item for entry in self._items if not entry.is_delivered]
         passed = [entry.id for entry in self._items if entry.is_delivered]
         return attrs.evolve(
             checkpoint,
-            # The place cannot be told if an item was passed that has no id.
+            # An item without an id was passed: no cursor can be written for this position.
             after="" if "" in passed else self._after,
             trail=tuple(self._trail),
             ahead=(*passed, *self._items[0].ahead),
@@ -132,6 +130,6 @@ class BoundedMap(Generic[T]):
         )
 
     async def aclose(self) -> None:
-        """End what still runs."""
+        """Cancel the tasks that are still running, and wait for them."""
         tasks = [entry.task for entry in self._items if entry.task is not None]
         await cancel_and_wait(tasks if self.page_task is None else [*tasks, self.page_task])

@@ -1,4 +1,4 @@
-"""Where a walk stands in its list, and how that is written down."""
+"""A walk's position in its list, and the cursors written for it."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ from bardge_async.models import Page
 T = TypeVar("T")
 
 TRAIL_LENGTH: Final = 10
-"""So many of the last ids are remembered, for going on when the very last item is deleted or comes again."""
+"""How many of the last ids are remembered, to resume when the last item is deleted or repeated."""
 
 
 @attrs.define
 class Checkpoint(Generic[T]):
-    """``index`` of ``items`` are delivered, ``before`` were so earlier; positions are as in :class:`Position`."""
+    """A position: ``index`` of ``items`` were delivered, and ``delivered_before`` items before those."""
 
     source: PageSource[T]
     options: WalkOptions
     after: str | None = None
     """Id of the item before ``items``."""
     next_start: PageStart | None = None
-    """After ``items``; None at the list's end."""
+    """Where the page after ``items`` starts; None at the list's end."""
     trail: tuple[str, ...] = ()
     """Ids of the last items before ``items``, in order."""
     ahead: tuple[str, ...] = ()
-    """Ids behind the place that were delivered already."""
+    """Ids after this position that were already delivered (unordered map)."""
     page: Page[T] = attrs.field(factory=Page)
     items: Sequence[T] = ()
     index: int = 0
     delivered_before: int = 0
 
     def move_to_start(self) -> Checkpoint[T]:
-        """Return the place before the first item."""
+        """Return the checkpoint before the first item."""
         next_start = PageStart(self.start_id, from_response=False, wanted=self.options.limit)
         return attrs.evolve(self, after=self.start_id, next_start=next_start)
 
     def move_to_cursor(self, cursor: Cursor) -> Checkpoint[T]:
-        """Return the place that a cursor says."""
+        """Return the checkpoint that a cursor describes."""
         wanted = None if cursor.limit is None else max(0, cursor.limit - cursor.delivered)
         next_start = PageStart(
             cursor.after, cursor.delivered > 0 and cursor.after is not None, wanted, cursor.known, cursor.ahead
@@ -59,33 +59,33 @@ class Checkpoint(Generic[T]):
 
     @property
     def start_id(self) -> str | None:
-        """Return the id that the walk began at."""
+        """The id that the walk started from."""
         return self.options.starting_after or self.options.ending_before
 
     @property
     def remaining_items(self) -> Sequence[T]:
-        """Items that were fetched and not delivered."""
+        """Items that were fetched and not yet delivered."""
         return self.items[self.index :]
 
     @property
     def delivered_count(self) -> int:
-        """How many items were delivered in all."""
+        """Number of items delivered in total."""
         return self.delivered_before + self.index
 
     @property
     def last_id(self) -> str | None:
-        """Return the id behind which the walk goes on; empty where the last item has none."""
+        """The id after which the walk continues; empty if the last item has none."""
         return self.source.ids_of(self.items[self.index - 1 : self.index])[0] if self.index else self.after
 
     def recent_ids(self) -> tuple[str, ...]:
-        """Return the last delivered ids in order, as far back as every item has one."""
+        """Return the ids delivered last, in order, back to the first item without an id."""
         ids = self.source.ids_of(self.items[max(0, self.index - TRAIL_LENGTH) : self.index])
         if "" in ids:
             return tuple(ids[len(ids) - ids[::-1].index("") :])
         return (*self.trail, *ids)[-TRAIL_LENGTH:]
 
     def move_to_slice(self, page_slice: PageSlice[T] | None) -> Checkpoint[T]:
-        """Return the place before a page's items, all items before it being delivered; None is the list's end."""
+        """Return the checkpoint before a page's items, with all earlier ones delivered; None means the list's end."""
         if page_slice is None:
             return attrs.evolve(self, next_start=None)
         return Checkpoint(
@@ -101,10 +101,10 @@ class Checkpoint(Generic[T]):
         )
 
     def dump_cursor(self) -> str:
-        """Write the place down.
+        """Return the cursor for this position.
 
         Raises:
-            PaginationError: The last delivered item has no id to go on from.
+            PaginationError: The last delivered item has no id to continue from.
         """
         last_id = self.last_id
         if last_id == "":
@@ -114,7 +114,7 @@ class Checkpoint(Generic[T]):
         )
 
     def earlier_cursors(self) -> Iterator[str]:
-        """Write down the places behind earlier items, latest first; what was delivered since then comes no more."""
+        """Yield cursors after earlier items, latest first; items delivered since are not repeated."""
         ids = self.recent_ids()
         for at in range(len(ids) - 1, 0, -1):
             yield self._dump_cursor_at(ids[at - 1], ids[:at], ids[at:] + self.ahead, done=False)

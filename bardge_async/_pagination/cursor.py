@@ -1,4 +1,4 @@
-"""A walk's place as text that a later process can go on from."""
+"""A walk's position as text, from which a later process can continue."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _VERSION: Final = 1
 
 
 def _corruption_error(what: str) -> InvalidArgumentError:
-    return InvalidArgumentError(f"cursor: it is damaged ({what})")
+    return InvalidArgumentError(f"cursor: it is corrupt ({what}); start the walk again")
 
 
 def _read_texts(value: object) -> tuple[str, ...]:
     if not isinstance(value, list | tuple):
-        raise _corruption_error("a list of texts is missing")
+        raise _corruption_error("a list of strings is missing")
     items = cast("list[object]", value)
     if not all(isinstance(item, str) and item for item in items):
-        raise _corruption_error("a list of texts holds something else")
+        raise _corruption_error("a list of strings contains something else")
     return tuple(cast("list[str]", items))
 
 
@@ -33,7 +33,7 @@ def _read_query(value: object) -> dict[str, float]:
         raise _corruption_error("the query is missing")
     pairs = cast("dict[str, object]", value)
     if not all(_is_number(number) for number in pairs.values()):
-        raise _corruption_error("the query holds something else than numbers")
+        raise _corruption_error("the query contains something other than numbers")
     return cast("dict[str, float]", pairs)
 
 
@@ -45,7 +45,7 @@ def _is_number(value: object) -> bool:
 
 def _type_validator(*kinds: type[Any]) -> Any:  # noqa: ANN401 - an attrs validator
     def validate(_: object, field: attrs.Attribute[Any], value: object) -> None:
-        # bool is an int, but no count.
+        # bool is a subclass of int, but not a count.
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
             raise _corruption_error(f"{field.name} is {value!r:.40}")
 
@@ -59,12 +59,13 @@ def _validate_id(_: object, field: attrs.Attribute[Any], value: object) -> None:
 
 @attrs.frozen(kw_only=True)
 class Cursor:
-    """What a cursor says: the list, its arguments, and the place in it.
+    """A cursor's contents: the list, its arguments, and the position in it.
 
-    ``start`` is the id that the walk began at, ``after`` the one to go on after; ``known`` are ids delivered before the
-    place and ``ahead`` some delivered behind it: neither are to come again.
+    ``start`` is the id that the walk started from, ``after`` the one to continue after. ``known`` are ids delivered
+    before the position, ``ahead`` ids already delivered after it: neither may be delivered again.
     """
 
+    # Field names are the cursor's stored format: to rename one, raise _VERSION.
     list: str = attrs.field(validator=_type_validator(str))
     path: tuple[str, ...] = attrs.field(converter=_read_texts)
     query: dict[str, float] = attrs.field(converter=_read_query)
@@ -81,33 +82,33 @@ class Cursor:
     def __attrs_post_init__(self) -> None:
         endpoint = ENDPOINTS.get(self.list)
         if endpoint is None or not endpoint.paginated:
-            raise _corruption_error(f"no list is named {self.list!r:.80}")
+            raise _corruption_error(f"there is no list {self.list!r:.80}")
         if len(self.path) != len(endpoint.path_parameters) or not self.query.keys() <= set(endpoint.query):
-            raise _corruption_error(f"other arguments than {self.list} takes")
+            raise _corruption_error(f"its arguments are not those of {self.list}")
         if self.delivered < len(self.ahead) or (self.backward and self.start is None):
-            raise _corruption_error("an impossible place")
+            raise _corruption_error("an impossible position")
         if self.after is None and (self.start is not None or self.delivered > len(self.ahead)):
-            raise _corruption_error("an impossible place")
+            raise _corruption_error("an impossible position")
 
     def dump(self) -> str:
-        """Write it as compact JSON."""
+        """Return it as compact JSON."""
         return json.dumps({"v": _VERSION, **attrs.asdict(self)}, separators=(",", ":"))
 
     @staticmethod
     def load(text: object) -> Cursor:
-        """Read a cursor.
+        """Parse a cursor.
 
         Raises:
-            InvalidArgumentError: It is no cursor of this library, or a damaged one.
+            InvalidArgumentError: It is not a cursor of this library, or it is corrupt.
         """
         try:
             found = json.loads(text) if isinstance(text, str) else None
-        except (ValueError, RecursionError):
+        except (ValueError, RecursionError):  # deeply nested JSON exceeds the recursion limit
             found = None
         names = {field.name for field in attrs.fields(Cursor)}
         if not isinstance(found, dict) or cast("dict[str, object]", found).keys() != names | {"v"}:
             raise InvalidArgumentError(f"cursor: expected the text of a walk's cursor, got {text!r:.80}")
         values = cast("dict[str, Any]", found)
         if values.pop("v") != _VERSION:
-            raise InvalidArgumentError("cursor: it was written by another version of this library")
+            raise InvalidArgumentError("cursor: another version of this library wrote it; start the walk again")
         return Cursor(**values)

@@ -1,4 +1,4 @@
-"""What a walk is over: a list with its arguments, and the part of it that is wanted."""
+"""A walk's input: the list with its arguments, and the options that select part of it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAX_READ_AHEAD: Final = 4
 
 @attrs.frozen(kw_only=True)
 class WalkOptions:
-    """Which part of a list is wanted, in pages of which size, and how many of them are read ahead."""
+    """Which part of a list to walk, the page size, and how many pages to read ahead."""
 
     limit: int | None = None
     page_size: int = MAX_PAGE_SIZE
@@ -36,11 +36,11 @@ class WalkOptions:
         _check_id("starting_after", self.starting_after)
         _check_id("ending_before", self.ending_before)
         if self.starting_after is not None and self.ending_before is not None:
-            raise InvalidArgumentError("starting_after, ending_before: give one of the two, never both")
+            raise InvalidArgumentError("starting_after, ending_before: pass one of the two, not both")
 
     @property
     def backward(self) -> bool:
-        """Tell whether the walk goes towards the list's begin."""
+        """Whether the walk goes towards the start of the list."""
         return self.ending_before is not None
 
 
@@ -50,13 +50,13 @@ def _check_id(name: str, value: object) -> None:
 
 
 def is_sendable_id(value: object) -> bool:
-    """Tell whether a value can be an item's id in a query: text that is not empty and has no half characters."""
+    """Return whether a value can be an item's id in a query: a non-empty string without lone surrogates."""
     return isinstance(value, str) and value != "" and not any("\ud800" <= char <= "\udfff" for char in value)
 
 
 @attrs.frozen(eq=False, repr=False)
 class PageSource(Generic[T]):
-    """A list: its row and arguments, how to fetch a page, and how to wait before asking for one again."""
+    """A list: its endpoint and arguments, how to fetch a page, and how to wait before a retry."""
 
     endpoint: Endpoint[None, Page[T]]
     path: tuple[str, ...]
@@ -65,22 +65,20 @@ class PageSource(Generic[T]):
     pause: Callable[[int], Awaitable[None]]
 
     def ids_of(self, items: Sequence[T]) -> list[str]:
-        """Return the ids that pages go by; empty where an item has none."""
+        """Return the ids used for paging; empty where an item has none."""
         field = self.endpoint.cursor
         return [getattr(item, field) or "" for item in items]
 
     def missing_id_error(self) -> PaginationError:
-        """Make the error of a place that no id stands for."""
-        return self.make_error(
-            f"an item has no {self.endpoint.cursor}, so that the list cannot be asked for what follows it"
-        )
+        """Make the error for a position that no id identifies."""
+        return self.make_error(f"an item has no {self.endpoint.cursor}, so the items after it cannot be requested")
 
     def constant_query(self) -> dict[str, float]:
-        """Return the query's values that are sent with every page."""
+        """Return the query values that are sent for every page."""
         return {name: value for name, value in self.query.items() if value is not None}
 
     def make_error(self, text: str, request_id: str | None = None) -> PaginationError:
-        """Make an error of this list."""
+        """Make an error about this list."""
         error = PaginationError(f"{self.endpoint.name}: {text}")
         error.endpoint, error.sent, error.request_id = self.endpoint.name, True, request_id
         return error

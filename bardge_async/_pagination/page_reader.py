@@ -1,4 +1,4 @@
-"""Pages one after the other, with honest ends, and some of them ahead of the caller."""
+"""Fetch pages in sequence, some ahead of the caller, and detect lists that do not end."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ T = TypeVar("T")
 
 _EMPTY_PAGE_RETRIES: Final = 3
 _UNRELATED_TO_CURSOR: Final = frozenset({401, 403, 407, 408, 425, 429})
+"""The 4xx statuses that say nothing about the cursor that was sent."""
 
 
 @attrs.frozen(eq=False, repr=False)
 class PageStart:
-    """Where the next page begins.
+    """Where the next page starts.
 
-    ``after`` is the id before it: None at the list's begin, empty where the item has none; ``ours`` tells that it came
-    from an answer. ``known`` are ids delivered last, which may come again, ``ahead`` ids behind the position that were
-    delivered already; ``wanted`` is how many items are still wanted.
+    ``after`` is the id before it: None at the start of the list, empty if that item has none; ``from_response``: the
+    server sent this id, the caller did not. ``known``: ids just delivered, which the next page may repeat. ``ahead``:
+    later ids already delivered (unordered map). ``wanted``: items still to deliver, or None without a limit.
     """
 
     after: str | None
@@ -37,7 +38,7 @@ class PageStart:
 
 @attrs.frozen(eq=False, repr=False)
 class PageSlice(Generic[T]):
-    """A page's new items in the walk's order, and the positions before and behind; None when the list ends here."""
+    """A page's new items in the walk's order, and where this page and the next one start; None at the list's end."""
 
     page: Page[T]
     items: Sequence[T]
@@ -46,7 +47,7 @@ class PageSlice(Generic[T]):
 
 
 class PageReader(Generic[T]):
-    """Fetch stretches from a position on; ``lasts`` are the last ids of the pages delivered before."""
+    """Fetch page slices from a position onward; ``last_ids`` are the last ids of the pages delivered before."""
 
     def __init__(self, source: PageSource[T], options: WalkOptions, start: PageStart, last_ids: set[str]) -> None:
         self._source = source
@@ -55,28 +56,29 @@ class PageReader(Generic[T]):
         self._fetched_last_ids: set[str] = set()
         self._next_start: PageStart | None = start
         self._slice_count = 0
-        # A CancelledError in line tells that somebody else ended the task.
+        # A CancelledError in the queue means that something other than this reader cancelled the task.
         self._slices: asyncio.Queue[PageSlice[T] | Exception | asyncio.CancelledError | None] = asyncio.Queue()
         self._free_slots = asyncio.Semaphore(0)
         self._task: asyncio.Task[None] | None = None
 
     async def next_slice(self) -> PageSlice[T] | None:
-        """Return the next stretch; None at the list's end."""
+        """Return the next slice; None at the list's end."""
         ahead = self._task is not None and not (self._task.done() and self._slices.empty())
         page_slice = await (self._take_read_ahead() if ahead else self._fetch_slice())
         if page_slice is None:
             return None
         self._slice_count += 1
+        # Read ahead from the second page on: a caller that needs only one page sends only one request.
         if self._slice_count > 1 and self._task is None and self._options.read_ahead and self._next_start is not None:
             self._free_slots = asyncio.Semaphore(self._options.read_ahead)
             self._task = asyncio.create_task(self._read_ahead())
         if self._task is not None:
-            # One turn of the loop puts the next request on the wire, also for a caller that never awaits.
+            # One loop iteration starts the next request, even if the caller never awaits anything.
             await asyncio.sleep(0)
         return page_slice
 
     async def aclose(self) -> None:
-        """Stop reading ahead and give the connection back."""
+        """Stop reading ahead and release the connection."""
         if self._task is not None:
             await cancel_and_wait([self._task])
 
@@ -114,9 +116,10 @@ class PageReader(Generic[T]):
         return page_slice
 
     async def _fetch_page(self, start: PageStart) -> Page[T]:
-        """Fetch one page; an empty one with more to come is asked for again."""
+        """Fetch one page; retry one that is empty although more follows."""
         size = self._options.page_size
         if start.wanted is not None:
+            # The page may repeat items that an unordered map already delivered.
             size = min(size, start.wanted + len(start.ahead))
         side = "ending_before" if self._options.backward else "starting_after"
         page: Page[T] = Page()
@@ -135,6 +138,7 @@ class PageReader(Generic[T]):
         except APIError as refused:
             if not start.from_response or refused.status in _UNRELATED_TO_CURSOR or not 400 <= refused.status < 500:  # noqa: PLR2004
                 raise
+            # The server itself sent this id, so the caller's arguments are not at fault.
             text = f"the server refuses the cursor {start.after!r}: {refused}"
             raise self._source.make_error(text, refused.request_id) from refused
 
@@ -153,7 +157,7 @@ class PageReader(Generic[T]):
         return PageSlice(page, new, start, PageStart(last, True, wanted, tuple(filter(None, ids)), ahead))
 
     def _check_cycle(self, last: str, start: PageStart, page: Page[T]) -> None:
-        """Refuse a page that ends as one did before; the very end may repeat the item before it."""
+        """Reject a page that ends like an earlier one; the list's last page may repeat the item before it."""
         if not last or (last == start.after and not page.has_more):
             return
         if last == start.after or last in self._last_ids or last in self._fetched_last_ids:

@@ -1,4 +1,4 @@
-"""The walk: items, pages and work over them, from a place that survives errors, breaks and processes."""
+"""The walk: iterate a list's items or pages, or map over them; its position survives errors, breaks and restarts."""
 
 from __future__ import annotations
 
@@ -25,16 +25,17 @@ MAX_COLLECTED: Final = 10_000
 
 
 class Walk(Generic[T]):
-    """Walk a list over all its pages: ``async for item in walk``; nothing is sent before.
+    """Walk a list across all its pages: ``async for item in walk``; nothing is sent until you iterate.
 
-    The walk keeps its place: after an error or a ``break``, iterating again goes on behind the last delivered item.
-    With ``ending_before`` it goes backward, the item nearest to the given one first. While rows come and go, what was
-    there all along is delivered once; what appears in front of the place, or goes before it is reached, is not seen.
+    The walk keeps its position: after an error or a ``break``, iterating again continues after the last delivered item.
+    With ``ending_before`` it goes backward, starting with the item nearest to the given one. If the list changes during
+    the walk, items present throughout are delivered exactly once. Items inserted before the current position, or
+    deleted before it reaches them, are not delivered.
 
     Raises:
-        PaginationError: The list cannot be walked on (``error.cursors`` are places to go on from).
-        InvalidArgumentError: It is iterated already.
-        BardgeError: What a page's call came to, with the place as ``error.cursor``.
+        PaginationError: The list cannot be continued (``error.cursors`` are earlier positions to resume from).
+        InvalidArgumentError: It is already being iterated.
+        BardgeError: The request for a page failed; ``error.cursor`` is the position.
     """
 
     def __init__(self, source: PageSource[T], options: WalkOptions, cursor: Cursor | None = None) -> None:
@@ -49,42 +50,46 @@ class Walk(Generic[T]):
 
     @property
     def cursor(self) -> str:
-        """The place as text, for ``bardge.resume(cursor)`` or ``walk.resume(cursor)`` in a later process.
+        """The position as text, for ``bardge.resume(cursor)`` or ``walk.resume(cursor)`` in a later process.
 
         Raises:
-            PaginationError: The last delivered item has no id to go on from.
+            PaginationError: The last delivered item has no id to continue from.
         """
         return self._current_checkpoint().dump_cursor()
 
     def resume(self, cursor: str) -> Walk[T]:
-        """Go on from a cursor of this very list with these arguments; for text that left your process.
+        """Continue from a cursor of this list with these arguments; for cursors that left your process.
 
         Raises:
-            InvalidArgumentError: It is no cursor, or one of another list, other arguments or another limit.
+            InvalidArgumentError: It is not a cursor, or belongs to another list, other arguments or another limit.
         """
         parsed = Cursor.load(cursor)
         source, options = self._source, self._options
         if (parsed.list, parsed.path, parsed.query) != (source.endpoint.name, source.path, source.constant_query()):
-            raise InvalidArgumentError(f"cursor: it belongs to {parsed.list} with other arguments, not to this walk")
+            raise InvalidArgumentError(
+                f"cursor: it belongs to {parsed.list} with other arguments; resume a walk made with the same ones"
+            )
         start = options.starting_after or options.ending_before
         if (
             options.limit not in {None, parsed.limit}
             or start not in {None, parsed.start}
             or options.backward is not parsed.backward
         ):
-            raise InvalidArgumentError("cursor: it belongs to a walk with another limit, start or direction")
+            raise InvalidArgumentError(
+                "cursor: it belongs to a walk with another limit, start or direction; resume a walk made with the same"
+            )
         return Walk(source, _options_from_cursor(parsed, options.read_ahead), parsed)
 
     def __aiter__(self) -> AsyncGenerator[T]:
-        """Yield the items that follow, ``limit`` of them at most over all iterations."""
+        """Yield the remaining items, at most ``limit`` over all iterations."""
         return self._claim_iteration(self._iterate_items())
 
     def pages(self) -> AsyncGenerator[Page[T]]:
-        """Yield the pages that follow; their ``items`` are what ``async for`` would yield, in its order."""
+        """Yield the remaining pages; their ``items`` are what ``async for`` would yield, in its order."""
         return self._claim_iteration(self._iterate_pages())
 
     async def first(self) -> T | None:
-        """Return the next item, asking for one only; None if there is none."""
+        """Return the next item, requesting only one; None if there is none."""
         options = (
             self._options
             if self._current_checkpoint().remaining_items
@@ -94,7 +99,7 @@ class Walk(Generic[T]):
             return await anext(items, None)
 
     async def collect(self, *, max_items: int | None = MAX_COLLECTED) -> list[T]:
-        """Return all items that follow as a list; an error leaves the walk where it was before.
+        """Return all remaining items as a list; after an error the walk is where it was before.
 
         Raises:
             PaginationError: There are more than ``max_items``; None allows any number.
@@ -111,7 +116,7 @@ class Walk(Generic[T]):
         return items
 
     async def count(self) -> int:
-        """Walk to the end and return how many items followed; an error leaves the walk where it was before."""
+        """Walk to the end and return the number of remaining items; after an error the walk is where it was before."""
         count = 0
         async with self._all_or_nothing() as pages:
             async for page in pages:
@@ -120,7 +125,7 @@ class Walk(Generic[T]):
 
     @asynccontextmanager
     async def _all_or_nothing(self) -> AsyncGenerator[AsyncGenerator[Page[T]]]:
-        """Give the pages; an error puts the walk back to where it was."""
+        """Yield the pages; an error restores the walk's earlier position."""
         pages = self.pages()
         checkpoint, last_ids = attrs.evolve(self._checkpoint), set(self._last_ids)
         try:
@@ -160,13 +165,13 @@ class Walk(Generic[T]):
         ordered: bool = True,
         errors: Literal["raise", "collect"] = "raise",
     ) -> AsyncGenerator[R | Exception]:
-        """Yield ``await fn(item)`` for the items that follow, at most ``concurrency`` of them running.
+        """Yield ``await fn(item)`` for the remaining items, running at most ``concurrency`` calls concurrently.
 
-        An item counts as delivered when its result is yielded. A failing ``fn`` ends the work with its exception, or
-        with ``errors="collect"`` its exception is yielded in its place.
+        An item counts as delivered when its result is yielded. If ``fn`` fails, its exception ends the iteration; with
+        ``errors="collect"`` the exception is yielded in place of the result.
 
         Raises:
-            InvalidArgumentError: ``concurrency`` below 1, or another ``errors``.
+            InvalidArgumentError: ``concurrency`` is below 1, or ``errors`` is neither "raise" nor "collect".
         """
         with self._attach_cursor_on_error():
             check_int("concurrency", concurrency, 1, None)
@@ -177,7 +182,7 @@ class Walk(Generic[T]):
         )
 
     def _claim_iteration(self, iterator: AsyncGenerator[R]) -> AsyncGenerator[R]:
-        """Let one iteration run at a time: a generator that was dropped or has ended runs no more."""
+        """Allow one iteration at a time; a generator that was dropped or has ended does not count."""
         if self._is_running():
             with self._attach_cursor_on_error():
                 raise InvalidArgumentError("walk: it is being iterated; close that iteration, or make another walk")
@@ -189,12 +194,12 @@ class Walk(Generic[T]):
         return iterator
 
     def _is_running(self) -> bool:
-        # Apart from _claim, whose frame an exception keeps alive: the generator would be kept with it.
+        # Not inlined into _claim_iteration: an exception keeps that frame alive, and the generator with it.
         running = self._running_iterator() if self._running_iterator is not None else None
         return getattr(running, "ag_frame", None) is not None
 
     async def _close_abandoned_map(self) -> None:
-        """Let the work of a dropped iteration end before another one begins."""
+        """Wait for the tasks of a dropped iteration to end before another one starts."""
         if self._abandoned_map is not None:
             await self._abandoned_map.aclose()
             self._abandoned_map = None
@@ -248,20 +253,20 @@ class Walk(Generic[T]):
     async def _next_finished(
         self, bounded_map: BoundedMap[T], reader: PageReader[T], fn: Callable[[T], Awaitable[Any]]
     ) -> MapItem[T] | None:
-        """Keep the work going until a result is due; None at the end."""
+        """Keep tasks running until a result can be delivered; None at the end."""
         while True:
             self._start_items(bounded_map, reader, fn)
             if bounded_map.next_finished is not None or not (bounded_map.is_busy or bounded_map.page_task):
                 return bounded_map.next_finished
             if not bounded_map.is_busy and bounded_map.page_task is not None and bounded_map.page_task.done():
-                # It failed; its own place is after all items before it.
+                # The page failed: raise it here, after all items before it were delivered.
                 bounded_map.page_task.result()
             await bounded_map.wait_for_change()
 
     def _start_items(
         self, bounded_map: BoundedMap[T], reader: PageReader[T], fn: Callable[[T], Awaitable[Any]]
     ) -> None:
-        """Start work on items while there is room; ask for the next page when they have run out."""
+        """Start tasks while slots are free; fetch the next page when the items have run out."""
         while bounded_map.free_slots > 0:
             checkpoint = self._checkpoint
             for item in checkpoint.remaining_items[: bounded_map.free_slots]:
@@ -282,7 +287,7 @@ class Walk(Generic[T]):
             bounded_map.page_task = None
 
     def _put_back(self, bounded_map: BoundedMap[T]) -> None:
-        """Let what was taken but not delivered come again, in order."""
+        """Put the items that were taken but not delivered back into the walk, in order."""
         if self._running_map is bounded_map:
             self._checkpoint = bounded_map.rewind_checkpoint(self._checkpoint)
             self._running_map = None
@@ -295,7 +300,7 @@ class Walk(Generic[T]):
         return PageReader(self._source, options or self._options, start, self._last_ids)
 
     async def _ensure_items(self, reader: PageReader[T]) -> bool:
-        """See to it that items are left to deliver; False at the end."""
+        """Fetch pages until there are items to deliver; return False at the end."""
         while self._checkpoint.index >= len(self._checkpoint.items):
             if self._checkpoint.next_start is None:
                 return False
@@ -318,7 +323,7 @@ class Walk(Generic[T]):
             raise
 
     def _attach_cursor(self, error: BardgeError) -> None:
-        """Write the place on an error."""
+        """Set an error's ``cursor`` to the current position."""
         checkpoint = self._current_checkpoint()
         try:
             error.cursor = checkpoint.dump_cursor()
@@ -329,8 +334,8 @@ class Walk(Generic[T]):
 
 
 def _unwrap_result(map_item: MapItem[Any], *, collect: bool) -> Any:  # noqa: ANN401 - the caller's
-    """Return what came of an item, or raise it."""
-    assert map_item.task is not None  # noqa: S101 - it is due
+    """Return an item's result, or raise its exception."""
+    assert map_item.task is not None  # noqa: S101 - it has finished
     failure = None if map_item.task.cancelled() else map_item.task.exception()
     return failure if collect and isinstance(failure, Exception) else map_item.task.result()
 
@@ -346,5 +351,5 @@ def _options_from_cursor(cursor: Cursor, read_ahead: int) -> WalkOptions:
 
 
 def resume_walk(cursor: Cursor, source: PageSource[Any]) -> Walk[Any]:
-    """Make the walk that a cursor says."""
+    """Return the walk that a cursor describes."""
     return Walk(source, _options_from_cursor(cursor, 1), cursor)

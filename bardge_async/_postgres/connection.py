@@ -1,4 +1,4 @@
-"""Connections of the journal in PostgreSQL: one for each kind of work and loop, and all that waits goes together."""
+"""PostgreSQL connections of journal and limiter, and group commit: everything queued goes into one transaction."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ Result = TypeVar("Result")
 T = TypeVar("T")
 
 _MAX_BATCH: Final = 500
-"""Items of one transaction."""
+"""Maximum number of items per transaction."""
 _MIN_BACKOFF: Final = 0.05
 _MAX_BACKOFF: Final = 1.0
 _CLOSE_TIMEOUT: Final = 5.0
-# A peer that is gone without a word is noticed within seconds; what the caller's DSN says comes first.
+# Detect a peer that vanished within seconds; the caller's DSN takes precedence.
 _CONNECTION_DEFAULTS: Final[dict[str, Any]] = {
     "connect_timeout": 5,
     "keepalives_idle": 5,
@@ -43,11 +43,11 @@ _CONNECTION_DEFAULTS: Final[dict[str, Any]] = {
 
 
 class UnreachableError(Exception):
-    """The work may be tried again: the server is away, starting, read-only for now, or chose this one in a deadlock."""
+    """Retrying may help: the server is away, starting or read-only for now, or chose this transaction in a deadlock."""
 
 
 class PostgresConnection:
-    """One connection, made on first use and made anew when it broke; nothing is ever left in its session."""
+    """One connection, opened on first use and reopened after an error; no session state outlives a transaction."""
 
     def __init__(
         self,
@@ -65,11 +65,11 @@ class PostgresConnection:
         self._connection: AsyncConnection[Any] | None = None
 
     async def run(self, work: Callable[[AsyncConnection[Any]], Awaitable[T]]) -> T:
-        """Do something with the connection, for at most the link's limit.
+        """Run ``work`` with the connection, within the time limit.
 
         Raises:
-            UnreachableError: The same may be tried again.
-            JournalError: It cannot be done.
+            UnreachableError: Retrying may help.
+            JournalError: The server reported an error that retrying does not resolve.
         """
         try:
             connection = self._connection or await self._open_connection()
@@ -82,14 +82,14 @@ class PostgresConnection:
         except psycopg.Error as error:
             raise JournalError(f"{self._name} refused: {_first_line(error)}") from None
         except BaseException:
-            # Cancelled under way: what the server still does with it is not known.
+            # Cancelled in flight: the state of the connection is unknown.
             await self.close()
             raise
 
     async def _open_connection(self) -> AsyncConnection[Any]:
         given_options = set(conninfo_to_dict(self._dsn))
         options = {name: value for name, value in _CONNECTION_DEFAULTS.items() if name not in given_options}
-        # Prepared statements belong to a session, which a pooler does not keep.
+        # Prepared statements belong to a session, which a pooler in transaction mode does not keep.
         connection = await AsyncConnection[Any].connect(
             str(self._dsn), autocommit=True, prepare_threshold=None, **options
         )
@@ -100,7 +100,7 @@ class PostgresConnection:
 
     @contextmanager
     def _limit_time(self, connection: AsyncConnection[Any]) -> Generator[None]:
-        """Cut the connection when the time is up: waiting for a server that is gone would take minutes."""
+        """Shut the socket down when the time is up: waiting for a vanished server would take minutes."""
         timer = self._clock.timer(self._timeout, lambda: _shut_down_socket(connection))
         try:
             yield
@@ -123,13 +123,13 @@ def _shut_down_socket(connection: AsyncConnection[Any]) -> None:
 
 
 def _first_line(error: BaseException) -> str:
-    """Return the first line of what the server or the driver said; neither repeats the password."""
+    """Return the first line of the server's or the driver's message; neither contains the password."""
     return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
 @attrs.define(eq=False)
 class QueuedItem(Generic[Item, Result]):
-    """An item of work, and who waits for its result; ``unwanted`` takes a result that nobody waits for any more."""
+    """A queued item and the future of its result; ``on_abandoned`` receives a result whose future was cancelled."""
 
     item: Item
     identity: KeyIdentity | None
@@ -138,23 +138,23 @@ class QueuedItem(Generic[Item, Result]):
     on_abandoned: Callable[[Result], object] | None = None
 
     def set_result(self, result: Result) -> None:
-        """Give the result to whom it is due."""
+        """Resolve the future, or pass the result to ``on_abandoned``."""
         if not self.future.done():
             self.future.set_result(result)
         elif self.on_abandoned is not None:
             self.on_abandoned(result)
 
     def set_error(self, error: JournalError) -> None:
-        """Give up."""
+        """Fail the future."""
         if not self.future.done():
             self.future.set_exception(error)
 
 
 class GroupCommitQueue(Generic[Item, Result]):
-    """Do all work of one kind that waits in one transaction, in the order of its coming.
+    """Process all queued items of one kind in one transaction, FIFO.
 
-    While one batch is under way the next one gathers. What finds no server is tried again for ``patience`` seconds.
-    No task is left when nothing waits.
+    The next batch accumulates while one is in flight. Items are retried for ``timeout`` seconds while the server cannot
+    be reached. No background task runs while the queue is empty.
     """
 
     def __init__(
@@ -174,12 +174,12 @@ class GroupCommitQueue(Generic[Item, Result]):
     def add_item(
         self, item: Item, identity: KeyIdentity | None = None, on_abandoned: Callable[[Result], object] | None = None
     ) -> asyncio.Future[Result]:
-        """Put work in line; the future fails with a JournalError, and cancelling it takes the work back if it waits."""
+        """Queue an item; its future may fail with a JournalError, and cancelling it removes an item that still waits."""
         loop = asyncio.get_running_loop()
         queued = QueuedItem(item, identity, self._clock.elapsed() + self._timeout, loop.create_future(), on_abandoned)
         self._queue.append(queued)
         if self._task is None or self._task.done():
-            # Not in the caller's context: whoever comes first is not whose work this is.
+            # A context of its own: the task serves all callers, not just the one that happens to start it.
             self._task = loop.create_task(self._process_queue(), context=contextvars.Context())
         return queued.future
 
@@ -195,7 +195,7 @@ class GroupCommitQueue(Generic[Item, Result]):
                 await self._clock.sleep(min(_MAX_BACKOFF, _MIN_BACKOFF * 2 ** min(failures, 10)))
 
     def _take_batch(self) -> list[QueuedItem[Item, Result]]:
-        """Take what waits, up to the first key that comes again: a statement changes a row once."""
+        """Take queued items up to the first repeated key: one statement can change a row only once."""
         batch: list[QueuedItem[Item, Result]] = []
         seen: set[KeyIdentity] = set()
         while self._queue and len(batch) < _MAX_BATCH:
@@ -210,7 +210,7 @@ class GroupCommitQueue(Generic[Item, Result]):
         return batch
 
     async def _process_batch(self, batch: list[QueuedItem[Item, Result]]) -> bool:
-        """Do a batch; False if there was no server, and what has time left waits for it."""
+        """Process a batch; return False if the server was unreachable, having requeued the items with time left."""
         try:
             results = await self._connection.run(
                 lambda connection: self._process(connection, [job.item for job in batch])
@@ -222,7 +222,7 @@ class GroupCommitQueue(Generic[Item, Result]):
             if len(batch) == 1:
                 batch[0].set_error(error)
                 return True
-            # One item's fault must not be the others'.
+            # One item's error must not fail the others.
             return all([await self._process_batch([job]) for job in batch])
         for job, result in zip(batch, results, strict=True):
             job.set_result(result)
@@ -236,11 +236,11 @@ class GroupCommitQueue(Generic[Item, Result]):
         self._queue.extendleft(reversed([job for job in batch if job not in expired]))
 
     async def aclose(self) -> None:
-        """Let what waits be done, for some seconds at most, and close the connection."""
+        """Process the queued items, for 5 seconds at most, and close the connection."""
         with TimeLimit(self._clock, _CLOSE_TIMEOUT):
             while self._queue or (self._task is not None and not self._task.done()):
                 if self._task is None or self._task.done():
-                    # It was cancelled with its loop; what it had to do was not.
+                    # The task was cancelled with its loop; its items were not.
                     self._task = asyncio.get_running_loop().create_task(self._process_queue())
                 await asyncio.wait([self._task])
         if self._task is not None:
@@ -249,21 +249,21 @@ class GroupCommitQueue(Generic[Item, Result]):
 
 
 async def cancel_and_wait(task: asyncio.Task[None]) -> None:
-    """Cancel a task and wait until it has ended."""
+    """Cancel a task and wait for it to end."""
     task.cancel()
     await asyncio.wait([task])
     if not task.cancelled():
-        task.exception()  # asyncio would report one that nobody looked at
+        task.exception()  # asyncio logs an exception that was never retrieved
 
 
 def check_dsn(dsn: Secret) -> Secret:
-    """Return a connection string that libpq can read.
+    """Return a connection string after checking that libpq can parse it.
 
     Raises:
-        ConfigurationError: It cannot; the message does not repeat it, since it may hold a password.
+        ConfigurationError: It cannot be parsed; the message does not repeat it, since it may contain a password.
     """
     try:
         conninfo_to_dict(dsn)
     except psycopg.Error:
-        raise ConfigurationError("dsn: it is no connection string, such as postgresql://user@host/database") from None
+        raise ConfigurationError("dsn: expected a connection string such as postgresql://user@host/database") from None
     return dsn

@@ -1,4 +1,4 @@
-"""What the tables of journal and limiter have in common: their lock, their schema's name in a statement."""
+"""Shared by the tables of journal and limiter: the migration lock, and the schema's name in a statement."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ NAMESPACE_QUERY: Final = b"SELECT FROM pg_catalog.pg_namespace WHERE nspname = %
 
 
 async def exists_in_catalog(connection: AsyncConnection[Any], query: bytes, schema: str) -> bool:
-    # Asked of the catalogue itself: what to_regclass() remembers of before the lock may be out of date.
+    # Query the catalogue itself: to_regclass() may answer from a cache that is older than the lock.
     cursor = await connection.execute(query, (schema,))
     return await cursor.fetchone() is not None
 
 
 def fill_schema(statement: str, schema: str) -> bytes:
-    """Put the schema's name, which was checked, into a statement."""
+    """Insert the schema's name, which was validated, into a statement."""
     return statement.replace("{schema}", schema).encode()

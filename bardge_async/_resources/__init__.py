@@ -1,4 +1,4 @@
-"""The methods of the client, one class for each noun of the API."""
+"""The client's methods, one class for each noun of the API."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = [
 
 
 class Resources:
-    """Hold the resources of a caller, as attributes named after the table's nouns."""
+    """A caller's resources, as attributes named after the API's nouns."""
 
     def __init__(self, caller: Caller) -> None:
         self.passes = Passes(caller)

@@ -1,4 +1,4 @@
-"""``bardge.access_codes``: the rows of the table that begin with ``access_codes.``."""
+"""``bardge.access_codes``: methods for the endpoints named ``access_codes.*``."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class AccessCodes:
         self._caller = caller
 
     async def generate(self, request: AccessCodeRequest, *, lookup_token: str | None = None) -> AccessCode:
-        """Make a check-in code, good for one visit on its day (guide: Generate dynamic access code).
+        """Generate a check-in code, valid for one visit on its day (guide: Generate dynamic access code).
 
-        ``lookup_token`` is that of a verified lookup, for another issuer's client.
+        ``lookup_token`` comes from a verified lookup, for a client of another issuer.
         """
         return await self._caller.call(GENERATE_ACCESS_CODE, request, lookup_token=lookup_token)

@@ -1,4 +1,4 @@
-"""``bardge.bookings``: the rows of the table that begin with ``bookings.``."""
+"""``bardge.bookings``: methods for the endpoints named ``bookings.*``."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ class Bookings:
         self._caller = caller
 
     async def initiate_class(self, request: BookClass, *, lookup_token: str | None = None) -> ClassBookingInitiation:
-        """Ask for a place in a class; covered ones are booked at once (page: Initiate a class booking).
+        """Request a place in a class; covered classes are booked immediately (page: Initiate a class booking).
 
-        ``lookup_token`` is that of a verified lookup, for another issuer's client.
+        ``lookup_token`` comes from a verified lookup, for a client of another issuer.
         """
         return await self._caller.call(INITIATE_CLASS_BOOKING, request, lookup_token=lookup_token)
 
     async def confirm_class(self, session_id: str, request: ConfirmClassBooking) -> Booking:
-        """Confirm a class booking: debits your account (page: Confirm a class booking)."""
+        """Confirm a class booking; debits your account (page: Confirm a class booking)."""
         return await self._caller.call(CONFIRM_CLASS_BOOKING, request, session_id)
 
     async def initiate_spa(self, request: BookSpa, *, lookup_token: str | None = None) -> SpaBookingInitiation:
-        """Ask for a spa slot (guide: Initiate a spa booking).
+        """Request a spa slot (guide: Initiate a spa booking).
 
-        ``lookup_token`` is that of a verified lookup, for another issuer's client.
+        ``lookup_token`` comes from a verified lookup, for a client of another issuer.
         """
         return await self._caller.call(INITIATE_SPA_BOOKING, request, lookup_token=lookup_token)
 
@@ -70,11 +70,11 @@ class Bookings:
 
         Args:
             client_id: The client's id.
-            limit: Items in all; None for the whole list.
+            limit: Maximum number of items; None for the whole list.
             page_size: Items per request, 1 to 100.
-            starting_after: Begin after the item with this id.
-            ending_before: Walk backward from the item with this id, which is not delivered: the nearest item first.
-            read_ahead: Pages asked for while you work on one, 0 to 4.
+            starting_after: Start after the item with this id.
+            ending_before: Walk backward from the item with this id, nearest item first; the item itself is excluded.
+            read_ahead: Pages fetched ahead while you process one, 0 to 4.
         """
         span = WalkOptions(
             limit=limit,
@@ -86,13 +86,13 @@ class Bookings:
         return self._caller.walk(LIST_CLIENT_BOOKINGS, span, client_id)
 
     async def get_status(self, booking_id: str) -> BookingStatus:
-        """Get where a booking stands (path inferred: Get booking status)."""
+        """Get the status of a booking (path inferred: Get booking status)."""
         return await self._caller.call(GET_BOOKING_STATUS, None, booking_id)
 
     async def cancel(self, booking_id: str) -> Booking:
-        """Cancel a booking; whether the server honours its key is not known (path inferred: Cancel a booking)."""
+        """Cancel a booking; whether the server honours its key is unknown (path inferred: Cancel a booking)."""
         return await self._caller.call(CANCEL_BOOKING, None, booking_id)
 
     async def reschedule(self, booking_id: str, request: RescheduleBooking) -> Booking:
-        """Move a booking: closes it and makes a new one; whether the server honours its key is not known (path inferred)."""
+        """Reschedule: closes a booking and creates another; whether its key is honoured is unknown (path inferred)."""
         return await self._caller.call(RESCHEDULE_BOOKING, request, booking_id)

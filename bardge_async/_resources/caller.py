@@ -1,4 +1,4 @@
-"""What resource methods stand on: something that makes calls and walks lists."""
+"""The protocol that resource methods use to call endpoints and walk lists."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ T = TypeVar("T")
 
 
 class Caller(Protocol):
-    """Make calls of rows; the client and the idempotency block are callers."""
+    """Call endpoints; implemented for the client and for the idempotency block."""
 
     def call(
         self, endpoint: Endpoint[Q, R], request: Q, *path: str, lookup_token: str | None = None
     ) -> Coroutine[Any, Any, R]:
-        """Make one call and return its result."""
+        """Call an endpoint and return the result."""
         ...
 
     def walk(

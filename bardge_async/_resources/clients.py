@@ -1,4 +1,4 @@
-"""``bardge.clients``: the rows of the table that begin with ``clients.``."""
+"""``bardge.clients``: methods for the endpoints named ``clients.*``."""
 
 from __future__ import annotations
 

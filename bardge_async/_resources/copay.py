@@ -1,4 +1,4 @@
-"""``bardge.copay``: the rows of the table that begin with ``copay.``."""
+"""``bardge.copay``: methods for the endpoints named ``copay.*``."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ class Copay:
         ending_before: str | None = None,
         read_ahead: int = 1,
     ) -> Walk[CopayOption]:
-        """Walk the co-pay options of a gym's branch (guide: Co-pay).
+        """Walk the co-pay options of a gym branch (guide: Co-pay).
 
         Args:
             provider_branch_id: The branch's id.
-            limit: Items in all; None for the whole list.
+            limit: Maximum number of items; None for the whole list.
             page_size: Items per request, 1 to 100.
-            starting_after: Begin after the item with this id.
-            ending_before: Walk backward from the item with this id, which is not delivered: the nearest item first.
-            read_ahead: Pages asked for while you work on one, 0 to 4.
+            starting_after: Start after the item with this id.
+            ending_before: Walk backward from the item with this id, nearest item first; the item itself is excluded.
+            read_ahead: Pages fetched ahead while you process one, 0 to 4.
         """
         span = WalkOptions(
             limit=limit,
@@ -62,7 +62,7 @@ class Copay:
         return self._caller.walk(LIST_GYM_COPAY_OPTIONS, span, provider_branch_id)
 
     async def quote_spa(self, provider_id: str, request: SpaCopayQuoteRequest) -> SpaCopayQuote:
-        """Ask what a client would pay at a spa; takes no key and changes nothing (guide: Co-pay)."""
+        """Get a quote of what a client would pay at a spa; takes no key and changes nothing (guide: Co-pay)."""
         return await self._caller.call(QUOTE_SPA_COPAY, request, provider_id)
 
     async def purchase_gym(self, request: PurchaseGymCopay) -> GymCopayPurchase:
@@ -74,5 +74,5 @@ class Copay:
         return await self._caller.call(PURCHASE_SPA_COPAY, request)
 
     async def purchase_package(self, request: PurchaseCopayPackage) -> CopayPurchase:
-        """Buy a co-pay by option or quote; whether the server honours its key is not known (guide: Co-pay)."""
+        """Buy a co-pay by option or quote; whether the server honours its key is unknown (guide: Co-pay)."""
         return await self._caller.call(PURCHASE_COPAY_PACKAGE, request)

@@ -1,4 +1,4 @@
-"""``bardge.credits``: the rows of the table that begin with ``credits.``."""
+"""``bardge.credits``: methods for the endpoints named ``credits.*``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Credits:
         self._caller = caller
 
     async def purchase(self, request: PurchaseCredits) -> CreditPurchase:
-        """Buy a credit package for a client: charges your account, credits count at once (guide: Purchase credits)."""
+        """Buy a client a credit package; charges your account, credits apply immediately (guide: Purchase credits)."""
         return await self._caller.call(PURCHASE_CREDITS, request)
 
     def list_packages(
@@ -32,11 +32,11 @@ class Credits:
         """Walk the credit packages that you may sell (guide: Get credit packages).
 
         Args:
-            limit: Items in all; None for the whole list.
+            limit: Maximum number of items; None for the whole list.
             page_size: Items per request, 1 to 100.
-            starting_after: Begin after the item with this id.
-            ending_before: Walk backward from the item with this id, which is not delivered: the nearest item first.
-            read_ahead: Pages asked for while you work on one, 0 to 4.
+            starting_after: Start after the item with this id.
+            ending_before: Walk backward from the item with this id, nearest item first; the item itself is excluded.
+            read_ahead: Pages fetched ahead while you process one, 0 to 4.
         """
         span = WalkOptions(
             limit=limit,

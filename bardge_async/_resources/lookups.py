@@ -1,4 +1,4 @@
-"""``bardge.lookups``: the rows of the table that begin with ``lookups.``."""
+"""``bardge.lookups``: methods for the endpoints named ``lookups.*``."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class Lookups:
         """Walk the issuers whose clients can be looked up (guide: Get issuers).
 
         Args:
-            limit: Items in all; None for the whole list.
+            limit: Maximum number of items; None for the whole list.
             page_size: Items per request, 1 to 100.
-            starting_after: Begin after the item with this id.
-            ending_before: Walk backward from the item with this id, which is not delivered: the nearest item first.
-            read_ahead: Pages asked for while you work on one, 0 to 4.
+            starting_after: Start after the item with this id.
+            ending_before: Walk backward from the item with this id, nearest item first; the item itself is excluded.
+            read_ahead: Pages fetched ahead while you process one, 0 to 4.
         """
         span = WalkOptions(
             limit=limit,
@@ -44,9 +44,9 @@ class Lookups:
         return self._caller.walk(LIST_ISSUERS, span)
 
     async def initiate(self, request: InitiateLookup) -> Lookup:
-        """Ask an issuer's client for a code; no key protects this call (guide: Initiate a lookup)."""
+        """Have a code sent to an issuer's client; no key protects this call (guide: Initiate a lookup)."""
         return await self._caller.call(INITIATE_LOOKUP, request)
 
     async def verify(self, lookup_id: str, request: VerifyLookup) -> Lookup:
-        """Hand in the client's code and get the lookup token, which no endpoint returns again (guide: Verify a lookup)."""
+        """Verify the client's code and get the lookup token, which is never returned again (guide: Verify a lookup)."""
         return await self._caller.call(VERIFY_LOOKUP, request, lookup_id)

@@ -1,4 +1,4 @@
-"""``bardge.passes``: the rows of the table that begin with ``passes.``."""
+"""``bardge.passes``: methods for the endpoints named ``passes.*``."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class Passes:
         """Walk the pass packages that you may issue, newest first (page: Get All Reseller Passes).
 
         Args:
-            limit: Items in all; None for the whole list.
+            limit: Maximum number of items; None for the whole list.
             page_size: Items per request, 1 to 100.
-            starting_after: Begin after the item with this id.
-            ending_before: Walk backward from the item with this id, which is not delivered: the nearest item first.
-            read_ahead: Pages asked for while you work on one, 0 to 4.
+            starting_after: Start after the item with this id.
+            ending_before: Walk backward from the item with this id, nearest item first; the item itself is excluded.
+            read_ahead: Pages fetched ahead while you process one, 0 to 4.
         """
         span = WalkOptions(
             limit=limit,
@@ -44,7 +44,7 @@ class Passes:
         return self._caller.walk(LIST_PASSES, span)
 
     async def issue(self, request: IssuePass) -> IssuedPass:
-        """Issue a pass to a client: charges your account (guide: Issue a pass)."""
+        """Issue a pass to a client; charges your account (guide: Issue a pass)."""
         return await self._caller.call(ISSUE_PASS, request)
 
     async def update(self, request: UpdateIssuedPass) -> IssuedPassMessage:

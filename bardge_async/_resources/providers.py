@@ -1,4 +1,4 @@
-"""``bardge.providers``: the rows of the table that begin with ``providers.``."""
+"""``bardge.providers``: methods for the endpoints named ``providers.*``."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class Providers:
         """Walk the providers; with ``lat`` and ``lon`` in degrees, nearest first (guide: Get providers).
 
         Args:
-            lat: Latitude of the place to order by, in degrees.
-            lon: Its longitude, in degrees.
-            limit: Items in all; None for the whole list.
+            lat: Latitude to order by, in degrees.
+            lon: Longitude to order by, in degrees.
+            limit: Maximum number of items; None for the whole list.
             page_size: Items per request, 1 to 100.
-            starting_after: Begin after the item with this id.
-            ending_before: Walk backward from the item with this id, which is not delivered: the nearest item first.
-            read_ahead: Pages asked for while you work on one, 0 to 4.
+            starting_after: Start after the item with this id.
+            ending_before: Walk backward from the item with this id, nearest item first; the item itself is excluded.
+            read_ahead: Pages fetched ahead while you process one, 0 to 4.
         """
         span = WalkOptions(
             limit=limit,
@@ -60,17 +60,17 @@ class Providers:
         ending_before: str | None = None,
         read_ahead: int = 1,
     ) -> Walk[Provider]:
-        """Walk the providers that a pass opens; with ``lat`` and ``lon``, nearest first (guide: Get providers for a pass).
+        """Walk the providers for a pass; with ``lat`` and ``lon``, nearest first (guide: Get providers for a pass).
 
         Args:
             pass_id: The pass package's id.
-            lat: Latitude of the place to order by, in degrees.
-            lon: Its longitude, in degrees.
-            limit: Items in all; None for the whole list.
+            lat: Latitude to order by, in degrees.
+            lon: Longitude to order by, in degrees.
+            limit: Maximum number of items; None for the whole list.
             page_size: Items per request, 1 to 100.
-            starting_after: Begin after the item with this id.
-            ending_before: Walk backward from the item with this id, which is not delivered: the nearest item first.
-            read_ahead: Pages asked for while you work on one, 0 to 4.
+            starting_after: Start after the item with this id.
+            ending_before: Walk backward from the item with this id, nearest item first; the item itself is excluded.
+            read_ahead: Pages fetched ahead while you process one, 0 to 4.
         """
         span = WalkOptions(
             limit=limit,
@@ -87,7 +87,7 @@ def _location_query(lat: float | None, lon: float | None) -> dict[str, float | N
         if value is not None and (not _is_number(value) or not abs(value) <= bound):
             raise InvalidArgumentError(f"{name}: expected degrees from -{bound} to {bound}, got {value!r:.40}")
     if (lat is None) != (lon is None):
-        raise InvalidArgumentError("lat, lon: give both or none")
+        raise InvalidArgumentError("lat, lon: pass both or neither")
     return {"lat": lat, "lon": lon}
 
 

@@ -1,4 +1,4 @@
-"""Time as a dependency: everything that waits or measures takes it from a :class:`Clock`."""
+"""Injected time: all waits and measurements use a :class:`Clock`."""
 
 from __future__ import annotations
 
@@ -14,29 +14,30 @@ import anyio
 
 __all__ = ["Clock", "SystemClock", "TimeLimit", "Timer"]
 
+# On Linux, time.monotonic() stops while the machine sleeps; the server's replay window does not.
 _BOOT_TIME: Final = getattr(time, "CLOCK_BOOTTIME", None)
 
 
 class Timer(Protocol):
-    """Stand for a callback that is still to come."""
+    """A scheduled callback."""
 
     def cancel(self) -> object:
-        """Let the callback never be called."""
+        """Cancel the callback."""
 
 
 class Clock(Protocol):
-    """Tell the time, wait, and call back later; give your own as ``BardgeClient(clock=...)``."""
+    """Tell the time, sleep and schedule callbacks; pass your own as ``BardgeClient(clock=...)``."""
 
     def wall(self) -> float:
-        """Seconds since 1970-01-01 UTC; may jump."""
+        """Return the seconds since 1970-01-01 UTC; may jump."""
         ...
 
     def elapsed(self) -> float:
-        """Seconds that never go back and go on while the machine sleeps."""
+        """Return seconds that never go back and that include time in which the machine sleeps."""
         ...
 
     async def sleep(self, seconds: float) -> None:
-        """Wait for a number of seconds."""
+        """Sleep for a number of seconds."""
 
     def timer(self, seconds: float, callback: Callable[[], object]) -> Timer:
         """Call ``callback`` in the running loop after a number of seconds."""
@@ -44,7 +45,7 @@ class Clock(Protocol):
 
 
 class TimeLimit:
-    """Cancel what runs inside after a number of seconds of a clock; the scope tells by ``cancelled_caught``."""
+    """Cancel the body after a number of seconds by a clock; the scope's ``cancelled_caught`` is then True."""
 
     def __init__(self, clock: Clock, seconds: float) -> None:
         self._clock = clock
@@ -64,7 +65,7 @@ class TimeLimit:
 
 
 def _read_boot_id() -> str:
-    """Name the boot of this machine; where the system does not tell, every process has a name of its own."""
+    """Return the machine's boot id; if the system has none, a random id of this process."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
@@ -72,21 +73,21 @@ def _read_boot_id() -> str:
 
 
 class SystemClock:
-    """The machine's own time; ``boot`` names the boot that ``elapsed`` counts from."""
+    """The machine's time; ``boot`` identifies the boot from which ``elapsed`` counts."""
 
     def __init__(self) -> None:
         self.boot = _read_boot_id()
 
     def wall(self) -> float:
-        """Seconds since 1970-01-01 UTC."""
+        """Return the seconds since 1970-01-01 UTC."""
         return time.time()
 
     def elapsed(self) -> float:
-        """Seconds since the boot, including sleep of the machine where the system tells."""
+        """Return the seconds since the boot, including time asleep if the system counts it."""
         return time.monotonic() if _BOOT_TIME is None else time.clock_gettime(_BOOT_TIME)
 
     async def sleep(self, seconds: float) -> None:
-        """Wait for a number of seconds."""
+        """Sleep for a number of seconds."""
         await anyio.sleep(seconds)
 
     def timer(self, seconds: float, callback: Callable[[], object]) -> Timer:

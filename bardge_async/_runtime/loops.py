@@ -1,4 +1,4 @@
-"""State per event loop: one client works over several loops, threads and forks."""
+"""State per event loop, so that one client works in several loops, threads and forked processes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PARENT_STATES: list[object] = []
 
 
 class PerLoop(Generic[T]):
-    """Make one ``T`` for each event loop, and begin anew in the child of a fork."""
+    """Hold one ``T`` per event loop, created on first use; a forked child starts empty."""
 
     def __init__(self, make: Callable[[], T]) -> None:
         self._make = make
@@ -25,18 +25,18 @@ class PerLoop(Generic[T]):
         _INSTANCES.add(self)
 
     def get(self) -> T:
-        """Return the running loop's own."""
+        """Return the running loop's value, creating it if there is none."""
         loop = asyncio.get_running_loop()
         found = self._by_loop.get(loop)
         return self._add_loop(loop) if found is None else found
 
     def items(self) -> list[tuple[asyncio.AbstractEventLoop, T]]:
-        """Return all that live, with their loops."""
+        """Return all values with their loops."""
         with self._lock:
             return list(self._by_loop.items())
 
     def discard(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Forget a loop's own."""
+        """Remove a loop's value."""
         with self._lock:
             self._by_loop.pop(loop, None)
 
@@ -47,14 +47,14 @@ class PerLoop(Generic[T]):
             return self._by_loop.setdefault(loop, self._make())
 
     def _forget_parent(self) -> None:
-        # The parent's sockets must stay open there: kept alive here, never closed.
+        # Keep the values alive: collecting them here could shut down connections that the parent still uses.
         _PARENT_STATES.append(self._by_loop)
         self._by_loop = {}
         self._lock = threading.Lock()
 
 
 async def run_in_loop(loop: asyncio.AbstractEventLoop, work: Callable[[], Coroutine[Any, Any, object]]) -> None:
-    """Do something in a loop, this one or another thread's, and wait for its end, whatever that is over there."""
+    """Run a coroutine in this or another thread's loop and wait for it; from another loop, errors are ignored."""
     if loop is asyncio.get_running_loop():
         await work()
         return
@@ -62,12 +62,13 @@ async def run_in_loop(loop: asyncio.AbstractEventLoop, work: Callable[[], Corout
     try:
         done = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, loop))
     except RuntimeError:
-        # It has just ended, and its state with it.
+        # The loop has just been closed, and its state with it.
         coroutine.close()
         return
     try:
         await asyncio.wait({done})
     finally:
+        # Retrieve the exception, or asyncio would log it as never retrieved.
         if not done.cancel() and not done.cancelled():
             done.exception()
 

@@ -1,4 +1,4 @@
-"""Ending tasks for good."""
+"""Cancel tasks."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import anyio
 
 
 async def cancel_and_wait(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Cancel tasks and wait until they have ended; a cancellation that comes meanwhile is raised only then."""
+    """Cancel tasks and wait until all have ended; a cancellation of the caller meanwhile is raised afterwards."""
     cancelled_tasks = list(tasks)
     for task in cancelled_tasks:
         task.cancel()
     pending = {task for task in cancelled_tasks if not task.done()}
     interrupted: asyncio.CancelledError | None = None
-    # The shield is for anyio's cancellation, which would be raised on every turn of the loop.
+    # Without the shield, anyio would raise its cancellation again in every iteration of the event loop.
     with anyio.CancelScope(shield=bool(pending)):
         while pending:
             try:
@@ -26,9 +26,9 @@ async def cancel_and_wait(tasks: Iterable[asyncio.Task[Any]]) -> None:
                 pending = {task for task in cancelled_tasks if not task.done()}
     for task in cancelled_tasks:
         if not task.cancelled():
-            task.exception()  # asyncio would report one that nobody looked at
+            task.exception()  # or asyncio would log it as never retrieved
     try:
         if interrupted is not None:
             raise interrupted
     finally:
-        del interrupted  # an exception keeps this frame alive
+        del interrupted  # break the cycle: the exception refers to this frame

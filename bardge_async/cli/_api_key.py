@@ -1,4 +1,4 @@
-"""Where the API key comes from: never from the command's arguments, which every user of the machine can read."""
+"""Find the API key. It is never a command-line argument: every user of the machine can read those."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ _ACCOUNT: Final = "default"
 
 
 def find_api_key(account: str, *, from_stdin: bool) -> Secret | None:
-    """Return the key: from standard input if that was asked for, the environment, or a keyring; None without one.
+    """Return the API key from standard input if requested, else the environment, else a keyring; None if not found.
 
     Raises:
-        UsageError: Standard input holds none.
+        UsageError: Standard input contains no key.
     """
     if from_stdin:
         key = Secret(require_stdin().readline().strip())
         if not key:
-            raise UsageError("--api-key-stdin: standard input holds no key.", "Write it there, on one line.")
+            raise UsageError("--api-key-stdin: standard input contains no key.", "Write the key to it, on one line.")
         return key
     value = os.environ.get("BARDGE_API_KEY", "")
     return Secret(value) if value else _read_keyring(account)
 
 
 def require_api_key(key: Secret | None, account: str) -> Secret:
-    """Return a key that is there.
+    """Return the key.
 
     Raises:
-        UsageError: None is.
+        UsageError: There is no key.
     """
     if key is not None:
         return key
@@ -51,6 +51,6 @@ def _read_keyring(account: str) -> Secret | None:
         return None
     try:
         found = keyring.get_password(_SERVICE, account or _ACCOUNT)
-    except Exception:  # noqa: BLE001 - each kind of keyring has its own errors; then there is none to be had
+    except Exception:  # noqa: BLE001 - keyring backends raise errors of their own; each means no key
         return None
     return Secret(found) if found else None

@@ -1,4 +1,4 @@
-"""The commands and their options; the work is done elsewhere."""
+"""The commands and their options; the work is done in modules that are imported on demand."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ bardge.add_command(batch)
 
 @bardge.command()
 def demo() -> None:
-    """Show the client's main job against a sandbox on this machine."""
+    """Demonstrate the client against a sandbox on this machine."""
     from bardge_async.cli._demo import run_demo  # noqa: PLC0415 - aiohttp is not needed for --help
 
     _run_until_stopped(run_demo(click.echo))
@@ -37,31 +37,29 @@ def demo() -> None:
 @click.option(
     "--port", default=8765, show_default=True, type=click.IntRange(0, 65535), help="Port; 0 picks a free one."
 )
-@click.option(
-    "--db", type=click.Path(dir_okay=False, path_type=Path), help="File that keeps the state; default: memory."
-)
-@click.option("--seed", default=1, show_default=True, help="Decides the first data.")
-@click.option("--latency", default=0.0, type=click.FloatRange(0), help="Milliseconds that each request takes.")
-@click.option("--window", default=90.0, show_default=True, type=click.FloatRange(0), help="Seconds a key is kept.")
+@click.option("--db", type=click.Path(dir_okay=False, path_type=Path), help="File for the state; default: in memory.")
+@click.option("--seed", default=1, show_default=True, help="Seed of the initial data.")
+@click.option("--latency", default=0.0, type=click.FloatRange(0), help="Latency of each request in milliseconds.")
+@click.option("--window", default=90.0, show_default=True, type=click.FloatRange(0), help="Seconds that a key is kept.")
 @click.option(
     "--window-from",
     default="received",
     show_default=True,
     type=click.Choice(["received", "completed"]),
-    help="When a key's seconds begin.",
+    help="When a key's window starts.",
 )
-@click.option("--cache-errors", is_flag=True, help="Replay error answers too.")
+@click.option("--cache-errors", is_flag=True, help="Replay error responses too.")
 def sandbox(**options: Any) -> None:  # noqa: ANN401 - click's options, checked by it
     """Serve a stateful fake of the API until Ctrl-C."""
     from bardge_async.cli._sandbox import serve  # noqa: PLC0415 - aiohttp is not needed for --help
 
-    options["latency"] /= 1000
+    options["latency"] /= 1000  # milliseconds to seconds
     _run_until_stopped(serve(click.echo, **options))
 
 
 @bardge.command()
 @click.option("--yaml", "as_yaml", is_flag=True, help="Write YAML instead of JSON (extra: yaml).")
-@click.option("--server", help="Base URL to name in it; default: the vendor's.")
+@click.option("--server", help="Base URL in the document; default: the vendor's.")
 def openapi(*, as_yaml: bool, server: str | None) -> None:
     """Write the API as an OpenAPI 3.1 document."""
     from bardge_async.cli._openapi import render_document  # noqa: PLC0415 - cattrs is not needed for --help
@@ -71,7 +69,7 @@ def openapi(*, as_yaml: bool, server: str | None) -> None:
 
 @bardge.group()
 def journal() -> None:
-    """Look into a journal, a file or postgresql:// URL, and settle what is in doubt."""
+    """Inspect a journal (a file or a postgresql:// URL) and resolve doubts."""
 
 
 class _JournalPath(click.Path):
@@ -83,14 +81,14 @@ class _JournalPath(click.Path):
         super().__init__(exists=True, dir_okay=False, path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401
-        """Keep a URL as it is; it may hold a password."""
+        """Wrap a URL as a secret: it may contain a password."""
         if isinstance(value, str) and value.startswith(("postgresql://", "postgres://")):
             return Secret(value)
         return super().convert(value, param, ctx)
 
 
 def _add_journal_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add what every command of a journal takes."""
+    """Add the options and the argument of every journal command."""
     for decorate in (
         click.option("--base-url", help="Only entries of this server."),
         click.option("--account", help="Only entries of this account's label."),
@@ -113,7 +111,7 @@ def list_(**options: Any) -> None:  # noqa: ANN401 - click's options, checked by
 @journal.command()
 @_add_journal_options
 def doubts(**options: Any) -> None:  # noqa: ANN401
-    """Print what was sent and has no outcome, oldest first."""
+    """Print the entries in doubt (sent, outcome unknown), oldest first."""
     from bardge_async.cli import _journal  # noqa: PLC0415
 
     _journal.list_entries(_journal.JournalTarget(**options), unfinished=True)
@@ -122,11 +120,11 @@ def doubts(**options: Any) -> None:  # noqa: ANN401
 @journal.command()
 @_add_journal_options
 @click.argument("key")
-@click.option("--done", is_flag=True, help="It happened.")
-@click.option("--never-happened", is_flag=True, help="It did not: the key is free to be sent.")
-@click.option("--by-evidence", is_flag=True, help="Ask the server, and act if it tells (needs BARDGE_API_KEY).")
+@click.option("--done", is_flag=True, help="It was executed.")
+@click.option("--never-happened", is_flag=True, help="It was not executed: the key may be sent again.")
+@click.option("--by-evidence", is_flag=True, help="Resolve by evidence from the server (needs BARDGE_API_KEY).")
 def resolve(key: str, *, done: bool, never_happened: bool, by_evidence: bool, **options: Any) -> None:  # noqa: ANN401
-    """Settle the doubt of KEY, in exactly one way."""
+    """Resolve the doubt of KEY, by exactly one option."""
     from bardge_async.cli import _journal  # noqa: PLC0415
 
     choices = {"done": done, "never_happened": never_happened, "by_evidence": by_evidence}
@@ -137,7 +135,7 @@ def resolve(key: str, *, done: bool, never_happened: bool, by_evidence: bool, **
 @_add_journal_options
 @click.argument("key", required=False)
 def reconcile(key: str | None, **options: Any) -> None:  # noqa: ANN401
-    """Look for evidence of KEY, or of all doubts (needs BARDGE_API_KEY); nothing is changed."""
+    """Look for evidence about KEY, or about all doubts (needs BARDGE_API_KEY); change nothing."""
     from bardge_async.cli import _journal  # noqa: PLC0415
 
     _journal.reconcile_doubts(_journal.JournalTarget(**options), key)
@@ -145,18 +143,18 @@ def reconcile(key: str | None, **options: Any) -> None:  # noqa: ANN401
 
 @journal.command()
 @click.argument("path", type=_JournalPath())
-@click.option("--keep-bodies", default=30.0, show_default=True, type=click.FloatRange(0), help="Days.")
-@click.option("--keep-entries", default=400.0, show_default=True, type=click.FloatRange(0), help="Days; 0: for ever.")
+@click.option("--keep-bodies", default=30.0, show_default=True, type=click.FloatRange(0), help="Days to keep bodies.")
+@click.option("--keep-entries", default=400.0, show_default=True, type=click.FloatRange(0), help="Days; 0: forever.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def prune(path: Path | Secret, *, keep_bodies: float, keep_entries: float, as_json: bool) -> None:
-    """Remove the bodies and entries that are kept long enough; what is in doubt stays."""
+    """Remove bodies and entries that are older than their limits; entries in doubt stay."""
     from bardge_async.cli import _journal  # noqa: PLC0415
 
     _journal.prune_entries(_journal.JournalTarget(path, as_json), keep_bodies, keep_entries)
 
 
 def _run_until_stopped(work: Coroutine[Any, Any, None]) -> None:
-    """Run to the end, or to Ctrl-C or SIGTERM without a traceback."""
+    """Run to completion; stop on Ctrl-C or SIGTERM without a traceback."""
     with asyncio.Runner() as runner:
         loop = runner.get_loop()
         task = loop.create_task(work)

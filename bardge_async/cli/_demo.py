@@ -1,4 +1,4 @@
-"""``bardge demo``: the client's main job against a sandbox, in plain words."""
+"""``bardge demo``: show the client's main features against a sandbox."""
 
 from __future__ import annotations
 
@@ -30,26 +30,26 @@ CLIENT = "client_abc123"
 
 @attrs.frozen
 class Stage:
-    """What every scene needs."""
+    """What every scene uses."""
 
     echo: Callable[[str], None]
     sandbox: Sandbox
     bardge: BardgeClient
 
     def print_title(self, text: str) -> None:
-        """Begin a scene."""
+        """Print a scene's title."""
         self.echo("")
         self.echo(text)
 
     def print_outcome(self, once: IdempotentClient) -> None:
-        """Tell what an idempotent block went through."""
+        """Print the key, attempts and replay of an idempotent block."""
         self.echo(f"  key {once.key}, requests sent: {once.attempts}, replayed: {once.replayed or 'no'}")
 
 
 async def run_demo(echo: Callable[[str], None]) -> None:
-    """Play all scenes; an error that no scene expects comes out."""
+    """Play all scenes; unexpected errors propagate."""
     async with Sandbox() as sandbox, BardgeClient(sandbox.api_key, sandbox.base_url) as bardge:
-        echo("A sandbox of the Bardge Reseller API serves on this machine:")
+        echo("A sandbox of the Bardge Reseller API is running on this machine:")
         echo(f"  {sandbox.base_url}")
         stage = Stage(echo, sandbox, bardge)
         for scene in (
@@ -68,7 +68,7 @@ async def run_demo(echo: Callable[[str], None]) -> None:
 
 
 async def _list_passes(stage: Stage) -> None:
-    stage.print_title("1. Walk the passes that we may issue, over all pages")
+    stage.print_title("1. List all passes that we may issue, across all pages")
     count = 0
     async for item in stage.bardge.passes.list(page_size=10):
         count += 1
@@ -108,7 +108,7 @@ async def _buy_credits(stage: Stage) -> None:
     stage.sandbox.cut_after("credits.purchase")
     async with stage.bardge.idempotent("demo-order-8731") as once:
         bought = await once.credits.purchase(PurchaseCredits(client_id=CLIENT, package_id=package.id or ""))
-        stage.echo("  the server charged, then the line broke; the client asked again under the same key")
+        stage.echo("  the server charged, then the connection broke; the client retried with the same key")
         stage.print_outcome(once)
     charges = sum(entry.idempotency_key == once.key for entry in stage.sandbox.ledger(CLIENT))
     stage.echo(f"  balance after: {bought.balance} {bought.currency}; charges in the server's ledger: {charges}")
@@ -129,10 +129,12 @@ async def _book_classes(stage: Stage) -> None:
     stage.print_title("6. Book classes: the three outcomes")
     bookings = stage.bardge.bookings
     covered = await bookings.initiate_class(BookClass(class_instance_id="ci_abc123", client_id=CLIENT))
-    stage.echo(f"  covered by the pass: booked at once as {covered.booking_id}, {covered.class_name} on {covered.date}")
+    stage.echo(
+        f"  covered by the pass: booked immediately as {covered.booking_id}, {covered.class_name} on {covered.date}"
+    )
 
     visits = await bookings.initiate_class(BookClass(class_instance_id="ci_abc123", client_id="client_visits_used"))
-    stage.echo(f"  no visit left: more visits cost {visits.cost_per_visit} each, session {visits.session_id}")
+    stage.echo(f"  no visits left: more cost {visits.cost_per_visit} each, session {visits.session_id}")
     async with stage.bardge.idempotent("demo-visits-1") as once:
         more = ConfirmClassBooking(number_of_visits=2, duration="MONTHLY")
         booked = await once.bookings.confirm_class(visits.session_id or "", more)
@@ -178,9 +180,10 @@ async def _look_up_client(stage: Stage) -> None:
     code = stage.sandbox.lookup_code(lookup_id)
     stage.echo(f"  {lookup_id} is {asked.status}; the client reads us the code {code}")
     found = await stage.bardge.lookups.verify(lookup_id, VerifyLookup(access_code=code))
-    stage.echo(f"  verified: the token holds until {found.expires_at}; we store it, nobody returns it again")
+    stage.echo(f"  verified: the token is valid until {found.expires_at}; store it, no endpoint returns it again")
     request = AccessCodeRequest(client_id="client_lookup", provider_id="prov_gym_standard")
     made = await stage.bardge.access_codes.generate(request, lookup_token=found.lookup_token)
     stage.echo(
-        f"  access code {made.access_code}, good until {made.expires_at}, QR code of {len(made.qr_code or '')} characters"
+        f"  access code {made.access_code}, valid until {made.expires_at}, "
+        f"QR code of {len(made.qr_code or '')} characters"
     )

@@ -1,4 +1,4 @@
-"""``bardge journal``: look into a journal, and settle what is in doubt."""
+"""``bardge journal``: inspect a journal and resolve doubts."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def _open_journal(location: Path | Secret, keep_bodies: float, keep_entrie
 
 @attrs.frozen
 class JournalTarget:
-    """Where a command works, a file or a database; how it tells, which server and account are meant, its API key."""
+    """A command's journal (file or database), output format, server and account filters, and API key."""
 
     path: Path | Secret
     as_json: bool
@@ -51,7 +51,7 @@ class JournalTarget:
     api_key: Secret | None = None
 
     def print_result(self, value: object, lines: Sequence[str]) -> None:
-        """Print a value as JSON, or lines for people."""
+        """Print the value as JSON, or the lines as text."""
         click.echo(json.dumps(value) if self.as_json else "\n".join(lines))
 
     def run(
@@ -60,7 +60,7 @@ class JournalTarget:
         keep_bodies: float = 30.0,
         keep_entries: float = 400.0,
     ) -> None:
-        """Do something with the journal, which keeps things for so many days; its errors are messages."""
+        """Run work on the opened journal, with retention in days; a ``BardgeError`` becomes a message."""
 
         async def open_and_work() -> None:
             async with _open_journal(self.path, keep_bodies * _DAY, keep_entries * _DAY) as journal:
@@ -72,7 +72,7 @@ class JournalTarget:
             raise click.ClickException(str(error)) from error
 
     def select_entries(self, entries: Sequence[JournalEntry]) -> list[JournalEntry]:
-        """Leave out other servers and accounts, where one was named."""
+        """Return the entries of the given server and account; without these, all."""
         return [
             entry
             for entry in entries
@@ -94,7 +94,7 @@ def list_entries(target: JournalTarget, *, unfinished: bool) -> None:
 
 
 def resolve_entry(target: JournalTarget, key: str, choices: dict[str, bool]) -> None:
-    """Settle one doubt in one way."""
+    """Resolve one doubt in exactly one way."""
     chosen = [name for name in _CHOICES if choices[name]]
     if len(chosen) != 1:
         raise click.UsageError("Give exactly one of --done, --never-happened and --by-evidence.")
@@ -122,7 +122,7 @@ def resolve_entry(target: JournalTarget, key: str, choices: dict[str, bool]) -> 
 
 
 def reconcile_doubts(target: JournalTarget, key: str | None) -> None:
-    """Look for evidence of one doubt or all; nothing is changed."""
+    """Look for evidence about one doubt or all of them; change nothing."""
 
     async def print_verdicts(journal: AnyJournal) -> None:
         doubts = await journal.listed(unfinished=True)
@@ -135,11 +135,11 @@ def reconcile_doubts(target: JournalTarget, key: str | None) -> None:
 
 
 def prune_entries(target: JournalTarget, keep_bodies: float, keep_entries: float) -> None:
-    """Remove what is kept long enough."""
+    """Remove bodies and entries older than the given days."""
 
     async def prune_and_print(journal: AnyJournal) -> None:
         removed = await journal.prune(time.time())
-        target.print_result({"forgotten": removed}, [f"{removed} entries forgotten."])
+        target.print_result({"forgotten": removed}, [f"{removed} entries removed."])
 
     target.run(prune_and_print, keep_bodies, keep_entries)
 
@@ -153,22 +153,25 @@ async def _find_doubt(target: JournalTarget, journal: AnyJournal, key: str) -> J
         raise click.ClickException(f"{key} is not in doubt.")
     if len(entries) > 1:
         places = ", ".join(f"{record.identity.base_url} {record.identity.account!r}" for record in entries)
-        raise click.ClickException(f"{key} is in doubt at several places, name one by --account or base URL: {places}")
+        raise click.ClickException(
+            f"{key} is in doubt on several servers or accounts; pass --base-url or --account: {places}"
+        )
     return entries[0]
 
 
 async def _fetch_verdict(target: JournalTarget, journal: AnyJournal, entry: JournalEntry) -> DoubtVerdict:
-    """Ask the server that the doubt belongs to, with the desk's key or the environment's."""
+    """Ask the server that the request was sent to, with the target's API key or the environment's."""
     base_url, account, key = entry.identity
+    # The API key of one server must not be sent to another.
     configured = os.environ.get("BARDGE_BASE_URL", base_url)
     if configured.rstrip("/") != base_url.rstrip("/"):
-        raise click.ClickException(f"{key} belongs to {base_url}; BARDGE_BASE_URL names {configured}")
+        raise click.ClickException(f"{key} was sent to {base_url}; unset BARDGE_BASE_URL, which is {configured}")
     async with BardgeClient(target.api_key, base_url, account=account, journal=journal) as bardge:
         return await bardge.reconcile(key)
 
 
 def entry_to_json(entry: JournalEntry) -> dict[str, Any]:
-    """Tell programs what is on record, without the bodies."""
+    """Return the entry for JSON output, without bodies."""
     answer = entry.answer
     return {
         "base_url": entry.identity.base_url,
@@ -185,7 +188,8 @@ def entry_to_json(entry: JournalEntry) -> dict[str, Any]:
 
 def _format_entry(entry: JournalEntry) -> str:
     server = entry.identity.base_url + (f" [{entry.identity.account}]" if entry.identity.account else "")
-    return f"{_format_time(entry.last_sent) or '-'}  {_name_state(entry):8}  {entry.endpoint}  {entry.identity.key}  {server}"
+    sent = _format_time(entry.last_sent) or "-"
+    return f"{sent}  {_name_state(entry):8}  {entry.endpoint}  {entry.identity.key}  {server}"
 
 
 def _name_state(entry: JournalEntry) -> str:
@@ -214,7 +218,7 @@ def _format_verdict(verdict: DoubtVerdict) -> list[str]:
     finding = {
         Finding.HAPPENED: "happened",
         Finding.DID_NOT: "did not happen",
-        Finding.CANNOT_TELL: "cannot be told",
+        Finding.CANNOT_TELL: "cannot be determined",
     }[verdict.finding]
     basis = " (by inferred fields)" if verdict.inferred else ""
     return [f"{verdict.idempotency_key}: {finding}{basis}", *(f"  {line}" for line in verdict.evidence)]

@@ -22,7 +22,7 @@ def _render_yaml(api: object) -> str:
         raise click.ClickException("YAML needs an extra: pip install 'bardge-async[cli,yaml]'") from None
 
     class Plain(yaml.SafeDumper):
-        """Write the same object twice instead of pointing from one place to the other."""
+        """Write shared objects in full instead of as YAML aliases."""
 
         def ignore_aliases(self, data: object) -> bool:
             return True

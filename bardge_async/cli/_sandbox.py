@@ -1,4 +1,4 @@
-"""``bardge sandbox``: serve, and say where."""
+"""``bardge sandbox``: serve the sandbox and print its addresses."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ async def serve(
     window_from: WindowFrom,
     cache_errors: bool,
 ) -> None:
-    """Serve until cancelled; print base URL, key and where its controls are once it serves."""
+    """Serve until cancelled; once ready, print base URL, API key and control URL."""
 
     def print_settings(sandbox: Sandbox) -> None:
         if not is_loopback(host):
-            click.echo(f"Warning: whoever can reach {host} can use this sandbox and read what is in it.", err=True)
+            click.echo(f"Warning: anyone who can reach {host} can use this sandbox and read its data.", err=True)
         echo(f"BARDGE_BASE_URL={sandbox.base_url}")
         echo(f"BARDGE_API_KEY={sandbox.api_key}")
         echo(f"BARDGE_SANDBOX_URL={sandbox.control_url}")

@@ -1,1 +1,1 @@
-"""What joins the client to other people's engines, each with an extra of its own."""
+"""Integrations with third-party frameworks, each behind its own extra."""

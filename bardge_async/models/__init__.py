@@ -1,4 +1,4 @@
-"""Frozen values for every schema of the vendor's menu, by noun: no JSON, no HTTP."""
+"""Frozen classes for every schema of the vendor's menu, one module per noun. No JSON, no HTTP."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Open enums: case is folded, and a value that is not listed passes through as text."""
+"""Open enums: reading ignores case, and an unlisted value stays text."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ __all__ = ["BookingState", "BookingType", "Duration", "IssuedPassState", "Provid
 
 
 class Duration(enum.StrEnum):
-    """How long an allocation lasts: "monthly" on passes, "MONTHLY" on issued ones (page)."""
+    """Period of an allocation: "monthly" on passes, "MONTHLY" on issued passes (page)."""
 
     MONTHLY = "MONTHLY"
     ANNUALLY = "ANNUALLY"
 
 
 class IssuedPassState(enum.StrEnum):
-    """State of an issued pass: ACTIVE (page); expired by date or by visits, cancelled (guide)."""
+    """State of an issued pass: ACTIVE (page); EXPIRED by date or visits, CANCELLED (guide)."""
 
     ACTIVE = "ACTIVE"
     EXPIRED = "EXPIRED"
@@ -33,14 +33,14 @@ class BookingState(enum.StrEnum):
 
 
 class BookingType(enum.StrEnum):
-    """What was booked (page)."""
+    """Type of a booking (page)."""
 
     SPA = "spa"
     CLASS = "class"
 
 
 class ProviderCategory(enum.StrEnum):
-    """Kind of a provider: SPA takes appointments, GYM runs classes (page: ``categories[].type``)."""
+    """Category of a provider: SPA takes appointments, GYM runs classes (page: ``categories[].type``)."""
 
     SPA = "SPA"
     GYM = "GYM"

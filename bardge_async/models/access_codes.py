@@ -1,4 +1,4 @@
-"""Access codes: what a client shows at the door."""
+"""Access codes, which a client shows at check-in."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["AccessCode", "AccessCodeRequest", "AccessCodeSession", "ConfirmAcces
 @schema("AccessCodeV3Request", Mark.GUIDE)
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class AccessCodeRequest(Body):
-    """Ask for a check-in code; one code serves one visit (``AccessCodeV3Request``, guide; all fields inferred)."""
+    """Request a check-in code; one code is for one visit (``AccessCodeV3Request``, guide; all fields inferred)."""
 
     client_id: Optional[str] = UNSET
     provider_id: Optional[str] = UNSET
@@ -25,9 +25,9 @@ class AccessCodeRequest(Body):
 @schema("ResellerV3AccessCodeResponse", Mark.GUIDE)
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class AccessCode(Resource):
-    """A check-in code, dead at the end of its day (``ResellerV3AccessCodeResponse``, guide).
+    """A check-in code, valid until the end of its day (``ResellerV3AccessCodeResponse``, guide).
 
-    ``access_code`` is the raw token, ``qr_code`` a data URI of its picture, ``expires_at`` an aware UTC instant.
+    ``access_code`` is the raw token, ``qr_code`` its QR code as a data URI, ``expires_at`` an aware UTC datetime.
     """
 
     access_code: FromGuide[str] = None
@@ -43,7 +43,7 @@ class AccessCode(Resource):
 class AccessCodeSession(Resource):
     """A check-in that must be confirmed; no published endpoint returns it.
 
-    ``expires_at`` is an aware UTC instant (``ResellerV3AccessCodeSessionResponse``: only the name is known).
+    ``expires_at`` is an aware UTC datetime (``ResellerV3AccessCodeSessionResponse``: only the name is known).
     """
 
     session_id: Inferred[str] = None

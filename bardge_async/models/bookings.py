@@ -1,4 +1,4 @@
-"""Bookings of classes and spa slots: two steps, initiate and confirm."""
+"""Bookings of classes and spa slots, in two steps: initiate and confirm."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ __all__ = [
 @schema("BookClassV3Request", Mark.PAGE)
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class BookClass(Body):
-    """Ask for a place in a class instance (``BookClassV3Request``, page).
+    """Request a place in a class instance (``BookClassV3Request``, page).
 
-    Which fields the server requires is not stated beyond the example; the instance and the client are required here.
+    The page does not say which fields the server requires; here the instance and the client are required.
     """
 
     class_instance_id: str
@@ -56,11 +56,11 @@ class BookClass(Body):
 @schema("ResellerV3ClassBookingInitiateResponse", Mark.PAGE)
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class ClassBookingInitiation(Resource):
-    """The answer to a class booking, with one of three outcomes.
+    """The response to a class booking, with one of three outcomes.
 
-    Covered: ``booking_id``, booked at once. ``additional_visits_required``: ``session_id`` and ``cost_per_visit``,
-    confirm with a number of visits. ``copay_required``: ``session_id`` and ``copay_options``, confirm with one.
-    ``date`` and ``time`` are local to the venue; ``scheduled_for`` and ``created`` are aware UTC instants
+    Covered: booked immediately, with ``booking_id``. ``additional_visits_required``: confirm ``session_id`` with a
+    number of visits at ``cost_per_visit``. ``copay_required``: confirm ``session_id`` with one of ``copay_options``.
+    ``date`` and ``time`` are local to the venue; ``scheduled_for`` and ``created`` are aware UTC datetimes
     (``ResellerV3ClassBookingInitiateResponse``, page; ``session_id`` inferred).
     """
 
@@ -90,7 +90,7 @@ class ConfirmClassBooking(Body):
     The reseller's account is debited (``ConfirmClassBookingV3Request``, page).
 
     Raises:
-        InvalidArgumentError: Neither alternative, both, or a part of one.
+        InvalidArgumentError: Neither alternative, both, or only part of one.
     """
 
     copay_package_id: Optional[str] = UNSET
@@ -105,7 +105,7 @@ class ConfirmClassBooking(Body):
 @schema("RefundInfo", Mark.INFERRED)
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class RefundInfo(Resource):
-    """What a cancelled booking gave back (``RefundInfo``: only the name is known)."""
+    """The refund of a cancelled booking (``RefundInfo``: only the name is known)."""
 
     amount: Inferred[Decimal] = None
     currency: Inferred[str] = None
@@ -119,7 +119,7 @@ class Booking(Resource):
     """A booking of a spa (``service_name``) or a class (``class_name``, ``visits_deducted``).
 
     ``date`` and ``time`` are local to the venue, without a zone; ``scheduled_for`` and ``created`` are aware UTC
-    instants, which the vendor sends in seconds (``ResellerV3BookingResponse``, page).
+    datetimes, which the vendor sends in seconds (``ResellerV3BookingResponse``, page).
     """
 
     object: FromPage[str] = None
@@ -143,7 +143,7 @@ class Booking(Resource):
 @schema("BookSpaV3Request", Mark.GUIDE)
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class BookSpa(Body):
-    """Ask for a spa slot, for one or several services (``BookSpaV3Request``, guide; all fields inferred).
+    """Request a spa slot for one or more services (``BookSpaV3Request``, guide; all fields inferred).
 
     ``date`` and ``time`` ("14:30") are local to the venue.
     """
@@ -161,10 +161,10 @@ class BookSpa(Body):
 @schema("ResellerV3SpaBookingInitiateResponse", Mark.GUIDE)
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class SpaBookingInitiation(Resource):
-    """The answer to a spa booking: a session to confirm, or the booking where it was booked at once.
+    """The response to a spa booking: a session to confirm, or the booking if it was booked immediately.
 
     ``date`` and ``time`` are local to the venue; ``expires_at``, ``scheduled_for`` and ``created`` are aware UTC
-    instants (``ResellerV3SpaBookingInitiateResponse``, guide; all fields inferred).
+    datetimes (``ResellerV3SpaBookingInitiateResponse``, guide; all fields inferred).
     """
 
     object: Inferred[str] = None
@@ -193,9 +193,9 @@ class SpaBookingInitiation(Resource):
 @schema("ResellerV3BookingStatusResponse", Mark.INFERRED)
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class BookingStatus(Resource):
-    """Where a booking stands (``ResellerV3BookingStatusResponse``: only the name is known).
+    """The status of a booking (``ResellerV3BookingStatusResponse``: only the name is known).
 
-    ``scheduled_for`` is an aware UTC instant.
+    ``scheduled_for`` is an aware UTC datetime.
     """
 
     object: Inferred[str] = None
@@ -209,7 +209,7 @@ class BookingStatus(Resource):
 @schema("RescheduleBookingV3Request", Mark.INFERRED)
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class RescheduleBooking(Body):
-    """Move a booking: a day and a time, local to the venue, or another class instance.
+    """Reschedule a booking to a date and time, local to the venue, or to another class instance.
 
     Only the schema's name is known (``RescheduleBookingV3Request``): all fields are inferred.
     """

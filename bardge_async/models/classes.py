@@ -26,7 +26,7 @@ class ClassCategory(Resource):
 class ClassInstance(Resource):
     """One date of a class (``ResellerV3ClassInstanceResponse``: only the name is known).
 
-    ``date`` and ``time`` are local to the venue, without a zone; ``scheduled_for`` is an aware UTC instant. They
+    ``date`` and ``time`` are local to the venue, without a zone; ``scheduled_for`` is an aware UTC datetime. They
     may disagree: neither is derived from the other.
     """
 
@@ -45,7 +45,7 @@ class ClassInstance(Resource):
 class FitnessClass(Resource):
     """A class of a gym (``ResellerV3ClassResponse``: only the name is known).
 
-    ``created`` is an aware UTC instant.
+    ``created`` is an aware UTC datetime.
     """
 
     object: Inferred[str] = None

@@ -15,9 +15,9 @@ __all__ = ["Client"]
 @schema("ResellerV3ClientResponse", Mark.INFERRED)
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class Client(Resource):
-    """A client and the passes held (``ResellerV3ClientResponse``: only the name is known).
+    """A client and its passes (``ResellerV3ClientResponse``: only the name is known).
 
-    ``created`` is an aware UTC instant.
+    ``created`` is an aware UTC datetime.
     """
 
     object: Inferred[str] = None

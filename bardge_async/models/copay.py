@@ -1,4 +1,4 @@
-"""Co-pay: what a client pays on top of the pass, at gyms by option and at spas by quote."""
+"""Co-pay: what a client pays on top of the pass, by option at gyms and by quote at spas."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ __all__ = [
 class CopayOption(Resource):
     """A co-pay package that a gym offers; it has no ``id`` (``CopayOption``, guide).
 
-    ``price`` is exactly the vendor's number.
+    ``price`` is exactly the number the vendor sent.
     """
 
     copay_package_id: FromGuide[str] = None
@@ -55,7 +55,7 @@ class CopayOption(Resource):
 @schema("SpaCoPayQuoteV3Request", Mark.GUIDE)
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class SpaCopayQuoteRequest(Body):
-    """Ask what a client would pay for services of a spa (``SpaCoPayQuoteV3Request``, guide; all fields inferred)."""
+    """Request a quote for a client and services of a spa (``SpaCoPayQuoteV3Request``, guide; all fields inferred)."""
 
     client_id: Optional[str] = UNSET
     service_ids: Optional[tuple[str, ...]] = attrs.field(default=UNSET, converter=list_to_tuple)
@@ -64,9 +64,9 @@ class SpaCopayQuoteRequest(Body):
 @schema("ResellerV3SpaCoPayQuoteResponse", Mark.GUIDE)
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class SpaCopayQuote(Resource):
-    """What a client would pay (``ResellerV3SpaCoPayQuoteResponse``, guide; all fields inferred).
+    """A quote: what a client would pay (``ResellerV3SpaCoPayQuoteResponse``, guide; all fields inferred).
 
-    ``amount`` is exactly the vendor's number; ``expires_at`` is an aware UTC instant.
+    ``amount`` is exactly the number the vendor sent; ``expires_at`` is an aware UTC datetime.
     """
 
     quote_id: Inferred[str] = None
@@ -81,7 +81,7 @@ class SpaCopayQuote(Resource):
 class PurchaseCopayPackage(Body):
     """Buy a co-pay: by option (``copay_package_id``) or by quote (``quote_id``), one of the two.
 
-    The field names beside ``copay_package_id`` are a guide's words (``PurchaseCoPayPackageV3Request``, guide).
+    The other field names are taken from the text of a guide (``PurchaseCoPayPackageV3Request``, guide).
 
     Raises:
         InvalidArgumentError: Neither ``copay_package_id`` nor ``quote_id``, or both.
@@ -120,9 +120,9 @@ class PurchaseSpaCopay(Body):
 @schema("ResellerV3CoPayPurchaseResponse", Mark.GUIDE)
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class CopayPurchase(Resource):
-    """A bought co-pay (``ResellerV3CoPayPurchaseResponse``, guide).
+    """A purchased co-pay (``ResellerV3CoPayPurchaseResponse``, guide).
 
-    ``amount`` is exactly the vendor's number; ``created`` is an aware UTC instant.
+    ``amount`` is exactly the number the vendor sent; ``created`` is an aware UTC datetime.
     """
 
     copay_purchase_id: FromGuide[str] = None
@@ -137,10 +137,10 @@ class CopayPurchase(Resource):
 @schema("ResellerV3GymCoPayPurchaseResponse", Mark.GUIDE)
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class GymCopayPurchase(CopayPurchase):
-    """A co-pay bought at a gym (``ResellerV3GymCoPayPurchaseResponse``, guide)."""
+    """A co-pay purchased at a gym (``ResellerV3GymCoPayPurchaseResponse``, guide)."""
 
 
 @schema("ResellerV3SpaCoPayPurchaseResponse", Mark.GUIDE)
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class SpaCopayPurchase(CopayPurchase):
-    """A co-pay bought at a spa (``ResellerV3SpaCoPayPurchaseResponse``, guide)."""
+    """A co-pay purchased at a spa (``ResellerV3SpaCoPayPurchaseResponse``, guide)."""

@@ -18,7 +18,7 @@ __all__ = ["ClientCredits", "CreditPackage", "CreditPurchase", "CreditTransactio
 class CreditPackage(Resource):
     """A bundle of credits sold at a fixed price (guide: Credits; the menu has no schema for it; all fields inferred).
 
-    ``credits`` is what is granted, ``amount`` what is charged, both exactly the vendor's numbers.
+    ``credits`` are granted and ``amount`` is charged, both exactly the numbers the vendor sent.
     """
 
     object: Inferred[str] = None
@@ -42,9 +42,9 @@ class PurchaseCredits(Body):
 @schema("ResellerV3CreditPurchaseResponse", Mark.GUIDE)
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class CreditPurchase(Resource):
-    """A bought credit package (``ResellerV3CreditPurchaseResponse``, guide).
+    """A purchased credit package (``ResellerV3CreditPurchaseResponse``, guide).
 
-    ``balance`` is the client's balance after the purchase; ``created`` is an aware UTC instant.
+    ``balance`` is the client's balance after the purchase; ``created`` is an aware UTC datetime.
     """
 
     balance: FromGuide[Decimal] = None
@@ -62,9 +62,9 @@ class CreditPurchase(Resource):
 @schema(None, Mark.PAGE)
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class CreditTransaction(Resource):
-    """One movement of a client's credits (an item of ``transactions``, page; the menu has no schema for it).
+    """One transaction of a client's credits (an item of ``transactions``, page; the menu has no schema for it).
 
-    ``amount`` is exactly the vendor's number; ``timestamp`` is an aware UTC instant.
+    ``amount`` is exactly the number the vendor sent; ``timestamp`` is an aware UTC datetime.
     """
 
     type: FromPage[TransactionType | str] = None
@@ -76,7 +76,7 @@ class CreditTransaction(Resource):
 @schema("ResellerV3CreditsResponse", Mark.PAGE)
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class ClientCredits(Resource):
-    """A client's balance and its movements; it has no ``object`` field (``ResellerV3CreditsResponse``, page)."""
+    """A client's balance and transactions; it has no ``object`` field (``ResellerV3CreditsResponse``, page)."""
 
     balance: FromPage[Decimal] = None
     currency: FromPage[str] = None

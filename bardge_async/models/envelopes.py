@@ -1,4 +1,4 @@
-"""Envelopes that every resource shares: the list page and the error object."""
+"""Envelopes common to all resources: the list page and the error object."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 class Page(Resource, Generic[T]):
     """One page of a list (``ResellerV3ListResponse``, page).
 
-    ``items`` is the vendor's ``data``; ``request_id`` is the answer's ``Bardge-Request-Id``.
+    ``items`` is the vendor's ``data``; ``request_id`` is the response's ``Bardge-Request-Id``.
     """
 
     items: tuple[T, ...] = ()
@@ -32,7 +32,7 @@ class Page(Resource, Generic[T]):
 @schema("ErrorDetail", Mark.PAGE)
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class ErrorDetail(Resource):
-    """What went wrong, in the server's words (``ErrorDetail``, page)."""
+    """The server's description of an error (``ErrorDetail``, page)."""
 
     type: FromPage[str] = None
     code: FromPage[str] = None

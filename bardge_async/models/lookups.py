@@ -1,4 +1,4 @@
-"""Lookups: reach a client of another issuer with the client's consent."""
+"""Lookups: access a client of another issuer, with the client's consent."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["InitiateLookup", "Issuer", "Lookup", "UpdateLookupEnabled", "VerifyL
 @schema(None, Mark.GUIDE)
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class Issuer(Resource):
-    """A business that issued passes of its own (guide: Lookup; the menu has no schema for it)."""
+    """A business that has issued passes of its own (guide: Lookup; the menu has no schema for it)."""
 
     id: FromGuide[str] = None
     object: Inferred[str] = None
@@ -24,7 +24,7 @@ class Issuer(Resource):
 @schema("LookupInitiateV3Request", Mark.GUIDE)
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class InitiateLookup(Body):
-    """Ask an issuer's client for a code (``LookupInitiateV3Request``, guide)."""
+    """Request that a code be sent to an issuer's client (``LookupInitiateV3Request``, guide)."""
 
     issuer_id: str
     client_id: str
@@ -33,7 +33,7 @@ class InitiateLookup(Body):
 @schema("LookupVerifyV3Request", Mark.GUIDE)
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class VerifyLookup(Body):
-    """Hand in the code that the client gave you (``LookupVerifyV3Request``, guide)."""
+    """Submit the code that the client gave you (``LookupVerifyV3Request``, guide)."""
 
     access_code: str
 
@@ -41,9 +41,9 @@ class VerifyLookup(Body):
 @schema("LookupV3Response", Mark.GUIDE)
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class Lookup(Resource):
-    """A lookup; once verified it holds the token (``LookupV3Response``, guide; all fields inferred).
+    """A lookup; once verified, it contains the lookup token (``LookupV3Response``, guide; all fields inferred).
 
-    Store ``lookup_token`` yourself: no endpoint returns it again. ``expires_at`` is an aware UTC instant.
+    Store ``lookup_token`` yourself: no endpoint returns it again. ``expires_at`` is an aware UTC datetime.
     """
 
     object: Inferred[str] = None

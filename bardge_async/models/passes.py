@@ -1,4 +1,4 @@
-"""Pass packages, the products, and issued passes, one client's instances of them."""
+"""Pass packages, which are the products, and issued passes, which are clients' instances of them."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ class CategoryDetails(Resource):
 class Pass(Resource):
     """A pass package that the reseller may issue.
 
-    ``price`` is exactly the vendor's number: whether 1500000 NGN is naira or kobo is not stated.
-    ``created`` is an aware UTC instant (``ResellerV3PassResponse``, page).
+    ``price`` is exactly the number the vendor sent; the page does not say whether 1500000 NGN is naira or kobo.
+    ``created`` is an aware UTC datetime (``ResellerV3PassResponse``, page).
     """
 
     object: FromPage[str] = None
@@ -83,7 +83,7 @@ class Pass(Resource):
 class IssuedPass(Resource):
     """One client's instance of a pass package.
 
-    ``created``, ``start_date`` and ``expires_at`` are aware UTC instants; it ends when the date has
+    ``created``, ``start_date`` and ``expires_at`` are aware UTC datetimes. The pass ends when the date has
     passed or all visits are used (``ResellerV3IssuedPassResponse``, page).
     """
 
@@ -106,7 +106,7 @@ class IssuedPass(Resource):
 @schema("IssuePassV3Request", Mark.INFERRED)
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class IssuePass(Body):
-    """Ask for a pass to be issued to a client.
+    """Issue a pass to a client.
 
     Only the schema's name is known (``IssuePassV3Request``): all fields are inferred and may be left
     unset; send others in ``extra``. ``start_date`` is a calendar day.
@@ -151,7 +151,7 @@ class UpdateIssuedPassExpiry(Body):
 @schema("ResellerV3IssuedPassMessageResponse", Mark.PAGE)
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class IssuedPassMessage(Resource):
-    """The server's word that an issued pass was changed (``ResellerV3IssuedPassMessageResponse``, page)."""
+    """The server's confirmation that an issued pass was changed (``ResellerV3IssuedPassMessageResponse``, page)."""
 
     object: FromPage[str] = None
     message: FromPage[str] = None
@@ -160,7 +160,7 @@ class IssuedPassMessage(Resource):
 @schema("PassRef", Mark.INFERRED)
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class PassRef(Resource):
-    """A pass named inside another object (``PassRef``: only the name is known)."""
+    """A reference to a pass inside another object (``PassRef``: only the name is known)."""
 
     pass_id: Inferred[str] = None
     pass_name: Inferred[str] = None
@@ -169,7 +169,7 @@ class PassRef(Resource):
 @schema("PasscodeV3Request", Mark.INFERRED)
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class PasscodeRequest(Body):
-    """Ask for a client's passcode; no published endpoint takes it (``PasscodeV3Request``: only the name is known)."""
+    """Request a client's passcode; no published endpoint takes it (``PasscodeV3Request``: only the name is known)."""
 
     client_id: Optional[str] = UNSET
 
@@ -179,7 +179,7 @@ class PasscodeRequest(Body):
 class Passcode(Resource):
     """A client's passcode; no published endpoint returns it (``ResellerV3PasscodeResponse``: only the name is known).
 
-    ``expires_at`` is an aware UTC instant.
+    ``expires_at`` is an aware UTC datetime.
     """
 
     passcode: Inferred[str] = None
@@ -191,7 +191,7 @@ class Passcode(Resource):
 class PasscodeInfo(Resource):
     """The passcode inside a booking (``PasscodeInfo``: only the name is known).
 
-    ``expires_at`` is an aware UTC instant.
+    ``expires_at`` is an aware UTC datetime.
     """
 
     passcode: Inferred[str] = None

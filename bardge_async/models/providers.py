@@ -1,4 +1,4 @@
-"""Providers: the gyms and spas of the network, and what a spa offers."""
+"""Providers, the gyms and spas of the network, and the services of spas."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Availability", "Provider", "Service", "ServicePreview", "Spa"]
 class Provider(Resource):
     """A gym or spa (``ResellerV3ProviderResponse``: only the name is known).
 
-    ``lat`` and ``lon`` are degrees; the unit of ``distance`` is not known; ``created`` is an aware UTC instant.
+    ``lat`` and ``lon`` are degrees; the unit of ``distance`` is not known; ``created`` is an aware UTC datetime.
     """
 
     object: Inferred[str] = None
@@ -40,7 +40,7 @@ class Provider(Resource):
 class Service(Resource):
     """A service of a spa (``ResellerV3ServiceResponse``: only the name is known).
 
-    ``price`` is exactly the vendor's number; ``duration_minutes`` is in minutes.
+    ``price`` is exactly the number the vendor sent.
     """
 
     id: Inferred[str] = None
@@ -63,7 +63,7 @@ class Spa(Provider):
 class ServicePreview(Resource):
     """A service inside a quote or a spa booking (``ServicePreview``: only the name is known).
 
-    ``price`` is exactly the vendor's number; ``covered`` tells whether the pass pays for it.
+    ``price`` is exactly the number the vendor sent; ``covered`` says whether the pass pays for it.
     """
 
     id: Inferred[str] = None

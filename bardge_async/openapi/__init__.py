@@ -1,4 +1,4 @@
-"""An OpenAPI 3.1 document of the API, made from the table and the models: it cannot say anything else than they do."""
+"""An OpenAPI 3.1 document of the API, generated from the endpoint table and the models, so that it agrees with them."""
 
 from __future__ import annotations
 

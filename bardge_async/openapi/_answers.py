@@ -1,4 +1,4 @@
-"""Answers of all rows: success, the documented error statuses, headers."""
+"""Responses of all endpoints: success, the documented error statuses, headers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HEADERS: Final[JSON] = {
         "x-bardge-mark": "page",
     },
     "X-Idempotent-Replayed": {
-        "description": "`true` where the answer is the cached one of an earlier request with the same key.",
+        "description": "`true` if this is the cached response to an earlier request with the same key.",
         "required": False,
         "schema": {"type": "string", "const": "true"},
         "x-bardge-mark": "page",
@@ -36,20 +36,23 @@ _SHOWN_WHOLE: Final = "passes.update_expiry"
 
 
 def build_responses(endpoint: Endpoint[Any, Any]) -> JSON:
-    """List a row's answers by status."""
+    """Build an endpoint's responses by status."""
+    # A GET has neither a key nor a state that could conflict.
     statuses = [status for status in ERRORS if status != _CONFLICT or endpoint.method != "GET"]
     errors = {str(status): {"$ref": f"#/components/responses/{_NAMES[status]}"} for status in statuses}
     return {str(status): _success_response(endpoint) for status in _success_statuses(endpoint)} | errors
 
 
 def _success_statuses(endpoint: Endpoint[Any, Any]) -> tuple[int, ...]:
-    # The pages say "200 or 201" and show which one in a single place.
+    # The pages say "200 or 201", and show which of them for a single endpoint only.
     return (200,) if endpoint.method == "GET" or endpoint.name == _SHOWN_WHOLE else (200, 201)
 
 
 def _success_response(endpoint: Endpoint[Any, Any]) -> JSON:
     made: JSON = {
-        "description": "Done; which of 200 and 201 is not shown." if len(_success_statuses(endpoint)) > 1 else "Done.",
+        "description": "Done; it is not shown which of 200 and 201 is returned."
+        if len(_success_statuses(endpoint)) > 1
+        else "Done.",
         "headers": _header_references(replayed=endpoint.key is not KeySupport.NO),
         "content": {"application/json": {"schema": response_schema(endpoint)} | _response_example(endpoint)},
     }
@@ -58,12 +61,12 @@ def _success_response(endpoint: Endpoint[Any, Any]) -> JSON:
 
 
 def _response_example(endpoint: Endpoint[Any, Any]) -> JSON:
-    """Show the one answer that a page shows whole."""
+    """Return the example of the one response that a page shows in full."""
     return {"example": dict(EXAMPLES[endpoint.response.__name__])} if endpoint.name == _SHOWN_WHOLE else {}
 
 
 def response_schema(endpoint: Endpoint[Any, Any]) -> JSON:
-    """Point to the schema of a row's answer."""
+    """Build a reference to the schema of an endpoint's response."""
     if endpoint.item is None:
         return schema_reference(endpoint.response)
     page = {"$ref": f"#/components/schemas/{page_name(endpoint.item)}"}
@@ -83,12 +86,12 @@ def _build_link(name: str, parameter: str, pointer: str) -> JSON:
 
 
 def operation_id(endpoint: Endpoint[Any, Any]) -> str:
-    """Make a row's name an identifier, as generators of clients want it."""
+    """Turn an endpoint's name into an identifier, as client generators require."""
     return endpoint.name.replace(".", "_")
 
 
 def error_responses() -> JSON:
-    """Make the shared error answers by name."""
+    """Build the shared error responses by name."""
     return {_NAMES[status]: _error_response(*ERRORS[status]) for status in ERRORS}
 
 
@@ -101,6 +104,7 @@ def _error_response(description: str, codes: Any) -> JSON:  # noqa: ANN401 - a t
         for code, detail in codes.items()
     }
     content = {"schema": schema_reference(ErrorResponse), "examples": examples}
+    # All endpoints share these responses, so they name the replay header for those that take a key.
     return {
         "description": description,
         "headers": _header_references(replayed=True),

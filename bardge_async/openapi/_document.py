@@ -1,4 +1,4 @@
-"""The document as a whole: paths and operations from the table, components from the models."""
+"""The whole document: paths and operations from the endpoint table, components from the models."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from bardge_async.openapi._schemas import (
 )
 
 _DESCRIPTION: Final = f"""\
-What is known of the Bardge Reseller API V3, written down by bardge-async {__version__}; the vendor has no part in it.
+What is known about the Bardge Reseller API V3, compiled by bardge-async {__version__}; this is not a vendor document.
 
-`x-bardge-mark` tells how well a thing is known. `page`: an example or a table on the vendor's own page shows it.
+`x-bardge-mark` is the source of a fact. `page`: an example or a table on the vendor's own page shows it.
 `guide`: a vendor guide names it in prose. `inferred`: nothing shows it, it was chosen by analogy.
-`x-bardge-again` tells what a second execution of the same body does: `same` (harmless), `twice` (charges, books or
+`x-bardge-again` is the effect of executing the same body a second time: `same` (harmless), `twice` (charges, books or
 issues again), `conflict` (the server refuses it). `x-bardge-key-support` is `K` where `Idempotency-Key` is known to be
 honoured for 90 seconds, `K?` where it may be sent and nothing shows that it is honoured."""
 
 _REPEAT_NOTES: Final = {
     RepeatEffect.HARMLESS: "A second execution sets the same state again: harmless.",
     RepeatEffect.DUPLICATES: "A second execution charges, books or issues again.",
-    RepeatEffect.CONFLICTS: "A second execution is refused by the server's own state.",
+    RepeatEffect.CONFLICTS: "The server refuses a second execution, because of the state that the first one left.",
 }
 _KEY_NOTES: Final = {
-    KeySupport.YES: "Any unique text. The same key and body within 90 seconds give the cached answer.",
-    KeySupport.UNPROVEN: "Any unique text. Nothing shows that the server honours it here.",
+    KeySupport.YES: "Any unique string. The same key and body within 90 seconds return the cached response.",
+    KeySupport.UNPROVEN: "Any unique string. Nothing shows that the server honours it here.",
 }
 _PAGE_PARAMETERS: Final[JSON] = {
     "limit": {
@@ -44,11 +44,11 @@ _PAGE_PARAMETERS: Final[JSON] = {
         "schema": {"type": "integer", "minimum": 1, "maximum": 100, "default": 10},
     },
     "starting_after": {
-        "description": "Id of the item before the first one wanted. Not together with `ending_before`.",
+        "description": "Id of the item before the first one to return. Not together with `ending_before`.",
         "schema": {"type": "string"},
     },
     "ending_before": {
-        "description": "Id of the item after the last one wanted. Not together with `starting_after`.",
+        "description": "Id of the item after the last one to return. Not together with `starting_after`.",
         "schema": {"type": "string"},
     },
 }
@@ -56,10 +56,10 @@ _DEGREES: Final = {"lat": ("Latitude", 90), "lon": ("Longitude", 180)}
 
 
 def document(server: str = DEFAULT_BASE_URL) -> JSON:
-    """Make the OpenAPI 3.1 document, as plain JSON values.
+    """Build the OpenAPI 3.1 document, as plain JSON values.
 
     Args:
-        server: The base URL that the document names.
+        server: The base URL to put into the document.
     """
     return {
         "openapi": "3.1.0",
@@ -92,7 +92,7 @@ def _build_paths() -> JSON:
 
 
 def build_operation(endpoint: Endpoint[Any, Any]) -> JSON:
-    """Describe one row."""
+    """Describe one endpoint."""
     made: JSON = {
         "operationId": operation_id(endpoint),
         "tags": [endpoint.name.partition(".")[0]],
@@ -159,10 +159,11 @@ def _body_content(cls: type[Any]) -> JSON:
 
 
 def _body_examples(cls: type[Any]) -> JSON:
-    """Show the page's values: one body, or one for each alternative."""
+    """Build example bodies from the page's values: one, or one for each alternative."""
     shown = EXAMPLES.get(cls.__name__, {})
     needed = {field.name for field in read_fields(cls) if field.required}
     if not shown or not needed <= shown.keys():
         return {}
+    # The fields of two alternatives in one body would make an example that the schema forbids.
     groups = ALTERNATIVES.get(cls.__name__, (tuple(shown),))
     return {"examples": {"_".join(group): {"value": {name: shown[name] for name in group}} for group in groups}}

@@ -1,6 +1,6 @@
-"""What the vendor's pages show beside names and types: example values, units of instants, error codes.
+"""What the vendor's pages show besides names and types: example values, timestamp units, error codes.
 
-Nothing in here is made up; what no page or guide shows has no example in the document.
+Nothing here is made up: a field for which no page or guide shows a value has no example in the document.
 """
 
 from __future__ import annotations
@@ -82,29 +82,29 @@ PARAMETER_EXAMPLES: Final[Mapping[str, str]] = {
 }
 """Example values of parameters, by name.
 
-The page's example of an ``Idempotency-Key`` is left out: tools send examples as they stand, and two operations with
-one body under one key are one to the server.
+The page's example of an ``Idempotency-Key`` is left out: tools send examples verbatim, and to the server two operations
+with the same body and key are one.
 """
 
 SECONDS: Final = frozenset(
     (name, field) for name in ("Booking", "ClassBookingInitiation") for field in ("scheduled_for", "created")
 )
-"""Instants that a page shows in seconds since the epoch."""
+"""Timestamps that a page shows in seconds since the epoch."""
 
 MILLISECONDS: Final = frozenset(
     {("Pass", "created"), ("CreditTransaction", "timestamp"), *(("IssuedPass", field) for field in _PASS_TIMES)}
 )
-"""Instants that a page shows in milliseconds since the epoch."""
+"""Timestamps that a page shows in milliseconds since the epoch."""
 
 ALTERNATIVES: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "ConfirmClassBooking": (("copay_package_id",), ("number_of_visits", "duration")),
     "ConfirmAccessCode": (("copay_package_id",), ("number_of_visits", "duration")),
     "PurchaseCopayPackage": (("copay_package_id",), ("quote_id",)),
 }
-"""Request classes of which one or the other group of fields is given, never both."""
+"""Request classes with two alternative groups of fields, of which exactly one is set."""
 
 GUIDE_FIELDS: Final = frozenset({("PurchaseCopayPackage", "copay_package_id"), ("PurchaseCopayPackage", "quote_id")})
-"""Fields that may be left unset and that a guide names nevertheless."""
+"""Optional fields that a guide names."""
 
 LINKS: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
     "passes.list": {"providers.list_for_pass": ("pass_id", "/data/0/id")},
@@ -124,11 +124,14 @@ LINKS: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
     },
     "lookups.initiate": {"lookups.verify": ("lookup_id", "/id")},
 }
-"""Which answer holds the path parameter of which other row: by row, the other row, parameter and place in the body."""
+"""Which response contains a path parameter of which other endpoint.
+
+By endpoint: the other endpoint, its parameter, and the JSON pointer into the response body.
+"""
 
 ERRORS: Final[Mapping[int, tuple[str, Mapping[str, Mapping[str, str]]]]] = {
     400: (
-        "The request is wrong; a booking with too small a credit balance is a validation error too.",
+        "The request is invalid; a booking with an insufficient credit balance is a validation error too.",
         {"validation_error": {"type": "invalid_request_error", "code": "validation_error"}},
     ),
     401: (
@@ -142,7 +145,7 @@ ERRORS: Final[Mapping[int, tuple[str, Mapping[str, Mapping[str, str]]]]] = {
         },
     ),
     403: (
-        "The account may not do that.",
+        "The account is not permitted to do this.",
         {
             "account_disabled": {
                 "type": "permission_error",
@@ -152,9 +155,9 @@ ERRORS: Final[Mapping[int, tuple[str, Mapping[str, Mapping[str, str]]]]] = {
             "permission_denied": {"type": "permission_error", "code": "permission_denied"},
         },
     ),
-    404: ("An id names nothing.", {"pass_not_found": dict(EXAMPLES["ErrorDetail"])}),
+    404: ("No object has this id.", {"pass_not_found": dict(EXAMPLES["ErrorDetail"])}),
     409: (
-        "The key was used with another body, or the state of a resource forbids it.",
+        "The key was used with another body, or the state of a resource does not allow the request.",
         {
             "idempotency_key_reused": {"type": "idempotency_error", "code": "idempotency_key_reused"},
             "slot_unavailable": {"type": "resource_conflict_error", "code": "slot_unavailable"},
@@ -163,7 +166,7 @@ ERRORS: Final[Mapping[int, tuple[str, Mapping[str, Mapping[str, str]]]]] = {
     ),
     500: ("The server failed.", {"api_error": {"type": "api_error"}}),
 }
-"""By status: what it means, and the documented errors by code. The vendor's table of codes is cut off: more exist."""
+"""By status: its meaning, and the documented errors by code. The vendor's table of codes is truncated: more exist."""
 
 CODE_MARKS: Final[Mapping[str, Mark]] = {"permission_denied": Mark.GUIDE}
-"""How well a code is known, where it is no page that shows it."""
+"""The marks of codes that no page shows."""

@@ -1,4 +1,4 @@
-"""Schemas of all models: read from the classes, so that a field is in both or in neither."""
+"""Schemas of all models, read from the classes, so that a field is in both or in neither."""
 
 from __future__ import annotations
 
@@ -25,17 +25,18 @@ _SCALARS: Final[dict[Any, JSON]] = {
     float: {"type": "number", "format": "double"},
     Decimal: {"type": "number"},
     dt.date: {"type": "string", "format": "date"},
-    # The epoch to the last millisecond that a datetime holds: Prism made up numbers that are no instants.
+    # From the epoch to the last millisecond that a datetime can hold: Prism made up numbers that are no timestamps.
     dt.datetime: {"type": "integer", "format": "int64", "minimum": 0, "maximum": 253402300799999},
 }
-_OPEN_ENUM_NOTE: Final = "An open list: other values may come, and case differs between pages."
-_MONEY_NOTE: Final = "Exactly the vendor's number; whether naira or kobo is not stated."
+_OPEN_ENUM_NOTE: Final = "Not a closed list: other values are possible, and case differs between pages."
+_MONEY_NOTE: Final = "Exactly the vendor's number; whether it is naira or kobo is not stated."
 _WIRE_NAMES: Final = {"items": "data"}
+"""Fields with another name in JSON."""
 
 
 @attrs.frozen
 class SchemaField:
-    """One field of a model as JSON has it."""
+    """One field of a model, as it appears in JSON."""
 
     owner: type[Any]
     name: str
@@ -46,29 +47,29 @@ class SchemaField:
 
     @property
     def qualified_name(self) -> tuple[str, str]:
-        """Class name and field name."""
+        """The class's name and the field's name."""
         return self.owner.__name__, self.name
 
 
 def schema_reference(cls: type[Any]) -> JSON:
-    """Point to the schema of a class."""
+    """Build a reference to the schema of a class."""
     return {"$ref": f"#/components/schemas/{cls.__name__}"}
 
 
 def page_name(item: type[Any]) -> str:
-    """Name the schema of one page of a list."""
+    """Return the name of the schema of one page of a list."""
     return f"{item.__name__}Page"
 
 
 def list_classes() -> list[type[Any]]:
-    """List all classes that stand for a JSON object, by name; the list page comes once per item class instead."""
+    """List all classes that describe a JSON object, by name, except the generic page: each item class has its own."""
     named = (getattr(models, name) for name in sorted(models.__all__))
     abstract = {Model, Body, models.Resource, Page}
     return [cls for cls in named if isinstance(cls, type) and issubclass(cls, Model) and cls not in abstract]
 
 
 def read_fields(cls: type[Any]) -> Iterator[SchemaField]:
-    """Read a class's fields as JSON has them: without ``extra``, and without what comes from a header."""
+    """Yield a class's fields as they appear in JSON: without ``extra``, and without those read from a header."""
     hints = typing.get_type_hints(cls, include_extras=True)
     for attribute in attrs.fields(cls):
         name: str = attribute.name
@@ -89,12 +90,12 @@ def _request_mark(cls: type[Any], name: str, *, required: bool) -> Mark:
 
 
 def _is_nullable(cls: type[Any], hint: object) -> bool:
-    """Tell whether ``null`` is a value of its own: in requests it is, in answers nothing shows one."""
+    """Return whether ``null`` is a value of the field: in requests it is; in responses, nothing shows one."""
     return issubclass(cls, Body) and types.NoneType in typing.get_args(hint)
 
 
 def object_schema(cls: type[Any]) -> JSON:
-    """Make the schema of a class."""
+    """Build the schema of a class."""
     found = list(read_fields(cls))
     made = _schema_head(cls) | {"properties": {field.name: property_schema(field) for field in found}}
     required = [field.name for field in found if field.required]
@@ -106,7 +107,7 @@ def object_schema(cls: type[Any]) -> JSON:
 
 
 def page_schema(item: type[Any]) -> JSON:
-    """Make the schema of one page of a list of ``item``."""
+    """Build the schema of one page of a list of ``item``."""
     made = object_schema(Page)
     made["description"] = f"One page of a list of {item.__name__}."
     made["properties"]["data"] = {"type": "array", "items": schema_reference(item), "x-bardge-mark": Mark.PAGE.value}
@@ -124,11 +125,12 @@ def _summarize_docstring(cls: type[Any]) -> str:
 
 
 def property_schema(field: SchemaField) -> JSON:
-    """Make the schema of one field."""
+    """Build the schema of one field."""
     plain = _without_none(field.hint)
     made = _type_schema(plain)
     notes = _field_notes(field, plain)
     examples = _field_examples(field, plain)
+    # OpenAPI 3.1 has no `nullable`: null is one of the types.
     if field.nullable:
         made["type"] = [made["type"], "null"]
     if notes:
@@ -146,7 +148,7 @@ def _without_none(hint: Any) -> Any:  # noqa: ANN401 - any annotation
 
 
 def find_enum(members: list[Any]) -> type[enum.StrEnum] | None:
-    """Find the enum among the members of a union."""
+    """Return the enum among the members of a union, or None."""
     return next((m for m in members if isinstance(m, type) and issubclass(m, enum.StrEnum)), None)
 
 
@@ -156,6 +158,7 @@ def _type_schema(hint: Any) -> JSON:  # noqa: ANN401 - any annotation
     if typing.get_origin(hint) is tuple:
         item = typing.get_args(hint)[0]
         return {"type": "array", "items": {} if isinstance(item, typing.TypeVar) else _type_schema(item)}
+    # No `enum` keyword: it would reject the values that are not known yet. The known ones become examples.
     if issubclass(hint, enum.StrEnum):
         return {"type": "string"}
     return schema_reference(hint)
@@ -174,7 +177,7 @@ def _describe_unit(field: SchemaField) -> str:
         return "Seconds since the epoch, UTC."
     if field.qualified_name in MILLISECONDS:
         return "Milliseconds since the epoch, UTC."
-    return "Since the epoch, UTC; the unit is not shown: from 10^11 on it is milliseconds, below it seconds."
+    return "Since the epoch, UTC; the unit is not shown: values from 10^11 are milliseconds, smaller ones seconds."
 
 
 def _field_examples(field: SchemaField, plain: Any) -> list[Any]:  # noqa: ANN401 - any annotation

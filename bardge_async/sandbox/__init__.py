@@ -1,6 +1,6 @@
-"""A stateful fake of the API as a real HTTP server on loopback: nothing in it is canned.
+"""A stateful fake of the API, as a real HTTP server on loopback; no response is canned.
 
-The data that it begins with, and the ids to build on, are described in :mod:`bardge_async.sandbox.seed`.
+The initial data, and the ids to build on, are described in :mod:`bardge_async.sandbox.seed`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The sandbox's time: it runs with real time and can be moved forward."""
+"""The sandbox's clock: real time plus whatever was advanced."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MAX_ADVANCE: Final = 10 * 365 * 86_400
 
 
 class _Timer:
-    """A callback that is still to come, in the loop that asked for it."""
+    """One pending callback, on the event loop that asked for it."""
 
     def __init__(self, clock: SandboxClock, due: float, callback: Callable[[], object]) -> None:
         self._clock = clock
@@ -27,14 +27,15 @@ class _Timer:
         self._start_timer()
 
     def schedule_check(self) -> None:
-        """Look again once the clock was moved; safe from any thread."""
+        """Check again whether the callback is due, after the clock was advanced; safe from any thread."""
+        # The loop ended without cancelling its timer.
         if self._loop.is_closed():
             self.cancel()
         else:
             self._loop.call_soon_threadsafe(self._fire_if_due)
 
     def cancel(self) -> None:
-        """Let the callback never be called."""
+        """Cancel the callback."""
         self._done = True
         self._clock.timers.discard(self)
         if self._handle is not None:
@@ -48,6 +49,7 @@ class _Timer:
             return
         if self._handle is not None:
             self._handle.cancel()
+        # Advancing the clock checks every timer: one that is not due yet waits for the rest.
         if self._clock.elapsed() < self._due:
             self._start_timer()
         else:
@@ -56,10 +58,10 @@ class _Timer:
 
 
 class SandboxClock:
-    """Tell the sandbox's time and move it: window, expiry, sessions, codes and tokens all read it.
+    """Read and advance the sandbox's time, on which window, expiry, sessions, codes and tokens depend.
 
-    It runs with real time, plus what was advanced. ``start`` is an aware instant to begin at; by default it is now.
-    It is a :class:`Clock` as well: ``BardgeClient(clock=sandbox.clock)`` moves with the sandbox.
+    It follows real time, plus what was advanced. ``start`` is the aware instant to start at, by default now. It is a
+    :class:`Clock` as well: with ``BardgeClient(clock=sandbox.clock)`` client and sandbox advance together.
     """
 
     def __init__(self, start: dt.datetime | None = None) -> None:
@@ -73,18 +75,18 @@ class SandboxClock:
         return self._origin + self.elapsed()
 
     def elapsed(self) -> float:
-        """Return seconds since the clock was made."""
+        """Return seconds since the clock was created."""
         return time.monotonic() - self._started + self._advanced
 
     def now(self) -> dt.datetime:
-        """Return the time as an aware UTC instant."""
+        """Return the current time as an aware UTC instant."""
         return dt.datetime.fromtimestamp(self.wall(), dt.UTC)
 
     def advance(self, seconds: float) -> None:
-        """Move the time forward by so many seconds and wake whatever waits on it; safe from any thread.
+        """Advance the time by ``seconds`` and fire the timers that are due; safe from any thread.
 
         Raises:
-            InvalidArgumentError: Negative seconds, a server's clock does not run backwards here; or more than ten years.
+            InvalidArgumentError: Negative seconds (the clock does not run backwards), or more than ten years.
         """
         if not 0 <= seconds <= _MAX_ADVANCE:
             raise InvalidArgumentError(f"seconds: expected 0 to {_MAX_ADVANCE}, got {seconds!r}")
@@ -93,7 +95,7 @@ class SandboxClock:
             timer.schedule_check()
 
     async def sleep(self, seconds: float) -> None:
-        """Wait until so many seconds of this clock have passed."""
+        """Wait until ``seconds`` of this clock have passed."""
         done = asyncio.Event()
         timer = self.timer(seconds, done.set)
         try:
@@ -102,5 +104,5 @@ class SandboxClock:
             timer.cancel()
 
     def timer(self, seconds: float, callback: Callable[[], object]) -> _Timer:
-        """Call ``callback`` in the running loop once so many seconds of this clock have passed."""
+        """Call ``callback`` in the running loop after ``seconds`` of this clock; ``cancel()`` prevents it."""
         return _Timer(self, self.elapsed() + seconds, callback)

@@ -1,12 +1,12 @@
-"""The sandbox's controls over HTTP, below ``/_sandbox/``, for other processes and languages.
+"""Control the sandbox over HTTP, below ``/_sandbox/``, from other processes and languages.
 
-GET reads, POST changes with a JSON object; both answer with the state as it is then:
+GET reads, POST changes with a JSON object; both return the resulting state:
 
-* ``/_sandbox/`` where it serves and with which keys; ``/_sandbox/reset`` takes ``{}``
+* ``/_sandbox/``: base URL, API keys and controls; ``/_sandbox/reset`` takes ``{}``
 * ``/_sandbox/clock`` takes ``{"advance": 91}``
 * ``/_sandbox/faults`` takes ``{"clear": true, "script": [{"kind": "cut_after"}], "random": {"rate": 0.1, "seed": 7}}``
 * ``/_sandbox/requests`` and ``/_sandbox/idempotency`` take ``{"clear": true}``
-* ``/_sandbox/ledger?client_id=...`` a client's credits; without it the reseller's account; ``reseller=...`` another's
+* ``/_sandbox/ledger?client_id=...``: a client's credits; without it the reseller's account; ``reseller=...`` names one
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ ChangeState: TypeAlias = Callable[["ControlledSandbox", JSON], object]
 
 
 class ControlledSandbox(Protocol):
-    """What is controlled: the sandbox, as it is in process."""
+    """The part of the sandbox that can be controlled; a protocol, since importing ``Sandbox`` would be a cycle."""
 
     clock: SandboxClock
     faults: FaultPlan
 
     @property
     def base_url(self) -> str:
-        """Where it serves."""
+        """Base URL of the API."""
         ...
 
     @property
     def api_keys(self) -> Mapping[str, str]:
-        """Keys by the resellers' names."""
+        """API keys by reseller name."""
         ...
 
     @property
@@ -59,11 +59,11 @@ class ControlledSandbox(Protocol):
         ...
 
     def ledger(self, client_id: str, *, reseller: str | None = None) -> tuple[LedgerEntry, ...]:
-        """Read a client's credit movements."""
+        """Return a client's credit movements."""
         ...
 
     def account(self, reseller: str | None = None) -> tuple[LedgerEntry, ...]:
-        """Read the movements of a reseller's account."""
+        """Return the movements of a reseller's account."""
         ...
 
     def forget_requests(self) -> None:
@@ -73,11 +73,11 @@ class ControlledSandbox(Protocol):
         """Empty the idempotency store."""
 
     def reset(self) -> None:
-        """Go back to the first data."""
+        """Restore the initial data."""
 
 
 class Control:
-    """Answer what comes in below ``/_sandbox``; ``bound`` is the name or address that the server was bound to."""
+    """Answer requests below ``/_sandbox``; ``bound_host`` is the name or address that the server was bound to."""
 
     def __init__(self, sandbox: ControlledSandbox, bound_host: str) -> None:
         self._sandbox = sandbox
@@ -101,7 +101,7 @@ class Control:
                 if name in values or not name:
                     change(self._sandbox, values)
         elif request.method != "GET" or read is None:
-            raise ControlError(405, f"{request.method}: not here")
+            raise ControlError(405, f"{request.method} is not allowed here; GET reads, POST changes")
         return read(self._sandbox, request.query) if read else {}
 
 
@@ -122,6 +122,7 @@ def _read_object(body: bytes, changes: Mapping[str, ChangeState]) -> JSON:
 
 
 def _json_response(status: int, body: JSON) -> web.Response:
+    # Responses contain API keys: they must not be cached.
     headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
     return web.Response(status=status, body=orjson.dumps(body), content_type="application/json", headers=headers)
 
@@ -155,9 +156,10 @@ def _script_faults(sandbox: ControlledSandbox, values: JSON) -> None:
 def _set_random_faults(sandbox: ControlledSandbox, values: JSON) -> None:
     wanted: object = values["random"]
     if not isinstance(wanted, dict) or not {"rate", "seed"} <= wanted.keys() <= {"rate", "seed", "faults", "endpoint"}:
-        raise InvalidArgumentError("random: expected an object with rate and seed, and faults and endpoint if wanted")
+        raise InvalidArgumentError("random: expected an object with rate and seed, optionally with faults and endpoint")
     options = cast("JSON", wanted)
     seed = options["seed"]
+    # bool is a subclass of int.
     if isinstance(seed, bool) or not isinstance(seed, int):
         raise InvalidArgumentError(f"random.seed: expected a whole number, got {seed!r:.80}")
     faults = (
@@ -189,7 +191,7 @@ def _request_json(request: RecordedRequest) -> JSON:
 
 
 def _replace_surrogates(text: str) -> str:
-    """Make text that JSON can hold of what a request may hold: bytes that are no UTF-8 are surrogates in it."""
+    """Return text that JSON can hold: aiohttp decodes bytes that are not UTF-8 to surrogates."""
     return text.encode(errors="replace").decode()
 
 
@@ -212,6 +214,7 @@ def _read_ledger(sandbox: ControlledSandbox, query: Mapping[str, str]) -> JSON:
 
 
 def _check_number(value: object, name: str) -> float:
+    # bool is a subclass of int.
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InvalidArgumentError(f"{name}: expected a number, got {value!r:.80}")
     return value
@@ -232,7 +235,7 @@ def _clear_command(clear: Callable[[ControlledSandbox], object]) -> ChangeState:
     return clear_if_true
 
 
-# Name: what a GET answers; the fields that a POST takes, in the order in which they work; "" works without a field.
+# Name: what a GET returns; the fields that a POST takes, in the order they are applied; "" applies without a field.
 _ROUTES: Final[Mapping[str, tuple[ReadState | None, Mapping[str, ChangeState]]]] = {
     "": (_read_overview, {}),
     "clock": (_read_clock, {"advance": _advance_clock}),
@@ -254,5 +257,5 @@ _ROUTES: Final[Mapping[str, tuple[ReadState | None, Mapping[str, ChangeState]]]]
 def _find_route(tail: str) -> tuple[ReadState | None, Mapping[str, ChangeState]]:
     found = _ROUTES.get(tail.strip("/"))
     if found is None:
-        raise ControlError(404, f"no such control; there are: {', '.join(filter(None, _ROUTES))}")
+        raise ControlError(404, f"unknown control; expected one of: {', '.join(filter(None, _ROUTES))}")
     return found

@@ -1,4 +1,4 @@
-"""Which fault hits which request: scripted ones in order, limits by the clock, others by dice."""
+"""Choose the fault for each request: scripted ones in order, limits by the clock, others at random."""
 
 from __future__ import annotations
 
@@ -20,22 +20,24 @@ DEFAULT_RANDOM_FAULTS: Final = (
     Fault(kind="status", status=503, error=False),
     Fault(kind="status", status=504, error=False, after=True),
 )
-"""What :meth:`Faults.random` draws from by default: what a network does, and a good client survives."""
+"""What :meth:`FaultPlan.random` chooses from by default: network failures that a good client survives."""
 
 
+# Compared by identity: remove() must find this very fault and not an equal one.
 @attrs.define(eq=False)
 class _PlannedFault:
-    """A fault that is still to come; ``seen`` holds the times of a limit's latest requests."""
+    """A scripted fault; ``recent`` holds the times of the requests that a limit let through in the last second."""
 
     fault: Fault
     recent: deque[float] = attrs.field(factory=deque[float])
 
     def applies_to(self, endpoint: str | None, now: float) -> bool:
-        """Tell whether it hits a request, and let a limit count it."""
+        """Return whether the fault applies to a request; a limit counts the request as well."""
         if self.fault.endpoint not in {None, endpoint}:
             return False
         if self.fault.rate is None:
             return True
+        # A sliding window of one second.
         while self.recent and self.recent[0] <= now - 1:
             self.recent.popleft()
         if len(self.recent) < self.fault.rate:
@@ -46,7 +48,7 @@ class _PlannedFault:
 
 @attrs.frozen
 class RandomFaults:
-    """How :meth:`Faults.random` was set."""
+    """The arguments of :meth:`FaultPlan.random`."""
 
     rate: float
     seed: int
@@ -55,53 +57,54 @@ class RandomFaults:
 
 
 class FaultPlan:
-    """Hold what is to go wrong; the first scripted fault that fits a request is taken, else the dice are thrown."""
+    """Plan faults: a request gets the first scripted fault that applies to it, otherwise perhaps a random one."""
 
     def __init__(self) -> None:
         self._planned: list[_PlannedFault] = []
         self._random_faults: RandomFaults | None = None
-        self._random = random.Random()  # noqa: S311 - seeded: the same every time is the point
+        self._random = random.Random()  # noqa: S311 - seeded, to be reproducible
 
     def script(self, faults: Iterable[Fault]) -> None:
-        """Add faults behind those that are still to come."""
+        """Add faults after those still pending."""
         self._planned.extend([_PlannedFault(fault) for fault in faults])
 
     def random(
         self, rate: float, seed: int, faults: Sequence[Fault] = DEFAULT_RANDOM_FAULTS, *, endpoint: str | None = None
     ) -> None:
-        """Let a share of the requests fail at random, the same ones for a seed; rate 0 ends it.
+        """Fail a share of the requests at random, the same ones for the same seed; a rate of 0 turns it off.
 
-        ``faults`` is what to draw from, by default what a network does: cuts, half an answer, a proxy's pages. Their
-        ``times`` does not count. ``endpoint`` spares all other rows.
+        ``faults`` are the choices, by default network failures: cut connections, truncated bodies, a proxy's error
+        pages. Their ``times`` is ignored. ``endpoint`` restricts the faults to one endpoint.
 
         Raises:
-            InvalidArgumentError: A rate beyond 0 to 1, no faults, or a limit among them.
+            InvalidArgumentError: A rate outside of 0 to 1, an unknown endpoint, no faults, or a limit among them.
         """
         if not 0 <= rate <= 1:
             raise InvalidArgumentError(f"rate: expected a number from 0 to 1, got {rate!r}")
         if not faults or any(fault.kind is FaultKind.LIMIT for fault in faults):
-            raise InvalidArgumentError("faults: expected at least one, and no limit: script that")
+            raise InvalidArgumentError("faults: expected at least one, and none of kind limit; add a limit by script()")
+        # Created for its check of the endpoint's name only.
         Fault(kind="cut_before", endpoint=endpoint)
         self._random_faults = RandomFaults(rate, seed, tuple(faults), endpoint) if rate else None
         self._random.seed(seed)
 
     def clear(self) -> None:
-        """Forget what is still to come, random faults too."""
+        """Remove all pending faults, and turn random ones off."""
         self._planned.clear()
         self._random_faults = None
 
     @property
     def pending(self) -> tuple[Fault, ...]:
-        """What is scripted and still to come, in order."""
+        """The scripted faults still pending, in order."""
         return tuple(planned.fault for planned in self._planned)
 
     @property
     def random_faults(self) -> RandomFaults | None:
-        """How faults come at random; None if they do not."""
+        """The settings of random faults; None if they are off."""
         return self._random_faults
 
     def take_fault(self, endpoint: str | None, now: float) -> Fault | None:
-        """Use up one turn of the fault that hits a request at a time, if there is one."""
+        """Return the fault for a request at a time, if any, and count it against the fault's ``times``."""
         for planned in self._planned:
             if planned.applies_to(endpoint, now):
                 self._use_once(planned)
@@ -119,6 +122,6 @@ class FaultPlan:
         settings = self._random_faults
         if settings is None or settings.endpoint not in {None, endpoint}:
             return None
-        # Two throws for each request, so that which ones fail does not depend on what there is to draw from.
+        # A fault is drawn for every request, hit or not, so that a changed rate does not change which fault comes when.
         hit, drawn = self._random.random() < settings.rate, self._random.choice(settings.faults)
         return drawn if hit else None

@@ -1,4 +1,4 @@
-"""Faults on purpose: what can go wrong on the line, as values that are checked where they are made."""
+"""Injected faults: what can go wrong on the network, as values that are validated on creation."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from bardge_async.errors import InvalidArgumentError
 
 
 class FaultKind(enum.StrEnum):
-    """Tell what goes wrong."""
+    """Name what goes wrong."""
 
     CUT_BEFORE = "cut_before"
-    """The connection is aborted before any work was done."""
+    """The connection is aborted before any work is done."""
     CUT_AFTER = "cut_after"
-    """The connection is aborted after the work was committed."""
+    """The connection is aborted after the work is committed."""
     LATENCY = "latency"
-    """The request waits for ``seconds``, then all goes well; ``after`` lets the answer wait, not the work."""
+    """The request is delayed by ``seconds``, then succeeds; ``after`` delays the response instead of the work."""
     STATUS = "status"
-    """Another answer with ``status``, in place of the work or ``after`` it; ``error`` False makes it a proxy's page."""
+    """A response with ``status``, in place of the work or ``after`` it; ``error=False`` makes it a proxy's page."""
     TRUNCATE = "truncate"
-    """The work is done, and the connection ends after ``keep`` bytes of the body."""
+    """The work is done, and the connection is closed after ``keep`` bytes of the body."""
     DRIP = "drip"
-    """The work is done, and its answer comes in pieces that take ``seconds`` in all."""
+    """The work is done, and the body arrives in pieces over ``seconds`` in total."""
     MALFORMED = "malformed"
-    """The work is done, and the body is no valid JSON."""
+    """The work is done, and the body is not valid JSON."""
     LIMIT = "limit"
-    """Beyond ``rate`` requests in one second, 429 in place of the work; a turn is used up by each of these."""
+    """Beyond ``rate`` requests in one second, 429 in place of the work; only these count towards ``times``."""
 
 
 _FIELDS: Final[Mapping[FaultKind, frozenset[str]]] = {
@@ -62,6 +62,7 @@ def _int_between(low: int, high: float = math.inf) -> Any:  # noqa: ANN401 - an 
 
 
 def _check_seconds(_: object, field: attrs.Attribute[Any], value: object) -> None:
+    # Printable: a line break would start another header.
     if value is None or (isinstance(value, str) and field.name == "retry_after" and value.isprintable()):
         return
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
@@ -87,23 +88,23 @@ def _default_times(fault: Fault) -> int | None:
 
 @attrs.frozen(kw_only=True)
 class Fault:
-    """Plan one fault, for the next ``times`` requests to ``endpoint`` (a row's name; None: to any).
+    """Plan one fault for the next ``times`` requests to ``endpoint`` (its name; None: any endpoint).
 
     Attributes:
-        kind: What goes wrong; it decides which of the fields below it takes.
-        endpoint: The name of a row, such as ``"credits.purchase"``.
-        times: How many requests it hits; None: until it is cleared. By default one, and None for a limit.
-        seconds: How long it takes, by the sandbox's clock.
-        status: The HTTP status, 200 to 599.
-        retry_after: The header of that name: seconds, or text as it is (a date). A limit's is 1 by default.
-        error: Whether the answer bears the API's error object; without it, it is a page as from a proxy in between.
-        after: Whether it comes after the work.
-        keep: How many bytes of the body arrive; by default half of it.
-        rate: How many requests one second of the sandbox's clock may hold.
+        kind: What goes wrong; it decides which of the fields below apply.
+        endpoint: An endpoint's name, such as ``"credits.purchase"``.
+        times: How many requests it affects; None: all until it is cleared. Default: 1, for a limit None.
+        seconds: Duration by the sandbox's clock.
+        status: HTTP status, 200 to 599.
+        retry_after: The ``Retry-After`` header: seconds, or text sent as it is (a date). Default for a limit: 1.
+        error: Whether the response carries the API's error object; otherwise it is an HTML page, as from a proxy.
+        after: Whether it happens after the work.
+        keep: How many bytes of the body are sent; default: half of it.
+        rate: How many requests are allowed in one second of the sandbox's clock.
 
     Raises:
-        InvalidArgumentError: An unknown kind or endpoint, a value out of its range, or a field that the kind does not
-            take or lacks.
+        InvalidArgumentError: An unknown kind or endpoint, a value out of range, a field that does not apply to the
+            kind, or a missing one that it requires.
     """
 
     kind: FaultKind = attrs.field(converter=_to_kind)
@@ -125,13 +126,13 @@ class Fault:
                 continue
             given = getattr(self, name) != field.default
             if given and name not in takes:
-                raise InvalidArgumentError(f"Fault.{name}: a fault of kind {self.kind} takes none")
+                raise InvalidArgumentError(f"Fault.{name}: does not apply to a fault of kind {self.kind}; leave it out")
             if not given and name in takes & _REQUIRED:
-                raise InvalidArgumentError(f"Fault.{name}: a fault of kind {self.kind} needs it")
+                raise InvalidArgumentError(f"Fault.{name}: required for a fault of kind {self.kind}")
 
     @property
     def replaces_work(self) -> bool:
-        """Whether the work is not done at all."""
+        """Whether the work is skipped."""
         plain = self.kind is FaultKind.STATUS and not self.after
         return plain or self.kind in {FaultKind.CUT_BEFORE, FaultKind.LIMIT}
 
@@ -143,7 +144,7 @@ def fault_from_json(values: object) -> Fault:
     """Read a fault from JSON.
 
     Raises:
-        InvalidArgumentError: It is no object, or one that :class:`Fault` refuses.
+        InvalidArgumentError: It is not an object, or :class:`Fault` rejects its fields.
     """
     if not isinstance(values, dict):
         raise InvalidArgumentError(f"Fault: expected an object, got {values!r:.80}")
@@ -152,11 +153,11 @@ def fault_from_json(values: object) -> Fault:
     if unknown:
         raise InvalidArgumentError(f"Fault: unknown fields {', '.join(unknown)}")
     if "kind" not in fields:
-        raise InvalidArgumentError("Fault.kind: it is missing")
+        raise InvalidArgumentError(f"Fault.kind: required; expected one of {', '.join(FaultKind)}")
     return Fault(**fields)
 
 
 def fault_to_json(fault: Fault) -> dict[str, Any]:
-    """Make JSON of a fault, without what it leaves at the default."""
+    """Return a fault as JSON, without fields at their defaults."""
     given = {f.name: getattr(fault, f.name) for f in attrs.fields(Fault) if getattr(fault, f.name) != f.default}
     return {**given, "times": fault.times}

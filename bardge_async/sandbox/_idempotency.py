@@ -1,11 +1,11 @@
-"""The idempotency store, as the vendor's page says (shared notes, section 3).
+"""The idempotency store, as the vendor's page describes it (shared notes, section 3).
 
-The page leaves open whether the 90 seconds begin at receipt or at completion, and whether errors are cached: both
-are switches. Rows that the page lists honour a key. Rows marked K? and rows without a key ignore it, which is the
-pessimistic reading; ``unproven_keys`` lets the K? rows honour it too.
+The page leaves open whether the 90 seconds start at receipt or at completion, and whether errors are cached: both
+are settings. Endpoints that the page lists honour a key. Endpoints marked K? and those without a key ignore it, which
+is the pessimistic reading; with ``unproven_keys`` the K? endpoints honour it, too.
 
-The sandbox's choice: a replay is the first answer as it was, its ``Bardge-Request-Id`` included, so that an error's
-``request_id`` goes on to equal the header.
+The sandbox's choice: a replay is the first response unchanged, its ``Bardge-Request-Id`` included, so that an error's
+``request_id`` still matches the header.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from bardge_async.sandbox._store import Row, Store
 
 @attrs.frozen
 class SandboxResponse:
-    """One finished answer; ``replayed`` tells that it was kept from an earlier request."""
+    """One finished response; ``replayed`` marks the repetition of an earlier one."""
 
     status: int
     body: bytes
@@ -36,7 +36,7 @@ class SandboxResponse:
 
 @attrs.frozen
 class KeptAnswer:
-    """One entry of the idempotency store: ``answer`` is replayed for ``key`` and ``body`` until ``expires_at`` (UTC)."""
+    """One stored response: ``answer`` is replayed for ``key`` and ``body`` until ``expires_at`` (UTC)."""
 
     reseller: str
     key: str
@@ -55,7 +55,7 @@ class _RunningRequest:
 
 
 class IdempotencyStore:
-    """Keep answers by reseller and key, never by path, and hold back a second request while the first runs."""
+    """Store responses by reseller and key, never by path; a second request waits while the first is running."""
 
     def __init__(self, store: Store, clock: SandboxClock, settings: SandboxSettings) -> None:
         self._store = store
@@ -64,7 +64,7 @@ class IdempotencyStore:
         self._running: dict[tuple[int, str | None], _RunningRequest] = {}
 
     def honours_key(self, request: SandboxRequest) -> bool:
-        """Tell whether a request's key counts."""
+        """Return whether a request's key is honoured."""
         support = request.endpoint.key
         unproven = support is KeySupport.UNPROVEN and self._settings.unproven_keys
         return bool(request.idempotency_key) and (support is KeySupport.YES or unproven)
@@ -72,7 +72,7 @@ class IdempotencyStore:
     async def execute_once(
         self, request: SandboxRequest, execute: Callable[[], Awaitable[SandboxResponse]]
     ) -> SandboxResponse:
-        """Execute a keyed request, or answer it from the store.
+        """Execute a keyed request, or replay its stored response.
 
         Raises:
             ErrorAnswer: The key was used with another body.
@@ -81,16 +81,18 @@ class IdempotencyStore:
         while running := self._running.get(slot):
             _require_same_body(running.body, request.body)
             await running.finished.wait()
+            # None: the first request was cancelled; the loop checks whether another one took its place.
             if running.response is not None:
                 return attrs.evolve(running.response, replayed=True)
         return self._find_kept(request) or await self._execute_first(slot, request, execute)
 
     def store_response(self, request: SandboxRequest, response: SandboxResponse) -> None:
-        """Record an answer in the transaction that holds its work."""
+        """Store a response, in the transaction that holds its work."""
         settings = self._settings
         if response.status >= 400 and not settings.cache_errors:  # noqa: PLR2004
             return
         window_start = request.received_at if settings.window_from == "received" else self._clock.wall()
+        # Expired entries are deleted on every write, so that the table does not grow.
         self._store.execute("DELETE FROM idempotency WHERE expires_at <= ?", self._clock.wall())
         self._store.execute(
             "INSERT OR REPLACE INTO idempotency VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -104,14 +106,14 @@ class IdempotencyStore:
         )
 
     def list_kept_answers(self) -> tuple[KeptAnswer, ...]:
-        """Read what is replayed at this time, what ends first first."""
+        """Return what is replayed now, earliest expiry first."""
         sql = "SELECT i.*, r.slug FROM idempotency i JOIN resellers r ON r.seq = i.reseller "
         sql += "WHERE i.expires_at > ? ORDER BY i.expires_at, i.key"
         rows = self._store.fetch_all(sql, self._clock.wall())
         return tuple(_to_kept_answer(row) for row in rows)
 
     def forget_all(self) -> None:
-        """Forget all keys."""
+        """Remove all entries."""
         with self._store.transaction():
             self._store.execute("DELETE FROM idempotency")
 
@@ -123,6 +125,7 @@ class IdempotencyStore:
             running.response = await execute()
             return running.response
         finally:
+            # Also after a cancellation: requests that wait for this one must go on.
             del self._running[slot]
             running.finished.set()
 

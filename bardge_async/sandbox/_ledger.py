@@ -1,4 +1,4 @@
-"""Money that moved: a client's credits and the reseller's account, one entry per movement."""
+"""Money movements: a client's credits and the reseller's account, one entry each."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ENTRIES: Final = "SELECT e.*, c.id AS client_id FROM entries e JOIN clients c O
 class LedgerEntry:
     """One movement; ``type`` is "CREDIT" or "DEBIT", ``timestamp`` an aware UTC instant.
 
-    ``idempotency_key`` is the key of the request that moved it, also where its row ignores keys.
+    ``idempotency_key`` is the key of the request that caused it, even if the endpoint ignores keys.
     """
 
     id: str
@@ -44,7 +44,7 @@ def add_credits(request: SandboxRequest, client: Row, amount: int, description: 
 
 
 def spend_credits(request: SandboxRequest, client: Row, amount: int, description: str) -> None:
-    """Take from a client's credits.
+    """Deduct from a client's credits.
 
     Raises:
         ErrorAnswer: The balance is too small: a 400 validation error (page: Credits).
@@ -55,26 +55,26 @@ def spend_credits(request: SandboxRequest, client: Row, amount: int, description
 
 
 def require_credits(request: SandboxRequest, client: Row, amount: int) -> None:
-    """Refuse when a client has fewer credits than that."""
+    """Raise unless a client has that many credits."""
     if read_balance(request.store, client) < amount:
         message = f"client_id: client {client['id']} has insufficient credits for this booking"
         raise ErrorAnswer(400, INVALID_REQUEST, VALIDATION_CODE, message)
 
 
 def debit_reseller(request: SandboxRequest, client: Row, amount: int, description: str) -> None:
-    """Take from the reseller's account, which may go below zero here: no page shows a limit."""
+    """Debit the reseller's account, which may go negative here: no page shows a limit."""
     request.store.execute("UPDATE resellers SET balance = balance - ? WHERE seq = ?", amount, request.reseller.seq)
     _record_entry(request, ACCOUNT, client, -amount, description)
 
 
 def read_balance(store: Store, client: Row) -> int:
-    """Read a client's balance as it is now."""
+    """Return a client's current balance."""
     row = store.fetch_one("SELECT credits FROM clients WHERE seq = ?", client["seq"])
     return int(row["credits"]) if row else 0
 
 
 def read_entries(store: Store, book: Book, scope: Literal["client", "reseller"], seq: int) -> tuple[LedgerEntry, ...]:
-    """Read a book, oldest first."""
+    """Return a book's entries, oldest first."""
     where = f"WHERE e.{scope} = ? AND e.book = ? ORDER BY e.seq"
     return tuple(_to_ledger_entry(row) for row in store.fetch_all(_ENTRIES + where, seq, book))
 

@@ -1,7 +1,8 @@
-"""Who may use ``/_sandbox/``: programs on this machine, and no web page that a browser on it shows.
+"""Restrict ``/_sandbox/`` to programs on this machine: web pages open in its browser are rejected.
 
-A page of another site can send forms to loopback, and one whose name was rebound to 127.0.0.1 can read as well. The
-first bears a foreign ``Origin`` and cannot send JSON unasked; the second bears a ``Host`` that is not this machine's.
+A page of another site can send forms to loopback, and after DNS rebinding to 127.0.0.1 it can read responses as well.
+The first sends a foreign ``Origin``, and no JSON without a preflight; the second sends a ``Host`` that is not this
+machine's.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ from aiohttp import web
 
 from bardge_async._core.settings import is_loopback
 
+# An IPv6 address in brackets, or a name or IPv4 address, perhaps with a port.
 _HOST: Final = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]+))(?::[0-9]{1,5})?", re.ASCII)
+# "none": the user entered the address.
 _OWN_SITE: Final = frozenset({"same-origin", "none"})
 
 
 class ControlError(Exception):
-    """Refuse a request for control with a status and a reason."""
+    """Reject a control request with a status and a reason."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
@@ -26,18 +29,18 @@ class ControlError(Exception):
 
 
 def check_origin(request: web.Request, bound_host: str) -> None:
-    """Let a request in, by its headers; ``bound`` is the name or address that the server was bound to.
+    """Check a request's headers; ``bound_host`` is the name or address that the server was bound to.
 
     Raises:
-        ControlError: It may come from a web page, or is a change that is not JSON.
+        ControlError: It may come from a web page, or it is a change that is not JSON.
     """
     hosts, origins = request.headers.getall("Host", []), request.headers.getall("Origin", [])
     if len(hosts) != 1 or not _is_own_host(hosts[0], bound_host):
-        raise ControlError(403, "Host: expected this machine, or the name that the sandbox was bound to")
+        raise ControlError(403, "Host: expected a loopback address, or the name that the sandbox was bound to")
     if any(origin.lower() != f"http://{hosts[0]}".lower() for origin in origins):
-        raise ControlError(403, "Origin: another site may not use this")
+        raise ControlError(403, "Origin: requests from other sites are not allowed")
     if any(site not in _OWN_SITE for site in request.headers.getall("Sec-Fetch-Site", [])):
-        raise ControlError(403, "Sec-Fetch-Site: another site may not use this")
+        raise ControlError(403, "Sec-Fetch-Site: requests from other sites are not allowed")
     if request.method != "GET" and request.headers.getall("Content-Type", []) != [_json_content_type(request)]:
         raise ControlError(415, "Content-Type: expected application/json")
 

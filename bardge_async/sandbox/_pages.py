@@ -1,4 +1,4 @@
-"""Lists: one page by keyset, so that the last page costs what the first one does (page: Pagination)."""
+"""Lists, one page at a time by keyset, so that the last page costs as much as the first (page: Pagination)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _DEFAULT_LIMIT: Final = "10"
 
 @attrs.frozen
 class PageQuery:
-    """Which items a request asks for; at most one of the cursors is set."""
+    """The limit and cursor of a request; at most one of the cursors is set."""
 
     limit: int
     starting_after: str | None
@@ -28,17 +28,17 @@ class PageQuery:
 
     @property
     def cursor(self) -> tuple[str, str] | None:
-        """Name and value of the cursor, if one was given."""
+        """Name and value of the cursor, or None."""
         if self.starting_after is not None:
             return "starting_after", self.starting_after
         return None if self.ending_before is None else ("ending_before", self.ending_before)
 
 
 def read_page_query(request: SandboxRequest) -> PageQuery:
-    """Read ``limit`` and the cursors.
+    """Read ``limit`` and the cursors of a request.
 
     Raises:
-        ErrorAnswer: A limit that is no whole number from 1 to 100, or both cursors.
+        ErrorAnswer: A limit other than a whole number from 1 to 100, or both cursors.
     """
     limit = request.query.get("limit", _DEFAULT_LIMIT)
     if not _LIMIT.fullmatch(limit):
@@ -52,7 +52,7 @@ def read_page_query(request: SandboxRequest) -> PageQuery:
 
 @attrs.frozen
 class Listing:
-    """Where a list comes from: rows with ``seq`` and ``id``; ``scope`` is SQL that bounds it."""
+    """The source of a list: a table with ``seq`` and ``id``; ``scope`` is the SQL condition that selects its rows."""
 
     table: str
     scope: str = "1"
@@ -61,13 +61,14 @@ class Listing:
     def read_page(
         self, request: SandboxRequest, query: PageQuery, scope_values: Sequence[Value]
     ) -> tuple[list[Row], bool]:
-        """Read one page, newest first, and whether more follow in the direction of the cursor."""
+        """Return one page, newest first, and whether more items follow in the cursor's direction."""
         if query.cursor is None:
             return self._read_rows(request, query, scope_values, "seq > ?", -1, newest_first=True)
         seq = self._find_cursor(request, query.cursor, scope_values)
         if query.starting_after is not None:
             return self._read_rows(request, query, scope_values, "seq < ?", seq, newest_first=True)
         rows, more = self._read_rows(request, query, scope_values, "seq > ?", seq, newest_first=False)
+        # Read upwards from the cursor, but returned newest first like every page.
         return rows[::-1], more
 
     def _find_cursor(self, request: SandboxRequest, cursor: tuple[str, str], scope_values: Sequence[Value]) -> int:
@@ -91,17 +92,18 @@ class Listing:
         order = "DESC" if newest_first else "ASC"
         where = f"{self.scope} AND {condition} ORDER BY seq {order} LIMIT ?"
         sql = f"SELECT {self.columns} FROM {self.table} WHERE {where}"  # noqa: S608 - names from this package only
+        # One row more than asked for says whether there is another page.
         rows = request.store.fetch_all(sql, *scope_values, seq, query.limit + 1)
         return rows[: query.limit], len(rows) > query.limit
 
 
 def unknown_cursor_error(parameter: str, id: str) -> ErrorAnswer:
-    """Refuse a cursor that names no item of the list."""
+    """Return a 400 for a cursor that is not an item of the list."""
     return validation_error(parameter, f"no item of this list has the id {id[:80]!r}")
 
 
 def wrap_items(request: SandboxRequest, items: list[JSON], *, more: bool, noun: str) -> JSON:
-    """Wrap a page's items."""
+    """Return the list object around a page's items."""
     message = f"{noun} retrieved successfully"
     return {"object": "list", "data": items, "has_more": more, "url": request.url, "message": message}
 
@@ -109,13 +111,13 @@ def wrap_items(request: SandboxRequest, items: list[JSON], *, more: bool, noun: 
 def render_page(
     request: SandboxRequest, listing: Listing, render: Callable[[Row], JSON], *scope_values: Value, noun: str
 ) -> JSON:
-    """Answer with one page of a list."""
+    """Return one page of a list as JSON."""
     rows, more = listing.read_page(request, read_page_query(request), scope_values)
     return wrap_items(request, [render(row) for row in rows], more=more, noun=noun)
 
 
 def slice_page(query: PageQuery, items: Sequence[T], id_of: Callable[[T], str]) -> tuple[Sequence[T], bool]:
-    """Cut one page out of a list that is sorted by the request itself, such as by distance."""
+    """Return one page of a list that was sorted in memory, such as by distance."""
     if query.cursor is None:
         return items[: query.limit], len(items) > query.limit
     name, id = query.cursor

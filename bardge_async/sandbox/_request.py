@@ -33,63 +33,64 @@ class Reseller:
 
 
 class BodyFields:
-    """Read the fields of a request body, and refuse a wrong one by its name."""
+    """Read the fields of a request body; an invalid one is rejected by name."""
 
     def __init__(self, values: JSON) -> None:
         self._values = values
 
     def is_given(self, name: str) -> bool:
-        """Tell whether a field is there and not ``null``."""
+        """Return whether a field is present and not ``null``."""
         return self._values.get(name) is not None
 
     def read_str(self, name: str) -> str:
-        """Read a required text."""
+        """Return a required string."""
         value = self._read_required(name)
         if not isinstance(value, str) or not value.strip():
-            raise validation_error(name, "expected a text that is not blank")
+            raise validation_error(name, "expected a non-blank string")
         return value
 
     def read_optional_str(self, name: str) -> str | None:
-        """Read a text that may be left out."""
+        """Return an optional string."""
         return self.read_str(name) if self.is_given(name) else None
 
     def read_strs(self, name: str) -> tuple[str, ...]:
-        """Read a required list of texts, not empty and without repetition."""
+        """Return a required list of strings, not empty and without duplicates."""
         value = self._read_required(name)
         if not isinstance(value, list) or not value:
-            raise validation_error(name, "expected a list of texts that is not empty")
+            raise validation_error(name, "expected a non-empty list of strings")
         items = [item for item in cast("list[object]", value) if isinstance(item, str) and item.strip()]
         if len(items) < len(value):  # pyright: ignore[reportUnknownArgumentType]
-            raise validation_error(name, "expected every item to be a text that is not blank")
+            raise validation_error(name, "expected every item to be a non-blank string")
         if len(set(items)) < len(items):
-            raise validation_error(name, "expected every item once")
+            raise validation_error(name, "expected no duplicates")
         return tuple(items)
 
     def read_int(self, name: str) -> int:
-        """Read a required whole number from 1 to 1000; the upper end is the sandbox's choice."""
+        """Return a required whole number from 1 to 1000; the maximum is the sandbox's choice."""
         value = self._read_required(name)
         if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 1000:  # noqa: PLR2004
             raise validation_error(name, "expected a whole number from 1 to 1000")
         return value
 
     def read_date(self, name: str) -> dt.date:
-        """Read a required calendar day."""
+        """Return a required calendar day."""
         value = self.read_str(name)
         try:
+            # ``fromisoformat`` alone would also accept "20261231" and week dates.
             day = dt.date.fromisoformat(value) if _DAY.fullmatch(value) else _reject_date(value)
         except ValueError:
             raise validation_error(name, 'expected a calendar day such as "2026-12-31"') from None
-        # The sandbox's choice: a pass that is added to the day still ends inside the calendar.
+        # The sandbox's choice: adding the duration of a pass must not exceed the calendar.
         if not _FIRST_YEAR <= day.year <= _LAST_YEAR:
             raise validation_error(name, f"expected a day from {_FIRST_YEAR} to {_LAST_YEAR}")
         return day
 
     def read_optional_date(self, name: str) -> dt.date | None:
-        """Read a calendar day that may be left out."""
+        """Return an optional calendar day."""
         return self.read_date(name) if self.is_given(name) else None
 
     def read_time(self, name: str) -> dt.time:
-        """Read a required time of day."""
+        """Return a required time of day."""
         value = self.read_str(name)
         if not _TIME.fullmatch(value):
             raise validation_error(name, 'expected a time of day such as "14:30"')
@@ -106,9 +107,10 @@ def _reject_date(value: str) -> dt.date:
     raise ValueError(value)
 
 
+# No slots: ``cached_property`` needs a ``__dict__``.
 @attrs.frozen(slots=False)
 class SandboxRequest:
-    """One request of one reseller; ``received`` is the sandbox's time in seconds since the epoch."""
+    """One request of one reseller; ``received_at`` is in seconds since the epoch, by the sandbox's clock."""
 
     endpoint: Endpoint[Any, Any]
     store: Store
@@ -123,15 +125,15 @@ class SandboxRequest:
 
     @property
     def now_ms(self) -> int:
-        """The time of receipt in milliseconds since the epoch."""
+        """Time of receipt in milliseconds since the epoch."""
         return int(self.received_at * 1000)
 
     @functools.cached_property
     def fields(self) -> BodyFields:
-        """The request body.
+        """The fields of the request body.
 
         Raises:
-            ErrorAnswer: It is no JSON object.
+            ErrorAnswer: The body is not a JSON object.
         """
         try:
             values = orjson.loads(self.body)
@@ -145,4 +147,4 @@ class SandboxRequest:
 
 
 Behaviour: TypeAlias = Callable[[SandboxRequest], JSON]
-"""What a row does: it reads and changes the state, and returns the answer's body or raises a refusal."""
+"""What an endpoint does: read and change the state, and return the response body or raise an error answer."""

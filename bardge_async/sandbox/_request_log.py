@@ -1,4 +1,4 @@
-"""What the sandbox was asked, for tests to look at."""
+"""The requests that the sandbox received, for tests to inspect."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from bardge_async.sandbox._faults import FaultKind
 
 MAX_REQUESTS: Final = 10_000
-"""So many requests are remembered, the latest ones."""
+"""How many of the latest requests are kept."""
 
 
 @attrs.frozen(eq=False)
 class RecordedRequest:
     """One request; ``path`` and ``query`` are as sent, ``headers`` without ``Authorization``.
 
-    ``status`` is None where the connection was cut, ``endpoint`` where no row answers the path. ``fault`` tells what was
-    made to go wrong.
+    ``status`` is None if the connection was cut, ``endpoint`` if no endpoint has the path; ``fault`` is the kind of the
+    injected fault, if any.
     """
 
     method: str
@@ -45,9 +45,10 @@ def record_request(
     replayed: bool,
     fault: FaultKind | None = None,
 ) -> RecordedRequest:
-    """Describe a request without its credentials."""
+    """Return a record of a request, without its credentials."""
     path, _, query = request.raw_path.partition("?")
     headers: CIMultiDict[str] = request.headers.copy()
+    # The log is served over HTTP and printed by tests: no credentials in it.
     headers.popall("Authorization", None)
     return RecordedRequest(
         request.method,
@@ -64,5 +65,5 @@ def record_request(
 
 
 def new_request_log() -> deque[RecordedRequest]:
-    """Make an empty, bounded record."""
+    """Return an empty, bounded log."""
     return deque(maxlen=MAX_REQUESTS)

@@ -1,4 +1,4 @@
-"""The way out: how an answer reaches the line, whole or with a fault in it."""
+"""Send responses, intact or with an injected fault."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ _PIECES: Final = 10
 _PROXY_PAGE: Final = b"<html><head><title>%d</title></head><body><center><h1>%d</h1></center></body></html>\n"
 _JSON: Final = "application/json"
 _BODYLESS: Final = frozenset({204, 304})
-"""Statuses that have no body."""
+"""Statuses without a body."""
 
 
 @attrs.frozen
 class OutgoingResponse:
-    """An answer with what the line makes of it; ``answer`` None means that the connection is cut."""
+    """A response and the fault to apply while sending it; ``response`` None means that the connection is cut."""
 
     response: SandboxResponse | None
     fault: Fault | None = None
 
 
 def error_response(error: ErrorAnswer, request_id: str) -> SandboxResponse:
-    """Make the documented error object."""
+    """Return the response with the documented error object."""
     detail: dict[str, str] = {"type": error.type}
     if error.code:
         detail["code"] = error.code
@@ -39,7 +39,7 @@ def error_response(error: ErrorAnswer, request_id: str) -> SandboxResponse:
 
 
 def apply_fault(response: SandboxResponse, fault: Fault | None) -> OutgoingResponse:
-    """Put a fault into an answer: whatever does not need the line for it."""
+    """Apply a fault to a response, as far as it changes the response and not its transmission."""
     match fault:
         case Fault(kind=FaultKind.CUT_BEFORE | FaultKind.CUT_AFTER):
             return OutgoingResponse(None, fault)
@@ -62,7 +62,7 @@ def _replace_response(status: int, response: SandboxResponse, fault: Fault) -> S
 
 
 async def send_response(request: web.Request, outgoing: OutgoingResponse, clock: SandboxClock) -> web.StreamResponse:
-    """Send an answer, or what the fault leaves of it."""
+    """Send a response, or what the fault leaves of it."""
     response, fault = outgoing.response, outgoing.fault
     if response is None:
         return _cut_connection(request)
@@ -70,12 +70,14 @@ async def send_response(request: web.Request, outgoing: OutgoingResponse, clock:
     if fault is None or kind not in {FaultKind.TRUNCATE, FaultKind.DRIP}:
         return web.Response(status=response.status, body=response.body, headers=_build_headers(response, fault))
     stream = web.StreamResponse(status=response.status, headers=_build_headers(response, fault))
+    # The full length is declared, so that the client can see that a truncated body is incomplete.
     stream.content_length = len(response.body)
     await stream.prepare(request)
     if kind is FaultKind.DRIP:
         return await _drip_body(stream, response.body, lambda: clock.sleep((fault.seconds or 0) / _PIECES))
     await stream.write(response.body[: len(response.body) // 2 if fault.keep is None else fault.keep])
     if request.transport is not None:
+        # Unlike abort(), close() sends what was written before.
         request.transport.close()
     return stream
 
@@ -91,6 +93,7 @@ async def _drip_body(
 
 
 def _build_headers(response: SandboxResponse, fault: Fault | None) -> dict[str, str]:
+    # A proxy's page has no request id.
     headers = {"Content-Type": _JSON if response.request_id else "text/html"}
     if response.request_id:
         headers["Bardge-Request-Id"] = response.request_id
@@ -106,5 +109,7 @@ def _build_headers(response: SandboxResponse, fault: Fault | None) -> dict[str, 
 
 def _cut_connection(request: web.Request) -> web.Response:
     if request.transport is not None:
+        # abort() drops what is buffered: not a byte of a response is sent.
         request.transport.abort()
+    # aiohttp expects a response; it is not sent on a closed transport.
     return web.Response()

@@ -1,4 +1,4 @@
-"""The sandbox as tests, demo and command line use it."""
+"""The sandbox, as tests, the demo and the command line use it."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from bardge_async.sandbox.seed import derive_api_key, load_seed
 class Sandbox:
     """Serve a stateful fake of the API on loopback, for ``async with``.
 
-    ``port`` 0 picks a free one. ``db`` is a file that keeps the state and survives a kill; without it the state is in
-    memory. ``seed`` decides names and keys of the first data; its dates count from the day of the start. ``latency``
-    is the handling time of a request in seconds of ``clock``. ``window`` (seconds), ``window_from`` and
-    ``cache_errors`` set how the idempotency store reads what the vendor leaves open; ``unproven_keys`` lets the rows
-    marked K? honour keys. ``resellers`` counts the accounts with a key; one more is disabled.
+    ``port`` 0 picks a free port. ``db`` is a file that keeps the state and survives a kill; without it the state is in
+    memory. ``seed`` determines the names and keys of the initial data; its dates count from the day of the start.
+    ``latency`` is the processing time of a request in seconds of ``clock``. ``window`` (seconds), ``window_from`` and
+    ``cache_errors`` set what the vendor leaves open about the idempotency store; with ``unproven_keys`` the endpoints
+    marked K? honour keys. ``resellers`` is the number of accounts with a key; one more is disabled.
 
     Raises:
-        InvalidArgumentError: A setting out of its range.
+        InvalidArgumentError: A setting out of range.
     """
 
     def __init__(
@@ -90,45 +90,45 @@ class Sandbox:
 
     @property
     def base_url(self) -> str:
-        """Where it serves, such as ``http://127.0.0.1:8080/v3/api/business/reseller``."""
+        """Base URL of the API, such as ``http://127.0.0.1:8080/v3/api/business/reseller``."""
         return self._base_url
 
     @property
     def control_url(self) -> str:
-        """Where other processes control it, such as ``http://127.0.0.1:8080/_sandbox``."""
+        """Base URL of the controls for other processes, such as ``http://127.0.0.1:8080/_sandbox``."""
         return f"{self._base_url.removesuffix(PREFIX)}/_sandbox"
 
     @property
     def api_key(self) -> str:
-        """The first reseller's key."""
+        """The first reseller's API key."""
         return next(iter(self._running_server.resellers))
 
     @property
     def api_keys(self) -> Mapping[str, str]:
-        """Keys by the resellers' names; ``"disabled"`` names the account that is switched off."""
+        """API keys by reseller name; ``"disabled"`` is the disabled account."""
         return MappingProxyType({reseller.slug: key for key, reseller in self._running_server.resellers.items()})
 
     @property
     def requests(self) -> tuple[RecordedRequest, ...]:
-        """The latest requests, in the order in which they were finished."""
+        """The latest requests, in order of completion."""
         return tuple(self._running_server.requests)
 
     @property
     def kept_answers(self) -> tuple[KeptAnswer, ...]:
-        """What the idempotency store replays at this time, what ends first first."""
+        """What the idempotency store replays now, earliest expiry first."""
         return self._running_server.idempotency.list_kept_answers()
 
     def ledger(self, client_id: str, *, reseller: str | None = None) -> tuple[LedgerEntry, ...]:
-        """Read a client's credit movements, oldest first; ``reseller`` names another account than the first.
+        """Return a client's credit movements, oldest first; ``reseller`` names an account other than the first.
 
         Raises:
-            InvalidArgumentError: Nobody has that id or name.
+            InvalidArgumentError: No client or reseller has that id or name.
         """
         client = self._find_client(client_id, reseller)
         return _ledger.read_entries(self._running_server.store, _ledger.CREDITS, "client", client["seq"])
 
     def account(self, reseller: str | None = None) -> tuple[LedgerEntry, ...]:
-        """Read the movements of a reseller's account, oldest first.
+        """Return the movements of a reseller's account, oldest first.
 
         Raises:
             InvalidArgumentError: No reseller has that name.
@@ -138,7 +138,7 @@ class Sandbox:
         )
 
     def lookup_code(self, lookup_id: str) -> str:
-        """Read the code that the client of a lookup would hand over.
+        """Return the code that the client of a lookup would pass on.
 
         Raises:
             InvalidArgumentError: No lookup has that id.
@@ -149,12 +149,13 @@ class Sandbox:
         return str(row["code"])
 
     def rotate_key(self, reseller: str | None = None) -> str:
-        """Give a reseller a new key, which kills the old one at once (page: Authentication), and return it.
+        """Replace a reseller's API key and return the new one; the old one fails immediately (page: Authentication).
 
         Raises:
             InvalidArgumentError: No reseller has that name.
         """
         row = self._find_reseller(reseller)
+        # Derived from the old key: the same for the same seed.
         new = derive_api_key(self._settings.seed, f"{row['api_key']}")
         with self._running_server.store.transaction():
             self._running_server.store.execute("UPDATE resellers SET api_key = ? WHERE seq = ?", new, row["seq"])
@@ -162,7 +163,7 @@ class Sandbox:
         return new
 
     def reset(self) -> None:
-        """Go back to the first data and keys, and forget faults and requests; the clock stays where it is."""
+        """Restore the initial data and keys, and remove faults and requests; the clock stays where it is."""
         server = self._running_server
         server.store.drop_tables()
         load_seed(server.store, self._settings, self.clock.now())
@@ -175,21 +176,21 @@ class Sandbox:
         self._running_server.requests.clear()
 
     def forget_keys(self) -> None:
-        """Empty the idempotency store, so that the next request under any key is a new one."""
+        """Empty the idempotency store, so that the next request under any key counts as new."""
         self._running_server.idempotency.forget_all()
 
     def cut_after(self, endpoint: str | None = None, times: int = 1) -> None:
-        """Cut the next connections to a row after the work was committed."""
+        """Cut the next connections to an endpoint after the work is committed."""
         self.faults.script([Fault(kind=FaultKind.CUT_AFTER, endpoint=endpoint, times=times)])
 
     def cut_before(self, endpoint: str | None = None, times: int = 1) -> None:
-        """Cut the next connections to a row before any work was done."""
+        """Cut the next connections to an endpoint before any work is done."""
         self.faults.script([Fault(kind=FaultKind.CUT_BEFORE, endpoint=endpoint, times=times)])
 
     @property
     def _running_server(self) -> Server:
         if self._server is None:
-            raise InvalidArgumentError("the sandbox does not run: enter it with `async with` first")
+            raise InvalidArgumentError("the sandbox is not running; enter it with `async with` first")
         return self._server
 
     async def _start_server(self, server: Server) -> None:
@@ -202,6 +203,7 @@ class Sandbox:
         await self._runner.setup()
         await web.TCPSite(self._runner, self._settings.host, self._settings.port).start()
         host, port = self._runner.addresses[0][:2]
+        # An IPv6 address needs brackets in a URL.
         self._base_url = f"http://{f'[{host}]' if ':' in host else host}:{port}{PREFIX}"
 
     async def _stop_server(self) -> None:
@@ -214,7 +216,7 @@ class Sandbox:
         wanted = slug or next(iter(self.api_keys))
         row = self._running_server.store.fetch_one("SELECT * FROM resellers WHERE slug = ?", wanted)
         if row is None:
-            raise InvalidArgumentError(f"reseller: none is named {wanted!r}")
+            raise InvalidArgumentError(f"reseller: no reseller is named {wanted!r}; see api_keys for the names")
         return row
 
     def _find_client(self, id: str, slug: str | None) -> Row:
@@ -237,12 +239,12 @@ async def serve(
     window_from: WindowFrom = "received",
     cache_errors: bool = False,
 ) -> None:
-    """Serve until cancelled; ``on_ready`` is called with the sandbox once it serves.
+    """Serve until cancelled; ``on_ready`` is called with the sandbox once it accepts connections.
 
     ``latency`` and ``window`` are in seconds; the other settings are those of :class:`Sandbox`.
 
     Raises:
-        InvalidArgumentError: A setting out of its range.
+        InvalidArgumentError: A setting out of range.
     """
     sandbox = Sandbox(
         host=host,

@@ -1,6 +1,6 @@
 """The sandbox's tables: money in integer hundredths, instants in integer milliseconds.
 
-``seq`` is the order of making; lists go by it, newest first. Every list has an index that leads to its place.
+``seq`` is the order of creation, by which lists are sorted, newest first. Every list has an index to seek in.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The HTTP side: routes from the table, bearer auth, request ids, faults, and one transaction per POST."""
+"""The HTTP server: routes from the endpoint table, bearer auth, request ids, faults, one transaction per POST."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _log: Final = logging.getLogger("bardge_async.sandbox")
 
 
 class Server:
-    """Answer the rows of the table over one store."""
+    """Serve the table's endpoints from one store."""
 
     def __init__(self, store: Store, clock: SandboxClock, faults: FaultPlan, settings: SandboxSettings) -> None:
         self.store = store
@@ -52,17 +52,18 @@ class Server:
         self.reload_api_keys()
 
     def reload_api_keys(self) -> None:
-        """Read who may come in, by API key."""
+        """Read the resellers by API key from the store."""
         rows = self.store.fetch_all("SELECT * FROM resellers WHERE api_key IS NOT NULL ORDER BY seq")
         self.resellers = {row["api_key"]: Reseller(row["seq"], row["slug"], bool(row["enabled"])) for row in rows}
 
     def build_application(self, control: Route | None = None) -> web.Application:
-        """Make the aiohttp application; ``control`` answers below ``/_sandbox``."""
+        """Return the aiohttp application; ``control`` answers below ``/_sandbox``."""
         app = web.Application()
         for endpoint in ENDPOINTS.values():
             app.router.add_route(endpoint.method, PREFIX + endpoint.path, self._make_route(endpoint))
         if control is not None:
             app.router.add_route("*", "/_sandbox{tail:(/.*)?}", control)
+        # Last, for whatever the routes above do not match.
         app.router.add_route("*", "/{tail:.*}", self._make_route(None))
         return app
 
@@ -77,7 +78,7 @@ class Server:
         fault = self._faults.take_fault(name, self._clock.wall())
         await self._apply_latency(fault, after=False)
         if fault and fault.replaces_work:
-            # Where the answer can be sent the request is read first, or its client sees a reset.
+            # Read the request before responding: a client that is still sending would see a connection reset.
             body = b"" if fault.kind is FaultKind.CUT_BEFORE else await self._read_body(request)
             response = SandboxResponse(0, b"", _new_request_id())
         else:
@@ -95,6 +96,7 @@ class Server:
         try:
             return await request.read()
         except web.HTTPException:
+            # Too large a body; the fault replaces the response anyway.
             return b""
 
     def _log_request(self, request: web.Request, body: bytes, name: str | None, outgoing: OutgoingResponse) -> None:
@@ -109,6 +111,7 @@ class Server:
         request_id = _new_request_id()
         body = b""
         try:
+            # Read first, so that the log shows the bodies of rejected requests, too.
             body = await request.read()
             reseller = self._find_authorized_reseller(request)
             if endpoint is None:
@@ -139,6 +142,7 @@ class Server:
 
     def _find_authorized_reseller(self, request: web.Request) -> Reseller:
         scheme, _, api_key = request.headers.get("Authorization", "").partition(" ")
+        # The scheme is case-insensitive (RFC 9110, section 11.1).
         reseller = self.resellers.get(api_key.strip()) if scheme.lower() == "bearer" else None
         if reseller is None:
             raise wrong_api_key_error()
@@ -167,19 +171,20 @@ class Server:
 
 
 def run_behaviour(request: SandboxRequest, request_id: str) -> SandboxResponse:
-    """Run a row's behaviour; a refusal undoes what it did so far."""
+    """Run an endpoint's behaviour; an error answer rolls back what it changed."""
     try:
         if request.endpoint.method == "GET":
             body = BEHAVIOURS[request.endpoint.name](request)
         else:
+            # A savepoint, since the transaction may still store the error under its key.
             with request.store.savepoint():
                 body = BEHAVIOURS[request.endpoint.name](request)
     except ErrorAnswer as refusal:
         return error_response(refusal, request_id)
-    except Exception:  # noqa: BLE001 - an HTTP server answers 500 and lives on
+    except Exception:  # noqa: BLE001 - an HTTP server answers 500 and keeps running
         _log.exception("The behaviour of %s failed", request.endpoint.name)
         return error_response(internal_error(), request_id)
-    # The page says "200 or 201": the sandbox's choice is 201 where a second execution makes another thing.
+    # The page says "200 or 201": the sandbox's choice is 201 where a second execution creates a duplicate.
     status = 201 if request.endpoint.repeat_effect is RepeatEffect.DUPLICATES else 200
     return SandboxResponse(status, orjson.dumps(body), request_id)
 

@@ -1,4 +1,4 @@
-"""The sandbox's switches: what the vendor's pages leave open can be set both ways."""
+"""The sandbox's settings: what the vendor's pages leave open can be set either way."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ WindowFrom: TypeAlias = Literal["received", "completed"]
 
 
 def _check_not_negative(_: object, attribute: attrs.Attribute[float], value: float) -> None:
+    # Not ``value < 0``, which would accept NaN.
     if not value >= 0:
         raise InvalidArgumentError(f"{attribute.name}: expected zero or more, got {value!r}")
 
@@ -29,7 +30,7 @@ def _check_resellers(_: object, __: object, value: int) -> None:
 
 @attrs.frozen(kw_only=True)
 class SandboxSettings:
-    """Hold what a sandbox was started with; ``latency`` and ``window`` are in seconds."""
+    """Hold a sandbox's settings; ``latency`` and ``window`` are in seconds."""
 
     host: str = "127.0.0.1"
     port: int = 0

@@ -16,35 +16,38 @@ Value: TypeAlias = str | int | float | bytes | None
 
 
 class Store:
-    """Run statements; everything that changes state does so inside one :meth:`transaction`.
+    """Run SQL statements; all changes of state are made inside a :meth:`transaction`.
 
-    A file has a write-ahead log and is synced at each commit. Statements run in the event loop: they take
-    microseconds, and one after the other is what makes each request a unit.
+    A file uses a write-ahead log and is synced at each commit. Statements run in the event loop: they take
+    microseconds, and since none runs concurrently, each request is atomic.
     """
 
     def __init__(self, path: Path | None = None) -> None:
+        # isolation_level None: transactions are opened explicitly, below.
         self._db = sqlite3.connect(path or ":memory:", isolation_level=None, check_same_thread=False)
         self._db.row_factory = sqlite3.Row
         if path:
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
+        # The schema's last statement sets the version.
         self.is_new = not self._db.execute("PRAGMA user_version").fetchone()[0]
 
     def dump_state(self) -> bytes:
-        """Return the whole state."""
+        """Return the whole database."""
         return self._db.serialize()
 
     def load_state(self, state: bytes) -> None:
-        """Take over a state, in memory."""
+        """Replace the database by another one, in memory."""
         self._db.deserialize(state)
 
     def create_tables(self) -> None:
-        """Make the tables; inside a transaction they appear with its other rows or not at all."""
+        """Create the tables; inside a transaction they appear together with their rows or not at all."""
+        # executescript() would commit the surrounding transaction.
         for statement in SCHEMA.split(";\n"):
             self._db.execute(statement)
 
     def drop_tables(self) -> None:
-        """Drop all tables; killed after it, a file counts as fresh."""
+        """Drop all tables; if the process is killed afterwards, the file counts as new."""
         with self.transaction():
             for row in self.fetch_all("SELECT name FROM sqlite_master WHERE type = 'table'"):
                 self._db.execute(f"DROP TABLE {row['name']}")
@@ -72,12 +75,12 @@ class Store:
         return self._db.execute(_insert_statement(table, tuple(row)), tuple(row.values())).lastrowid or 0
 
     def insert_rows(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Value]]) -> None:
-        """Add many rows at once."""
+        """Add many rows."""
         self._db.executemany(_insert_statement(table, tuple(columns)), rows)
 
     @contextmanager
     def transaction(self) -> Generator[None]:
-        """Keep all of the block or nothing."""
+        """Commit all changes of the block, or none if it raises."""
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -88,7 +91,7 @@ class Store:
 
     @contextmanager
     def savepoint(self) -> Generator[None]:
-        """Undo the block alone when it raises, inside a transaction that goes on."""
+        """Roll back only the block if it raises; the surrounding transaction continues."""
         self._db.execute("SAVEPOINT attempt")
         try:
             yield

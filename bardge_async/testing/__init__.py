@@ -1,6 +1,6 @@
-"""Test your integration: a fake transport and clocks here, fixtures of a sandbox in the pytest plugin.
+"""Test your integration: a fake transport and clocks here, sandbox fixtures in the pytest plugin.
 
-See ``docs/testing-your-integration.md``. The fixtures need the extra ``testing``; what stands here does not.
+See ``docs/testing-your-integration.md``. The fixtures need the extra ``testing``; the names exported here do not.
 """
 
 from __future__ import annotations

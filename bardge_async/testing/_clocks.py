@@ -1,4 +1,4 @@
-"""Clocks for tests: time that moves when the test says so, or when the code under test waits."""
+"""Clocks for tests: time advances when the test says so, or when the code under test waits."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from bardge_async._runtime.clock import Clock, Timer
 
 
 class MovableClock(Clock, Protocol):
-    """A clock that can be moved forward."""
+    """A clock that can be advanced."""
 
     def advance(self, seconds: float) -> None:
-        """Move it by so many seconds, and call what has come due."""
+        """Advance by a number of seconds, and call the timers that have expired."""
 
 
 class SkippingClock:
-    """Read another clock, and move it in place of waiting: ``BardgeClient(clock=SkippingClock(sandbox.clock))``.
+    """Advance another clock instead of waiting: ``BardgeClient(clock=SkippingClock(sandbox.clock))``.
 
-    Waits between attempts and for ``Retry-After`` then take no time, and whoever else reads the clock sees them pass.
-    ``sleeps`` holds them, in seconds.
+    Waits between attempts and for ``Retry-After`` then take no real time, and every other reader of that clock sees
+    them pass. ``sleeps`` holds the waits, in seconds.
     """
 
     def __init__(self, clock: MovableClock) -> None:
@@ -35,42 +35,43 @@ class SkippingClock:
         return self._clock.wall()
 
     def elapsed(self) -> float:
-        """Return seconds that never go back."""
+        """Return seconds on a monotonic clock."""
         return self._clock.elapsed()
 
     async def sleep(self, seconds: float) -> None:
-        """Move the clock on; waits of several tasks at once pass together, not one after the other."""
+        """Advance the clock; concurrent waits of several tasks overlap instead of adding up."""
         self.sleeps.append(seconds)
         until = self._clock.elapsed() + seconds
+        # Other tasks start their waits first, from the same time.
         await anyio.lowlevel.checkpoint()
         self._clock.advance(max(0.0, until - self._clock.elapsed()))
 
     def timer(self, seconds: float, callback: Callable[[], object]) -> Timer:
-        """Call ``callback`` in the running loop once the clock has moved so far."""
+        """Call ``callback`` in the running loop once the clock has advanced by ``seconds``."""
         return self._clock.timer(seconds, callback)
 
 
 class ManualTimer:
-    """A callback that is still to come."""
+    """A pending callback."""
 
     def __init__(self, callback: Callable[[], object]) -> None:
         self.callback: Callable[[], object] | None = callback
 
     def cancel(self) -> None:
-        """Let the callback never be called."""
+        """Cancel the callback."""
         self.callback = None
 
     def fire(self) -> None:
-        """Call back, unless cancelled."""
+        """Call the callback, unless it was cancelled."""
         callback, self.callback = self.callback, None
         if callback is not None:
             callback()
 
 
 class ManualClock:
-    """Stand still until told to move, or until somebody waits: for unit tests beside :class:`FakeTransport`.
+    """A clock that stands still until the test advances it or the code waits: for unit tests with a fake transport.
 
-    ``wall`` is where it begins, in seconds since the epoch; ``sleeps`` holds the waits, which end at once.
+    ``wall`` is the initial time, in seconds since the epoch; ``sleeps`` holds the waits, which end immediately.
     """
 
     def __init__(self, wall: float = 1_780_000_000.0) -> None:
@@ -85,23 +86,24 @@ class ManualClock:
         return self._started_at + self._elapsed
 
     def elapsed(self) -> float:
-        """Return seconds since the clock was made."""
+        """Return seconds since the clock was created."""
         return self._elapsed
 
     def advance(self, seconds: float) -> None:
-        """Move by so many seconds and call what has come due, in order."""
+        """Advance by a number of seconds, and call the expired timers in order."""
         self._elapsed += seconds
         while self._timers and self._timers[0][0] <= self._elapsed:
             heapq.heappop(self._timers)[2].fire()
 
     async def sleep(self, seconds: float) -> None:
-        """Move on by the wait."""
+        """Advance by the wait, without waiting."""
         self.sleeps.append(seconds)
         await anyio.lowlevel.checkpoint()
         self.advance(seconds)
 
     def timer(self, seconds: float, callback: Callable[[], object]) -> ManualTimer:
-        """Call ``callback`` once the clock has moved so far."""
+        """Call ``callback`` once the clock has advanced by ``seconds``."""
         timer = ManualTimer(callback)
+        # The counter orders timers with the same deadline; timers themselves cannot be compared.
         heapq.heappush(self._timers, (self._elapsed + seconds, next(self._order), timer))
         return timer

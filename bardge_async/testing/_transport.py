@@ -1,4 +1,4 @@
-"""Unit tests without sockets."""
+"""A fake transport, for unit tests without sockets."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ Step: TypeAlias = WireResponse | BaseException | Callable[[WireRequest], WireRes
 
 
 def json_response(body: object, status: int = 200, headers: Mapping[str, str] | None = None) -> WireResponse:
-    """Make an answer with a JSON body."""
+    """Make a response with a JSON body."""
     lines = CIMultiDict({"Content-Type": "application/json", "Bardge-Request-Id": "req_fake", **(headers or {})})
     return WireResponse(status, lines, orjson.dumps(body))
 
 
 class FakeTransport:
-    """Answer requests from a script, one step each: ``BardgeClient("key", transport=FakeTransport(...))``.
+    """Answer each request with the next step of a script: ``BardgeClient("key", transport=FakeTransport(...))``.
 
-    A step is an answer, an exception to raise, or a function of the request. ``requests`` holds what was sent, repeats
-    too. A request beyond the script fails the call with ``ConfigurationError``.
+    A step is a response, an exception to raise, or a function that is called with the request. ``requests`` holds the
+    requests sent, retries included. A request beyond the script fails the call with ``ConfigurationError``.
     """
 
     def __init__(self, *script: Step) -> None:
@@ -34,7 +34,7 @@ class FakeTransport:
         self._script = list(script)
 
     async def send(self, request: WireRequest, limits: AttemptLimits) -> WireResponse:
-        """Record a request and play the next step."""
+        """Record the request and execute the next step."""
         self.requests.append(request)
         if not self._script:
             raise ConfigurationError(f"FakeTransport: no step is left for {request.method} {request.url}")
@@ -44,5 +44,5 @@ class FakeTransport:
         return step if isinstance(step, WireResponse) else step(request)
 
     async def aclose(self) -> None:
-        """Note that the client was closed."""
+        """Set ``closed``."""
         self.closed = True

@@ -1,7 +1,7 @@
-"""The pytest plugin: a sandbox and a client of it, each test with its own.
+"""The pytest plugin: a sandbox and a client for each test.
 
-It comes with the package's entry point and imports nothing heavy before a fixture is used. Both fixtures live in the
-loop of the test, which pytest-asyncio (strict or auto) or anyio's plugin runs.
+The package's entry point loads it, and it imports nothing heavy until a fixture is used. Both fixtures run in the
+test's event loop, under pytest-asyncio (strict or auto) or anyio's plugin.
 """
 
 from __future__ import annotations
@@ -23,36 +23,36 @@ _ASYNCIO: Final = importlib.util.find_spec("pytest_asyncio") is not None
 _SETTINGS: Final = frozenset({"seed", "window", "window_from", "latency", "cache_errors", "unproven_keys", "resellers"})
 _MARKER: Final = (
     "bardge(seed=, faults=[Fault(...)], window=, window_from=, latency=, cache_errors=, unproven_keys=, resellers=): "
-    "how this test's bardge_sandbox is set; nearer markers win, one by one."
+    "the settings of this test's bardge_sandbox; for each setting, the nearest marker wins."
 )
 _MISSING_EXTRA: Final = "the bardge fixtures need an extra: pip install 'bardge-async[testing]' (%s is missing)"
 _NO_LOOP: Final = (
-    "the bardge fixtures live in the test's event loop: make it an `async def` test under @pytest.mark.asyncio "
+    "the bardge fixtures need the test's event loop: make it an `async def` test with @pytest.mark.asyncio "
     "(pytest-asyncio) or @pytest.mark.anyio"
 )
 
 
 class RunningSandbox(NamedTuple):
-    """What one test has."""
+    """One test's sandbox and client."""
 
     sandbox: Sandbox
     client: BardgeClient
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the marker known."""
+    """Register the marker."""
     config.addinivalue_line("markers", _MARKER)
 
 
 @pytest.fixture
 def bardge_sandbox(_bardge: RunningSandbox) -> Sandbox:
-    """A running sandbox of this test alone; ``@pytest.mark.bardge(...)`` sets it."""
+    """A running sandbox for this test only; ``@pytest.mark.bardge(...)`` configures it."""
     return _bardge.sandbox
 
 
 @pytest.fixture
 def bardge_client(_bardge: RunningSandbox) -> BardgeClient:
-    """A client of the sandbox, on its clock: ``bardge_sandbox.clock.advance(91)`` moves both, waits take no time."""
+    """A client of the sandbox, on its clock: ``bardge_sandbox.clock.advance(91)`` moves both; waits take no time."""
     return _bardge.client
 
 
@@ -63,7 +63,8 @@ def _bardge(request: pytest.FixtureRequest) -> RunningSandbox:
 
 
 def _fixture_for(request: pytest.FixtureRequest) -> str:
-    """Name the async fixture for the plugin that runs the test: each runs its own kind only."""
+    """Return the async fixture for the plugin that runs the test: each plugin runs only its own kind."""
+    # The sandbox needs segno, which the extra installs.
     if importlib.util.find_spec("segno") is None:
         pytest.fail(_MISSING_EXTRA % "segno", pytrace=False)
     if "anyio_backend" in request.fixturenames:
@@ -96,7 +97,7 @@ if _ASYNCIO:
 
         return fixture
 
-    # A sandbox in another loop than its test's would never answer.
+    # One fixture per loop scope: a sandbox in a loop other than its test's would never answer.
     _in_function_loop = _make_fixture("function")
     _in_class_loop = _make_fixture("class")
     _in_module_loop = _make_fixture("module")
@@ -105,12 +106,13 @@ if _ASYNCIO:
 
 
 def _read_markers(request: pytest.FixtureRequest) -> dict[str, Any]:
-    """Read the markers, the nearest last."""
+    """Merge the markers' settings, the nearest marker last."""
     settings: dict[str, Any] = {}
     for marker in reversed(list(request.node.iter_markers("bardge"))):
         unknown = sorted(marker.kwargs.keys() - _SETTINGS - {"faults"})
         if unknown or marker.args:
             what = ", ".join(unknown) or "arguments by position"
+            # The arguments' names are the part of the marker's description in parentheses.
             pytest.fail(f"@pytest.mark.bardge takes {_MARKER.split('): ')[0][7:]}; got {what}", pytrace=False)
         settings |= marker.kwargs
     return settings
@@ -118,7 +120,7 @@ def _read_markers(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 @asynccontextmanager
 async def _run_sandbox(settings: Mapping[str, Any]) -> AsyncGenerator[RunningSandbox]:
-    from bardge_async import BardgeClient  # noqa: PLC0415 - only tests that use it pay for it
+    from bardge_async import BardgeClient  # noqa: PLC0415 - only tests that use it pay for the import
     from bardge_async.sandbox import Sandbox  # noqa: PLC0415 - brings aiohttp
     from bardge_async.testing import SkippingClock  # noqa: PLC0415 - brings anyio
 

@@ -344,7 +344,7 @@ async def test_iterated_once() -> None:
     async with rig(reply()) as it:
         batch = it.bardge.batch(purchases(1), job="j")
         await outcomes(batch)
-        with pytest.raises(errors.InvalidArgumentError, match="iterated once"):
+        with pytest.raises(errors.InvalidArgumentError, match="iterated once only"):
             await outcomes(batch)
 
 

@@ -110,7 +110,7 @@ async def test_refused_and_its_answer_gone(tmp_path: Path) -> None:
             await journal.prune(clock.wall())
             outcome = await only(it.bardge.batch([purchase(1)], job="j"))
             assert (outcome.status, it.sent) == (OperationStatus.REFUSED, 1)
-            assert "not kept any more" in str(outcome.error)
+            assert "no longer stored" in str(outcome.error)
 
 
 async def test_refused_and_retried() -> None:
@@ -271,7 +271,7 @@ def test_rows_without_a_key() -> None:
 
 def test_unknown_row() -> None:
     """A row that is not there is refused where the operation is made."""
-    with pytest.raises(errors.InvalidArgumentError, match="no row is named"):
+    with pytest.raises(errors.InvalidArgumentError, match="no endpoint is named"):
         Operation("credits.buy", id="1")
 
 

@@ -41,19 +41,19 @@ def checked(operator: Operator, content: str | bytes, *arguments: str, name: str
         ("id,client_id\n1,c\n", "line 1, column package_id: credits.purchase needs it"),
         ("id;client_id;package_id\n1;c;p\n", "line 1: the cells are separated by semicolons; use commas"),
         ("id\tclient_id\tpackage_id\n", "line 1: the cells are separated by tabs; use commas"),
-        (HEAD + '1,"client"_abc,p\n', 'line 2: a quote (") inside of a cell is not doubled'),
+        (HEAD + '1,"client"_abc,p\n', 'line 2: a quote (") inside a cell is not doubled'),
         (HEAD + ROW + '2,"c,p\n3,c,p\n', 'line 3: a quote (") is left open to the end of the file'),
         (HEAD + f'1,"{LONG}\n{LONG}",p\n', "line 2: a cell has more than 131,072 characters"),
         (HEAD + f"1,{LONG * 6},p\n", "line 2: it has more than 1,048,576 characters"),
         (HEAD.encode() + b"1,caf\xe9,p\n", "line 2: it is not UTF-8 (byte 0xE9). Convert it: iconv -f WINDOWS-1252"),
         ((HEAD + ROW).encode("utf-16"), "line 1: the file is UTF-16, not UTF-8.\nConvert it: iconv -f UTF-16 -t UTF-8"),
         ((HEAD + ROW).encode("utf-32"), "line 1: the file is UTF-32, not UTF-8."),
-        ((HEAD + ROW).encode("utf-16-le"), "line 1: it holds NUL bytes"),
-        (HEAD + ROW + "2,a\0b,p\n", "clients.csv, line 3: it holds NUL bytes"),
-        (HEAD + ROW + "\ufeff2,c,p\n", "line 3: it holds an invisible byte order mark (U+FEFF); were files joined?"),
-        (b"PK\x03\x04 a sheet", "clients.csv is packed, not text.\nSave the sheet as CSV"),
-        (b"\x1f\x8b packed", "clients.csv is packed, not text.\nUnpack it on the way: zcat"),
-        ('[{"id": "1"}]', "clients.csv is one JSON list.\nWrite an object on each line"),
+        ((HEAD + ROW).encode("utf-16-le"), "line 1: it contains NUL bytes"),
+        (HEAD + ROW + "2,a\0b,p\n", "clients.csv, line 3: it contains NUL bytes"),
+        (HEAD + ROW + "\ufeff2,c,p\n", "line 3: it contains an invisible byte order mark (U+FEFF); were files joined?"),
+        (b"PK\x03\x04 a sheet", "clients.csv is compressed, not text.\nSave the sheet as CSV"),
+        (b"\x1f\x8b packed", "clients.csv is compressed, not text.\nDecompress it: zcat"),
+        ('[{"id": "1"}]', "clients.csv is a single JSON array.\nWrite one object per line"),
     ],
 )
 def test_bad_file(operator: Operator, content: str | bytes, words: str) -> None:
@@ -66,10 +66,10 @@ def test_bad_file(operator: Operator, content: str | bytes, words: str) -> None:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("5", "line 1: it is no JSON object"),
-        ("{", "line 1: it is no JSON: Expecting property name"),
-        ('{"id": "1", "id": "2"}', "line 1: the name 'id' stands twice in one object"),
-        ('{"id": NaN}', "line 1: NaN is no JSON"),
+        ("5", "line 1: it is not a JSON object"),
+        ("{", "line 1: it is not JSON: Expecting property name"),
+        ('{"id": "1", "id": "2"}', "line 1: the name 'id' occurs twice in one object"),
+        ('{"id": NaN}', "line 1: NaN is not JSON"),
         ('{"id": "1", "client_id": "c", "package_id": 50}', "line 1, column package_id: expected text, got 50"),
         ('{"id": "1", "client_id": "c"}', "line 1, column package_id: it is missing"),
         ('{"id": "1", "client_id": null, "package_id": "p"}', "line 1, column client_id: it is empty"),
@@ -115,7 +115,7 @@ def test_good_file(operator: Operator, content: str) -> None:
 def test_all_faults_are_counted(operator: Operator) -> None:
     """All rows are looked at: every fault is counted, the first 20 are shown."""
     result = checked(operator, HEAD + ",,\n" * 1000)
-    assert "clients.csv has 3,000 faults; the first 20 are shown." in result.stderr
+    assert "clients.csv has 3,000 errors; the first 20 are shown." in result.stderr
     assert result.stderr.count("clients.csv, line") == 20
 
 
@@ -144,7 +144,7 @@ def test_header_only(operator: Operator, content: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "words"), [("none.csv", "none.csv cannot be read: No such file"), (".", ". is a folder")]
+    ("file", "words"), [("none.csv", "none.csv cannot be read: No such file"), (".", ". is a directory")]
 )
 def test_no_file(operator: Operator, file: str, words: str) -> None:
     """A missing file or a folder is a message."""

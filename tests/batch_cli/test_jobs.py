@@ -90,14 +90,14 @@ def test_other_operation_is_refused(operator: Operator) -> None:
     """A job goes on with the operation that it was begun with."""
     operator.run(purchases(1))
     result = operator.batch("run", "clients.csv", "--op", "passes.issue", "--job", "j", "--yes")
-    assert (result.exit_code, "is on record with --op credits.purchase" in result.stderr) == (2, True)
+    assert (result.exit_code, "was started with --op credits.purchase" in result.stderr) == (2, True)
 
 
 def test_other_journal_is_refused(operator: Operator) -> None:
     """A job whose journal is another one is refused: all would be sent again."""
     operator.run(purchases(1))
     result = operator.run(purchases(1), "--journal", "own.db")
-    assert (result.exit_code, "is on record in the journal" in result.stderr, operator.bought) == (2, True, 1)
+    assert (result.exit_code, "uses the journal" in result.stderr, operator.bought) == (2, True, 1)
 
 
 def test_own_journal(operator: Operator) -> None:
@@ -118,7 +118,7 @@ def test_own_journal_is_one_jobs(operator: Operator) -> None:
 def test_journal_in_no_folder(operator: Operator) -> None:
     """A journal in a missing folder is a message before anything is sent."""
     result = operator.run(purchases(1), "--journal", "none/own.db")
-    assert (result.exit_code, "--journal: there is no folder" in result.stderr, operator.bought) == (2, True, 0)
+    assert (result.exit_code, "--journal: the folder" in result.stderr, operator.bought) == (2, True, 0)
 
 
 def test_journal_that_could_not_be_begun_binds_nothing(operator: Operator) -> None:
@@ -153,7 +153,7 @@ def test_status_of_a_live_job(operator: Operator) -> None:
     """``status`` names the process that runs a job."""
     operator.run(purchases(1))
     with JobLock(place_of(operator).lock_path, "j"):
-        assert f"run by process {os.getpid()}" in operator.batch("status", "j").stdout
+        assert f"running in process {os.getpid()}" in operator.batch("status", "j").stdout
 
 
 @pytest.mark.parametrize("command", ["status", "resume", "doubts"])
@@ -161,7 +161,7 @@ def test_unknown_job(operator: Operator, command: str) -> None:
     """A job that is not on record is a message that names those that are."""
     operator.run(purchases(1))
     result = operator.batch(command, "k")
-    assert (result.exit_code, "No job is named 'k'.\nOn record: j." in result.stderr) == (2, True)
+    assert (result.exit_code, "No job is named 'k'.\nRecorded jobs: j." in result.stderr) == (2, True)
 
 
 def test_resume(operator: Operator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -223,7 +223,7 @@ def test_namesake(operator: Operator) -> None:
     """A job of the same name at another account is pointed to: it knows nothing of this one."""
     operator.run(purchases(1))
     result = operator.run(purchases(1), "--account", "acme")
-    assert f"Note: another job of this name is on record for {operator.sandbox.base_url}.\n" in result.stderr
+    assert f"Note: another job of this name exists for {operator.sandbox.base_url}.\n" in result.stderr
 
 
 def test_job_elsewhere(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,7 +231,7 @@ def test_job_elsewhere(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> N
     operator.run(purchases(1))
     monkeypatch.setenv("BARDGE_BASE_URL", "https://other.example/v3")
     result = operator.batch("resume", "j")
-    assert (result.exit_code, "is not on record for that server" in result.stderr) == (2, True)
+    assert (result.exit_code, "does not exist for that server" in result.stderr) == (2, True)
 
 
 def test_doubts(operator: Operator) -> None:
@@ -242,7 +242,7 @@ def test_doubts(operator: Operator) -> None:
     assert (doubt["line"], doubt["id"], doubt["key"], doubt["state"]) == (3, "o2", key, "in doubt")
     words = operator.batch("doubts", "j").stdout
     assert "line 3  id o2  sent " in words
-    assert "Settle each with: bardge batch resolve j --base-url" in words
+    assert "Resolve each with: bardge batch resolve j --base-url" in words
 
 
 def test_doubts_without_the_file(operator: Operator) -> None:

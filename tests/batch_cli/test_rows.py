@@ -192,19 +192,19 @@ def test_id_column(operator: Operator, content: str, arguments: list[str], words
     ("content", "arguments", "words"),
     [
         ("client_id,package_id\nc,p\nc,p\n", [], "client_id is not unique ('c' is on line 2 and on line 3)"),
-        ("n,client_id,package_id\n7,c,p\n8,c,q\n", [], "Columns that differ in every row: n, package_id."),
-        ("client_id,package_id\nc,p\nc,p\n", [], "No column differs in every row: add one."),
+        ("n,client_id,package_id\n7,c,p\n8,c,q\n", [], "Columns with unique values: n, package_id."),
+        ("client_id,package_id\nc,p\nc,p\n", [], "No column has unique values: add one."),
         ("first_name,package_id\nc,p\n", [], "has no column id or client_id"),
-        ("id,client_id,package_id\n1,c,p\n2,c,p\n1,c,p\n", [], "line 4, column id: the id '1' is on line 2, too"),
-        ("id,client_id,package_id\n1,c,p\n 1,c,p\n", [], "line 3, column id: the id '1' is on line 2, too"),
-        ("id,client_id,package_id\n1,c,p\n", ["--id", "n"], "column n: --id names it, and it is not there"),
+        ("id,client_id,package_id\n1,c,p\n2,c,p\n1,c,p\n", [], "line 4, column id: the id '1' is also on line 2"),
+        ("id,client_id,package_id\n1,c,p\n 1,c,p\n", [], "line 3, column id: the id '1' is also on line 2"),
+        ("id,client_id,package_id\n1,c,p\n", ["--id", "n"], "column n: --id names it, but it does not exist"),
         (
             "client_id,package_id\nc,p\nc,p\n",
             ["--id", "client_id"],
-            "line 3, column client_id: the id 'c' is on line 2",
+            "line 3, column client_id: the id 'c' is also on line 2",
         ),
         ('{"client_id": "c", "package_id": "p"}\n' * 2, [], "client_id is not unique"),
-        ('{"id": 7, "client_id": "c", "package_id": "p"}\n' * 2, [], "line 2, column id: the id '7' is on line 1, too"),
+        ('{"id": 7, "client_id": "c", "package_id": "p"}\n' * 2, [], "line 2, column id: the id '7' is also on line 1"),
     ],
 )
 def test_no_unique_ids(operator: Operator, content: str, arguments: list[str], words: str) -> None:
@@ -218,7 +218,7 @@ def test_no_unique_ids(operator: Operator, content: str, arguments: list[str], w
 @pytest.mark.parametrize(
     ("pair", "words"),
     [
-        ("package_id=pack", "clients.csv, line 1, column pack: --map names it, and it is not there"),
+        ("package_id=pack", "clients.csv, line 1, column pack: --map names it, but it does not exist"),
         ("pack=package_id", "credits.purchase has no field 'pack'.\nIt is one of: client_id, package_id"),
         ("package_id", "--map: expected FIELD=COLUMN, got 'package_id'"),
         ("=package_id", "--map: expected FIELD=COLUMN"),
@@ -237,7 +237,7 @@ def test_bad_map_of_json(operator: Operator) -> None:
     operator.file('{"client_id": "c"}\n')
     arguments = ["--op", "passes.update", "--job", "j", "--dry-run", "--map", "email=mail"]
     result = operator.batch("run", "clients.csv", *arguments)
-    assert (result.exit_code, "column mail: --map names it, and it is not there" in result.stderr) == (2, True)
+    assert (result.exit_code, "column mail: --map names it, but it does not exist" in result.stderr) == (2, True)
 
 
 def test_twice_mapped(operator: Operator) -> None:

@@ -26,8 +26,8 @@ def test_first_signal(operator: Operator, scripted: Scripted, name: signal.Signa
     server = scripted(PACKAGES, BOUGHT, calling(lambda: os.kill(os.getpid(), name), BOUGHT), BOUGHT)
     result = operator.run(purchases(500), "--concurrency", "2")
     assert (result.exit_code, signal.getsignal(name)) == (130, before)
-    assert "Stopping: what is under way is finished." in result.stderr
-    assert f"Go on with: bardge batch resume j --base-url {server.base_url}" in result.stderr
+    assert "Stopping: requests in flight are being completed." in result.stderr
+    assert f"Resume with: bardge batch resume j --base-url {server.base_url}" in result.stderr
     statuses = operator.statuses()
     assert (len(statuses), set(statuses)) == (500, {"done", "not run"})
     assert statuses.count("done") == len(server.requests) - 1
@@ -93,12 +93,12 @@ def test_second_signal(operator: Operator, hanging: subprocess.Popen[str]) -> No
     assert hanging.stderr is not None
     hanging.send_signal(signal.SIGINT)
     for line in hanging.stderr:
-        if "Ctrl-C again ends it at once" in line:
+        if "Ctrl-C again stops immediately" in line:
             break
     hanging.send_signal(signal.SIGINT)
     rest = hanging.stderr.read()
     assert (hanging.wait(), "Traceback" in rest) == (130, False), rest
-    assert "Go on with: bardge batch resume j --base-url" in rest
+    assert "Resume with: bardge batch resume j --base-url" in rest
     assert operator.said("doubts", "j")
 
 

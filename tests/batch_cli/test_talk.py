@@ -62,7 +62,7 @@ def test_bar_fits(figures: ProgressCounter, width: int) -> None:
     assert max(map(len, lines)) <= width
     assert lines[-2:] == [
         "done 60,000  replayed 1,012  skipped 100  refused 200  failed 1  in doubt 3",
-        "204/s, 3:09 left, 0 of 0 at once",
+        "204/s, 3:09 left, 0 of 0 in flight",
     ]
 
 
@@ -83,7 +83,7 @@ def test_lines(figures: ProgressCounter, capsys: pytest.CaptureFixture[str]) -> 
     LineDisplay(Output()).show_progress(figures)
     said = capsys.readouterr()
     assert said.err == (
-        "renewals-2026-11-of-all-clients: 61,316 of 100,000 (61%), 204/s, 3:09 left, 0 of 0 at once; "
+        "renewals-2026-11-of-all-clients: 61,316 of 100,000 (61%), 204/s, 3:09 left, 0 of 0 in flight; "
         "done 60,000, replayed 1,012, skipped 100, refused 200, failed 1, in doubt 3\n"
     )
     assert not said.out
@@ -163,7 +163,7 @@ def test_no_standard_input(operator: Operator, monkeypatch: pytest.MonkeyPatch, 
         (OSError(errno.ENOSPC, "No space left on device"), "Error: [Errno 28] No space left on device."),
         (sqlite3.OperationalError("database or disk is full"), "Error: database or disk is full."),
         (ConfigurationError("api_key: no"), "Error: api_key: no"),
-        (KeyError("x"), "Error: This is a fault of bardge: KeyError: 'x'.\nReport it: --traceback."),
+        (KeyError("x"), "Error: This is a bug in bardge: KeyError: 'x'.\nReport it, with the output of --traceback."),
     ],
 )
 def test_every_error_is_a_message(capsys: pytest.CaptureFixture[str], error: Exception, words: str) -> None:
@@ -180,7 +180,7 @@ def test_error_as_json(operator: Operator) -> None:
     """``--json`` tells errors to programs, too."""
     said = operator.said("status", "none")
     assert said == {
-        "error": {"message": "No job is named 'none'.", "mend": "On record: none.", "request_id": None},
+        "error": {"message": "No job is named 'none'.", "mend": "Recorded jobs: none.", "request_id": None},
         "exit_code": 2,
     }
 
@@ -197,7 +197,7 @@ def test_key_from_standard_input(operator: Operator, monkeypatch: pytest.MonkeyP
 def test_key_and_rows_from_standard_input(operator: Operator) -> None:
     """Standard input cannot hold both the key and the rows."""
     result = operator.batch("run", "-", *BUY, "--job", "j", "--yes", "--api-key-stdin", input="x")
-    assert (result.exit_code, "holds the rows already" in result.stderr) == (2, True)
+    assert (result.exit_code, "already contains the rows" in result.stderr) == (2, True)
 
 
 @pytest.fixture

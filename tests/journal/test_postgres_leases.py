@@ -93,7 +93,7 @@ async def test_lost_lease_is_told(postgres: Database, caplog: pytest.LogCaptureF
         clock.advance(5)
         while not caplog.records:  # noqa: ASYNC110 - the server is what is waited for
             await asyncio.sleep(0)
-        with pytest.raises(errors.JournalError, match="another process has taken"):
+        with pytest.raises(errors.JournalError, match="another process has claimed"):
             await third.put(sent())
     assert "order-1" in caplog.text
     assert on_record(postgres) == {}
@@ -153,7 +153,7 @@ async def test_intent_that_took_longer_than_a_lease(postgres: Database) -> None:
     async with elsewhere(postgres, clock=clock) as here:
         await here.claim(KEY, 0, ManualClock())
         clock.readings = 0
-        with pytest.raises(errors.JournalError, match="another process has taken"):
+        with pytest.raises(errors.JournalError, match="another process has claimed"):
             await here.put(sent())
     assert on_record(postgres) == {"order-1": EntryState.SENT}
 
@@ -206,7 +206,7 @@ async def test_refused_after_the_other_has_sent(postgres: Database) -> None:
         await taken_over(postgres, there)
         await there.put(sent(second=20))
         there.release(KEY)
-        with pytest.raises(errors.JournalError, match="another process has taken"):
+        with pytest.raises(errors.JournalError, match="another process has claimed"):
             await here.put(REFUSED)
         assert await there.unfinished(KEY.base_url, KEY.account) == [sent(second=20)]
 

@@ -164,7 +164,7 @@ async def test_taken_back_when_the_database_is_there_again(postgres: Database) -
             removing = asyncio.ensure_future(journal.remove(KEY))
             await it.swallowed.wait()
             clock.advance(2)
-            with pytest.raises(errors.JournalError, match="away"):
+            with pytest.raises(errors.JournalError, match=r"cannot be reached.*intent is withdrawn"):
                 await removing
             it.silent = False
             clock.advance(8)

@@ -340,9 +340,9 @@ async def other_row(bardge: BardgeClient) -> object:
 
 
 DIFFERENT: dict[str, tuple[Callable[[BardgeClient], Awaitable[object]], str]] = {
-    "a field": (other_body, "package_id$"),
-    "fields": (two_fields, "client_id, package_id$"),
-    "endpoint": (other_row, "endpoint .credits.purchase on record.$"),
+    "a field": (other_body, "in package_id;"),
+    "fields": (two_fields, "in client_id, package_id;"),
+    "endpoint": (other_row, "endpoint .credits.purchase on record.;"),
 }
 
 

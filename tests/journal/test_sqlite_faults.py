@@ -219,7 +219,7 @@ async def test_deadline_while_the_intent_waits(tmp_path: Path) -> None:
             await turns()
             it.clock.advance(61)
             await turns()
-        with pytest.raises(errors.JournalError, match="in time") as caught:
+        with pytest.raises(errors.JournalError, match="timed out") as caught:
             await call
         assert (caught.value.timed_out, caught.value.sent, it.sent) == (True, False, 0)
         assert await it.states() == []
@@ -253,7 +253,7 @@ async def test_cancelled_while_the_outcome_waits(tmp_path: Path) -> None:
             stack.close()
             with pytest.raises(asyncio.CancelledError) as caught:
                 await call
-            assert "order-1; its outcome is on record" in caught.value.__notes__[0]
+            assert "order-1; its outcome is recorded" in caught.value.__notes__[0]
             assert await it.states() == [EntryState.DONE]
 
 

@@ -112,8 +112,8 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "short": (lambda path: path.write_bytes(b"SQLite format 3\x00"), "cannot be used|another program"),
     "zeros": (lambda path: path.write_bytes(bytes(8192)), "cannot be used|another program|not a database"),
     "damaged": (ours_damaged, "damaged|malformed"),
-    "folder": (lambda path: path.mkdir(), "no file"),
-    "dangling link": (lambda path: path.symlink_to("nowhere"), "no file"),
+    "folder": (lambda path: path.mkdir(), "not a regular file"),
+    "dangling link": (lambda path: path.symlink_to("nowhere"), "not a regular file"),
 }
 
 

@@ -248,5 +248,5 @@ async def test_batch_waits_for_another_process() -> None:
 
 def test_not_a_limiter() -> None:
     """A limiter that gives no turns is refused when the client is made."""
-    with pytest.raises(errors.ConfigurationError, match="limiter: expected a Limiter, which has turn"):
+    with pytest.raises(errors.ConfigurationError, match="limiter: expected a Limiter with a method acquire"):
         BardgeClient("key", "https://api.example", limiter=object())  # type: ignore[arg-type] # that is the point

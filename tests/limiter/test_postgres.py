@@ -152,7 +152,7 @@ async def test_no_right_to_the_table(postgres: Database) -> None:
     dsn = postgres.dsn.replace("bardge@", "stranger@")
     async with PostgresLimiter(dsn, fresh(), RATE, schema="strange") as limiter:
         told = await refused(limiter, 5)
-    assert "no turn to send: the limiter's database refused: permission denied" in str(told)
+    assert "the limiter granted no permit: the limiter's database refused: permission denied" in str(told)
     assert told.sent is False
 
 

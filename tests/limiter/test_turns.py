@@ -223,7 +223,7 @@ async def test_rate_used_up() -> None:
         error = await failed(late)
         assert last.done()
     assert (error.timed_out, error.retry_after) == (True, None)
-    assert "1 a second is used up" in str(error)
+    assert "1 per second is exhausted" in str(error)
 
 
 async def test_far_slot_is_not_waited_for() -> None:

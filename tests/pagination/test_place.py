@@ -186,7 +186,7 @@ async def test_backward_resumed(cut: int) -> None:
         ({"starting_after": 7}, "starting_after: expected an item's id, got 7"),
         ({"starting_after": "\ud800"}, "starting_after: expected an item's id"),
         ({"ending_before": ""}, "ending_before: expected an item's id, got ''"),
-        ({"starting_after": "a", "ending_before": "b"}, "never both"),
+        ({"starting_after": "a", "ending_before": "b"}, "not both"),
     ],
 )
 async def test_wrong_values(options: dict[str, Any], message: str) -> None:

@@ -47,7 +47,7 @@ async def _serve(host: str) -> dict[str, str]:
 async def test_binding_elsewhere_warns(host: str, capsys: pytest.CaptureFixture[str], *, warned: bool) -> None:
     """A warning on stderr, for other addresses than this machine's."""
     await _serve(host)
-    assert (f"Warning: whoever can reach {host}" in capsys.readouterr().err) is warned
+    assert (f"Warning: anyone who can reach {host}" in capsys.readouterr().err) is warned
 
 
 async def test_controls_are_named() -> None:

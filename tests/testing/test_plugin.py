@@ -66,7 +66,7 @@ async def test_seeds_differ(bardge_sandbox):
 async def test_both_clocks_move(bardge_client, bardge_sandbox):
     before = bardge_sandbox.clock.wall()
     bardge_sandbox.clock.advance(91)
-    assert bardge_client._calls.engine.watch.now().wall - before >= 91
+    assert bardge_client._caller.engine.clock_reader.now().wall - before >= 91
 """
 ANYIO = f"""{HEAD}
 @pytest.mark.anyio
@@ -171,7 +171,7 @@ def test_page_has_no_other_code() -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("test_sync", "live in the test's event loop"),
+        ("test_sync", "need the test's event loop"),
         ("test_unknown_argument", "takes seed=, .*; got sed"),
         ("test_by_position", "got arguments by position"),
         ("test_no_extra", r"pip install 'bardge-async\[testing\]' \(segno is missing\)"),

@@ -1,4 +1,4 @@
-"""``bardge batch``: one operation for each row of a file, resumed after any end, never twice."""
+"""``bardge batch``: one operation for each row of a file, resumable and never executed twice."""
 
 from __future__ import annotations
 

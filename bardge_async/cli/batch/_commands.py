@@ -1,4 +1,4 @@
-"""The commands and their options; the work is done elsewhere, so that ``--help`` is quick."""
+"""The commands and their options; modules that do the work are imported on demand, to keep ``--help`` fast."""
 
 from __future__ import annotations
 
@@ -16,28 +16,29 @@ if TYPE_CHECKING:
     from bardge_async.cli.batch._queue_jobs import QueuedJob
     from bardge_async.cli.batch._terminal import Output
 
+# \b keeps click from rewrapping the paragraph.
 _EXIT_CODES: Final = """
 \b
 Exit codes:
   0    all done
-  1    ended by something else: a wrong key, the disk, a fault
+  1    stopped by another error: a wrong key, the disk, a bug
   2    bad input: nothing was sent
   3    some were refused or failed
   4    some are in doubt
-  130  interrupted; the command to go on with is printed
+  130  interrupted; the command to resume the job is printed
 """
 _CHOICES: Final = ("done", "never_happened", "by_evidence")
 
 
 def _complete_operation(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
-    """Offer the operations that take a key."""
+    """Complete operations that take an idempotency key."""
     from bardge_async.cli.batch._rows.columns import list_batch_endpoints  # noqa: PLC0415 - not needed for --help
 
     return [name for name in list_batch_endpoints() if name.startswith(incomplete)]
 
 
 def _complete_job(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
-    """Offer the jobs on record."""
+    """Complete the names of recorded jobs."""
     from bardge_async.cli.batch._jobs.files import iter_jobs  # noqa: PLC0415 - not needed for --help
 
     return sorted({facts.job for facts in iter_jobs() if facts.job.startswith(incomplete)})
@@ -45,13 +46,13 @@ def _complete_job(_: click.Context, __: click.Parameter, incomplete: str) -> lis
 
 @click.group()
 def batch() -> None:
-    """Do an operation for each row of a file, never twice."""
+    """Run an operation for each row of a file, never twice."""
 
 
 _Command = Callable[..., None]
 _JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output.")
 _TRACEBACK: Final = click.option(
-    "--traceback", "with_traceback", is_flag=True, help="Show where an error came from (or set BARDGE_TRACEBACK)."
+    "--traceback", "with_traceback", is_flag=True, help="Show the traceback of an error (or set BARDGE_TRACEBACK)."
 )
 _KEY: Final = click.option(
     "--api-key-stdin", "key_from_stdin", is_flag=True, help="Read the API key from standard input; needs --yes."
@@ -59,14 +60,14 @@ _KEY: Final = click.option(
 
 
 def _parse_database_url(ctx: click.Context, param: click.Parameter, value: str | None) -> Secret | None:
-    """Keep a database's URL, which may hold a password, out of every message."""
+    """Wrap the database URL as a secret: it may contain a password, which no message may show."""
     if value is None or value.startswith(("postgresql://", "postgres://")):
         return None if value is None else Secret(value)
     raise click.BadParameter("expected postgresql://USER@HOST/DATABASE", ctx, param)
 
 
 _OP: Final = click.option(
-    "--op", "operation", required=True, shell_complete=_complete_operation, help="What to do, such as credits.purchase."
+    "--op", "operation", required=True, shell_complete=_complete_operation, help="Operation, such as credits.purchase."
 )
 _ID: Final = click.option("--id", metavar="COLUMN", help="Column of your own unique ids; default: id, else client_id.")
 _MAP: Final = click.option(
@@ -74,7 +75,7 @@ _MAP: Final = click.option(
 )
 _SERVER: Final = click.option("--base-url", help="Server; default: BARDGE_BASE_URL, else the vendor's.")
 _ACCOUNT: Final = click.option("--account", default="", help="Label of the account that the API key belongs to.")
-_YES: Final = click.option("--yes", is_flag=True, help="Begin without asking.")
+_YES: Final = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 _CONCURRENCY: Final = click.IntRange(1, 1000)
 _RATE: Final = click.FloatRange(0, 100_000, min_open=True)
 
@@ -103,18 +104,18 @@ _PATH: Final = click.Path(path_type=Path, dir_okay=False)
 @_add_options(
     _OP,
     click.option(
-        "--job", required=True, shell_complete=_complete_job, help="The job's name: the same in every run of it."
+        "--job", required=True, shell_complete=_complete_job, help="Job name: the same for every run of the job."
     ),
     _ID,
     _MAP,
-    click.option("--concurrency", default=64, show_default=True, type=_CONCURRENCY, help="Requests at once, at most."),
-    click.option("--rate", type=_RATE, help="Operations a second, at most."),
-    click.option("--dry-run", is_flag=True, help="Check every row, tell what would be done, send nothing."),
     click.option(
-        "--journal", type=_PATH, help="Where outcomes are kept; default: one for each job, server and account."
+        "--concurrency", default=64, show_default=True, type=_CONCURRENCY, help="Maximum concurrent requests."
     ),
-    click.option("--out", type=_PATH, help="Results file; default: FILE's name with .JOB.results.csv, beside it."),
-    click.option("--retry-refused", is_flag=True, help="Send again what the API refused in an earlier run."),
+    click.option("--rate", type=_RATE, help="Maximum operations per second."),
+    click.option("--dry-run", is_flag=True, help="Check every row, print the plan, send nothing."),
+    click.option("--journal", type=_PATH, help="Journal file; default: one for each job, server and account."),
+    click.option("--out", type=_PATH, help="Results file; default: next to FILE, its stem plus .JOB.results.csv."),
+    click.option("--retry-refused", is_flag=True, help="Send rows again that the API refused in an earlier run."),
     _YES,
     _SERVER,
     _ACCOUNT,
@@ -123,10 +124,10 @@ _PATH: Final = click.Path(path_type=Path, dir_okay=False)
     _TRACEBACK,
 )
 def run(*, with_traceback: bool, **options: Any) -> None:  # noqa: ANN401 - click's options, checked by it
-    """Do an operation for each row of FILE.
+    """Run an operation for each row of FILE.
 
-    FILE is CSV or JSONL, - for standard input. Columns are taken by the API's own names. Every row is checked before
-    anything is sent.
+    FILE is CSV or JSONL; - is standard input. Columns are matched by the API's field names. Every row is checked
+    before anything is sent.
     """
     from bardge_async.cli.batch import _options, _run  # noqa: PLC0415 - not needed for --help
 
@@ -142,13 +143,16 @@ def run(*, with_traceback: bool, **options: Any) -> None:  # noqa: ANN401 - clic
 
 
 def _add_job_options(command: _Command) -> _Command:
-    """Add what every command about a job takes."""
+    """Add the argument and options of every job command."""
     return _add_options(
         click.argument("job", shell_complete=_complete_job),
-        click.option("--base-url", help="The job's server, where several have one of that name."),
+        click.option("--base-url", help="The job's server, if several have a job of that name."),
         click.option("--account", help="The job's account."),
         click.option(
-            "--queue", metavar="URL", callback=_parse_database_url, help="The database where the job was submitted to."
+            "--queue",
+            metavar="URL",
+            callback=_parse_database_url,
+            help="Database of the queue that the job was submitted to.",
         ),
         _JSON,
         _TRACEBACK,
@@ -186,7 +190,7 @@ def _make_queued_job(options: dict[str, Any]) -> QueuedJob:
 @batch.command()
 @_add_job_options
 def status(**options: Any) -> None:  # noqa: ANN401 - click's options, checked by it
-    """Tell how far JOB has come."""
+    """Show the progress of JOB."""
     from bardge_async.cli.batch import _local_jobs  # noqa: PLC0415 - not needed for --help
 
     def show_queued_status(job: QueuedJob, output: Output) -> int:
@@ -200,17 +204,17 @@ def status(**options: Any) -> None:  # noqa: ANN401 - click's options, checked b
 @batch.command(epilog=_EXIT_CODES)
 @_add_job_options
 @_add_options(
-    click.option("--concurrency", type=_CONCURRENCY, help="Requests at once, at most; default: as before."),
-    click.option("--rate", type=_RATE, help="Operations a second, at most; default: as before."),
+    click.option("--concurrency", type=_CONCURRENCY, help="Maximum concurrent requests; default: as before."),
+    click.option("--rate", type=_RATE, help="Maximum operations per second; default: as before."),
     click.option("--out", type=_PATH, help="Results file; default: as before."),
-    click.option("--retry-refused", is_flag=True, help="Send again what the API refused."),
-    click.option("--yes", is_flag=True, help="Do not ask if the file was changed."),
+    click.option("--retry-refused", is_flag=True, help="Send rows again that the API refused."),
+    click.option("--yes", is_flag=True, help="Do not ask for confirmation if the file has changed."),
     _KEY,
 )
 def resume(**options: Any) -> None:  # noqa: ANN401
-    """Go on with JOB as it was begun.
+    """Resume JOB with the options it was started with.
 
-    Asks only if the file was changed since.
+    Asks for confirmation only if the file has changed since.
     """
     from bardge_async.cli.batch import _local_jobs  # noqa: PLC0415
 
@@ -227,7 +231,7 @@ def resume(**options: Any) -> None:  # noqa: ANN401
 @batch.command()
 @_add_job_options
 def doubts(**options: Any) -> None:  # noqa: ANN401
-    """List what JOB sent without an outcome."""
+    """List the operations of JOB that are in doubt: sent, outcome unknown."""
     from bardge_async.cli.batch import _local_jobs  # noqa: PLC0415
 
     def list_queued_doubts(job: QueuedJob, output: Output) -> int:
@@ -242,12 +246,12 @@ def doubts(**options: Any) -> None:  # noqa: ANN401
 @_add_job_options
 @click.argument("id_or_key")
 @_add_options(
-    click.option("--done", is_flag=True, help="It happened."),
-    click.option("--never-happened", is_flag=True, help="It did not: the next run sends it."),
-    click.option("--by-evidence", is_flag=True, help="Ask the server, and act if it tells."),
+    click.option("--done", is_flag=True, help="It was executed."),
+    click.option("--never-happened", is_flag=True, help="It was not executed: the next run sends it."),
+    click.option("--by-evidence", is_flag=True, help="Ask the server; resolve only on conclusive evidence."),
 )
 def resolve(id_or_key: str, **options: Any) -> None:  # noqa: ANN401
-    """Settle what is in doubt, in exactly one way."""
+    """Resolve a doubt, by exactly one option."""
     from bardge_async.cli.batch import _local_jobs  # noqa: PLC0415
 
     def resolve_queued_doubt(job: QueuedJob, output: Output) -> int:
@@ -274,11 +278,11 @@ _DATABASE: Final = click.option(
 @click.argument("file")
 @_add_options(
     _OP,
-    click.option("--job", required=True, help="The job's name: the same whenever the same rows are submitted."),
+    click.option("--job", required=True, help="Job name: the same whenever the same rows are submitted."),
     _DATABASE,
     _ID,
     _MAP,
-    click.option("--dry-run", is_flag=True, help="Check every row, put nothing in."),
+    click.option("--dry-run", is_flag=True, help="Check every row, submit nothing."),
     _YES,
     _JSON,
     _TRACEBACK,
@@ -286,11 +290,11 @@ _DATABASE: Final = click.option(
 def submit(*, with_traceback: bool, **options: Any) -> None:  # noqa: ANN401 - click's options, checked by it
     """Put an operation for each row of FILE into a queue, all or none.
 
-    Every row is checked as `bardge batch run` does. To submit the same rows again is harmless.
+    Every row is checked as by `bardge batch run`. Submitting the same rows again is harmless.
     """
 
     def submit_rows(output: Output) -> int:
-        from bardge_async.cli.batch import _options, _submit  # noqa: PLC0415 - an extra, whose absence is a message
+        from bardge_async.cli.batch import _options, _submit  # noqa: PLC0415 - an extra that may be missing
 
         queue = options.pop("queue")
         given: dict[str, Any] = {**options, "maps": _options.parse_maps(options["maps"])}
@@ -304,23 +308,29 @@ def submit(*, with_traceback: bool, **options: Any) -> None:  # noqa: ANN401 - c
 @batch.command()
 @_add_options(
     _DATABASE,
-    click.option("--concurrency", default=25, show_default=True, type=_CONCURRENCY, help="Requests at once, at most."),
-    click.option("--rate", type=_RATE, help="Requests a second of all workers together; the same for each of them."),
-    click.option("--until-done", is_flag=True, help="End when no operation is due."),
-    click.option("--delete-done", is_flag=True, help="Remove what was done from the queue; the journal keeps it."),
+    click.option(
+        "--concurrency", default=25, show_default=True, type=_CONCURRENCY, help="Maximum concurrent requests."
+    ),
+    click.option(
+        "--rate", type=_RATE, help="Requests per second of all workers together; pass the same value to each."
+    ),
+    click.option("--until-done", is_flag=True, help="Exit when no operation is due."),
+    click.option(
+        "--delete-done", is_flag=True, help="Delete completed operations from the queue; the journal keeps them."
+    ),
     _SERVER,
     _ACCOUNT,
     _KEY,
     _TRACEBACK,
 )
 def worker(*, with_traceback: bool, **options: Any) -> None:  # noqa: ANN401 - click's options, checked by it
-    """Do what is in a queue, until Ctrl-C or SIGTERM; what is under way is finished.
+    """Run the operations of a queue until Ctrl-C or SIGTERM; those in flight are completed.
 
     Any number of workers may run, on any number of machines. The journal is in the queue's database.
     """
 
     def run_worker(output: Output) -> int:
-        from bardge_async.cli.batch import _options, _queue_jobs  # noqa: PLC0415 - an extra, whose absence is a message
+        from bardge_async.cli.batch import _options, _queue_jobs  # noqa: PLC0415 - an extra that may be missing
 
         given: dict[str, Any] = {**options, "base_url": _options.resolve_base_url(options["base_url"])}
         return _queue_jobs.run_worker(_queue_jobs.WorkerCommand(**given), output)

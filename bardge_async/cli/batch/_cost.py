@@ -1,4 +1,4 @@
-"""What a job will cost, where the API tells."""
+"""Estimate what a job costs, where the API has prices."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ _MAX_SHOWN: Final = 5
 
 @attrs.frozen
 class Cost:
-    """Money by currency, exactly the vendor's numbers, or why it is not known."""
+    """Totals by currency, in the vendor's exact numbers, or the reason why they are unknown."""
 
     totals: dict[str, Decimal] = attrs.Factory(dict[str, Decimal])
     unpriced: Counter[str] = attrs.Factory(Counter[str])
     unknown_reason: str = ""
 
     def format_lines(self) -> list[str]:
-        """Tell it to people."""
+        """Return the cost as text."""
         if self.unknown_reason:
             return [self.unknown_reason]
         money = " + ".join(f"{amount:,f} {currency}".rstrip() for currency, amount in self.totals.items())
         lines = [f"{money}, by the packages' amounts (an inferred field)"] if money else [NOT_KNOWN]
         for package, rows in self.unpriced.most_common(_MAX_SHOWN):
-            lines.append(f"{rows:,} of {package!r:.60}, of which the API gives no amount")
+            lines.append(f"{rows:,} of {package!r:.60}, for which the API gives no amount")
         return lines
 
     def to_json(self) -> dict[str, Any]:
-        """Tell it to programs; amounts are text, so that they stay exact."""
+        """Return the cost for JSON output; amounts are strings, so that they stay exact."""
         return {
             "totals": {currency: str(amount) for currency, amount in self.totals.items()},
             "without_amount": dict(self.unpriced),
@@ -46,15 +46,15 @@ class Cost:
 
 
 def can_estimate_cost(endpoint: Endpoint[Any, Any]) -> bool:
-    """Tell whether the API can be asked what an operation costs."""
+    """Return whether the API has prices for an operation."""
     return endpoint.name == PURCHASE_CREDITS.name
 
 
 async def estimate_cost(bardge: BardgeClient, packages: Counter[str], rows: int) -> Cost:
-    """Ask for the packages' amounts, and add them up.
+    """Fetch the packages' amounts and add them up.
 
     Raises:
-        CommandError: The key is wrong, the account disabled, or the server out of reach.
+        CommandError: The key is wrong, the account is disabled, or the server is unreachable.
     """
     if sum(packages.values()) != rows:
         return Cost(unknown_reason=f"{NOT_KNOWN}: too many different packages")

@@ -1,4 +1,4 @@
-"""What ends a command: faults of the input, each with its place, and other stops with the way to mend them."""
+"""Errors that end a command: invalid input, with lines and columns, and others, with a hint how to fix them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any, Final
 import attrs
 
 MAX_SHOWN: Final = 20
-"""Faults that are told; the others are counted."""
+"""Input errors that are printed; the rest are only counted."""
 EXIT_BAD_INPUT: Final = 2
 
 
 class CommandError(Exception):
-    """End the command with a message, how to mend it, and an exit code."""
+    """End the command with a message, a hint how to fix it, and an exit code."""
 
     def __init__(self, message: str, hint: str = "", *, code: int = 1, request_id: str | None = None) -> None:
         super().__init__(message)
@@ -22,54 +22,58 @@ class CommandError(Exception):
         self.request_id = request_id
 
     def format_lines(self) -> list[str]:
-        """Tell it to people."""
+        """Return the error as text."""
         lines = [f"Error: {self.message}"]
         if self.hint:
             lines.append(self.hint)
         return lines if self.request_id is None else [*lines, f"Request id for the vendor's support: {self.request_id}"]
 
     def to_json(self) -> dict[str, Any]:
-        """Tell it to programs."""
+        """Return the error for JSON output."""
+        # Machine format: the keys stay as they are, here and in subclasses.
         return {"message": self.message, "mend": self.hint or None, "request_id": self.request_id}
 
 
 class UsageError(CommandError):
-    """End the command because of how it was called."""
+    """End the command because its arguments or files cannot be used."""
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message, hint, code=EXIT_BAD_INPUT)
 
 
 class InvalidInputError(CommandError):
-    """End the command because of the input's faults."""
+    """End the command because of errors in the input."""
 
     def __init__(self, errors: InputErrors) -> None:
         super().__init__(
-            errors.format_summary(), "Nothing was sent. Mend the file and run the command again.", code=EXIT_BAD_INPUT
+            errors.format_summary(),
+            "Nothing was sent. Correct the file and run the command again.",
+            code=EXIT_BAD_INPUT,
         )
         self.errors = errors
 
     def format_lines(self) -> list[str]:
-        """Tell the first faults, then how many there are."""
+        """Return the first input errors, then how many there are."""
         return [*self.errors.format_lines(), *super().format_lines()]
 
     def to_json(self) -> dict[str, Any]:
-        """Tell it to programs."""
+        """Return the error for JSON output."""
         shown = [attrs.asdict(error) for error in self.errors.shown]
         return {**super().to_json(), "file": self.errors.file, "fault_count": self.errors.count, "faults": shown}
 
 
 @attrs.frozen
 class InputError:
-    """One fault of the input; lines count as in an editor, the header is 1."""
+    """One error in the input; lines are numbered as in an editor, the header is line 1."""
 
+    # The names are printed as JSON keys.
     line: int | None
     column: str | None
     reason: str
 
 
 class InputErrors:
-    """Count faults and keep the first ones."""
+    """Count input errors and keep the first ones."""
 
     def __init__(self, file: str) -> None:
         self.file = file
@@ -79,7 +83,7 @@ class InputErrors:
         self._columns: set[str | None] = set()
 
     def add_error(self, line: int | None, column: str | None, reason: str) -> None:
-        """Count one more; a cell that is both id and field is faulty once."""
+        """Add an error; a cell that is both id and field counts once."""
         if line != self._line:
             self._line = line
             self._columns.clear()
@@ -91,19 +95,19 @@ class InputErrors:
             self.shown.append(InputError(line, column, reason))
 
     def format_lines(self) -> list[str]:
-        """Tell the first ones, a line each."""
+        """Return the first errors, one per line."""
         return [_format_error(self.file, error) for error in self.shown]
 
     def format_summary(self) -> str:
-        """Tell how many there are."""
+        """Return how many errors there are."""
         first = f"; the first {MAX_SHOWN} are shown" if self.count > MAX_SHOWN else ""
-        return f"{self.file} has {self.count:,} fault{'s' if self.count > 1 else ''}{first}."
+        return f"{self.file} has {self.count:,} error{'s' if self.count > 1 else ''}{first}."
 
     def raise_if_any(self) -> None:
-        """End the command if there are any.
+        """End the command if there are any errors.
 
         Raises:
-            InvalidInputError: There are.
+            InvalidInputError: There are errors.
         """
         if self.count:
             raise InvalidInputError(self)

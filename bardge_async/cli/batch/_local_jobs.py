@@ -1,4 +1,4 @@
-"""Questions about a job, and its second start: status, resume, doubts, resolve."""
+"""Commands for a job on this machine: status, resume, doubts, resolve."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ _NO_LINE: Final = "-"
 
 @attrs.frozen
 class LocalJob:
-    """One job on record."""
+    """A recorded job."""
 
     facts: JobFacts
     files: JobFiles
 
     @classmethod
     def find_by_name(cls, name: str, base_url: str | None, account: str | None) -> LocalJob:
-        """Find a job.
+        """Find a job by name.
 
         Raises:
-            UsageError: There is none, or several.
+            UsageError: There is no such job, or several.
         """
         facts = find_job(name, base_url, account)
         return cls(facts, JobFiles.for_job(facts.job, facts.base_url, facts.account, Path(facts.journal)))
 
 
 def show_status(job: LocalJob, output: Output) -> int:
-    """Tell how far a job has come."""
+    """Print the progress of a job."""
     facts, files = job.facts, job.files
     with JournalReader(files.journal, facts.base_url, facts.account) as journal:
         counts = journal.count_states()
@@ -55,7 +55,7 @@ def show_status(job: LocalJob, output: Output) -> int:
     pid = find_running_pid(files.lock_path)
     known = {"rows": facts.rows, "done": done, "refused": refused, "in_doubt": sent, "not_run": not_run}
     value = {**attrs.asdict(facts), "running": pid, "counts": known}
-    doubt = "in doubt or under way" if pid is not None else "in doubt"
+    doubt = "in doubt or in flight" if pid is not None else "in doubt"
     lines = [
         f"{facts.job}: {facts.operation} at {facts.base_url}" + f", account {facts.account}" * bool(facts.account),
         f"  file     {facts.file}, {facts.rows:,} rows",
@@ -64,15 +64,15 @@ def show_status(job: LocalJob, output: Output) -> int:
         f"  journal  {facts.journal}",
     ]
     if pid is not None:
-        lines.append(f"  run by process {pid}")
+        lines.append(f"  running in process {pid}")
     elif not_run or sent:
-        lines.append(f"  not run now; go on with: {format_command('resume', files)}")
+        lines.append(f"  not running; resume with: {format_command('resume', files)}")
     output.write_result(value, lines)
     return 0
 
 
 def resume_job(job: LocalJob, output: Output, changes: dict[str, Any]) -> int:
-    """Run a job again as it is on record; ``changes`` are options that were given anew."""
+    """Run a job again with its recorded options, except for ``changes``."""
     facts = job.facts
     options = RunOptions(
         file=facts.file,
@@ -92,7 +92,7 @@ def resume_job(job: LocalJob, output: Output, changes: dict[str, Any]) -> int:
 
 
 def list_doubts(job: LocalJob, output: Output) -> int:
-    """List what was sent and has no outcome, with lines and ids."""
+    """List the operations in doubt, with lines and ids."""
     entries = _read_doubts(job)
     lines_of_keys = _find_lines(job, {record.identity.key for record in entries})
     found = [{**journals.entry_to_json(record), **lines_of_keys.get(record.identity.key, {})} for record in entries]
@@ -102,18 +102,20 @@ def list_doubts(job: LocalJob, output: Output) -> int:
     ]
     if lines:
         settle = format_command("resolve", job.files)
-        lines.append(f"Settle each with: {settle} ID --done | --never-happened | --by-evidence")
+        lines.append(f"Resolve each with: {settle} ID --done | --never-happened | --by-evidence")
     output.write_result(found, lines or ["Nothing is in doubt."])
     return 0
 
 
 def resolve_doubt(job: LocalJob, output: Output, id_or_key: str, choices: dict[str, bool]) -> int:
-    """Settle the doubt of an id or a key."""
+    """Resolve the doubt of an id or key."""
     facts = job.facts
     keys = {entry.identity.key for entry in _read_doubts(job)}
     key = id_or_key if id_or_key in keys else operation_key(facts.job, facts.operation, id_or_key)
     if key not in keys:
-        raise CommandError(f"{id_or_key!r:.120} is not in doubt.", f"What is: {format_command('doubts', job.files)}")
+        raise CommandError(
+            f"{id_or_key!r:.120} is not in doubt.", f"List the doubts with: {format_command('doubts', job.files)}"
+        )
     api_key = find_api_key(facts.account, from_stdin=False)
     target = journals.JournalTarget(job.files.journal, output.as_json, facts.account, facts.base_url, api_key)
     journals.resolve_entry(target, key, choices)
@@ -121,7 +123,7 @@ def resolve_doubt(job: LocalJob, output: Output, id_or_key: str, choices: dict[s
 
 
 def _read_doubts(job: LocalJob) -> list[JournalEntry]:
-    """Read the doubts of a job; what a run works on at the moment is none."""
+    """Read the doubts of a job; requests in flight in a run are not among them."""
     if not job.files.journal.exists():
         return []
 
@@ -133,7 +135,7 @@ def _read_doubts(job: LocalJob) -> list[JournalEntry]:
 
 
 def _find_lines(job: LocalJob, keys: set[str]) -> dict[str, dict[str, Any]]:
-    """Find lines and ids of keys in the job's file, as far as it is still there."""
+    """Find the lines and ids of keys in the job's file, if it still exists."""
     found: dict[str, dict[str, Any]] = {}
     errors = InputErrors(job.facts.file)
     try:

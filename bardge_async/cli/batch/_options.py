@@ -1,4 +1,4 @@
-"""What the operator asked for."""
+"""The options of a run, and how they are read."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from bardge_async.errors import ConfigurationError
 
 @attrs.frozen(kw_only=True)
 class RunOptions:
-    """The options of a run, from the command line or from what is on record of the job."""
+    """The options of a run, from the command line or the job's description."""
 
+    # The names are those of click's parameters, which are passed on as keywords.
     file: str
     operation: str
     job: str
@@ -35,10 +36,10 @@ class RunOptions:
 
 
 def resolve_base_url(base_url: str | None) -> str:
-    """Return the base URL that is meant: the one given, the environment's, or the vendor's.
+    """Return the given base URL, else the environment's, else the vendor's.
 
     Raises:
-        UsageError: It cannot be one.
+        UsageError: It is not a valid base URL.
     """
     try:
         return check_base_url(base_url or os.environ.get("BARDGE_BASE_URL") or DEFAULT_BASE_URL)
@@ -47,16 +48,16 @@ def resolve_base_url(base_url: str | None) -> str:
 
 
 def find_base_url(base_url: str | None) -> str | None:
-    """Return the base URL that was given or is in the environment; None where neither is."""
+    """Return the given base URL, else the environment's, else None."""
     chosen = base_url or os.environ.get("BARDGE_BASE_URL")
     return resolve_base_url(chosen) if chosen else None
 
 
 def parse_maps(values: tuple[str, ...]) -> dict[str, str]:
-    """Read ``--map FIELD=COLUMN``, which may come several times.
+    """Parse the values of ``--map FIELD=COLUMN``.
 
     Raises:
-        UsageError: It is no pair, or a field comes twice.
+        UsageError: A value is not a pair, or names a field again.
     """
     maps: dict[str, str] = {}
     for pair in values:

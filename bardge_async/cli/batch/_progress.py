@@ -1,4 +1,4 @@
-"""How far a run has come: a bar on a terminal, a line now and then elsewhere."""
+"""A run's progress: a bar on a terminal, otherwise a line every few seconds."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _COLOURS: Final = {
     OperationStatus.IN_DOUBT: "red",
 }
 _RATE_WINDOW: Final = 15.0
-"""Seconds that the rate is taken over."""
+"""Seconds over which the rate is averaged."""
 _MAX_NAME_LENGTH: Final = 24
 
 
 class ProgressCounter:
-    """Count outcomes, and tell how fast they come."""
+    """Count outcomes and measure their rate."""
 
     def __init__(self, job: str, total: int, batch: Batch, started_at: float) -> None:
         self.job = job
@@ -45,88 +45,88 @@ class ProgressCounter:
 
     @property
     def counts(self) -> Mapping[OperationStatus, int]:
-        """How many outcomes have each status."""
+        """Number of outcomes by status."""
         return self.batch.counts
 
     @property
     def finished(self) -> int:
-        """How many outcomes there are."""
+        """Number of outcomes."""
         return sum(self.counts.values())
 
     def add_sample(self, now: float) -> None:
-        """Take a point of the curve, at seconds of any clock that never goes back."""
+        """Record the count at ``now``, in seconds of a monotonic clock."""
         self._samples.append((now, self.finished))
-        while now - self._samples[0][0] > _RATE_WINDOW and len(self._samples) > 2:  # noqa: PLR2004 - a line has two ends
+        while now - self._samples[0][0] > _RATE_WINDOW and len(self._samples) > 2:  # noqa: PLR2004 - a slope needs two
             self._samples.popleft()
 
     @property
     def rate(self) -> float:
-        """Outcomes a second of late."""
+        """Recent outcomes per second."""
         (begin, first), (end, last) = self._samples[0], self._samples[-1]
         return (last - first) / (end - begin) if end > begin else 0.0
 
     def format_pace(self) -> str:
-        """Tell rate, time left and concurrency."""
+        """Format rate, time left and concurrency."""
         rate, pace = self.rate, self.batch.pace
         left = format_duration((self.total - self.finished) / rate) if rate else "-:--"
         slowed = f", slowed {pace.backoffs}x" if pace.backoffs else ""
-        return f"{rate:,.0f}/s, {left} left, {pace.in_flight} of {pace.limit} at once{slowed}"
+        return f"{rate:,.0f}/s, {left} left, {pace.in_flight} of {pace.limit} in flight{slowed}"
 
     def format_counts(self) -> list[tuple[OperationStatus, str]]:
-        """Tell the counts, without those that are zero and say nothing by that."""
+        """Format the counts; zeros only for the statuses that are always shown."""
         shown = [status for status in OperationStatus if self.counts[status] or status in _ALWAYS_SHOWN]
         return [(status, f"{status.replace('_', ' ')} {self.counts[status]:,}") for status in shown]
 
 
 def format_duration(seconds: float) -> str:
-    """Tell a time in hours, minutes and seconds."""
+    """Format a duration as h:mm:ss or m:ss."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 class ProgressDisplay(Protocol):
-    """Where the figures are shown."""
+    """Where progress is shown."""
 
     @property
     def interval(self) -> float:
-        """How often to show, in seconds."""
+        """Seconds between updates."""
         ...
 
     def show_progress(self, progress: ProgressCounter) -> None:
-        """Show how far it is."""
+        """Show the progress."""
 
     def show_message(self, text: str) -> None:
-        """Tell something meanwhile."""
+        """Show a message during the run."""
 
     def close_display(self) -> None:
-        """Leave the terminal as it was."""
+        """Restore the terminal."""
 
 
 @attrs.frozen
 class LineDisplay:
-    """Show a line of text now and then."""
+    """Show a line of text every few seconds."""
 
     output: Output
     interval: float = 5.0
 
     def show_progress(self, progress: ProgressCounter) -> None:
-        """Show how far it is."""
+        """Show the progress."""
         share = 100 * progress.finished // max(1, progress.total)
         counts = ", ".join(words for _, words in progress.format_counts())
         position = f"{progress.finished:,} of {progress.total:,} ({share}%)"
         self.output.write_message(f"{progress.job}: {position}, {progress.format_pace()}; {counts}")
 
     def show_message(self, text: str) -> None:
-        """Tell something meanwhile."""
+        """Show a message during the run."""
         self.output.write_message(text)
 
     def close_display(self) -> None:
-        """Leave the terminal as it was."""
+        """Restore the terminal."""
 
 
 class BarDisplay:
-    """Show three lines that change, fitting 80 columns."""
+    """Show three updating lines that fit 80 columns."""
 
     interval = 0.25
 
@@ -134,21 +134,22 @@ class BarDisplay:
         from rich.live import Live  # noqa: PLC0415 - only for terminals
 
         self._live = Live(console=console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
+        # A closed terminal must not end the run, here and below.
         with suppress(OSError):
             self._live.start()
 
     def show_progress(self, progress: ProgressCounter) -> None:
-        """Show how far it is."""
+        """Show the progress."""
         with suppress(OSError):
             self._live.update(_render_bar(progress), refresh=True)
 
     def show_message(self, text: str) -> None:
-        """Tell something meanwhile."""
+        """Show a message during the run."""
         with suppress(OSError):
             self._live.console.print(text, markup=False)
 
     def close_display(self) -> None:
-        """Leave the terminal as it was."""
+        """Restore the terminal."""
         with suppress(OSError):
             self._live.stop()
 
@@ -176,8 +177,8 @@ def _render_bar(progress: ProgressCounter) -> RenderableType:
 
 
 def choose_display(output: Output) -> ProgressDisplay:
-    """Choose by what standard error is; NO_COLOR and a terminal that cannot move its cursor are heeded."""
-    from rich.console import Console  # noqa: PLC0415 - takes a while
+    """Choose the display by what standard error is; rich respects NO_COLOR, a dumb terminal gets lines."""
+    from rich.console import Console  # noqa: PLC0415 - slow to import
 
     console = Console(stderr=True, highlight=False)
     return BarDisplay(console) if console.is_terminal and not console.is_dumb_terminal else LineDisplay(output)

@@ -1,4 +1,4 @@
-"""A queue in PostgreSQL, as the commands have it: workers, and questions about a job."""
+"""Commands for a queue in PostgreSQL: worker, status, resume, doubts, resolve."""
 
 from __future__ import annotations
 
@@ -38,8 +38,9 @@ _MIN_CONNECTIONS: Final = 100
 
 @attrs.frozen(kw_only=True)
 class WorkerCommand:
-    """What a worker was started with."""
+    """The options of a worker."""
 
+    # The names are those of click's parameters, which are passed on as keywords.
     queue: Secret
     base_url: str
     account: str
@@ -52,7 +53,7 @@ class WorkerCommand:
 
 @attrs.frozen
 class QueuedJob:
-    """One job in a queue, at one server and account."""
+    """One job in a queue, for one server and account."""
 
     queue: Secret
     name: str
@@ -61,10 +62,10 @@ class QueuedJob:
 
 
 def run_database_work(work: Callable[[], Awaitable[T]]) -> T:
-    """Do something with a database; what it cannot do becomes a message.
+    """Run work that uses the database; database errors become a message.
 
     Raises:
-        CommandError: It is away, or refuses.
+        CommandError: The database is unreachable or reports an error.
     """
 
     async def await_work() -> T:
@@ -83,7 +84,7 @@ async def open_queue(
     client: Callable[[], Any],
     configure: Callable[[psycopg.AsyncConnection[Any]], Awaitable[None]] | None = None,
 ) -> AsyncGenerator[BardgeQueue]:
-    """Open a queue, whose tables are made where they are missing."""
+    """Open a queue; create its tables if they are missing."""
     await _create_tables(dsn)
     connector = procrastinate.PsycopgConnector(conninfo=str(dsn), configure=configure)
     app = procrastinate.App(connector=connector)
@@ -93,6 +94,7 @@ async def open_queue(
 
 async def _create_tables(dsn: Secret) -> None:
     async with await psycopg.AsyncConnection.connect(str(dsn), connect_timeout=10) as connection:
+        # Workers that start together would otherwise all create the tables.
         await connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
         found = await connection.execute("SELECT to_regclass('procrastinate_jobs') IS NOT NULL")
         if await found.fetchone() != (True,):
@@ -100,12 +102,12 @@ async def _create_tables(dsn: Secret) -> None:
 
 
 def reject_client() -> Any:  # noqa: ANN401 - never called
-    """Stand for a client where none works."""
-    raise UsageError("This command does no operations.")
+    """Raise an error: the command needs no client."""
+    raise UsageError("This command runs no operations.")
 
 
 def run_worker(command: WorkerCommand, output: Output) -> int:
-    """Work until stopped."""
+    """Run a worker until it is stopped."""
     key = require_api_key(find_api_key(command.account, from_stdin=command.key_from_stdin), command.account)
 
     @asynccontextmanager
@@ -130,19 +132,20 @@ def run_worker(command: WorkerCommand, output: Output) -> int:
     async def work_on_queue() -> None:
         async with open_queue(command.queue, open_client, worker_connection) as queue:
             output.write_message(
-                f"Working, {command.concurrency} at once, for {command.base_url}; Ctrl-C finishes what is under way."
+                f"Working for {command.base_url}, up to {command.concurrency} requests in flight; "
+                "Ctrl-C completes these and stops."
             )
             await queue.run_worker(
                 concurrency=command.concurrency, wait=not command.until_done, delete_done=command.delete_done
             )
 
     run_database_work(work_on_queue)
-    output.write_message("Stopped: what was under way is finished.")
+    output.write_message("Stopped: the requests in flight were completed.")
     return 0
 
 
 def show_status(job: QueuedJob, output: Output) -> int:
-    """Tell how far a job has come, over all workers."""
+    """Print the progress of a job, over all workers."""
 
     async def fetch_counts() -> dict[str, int]:
         async with open_queue(job.queue, reject_client) as queue, _open_reading_client(job) as bardge:
@@ -152,16 +155,18 @@ def show_status(job: QueuedJob, output: Output) -> int:
     counts = run_database_work(fetch_counts)
     if not sum(counts.values()):
         raise UsageError(f"No job is named {job.name!r:.120} in this queue.")
-    names = {"waiting": "waiting", "running": "under way", "done": "done", "failed": "failed", "in_doubt": "in doubt"}
+    names = {"waiting": "waiting", "running": "running", "done": "done", "failed": "failed", "in_doubt": "in doubt"}
     line = ", ".join(f"{label} {counts[name]:,}" for name, label in names.items())
     output.write_result({"job": job.name, "counts": counts}, [f"{job.name}: {line}"])
     return 0
 
 
 def resume_job(job: QueuedJob, output: Output, changes: dict[str, Any]) -> int:
-    """Put back what failed of a job."""
+    """Put a job's failed operations back into the queue."""
     if unsupported := changes.keys() - {"retry_refused", "yes"}:
-        raise UsageError(f"--{min(unsupported).replace('_', '-')} is for jobs on this machine; a worker has its own.")
+        raise UsageError(
+            f"--{min(unsupported).replace('_', '-')} is only for jobs on this machine; a worker has its own options."
+        )
 
     async def requeue_failed() -> int:
         async with open_queue(job.queue, reject_client) as queue:
@@ -175,22 +180,24 @@ def resume_job(job: QueuedJob, output: Output, changes: dict[str, Any]) -> int:
 
 
 def list_doubts(job: QueuedJob, output: Output) -> int:
-    """List what a job sent without an outcome."""
+    """List a job's operations in doubt."""
     found = _read_doubts(job)
     lines = [f"id {one['id']}  sent {one['first_sent_at']}  key {one['key']}" for one in found]
     if lines:
         lines.append(
-            "Settle each with: bardge batch resolve JOB ID --queue URL --done | --never-happened | --by-evidence"
+            "Resolve each with: bardge batch resolve JOB ID --queue URL --done | --never-happened | --by-evidence"
         )
     output.write_result(found, lines or ["Nothing is in doubt."])
     return 0
 
 
 def resolve_doubt(job: QueuedJob, output: Output, id_or_key: str, choices: dict[str, bool]) -> int:
-    """Settle the doubt of an id or a key; ``resume`` then lets its job go on."""
+    """Resolve the doubt of an id or key; ``resume`` then lets its job continue."""
     keys = [one["key"] for one in _read_doubts(job) if id_or_key in {one["id"], one["key"]}]
     if not keys:
-        raise CommandError(f"{id_or_key!r:.120} is not in doubt.", "What is: bardge batch doubts JOB --queue URL")
+        raise CommandError(
+            f"{id_or_key!r:.120} is not in doubt.", "List the doubts with: bardge batch doubts JOB --queue URL"
+        )
     key = find_api_key(job.account, from_stdin=False)
     journals.resolve_entry(
         journals.JournalTarget(job.queue, output.as_json, job.account, job.base_url, key), keys[0], choices
@@ -216,7 +223,7 @@ def _read_doubts(job: QueuedJob) -> list[dict[str, str]]:
 
 @asynccontextmanager
 async def _open_reading_client(job: QueuedJob) -> AsyncGenerator[BardgeClient]:
-    """A client that looks into the journal, and sends nothing."""
+    """Open a client that reads the journal and sends nothing."""
     async with (
         PostgresJournal(job.queue) as journal,
         BardgeClient(_no_key, job.base_url, account=job.account, journal=journal) as bardge,
@@ -225,5 +232,5 @@ async def _open_reading_client(job: QueuedJob) -> AsyncGenerator[BardgeClient]:
 
 
 def _no_key() -> str:
-    """Stand for a key where nothing is to be sent."""
+    """Return an empty API key, for a client that sends nothing."""
     return ""

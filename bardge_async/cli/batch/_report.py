@@ -1,4 +1,4 @@
-"""What is told before a run and after it."""
+"""What is printed before and after a run."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ _REPEAT_EFFECTS: Final = {
 }
 _MINUTE: Final = 60.0
 _MAX_ERROR: Final = 500
-"""Characters of an error that are told: a server may repeat all that it was sent."""
+"""Characters of an error that are printed: a server may echo all that it was sent."""
 _HINTS: Final = (
-    (AuthenticationError, "Check the API key, then go on with the job."),
+    (AuthenticationError, "Check the API key, then resume the job."),
     (PermissionDeniedError, "Ask the vendor: the account is disabled or lacks the permission."),
-    (JournalError, "Look at the journal's disk and rights, then go on with the job."),
-    (ConfigurationError, "Correct the setting, then go on with the job."),
+    (JournalError, "Check the journal's disk and permissions, then resume the job."),
+    (ConfigurationError, "Correct the setting, then resume the job."),
 )
 
 
 def format_plan(
     options: RunOptions, files: JobFiles, reader: OperationReader, checked: CheckedInput, cost: Cost
 ) -> list[str]:
-    """Tell what a run will do."""
+    """Return what a run will do, as text."""
     table, fields, states = reader.table, reader.fields, checked.states
     endpoint = fields.endpoint
     used = fields.select_used(table.columns)
@@ -80,11 +80,11 @@ _STATES: Final = {EntryState.DONE: "done", EntryState.REFUSED: "refused", EntryS
 def _format_warnings(endpoint: Endpoint[Any, Any]) -> list[str]:
     if endpoint.key is KeySupport.YES:
         return []
-    return ["Warning: nothing shows that the server honours keys here: what is cut off stays in doubt."]
+    return ["Warning: nothing shows that the server honours keys here: interrupted requests stay in doubt."]
 
 
 def plan_to_json(options: RunOptions, files: JobFiles, checked: CheckedInput, cost: Cost) -> dict[str, Any]:
-    """Tell programs what a run will do."""
+    """Return what a run will do, for JSON output."""
     return {
         "job": options.job,
         "operation": options.operation,
@@ -101,7 +101,7 @@ def plan_to_json(options: RunOptions, files: JobFiles, checked: CheckedInput, co
 
 
 def choose_exit_code(summary: RunSummary) -> int:
-    """Choose the exit code: what is in doubt weighs more than what was refused."""
+    """Choose the exit code: rows in doubt take precedence over refused or failed ones."""
     if summary.error is not None:
         return 1
     if summary.interrupted:
@@ -112,13 +112,13 @@ def choose_exit_code(summary: RunSummary) -> int:
 
 
 def format_command(name: str, files: JobFiles, *more: str) -> str:
-    """Spell a command about the job, so that it names this one whatever the environment holds."""
+    """Return a command line that names exactly this job, whatever the environment contains."""
     account = ["--account", files.account] if files.account else []
     return shlex.join(["bardge", "batch", name, files.job, "--base-url", files.base_url, *account, *more])
 
 
 def format_summary(summary: RunSummary, checked: CheckedInput, files: JobFiles, out: Path | None) -> list[str]:
-    """Tell how a run ended, and what to do next."""
+    """Return how a run ended and what to do next, as text."""
     counts = summary.counts
     finished = sum(counts.values())
     parts = [f"{status.replace('_', ' ')} {number:,}" for status, number in counts.items() if number]
@@ -136,23 +136,24 @@ def format_summary(summary: RunSummary, checked: CheckedInput, files: JobFiles, 
 def _format_failed_row(summary: RunSummary) -> str:
     first = summary.failed_rows[0]
     request = f" (request id {first.request_id})" if first.request_id else ""
-    return f"First {first.status.replace('_', ' ')}: line {first.line}, id {first.id}: {first.error:.{_MAX_ERROR}}{request}"
+    where = f"First {first.status.replace('_', ' ')}: line {first.line}, id {first.id}"
+    return f"{where}: {first.error:.{_MAX_ERROR}}{request}"
 
 
 def _suggest_next_steps(summary: RunSummary, left: int, files: JobFiles) -> list[str]:
     counts = summary.counts
     lines: list[str] = []
     if left or summary.interrupted or summary.error is not None or counts[OperationStatus.FAILED]:
-        lines.append(f"Go on with: {format_command('resume', files)}")
+        lines.append(f"Resume with: {format_command('resume', files)}")
     if counts[OperationStatus.REFUSED]:
-        lines.append("What was refused is not sent again, except with --retry-refused; see the column error.")
+        lines.append("Refused rows are sent again only with --retry-refused; see the column error.")
     if counts[OperationStatus.IN_DOUBT]:
-        lines.append(f"Look into what is in doubt: {format_command('doubts', files)}")
+        lines.append(f"List the doubts with: {format_command('doubts', files)}")
     return lines
 
 
 def to_command_error(error: Exception) -> CommandError:
-    """Say how to mend what ended a run."""
+    """Convert the error that ended a run, with a hint how to fix it."""
     if isinstance(error, CommandError) or not isinstance(error, BardgeError):
         return error if isinstance(error, CommandError) else CommandError(f"{type(error).__name__}: {error}")
     cause = error.last_error if isinstance(error, OutcomeUnknownError) and error.last_error is not None else error
@@ -161,7 +162,7 @@ def to_command_error(error: Exception) -> CommandError:
 
 
 def summary_to_json(summary: RunSummary, checked: CheckedInput, files: JobFiles, out: Path | None) -> dict[str, Any]:
-    """Tell programs how a run ended."""
+    """Return how a run ended, for JSON output."""
     finished = sum(summary.counts.values())
     return {
         "counts": {**{status.value: n for status, n in summary.counts.items()}, "not_run": checked.rows - finished},

@@ -40,7 +40,7 @@ _STDIN_NAME: Final = "stdin"
 
 @attrs.frozen
 class PreparedRun:
-    """A job that was checked and may begin."""
+    """A checked job that is ready to start."""
 
     options: RunOptions
     files: JobFiles
@@ -53,25 +53,25 @@ class PreparedRun:
 
     @property
     def rows_left(self) -> int:
-        """How many rows a run would send."""
+        """Number of rows that a run would send."""
         return self.checked.rows_left(retry_refused=self.options.retry_refused)
 
 
 def run_job(options: RunOptions, output: Output, confirmed_stamp: list[int] | None = None) -> int:
-    """Run a job and return the exit code; ``confirmed`` is the stamp of a file that was agreed to before.
+    """Run a job and return the exit code; ``confirmed_stamp`` is the stamp of a file that was confirmed before.
 
     Raises:
-        CommandError: It cannot begin.
+        CommandError: It cannot start.
     """
     fields = InputFields(find_batch_endpoint(options.operation), options.maps)
     files = JobFiles.for_job(check_name(options.job), options.base_url, options.account, options.journal)
     if options.key_from_stdin and options.file == STDIN:
-        raise UsageError("--api-key-stdin: standard input holds the rows already.", "Set BARDGE_API_KEY instead.")
+        raise UsageError("--api-key-stdin: standard input already contains the rows.", "Set BARDGE_API_KEY instead.")
     with ExitStack() as stack:
         if not options.dry_run:
             files.create_folders()
             stack.enter_context(JobLock(files.lock_path, files.job))
-            # What was not begun leaves no copy of its rows, which are personal data.
+            # A run that does not start leaves no copy of its rows: they are personal data.
             stack.callback(files.incoming_input_copy.unlink, missing_ok=True)
         files.check_matches_record(options.operation)
         ready = prepare_run(options, files, fields, stack, output.write_message)
@@ -95,19 +95,19 @@ def run_job(options: RunOptions, output: Output, confirmed_stamp: list[int] | No
 
 
 def _describe_namesakes(files: JobFiles) -> list[str]:
-    """Point to jobs of the same name, which know nothing of what this one does."""
+    """Describe other jobs of this name: their journals do not record what this one does."""
     namesakes = [each for each in iter_jobs() if each.job == files.job and Path(each.journal) != files.journal]
     where = (f"{each.base_url}{f', account {each.account}' if each.account else ''}" for each in namesakes)
-    return [f"Note: another job of this name is on record for {each}." for each in where]
+    return [f"Note: another job of this name exists for {each}." for each in where]
 
 
 def prepare_run(
     options: RunOptions, files: JobFiles, fields: InputFields, stack: ExitStack, echo: Callable[[str], None]
 ) -> PreparedRun:
-    """Look at every row, and at what is on record of them.
+    """Check every row and look up what the journal records of it.
 
     Raises:
-        CommandError: Something is wrong with them.
+        CommandError: The input or the journal cannot be used.
     """
     spooled = not is_rereadable(options.file)
     path, name = Path(options.file).absolute(), options.file
@@ -130,7 +130,7 @@ def prepare_run(
 
 
 def _fetch_cost(ready: PreparedRun, key: Secret | None) -> Cost:
-    """Ask what it will cost; a job without anything left asks nothing."""
+    """Ask the server what the run will cost, unless nothing is left to send."""
     if not can_estimate_cost(ready.reader.fields.endpoint):
         return Cost(unknown_reason=NOT_KNOWN)
     if not ready.rows_left:
@@ -149,13 +149,13 @@ def _confirm_sending(options: RunOptions, ready: PreparedRun, confirmed_stamp: l
     if options.yes or confirmed_stamp == ready.source.stamp:
         return
     if sys.stdin is None or not sys.stdin.isatty():
-        raise UsageError("Nobody can be asked here: standard input is no terminal.", "Pass --yes to begin without.")
+        raise UsageError("Cannot ask for confirmation: standard input is not a terminal.", "Pass --yes to go ahead.")
     if not click.confirm(f"Send {ready.rows_left:,} operations?", err=True):
-        raise CommandError("Not begun: nothing was sent.")
+        raise CommandError("Not confirmed: nothing was sent.")
 
 
 def _save_job(ready: PreparedRun) -> None:
-    """Note what a later run needs, a copy of what can be read only once included."""
+    """Store what a later run needs, including the copy of an input that can be read only once."""
     options, files = ready.options, ready.files
     spooled = ready.spooled or ready.source.path == files.input_copy
     if ready.spooled:
@@ -180,7 +180,7 @@ def _save_job(ready: PreparedRun) -> None:
 
 
 def _no_key() -> str:
-    """Stand for a key where nothing is to be sent."""
+    """Return an empty API key, for a client that sends nothing."""
     return ""
 
 
@@ -203,14 +203,14 @@ def _send_rows(ready: PreparedRun, key: Secret | None, output: Output) -> RunSum
         raise show.to_command_error(error) from None
     except KeyboardInterrupt:
         raise CommandError(
-            "Stopped at once. What was under way may have been done.",
-            f"Go on with: {show.format_command('resume', ready.files)}",
+            "Stopped immediately. Requests in flight may have been executed.",
+            f"Resume with: {show.format_command('resume', ready.files)}",
             code=130,
         ) from None
 
 
 def _report_results(ready: PreparedRun, summary: RunSummary, result: dict[str, object], output: Output) -> int:
-    """Write the results, and tell how it ended."""
+    """Write the results and print the summary."""
     out: Path | None = ready.out
     try:
         write_results(ready.out, ready.reader.table, ready.row_log, ready.checked.rows)

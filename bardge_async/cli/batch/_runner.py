@@ -1,4 +1,4 @@
-"""Running a batch: outcomes into the book, figures onto the board, signals into a stop."""
+"""Run a batch: record the outcomes, show the progress, stop on signals."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from bardge_async.errors import BardgeError, ConnectError
 
 _SUCCESSES: Final = frozenset({OperationStatus.DONE, OperationStatus.REPLAYED, OperationStatus.SKIPPED})
 _MAX_FAILED_ROWS: Final = 3
-"""Outcomes that are told at the end, of those that did not go well."""
+"""Unsuccessful rows that are kept for the summary."""
 _MAX_UNREACHABLE_ROWS: Final = 100
-"""Rows in a row that found no server."""
+"""Consecutive rows without a connection, after which the run stops."""
 _ROWS_BETWEEN_CHECKS: Final = 64
-"""Rows after which the input is looked at."""
+"""Rows between two checks that the input has not changed."""
 
 
 @attrs.frozen
 class FailedRow:
-    """One row that did not go well."""
+    """A row that did not succeed."""
 
     line: int
     id: str
@@ -51,7 +51,7 @@ class RunSummary:
 
 @attrs.frozen
 class SendOptions:
-    """How a run goes about it."""
+    """How a run sends its rows."""
 
     concurrency: int
     rate: float | None
@@ -71,10 +71,10 @@ class JobRunner:
         self._unreachable_rows = 0
 
     def run(self, client: BardgeClient, job: str, options: SendOptions) -> RunSummary:
-        """Do it, to the end or the first signal.
+        """Run to completion or the first signal.
 
         Raises:
-            KeyboardInterrupt: There was a second one.
+            KeyboardInterrupt: There was a second signal.
         """
         try:
             with asyncio.Runner() as runner:
@@ -123,14 +123,14 @@ class JobRunner:
             self.summary.failed_rows.append(FailedRow(line_number, id, outcome.status.value, error, outcome.request_id))
 
     def _stop_if_unreachable(self, outcome: OperationOutcome[Any], batch: Batch) -> None:
-        """Stop where the server is gone: each of 100,000 rows would take its time to fail, and be run again anyway."""
+        """Stop if the server is unreachable: every further row would take time to fail and have to be run again."""
         if isinstance(outcome.error, ConnectError):
             self._unreachable_rows += 1
         elif outcome.attempts:
             self._unreachable_rows = 0
         if self._unreachable_rows == _MAX_UNREACHABLE_ROWS and self.summary.error is None:
-            what = f"The server is out of reach: {_MAX_UNREACHABLE_ROWS} rows in a row could not be sent."
-            self.summary.error = CommandError(what, "Check network and server, then go on with the job.")
+            what = f"The server is unreachable: {_MAX_UNREACHABLE_ROWS} consecutive rows could not be sent."
+            self.summary.error = CommandError(what, "Check network and server, then resume the job.")
             batch.stop()
 
     def _read_operations(self) -> Iterator[Operation[Any, Any]]:
@@ -145,12 +145,15 @@ class JobRunner:
     def _make_signal_callback(self, batch: Batch, loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
         def stop_batch() -> None:
             batch.stop()
-            self._display.show_message("Stopping: what is under way is finished. Ctrl-C again ends it at once.")
+            self._display.show_message(
+                "Stopping: requests in flight are being completed. Ctrl-C again stops immediately."
+            )
 
         def on_signal() -> None:
             if self.summary.interrupted:
                 raise KeyboardInterrupt
             self.summary.interrupted = True
+            # A signal handler runs between any two bytecodes: leave the batch to its loop.
             loop.call_soon_threadsafe(stop_batch)
 
         return on_signal

@@ -23,23 +23,23 @@ from bardge_async.cli.batch._terminal import Output
 
 
 def submit_job(options: RunOptions, queue: Secret, output: Output) -> int:
-    """Check a file and put all of it into a queue.
+    """Check a file and put all its rows into a queue.
 
     Raises:
-        CommandError: It cannot be put in.
+        CommandError: The rows cannot be put into the queue.
     """
     job = check_name(options.job)
     for known in iter_jobs():
         if known.job == job:
-            # Its journal is a file of this machine, of which the workers know nothing.
+            # Its journal is a file on this machine, which the workers cannot read.
             raise UsageError(
-                f"The job {job!r} is on record on this machine; what it did is not known to a queue.",
-                "Go on with it by bardge batch resume, or give the new work a job name of its own.",
+                f"The job {job!r} exists on this machine; a queue does not know what it has done.",
+                "Resume it with bardge batch resume, or use another job name for the new work.",
             )
     with ExitStack() as stack:
         files = JobFiles.for_job(job, options.base_url, options.account, None)
         fields = InputFields(find_batch_endpoint(options.operation), options.maps)
-        # Nothing is kept on this machine, as with --dry-run.
+        # As with --dry-run, nothing is stored on this machine.
         ready = prepare_run(attrs.evolve(options, dry_run=True), files, fields, stack, output.write_message)
         rows, id = ready.checked.rows, ready.checked.id
         output.write_message(
@@ -65,7 +65,7 @@ def _enqueue_rows(reader: OperationReader, dsn: Secret, job: str) -> int:
 
 
 def _read_operations(reader: OperationReader) -> Iterator[Operation[Any, Any]]:
-    """Read the rows again; a file that was changed meanwhile puts nothing in."""
+    """Read the rows again; if the file has changed meanwhile, nothing is put into the queue."""
     for _, operation in reader.read_operations():
         yield operation
     reader.table.source.check_unchanged()
@@ -75,6 +75,6 @@ def _confirm_submission(options: RunOptions, rows: int) -> None:
     if options.yes:
         return
     if sys.stdin is None or not sys.stdin.isatty():
-        raise UsageError("Nobody can be asked here: standard input is no terminal.", "Pass --yes to begin without.")
+        raise UsageError("Cannot ask for confirmation: standard input is not a terminal.", "Pass --yes to go ahead.")
     if not click.confirm(f"Put {rows:,} operations into the queue?", err=True):
-        raise CommandError("Not begun: nothing was put in.")
+        raise CommandError("Not confirmed: nothing was put into the queue.")

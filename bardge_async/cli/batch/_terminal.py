@@ -1,4 +1,4 @@
-"""A command and its terminal: what it says to people and programs, signals, exit codes, names for shell completion."""
+"""A command's terminal: output for people and programs, signals, and exit codes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _EXIT_INTERRUPTED: Final = 130
 
 @contextmanager
 def _silence_log() -> Generator[None]:
-    """Keep what the client logs from standard error, where it would tear the bar: it is in the results, too."""
+    """Keep the client's log off standard error, where it would break the bar; the results contain the same."""
     logger, handler = logging.getLogger("bardge_async"), logging.NullHandler()
     logger.addHandler(handler)
     try:
@@ -33,11 +33,11 @@ def _silence_log() -> Generator[None]:
 
 
 def run_command(work: Callable[[], int], output: Output, *, with_traceback: bool) -> int:
-    """Do a command's work and return its exit code; whatever ends it becomes a message."""
+    """Run a command and return its exit code; every error becomes a message."""
     try:
         with handle_signals(raise_interrupt), _silence_log():
             return work()
-    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - people get a message, whatever it is
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - every error becomes a message
         failure = _to_command_error(error)
         if with_traceback or os.environ.get("BARDGE_TRACEBACK"):
             output.write_message("".join(traceback.format_exception(error)).rstrip())
@@ -61,24 +61,25 @@ def _to_command_error(error: BaseException) -> CommandError:
             return CommandError(f"{error}.")
         case _:
             return CommandError(
-                f"This is a fault of bardge: {type(error).__name__}: {error}.", "Report it: --traceback."
+                f"This is a bug in bardge: {type(error).__name__}: {error}.",
+                "Report it, with the output of --traceback.",
             )
 
 
 @attrs.frozen
 class Output:
-    """Talk; a reader who has gone away does not end the work."""
+    """Write to the standard streams; a closed reader does not end the work."""
 
     as_json: bool = False
 
     def write_message(self, *lines: str) -> None:
-        """Tell people."""
+        """Write lines for people to standard error."""
         with suppress(OSError):
             for line in lines:
                 click.echo(escape_unprintable(line), err=True)
 
     def write_result(self, value: dict[str, Any] | list[dict[str, Any]], lines: Iterable[str] = ()) -> None:
-        """Give the result: JSON on standard output if that was asked for, else lines for people there."""
+        """Write the result to standard output: as JSON if requested, else the lines."""
         with suppress(OSError):
             if self.as_json:
                 click.echo(json.dumps(value, default=str))
@@ -88,7 +89,7 @@ class Output:
 
 
 def escape_unprintable(text: str) -> str:
-    """Spell out what would move the terminal's cursor or worse: files and servers may send anything."""
+    """Escape control characters: text from files and servers must not control the terminal."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c == "\n" else f"\\x{ord(c):02x}" for c in text)
@@ -99,12 +100,12 @@ _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @contextmanager
 def handle_signals(callback: Callable[[], None]) -> Generator[None]:
-    """Do something at Ctrl-C, SIGTERM and the terminal's end, instead of dying of it."""
+    """Call ``callback`` on SIGINT, SIGTERM and SIGHUP, instead of ending the process."""
 
     def on_signal(*_: object) -> None:
         callback()
 
-    # What is ignored stays so: nohup means it.
+    # Ignored signals stay ignored: nohup relies on that.
     handled = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
     previous = [(number, signal.signal(number, on_signal)) for number in handled]
     try:
@@ -115,5 +116,5 @@ def handle_signals(callback: Callable[[], None]) -> Generator[None]:
 
 
 def raise_interrupt() -> None:
-    """End what is under way as Ctrl-C does."""
+    """Raise ``KeyboardInterrupt``, as Ctrl-C does."""
     raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""Operations as jobs of procrastinate's, in PostgreSQL: any number of worker processes, effectively once.
+"""Operations as procrastinate jobs, in PostgreSQL: any number of worker processes, effectively once.
 
 Extra ``procrastinate``.
 """

@@ -1,4 +1,4 @@
-"""How far a job of a queue has come."""
+"""The progress of a job in a queue."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _FAILED = ("failed", "aborted", "cancelled")
 
 @attrs.frozen
 class Progress:
-    """Tell how far a job has come, over all workers.
+    """The progress of a job, across all workers.
 
     Attributes:
-        waiting: Operations that no worker has taken, or that wait to be tried again.
-        running: Operations that a worker has taken, and those of one that died and were not yet put back.
-        done: Operations that the server did, now or before.
-        failed: Operations that ended without that: refused, in doubt, or with another error.
+        waiting: Operations that no worker has taken, or that wait for a retry.
+        running: Operations that a worker has taken, including those of dead workers that were not yet requeued.
+        done: Operations that the server executed, now or before.
+        failed: Operations that ended otherwise: refused, in doubt, or with another error.
     """
 
     waiting: int
@@ -30,18 +30,18 @@ class Progress:
 
     @classmethod
     def from_counts(cls, counts: Mapping[str, int]) -> Self:
-        """Make it of the counts by procrastinate's statuses."""
+        """Make it from the counts by procrastinate status."""
         failed = sum(counts.get(status, 0) for status in _FAILED)
         return cls(counts.get("todo", 0), counts.get("doing", 0), counts.get("succeeded", 0), failed)
 
 
 @attrs.frozen
 class JobDoubt:
-    """An operation of a job that was sent and has no outcome on record.
+    """An operation of a job that was sent and has no recorded outcome.
 
     Attributes:
-        id: Your own id of the operation.
-        doubt: What is known of it; settle it with ``bardge.resolve(doubt.idempotency_key, ...)``.
+        id: Your own id for the operation.
+        doubt: What is known about it; resolve it with ``bardge.resolve(doubt.idempotency_key, ...)``.
     """
 
     id: str

@@ -1,4 +1,4 @@
-"""The queue as its user sees it: operations in, workers that do them."""
+"""The queue's public interface: defer operations, run workers, follow and resume jobs."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ _MAX_CONCURRENCY: Final = 1000
 
 
 class BardgeQueue:
-    """Put operations into PostgreSQL, and have any number of worker processes do them, effectively once.
+    """Queue operations in PostgreSQL, and execute them in any number of worker processes, effectively once.
 
-    Each operation has the key ``operation_key(job, row, id)``, as in ``bardge.batch``. A job that is delivered again,
-    or put in twice, finds the recorded answer in the journal, or goes on under the journal's key and bytes. So the
-    journal's hold on the key is the lock: procrastinate's ``lock`` and ``queueing_lock`` are not used.
+    Each operation has the key ``operation_key(job, endpoint, id)``, as in ``bardge.batch``. A job that is delivered or
+    deferred twice finds the recorded response in the journal, or continues with the journal's key and bytes. The
+    journal's claim on the key is therefore the lock: procrastinate's ``lock`` and ``queueing_lock`` are not used.
 
     The queue holds requests with their personal data, and procrastinate logs a job's arguments at INFO: keep the level
-    of its logger above that. API keys and lookup tokens are never in it.
+    of its logger above INFO. API keys and lookup tokens are never queued.
 
     Args:
-        app: procrastinate's app, over a ``PsycopgConnector``, with its tables made.
+        app: The procrastinate app, with a ``PsycopgConnector`` and its schema applied.
         client: Makes a worker process's client, as ``async with client() as bardge``; its journal must be one that
-            all workers share, such as :class:`PostgresJournal`. A process that only puts in never calls it.
+            all workers share, such as :class:`PostgresJournal`. A process that only defers never calls it.
         queue: The queue's name.
 
     Raises:
-        ConfigurationError: The app has another connector.
+        ConfigurationError: The app has another kind of connector.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class BardgeQueue:
         queue: str = "bardge",
     ) -> None:
         if not isinstance(app.connector, procrastinate.PsycopgConnector):
-            raise ConfigurationError(f"app: expected one over a PsycopgConnector, got {type(app.connector).__name__}")
+            raise ConfigurationError(f"app: expected one with a PsycopgConnector, got {type(app.connector).__name__}")
         self._app = app
         self._connector = app.connector
         self._client = client
@@ -70,16 +70,16 @@ class BardgeQueue:
     async def defer(
         self, operation: Operation[Any, Any], *, job: str, connection: psycopg.AsyncConnection[Any] | None = None
     ) -> int:
-        """Put one operation into the queue; return the number that procrastinate gave it.
+        """Defer one operation; return its procrastinate job id.
 
         Args:
-            operation: It is checked now, as ``bardge.send`` does.
-            job: The job's name: the same whenever the same operation is put in.
-            connection: Your own connection: what is put in stands or falls with its transaction.
+            operation: The operation; it is validated now, as by ``bardge.send``.
+            job: The job's name: the same whenever the same operation is deferred.
+            connection: Your own connection: the operation is queued if and when its transaction commits.
 
         Raises:
-            InvalidArgumentError: It cannot be sent; nothing was put in.
-            procrastinate.exceptions.ConnectorException: The database refuses, or is away.
+            InvalidArgumentError: It cannot be sent; nothing was queued.
+            procrastinate.exceptions.ConnectorException: The database rejects it, or is unavailable.
         """
         queued = QueuedOperation.from_operation(operation, job)
         [number] = await self._defer_chunk([queued.to_arguments()], connection)
@@ -92,19 +92,19 @@ class BardgeQueue:
         job: str,
         connection: psycopg.AsyncConnection[Any] | None = None,
     ) -> int:
-        """Put many operations into the queue, all or none; return how many.
+        """Defer many operations, all or none; return how many.
 
-        They are taken as they are needed, 1,000 at a time, so a hundred thousand take no more memory than one thousand.
-        To put the same ones in again is harmless: what is done is not sent again.
+        The iterable is read 1,000 operations at a time, so a hundred thousand take no more memory than a thousand.
+        Deferring the same operations again is harmless: those that are done are not sent again.
 
         Args:
-            operations: Any iterable.
-            job: The job's name: the same whenever the same operations are put in.
-            connection: Your own connection: what is put in stands or falls with its transaction.
+            operations: Any iterable or async iterable.
+            job: The job's name: the same whenever the same operations are deferred.
+            connection: Your own connection: the operations are queued if and when its transaction commits.
 
         Raises:
-            InvalidArgumentError: One of them cannot be sent; nothing was put in, unless your own transaction keeps it.
-            procrastinate.exceptions.ConnectorException: The database refuses, or is away.
+            InvalidArgumentError: One of them cannot be sent; nothing was queued, unless you commit your transaction.
+            procrastinate.exceptions.ConnectorException: The database rejects them, or is unavailable.
         """
         if connection is not None:
             return await self._defer_all(OperationStream(operations), job, connection)
@@ -112,7 +112,7 @@ class BardgeQueue:
             async with own.transaction():
                 count = await self._defer_all(OperationStream(operations), job, own)
             if count >= _CHUNK_SIZE:
-                # Else the next job is sought with plans for an empty table until autovacuum comes by.
+                # Otherwise jobs are fetched with query plans for an empty table until autovacuum runs.
                 await own.execute("ANALYZE procrastinate_jobs")
         return count
 
@@ -125,35 +125,35 @@ class BardgeQueue:
         listen: bool = True,
         signals: bool = True,
     ) -> None:
-        """Do the queue's jobs in this process, until SIGTERM, Ctrl-C or a cancellation; what is under way is finished.
+        """Execute the queue's jobs in this process until SIGTERM, Ctrl-C or a cancellation; jobs in flight finish.
 
-        One client is opened for it, and closed with it. A worker that died is noticed after 10 seconds without a
-        heartbeat, and its jobs are put back by any other within 5 more; doubts whose window is open are recovered at
-        the start and every 5 seconds. A database that goes away is waited for.
+        The worker opens one client, and closes it at the end. A dead worker is detected after 10 seconds without a
+        heartbeat, and any other worker requeues its jobs within 5 more seconds. Doubts whose window is open are
+        recovered at the start and every 5 seconds. If the database is unavailable, the worker waits for it.
 
-        What the error says may be tried again, is; a refused operation is not. What stays in doubt ends as ``failed``
-        with :class:`OutcomeUnknownError`, and is listed by :meth:`doubts`.
+        Jobs are retried if their error says so; refused operations are not. An operation that stays in doubt ends as
+        ``failed`` with :class:`OutcomeUnknownError`, and is listed by :meth:`doubts`.
 
         Args:
-            concurrency: Operations under way at once; no more than the client's ``max_connections``.
+            concurrency: Maximum operations in flight; not above the client's ``max_connections``.
             wait: False ends the worker when no job is due.
-            delete_done: Remove jobs that were done, so that the table stays small; the journal keeps the outcome.
-            listen: False looks for jobs every 5 seconds, and does without a connection that hears of them at once: for
-                hundreds of workers, which would all be woken by each job, and behind a pooler in transaction mode.
-            signals: False leaves SIGTERM and Ctrl-C to you.
+            delete_done: Delete jobs that are done, so that the table stays small; the journal keeps the outcome.
+            listen: False polls for jobs every 5 seconds instead of holding a ``LISTEN`` connection: for hundreds of
+                workers, all of which each job would wake up, and behind a pooler in transaction mode.
+            signals: False installs no handlers for SIGTERM and Ctrl-C.
 
         Raises:
-            ConfigurationError: The client's journal ends with the process, or another worker runs in it.
-            BardgeError: What would fail every job, such as a wrong API key; the jobs are back in the queue.
+            ConfigurationError: The client's journal ends with the process, or this process already runs a worker.
+            BardgeError: An error that would fail every job, such as a wrong API key; the jobs are back in the queue.
         """
         check_int("concurrency", concurrency, 1, _MAX_CONCURRENCY)
         if self._worker is not None:
-            raise ConfigurationError("run_worker: one runs in this process already")
+            raise ConfigurationError("run_worker: this process already runs one; raise its concurrency instead")
         async with self._open_app(), self._client() as bardge:
             if isinstance(bardge._caller.engine.settings.journal, MemoryJournal):  # noqa: SLF001 - of this package
                 raise ConfigurationError(
-                    "client: its journal ends with the process, and a job may come again in another one; "
-                    "give it journal=PostgresJournal(...)"
+                    "client: its journal ends with the process, but a job may be delivered again to another one; "
+                    "pass it journal=PostgresJournal(...)"
                 )
             options = WorkerOptions(self._queue, concurrency, wait, delete_done, listen, signals)
             self._worker = Worker(self._app, self._table, bardge, options)
@@ -163,37 +163,37 @@ class BardgeQueue:
                 self._worker = None
 
     async def progress(self, job: str) -> Progress:
-        """Tell how far a job has come, over all workers; done ones that were deleted are not counted.
+        """Return a job's progress, across all workers; jobs deleted when done are not counted.
 
         Raises:
-            procrastinate.exceptions.ConnectorException: The database is away.
+            procrastinate.exceptions.ConnectorException: The database is unavailable.
         """
         return Progress.from_counts(await self._table.count_by_status(job))
 
     async def doubts(self, job: str, bardge: BardgeClient) -> list[JobDoubt]:
-        """List what a job sent without an outcome on record, oldest first, without what is under way.
+        """Return a job's operations that were sent and have no recorded outcome, oldest first, except those in flight.
 
         Args:
             job: The job's name.
-            bardge: A client over the workers' journal.
+            bardge: A client with the workers' journal.
 
         Raises:
             JournalError: The journal cannot be read.
-            procrastinate.exceptions.ConnectorException: The database is away.
+            procrastinate.exceptions.ConnectorException: The database is unavailable.
         """
         found = await bardge.in_doubt()
         ids = await self._table.find_ids(job, [doubt.idempotency_key for doubt in found])
         return [JobDoubt(ids[doubt.idempotency_key], doubt) for doubt in found if doubt.idempotency_key in ids]
 
     async def resume(self, job: str, *, retry_refused: bool = False) -> int:
-        """Put back what failed of a job, and return how many there were; what is in doubt fails again until settled.
+        """Requeue a job's failed operations; return how many. Those in doubt fail again until they are resolved.
 
         Args:
             job: The job's name.
-            retry_refused: Send again what the API refused.
+            retry_refused: Send operations that the API refused again.
 
         Raises:
-            procrastinate.exceptions.ConnectorException: The database is away.
+            procrastinate.exceptions.ConnectorException: The database is unavailable.
         """
         return await self._table.requeue_failed(job, retry_refused=retry_refused)
 
@@ -214,7 +214,7 @@ class BardgeQueue:
 
     @asynccontextmanager
     async def _open_app(self) -> AsyncGenerator[None]:
-        """Open the app, unless it is."""
+        """Open the app, unless it is already open."""
         try:
             _ = self._connector.pool
         except AppNotOpen:
@@ -236,7 +236,7 @@ class BardgeQueue:
         key: str,
         retry_refused: bool = False,
     ) -> str:
-        """Do one job."""
+        # The parameter names are stored in the queue, as job arguments: see QueuedOperation.
         if self._worker is None:
             raise NoWorkerError
         queued = QueuedOperation(job, row, tuple(path), body, id, key)

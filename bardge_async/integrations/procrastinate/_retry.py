@@ -1,4 +1,4 @@
-"""Which jobs are tried again, and when."""
+"""Which jobs are retried, and when."""
 
 from __future__ import annotations
 
@@ -20,21 +20,24 @@ from bardge_async.errors import (
     RateLimitError,
 )
 
+# All in seconds.
 _FIRST_WAIT: Final = 1.0
 _MAX_WAIT: Final = 60.0
 _DOUBT_RETRY_WAIT: Final = 2.0
+
 _MAX_ATTEMPTS: Final = 20
 _JITTER_STEPS: Final = 1000
 
 
 class NoWorkerError(ProcrastinateException):
-    """Run the queue's jobs with ``BardgeQueue.run_worker``: another worker has taken one, and put it back."""
+    """Run the queue's jobs with ``BardgeQueue.run_worker``: another kind of worker took this one, and requeued it."""
 
 
 def is_fatal_for_worker(error: BaseException) -> bool:
-    """Tell whether every other job would fail as this one did: wrong API key, disabled account, wrong settings.
+    """Return whether every other job would fail likewise: wrong API key, disabled account, wrong settings.
 
-    A journal that cannot be written is none of these: it is the queue's own database, or comes back as that does.
+    A journal that cannot be written is not fatal, unlike in a batch: it is in the queue's own database, or recovers as
+    that does.
     """
     if isinstance(error, OutcomeUnknownError) and error.last_error is not None:
         return is_fatal_for_worker(error.last_error)
@@ -44,14 +47,14 @@ def is_fatal_for_worker(error: BaseException) -> bool:
 
 
 class RetryByError(BaseRetryStrategy):
-    """Try again what the error says may be, in 1 s, 2 s, 4 s and so on up to 60 s, or later if the server says so.
+    """Retry jobs whose error allows it, after 1 s, 2 s, 4 s and so on up to 60 s, or later if the server says so.
 
-    What proved not to have been executed is tried for as long as it takes; anything else 20 times at most. A POST
-    without an answer is asked about again every 2 s while its window is open.
+    Jobs that certainly did not execute are retried without limit, all others at most 20 times. A POST with an unknown
+    outcome is retried every 2 s while its window is open.
     """
 
     def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision | None:
-        """Return when a job is to be tried again; None for never."""
+        """Return when to retry a job, or None for never."""
         seconds = self._choose_wait(exception, job)
         if seconds is None:
             return None
@@ -63,7 +66,7 @@ class RetryByError(BaseRetryStrategy):
         if not isinstance(error, BardgeError):
             return None
         if is_fatal_for_worker(error):
-            # The worker ends; the job waits for the next one.
+            # This worker stops; the job waits for the next one.
             return 0.0
         if isinstance(error, OutcomeUnknownError) and _is_window_open(error):
             return _DOUBT_RETRY_WAIT
@@ -75,11 +78,13 @@ class RetryByError(BaseRetryStrategy):
 
 def _is_window_open(error: OutcomeUnknownError) -> bool:
     closes = error.window_closes_at
+    # The retry itself must start before the window closes.
     return error.may_repeat and closes is not None and time.time() + _DOUBT_RETRY_WAIT < closes.timestamp()
 
 
 def _backoff_seconds(error: BardgeError, job: Job) -> float:
-    """Double the wait each time, spread by the job's number so that a thousand jobs do not come back at once."""
+    """Double the wait each time, with jitter derived from the job's id so that jobs do not return simultaneously."""
     bound = min(_MAX_WAIT, _FIRST_WAIT * 2.0 ** min(job.attempts, 10))
+    # 7919 and _JITTER_STEPS have no common factor: a thousand consecutive ids get a thousand different waits.
     jitter = 0.5 + ((job.id or 0) * 7919 % _JITTER_STEPS) / _JITTER_STEPS / 2
     return bound * jitter + (error.retry_after or 0.0)

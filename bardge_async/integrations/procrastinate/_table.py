@@ -1,4 +1,4 @@
-"""What is asked of procrastinate's tables beside its own queries: who died, how far a job is, what goes again."""
+"""Queries on procrastinate's tables beyond its own: requeue stalled and failed jobs, count a job's operations."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import psycopg
 from procrastinate import PsycopgConnector
 
 STALLED_AFTER: Final = 10.0
-"""Seconds without a heartbeat after which a worker counts as dead."""
+"""Seconds without a heartbeat after which a worker is considered dead."""
 
-# One statement, and rows that another sweep has locked are left to it: any number of workers may sweep at once.
+# One statement that skips rows locked by another one: any number of workers may run it concurrently.
 _REQUEUE_STALLED: Final = """
 WITH dead AS (
     SELECT job.id FROM procrastinate_jobs job
@@ -46,19 +46,20 @@ WHERE queue_name = %(queue)s AND task_name = %(task)s AND args ->> 'job' = %(job
   AND status IN ('failed', 'aborted', 'cancelled')
 RETURNING id
 """
-# Measured with 20,000 jobs just put in: a job is taken in 0.2 ms of the server's time instead of 20.
+# Measured with 20,000 jobs just deferred: fetching a job takes 0.2 ms of server time instead of 20 ms.
 _WORKER_SETTINGS: Final = """
 SET synchronous_commit = off; SET enable_sort = off; SET enable_seqscan = off; SET enable_bitmapscan = off
 """
 
 
 async def worker_connection(connection: psycopg.AsyncConnection[Any]) -> None:
-    """Make a worker's connections quick: ``procrastinate.PsycopgConnector(conninfo=..., configure=worker_connection)``.
+    """Speed up worker connections: ``procrastinate.PsycopgConnector(conninfo=..., configure=worker_connection)``.
 
-    Each statement commits by itself, and waits for no disk: a crash of PostgreSQL may forget the last half second of
-    "taken" and "done", so those jobs come again, and find their recorded answers. For worker processes only: what is
-    put in must not be forgotten. The journal has connections of its own, which do wait. And the next job is found by
-    the index, whatever the statistics say: right after many were put in, all of them would be sorted for each job.
+    Each statement commits by itself, with ``synchronous_commit`` off: a crash of PostgreSQL may lose the last half
+    second of "taken" and "done", so those jobs are delivered again, and find their recorded responses. For worker
+    processes only: deferred jobs must not be lost. The journal has its own connections, which do wait for the disk.
+    The next job is always found through the index: right after many were deferred, the planner would otherwise sort
+    all of them for each job.
     """
     await connection.set_autocommit(True)
     await connection.execute(_WORKER_SETTINGS)
@@ -72,23 +73,23 @@ class JobTable:
         self._scope = {"queue": queue, "task": task}
 
     async def requeue_stalled(self, worker: int | None = None, orphans: Collection[int] = ()) -> int:
-        """Put the jobs of dead workers back, and those of a living one that it does not know of; return how many."""
+        """Requeue the jobs of dead workers, and a live worker's ``orphans``; return how many."""
         return len(await self._run_query(_REQUEUE_STALLED, stalled=STALLED_AFTER, worker=worker, orphans=list(orphans)))
 
     async def running_jobs(self, worker: int) -> set[int]:
-        """Return the jobs that are in the books as a worker's."""
+        """Return the ids of the jobs that the table assigns to a worker."""
         return {row["id"] for row in await self._run_query(_RUNNING_JOBS, worker=worker)}
 
     async def count_by_status(self, job: str) -> dict[str, int]:
-        """Count a job's operations by procrastinate's statuses."""
+        """Count a job's operations by procrastinate status."""
         return {row["status"]: row["count"] for row in await self._run_query(_COUNTS, job=job)}
 
     async def find_ids(self, job: str, keys: list[str]) -> dict[str, str]:
-        """Find the ids of those keys that are a job's."""
+        """Return the operation ids of those keys that belong to a job, by key."""
         return {row["key"]: row["id"] for row in await self._run_query(_IDS, job=job, keys=keys)} if keys else {}
 
     async def requeue_failed(self, job: str, *, retry_refused: bool) -> int:
-        """Put back what failed; return how many."""
+        """Requeue a job's failed operations; return how many."""
         return len(await self._run_query(_REQUEUE_FAILED, job=job, more={"retry_refused": retry_refused}))
 
     async def _run_query(self, query: LiteralString, **values: object) -> list[dict[str, Any]]:

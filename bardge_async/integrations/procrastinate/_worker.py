@@ -1,4 +1,4 @@
-"""A worker process at work: jobs through procrastinate, doubts and dead workers looked after, a stop that finishes."""
+"""A worker process: execute procrastinate jobs, recover doubts, requeue stalled jobs, stop gracefully."""
 
 from __future__ import annotations
 
@@ -24,16 +24,18 @@ from bardge_async.integrations.procrastinate._retry import is_fatal_for_worker
 from bardge_async.integrations.procrastinate._table import STALLED_AFTER, JobTable
 
 _LOG: Final = logging.getLogger("bardge_async")
+# All in seconds.
 _HEARTBEAT_INTERVAL: Final = 3.0
 _CHECK_INTERVAL: Final = 5.0
 _RESTART_PAUSE: Final = 1.0
+
 _SUCCEEDED: Final = frozenset({OperationStatus.DONE, OperationStatus.REPLAYED, OperationStatus.SKIPPED})
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 @attrs.frozen
 class WorkerOptions:
-    """How a worker is to work."""
+    """The arguments of ``run_worker`` that the worker needs."""
 
     queue: str
     concurrency: int
@@ -44,11 +46,12 @@ class WorkerOptions:
 
 
 class Worker:
-    """Run the jobs of one queue in the running loop, until it is stopped.
+    """Execute the jobs of one queue in the running loop until stopped.
 
-    Where the database goes away, procrastinate's own worker ends, or leaves a job under its name that nobody works on.
-    So each trouble of that kind ends the one worker, and begins another: what was under the old one's name is put back.
-    So is a job of the living one that this process does not know of: a crash of the database may have forgotten its end.
+    When the database becomes unavailable, procrastinate's own worker ends, or keeps a job assigned that it no longer
+    executes. So after every such failure the procrastinate worker is stopped and a new one started: the jobs assigned
+    to the old one are requeued. So are jobs assigned to the live one that this process does not know: a crash of the
+    database may have lost the record that they ended.
     """
 
     def __init__(self, app: procrastinate.App, table: JobTable, bardge: BardgeClient, options: WorkerOptions) -> None:
@@ -65,10 +68,10 @@ class Worker:
         self._stopping = self._connection_lost = False
 
     async def run(self) -> None:
-        """Work until stopped, or until nothing is due where the shift says so.
+        """Execute jobs until stopped, or with ``wait=False`` until no job is due.
 
         Raises:
-            BardgeError: What would fail every job; they are back in the queue.
+            BardgeError: An error that would fail every job; the jobs are back in the queue.
         """
         background = [
             asyncio.ensure_future(self._repeat_action(action))
@@ -85,19 +88,20 @@ class Worker:
             raise self.failure
 
     async def execute_job(self, job: Job, queued: QueuedOperation, *, retry_refused: bool) -> str:
-        """Do a job's operation; return its status.
+        """Execute a job's operation; return its status.
 
         Raises:
-            BardgeError: It was not done, or nobody knows.
+            BardgeError: It was not executed, or its outcome is unknown.
         """
         task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - procrastinate's, one for each job
+        assert task is not None  # noqa: S101 - procrastinate runs each job in its own task
         job_id = job.id or 0
         self._worker_id = job.worker_id
         self._running_jobs.add(job_id)
         task.add_done_callback(lambda it: self._on_job_done(it, job_id))
         options = BatchOptions(job=queued.job, concurrency=1, rate=None, ordered=False, retry_refused=retry_refused)
         executor = OperationExecutor(self._bardge._caller, options)  # noqa: SLF001 - of this package
+        # A job that was taken just before stop() must not keep retrying either.
         executor.stopping = self._stopping
         self._executors.add(executor)
         try:
@@ -112,7 +116,7 @@ class Worker:
         raise outcome.error
 
     def stop(self) -> None:
-        """Take no more jobs; those under way run to their end, but ask no more about what stays unanswered."""
+        """Take no more jobs; those in flight run to completion, but no longer retry unknown outcomes."""
         self._stopping = True
         for executor in self._executors:
             executor.stopping = True
@@ -127,24 +131,25 @@ class Worker:
             await asyncio.sleep(_RESTART_PAUSE)
 
     async def _wait_for_worker(self, worker_task: asyncio.Task[None]) -> None:
-        """Wait for a turn's end; a cancellation stops it, and goes on once it has ended."""
+        """Wait until procrastinate's worker ends; a cancellation stops it, and is raised once it has ended."""
         self._worker_task = worker_task
         try:
             await asyncio.wait([worker_task])
         except asyncio.CancelledError:
             self.stop()
+            # The jobs in flight finish in spite of the cancellation.
             with anyio.CancelScope(shield=True):
                 await asyncio.wait([worker_task])
             raise
         error = None if worker_task.cancelled() else worker_task.exception()
         if isinstance(error, ConnectorException):
             self._connection_lost = True
-            _LOG.warning("the queue's database cannot be reached: %s", error.__cause__ or error)
+            _LOG.warning("the queue's database is unavailable, retrying: %s", error.__cause__ or error)
         elif error is not None:
             raise error
 
     def _stop_worker_task(self) -> None:
-        """Let a turn finish what is under way; a second cancellation would end it in the midst of that."""
+        # At most one cancel(): procrastinate's worker lets its jobs finish after the first; a second interrupts them.
         worker_task, self._worker_task = self._worker_task, None
         if worker_task is not None:
             worker_task.cancel()
@@ -153,7 +158,7 @@ class Worker:
         return self._stopping or not (self._connection_lost or self._options.wait)
 
     async def _run_procrastinate_worker(self) -> None:
-        """Run a worker of procrastinate's, which ends at the first trouble with the database."""
+        """Run procrastinate's worker, which ends when the database becomes unavailable."""
         options = self._options
         await self._app.run_worker_async(
             queues=[options.queue],
@@ -168,7 +173,7 @@ class Worker:
         )
 
     def _on_job_done(self, task: asyncio.Task[Any], job_id: int) -> None:
-        """See how a job's task ended: one that could not tell the database so is put back once its worker is gone."""
+        """Restart the worker if a job's end could not be written to the database, so that the job is requeued."""
         self._running_jobs.discard(job_id)
         if task.cancelled() or not isinstance(task.exception(), ConnectorException) or self._connection_lost:
             return
@@ -180,29 +185,29 @@ class Worker:
             try:
                 await action()
             except ConnectorException:
-                _LOG.debug("the queue's database cannot be reached; it is looked into again", exc_info=True)
-            except Exception:  # noqa: BLE001 - whatever it was, the next look must come
-                _LOG.exception("a worker could not look after the queue")
+                _LOG.debug("the queue's database is unavailable; the next check retries", exc_info=True)
+            except Exception:  # noqa: BLE001 - the next check must run whatever happened
+                _LOG.exception("a periodic check of the queue failed; the next one retries")
             await asyncio.sleep(_CHECK_INTERVAL)
 
     async def _recover_doubts(self) -> None:
         try:
             await self._bardge.recover()
         except BardgeError as error:
-            _LOG.warning("what is in doubt could not be recovered, which is tried again: %s", error)
+            _LOG.warning("doubts could not be recovered; the next check retries: %s", error)
 
     async def _requeue_stalled(self) -> None:
-        # One that is seen twice is neither just taken nor just done.
+        # A job unknown to this process in two checks in a row was neither just taken nor just finished.
         running: set[int] = set() if self._worker_id is None else await self._table.running_jobs(self._worker_id)
         unknown = running - self._running_jobs
         requeued = await self._table.requeue_stalled(self._worker_id, self._orphans & unknown)
         self._orphans = unknown
         if requeued:
-            _LOG.warning("%d jobs that nobody worked on are back in the queue %s", requeued, self._options.queue)
+            _LOG.warning("requeued %d stalled jobs in the queue %s", requeued, self._options.queue)
 
     @contextlib.contextmanager
     def _handle_signals(self) -> Generator[None]:
-        """Stop at the first SIGTERM or Ctrl-C; a second one has its usual effect."""
+        """Stop at the first SIGTERM or Ctrl-C; the second one has its default effect."""
         loop = asyncio.get_running_loop()
         numbers = _SIGNALS if self._options.signals else ()
 

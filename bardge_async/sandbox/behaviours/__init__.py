@@ -1,4 +1,4 @@
-"""What each row of the table does, by the row's name; a contract test holds the two equal."""
+"""The behaviour of each endpoint, by its name; a contract test keeps this and the table equal."""
 
 from __future__ import annotations
 
@@ -58,4 +58,4 @@ BEHAVIOURS: Final[Mapping[str, Behaviour]] = MappingProxyType(
         "clients.get_credits": _clients.get_client_credits,
     }
 )
-"""One behaviour per row."""
+"""One behaviour per endpoint."""

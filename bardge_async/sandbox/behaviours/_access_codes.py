@@ -1,4 +1,4 @@
-"""Access codes: one for each visit, dead at the end of the day in Lagos (guide: Access Codes)."""
+"""Access codes: one per visit, expiring at the end of the day in Lagos (guide: Access Codes)."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from bardge_async.sandbox.behaviours._providers import find_provider
 def generate_access_code(request: SandboxRequest) -> JSON:
     """Answer ``access_codes.generate``.
 
-    The sandbox's choice: no endpoint tells of a check-in, so the visit is taken when its code is made. Without a
-    provider the code is for a visit of any category that is left.
+    The sandbox's choice: no endpoint reports a check-in, so the visit is used when its code is generated. Without a
+    provider the code is for any category with visits left.
     """
     client, provider_id = find_visiting_client(request), request.fields.read_optional_str("provider_id")
     provider = None if provider_id is None else find_provider(request, provider_id)
@@ -37,6 +37,7 @@ def generate_access_code(request: SandboxRequest) -> JSON:
 
 def _take_any_visit(request: SandboxRequest, held: HeldPass) -> None:
     usable = (g for g in held.categories if g["visits_allowed"] is None or g["visits_used"] < g["visits_allowed"])
+    # If no visit is left, use_visit() raises for any category.
     use_visit(request, held.row["seq"], next((g["type"] for g in usable), "GYM"))
 
 
@@ -67,6 +68,6 @@ def _create_code(request: SandboxRequest, client: Row, provider: Row | None) -> 
 
 
 def _qr_data_uri(code: str) -> str:
-    import segno  # noqa: PLC0415 - only who makes codes needs the extra
+    import segno  # noqa: PLC0415 - an extra, needed for access codes only
 
     return segno.make(code, micro=False).png_data_uri(scale=4)

@@ -1,4 +1,4 @@
-"""Places in classes and slots at spas, and the booking that holds one."""
+"""Spots in classes, slots at spas, and the bookings that take them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ _SELECT_BOOKING: Final = "SELECT b.*, p.name AS provider_name FROM bookings b JO
 
 @attrs.frozen
 class BookingDraft:
-    """A booking to be made; what it was paid with decides what a cancellation gives back."""
+    """A booking to be created; what paid for it decides what a cancellation refunds."""
+
+    # The fields are columns of ``bookings``: they are written and copied by name.
 
     type: Literal["class", "spa"]
     name: str
@@ -36,37 +38,37 @@ class BookingDraft:
 
 
 def find_instance(request: SandboxRequest, id: str) -> Row:
-    """Find a class instance that is still to come.
+    """Return a class instance that has not started.
 
     Raises:
-        ErrorAnswer: 404, there is none; 400, it has begun.
+        ErrorAnswer: 404, there is none; 400, it has started.
     """
     row = request.store.fetch_one(_SELECT_INSTANCE + "WHERE i.id = ?", id)
     if row is None:
         raise not_found_error("class instance", id)
     if row["scheduled_for"] <= request.now_ms:
-        raise validation_error("class_instance_id", "the class has begun")
+        raise validation_error("class_instance_id", "the class has already started")
     return row
 
 
 def get_instance(request: SandboxRequest, seq: int) -> Row:
-    """Find a class instance that is known to exist."""
+    """Return a class instance that is known to exist."""
     return request.store.fetch_all(_SELECT_INSTANCE + "WHERE i.seq = ?", seq)[0]
 
 
 def require_spot(instance: Row) -> None:
-    """Refuse when a class is full."""
+    """Raise if a class is full."""
     if instance["taken"] >= instance["capacity"]:
         raise conflict_error("class_full", f"Class instance {instance['id']} is full.")
 
 
 def read_slot(request: SandboxRequest) -> tuple[str, str, int]:
-    """Read ``date`` and ``time`` of a spa slot and the instant they name in Lagos.
+    """Return ``date`` and ``time`` of a spa slot with their timestamp in Lagos.
 
-    The sandbox's choice: spas take a client each half hour from 08:00 to 20:00, one at a time.
+    The sandbox's choice: spas take one client per half hour, from 08:00 to 20:00.
 
     Raises:
-        ErrorAnswer: 400, no day or time, or it is past; 409, the spa is closed then.
+        ErrorAnswer: 400, no date or time, or in the past; 409, the spa is closed then.
     """
     day, time = request.fields.read_date("date"), request.fields.read_time("time")
     when = lagos_instant(day, time)
@@ -78,7 +80,7 @@ def read_slot(request: SandboxRequest) -> tuple[str, str, int]:
 
 
 def require_free_slot(request: SandboxRequest, provider: int, date: str, time: str) -> None:
-    """Refuse when a slot is taken."""
+    """Raise if a slot is taken."""
     sql = "SELECT 1 FROM bookings WHERE provider = ? AND date = ? AND time = ? AND type = 'spa' AND status = 'PENDING'"
     if request.store.fetch_one(sql, provider, date, time):
         raise _slot_unavailable_error(date, time)
@@ -89,7 +91,7 @@ def _slot_unavailable_error(date: str, time: str) -> ErrorAnswer:
 
 
 def create_booking(request: SandboxRequest, client: int, draft: BookingDraft) -> Row:
-    """Take the place and make the booking; the caller has seen that the place is free.
+    """Take the spot and create the booking; the caller has checked that the spot is free.
 
     Raises:
         ErrorAnswer: 409, the class is full.
@@ -109,13 +111,13 @@ def _take_spot(request: SandboxRequest, instance: int) -> None:
 
 
 def free_spot(request: SandboxRequest, booking: Row) -> None:
-    """Give a place back; a spa slot is free as soon as its booking is not pending."""
+    """Release a spot; a spa slot is free once its booking is no longer pending."""
     if booking["instance"] is not None:
         request.store.execute("UPDATE class_instances SET taken = taken - 1 WHERE seq = ?", booking["instance"])
 
 
 def find_booking(request: SandboxRequest, id: str) -> Row:
-    """Find a booking that this reseller made.
+    """Return a booking that this reseller made.
 
     Raises:
         ErrorAnswer: 404, there is none.
@@ -127,13 +129,13 @@ def find_booking(request: SandboxRequest, id: str) -> Row:
 
 
 def booking_status(booking: Row, now: int) -> str:
-    """Tell a booking's state: a pending one (page: "PENDING") is completed once its time has come."""
+    """Return a booking's status: a pending one (page: "PENDING") is completed once its time has come."""
     status = str(booking["status"])
     return "COMPLETED" if status == "PENDING" and booking["scheduled_for"] <= now else status
 
 
 def booking_json(request: SandboxRequest, booking: Row, client_id: str, message: str) -> JSON:
-    """Write a booking: instants in seconds, one name or the other by type (page)."""
+    """Return a booking as JSON: timestamps in seconds, a class name or a service name by type (page)."""
     by_type = (
         {"service_name": booking["name"]}
         if booking["type"] == "spa"

@@ -1,4 +1,4 @@
-"""Bookings after they were made: the list, the state, cancelling and moving (guide: Bookings)."""
+"""Existing bookings: list, status, cancellation and rescheduling (guide: Bookings)."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def get_booking_status(request: SandboxRequest) -> JSON:
 
 
 def cancel_booking(request: SandboxRequest) -> JSON:
-    """Answer ``bookings.cancel``: place, visit and credits are given back."""
+    """Answer ``bookings.cancel``: the spot is released, visit and credits are refunded."""
     booking = _find_pending_booking(request)
     client = _get_client(request, booking)
     request.store.execute("UPDATE bookings SET status = 'CANCELLED' WHERE seq = ?", booking["seq"])
@@ -88,7 +88,7 @@ def _refund_booking(request: SandboxRequest, booking: Row, client: Row) -> None:
 
 
 def _find_pending_booking(request: SandboxRequest) -> Row:
-    """Find a booking that can still be changed; the codes are the sandbox's, the page's table is cut off."""
+    """Return a booking that can still be changed; the codes are the sandbox's, since the page's table is cut off."""
     booking = find_booking(request, request.path["booking_id"])
     status = booking_status(booking, request.now_ms)
     if status == "CANCELLED":
@@ -103,7 +103,7 @@ def _get_client(request: SandboxRequest, booking: Row) -> Row:
 
 
 def reschedule_booking(request: SandboxRequest) -> JSON:
-    """Answer ``bookings.reschedule``: the old booking is closed and a new one made, for nothing."""
+    """Answer ``bookings.reschedule``: the old booking is closed and a new one created, at no charge."""
     old = _find_pending_booking(request)
     draft = _reschedule_spa(request, old) if old["type"] == "spa" else _reschedule_class(request, old)
     request.store.execute("UPDATE bookings SET status = 'RESCHEDULED' WHERE seq = ?", old["seq"])
@@ -120,7 +120,7 @@ def _draft_from(old: Row) -> BookingDraft:
 def _reschedule_spa(request: SandboxRequest, old: Row) -> BookingDraft:
     date, time, when = read_slot(request)
     if (date, time) == (old["date"], old["time"]):
-        raise validation_error("date", "the booking is at that date and time already")
+        raise validation_error("date", "the booking is already at that date and time")
     require_free_slot(request, old["provider"], date, time)
     return attrs.evolve(_draft_from(old), date=date, time=time, scheduled_for=when)
 
@@ -130,7 +130,7 @@ def _reschedule_class(request: SandboxRequest, old: Row) -> BookingDraft:
     if instance["class"] != get_instance(request, old["instance"])["class"]:
         raise validation_error("class_instance_id", "expected another date of the same class")
     if instance["seq"] == old["instance"]:
-        raise validation_error("class_instance_id", "the booking is for that date already")
+        raise validation_error("class_instance_id", "the booking is already for that date")
     require_spot(instance)
     when = {"date": instance["date"], "time": instance["time"], "scheduled_for": instance["scheduled_for"]}
     return attrs.evolve(_draft_from(old), instance=instance["seq"], **when)

@@ -1,4 +1,4 @@
-"""Class bookings: covered at once, more visits needed, or a co-pay needed (page: Initiate a class booking)."""
+"""Class bookings: booked immediately, or visits or a co-pay are needed first (page: Initiate a class booking)."""
 
 from __future__ import annotations
 
@@ -29,17 +29,19 @@ from bardge_async.sandbox.behaviours._entitlements import (
 )
 from bardge_async.sandbox.behaviours._sessions import close_session, find_session, open_session
 
+# Hundredths of a naira, by the gym's tier.
 COST_PER_VISIT: Final = {"STANDARD": 350_000, "PREMIUM": 600_000}
 
 
 def initiate_class_booking(request: SandboxRequest) -> JSON:
     """Answer ``bookings.initiate_class``.
 
-    The sandbox's choice: a class priced in credits is paid in credits; any other goes by a pass, which covers it,
-    has no visit left, or does not reach the gym's tier.
+    The sandbox's choice: a class priced in credits is paid in credits; any other needs a pass, which covers it, has
+    no visit left, or does not include the gym's tier.
     """
     instance = find_instance(request, request.fields.read_str("class_instance_id"))
     client = find_visiting_client(request)
+    # Validated only: nothing here stores the names.
     for name in ("first_name", "last_name"):
         request.fields.read_optional_str(name)
     require_spot(instance)

@@ -19,7 +19,7 @@ _CLASSES: Final = Listing("classes", columns=_COLUMNS)
 
 
 def list_class_categories(request: SandboxRequest) -> JSON:
-    """Answer ``classes.list_categories``: as a page, which is the sandbox's choice."""
+    """Answer ``classes.list_categories``, paginated, which is the sandbox's choice."""
     return render_page(request, _CATEGORIES, _category_json, noun="Class categories")
 
 
@@ -33,7 +33,7 @@ def list_classes(request: SandboxRequest) -> JSON:
 
 
 def get_class(request: SandboxRequest) -> JSON:
-    """Answer ``classes.get`` with the dates that are still to come."""
+    """Answer ``classes.get`` with the upcoming dates."""
     id = request.path["class_id"]
     row = request.store.fetch_one(f"SELECT {_COLUMNS} FROM classes WHERE id = ?", id)  # noqa: S608 - a constant
     if row is None:

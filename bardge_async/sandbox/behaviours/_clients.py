@@ -1,4 +1,4 @@
-"""Clients and their credits; the credits answer has no ``object`` field (page)."""
+"""Clients and their credits; the credits response has no ``object`` field (page)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bardge_async.sandbox._request import JSON, SandboxRequest
 from bardge_async.sandbox._store import Row
 
 _MAX_TRANSACTIONS: Final = 100
-"""So many of the newest transactions are answered; the page shows no paging for them."""
+"""How many of the newest transactions are returned; the page shows no pagination for them."""
 
 
 def get_client(request: SandboxRequest) -> JSON:
@@ -56,10 +56,10 @@ def _transaction_json(row: Row) -> JSON:
 
 
 def find_client(request: SandboxRequest, id: str) -> Row:
-    """Find a client of this reseller.
+    """Return a client of this reseller.
 
     Raises:
-        ErrorAnswer: 404, nobody has that id.
+        ErrorAnswer: 404, there is none.
     """
     row = request.store.fetch_one("SELECT * FROM clients WHERE reseller = ? AND id = ?", request.reseller.seq, id)
     if row is None:
@@ -68,7 +68,7 @@ def find_client(request: SandboxRequest, id: str) -> Row:
 
 
 def find_visiting_client(request: SandboxRequest) -> Row:
-    """Find the client of a row that takes a lookup token: this reseller's own, or the one whom the token names.
+    """Return the client for an endpoint that takes a lookup token: this reseller's own, or the token's.
 
     Raises:
         ErrorAnswer: 403, the token is unknown, expired or another reseller's; 400, it names another client.

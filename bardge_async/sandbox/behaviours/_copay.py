@@ -1,4 +1,4 @@
-"""Co-pay: options of gyms, quotes of spas, and their purchases, which the reseller's account pays (guide: Co-pay)."""
+"""Co-pay: gym options, spa quotes and their purchases, paid from the reseller's account (guide: Co-pay)."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _QUOTE_LIFETIME: Final = 30 * MINUTE
 
 
 def list_gym_options(request: SandboxRequest) -> JSON:
-    """Answer ``copay.list_gym_options``; its items have no ``id``, the cursors are ``copay_package_id``."""
+    """Answer ``copay.list_gym_options``; its items have no ``id``: the cursors are ``copay_package_id``."""
     gym = find_provider(request, request.path["provider_branch_id"], "GYM")
     return render_page(request, _OPTIONS, option_json, gym["seq"], noun="Co-pay options")
 
 
 def option_json(row: Row) -> JSON:
-    """Write a co-pay option."""
+    """Return a co-pay option as JSON."""
     return {
         "copay_package_id": row["id"],
         "name": row["name"],
@@ -40,7 +40,7 @@ def option_json(row: Row) -> JSON:
 
 
 def quote_spa_copay(request: SandboxRequest) -> JSON:
-    """Answer ``copay.quote_spa``: nothing is due for what the client's pass covers."""
+    """Answer ``copay.quote_spa``: nothing is due if the client's pass covers it."""
     spa = find_provider(request, request.path["provider_id"], "SPA")
     client = find_client(request, request.fields.read_str("client_id"))
     selection = read_services(request, spa)
@@ -68,7 +68,7 @@ def purchase_gym_copay(request: SandboxRequest) -> JSON:
 
 
 def purchase_spa_copay(request: SandboxRequest) -> JSON:
-    """Answer ``copay.purchase_spa``; buying a quote again charges again, as the table says."""
+    """Answer ``copay.purchase_spa``; a second purchase of a quote charges again, as the table says."""
     fields = request.fields
     quote, spa_id = fields.read_str("quote_id"), fields.read_str("provider_id")
     client, spa = find_client(request, fields.read_str("client_id")), find_provider(request, spa_id, "SPA")
@@ -91,7 +91,7 @@ def purchase_copay_package(request: SandboxRequest) -> JSON:
 
 
 def buy_option(request: SandboxRequest, client: Row, provider: int, id: str) -> Row:
-    """Buy a co-pay option of a gym.
+    """Buy a gym's co-pay option and return the purchase.
 
     Raises:
         ErrorAnswer: 400, the gym has no such option.

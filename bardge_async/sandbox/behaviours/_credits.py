@@ -1,4 +1,4 @@
-"""Credit packages and purchases: credits are added the moment a purchase succeeds (page: Credits)."""
+"""Credit packages and purchases: credits are added as soon as a purchase succeeds (page: Credits)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a client may use: issued passes with their visits, and co-pay visits bought at a provider."""
+"""What a client may use: issued passes with their visits, and co-pay visits bought for a provider."""
 
 from __future__ import annotations
 
@@ -20,34 +20,35 @@ _SELECT_CATEGORIES: Final = (
     "WHERE g.issued = ? ORDER BY g.type"
 )
 _MAX_PASSES: Final = 50
+"""How many of a client's newest passes are considered."""
 
 
 @attrs.frozen
 class HeldPass:
-    """An issued pass with what it grants."""
+    """An issued pass with its categories."""
 
     row: Row
     categories: tuple[Row, ...]
 
     def status_at(self, now: int) -> str:
-        """Tell whether it is active, expired by date or by visits, or cancelled."""
+        """Return the status: active, expired (by date or by visits), or cancelled."""
         if self.row["cancelled"]:
             return "CANCELLED"
         return "ACTIVE" if self.is_unexpired(now) and any(map(_has_visits, self.categories)) else "EXPIRED"
 
     def is_unexpired(self, now: int) -> bool:
-        """Tell whether it is neither cancelled nor past its date; its visits may be used up."""
+        """Return whether it is neither cancelled nor past its date; its visits may be used up."""
         return not self.row["cancelled"] and bool(self.row["expires_at"] >= now)
 
     def find_category(self, provider: Row) -> Row | None:
-        """Find the category that covers a provider."""
+        """Return the category that covers a provider, if any."""
         for category in self.categories:
             if category["type"] == provider["category"] and provider["tier"] in orjson.loads(category["tiers"]):
                 return category
         return None
 
     def covers(self, provider: Row) -> bool:
-        """Tell whether a visit at a provider is left."""
+        """Return whether a visit at a provider is left."""
         category = self.find_category(provider)
         return category is not None and _has_visits(category)
 
@@ -68,10 +69,10 @@ def _newest_passes(request: SandboxRequest, client: Row) -> list[HeldPass]:
 
 
 def find_current_pass(request: SandboxRequest, client: Row) -> HeldPass:
-    """Find the pass that a client holds: the newest active one, else the newest of any state.
+    """Return a client's current pass: the newest active one, otherwise the newest of any status.
 
     Raises:
-        ErrorAnswer: 404, the client never had one.
+        ErrorAnswer: 404, the client has never had one.
     """
     passes = _newest_passes(request, client)
     if not passes:
@@ -80,7 +81,7 @@ def find_current_pass(request: SandboxRequest, client: Row) -> HeldPass:
 
 
 def find_usable_pass(request: SandboxRequest, client: Row) -> HeldPass | None:
-    """Find the pass that a booking goes by: ``user_pass_id`` where given, else the current one; None if it is over.
+    """Return the pass for a booking: ``user_pass_id`` if given, otherwise the current one; None if no longer valid.
 
     Raises:
         ErrorAnswer: 404, the client has no pass with that id.
@@ -98,10 +99,10 @@ def find_usable_pass(request: SandboxRequest, client: Row) -> HeldPass | None:
 
 
 def require_usable_pass(request: SandboxRequest, client: Row) -> HeldPass:
-    """Find the pass that a visit goes by.
+    """Return the pass for a visit.
 
     Raises:
-        ErrorAnswer: 404, there is none, or it is over.
+        ErrorAnswer: 404, there is none, or it is no longer valid.
     """
     held = find_usable_pass(request, client)
     if held is None:
@@ -110,7 +111,7 @@ def require_usable_pass(request: SandboxRequest, client: Row) -> HeldPass:
 
 
 def use_visit(request: SandboxRequest, issued: int, category: str) -> None:
-    """Take a visit from a pass.
+    """Use one visit of a pass.
 
     Raises:
         ErrorAnswer: 400, none is left.
@@ -124,19 +125,19 @@ def use_visit(request: SandboxRequest, issued: int, category: str) -> None:
 
 
 def restore_visit(request: SandboxRequest, issued: int, category: str) -> None:
-    """Give a visit back to a pass."""
+    """Return an unused visit to a pass."""
     sql = "UPDATE issued_categories SET visits_used = max(visits_used - 1, 0) WHERE issued = ? AND type = ?"
     request.store.execute(sql, issued, category)
 
 
 def add_visits(request: SandboxRequest, issued: int, category: str, visits: int) -> None:
-    """Raise a pass's cap."""
+    """Raise the visit limit of a pass."""
     sql = "UPDATE issued_categories SET visits_allowed = visits_allowed + ? WHERE issued = ? AND type = ?"
     request.store.execute(sql, visits, issued, category)
 
 
 def find_copay(request: SandboxRequest, client: Row, provider: int, services: str | None = None) -> int | None:
-    """Find a bought co-pay that a visit can go by: an option without services, or a quote for just these services."""
+    """Return a purchased co-pay with visits left: an option (no services), or a quote for exactly these services."""
     sql = (
         "SELECT seq FROM copay_purchases WHERE client = ? AND provider = ? AND visits_left > 0 "
         "AND (services IS NULL OR services = ?) ORDER BY seq LIMIT 1"
@@ -146,5 +147,5 @@ def find_copay(request: SandboxRequest, client: Row, provider: int, services: st
 
 
 def change_copay_visits(request: SandboxRequest, copay: int, delta: int) -> None:
-    """Take a visit from a bought co-pay, or give it back."""
+    """Use visits of a purchased co-pay (negative ``delta``), or return them."""
     request.store.execute("UPDATE copay_purchases SET visits_left = visits_left + ? WHERE seq = ?", delta, copay)

@@ -1,4 +1,4 @@
-"""Lookups: reach another reseller's client with a code that the client hands over (guide: Lookup)."""
+"""Lookups: access another reseller's client with a code that the client passes on (guide: Lookup)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _issuer_json(row: Row) -> JSON:
 def initiate_lookup(request: SandboxRequest) -> JSON:
     """Answer ``lookups.initiate``.
 
-    No client has a telephone here: the message tells the code, and ``Sandbox.lookup_code`` does.
+    No code is sent to a phone here: the response's message contains it, and ``Sandbox.lookup_code`` returns it.
     """
     issuer, client = _find_issuer_and_client(
         request, request.fields.read_str("issuer_id"), request.fields.read_str("client_id")
@@ -77,7 +77,7 @@ _SELECT_LOOKUP: Final = (
 
 
 def verify_lookup(request: SandboxRequest) -> JSON:
-    """Answer ``lookups.verify``: the token is told this once."""
+    """Answer ``lookups.verify``: the token is returned only this once."""
     code, id = request.fields.read_str("access_code"), request.path["lookup_id"]
     lookup = request.store.fetch_one(_SELECT_LOOKUP, id, request.reseller.seq)
     if lookup is None:

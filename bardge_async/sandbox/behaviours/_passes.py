@@ -1,4 +1,4 @@
-"""Pass packages and issued passes: instants in milliseconds, durations in both cases (page: Passes)."""
+"""Pass packages and issued passes: timestamps in milliseconds, durations in upper or lower case (page: Passes)."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from bardge_async.sandbox.behaviours._entitlements import HeldPass, find_current
 
 _PASSES: Final = Listing("passes")
 _DAYS: Final = {"monthly": 30, "annually": 365}
+# Without I, O, 0 and 1, which are easily confused.
 _LETTERS: Final = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 _DETAILS: Final = ("first_name", "last_name", "email", "phone_number")
 
@@ -57,7 +58,7 @@ def _package_category_json(category: Row, duration: str) -> JSON:
 
 
 def _visits_json(category: Row) -> JSON:
-    # The page shows a number; how it tells "without a limit" is not shown: left out here, never null.
+    # The page shows a number, but not how "unlimited" is written: left out here, never null.
     return {} if category["visits_allowed"] is None else {"visits_allowed": category["visits_allowed"]}
 
 
@@ -97,7 +98,7 @@ def get_issued_pass(request: SandboxRequest) -> JSON:
 
 
 def issue_pass(request: SandboxRequest) -> JSON:
-    """Answer ``passes.issue``; a client id that is new here makes the client, since no other endpoint does."""
+    """Answer ``passes.issue``; an unknown client id creates the client, since no other endpoint does."""
     fields = request.fields
     id, pass_id = fields.read_str("client_id"), fields.read_str("pass_id")
     start = fields.read_optional_date("start_date")
@@ -158,6 +159,7 @@ def update_issued_pass(request: SandboxRequest) -> JSON:
     fields = request.fields
     client = find_client(request, fields.read_str("client_id"))
     details = {name: fields.read_optional_str(name) for name in _DETAILS}
+    # Raises a 404 if the client has no pass.
     find_current_pass(request, client)
     _update_details(request, client, details)
     return {"object": "issued_pass", "message": "Pass updated successfully"}
@@ -166,8 +168,8 @@ def update_issued_pass(request: SandboxRequest) -> JSON:
 def update_expiry(request: SandboxRequest) -> JSON:
     """Answer ``passes.update_expiry`` (page: it extends or updates the active issued pass).
 
-    The sandbox's choice: any day is taken, and a pass that expired may be extended, so that the same request keeps
-    having the same effect; a cancelled one is not found.
+    The sandbox's choice: any day is accepted, and an expired pass can be extended, so that repeating the request has
+    the same effect; a cancelled pass is not found.
     """
     day = request.fields.read_date("expiry_date")
     client = find_client(request, request.path["client_id"])

@@ -1,4 +1,4 @@
-"""Providers: newest first, or nearest first where a place is given (guide: Providers)."""
+"""Providers: newest first, or nearest first if a position is given (guide: Providers)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def list_providers_for_pass(request: SandboxRequest) -> JSON:
 
 
 def find_provider(request: SandboxRequest, id: str, category: str | None = None) -> Row:
-    """Find a provider, of a category where one is given.
+    """Return a provider; ``category`` restricts the search.
 
     Raises:
         ErrorAnswer: 404, there is none.
@@ -63,6 +63,7 @@ def _list_matching(request: SandboxRequest, listing: Listing, *scope_values: Val
 def _read_position(request: SandboxRequest) -> tuple[float, float] | None:
     if not request.query.keys() & _MAX_DEGREES.keys():
         return None
+    # One without the other is rejected as missing.
     return _read_degrees(request, "lat"), _read_degrees(request, "lon")
 
 
@@ -72,6 +73,7 @@ def _read_degrees(request: SandboxRequest, name: str) -> float:
     try:
         value = float(text)
     except ValueError:
+        # NaN fails the comparison below, as do NaN and infinity in the query.
         value = math.nan
     if not abs(value) <= limit:
         raise validation_error(name, f"expected degrees from -{limit:g} to {limit:g}, got {text[:40]!r}")
@@ -79,7 +81,7 @@ def _read_degrees(request: SandboxRequest, name: str) -> float:
 
 
 def _distance_km(position: tuple[float, float], row: Row) -> float:
-    # Haversine; the API does not say its unit, kilometres are the sandbox's choice.
+    # Haversine. The API does not state the unit; kilometres are the sandbox's choice.
     lat, lon, here, there = map(math.radians, (*position, row["lat"], row["lon"]))
     chord = math.sin((here - lat) / 2) ** 2 + math.cos(lat) * math.cos(here) * math.sin((there - lon) / 2) ** 2
     return round(2 * _EARTH_KM * math.asin(math.sqrt(chord)), 3)

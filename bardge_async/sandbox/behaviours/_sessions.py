@@ -1,4 +1,4 @@
-"""Sessions between initiating a booking and confirming it; they hold no place (the sandbox's choice)."""
+"""Sessions between initiating and confirming a booking; they reserve no spot (the sandbox's choice)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SESSION_LIFETIME: Final = 15 * MINUTE
 
 
 def open_session(request: SandboxRequest, client: Row, outcome: str, details: dict[str, Value]) -> str:
-    """Keep what a confirmation will need and return the session's id."""
+    """Store what the confirmation needs and return the session's id."""
     id = new_id("sess")
     row: dict[str, Value] = {"id": id, "reseller": request.reseller.seq, "client": client["seq"], "outcome": outcome}
     request.store.insert_row("sessions", {**row, "expires_at": request.now_ms + SESSION_LIFETIME, **details})
@@ -22,10 +22,10 @@ def open_session(request: SandboxRequest, client: Row, outcome: str, details: di
 
 
 def find_session(request: SandboxRequest, kind: str) -> tuple[Row, Row]:
-    """Find the session in the path and its client; ``kind`` is "class" or "spa".
+    """Return the session in the path and its client; ``kind`` is "class" or "spa".
 
     Raises:
-        ErrorAnswer: 404, there is none, or it has expired; 409, it was confirmed already.
+        ErrorAnswer: 404, there is none, or it has expired; 409, it was already confirmed.
     """
     id = request.path["session_id"]
     row = request.store.fetch_one("SELECT * FROM sessions WHERE id = ? AND reseller = ?", id, request.reseller.seq)

@@ -33,13 +33,14 @@ from bardge_async.sandbox.behaviours._spas import ServiceSelection, load_service
 def initiate_spa_booking(request: SandboxRequest) -> JSON:
     """Answer ``bookings.initiate_spa``.
 
-    The sandbox's choice: what the pass covers costs nothing; elsewhere a spa that offers co-pay needs a co-pay
-    purchase before the confirmation, and any other is paid in credits, which must be there from the start.
+    The sandbox's choice: what the pass covers is free; otherwise a spa that offers co-pay needs a co-pay purchase
+    before the confirmation, and any other is paid in credits, which must be available from the start.
     """
     fields = request.fields
     provider = find_provider(request, fields.read_str("provider_id"), "SPA")
     selection, (date, time, when) = read_services(request, provider), read_slot(request)
     client = find_visiting_client(request)
+    # Validated only: nothing here stores the names.
     for name in ("first_name", "last_name"):
         fields.read_optional_str(name)
     require_free_slot(request, provider["seq"], date, time)

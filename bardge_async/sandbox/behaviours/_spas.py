@@ -1,4 +1,4 @@
-"""Services of a spa: what was chosen, and what the pass pays for."""
+"""Spa services: what was selected, and what the pass covers."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from bardge_async.sandbox._store import Row
 
 @attrs.frozen
 class ServiceSelection:
-    """The services of one visit, in the order asked for."""
+    """The services of one visit, in the requested order."""
 
     rows: tuple[Row, ...]
 
     @property
     def total(self) -> int:
-        """Price of them all."""
+        """Total price."""
         return sum(row["price"] for row in self.rows)
 
     @property
@@ -29,11 +29,11 @@ class ServiceSelection:
 
     @property
     def key(self) -> str:
-        """The same text for the same services in any order."""
+        """The same string for the same services in any order."""
         return orjson.dumps(sorted(row["id"] for row in self.rows)).decode()
 
     def services_json(self, *, covered: bool) -> list[JSON]:
-        """Write them with who pays."""
+        """Return the services as JSON; ``covered``: the pass pays."""
         return [
             {"id": row["id"], "name": row["name"], "price": format_money(row["price"]), "covered": covered}
             for row in self.rows
@@ -44,14 +44,14 @@ def read_services(request: SandboxRequest, provider: Row) -> ServiceSelection:
     """Read ``service_ids``.
 
     Raises:
-        ErrorAnswer: 400, no list of texts, or an id that is no service of the spa.
+        ErrorAnswer: 400, not a list of strings, or an id that is not a service of the spa.
     """
     ids = request.fields.read_strs("service_ids")
     return ServiceSelection(tuple(_find_service(request, provider, id) for id in ids))
 
 
 def load_services(request: SandboxRequest, key: str) -> ServiceSelection:
-    """Read the services of a session or quote again."""
+    """Return the services of a session or quote."""
     ids: list[str] = orjson.loads(key)
     return ServiceSelection(tuple(request.store.fetch_all("SELECT * FROM services WHERE id = ?", id)[0] for id in ids))
 

@@ -1,17 +1,17 @@
-"""The first data: Nigerian names, the same every time for a seed; dates count from the day of the start.
+"""The initial data: Nigerian names, the same for the same seed; dates count from the day of the start.
 
 Ids to build on, for every reseller:
 
 * ``client_abc123`` holds ``brgpass_abc123`` (active, visits at STANDARD gyms and spas) and 25 credits.
 * ``client_visits_used`` has no gym visit left on an active pass, ``client_expired`` an expired pass,
   ``client_cancelled`` a cancelled one, ``client_no_pass`` none and no credits.
-* ``client_lookup`` lets other resellers look it up.
+* ``client_lookup`` allows lookups by other resellers.
 
-And for all of them: passes ``pass_abc123``; credit packages ``cpkg_10`` to ``cpkg_500``; gyms ``prov_gym_standard`` and
+Shared by all: passes ``pass_abc123``; credit packages ``cpkg_10`` to ``cpkg_500``; gyms ``prov_gym_standard`` and
 ``prov_gym_premium`` (co-pay option ``copay_abc123``), spas ``prov_spa_standard`` (covered by the pass),
 ``prov_spa_premium`` (co-pay by quote) and ``prov_spa_credits`` (paid in credits), each with services ``svc_<provider's
 words>_1`` to ``_4``; class instances ``ci_abc123`` (covered), ``ci_premium`` (co-pay), ``ci_credits`` (5 credits),
-``ci_full`` (no place left) and ``ci_last`` (one place left), all of them about two weeks ahead.
+``ci_full`` (no spot left) and ``ci_last`` (one spot left), all of them about two weeks ahead.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = ["derive_api_key", "load_seed"]
 
 
 def load_seed(store: Store, settings: SandboxSettings, now: dt.datetime) -> None:
-    """Make the tables and fill them, all or nothing; in memory the work is done once per process and day."""
+    """Create and fill the tables, all or nothing; in memory the result is cached per process and day."""
     midnight = dt.datetime.combine(now.astimezone(LAGOS).date(), dt.time(), LAGOS)
     if settings.db is None:
         store.load_state(_serialized_seed(settings.seed, settings.resellers, midnight))
@@ -51,7 +51,7 @@ def _serialized_seed(seed: int, resellers: int, midnight: dt.datetime) -> bytes:
 
 
 def _write_seed(store: Store, seed: int, resellers: int, midnight: dt.datetime) -> None:
-    rng = random.Random(seed)  # noqa: S311 - the same every time is the point
+    rng = random.Random(seed)  # noqa: S311 - seeded, to be reproducible
     with store.transaction():
         store.create_tables()
         seed_providers(store, rng, midnight)

@@ -1,4 +1,4 @@
-"""Classes for the four weeks ahead, and the bookings of the past."""
+"""Classes for the next four weeks, and past bookings."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _BOOKING_COLUMNS: Final = [
 
 
 def seed_classes(store: Store, rng: random.Random, midnight: dt.datetime) -> None:
-    """Make the categories, four classes for each gym, three dates a week for each class."""
+    """Create the categories, four classes per gym, and three dates a week per class."""
     store.insert_rows(
         "class_categories", ("id", "name"), [(f"ccat_{n}", name) for n, name in enumerate(CATEGORIES, start=1)]
     )
@@ -88,6 +88,7 @@ def _set_known_instances(store: Store) -> None:
         "ci_last": (standard[3], 10, 9),
     }
     for id, (owner, capacity, taken) in known.items():
+        # The seventh of three dates a week: about two weeks ahead.
         sql = (
             "UPDATE class_instances SET id = ?, capacity = ?, taken = ? WHERE seq = "
             "(SELECT seq FROM class_instances WHERE class = ? ORDER BY scheduled_for LIMIT 1 OFFSET 6)"
@@ -101,7 +102,7 @@ def _classes_of(store: Store, provider: str) -> list[int]:
 
 
 def seed_bookings(store: Store, rng: random.Random, midnight: dt.datetime) -> None:
-    """Make the bookings of the past: long lists for two clients of the first reseller, a few for the others."""
+    """Create past bookings: long lists for two clients of the first reseller, a few for the others."""
     providers = store.fetch_all("SELECT * FROM providers ORDER BY seq")
     rows: list[tuple[Value, ...]] = []
     for client in store.fetch_all("SELECT * FROM clients ORDER BY seq"):

@@ -1,4 +1,4 @@
-"""Resellers, their clients, and the passes and credits these hold."""
+"""Resellers, their clients, and the clients' passes and credits."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ _ENTRY_COLUMNS: Final = ["id", "book", "reseller", "client", "type", "amount", "
 
 
 def derive_api_key(seed: int, slug: str) -> str:
-    """Derive a reseller's key: the same every time for a seed."""
+    """Derive a reseller's API key, the same for the same seed."""
     return f"bardge_sandbox_{hashlib.sha256(f'{seed}:{slug}'.encode()).hexdigest()[:32]}"
 
 
 def seed_resellers(store: Store, seed: int, count: int) -> None:
-    """Make the accounts: those with a key, the disabled one, and issuers that only stand in the list."""
+    """Create the accounts: those with a key, the disabled one, and issuers that only appear in the list."""
     extra = ((f"reseller_{n:02d}", f"Reseller {n}") for n in range(len(RESELLERS) + 1, count + 1))
     enabled = (*RESELLERS[:count], *extra)
     for slug, name in (*enabled, ("disabled", "Dormant Savings")):
@@ -76,7 +76,7 @@ def _insert_reseller(store: Store, slug: str, name: str, key: str | None, *, ena
 
 @attrs.define
 class _SeedRows:
-    """The rows of everybody, to be written at once."""
+    """The rows of all clients, written in one batch."""
 
     midnight: dt.datetime
     rng: random.Random
@@ -90,7 +90,7 @@ class _SeedRows:
 
 
 def seed_clients(store: Store, rng: random.Random, midnight: dt.datetime) -> None:
-    """Make the clients: 200 for the first reseller, a dozen for the others."""
+    """Create the clients: 200 for the first reseller, 12 for each of the others."""
     rows = _SeedRows(midnight, rng)
     passes = store.fetch_all("SELECT * FROM passes ORDER BY seq DESC")
     types = {row["seq"]: _category_rows(store, row) for row in passes}

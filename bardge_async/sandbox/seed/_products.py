@@ -30,11 +30,12 @@ _FAMILIES: Final = (
 )
 _SIZES: Final = {"monthly": (4, 8, 12, None), "annually": (48, 96, 120, None)}
 _UNLIMITED_COSTS: Final = 20
+"""A month of unlimited visits is priced as this many visits."""
 _PACKAGES: Final = (10, 20, 25, 50, 75, 100, 150, 200, 250, 300, 400, 500)
 
 
 def seed_passes(store: Store, midnight: dt.datetime) -> None:
-    """Make the pass packages; the newest is ``pass_abc123``."""
+    """Create the pass packages; the newest is ``pass_abc123``."""
     created = int((midnight - dt.timedelta(days=400)).timestamp()) * SECOND
     for family in _FAMILIES:
         for duration, sizes in _SIZES.items():
@@ -77,7 +78,7 @@ def _count_providers(store: Store, kind: str, tiers: tuple[str, ...]) -> int:
 
 
 def seed_credit_packages(store: Store, midnight: dt.datetime) -> None:
-    """Make the credit packages, ``cpkg_50`` among them; some cost a fraction of a naira."""
+    """Create the credit packages, ``cpkg_50`` among them; some prices include a fraction of a naira."""
     created = int((midnight - dt.timedelta(days=300)).timestamp()) * SECOND
     for index, size in enumerate(_PACKAGES):
         row: dict[str, Value] = {

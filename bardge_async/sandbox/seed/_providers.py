@@ -41,7 +41,7 @@ _KNOWN_PROVIDERS: Final = (
 
 
 def seed_providers(store: Store, rng: random.Random, midnight: dt.datetime) -> None:
-    """Make the providers, the known ones first, in turns in both cities."""
+    """Create the providers, the known ones first, alternating between the two cities."""
     opened = int(midnight.timestamp()) * SECOND - 500 * DAY
     for index in range(_PROVIDER_COUNT):
         spec = _KNOWN_PROVIDERS[index] if index < len(_KNOWN_PROVIDERS) else _make_spec(index)

@@ -1,4 +1,4 @@
-"""Where a job lives: its journal, what is noted of it, and the lock that its run holds."""
+"""A job's files: its journal, its description, and the lock that a run holds."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from bardge_async.cli.batch._errors import CommandError, UsageError
 _FORMAT_VERSION: Final = 1
 _MAX_NAME_LENGTH: Final = 100
 _JOURNAL_SUFFIXES: Final = ("", "-wal", "-shm", "-journal", "-lock", ".job.json")
-"""Ends of the names of a journal's files."""
+"""Suffixes of a journal's files."""
 _LOCK_ATTEMPTS: Final = 10
 _LOCK_RETRY_SECONDS: Final = 0.02
 
 
 def check_name(job: str) -> str:
-    """Return a job's name without blanks around it.
+    """Return a job's name without surrounding whitespace.
 
     Raises:
         UsageError: It is empty, too long, or not printable.
@@ -40,29 +40,30 @@ def check_name(job: str) -> str:
 
 
 def make_slug(text: str) -> str:
-    """Make a part of a file's name; different texts may give the same one."""
+    """Make text safe for a file name; different texts may give the same slug."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.")[:40] or "job"
 
 
 def jobs_folder() -> Path:
-    """Name the folder of all jobs, by the XDG rules.
+    """Return the folder of all jobs, by the XDG Base Directory Specification.
 
     Raises:
-        CommandError: There is no home folder.
+        CommandError: There is no home directory.
     """
     state = os.environ.get("XDG_STATE_HOME", "")
     try:
-        # A relative path there is to be ignored (XDG Base Directory Specification).
+        # The specification says to ignore a relative path.
         root = Path(state) if Path(state).is_absolute() else Path.home() / ".local" / "state"
     except RuntimeError:
-        raise CommandError("There is no home folder to keep the journal in.", "Set XDG_STATE_HOME.") from None
+        raise CommandError("There is no home directory for the journal.", "Set XDG_STATE_HOME.") from None
     return root / "bardge" / "batch"
 
 
 @attrs.frozen
 class JobFacts:
-    """What a later run, and the questions about a job, need to know."""
+    """The description of a job, stored as ``job.json`` for later runs and the job commands."""
 
+    # The names are the keys of job.json: renaming one makes older jobs unreadable.
     job: str
     operation: str
     base_url: str
@@ -79,12 +80,12 @@ class JobFacts:
     journal: str
 
     def write_to(self, path: Path) -> None:
-        """Write it whole, readable by the owner only."""
+        """Write the description atomically, readable by the owner only."""
         write_atomically(path, json.dumps({"form": _FORMAT_VERSION, **attrs.asdict(self)}, indent=1).encode())
 
     @classmethod
     def read_from(cls, path: Path) -> Self | None:
-        """Read it; None where nothing is on record.
+        """Read a description; None if there is none.
 
         Raises:
             CommandError: It cannot be read.
@@ -103,10 +104,10 @@ class JobFacts:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file at once: nobody ever sees a part of it.
+    """Replace a file atomically: readers never see a partial file.
 
     Raises:
-        CommandError: It cannot be written; the old one stays.
+        CommandError: It cannot be written; the old file stays.
     """
     try:
         _replace_file(path, content)
@@ -115,11 +116,13 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def _replace_file(path: Path, content: bytes) -> None:
+    # In the same folder: a rename is atomic only within a file system.
     number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(number, "wb") as file:
             file.write(content)
             file.flush()
+            # Before the rename: a crash could otherwise leave an empty file.
             os.fsync(file.fileno())
         Path(name).replace(path)
     except BaseException:
@@ -129,7 +132,7 @@ def _replace_file(path: Path, content: bytes) -> None:
 
 @attrs.frozen
 class JobFiles:
-    """The files of one job at one server and account."""
+    """The files of one job for one server and account."""
 
     job: str
     base_url: str
@@ -139,7 +142,8 @@ class JobFiles:
 
     @classmethod
     def for_job(cls, job: str, base_url: str, account: str, journal: Path | None) -> Self:
-        """Name them; nothing is made."""
+        """Return the paths; nothing is created."""
+        # The digest separates servers, accounts, and names with the same slug.
         digest = hashlib.sha256(f"{base_url}\x00{account}\x00{job}".encode()).hexdigest()[:12]
         folder = jobs_folder() / f"{make_slug(job)}-{digest}"
         own = folder / "journal.db" if journal is None else journal.absolute()
@@ -147,83 +151,83 @@ class JobFiles:
 
     @property
     def facts_path(self) -> Path:
-        """Where the job is described."""
+        """The job's description."""
         return self.folder / "job.json"
 
     @property
     def journal_owner_path(self) -> Path:
-        """Where a journal of the user's own tells whose it is."""
+        """The description next to a journal given by --journal; it names the job that the journal belongs to."""
         return self.journal.with_name(self.journal.name + ".job.json")
 
     @property
     def input_copy(self) -> Path:
-        """Where a copy of standard input lies, which a resumed run needs."""
+        """The copy of standard input, which a resumed run needs."""
         return self.folder / "input"
 
     @property
     def incoming_input_copy(self) -> Path:
-        """Where that copy is made, until the run begins."""
+        """That copy until the run starts."""
         return self.folder / "input.new"
 
     @property
     def lock_path(self) -> Path:
-        """What a run holds."""
+        """The file that a run locks."""
         return self.folder / "job.lock"
 
     def create_folders(self) -> None:
-        """Make the folders, for the owner only.
+        """Create the folders, accessible to the owner only.
 
         Raises:
-            CommandError: They cannot be made.
+            CommandError: They cannot be created.
         """
         try:
             for folder in (self.folder.parent.parent, self.folder.parent, self.folder):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.folder.chmod(0o700)
         except OSError as error:
-            raise CommandError(f"{self.folder} cannot be made: {error.strerror}.", "Set XDG_STATE_HOME.") from None
+            raise CommandError(f"{self.folder} cannot be created: {error.strerror}.", "Set XDG_STATE_HOME.") from None
 
     def load_facts(self) -> JobFacts | None:
-        """Return what is on record of the job."""
+        """Return the job's description; None if there is none."""
         return JobFacts.read_from(self.facts_path)
 
     def save_facts(self, facts: JobFacts) -> None:
-        """Keep what a later run needs to know.
+        """Store the job's description.
 
         Raises:
             CommandError: It cannot be written.
         """
-        # That one first: where it fails, the job is not bound to a journal that it never had.
+        # This one first: if it fails, the job is not bound to a journal that it never used.
         if self.journal.parent != self.folder:
             facts.write_to(self.journal_owner_path)
         facts.write_to(self.facts_path)
 
     def owns_path(self, path: Path) -> bool:
-        """Tell whether a file is one of those that the job, or any other in the common folder, is remembered by."""
+        """Return whether a path is one of this job's own files, or in the folder of all jobs."""
         found, journal = path.resolve(), self.journal.resolve()
         own = {journal.with_name(journal.name + end) for end in _JOURNAL_SUFFIXES}
         return found in own or found.is_relative_to(jobs_folder().resolve())
 
     def check_matches_record(self, operation: str) -> None:
-        """See that the job goes on as what it was begun.
+        """Check that operation and journal are those that the job was started with.
 
         Raises:
-            UsageError: It was begun with another operation, or its journal is another one or another job's.
+            UsageError: The operation or the journal is another one, or the journal belongs to another job.
         """
         known = self.load_facts()
         if known is not None and known.operation != operation:
             raise UsageError(
-                f"The job {self.job!r} is on record with --op {known.operation}.",
-                "Give the new work a job name of its own.",
+                f"The job {self.job!r} was started with --op {known.operation}.",
+                "Use another job name for the new work.",
             )
         if known is not None and known.journal != str(self.journal):
-            # With another journal nothing would be known as done.
+            # With another journal, completed rows would be sent again.
             raise UsageError(
-                f"The job {self.job!r} is on record in the journal {known.journal}.",
-                f"Pass --journal {quote(known.journal)}, or give the new work a job name of its own.",
+                f"The job {self.job!r} uses the journal {known.journal}.",
+                f"Pass --journal {quote(known.journal)}, or use another job name for the new work.",
             )
         if not self.journal.parent.is_dir() and self.journal.parent != self.folder:
-            raise UsageError(f"--journal: there is no folder {self.journal.parent}.")
+            raise UsageError(f"--journal: the folder {self.journal.parent} does not exist.")
         self._check_journal_owner(operation)
 
     def _check_journal_owner(self, operation: str) -> None:
@@ -232,11 +236,11 @@ class JobFiles:
         for name, value in expected.items():
             if owner is not None and getattr(owner, name) != value:
                 what = f"The journal {self.journal} belongs to the job {owner.job!r}"
-                raise UsageError(f"{what} ({name}: {getattr(owner, name)!r}).", "Give each job a journal of its own.")
+                raise UsageError(f"{what} ({name}: {getattr(owner, name)!r}).", "Use a separate journal for each job.")
 
 
 def iter_jobs() -> Iterator[JobFacts]:
-    """Find all jobs on record; what cannot be read is left out."""
+    """Yield all recorded jobs; unreadable ones are skipped."""
     with suppress(OSError, CommandError):
         for folder in sorted(jobs_folder().iterdir()):
             with suppress(OSError, CommandError):
@@ -246,26 +250,26 @@ def iter_jobs() -> Iterator[JobFacts]:
 
 
 def find_job(job: str, base_url: str | None, account: str | None) -> JobFacts:
-    """Find the one job of a name.
+    """Find a job by its name, and its server and account where these are given.
 
     Raises:
-        UsageError: There is none, or several.
+        UsageError: There is no such job, or several.
     """
     named = [facts for facts in iter_jobs() if facts.job == job.strip()]
     found = [f for f in named if base_url in {None, f.base_url} and account in {None, f.account}]
     places = "".join(f"\n  --base-url {f.base_url}" + f" --account {f.account!r}" * bool(f.account) for f in named)
     if not named:
         jobs = ", ".join(sorted({facts.job for facts in iter_jobs()})) or "none"
-        raise UsageError(f"No job is named {job!r:.120}.", f"On record: {jobs}.")
+        raise UsageError(f"No job is named {job!r:.120}.", f"Recorded jobs: {jobs}.")
     if not found:
-        raise UsageError(f"The job {job!r} is not on record for that server and account.", f"It is for:{places}")
+        raise UsageError(f"The job {job!r} does not exist for that server and account.", f"It exists for:{places}")
     if len(found) > 1:
-        raise UsageError(f"The job {job!r} is on record for several servers or accounts.", f"Pick one:{places}")
+        raise UsageError(f"The job {job!r} exists for several servers or accounts.", f"Select one:{places}")
     return found[0]
 
 
 class JobLock:
-    """Keep a second run of a job out; the system frees it when the process ends, however that is."""
+    """Prevent a second run of a job; the system releases the lock however the process ends."""
 
     def __init__(self, path: Path, job: str) -> None:
         try:
@@ -295,18 +299,19 @@ class JobLock:
             with suppress(BlockingIOError):
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return True
-            # Somebody may just have looked whether the job is run.
+            # Another process may be in find_running_pid, which takes the lock for a moment.
             time.sleep(_LOCK_RETRY_SECONDS)
         return False
 
 
 def find_running_pid(path: Path) -> int | None:
-    """Return the process that runs a job; None if nobody does."""
+    """Return the id of the process that runs a job; None if it is not running."""
     try:
         file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return None
     try:
+        # A shared lock is refused only while a run holds the exclusive one.
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return int(os.pread(file, 20, 0).decode().strip() or 0)

@@ -1,4 +1,4 @@
-"""What a job's journal holds, read without changing it."""
+"""Read-only queries on a job's journal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bardge_async.cli.batch._errors import CommandError
 
 
 class JournalReader:
-    """Look keys of one server and account up in a journal; one that is not there yet holds none."""
+    """Look up keys of one server and account in a journal; a journal that does not exist yet is empty."""
 
     def __init__(self, path: Path, base_url: str, account: str) -> None:
         self._path = path
@@ -33,11 +33,11 @@ class JournalReader:
 
     @property
     def is_empty(self) -> bool:
-        """Tell whether there is no journal yet."""
+        """Whether there is no journal yet."""
         return self._connection is None
 
     def read_state(self, operation: Operation[Any, Any], job: str) -> EntryState | None:
-        """Return how far an operation of a job has come; None where a run sends it in any case.
+        """Return the state of a job's operation; None if a run sends it in any case.
 
         Raises:
             CommandError: The journal cannot be read.
@@ -45,14 +45,15 @@ class JournalReader:
         key = operation_key(job, operation.endpoint, operation.id)
         sql = "SELECT state, status, fingerprint FROM entries WHERE base_url = ? AND account = ? AND key = ?"
         for state, status, known in self._run_query(sql, key):
-            # What was answered by a wrong key's 401 and the like was never looked at; what was corrected since is new.
+            # Without a status, it was rejected before it was processed (401 for a wrong key, for example). With another
+            # fingerprint, the row was corrected since, so it is a new request.
             if state == EntryState.REFUSED and (status is None or known != self._calculate_fingerprint(operation, key)):
                 return None
             return EntryState(state)
         return None
 
     def count_states(self) -> dict[EntryState, int]:
-        """Count the keys in each state, without those that were not executed and are sent again.
+        """Count the keys in each state, without those that were not processed and are sent again.
 
         Raises:
             CommandError: The journal cannot be read.

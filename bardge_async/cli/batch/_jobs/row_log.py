@@ -1,4 +1,4 @@
-"""What is noted of every row: its id, and what became of it. On disk, so that memory stays flat."""
+"""The id and outcome of every row, on disk so that memory use stays constant."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Final, NamedTuple, Self
 
 NOT_RUN: Final = "not run"
 _BUFFERED_ROWS: Final = 2000
-"""Rows that are written together."""
+"""Rows per write."""
 
 
 class RowOutcome(NamedTuple):
-    """What became of one row."""
+    """The outcome of one row."""
 
     status: str = NOT_RUN
     error: str = ""
@@ -20,7 +20,7 @@ class RowOutcome(NamedTuple):
 
 
 class DuplicateId(NamedTuple):
-    """An id that was on an earlier line, too."""
+    """An id that is also on an earlier line."""
 
     line: int
     first_line: int
@@ -28,11 +28,12 @@ class DuplicateId(NamedTuple):
 
 
 class RowLog:
-    """Notes in a private file without a name, which the system removes with the process."""
+    """Ids and outcomes in a private unnamed file, which the system removes with the process."""
 
     def __init__(self) -> None:
-        # SQLite makes the file once its cache is full, readable by its owner only.
+        # SQLite creates the file once its cache is full, readable by the owner only.
         self._connection = sqlite3.connect("", isolation_level=None)
+        # Neither journal nor syncs: the file does not have to survive a crash.
         self._connection.executescript(
             "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -16000;"
             "CREATE TABLE ids (id TEXT NOT NULL, line INTEGER NOT NULL);"
@@ -49,13 +50,13 @@ class RowLog:
         self._connection.close()
 
     def add_id(self, id: str, line: int) -> None:
-        """Note the id of a line."""
+        """Add the id of a line."""
         self._ids.append((id, line))
         if len(self._ids) >= _BUFFERED_ROWS:
             self._write_ids()
 
     def find_duplicates(self) -> Iterator[DuplicateId]:
-        """Find the ids that came before, in the order of the lines."""
+        """Return the ids that repeat an earlier one, in line order."""
         self._write_ids()
         found = self._connection.execute(
             "SELECT line, first, id FROM (SELECT line, min(line) OVER (PARTITION BY id) AS first, id FROM ids) "
@@ -64,20 +65,21 @@ class RowLog:
         return map(DuplicateId._make, found)
 
     def forget_ids(self) -> None:
-        """Make room: all are known to be different."""
+        """Delete the ids to save space, once they are known to be unique."""
         self._ids.clear()
         self._connection.execute("DELETE FROM ids")
 
     def add_outcome(self, row_number: int, outcome: RowOutcome) -> None:
-        """Note what became of a row."""
+        """Add the outcome of a row."""
         self._outcomes.append((row_number, outcome.status, outcome.error, outcome.request_id))
         if len(self._outcomes) >= _BUFFERED_ROWS:
             self._write_outcomes()
 
     def read_outcomes(self, rows: int) -> Iterator[RowOutcome]:
-        """Tell what became of each row, from the first to the last; those that nothing is known of were not run."""
+        """Yield the outcome of each row, in order; a row without one was not run."""
         self._write_outcomes()
         found = self._connection.execute("SELECT row, status, error, request_id FROM notes ORDER BY row")
+        # Row numbers start at 1: 0 stands for the end of the log.
         next_row, *known = next(found, (0,))
         for row_number in range(1, rows + 1):
             if row_number == next_row:

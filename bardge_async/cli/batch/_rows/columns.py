@@ -1,4 +1,4 @@
-"""What an endpoint takes, as columns: found in the row and its request class, read by the converter's own leaves."""
+"""An endpoint's parameters and request fields as columns, read by the converter's own scalar readers."""
 
 from __future__ import annotations
 
@@ -25,14 +25,15 @@ from bardge_async.models import UNSET, Unset
 _LOOKUP_TOKEN: Final = "lookup_token"  # noqa: S105 - its name
 _NUMBER_PATTERN: Final = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 _BOOLEANS: Final = {"true": True, "false": False}
+# int() of a long text is slow, and Python refuses more than 4,300 digits.
 _MAX_NUMBER_LENGTH: Final = 40
 _ABSENT: Final = object()
 _BUILDER: Final = RequestBuilder("https://nowhere.invalid", {})
-"""Makes calls that are checked and thrown away."""
+"""Builds requests that are only checked."""
 
 
 def _parse_number(cell: str) -> object:
-    """Turn a cell into what JSON would hold; what is no number stays text, which the leaf refuses."""
+    """Parse a cell as JSON would; what is not a number stays text, which the scalar reader rejects."""
     if len(cell) > _MAX_NUMBER_LENGTH or not _NUMBER_PATTERN.fullmatch(cell):
         return cell
     return Decimal(cell) if "." in cell else int(cell)
@@ -46,7 +47,7 @@ def _read_strings(value: object) -> tuple[str, ...]:
 
 @attrs.frozen
 class _ValueType:
-    """How a value is read: a cell into a JSON value, and that by a leaf."""
+    """How a value is read: ``parse_cell`` turns a cell into a JSON value, ``read`` converts that."""
 
     read: Callable[[object], object]
     parse_cell: Callable[[str], object] = str
@@ -64,7 +65,7 @@ _VALUE_TYPES: Final[dict[Any, _ValueType]] = {
 
 @attrs.frozen
 class InputField:
-    """One value that an operation takes, and the column that it comes from."""
+    """A value that an operation takes, and its column."""
 
     name: str
     column: str
@@ -73,7 +74,7 @@ class InputField:
     in_path: bool = False
 
     def read_value(self, row: InputRow, report: ErrorReporter, *, typed: bool) -> object:
-        """Read the value out of a row; what is wrong is reported."""
+        """Read the value from a row; errors are reported."""
         raw = self._find_raw_value(row, typed=typed)
         if raw is _ABSENT or (self.required and raw in (None, "")):
             if self.required:
@@ -102,7 +103,7 @@ class InputField:
 
 
 def list_batch_endpoints() -> list[str]:
-    """Name the endpoints that a batch can work with: those that take an idempotency key."""
+    """Return the names of the endpoints that a batch can use: those that take an idempotency key."""
     return [name for name, endpoint in ENDPOINTS.items() if endpoint.key is not KeySupport.NO]
 
 
@@ -110,7 +111,7 @@ def find_batch_endpoint(name: str) -> Endpoint[Any, Any]:
     """Return an endpoint by its name.
 
     Raises:
-        UsageError: There is none that a batch can work with.
+        UsageError: There is no such endpoint, or a batch cannot use it.
     """
     if name not in list_batch_endpoints():
         raise UsageError(f"--op: no operation is named {name!r}.", "It is one of: " + ", ".join(list_batch_endpoints()))
@@ -118,7 +119,7 @@ def find_batch_endpoint(name: str) -> Endpoint[Any, Any]:
 
 
 class InputFields:
-    """All values that an endpoint takes; ``maps`` gives the columns whose names are others."""
+    """All values that an endpoint takes; ``maps`` gives columns with names other than the field's."""
 
     def __init__(self, endpoint: Endpoint[Any, Any], maps: Mapping[str, str]) -> None:
         self.endpoint = endpoint
@@ -144,14 +145,14 @@ class InputFields:
         return [*self.path, *self.body, *self._token]
 
     def select_used(self, columns: Iterable[str]) -> list[InputField]:
-        """Leave out what has no column."""
+        """Return the fields that have a column."""
         known = set(columns)
         return [field for field in self.all_fields if field.column in known]
 
     def build_operation(
         self, row: InputRow, id: str, report: ErrorReporter, *, typed: bool
     ) -> Operation[Any, Any] | None:
-        """Make the operation of a row; None where its cells are wrong, which is reported."""
+        """Build the operation of a row; None if its cells are invalid, which is reported."""
         errors: list[tuple[int | None, str | None, str]] = []
 
         def record_error(line_number: int | None, column: str | None, reason: str) -> None:
@@ -171,13 +172,13 @@ class InputFields:
             report(row.line_number, None, str(error))
             return None
 
-    def _build_request(self, values: dict[str, object]) -> Any:  # noqa: ANN401 - of the row's request class
+    def _build_request(self, values: dict[str, object]) -> Any:  # noqa: ANN401 - of the endpoint's request class
         if not self.endpoint.takes_body:
             return None
         return self.endpoint.request(**{name: value for name, value in values.items() if value is not UNSET})
 
     def check_sendable(self, operation: Operation[Any, Any], row: InputRow, report: ErrorReporter) -> None:
-        """Report what would keep an operation from being sent."""
+        """Report what would prevent an operation from being sent."""
         token = operation.lookup_token
         try:
             _BUILDER.build(self.endpoint, operation.path, request=operation.request, key="k", lookup_token=token)
@@ -192,7 +193,7 @@ def _make_field(
 
 
 def _read_field_types(endpoint: Endpoint[Any, Any]) -> dict[str, Any]:
-    """Read the request's fields and their types, without what stands for unset, null and the open enums' members."""
+    """Return the request's fields with their types, without the alternatives for unset, null and enum members."""
     if not endpoint.takes_body:
         return {}
     annotations = typing.get_type_hints(endpoint.request)

@@ -1,4 +1,4 @@
-"""The input: a file that is held open, read several times, and watched; what cannot be read twice is copied first."""
+"""The input file: held open, read several times, and checked for changes; pipes are copied first."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from typing import Final, Self, TextIO, TypeAlias
 from bardge_async.cli.batch._errors import CommandError, UsageError
 
 ErrorReporter: TypeAlias = Callable[[int | None, str | None, str], None]
-"""Take a fault: its line, column and reason."""
+"""Receives an input error: its line, column and reason."""
 
 STDIN: Final = "-"
 MAX_LINE_LENGTH: Final = 1024 * 1024
-"""Characters of a line; no request may be larger either."""
-# Longer marks first: UTF-32 begins with UTF-16's.
+"""Maximum characters of a line; no request may be larger either."""
+# Longer marks first: UTF-32's starts with UTF-16's.
 _ENCODING_MARKS: Final[dict[bytes, str]] = {
     b"\xff\xfe\x00\x00": "UTF-32",
     b"\x00\x00\xfe\xff": "UTF-32",
@@ -29,16 +29,16 @@ _ENCODING_MARKS: Final[dict[bytes, str]] = {
 }
 _COMPRESSED: Final = {
     b"PK\x03\x04": "Save the sheet as CSV (UTF-8).",
-    b"\x1f\x8b": "Unpack it on the way: zcat FILE | bardge batch run - ...",
+    b"\x1f\x8b": "Decompress it: zcat FILE | bardge batch run - ...",
 }
 _OWNER_ONLY: Final = 0o600
 _BYTE_ORDER_MARK: Final = "\ufeff"
 
 
 class InputFile:
-    """Text that is read line by line, any number of times, and must stay the same meanwhile.
+    """A text file that is read line by line, any number of times, and must not change meanwhile.
 
-    ``name`` is what messages call it.
+    ``name`` stands for it in messages.
     """
 
     def __init__(self, path: Path, name: str) -> None:
@@ -52,7 +52,7 @@ class InputFile:
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """Size in bytes."""
         return self.stamp[0]
 
     def __enter__(self) -> Self:
@@ -62,29 +62,27 @@ class InputFile:
         os.close(self._file)
 
     def check_unchanged(self) -> None:
-        """See that it is still the file that was read first.
+        """Check that the file has not changed since it was opened.
 
         Raises:
-            CommandError: It was changed, or another file is in its place.
+            CommandError: It was changed or replaced.
         """
         found = [_read_stamp(os.fstat(self._file))]
         with suppress(FileNotFoundError):
-            # A file that was removed can still be read here, as it was.
+            # A file that was removed can still be read through the open descriptor.
             found.append(_read_stamp(self.path.stat()))
         if any(stamp != self.stamp for stamp in found):
             raise self.make_changed_error()
 
     def make_changed_error(self) -> CommandError:
-        """Make the error of a file that is not what it was."""
-        return CommandError(
-            f"{self.name} was changed while it was read.", "Put it back as it was, and run the job again."
-        )
+        """Return the error for a file that has changed."""
+        return CommandError(f"{self.name} was changed while it was read.", "Restore the file and run the job again.")
 
     def read_lines(self, report: ErrorReporter) -> Iterator[str]:
-        """Read from the start, line ends included; what is no UTF-8 is reported and replaced.
+        """Yield the lines from the start, including line ends; invalid UTF-8 is reported and replaced.
 
         Raises:
-            UsageError: It is no text.
+            UsageError: It is not text.
         """
         self._check_head()
         with open(self._file, encoding="utf-8-sig", errors="surrogateescape", newline="", closefd=False) as text:
@@ -96,7 +94,7 @@ class InputFile:
                 yield line if line.isascii() else self._decode_line(line, number, report)
 
     def read_first_character(self) -> str:
-        """Return the first character that is no blank; empty if there is none."""
+        """Return the first non-blank character; empty if there is none."""
         for line in self.read_lines(_ignore_error):
             if found := line.strip():
                 return found[0]
@@ -113,14 +111,14 @@ class InputFile:
                 )
         for mark, how in _COMPRESSED.items():
             if head.startswith(mark):
-                raise UsageError(f"{self.name} is packed, not text.", how)
+                raise UsageError(f"{self.name} is compressed, not text.", how)
 
     def _suggest_conversion(self, encoding: str) -> str:
         return f"Convert it: iconv -f {encoding} -t UTF-8 {quote(self.name)} > utf8.csv"
 
     def _make_binary_error(self, number: int, *, holds_nul: bool) -> UsageError:
         if holds_nul:
-            what = "it holds NUL bytes; the file is damaged, no text, or UTF-16 without a mark"
+            what = "it contains NUL bytes; the file is damaged, not text, or UTF-16 without a byte order mark"
             return UsageError(f"{self.name}, line {number}: {what}.", self._suggest_conversion("UTF-16LE"))
         return UsageError(
             f"{self.name}, line {number}: it has more than {MAX_LINE_LENGTH:,} characters.", "Is it a CSV file?"
@@ -130,28 +128,29 @@ class InputFile:
         try:
             line.encode()
         except UnicodeEncodeError as error:
+            # surrogateescape decodes byte 0xNN as U+DCNN.
             byte = ord(line[error.start]) - 0xDC00
             report(number, None, f"it is not UTF-8 (byte 0x{byte:02X}). {self._suggest_conversion('WINDOWS-1252')}")
             return line.encode(errors="surrogateescape").decode(errors="replace")
         if _BYTE_ORDER_MARK in line:
-            report(number, None, "it holds an invisible byte order mark (U+FEFF); were files joined? Remove it")
+            report(number, None, "it contains an invisible byte order mark (U+FEFF); were files joined? Remove it")
         return line
 
 
 def _read_stamp(status: os.stat_result) -> list[int]:
-    """Tell what changes with the content: size, time of change in nanoseconds, the file's number."""
+    """Return what changes with the content: size, modification time in nanoseconds, inode number."""
     return [status.st_size, status.st_mtime_ns, status.st_ino]
 
 
 def _ignore_error(line: int | None, column: str | None, reason: str) -> None:
-    """Take a fault that is told elsewhere."""
+    """Ignore an error that is reported elsewhere."""
 
 
 def is_rereadable(file: str) -> bool:
-    """Tell whether a file can be read again; standard input and pipes cannot.
+    """Return whether a file can be read again; standard input and pipes cannot.
 
     Raises:
-        UsageError: There is no such file, or it is a folder.
+        UsageError: There is no such file, or it is a directory.
     """
     if file == STDIN:
         return False
@@ -160,7 +159,7 @@ def is_rereadable(file: str) -> bool:
     except OSError as error:
         raise UsageError(f"{file} cannot be read: {error.strerror}.") from None
     if stat.S_ISDIR(mode):
-        raise UsageError(f"{file} is a folder.", "Name a file, or - for standard input.")
+        raise UsageError(f"{file} is a directory.", "Name a file, or - for standard input.")
     return stat.S_ISREG(mode)
 
 
@@ -168,7 +167,7 @@ def require_stdin() -> TextIO:
     """Return standard input.
 
     Raises:
-        UsageError: The command was started without one.
+        UsageError: The command was started without it.
     """
     found: TextIO | None = sys.stdin
     if found is None:
@@ -177,11 +176,11 @@ def require_stdin() -> TextIO:
 
 
 def copy_input(file: str, target_path: Path) -> None:
-    """Copy what can be read only once into a new file of the owner's.
+    """Copy an input that can be read only once to a new file, readable by the owner only.
 
     Raises:
-        UsageError: It cannot be read.
-        CommandError: It cannot be kept.
+        UsageError: There is no standard input.
+        CommandError: It cannot be read, or the copy cannot be written.
     """
     target_path.unlink(missing_ok=True)
     try:

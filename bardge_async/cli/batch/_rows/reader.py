@@ -1,4 +1,4 @@
-"""Rows out of CSV or JSONL text, with the lines that they begin at."""
+"""Read rows from CSV or JSONL text, with the lines on which they start."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _OTHER_SEPARATORS: Final = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
 class InputRow(NamedTuple):
-    """One row of the input, and the line where it begins."""
+    """A row of the input and the line on which it starts."""
 
     line_number: int
     cells: Cells
@@ -30,7 +30,7 @@ class InputRow(NamedTuple):
 class InputTable(Protocol):
     """Rows that can be read any number of times.
 
-    ``columns`` holds the names in the order of the input; of JSONL they are all known after the first reading.
+    ``columns`` holds the names in the order of the input; for JSONL they are complete after the first pass.
     """
 
     source: InputFile
@@ -38,22 +38,22 @@ class InputTable(Protocol):
     typed: bool
 
     def read_rows(self, report: ErrorReporter) -> Iterator[InputRow]:
-        """Read from the start; what is no row is reported and left out."""
+        """Yield the rows from the start; invalid rows are reported and skipped."""
         ...
 
 
 def open_table(source: InputFile, errors: InputErrors) -> InputTable:
-    """Tell by name and first character what the text is, and read its header if it has one.
+    """Detect the format by name and first character, and read the header if there is one.
 
     Raises:
-        UsageError: It is empty, or no text.
+        UsageError: It is empty, or not text.
         InvalidInputError: The header cannot be used.
     """
     first = source.read_first_character()
     if not first:
         raise UsageError(f"{source.name} is empty.", "It needs a header line and a line for each operation.")
     if first == "[":
-        raise UsageError(f"{source.name} is one JSON list.", "Write an object on each line: jq -c '.[]' FILE")
+        raise UsageError(f"{source.name} is a single JSON array.", "Write one object per line: jq -c '.[]' FILE")
     if first == "{" or PurePath(source.name).suffix.lower() in _JSON_LINES_SUFFIXES:
         return JSONLinesTable(source)
     return CSVTable(source, errors)
@@ -85,7 +85,7 @@ class CSVTable:
             errors.add_error(line, None, f"the cells are separated by {hints[0]}; use commas")
 
     def read_rows(self, report: ErrorReporter) -> Iterator[InputRow]:
-        """Read from the start; what is no row is reported and left out."""
+        """Yield the rows from the start; invalid rows are reported and skipped."""
         records = self._read_records(report)
         next(records, None)
         names, width = self._names, len(self._names)
@@ -98,6 +98,7 @@ class CSVTable:
     def _read_records(self, report: ErrorReporter) -> Iterator[tuple[int, list[str]]]:
         reader = csv.reader(self.source.read_lines(report), strict=True)
         while True:
+            # line_num counts lines, not rows: a cell may contain line breaks.
             start = reader.line_num + 1
             try:
                 cells = next(reader)
@@ -106,7 +107,7 @@ class CSVTable:
             except csv.Error as error:
                 report(start, None, _explain_error(error))
                 if reader.line_num != start:
-                    # Where a quote was left open nobody knows where the next row begins.
+                    # After an open quote, the start of the next row is unknown.
                     return
             else:
                 if cells:
@@ -120,12 +121,12 @@ def _explain_error(error: csv.Error) -> str:
     if "end of data" in message:
         return 'a quote (") is left open to the end of the file'
     if "expected after" in message:
-        return 'a quote (") inside of a cell is not doubled, or one is left open'
+        return 'a quote (") inside a cell is not doubled, or one is left open'
     return message
 
 
 class JSONLinesTable:
-    """One JSON object on each line."""
+    """One JSON object per line."""
 
     typed = True
 
@@ -134,7 +135,7 @@ class JSONLinesTable:
         self.columns: dict[str, None] = {}
 
     def read_rows(self, report: ErrorReporter) -> Iterator[InputRow]:
-        """Read from the start; what is no row is reported and left out."""
+        """Yield the rows from the start; invalid rows are reported and skipped."""
         for number, text in enumerate(self.source.read_lines(report), start=1):
             if not text.strip():
                 continue
@@ -155,31 +156,32 @@ class JSONLinesTable:
 
 
 def _parse_object(text: str) -> Cells:
-    """Read one line; numbers stay exact.
+    """Parse one line; numbers stay exact.
 
     Raises:
-        ValueError: It is no object, or names a field twice.
+        ValueError: It is not an object, or repeats a name.
     """
     try:
         found: object = json.loads(
             text, parse_float=Decimal, parse_constant=_reject_constant, object_pairs_hook=_reject_duplicates
         )
     except json.JSONDecodeError as error:
-        raise ValueError(f"it is no JSON: {error.msg} at character {error.pos + 1}") from None
+        raise ValueError(f"it is not JSON: {error.msg} at character {error.pos + 1}") from None
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     if not isinstance(found, dict):
-        raise ValueError("it is no JSON object")  # noqa: TRY004 - a fault of the input
+        raise ValueError("it is not a JSON object")  # noqa: TRY004 - an error in the input
     return cast("Cells", found)
 
 
 def _reject_constant(name: str) -> object:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 def _reject_duplicates(pairs: Sequence[tuple[str, Any]]) -> Cells:
+    # json would silently keep the last of equal names.
     found = dict(pairs)
     if len(found) != len(pairs):
         duplicate = next(name for index, (name, _) in enumerate(pairs) if name in dict(pairs[:index]))
-        raise ValueError(f"the name {duplicate!r} stands twice in one object")
+        raise ValueError(f"the name {duplicate!r} occurs twice in one object")
     return found

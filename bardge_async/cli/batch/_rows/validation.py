@@ -1,4 +1,4 @@
-"""The first pass: every row is looked at before anything is sent."""
+"""The first pass: every row is checked before anything is sent."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _MAX_PACKAGES: Final = 1000
 _CLIENT: Final = "client_id"
 _ROWS_BETWEEN_CLOCK_READS: Final = 1000
 _MESSAGE_INTERVAL: Final = 5.0
-"""Seconds."""
+"""Seconds between two messages."""
 
 
 @attrs.define
 class CheckedInput:
-    """What the first pass found: rows, how far they have come, and what those that are left name as their package."""
+    """What the first pass found: rows, their states in the journal, and the packages of those left to send."""
 
     id: str
     rows: int = 0
@@ -37,24 +37,24 @@ class CheckedInput:
     packages: Counter[str] = attrs.Factory(Counter[str])
 
     def rows_left(self, *, retry_refused: bool) -> int:
-        """Count the rows that a run would send."""
+        """Return the number of rows that a run would send."""
         refused = 0 if retry_refused else self.states[EntryState.REFUSED]
         return self.rows - self.states[EntryState.DONE] - refused
 
 
 @attrs.frozen
 class OperationReader:
-    """One way to read a table: which operation, under which ids."""
+    """Read a table as operations: of which endpoint, with which column as ids."""
 
     table: InputTable
     fields: InputFields
     id: str
 
     def read_operations(self) -> Iterator[tuple[InputRow, Operation[Any, Any]]]:
-        """Make the operation of each row, of rows that were all right before.
+        """Yield the operation of each row of a table that was valid before.
 
         Raises:
-            CommandError: They are not any more.
+            CommandError: A row is not valid any more.
         """
         report = reject_changes(self.table)
         for row in self.table.read_rows(report):
@@ -65,8 +65,9 @@ class OperationReader:
 
 
 def read_id(row: InputRow, column: str, report: ErrorReporter) -> str:
-    """Return a row's id; empty where it has none that can be used, which is reported."""
+    """Return a row's id; empty if there is no usable one, which is reported."""
     raw = row.cells.get(column)
+    # bool is a subclass of int.
     if isinstance(raw, int) and not isinstance(raw, bool):
         return str(raw)
     if not isinstance(raw, str | None):
@@ -90,7 +91,7 @@ def _is_text(id: str) -> bool:
 
 
 class RowValidator:
-    """Look at every row."""
+    """Check every row."""
 
     def __init__(
         self, table: InputTable, fields: InputFields, errors: InputErrors, journal: JournalReader, job: str
@@ -104,10 +105,10 @@ class RowValidator:
     def validate_rows(
         self, id_option: str | None, row_log: RowLog, echo: Callable[[str], None], *, retry_refused: bool
     ) -> CheckedInput:
-        """Look at every row, and count what is left; ``tell`` hears how far it is, where that takes long.
+        """Check every row and count what is left to send; ``echo`` prints how far it is, if that takes long.
 
         Raises:
-            InvalidInputError: Something is wrong with the rows.
+            InvalidInputError: There are errors in the rows.
             UsageError: There is no column of unique ids.
         """
         column = self._choose_id_column(id_option)
@@ -141,13 +142,13 @@ class RowValidator:
             self._count_row(operation, checked, retry_refused=retry_refused)
 
     def _choose_id_column(self, id_option: str | None) -> str:
-        """Choose the column of the ids: the one that was named, else ``id``, else the client's."""
+        """Choose the id column: the given one, else ``id``, else the client's."""
         errors = InputErrors("")
         columns = self._read_columns(errors)
         if id_option is not None:
             if id_option not in columns and not self._table.typed:
                 self._faults.add_error(
-                    1, id_option, f"--id names it, and it is not there; there are: {', '.join(columns)}"
+                    1, id_option, f"--id names it, but it does not exist; the columns are: {', '.join(columns)}"
                 )
                 self._faults.raise_if_any()
             return id_option
@@ -156,26 +157,26 @@ class RowValidator:
             if choice in columns:
                 return choice
         if errors.count:
-            # There is worse to tell.
+            # The errors of the first row are reported instead.
             return "id"
         raise self._make_id_error("has no column id or client_id")
 
     def _read_columns(self, errors: InputErrors) -> list[str]:
-        """Return the columns, of JSONL those of the first row."""
+        """Return the columns; for JSONL those of the first row."""
         if self._table.typed:
             next(self._table.read_rows(errors.add_error), None)
         return list(self._table.columns)
 
     def _check_columns(self) -> None:
-        """See that every column that is needed or named is there; cells of JSONL may be missing row by row."""
+        """Check that every required or mapped column exists; in JSONL, required cells are checked row by row."""
         columns, endpoint = self._table.columns, self._fields.endpoint
-        available = f"there are: {', '.join(columns)}"
+        available = f"the columns are: {', '.join(columns)}"
         for field in self._fields.all_fields if columns else []:
             mapped = field.column != field.name
             if field.column not in columns and (mapped or (field.required and not self._table.typed)):
                 why = "--map names it" if mapped else f"{endpoint.name} needs it"
-                hint = "" if mapped else f" (--map {field.name}=COLUMN takes it from another one)"
-                self._faults.add_error(1, field.column, f"{why}, and it is not there{hint}; {available}")
+                hint = "" if mapped else f" (--map {field.name}=COLUMN takes it from another column)"
+                self._faults.add_error(1, field.column, f"{why}, but it does not exist{hint}; {available}")
         if self._fields.body and columns and not self._fields.select_used(columns) and not self._faults.count:
             wanted = ", ".join(field.name for field in self._fields.all_fields)
             self._faults.add_error(1, None, f"no column is a field of {endpoint.name} ({wanted}); {available}")
@@ -201,20 +202,20 @@ class RowValidator:
                     f"({duplicate.id!r:.80} is on line {duplicate.first_line} and on line {duplicate.line})"
                 )
             self._faults.add_error(
-                duplicate.line, column, f"the id {duplicate.id!r:.80} is on line {duplicate.first_line}, too"
+                duplicate.line, column, f"the id {duplicate.id!r:.80} is also on line {duplicate.first_line}"
             )
 
     def _make_id_error(self, reason: str) -> UsageError:
         unique = ", ".join(find_unique_columns(self._table))
-        found = f"Columns that differ in every row: {unique}." if unique else "No column differs in every row: add one."
+        found = f"Columns with unique values: {unique}." if unique else "No column has unique values: add one."
         return UsageError(
-            f"{self._table.source.name} {reason}. An id tells what was done already, in every later run.",
-            f"Pass --id COLUMN, a column of ids of your own, one for each operation. {found}",
+            f"{self._table.source.name} {reason}. Later runs use the ids to skip what is done.",
+            f"Pass --id COLUMN: a column of your own ids, one for each operation. {found}",
         )
 
 
 def find_unique_columns(table: InputTable) -> list[str]:
-    """Find the columns that have another value in each row; rows that cannot be read are left out."""
+    """Find the columns with unique values; rows that cannot be read are skipped."""
     errors = InputErrors("")
     seen = sqlite3.connect("", isolation_level=None)
     try:
@@ -234,7 +235,7 @@ def find_unique_columns(table: InputTable) -> list[str]:
 
 
 def reject_changes(table: InputTable) -> ErrorReporter:
-    """Make what takes the faults of a later pass: what was right before was changed since."""
+    """Return an error reporter for later passes: the rows were valid before, so the file has changed since."""
 
     def raise_changed(*_: object) -> None:
         raise table.source.make_changed_error()
