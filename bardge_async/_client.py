@@ -57,8 +57,7 @@ class BardgeClient(Resources):
     Args:
         api_key: The key, or a sync or async callable that returns it, called once and again after a 401
             ``invalid_api_key``. Default: the environment variable ``BARDGE_API_KEY``.
-        base_url: HTTPS, or plain HTTP to loopback. Default: the environment variable ``BARDGE_BASE_URL``, else the
-            vendor's.
+        base_url: HTTPS, or plain HTTP to loopback. Default: ``BARDGE_BASE_URL`` in the environment, else the vendor's.
         timeout: :class:`Timeouts`, or the seconds of a whole call, retries included.
         retry: How often and with what backoff calls are retried.
         window: How long the server remembers a key.
@@ -302,9 +301,8 @@ class BardgeClient(Resources):
         """Return a batch of operations: ``async for outcome in bardge.batch(operations, job="renewals-2026-11")``.
 
         Every operation has the key ``operation_key(job, endpoint, id)``: with a journal on disk, running the same batch
-        again, however it ended, performs only what is not done yet. A failed operation does not stop the others. An
-        invalid API key, a disabled account or an unwritable journal stops the batch and is raised while outcomes are
-        delivered.
+        again, however it ended, performs only what is not done yet. Failed operations do not stop the others. An
+        invalid API key, a disabled account or an unwritable journal ends the batch with that error.
 
         ``recover()`` runs first and then every 5 seconds. Concurrency adapts to the server, for all batches of the
         client together, and so does ``rate``.

@@ -117,6 +117,21 @@ class Endpoint(Generic[Q, R]):
         return self.request is not NoneType
 
     @property
+    def takes_key(self) -> bool:
+        """Return whether a call is sent with an idempotency key."""
+        return self.key is not KeySupport.NO
+
+    @property
+    def key_is_honoured(self) -> bool:
+        """Return whether the server is known to honour the key, so that it protects a repeat."""
+        return self.key is KeySupport.YES
+
+    @property
+    def repeat_is_harmless(self) -> bool:
+        """Return whether a second execution changes nothing more: a GET, or a POST that sets an absolute state."""
+        return self.repeat_effect is None or self.repeat_effect is RepeatEffect.HARMLESS
+
+    @property
     def item(self) -> type[Any] | None:
         """Return the class of a list's items; None if the response is not a list."""
         return typing.get_args(self.response)[0] if self.paginated else None

@@ -11,7 +11,7 @@ import attrs
 from bardge_async._core.arguments import check_int
 from bardge_async._core.custom_endpoints import find_endpoint
 from bardge_async._core.keys import operation_key
-from bardge_async.endpoints import Endpoint, KeySupport
+from bardge_async.endpoints import Endpoint
 from bardge_async.errors import BardgeError, InvalidArgumentError
 
 __all__ = ["Operation", "OperationOutcome", "OperationStatus", "Pace"]
@@ -53,7 +53,7 @@ class Operation(Generic[Q, R]):
         lookup_token: str | None = None,
     ) -> None:
         resolved = find_endpoint(endpoint)
-        if resolved.key is KeySupport.NO:
+        if not resolved.takes_key:
             raise InvalidArgumentError(
                 f"endpoint: {resolved.name} takes no idempotency key, so no batch can protect it"
             )

@@ -10,7 +10,7 @@ from bardge_async._core.keys import check_key, new_key
 from bardge_async._pagination import PageSource, Walk, WalkOptions
 from bardge_async._pagination.cursor import Cursor
 from bardge_async._pagination.walk import resume_walk
-from bardge_async.endpoints import ENDPOINTS, Endpoint, KeySupport
+from bardge_async.endpoints import ENDPOINTS, Endpoint
 from bardge_async.models import Page
 
 if TYPE_CHECKING:
@@ -96,4 +96,4 @@ def choose_key(endpoint: Endpoint[Any, Any], key: str | None) -> str | None:
     """Return the given key, checked; without one a new key, or None where the endpoint takes no key."""
     if key is not None:
         return check_key(key)
-    return None if endpoint.key is KeySupport.NO else new_key()
+    return None if not endpoint.takes_key else new_key()

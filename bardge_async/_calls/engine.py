@@ -23,7 +23,6 @@ from bardge_async._journal import MemoryJournal
 from bardge_async._limits.connections import ConnectionSlots
 from bardge_async._network import Transport
 from bardge_async._runtime.clock import TimeLimit
-from bardge_async.endpoints import RepeatEffect
 from bardge_async.errors import AuthenticationError, BardgeError, NotSentError, OutcomeUnknownError, ThrottledError
 
 _LOG: Final = logging.getLogger("bardge_async")
@@ -168,7 +167,7 @@ class Engine:
         self.clock_reader.observe(journal.highest)
         if entry is None:
             return None
-        overtaken = request.endpoint.repeat_effect is RepeatEffect.HARMLESS and await journal.overtaken(entry)
+        overtaken = request.endpoint.repeat_is_harmless and await journal.overtaken(entry)
         trusting = settings.policy.repeat_server_errors
         decision = check_replay(
             entry, request, self.clock_reader.now(), settings.window, overtaken=overtaken, faults_are_cached=trusting
@@ -220,7 +219,7 @@ class Engine:
                     "longer than this call may wait; retry later"
                 )
                 error.timed_out, error.retry_after = True, wait
-                return state.add_to_history(Outcome(Verdict.NOT_SENT, error=error, retry_after=wait))
+                return state.add_to_history(Outcome(Verdict.NOT_SENT, error=error))
             # Jitter upwards only: never earlier than the server asked.
             seconds = wait + self.jitter() * min(_RELEASE_SPREAD, (max_wait - wait) / 2)
             state.emit_throttled(seconds)
@@ -261,12 +260,13 @@ class Engine:
         """Apply ``Retry-After`` to the client's other calls: all after a 429, the endpoint's after a 503."""
         if state.response is None or isinstance(outcome.error, ThrottledError):
             return
-        retry_after, cap, status = outcome.retry_after, self.settings.policy.retry_after_cap, state.response.status
+        status, requested = state.response.status, outcome.retry_after
+        seconds = min(_DEFAULT_RETRY_AFTER if requested is None else requested, self.settings.policy.retry_after_cap)
         if status == _TOO_MANY_REQUESTS and self._limiter is not None:
-            self._limiter.hold(min(_DEFAULT_RETRY_AFTER if retry_after is None else retry_after, cap))
-        if retry_after is None:
+            self._limiter.hold(seconds)
+        if requested is None:
             return
-        until = now.elapsed + min(retry_after, cap)
+        until = now.elapsed + seconds
         if status == _TOO_MANY_REQUESTS:
             self.retry_after_gate.hold_all(until)
         elif status == 503:  # noqa: PLR2004 - Service Unavailable

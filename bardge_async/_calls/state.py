@@ -22,7 +22,6 @@ from bardge_async._core.window import MIN_SECONDS_LEFT, ClockReading, seconds_le
 from bardge_async._limits.connections import LoopSemaphore
 from bardge_async._network import AttemptLimits
 from bardge_async._runtime.clock import TimeLimit
-from bardge_async.endpoints import RepeatEffect
 from bardge_async.errors import (
     ConfigurationError,
     JournalError,
@@ -33,7 +32,6 @@ from bardge_async.errors import (
 )
 
 _LOG: Final = logging.getLogger("bardge_async")
-_SETTLING_VERDICTS: Final = frozenset({Verdict.DONE, Verdict.UNREADABLE, Verdict.REFUSED})
 _LONG_WAIT: Final = 1.0
 """Seconds of waiting for the limiter from which a ``Throttled`` event is emitted."""
 
@@ -164,7 +162,7 @@ class CallState(Notifier):
             if waited >= _LONG_WAIT:
                 self.emit_throttled(waited)
             return None
-        return self.add_to_history(Outcome(Verdict.NOT_SENT, error=throttled, retry_after=throttled.retry_after))
+        return self.add_to_history(Outcome(Verdict.NOT_SENT, error=throttled))
 
     def _max_pool_wait(self) -> float:
         return min(self._context.settings.timeouts.pool, max(0.0, self.seconds_left()))
@@ -302,7 +300,7 @@ class CallState(Notifier):
         time_left = self._deadline - now.elapsed
         connect = min(settings.timeouts.connect, time_left)
         endpoint, history = self.request.endpoint, self.history
-        if history.in_doubt and endpoint.repeat_effect is not RepeatEffect.HARMLESS:
+        if history.in_doubt and not endpoint.repeat_is_harmless:
             # Connecting and writing must end inside the window; reading the response may go on after it.
             window_left = seconds_left(settings.window, history, now)
             if window_left is None or window_left < MIN_SECONDS_LEFT:
@@ -324,7 +322,7 @@ class CallState(Notifier):
         if self.history.in_doubt:
             if outcome.verdict is Verdict.FAULT and self.response is not None:
                 await self._record_fault(entry, self.response, now)
-        elif self.response is not None and (outcome.verdict is Verdict.DONE or outcome.verdict in _SETTLING_VERDICTS):
+        elif self.response is not None and outcome.verdict.settles:
             final_entry = self._close_entry(entry, outcome, self.response, now, header)
             if final_entry is not None:
                 await self._put_entry(final_entry)
@@ -350,8 +348,7 @@ class CallState(Notifier):
         self.answered = not refused
         if refused:
             self.mark_refused()
-        # A generated key is known to no other call, so its response is never replayed.
-        body = redact_api_key(response, header).body if entry.given else None
+        body = redact_api_key(response, header).body if entry.keeps_bodies else None
         recorded = RecordedResponse(response.status, body, redact_request_id(response, header))
         state = EntryState.REFUSED if refused else EntryState.DONE
         memory = self._context.memory_journal

@@ -64,6 +64,19 @@ class JournalEntry:
     last_sent: ClockReading | None = None
     answer: RecordedResponse | None = None
 
+    @property
+    def keeps_bodies(self) -> bool:
+        """Return whether bodies are of use once the operation is finished: no later call can present a generated key."""
+        return self.given
+
+    def for_storage(self) -> JournalEntry:
+        """Return the entry as stores keep it: a finished one under a generated key without its response body."""
+        response = self.answer
+        if self.keeps_bodies or self.state is EntryState.SENT or response is None or response.body is None:
+            return self
+        recorded = RecordedResponse(response.status, None, response.request_id)
+        return self.with_state(self.state, self.first_sent, self.last_sent, recorded)
+
     def with_state(
         self,
         state: EntryState,

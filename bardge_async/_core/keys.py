@@ -7,7 +7,7 @@ import os
 from typing import Any, Final
 
 from bardge_async._core.http import is_visible_ascii
-from bardge_async.endpoints import Endpoint, KeySupport
+from bardge_async.endpoints import Endpoint
 from bardge_async.errors import IdempotencyMisuseError, InvalidArgumentError
 
 MAX_KEY_LENGTH: Final = 255
@@ -75,7 +75,7 @@ def check_takes_key(endpoint: Endpoint[Any, Any]) -> None:
     Raises:
         IdempotencyMisuseError: The server takes no key here, so none would protect the call.
     """
-    if endpoint.key is KeySupport.NO:
+    if not endpoint.takes_key:
         error = IdempotencyMisuseError(
             f"{endpoint.name}: the server takes no idempotency key here; call it outside the block, without a key"
         )

@@ -10,10 +10,9 @@ import orjson
 
 from bardge_async._core.entry import EntryState, JournalEntry, RecordedResponse
 from bardge_async._core.http import PreparedRequest
-from bardge_async._core.retry import in_doubt_error, key_is_honoured
+from bardge_async._core.retry import in_doubt_error
 from bardge_async._core.settings import ReplayWindow
 from bardge_async._core.window import MIN_SECONDS_LEFT, ClockReading, History, key_age, seconds_left
-from bardge_async.endpoints import RepeatEffect
 from bardge_async.errors import AlreadyDoneError, IdempotencyMisuseError
 
 # Stored in journals: a new way to hash needs a new version.
@@ -91,11 +90,7 @@ def check_replay(
     if entry.state is EntryState.REFUSED:
         # The journal drops bodies after 30 days; the fingerprint proves that the caller's body is the same.
         return SendAllowed(History(), request.body if entry.body is None else entry.body, entry)
-    server_failed = (
-        entry.answer is not None
-        and not faults_are_cached
-        and request.endpoint.repeat_effect is not RepeatEffect.HARMLESS
-    )
+    server_failed = entry.answer is not None and not faults_are_cached and not request.endpoint.repeat_is_harmless
     return _check_unknown(entry, request, now, window, overtaken=overtaken, server_failed=server_failed)
 
 
@@ -135,11 +130,11 @@ def _check_unknown(
 ) -> SendAllowed:
     # Past the window, or after a failure that may have cost the server the key, a repeat could execute a second time.
     history = History(sent=True, in_doubt=True, ever_in_doubt=True, first_sent=entry.first_sent)
-    remaining = seconds_left(window, history, now) if key_is_honoured(request.endpoint) else None
+    remaining = seconds_left(window, history, now) if request.endpoint.key_is_honoured else None
     if remaining is not None and remaining >= MIN_SECONDS_LEFT and not server_failed:
         return SendAllowed(history, entry.body, server_failure=entry.answer)
-    undoes = overtaken and request.endpoint.repeat_effect is RepeatEffect.HARMLESS
-    if request.endpoint.repeat_effect is RepeatEffect.HARMLESS and not undoes:
+    undoes = overtaken and request.endpoint.repeat_is_harmless
+    if request.endpoint.repeat_is_harmless and not undoes:
         return SendAllowed(history, entry.body, server_failure=entry.answer)
     raise in_doubt_error(
         request.endpoint, history, request.key, now, window=window, overtaken=undoes, server_failed=server_failed

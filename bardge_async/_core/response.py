@@ -44,6 +44,11 @@ class Verdict(enum.Enum):
     STILL_RUNNING = enum.auto()
     """A 409: an earlier request with this key is still in flight (undocumented)."""
 
+    @property
+    def settles(self) -> bool:
+        """Return whether it settles the key's whole history: earlier attempts without a response, too."""
+        return self is Verdict.DONE or self is Verdict.REFUSED or self is Verdict.UNREADABLE
+
 
 @attrs.frozen
 class Outcome:
@@ -52,8 +57,12 @@ class Outcome:
     verdict: Verdict
     value: Any = None
     error: BardgeError | None = None
-    retry_after: float | None = None
     replayed: bool = False
+
+    @property
+    def retry_after(self) -> float | None:
+        """Return the seconds for which the server, or a limiter, asked to wait."""
+        return None if self.error is None else self.error.retry_after
 
 
 def parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:
@@ -87,9 +96,9 @@ def _build_unusable(
     endpoint: Endpoint[Any, Any], response: WireResponse, reason: str, wait: float | None = None
 ) -> Outcome:
     error = NoAnswerError(f"{endpoint.name}: no usable response: {reason}")
-    error.request_id = response.headers.get(REQUEST_ID_HEADER)
+    error.request_id, error.retry_after = response.headers.get(REQUEST_ID_HEADER), wait
     cached = response.status >= 500 and _is_replayed(response)  # noqa: PLR2004 - the HTTP classes
-    return Outcome(Verdict.CACHED_FAULT if cached else Verdict.NO_ANSWER, error=error, retry_after=wait)
+    return Outcome(Verdict.CACHED_FAULT if cached else Verdict.NO_ANSWER, error=error)
 
 
 def _is_replayed(response: WireResponse) -> bool:
@@ -155,7 +164,6 @@ def _classify_failure(endpoint: Endpoint[Any, Any], response: WireResponse, wait
     return Outcome(
         _classify_error(error, has_error_object=detail is not None),
         error=error,
-        retry_after=wait,
         replayed=error.replayed,
     )
 

@@ -10,7 +10,7 @@ import attrs
 from bardge_async._core.response import Outcome, Verdict
 from bardge_async._core.settings import ReplayWindow, RetryPolicy
 from bardge_async._core.window import MIN_SECONDS_LEFT, ClockReading, History, seconds_left
-from bardge_async.endpoints import Endpoint, KeySupport, RepeatEffect
+from bardge_async.endpoints import Endpoint
 from bardge_async.errors import (
     APIError,
     BardgeError,
@@ -26,7 +26,6 @@ from bardge_async.errors import (
 
 _UNANSWERED: Final = frozenset({Verdict.NO_ANSWER, Verdict.STILL_RUNNING})
 _FAULT_VERDICTS: Final = frozenset({Verdict.FAULT, Verdict.CACHED_FAULT})
-_SETTLING_VERDICTS: Final = frozenset({Verdict.DONE, Verdict.UNREADABLE, Verdict.REFUSED})
 
 # Local conditions, not the server's: a retry by this policy would not help.
 _LOCAL_ERRORS: Final = (PoolTimeoutError, ThrottledError, KeyInUseError, JournalError)
@@ -60,11 +59,9 @@ def update_history(endpoint: Endpoint[Any, Any], history: History, outcome: Outc
     history.timed_out = outcome.error is not None and outcome.error.timed_out
     if isinstance(outcome.error, APIError):
         history.last_api_error = outcome.error
-    if verdict in _SETTLING_VERDICTS:
+    if verdict.settles:
         history.in_doubt = False
-    elif changing and (
-        verdict in _UNANSWERED or (verdict in _FAULT_VERDICTS and endpoint.repeat_effect is not RepeatEffect.HARMLESS)
-    ):
+    elif changing and (verdict in _UNANSWERED or (verdict in _FAULT_VERDICTS and not endpoint.repeat_is_harmless)):
         history.in_doubt = history.ever_in_doubt = True
     elif not history.in_doubt:
         # Certain not to have been executed, so no replay window is open. Doubt from an earlier attempt would stay.
@@ -90,11 +87,6 @@ def compute_backoff(policy: RetryPolicy, attempts: int, jitter: float) -> float:
     return jitter * min(policy.cap, policy.base * 2.0 ** max(0, attempts - 1))
 
 
-def key_is_honoured(endpoint: Endpoint[Any, Any]) -> bool:
-    """Return whether the server is known to honour keys at this endpoint, so that a key protects a repeat."""
-    return endpoint.key is KeySupport.YES
-
-
 def _is_repeatable(context: RetryContext) -> bool:
     verdict, endpoint = context.outcome.verdict, context.endpoint
     if isinstance(context.outcome.error, _LOCAL_ERRORS):
@@ -102,28 +94,28 @@ def _is_repeatable(context: RetryContext) -> bool:
     # Final, or a repeat would get the same response.
     if verdict in {Verdict.UNREADABLE, Verdict.REFUSED, Verdict.REFUSED_UNSETTLED, Verdict.CACHED_FAULT}:
         return False
-    if endpoint.repeat_effect in {None, RepeatEffect.HARMLESS}:
+    if endpoint.repeat_is_harmless:
         return True
     # Without a key that the server honours, a repeat could charge again.
-    if context.history.in_doubt and not key_is_honoured(endpoint):
+    if context.history.in_doubt and not endpoint.key_is_honoured:
         return False
     return verdict is not Verdict.FAULT or _may_repeat_faults(context)
 
 
 def _may_repeat_faults(context: RetryContext) -> bool:
-    return context.endpoint.repeat_effect in {None, RepeatEffect.HARMLESS} or context.policy.repeat_server_errors
+    return context.endpoint.repeat_is_harmless or context.policy.repeat_server_errors
 
 
 def max_wait(context: RetryContext) -> float:
     """Return how many seconds a POST without a response may wait for its retry, within deadline and replay window."""
     remaining = seconds_left(context.window, context.history, context.now)
-    if remaining is None or context.endpoint.repeat_effect in {None, RepeatEffect.HARMLESS}:
+    if remaining is None or context.endpoint.repeat_is_harmless:
         return context.call_seconds_left
     return min(context.call_seconds_left, remaining - MIN_SECONDS_LEFT)
 
 
 def _misses_window(context: RetryContext, wait: float) -> bool:
-    if not context.history.in_doubt or context.endpoint.repeat_effect in {None, RepeatEffect.HARMLESS}:
+    if not context.history.in_doubt or context.endpoint.repeat_is_harmless:
         return False
     # A repeat after the window would be executed as a new operation.
     remaining = seconds_left(context.window, context.history, context.now)
@@ -165,10 +157,7 @@ def _is_retryable(context: RetryContext, error: BardgeError) -> bool:
         return error.retryable
     if context.outcome.verdict in {Verdict.NOT_SENT, Verdict.BUSY, Verdict.NO_ANSWER}:
         return True
-    return context.outcome.verdict in _FAULT_VERDICTS and context.endpoint.repeat_effect in {
-        None,
-        RepeatEffect.HARMLESS,
-    }
+    return context.outcome.verdict in _FAULT_VERDICTS and context.endpoint.repeat_is_harmless
 
 
 def outcome_unknown_error(context: RetryContext, last: BardgeError) -> OutcomeUnknownError:
@@ -183,7 +172,7 @@ def outcome_unknown_error(context: RetryContext, last: BardgeError) -> OutcomeUn
         last=last,
         server_failed=server_failed,
     )
-    if context.outcome.verdict is Verdict.CACHED_FAULT and context.endpoint.repeat_effect is not RepeatEffect.HARMLESS:
+    if context.outcome.verdict is Verdict.CACHED_FAULT and not context.endpoint.repeat_is_harmless:
         error.may_repeat = False
         error.add_note("the server has cached this failure: a repeat under the same key returns it again")
     return error
@@ -211,8 +200,8 @@ def in_doubt_error(
     error = OutcomeUnknownError(f"{endpoint.name}: sent, but the outcome is unknown ({reason}). {advice}")
     error.endpoint, error.idempotency_key, error.sent = endpoint.name, key, True
     error.first_sent_at = first.to_datetime()
-    error.may_repeat = error.retryable = endpoint.repeat_effect is RepeatEffect.HARMLESS and not overtaken
-    if key_is_honoured(endpoint):
+    error.may_repeat = error.retryable = endpoint.repeat_is_harmless and not overtaken
+    if endpoint.key_is_honoured:
         error.window_closes_at = first.to_datetime() + dt.timedelta(seconds=window.length)
         inside = remaining is not None and remaining > MIN_SECONDS_LEFT
         error.may_repeat = error.may_repeat or (inside and not server_failed)
@@ -230,14 +219,14 @@ _WHERE_TO_LOOK: Final = {
 
 
 def _write_advice(endpoint: Endpoint[Any, Any], key: str | None, *, server_failed: bool) -> str:
-    if endpoint.repeat_effect is RepeatEffect.HARMLESS:
+    if endpoint.repeat_is_harmless:
         return "Repeating the call is harmless: it sets an absolute state."
     where = _WHERE_TO_LOOK.get(endpoint.name.partition(".")[0], "the vendor's support, with the request id and the key")
     if server_failed:
         return f"To find out: do not repeat it, the server may have forgotten the key; ask {where} since first_sent_at."
     repeating = (
         f"under key {key!r} it may be repeated only before window_closes_at; "
-        if key_is_honoured(endpoint)
+        if endpoint.key_is_honoured
         else "do not repeat it, no key protects this endpoint; "
     )
     return f"To find out: {repeating}else ask {where} since first_sent_at."

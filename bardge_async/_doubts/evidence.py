@@ -14,7 +14,7 @@ from bardge_async._core.settings import ReplayWindow
 from bardge_async._core.window import ClockReading, key_age
 from bardge_async._doubts.recovery import DoubtVerdict, Finding, body_of
 from bardge_async._resources import Resources
-from bardge_async.endpoints import ENDPOINTS, RepeatEffect
+from bardge_async.endpoints import ENDPOINTS
 from bardge_async.errors import NotFoundError
 from bardge_async.models import BookingType, CreditTransaction, TransactionType
 
@@ -114,7 +114,7 @@ async def reconcile(client: Resources, context: DoubtContext) -> DoubtVerdict:
     if examine is None:
         statement = f"no list of the API shows the effect of {context.entry.endpoint}"
         endpoint = ENDPOINTS.get(context.entry.endpoint)
-        if endpoint is not None and endpoint.repeat_effect is RepeatEffect.HARMLESS:
+        if endpoint is not None and endpoint.repeat_is_harmless:
             statement += "; a second execution changes nothing: use the key again"
         return DoubtVerdict(key, first_sent_at, Finding.CANNOT_TELL, (statement,), inferred=False)
     evidence = await examine(client, context, body_of(context.entry) or {})

@@ -16,7 +16,6 @@ from bardge_async._core.entry import EntryState, JournalEntry, KeyIdentity, Reco
 from bardge_async._core.http import Response, WireResponse
 from bardge_async._journal import Journal
 from bardge_async._runtime.clock import Clock
-from bardge_async.endpoints import KeySupport
 from bardge_async.errors import BardgeError, InvalidArgumentError, KeyInUseError
 
 if TYPE_CHECKING:
@@ -169,7 +168,7 @@ class Doubts:
             url=entry.url,
             request=body_of(entry),
             first_sent_at=first_sent_at,
-            window_closes_at=first_sent_at + length if endpoint.key is KeySupport.YES else None,
+            window_closes_at=first_sent_at + length if endpoint.key_is_honoured else None,
             recoverable=self._is_recoverable(entry),
         )
 

@@ -164,7 +164,7 @@ def _pack_entry(
     last_sent: ClockReading | None,
     response: RecordedResponse | None,
 ) -> _PackedEntry:
-    omit_bodies = not entry.given and response is not None
+    omit_bodies = not entry.keeps_bodies and response is not None
     first_sent = entry.first_sent
     return (
         order,

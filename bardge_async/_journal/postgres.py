@@ -9,9 +9,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Self
 
 import anyio
-import attrs
 
-from bardge_async._core.entry import EntryState, JournalEntry, KeyIdentity
+from bardge_async._core.entry import JournalEntry, KeyIdentity
 from bardge_async._core.secret import Secret
 from bardge_async._journal.key_holders import KeyHolders, key_in_use_error
 from bardge_async._runtime.clock import Clock, SystemClock, TimeLimit
@@ -170,11 +169,8 @@ class PostgresJournal:
         Raises:
             JournalError: The entry could not be written, or is an intent for a key whose lease is lost.
         """
-        if entry.state is EntryState.DONE and not entry.given and entry.answer is not None:
-            # No later call can present a key that the client generated, so its response is never read again.
-            entry = attrs.evolve(entry, answer=attrs.evolve(entry.answer, body=None))
         session = self._get_session()
-        await session.put(entry)
+        await session.put(entry.for_storage())
         self.highest = max(self.highest, *(m.wall for m in (entry.first_sent, entry.last_sent) if m is not None), 0.0)
         due = self._pruned_at is None or self.highest - self._pruned_at > _PRUNE_INTERVAL
         if due and session.start_pruning(self.highest, self._keep_bodies, self._keep_entries):

@@ -9,8 +9,6 @@ import weakref
 from pathlib import Path
 from typing import Any, Final, Self
 
-import attrs
-
 from bardge_async._core.entry import EntryState, JournalEntry, KeyIdentity, RecordedResponse
 from bardge_async._core.window import ClockReading
 from bardge_async._journal.key_holders import KeyHolders, key_in_use_error
@@ -140,16 +138,8 @@ class SQLiteJournal:
         Raises:
             JournalError: The entry could not be written.
         """
-        response = entry.answer
-        if (
-            response is not None
-            and response.body is not None
-            and entry.state is not EntryState.SENT
-            and not entry.given
-        ):
-            # No later call can present a key that the client generated, so its response is never read again.
-            entry = attrs.evolve(entry, answer=attrs.evolve(response, body=None))
-        await self._writer.run(lambda found: self._write_entry(found, entry), writes=True)
+        stored = entry.for_storage()
+        await self._writer.run(lambda connection: self._write_entry(connection, stored), writes=True)
 
     async def remove(self, identity: KeyIdentity) -> None:
         """Remove an entry whose request never reached the server."""

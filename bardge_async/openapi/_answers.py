@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from bardge_async.endpoints import ENDPOINTS, Endpoint, KeySupport
+from bardge_async.endpoints import ENDPOINTS, Endpoint
 from bardge_async.models import ErrorResponse
 from bardge_async.openapi._facts import CODE_MARKS, ERRORS, EXAMPLES, LINKS
 from bardge_async.openapi._schemas import JSON, page_name, schema_reference
@@ -53,7 +53,7 @@ def _success_response(endpoint: Endpoint[Any, Any]) -> JSON:
         "description": "Done; it is not shown which of 200 and 201 is returned."
         if len(_success_statuses(endpoint)) > 1
         else "Done.",
-        "headers": _header_references(replayed=endpoint.key is not KeySupport.NO),
+        "headers": _header_references(replayed=endpoint.takes_key),
         "content": {"application/json": {"schema": response_schema(endpoint)} | _response_example(endpoint)},
     }
     links = {name: _build_link(name, *where) for name, where in LINKS.get(endpoint.name, {}).items()}

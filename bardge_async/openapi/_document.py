@@ -102,7 +102,7 @@ def build_operation(endpoint: Endpoint[Any, Any]) -> JSON:
     if endpoint.repeat_effect is not None:
         made["description"] = _REPEAT_NOTES[endpoint.repeat_effect]
         made["x-bardge-again"] = endpoint.repeat_effect.value
-    if endpoint.key is not KeySupport.NO:
+    if endpoint.takes_key:
         made["x-bardge-key-support"] = endpoint.key.value
     if endpoint.paginated:
         made["x-bardge-cursor"] = endpoint.cursor
@@ -117,8 +117,8 @@ def _build_parameters(endpoint: Endpoint[Any, Any]) -> list[JSON]:
     made += [_coordinate_parameter(name, endpoint.mark) for name in endpoint.query]
     if endpoint.paginated:
         made += [{"$ref": f"#/components/parameters/{name}"} for name in _PAGE_PARAMETERS]
-    if endpoint.key is not KeySupport.NO:
-        mark = Mark.PAGE if endpoint.key is KeySupport.YES else Mark.INFERRED
+    if endpoint.takes_key:
+        mark = Mark.PAGE if endpoint.key_is_honoured else Mark.INFERRED
         made.append(_header_parameter("Idempotency-Key", _KEY_NOTES[endpoint.key], mark))
     if endpoint.lookup_token:
         made.append(_header_parameter("Bardge-Lookup-Token", "The token of a verified lookup.", Mark.PAGE))

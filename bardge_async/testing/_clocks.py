@@ -75,7 +75,7 @@ class ManualClock:
     """
 
     def __init__(self, wall: float = 1_780_000_000.0) -> None:
-        self._started_at = wall
+        self._wall = wall
         self._elapsed = 0.0
         self._timers: list[tuple[float, int, ManualTimer]] = []
         self._order = itertools.count()
@@ -83,7 +83,7 @@ class ManualClock:
 
     def wall(self) -> float:
         """Return seconds since the epoch."""
-        return self._started_at + self._elapsed
+        return self._wall
 
     def elapsed(self) -> float:
         """Return seconds since the clock was created."""
@@ -91,9 +91,19 @@ class ManualClock:
 
     def advance(self, seconds: float) -> None:
         """Advance by a number of seconds, and call the expired timers in order."""
+        self._wall += seconds
         self._elapsed += seconds
         while self._timers and self._timers[0][0] <= self._elapsed:
             heapq.heappop(self._timers)[2].fire()
+
+    def jump_wall(self, seconds: float) -> None:
+        """Set the wall clock forwards, or back if negative, by a number of seconds while no elapsed time passes."""
+        self._wall += seconds
+
+    @property
+    def pending_timers(self) -> int:
+        """Return the number of timers that have neither expired nor been cancelled."""
+        return sum(timer.callback is not None for _, _, timer in self._timers)
 
     async def sleep(self, seconds: float) -> None:
         """Advance by the wait, without waiting."""

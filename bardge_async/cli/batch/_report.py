@@ -15,7 +15,7 @@ from bardge_async.cli.batch._options import RunOptions
 from bardge_async.cli.batch._progress import format_duration
 from bardge_async.cli.batch._rows.validation import CheckedInput, OperationReader
 from bardge_async.cli.batch._runner import RunSummary
-from bardge_async.endpoints import Endpoint, KeySupport, RepeatEffect
+from bardge_async.endpoints import Endpoint, RepeatEffect
 from bardge_async.errors import (
     AuthenticationError,
     BardgeError,
@@ -78,7 +78,7 @@ _STATES: Final = {EntryState.DONE: "done", EntryState.REFUSED: "refused", EntryS
 
 
 def _format_warnings(endpoint: Endpoint[Any, Any]) -> list[str]:
-    if endpoint.key is KeySupport.YES:
+    if endpoint.key_is_honoured:
         return []
     return ["Warning: nothing shows that the server honours keys here: interrupted requests stay in doubt."]
 

@@ -18,7 +18,7 @@ from bardge_async._core.scalars import StructureError, mismatch, read_bool, read
 from bardge_async.cli.batch._errors import UsageError
 from bardge_async.cli.batch._rows.file import ErrorReporter
 from bardge_async.cli.batch._rows.reader import InputRow
-from bardge_async.endpoints import ENDPOINTS, Endpoint, KeySupport
+from bardge_async.endpoints import ENDPOINTS, Endpoint
 from bardge_async.errors import InvalidArgumentError
 from bardge_async.models import UNSET, Unset
 
@@ -104,7 +104,7 @@ class InputField:
 
 def list_batch_endpoints() -> list[str]:
     """Return the names of the endpoints that a batch can use: those that take an idempotency key."""
-    return [name for name, endpoint in ENDPOINTS.items() if endpoint.key is not KeySupport.NO]
+    return [name for name, endpoint in ENDPOINTS.items() if endpoint.takes_key]
 
 
 def find_batch_endpoint(name: str) -> Endpoint[Any, Any]:
