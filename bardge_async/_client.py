@@ -8,6 +8,8 @@ import warnings
 from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, overload
 
+import attrs
+
 from bardge_async._calls.client_caller import ClientCaller, choose_key
 from bardge_async._calls.events import Hook
 from bardge_async._calls.idempotency import IdempotentClient
@@ -120,13 +122,11 @@ class BardgeClient(Resources):
             window=ReplayWindow() if window is None else require_type("window", window, ReplayWindow),
             account=check_account(account),
             journal=resolve_journal(journal),
-            hooks=parts.Hooks(hooks),
+            notifier=parts.Notifier(hooks),
             limiter=None if limiter is None else require_method("limiter", limiter, "acquire"),
         )
-        network_transport = parts.build_transport(
-            clock, url, transport=transport, session=session, ssl=ssl, proxy=proxy
-        )
-        engine = parts.build_engine(settings, network_transport, clock, max_connections)
+        wire = parts.build_transport(clock, url, transport=transport, session=session, ssl=ssl, proxy=proxy)
+        engine = parts.build_engine(settings, wire, clock, max_connections)
         self._caller = ClientCaller(parts.RequestBuilder(url, apply_path_overrides(paths)), engine)
         super().__init__(self._caller)
         self._owns_connections = True
@@ -153,24 +153,18 @@ class BardgeClient(Resources):
         del api_key
         from bardge_async._calls import factory as parts  # noqa: PLC0415 - imported already
 
-        old = self._caller.engine.settings
-        settings = parts.ClientSettings(
-            base_url=old.base_url,
+        old = self._caller.settings
+        settings = attrs.evolve(
+            old,
             credentials=old.credentials if key is None else parts.Credentials(require_usable(key)),
             timeouts=old.timeouts if isinstance(timeout, Unset) else resolve_timeouts(timeout),
             policy=old.policy if isinstance(retry, Unset) else require_type("retry", retry, RetryPolicy),
-            window=old.window,
             account=old.account if isinstance(account, Unset) else check_account(account),
             journal=resolve_journal(None) if key is not None and isinstance(account, Unset) else old.journal,
-            hooks=old.hooks if isinstance(hooks, Unset) else parts.Hooks(hooks),
-            limiter=old.limiter,
+            notifier=old.notifier if isinstance(hooks, Unset) else parts.Notifier(hooks),
         )
         path_overrides = self._caller.request_builder.paths if isinstance(paths, Unset) else apply_path_overrides(paths)
-        return BardgeClient._from_caller(
-            ClientCaller(
-                parts.RequestBuilder(old.base_url, path_overrides), self._caller.engine.with_settings(settings)
-            )
-        )
+        return BardgeClient._from_caller(self._caller.with_settings(settings, path_overrides))
 
     @classmethod
     def _from_caller(cls, caller: ClientCaller) -> Self:
@@ -243,8 +237,8 @@ class BardgeClient(Resources):
             InvalidArgumentError: The endpoint does not take an argument, or its value is invalid.
             BardgeError: The call failed.
         """
-        row = find_endpoint(endpoint)
-        return await self._caller.run(self._caller.build_request(row, path, request, key, lookup_token))
+        built = self._caller.build_request(find_endpoint(endpoint), path, request, key, lookup_token)
+        return await self._caller.run(built)
 
     async def request(
         self,
@@ -277,14 +271,9 @@ class BardgeClient(Resources):
         endpoint = custom_endpoint(
             method, path, object if response is None else response, body=request is not None, keyed=keyed
         )
+        chosen, given = choose_key(endpoint, key), key is not None
         prepared = self._caller.request_builder.build(
-            endpoint,
-            (),
-            request=request,
-            query=query,
-            key=choose_key(endpoint, key),
-            lookup_token=lookup_token,
-            given=key is not None,
+            endpoint, (), request=request, query=query, key=chosen, lookup_token=lookup_token, given=given
         )
         return await self._caller.run(prepared)
 
@@ -356,7 +345,7 @@ class BardgeClient(Resources):
         doubts = Doubts(self._caller)
         entry = await doubts.find_entry(key)
         rivals = await doubts.find_competing_entries(entry)
-        settings, now = self._caller.engine.settings, self._caller.engine.clock_reader.now()
+        settings, now = self._caller.settings, self._caller.clock_reader.now()
         from bardge_async._doubts.evidence import DoubtContext, reconcile  # noqa: PLC0415
 
         return await reconcile(self, DoubtContext(entry, rivals, now, settings.window, settings.journal.forgotten))
@@ -388,8 +377,7 @@ class BardgeClient(Resources):
         """Wait up to 10 seconds for calls in flight, then close the connections; later calls raise ``NotSentError``."""
         if not self._owns_connections:
             return
-        await self._caller.engine.slots.wait_for_calls(_DRAIN_TIMEOUT)
-        await self._caller.engine.transport.aclose()
+        await self._caller.aclose(_DRAIN_TIMEOUT)
 
     async def __aenter__(self) -> Self:
         return self
@@ -399,11 +387,10 @@ class BardgeClient(Resources):
 
     def __repr__(self) -> str:
         # In a traceback of a failed __init__ there is no caller yet.
-        url = self._caller.engine.settings.base_url if hasattr(self, "_caller") else None
+        url = self._caller.settings.base_url if hasattr(self, "_caller") else None
         return f"BardgeClient(base_url={url!r}, api_key='***')"
 
     def __del__(self) -> None:
-        if self._owns_connections and self._caller.engine.slots.was_used and not self._caller.engine.slots.is_closed:
-            warnings.warn(
-                f"unclosed {self!r}: use `async with` or aclose()", ResourceWarning, stacklevel=2, source=self
-            )
+        if self._owns_connections and self._caller.is_unclosed:
+            text = f"unclosed {self!r}: use `async with` or aclose()"
+            warnings.warn(text, ResourceWarning, stacklevel=2, source=self)

@@ -84,6 +84,18 @@ class KeySupport(enum.StrEnum):
     NO = ""
 
 
+def _takes_key(endpoint: Endpoint[Any, Any]) -> bool:
+    return endpoint.key is not KeySupport.NO
+
+
+def _is_key_honoured(endpoint: Endpoint[Any, Any]) -> bool:
+    return endpoint.key is KeySupport.YES
+
+
+def _is_repeat_harmless(endpoint: Endpoint[Any, Any]) -> bool:
+    return endpoint.repeat_effect is None or endpoint.repeat_effect is RepeatEffect.HARMLESS
+
+
 @attrs.frozen
 class Endpoint(Generic[Q, R]):
     """Describe one endpoint: ``Q`` is its request class (``NoneType`` without a body), ``R`` its response class.
@@ -105,6 +117,17 @@ class Endpoint(Generic[Q, R]):
     cursor: str = "id"
     bare_list: bool = False
     """The response may also be a plain JSON list instead of a page."""
+    # Derived once, not by properties: every call reads them.
+    takes_key: bool = attrs.field(default=attrs.Factory(_takes_key, takes_self=True), init=False, eq=False, repr=False)
+    """Whether a call is sent with an idempotency key."""
+    key_is_honoured: bool = attrs.field(
+        default=attrs.Factory(_is_key_honoured, takes_self=True), init=False, eq=False, repr=False
+    )
+    """Whether the server is known to honour the key, so that it protects a repeat."""
+    repeat_is_harmless: bool = attrs.field(
+        default=attrs.Factory(_is_repeat_harmless, takes_self=True), init=False, eq=False, repr=False
+    )
+    """Whether a second execution changes nothing more: a GET, or a POST that sets an absolute state."""
 
     @property
     def path_parameters(self) -> tuple[str, ...]:
@@ -115,21 +138,6 @@ class Endpoint(Generic[Q, R]):
     def takes_body(self) -> bool:
         """Return whether a call takes a request object."""
         return self.request is not NoneType
-
-    @property
-    def takes_key(self) -> bool:
-        """Return whether a call is sent with an idempotency key."""
-        return self.key is not KeySupport.NO
-
-    @property
-    def key_is_honoured(self) -> bool:
-        """Return whether the server is known to honour the key, so that it protects a repeat."""
-        return self.key is KeySupport.YES
-
-    @property
-    def repeat_is_harmless(self) -> bool:
-        """Return whether a second execution changes nothing more: a GET, or a POST that sets an absolute state."""
-        return self.repeat_effect is None or self.repeat_effect is RepeatEffect.HARMLESS
 
     @property
     def item(self) -> type[Any] | None:

@@ -1,1 +1,1 @@
-"""Benchmarks: ours beside the peers, paired and in fresh processes; ``python -m benchmarks`` runs them."""
+"""Benchmarks: our client and its peers, in pairs and in fresh processes; run them with ``python -m benchmarks``."""

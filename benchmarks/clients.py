@@ -1,7 +1,7 @@
-"""The clients: each the way its own documentation would have it, all with the same objects.
+"""The clients: each used as its own documentation recommends, all on the same data.
 
-A further client is a class with these four methods and a line in :data:`CLIENTS`. Its library is imported when it is
-made, so that no client's process holds another one's.
+To add a client, write a class with these four methods and add a line to :data:`CLIENTS`. Import its library in
+``__init__``, so that each client's process loads only its own library.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 ITEMS: Final = 100_000
 SLOW_ITEMS: Final = 10_000
-_BEHIND: Final = f"&starting_after=booking_{ITEMS - SLOW_ITEMS - 1:016x}"
-"""Where the slower peers begin their walk, so that a run ends; rates are those of an item."""
+_LATE_START: Final = f"&starting_after=booking_{ITEMS - SLOW_ITEMS - 1:016x}"
+"""Where the slower peers start their walk, so that a run finishes; rates are per item."""
 
 
 class Client(Protocol):
-    """What workloads ask of a client."""
+    """What workloads need from a client."""
 
     async def walk(self) -> tuple[int, str]:
-        """Walk the whole list of bookings, touch every item, and return their number and the last one's id."""
+        """Walk the whole list of bookings, access every item, and return the number of items and the last id."""
         ...
 
     async def get(self, client_id: str) -> str:
@@ -36,7 +36,7 @@ class Client(Protocol):
         ...
 
     async def buy(self, client_id: str) -> str:
-        """Buy credits under a fresh idempotency key and return the client's id in the answer."""
+        """Buy credits under a fresh idempotency key and return the client's id from the response."""
         ...
 
     async def aclose(self) -> None:
@@ -44,7 +44,7 @@ class Client(Protocol):
 
 
 class Ours:
-    """bardge_async as the README has it: typed values, retries, keys, limits all on."""
+    """bardge_async as in the README: typed values, retries, keys and limits all on."""
 
     def __init__(self, base_url: str) -> None:
         from bardge_async import BardgeClient, PurchaseCredits  # noqa: PLC0415 - in this client's process only
@@ -53,7 +53,7 @@ class Ours:
         self._request = PurchaseCredits
 
     async def walk(self) -> tuple[int, str]:
-        """Walk by the async iterator."""
+        """Walk with the async iterator."""
         count, last = 0, None
         async for booking in self._client.bookings.list_for_client(CLIENT, page_size=PAGE_SIZE):
             count += 1
@@ -61,11 +61,11 @@ class Ours:
         return count, str(last)
 
     async def get(self, client_id: str) -> str:
-        """Get by the resource method."""
+        """Get with the resource method."""
         return str((await self._client.passes.get_issued(client_id)).client_id)
 
     async def buy(self, client_id: str) -> str:
-        """Buy by the resource method, which makes a key."""
+        """Buy with the resource method, which generates a key."""
         request = self._request(client_id=client_id, package_id="cpkg_50")
         return str((await self._client.credits.purchase(request)).client_id)
 
@@ -75,24 +75,24 @@ class Ours:
 
 
 class RawAiohttp:
-    """aiohttp as its documentation has it, with dicts for results: no retries, no types, no checks."""
+    """aiohttp as in its documentation, with dicts as results: no retries, no types, no checks."""
 
     def __init__(self, base_url: str, loads: Callable[[bytes], Any], dumps: Callable[[object], bytes]) -> None:
         self._base_url = base_url
         self._loads = loads
         self._dumps = dumps
-        self._made: aiohttp.ClientSession | None = None
+        self._open_session: aiohttp.ClientSession | None = None
 
     @property
     def _session(self) -> aiohttp.ClientSession:
-        if self._made is None:
+        if self._open_session is None:
             import aiohttp  # noqa: PLC0415 - in this client's process only
 
-            self._made = aiohttp.ClientSession(headers={"Authorization": f"Bearer {API_KEY}"})
-        return self._made
+            self._open_session = aiohttp.ClientSession(headers={"Authorization": f"Bearer {API_KEY}"})
+        return self._open_session
 
     async def walk(self) -> tuple[int, str]:
-        """Walk by a plain loop over pages and items."""
+        """Walk with a plain loop over pages and items."""
         count, last, after = 0, None, ""
         while True:
             page = await self._read(f"/clients/{CLIENT}/bookings?limit={PAGE_SIZE}{after}")
@@ -128,7 +128,7 @@ class RawAiohttp:
 
 
 class Httpx:
-    """httpx as its documentation has it, with orjson and dicts."""
+    """httpx as in its documentation, with orjson and dicts."""
 
     def __init__(self, base_url: str) -> None:
         import httpx  # noqa: PLC0415 - in this client's process only
@@ -138,8 +138,8 @@ class Httpx:
         self._client = httpx.AsyncClient(base_url=base_url, headers={"Authorization": f"Bearer {API_KEY}"})
 
     async def walk(self) -> tuple[int, str]:
-        """Walk by a plain loop over pages and items."""
-        count, last, after = 0, None, _BEHIND
+        """Walk with a plain loop over pages and items."""
+        count, last, after = 0, None, _LATE_START
         while True:
             page = await self._read(f"/clients/{CLIENT}/bookings?limit={PAGE_SIZE}{after}")
             for booking in page["data"]:
@@ -170,7 +170,7 @@ class Httpx:
 
 
 class Stripe:
-    """stripe over aiohttp, with its own objects; requests of its own by ``raw_request_async``."""
+    """stripe over aiohttp, with its own objects; custom requests through ``raw_request_async``."""
 
     def __init__(self, base_url: str) -> None:
         import stripe  # noqa: PLC0415 - in this client's process only
@@ -183,8 +183,8 @@ class Stripe:
         return self._client.deserialize(answer, api_mode="V1")
 
     async def walk(self) -> tuple[int, str]:
-        """Walk by its list object's own iterator."""
-        count, last, after = 0, None, _BEHIND
+        """Walk with a plain loop over its list objects."""
+        count, last, after = 0, None, _LATE_START
         while True:
             page = await self._call("get", f"/clients/{CLIENT}/bookings?limit={PAGE_SIZE}{after}")
             for booking in page.data:
@@ -199,7 +199,7 @@ class Stripe:
         return str((await self._call("get", f"/issued_passes/{client_id}")).client_id)
 
     async def buy(self, client_id: str) -> str:
-        """Post a form, as it does, under a key of its own."""
+        """Post a form, as it does, under a key that it generates."""
         made = await self._call("post", "/credit_purchases", client_id=client_id, package_id="cpkg_50")
         return str(made.client_id)
 
@@ -209,7 +209,7 @@ class Stripe:
 
 
 class OpenAI:
-    """openai with models of pydantic, over aiohttp or its default; one retry-free request each."""
+    """openai with pydantic models, over aiohttp or its default transport; each call is one request, without retries."""
 
     def __init__(self, base_url: str, *, over_aiohttp: bool) -> None:
         import openai  # noqa: PLC0415 - in this client's process only
@@ -239,8 +239,8 @@ class OpenAI:
         self._answer = Answer
 
     async def walk(self) -> tuple[int, str]:
-        """Walk by a loop over its pages; its cursor has another name than the server's."""
-        count, last, after = 0, None, _BEHIND
+        """Walk with a loop over its pages; its cursor parameter has a different name than the server's."""
+        count, last, after = 0, None, _LATE_START
         while True:
             path = f"/clients/{CLIENT}/bookings?limit={PAGE_SIZE}{after}"
             page: Any = await self._client.get(path, cast_to=self._page)
@@ -256,7 +256,7 @@ class OpenAI:
         return (await self._client.get(f"/issued_passes/{client_id}", cast_to=self._answer)).client_id
 
     async def buy(self, client_id: str) -> str:
-        """Post a dict; the key has to be given."""
+        """Post a dict; the key has to be passed explicitly."""
         options: Any = {"headers": {"Idempotency-Key": str(uuid.uuid4())}}
         body = {"client_id": client_id, "package_id": "cpkg_50"}
         made = await self._client.post("/credit_purchases", cast_to=self._answer, body=body, options=options)
@@ -281,7 +281,7 @@ BASE: Final = "aiohttp+orjson"
 
 
 def installed(name: str) -> bool:
-    """Tell whether a client's library is there."""
+    """Return whether a client's library is installed."""
     return all(importlib.util.find_spec(module) for module in _NEEDS.get(name, ()))
 
 
@@ -296,4 +296,4 @@ CLIENTS: Final[Mapping[str, Callable[[str], Client]]] = {
     "openai (aiohttp)": lambda base_url: OpenAI(base_url, over_aiohttp=True),
     "openai": lambda base_url: OpenAI(base_url, over_aiohttp=False),
 }
-"""The peers come with the extra ``bench``; one that is not installed is left out."""
+"""The extra ``bench`` installs the peers; those that are not installed are skipped."""

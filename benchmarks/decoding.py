@@ -1,6 +1,6 @@
-"""Page bytes to objects, without a network: our decoder, stock cattrs into the same classes' like, and plain dicts.
+"""Decode a page into objects, without a network: our decoder, stock cattrs into equivalent classes, and plain dicts.
 
-Every decoder returns the number of items and the last one's id. A further one is a function and a line in
+Every decoder returns the number of items and the last id. To add a decoder, write a function and add a line to
 :data:`DECODERS`.
 """
 
@@ -19,8 +19,7 @@ BASE: Final = "stock cattrs"
 
 def _ours() -> Decode:
     from bardge_async import Booking, Page  # noqa: PLC0415 - in this decoder's process only
-    from bardge_async._core.converter import structure_value  # noqa: PLC0415
-    from bardge_async._core.scalars import parse_json  # noqa: PLC0415
+    from bardge_async._core.converter import parse_json, structure_value  # noqa: PLC0415
 
     def decode(body: bytes) -> tuple[int, str]:
         page = structure_value(parse_json(body), body, Page[Booking])
@@ -41,7 +40,7 @@ class _Type(enum.StrEnum):
 
 
 def _stock() -> Decode:
-    """Decode as a user of cattrs would: no detail, unknown fields dropped, ``None`` and text guessed as it does."""
+    """Decode as a cattrs user would: no detailed validation, unknown fields dropped, values coerced by default rules."""
     import attrs  # noqa: PLC0415
     import cattrs  # noqa: PLC0415
     import orjson  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""Import time, in a bare interpreter each."""
+"""Measure import times, each in a fresh interpreter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Memory: of the whole process after a walk, and of items that are held; Linux only."""
+"""Measure memory: of the whole process after a walk, and of the items that are held; Linux only."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _HELD = 20_000
 
 
 def resident() -> int:
-    """Return the bytes of this process that are in memory."""
+    """Return the resident memory of this process, in bytes."""
     return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
@@ -45,7 +45,7 @@ async def _raw(base_url: str) -> list[Any]:
 
 
 def run(contestant: str, _: int, base_url: str) -> dict[str, float]:
-    """Walk, then hold items."""
+    """Measure after a walk, then while holding items."""
 
     async def main() -> dict[str, float]:
         begin = time.perf_counter()

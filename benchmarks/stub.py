@@ -1,4 +1,4 @@
-"""The server: ready-made answers over a bare asyncio protocol, so that the clients are what is measured.
+"""The server: prepared responses over a bare asyncio protocol, so that only the clients are measured.
 
 Runs in a process of its own (``python -m benchmarks.stub ITEMS CORE``) and prints its port.
 """
@@ -27,12 +27,12 @@ _BEARER: Final = f"Bearer {API_KEY}\r\n".encode()
 
 
 def client_id(number: int) -> str:
-    """Return one of the clients' ids."""
+    """Return the id of a client by its number."""
     return f"client_{number % CLIENTS:06}"
 
 
 def booking(number: int) -> dict[str, object]:
-    """Make an item of the walked list, shaped as the vendor's page shows it."""
+    """Return an item of the list, in the shape that the vendor's page shows."""
     return {
         "object": "booking",
         "id": f"booking_{number:016x}",
@@ -49,7 +49,7 @@ def booking(number: int) -> dict[str, object]:
 
 
 def page(first: int, size: int, items: int) -> dict[str, object]:
-    """Make one page of the list."""
+    """Return one page of the list."""
     last = min(first + size, items)
     data = [booking(number) for number in range(first, last)]
     url = f"/v3/api/business/reseller/clients/{CLIENT}/bookings"
@@ -57,7 +57,7 @@ def page(first: int, size: int, items: int) -> dict[str, object]:
 
 
 def issued_pass(client: str) -> dict[str, object]:
-    """Make the answer of a GET, shaped as the vendor's page shows it."""
+    """Return the response to a GET, in the shape that the vendor's page shows."""
     category = {"type": "SPA", "duration": "MONTHLY", "credit_allocated": 20, "visits_allowed": 4}
     return {
         "object": "issued_pass",
@@ -77,7 +77,7 @@ def issued_pass(client: str) -> dict[str, object]:
 
 
 def purchase(client: str) -> dict[str, object]:
-    """Make the answer of a POST."""
+    """Return the response to a POST."""
     return {
         "object": "credit_purchase",
         "id": "cpur_abc123",
@@ -92,7 +92,7 @@ def purchase(client: str) -> dict[str, object]:
 
 
 def answer(value: object, status: str = "200 OK") -> bytes:
-    """Make a whole HTTP answer."""
+    """Return a complete HTTP response."""
     body = json.dumps(value, separators=(",", ":")).encode()
     head = (
         f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nBardge-Request-Id: {REQUEST_ID}\r\n"
@@ -102,7 +102,7 @@ def answer(value: object, status: str = "200 OK") -> bytes:
 
 
 class Answers:
-    """All answers, made before the first request; and what was asked, for the check after a run."""
+    """All responses, prepared before the first request, and counters for the check after a run."""
 
     def __init__(self, items: int) -> None:
         self.items = items
@@ -117,7 +117,7 @@ class Answers:
             self.gets[f"{self._walk}?limit={PAGE_SIZE}{after}".encode()] = answer(page(first, PAGE_SIZE, items))
 
     def get(self, head: bytes) -> bytes:
-        """Answer a GET."""
+        """Return the response to a GET."""
         if _BEARER not in head:
             return answer({"error": {"message": "no key"}}, "401 Unauthorized")
         self.requests += 1
@@ -125,7 +125,7 @@ class Answers:
         return self.gets.get(target) or self._other(target.decode())
 
     def post(self, head: bytes, body: bytes) -> bytes:
-        """Answer a POST of a purchase, which must bear a key and name a client."""
+        """Return the response to a purchase, which must have a key and name a client."""
         self.requests += 1
         key = _KEY.search(head)
         at = body.find(b"client_", body.find(b'"client_id"') + 11)
@@ -136,7 +136,7 @@ class Answers:
         return found
 
     def _other(self, target: str) -> bytes:
-        """Answer what was not foreseen: another order of the query, and the counters."""
+        """Return a response that was not prepared: for query parameters in another order, and the counters."""
         parts = urlsplit(target)
         if parts.path == "/_stats":
             self.requests -= 1
@@ -149,7 +149,7 @@ class Answers:
 
 
 class Stub(asyncio.Protocol):
-    """One connection: any number of requests in a read, answered in one write."""
+    """One connection: any number of requests in one read, answered in one write."""
 
     def __init__(self, answers: Answers) -> None:
         self._answers = answers
@@ -161,7 +161,7 @@ class Stub(asyncio.Protocol):
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        """Answer every whole request."""
+        """Respond to every complete request."""
         data = self._rest + data
         out: list[bytes] = []
         at = 0
@@ -190,7 +190,7 @@ async def _serve(items: int) -> None:
 
 
 def main() -> None:
-    """Serve until the process is ended."""
+    """Serve until the process is terminated."""
     core = int(sys.argv[2])
     if core >= 0:
         os.sched_setaffinity(0, {core})

@@ -1,4 +1,4 @@
-"""One client of ours under many tasks, and with what can be switched on."""
+"""Measure one client of ours shared by many tasks, and with optional features."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ COUNTS: Final[Mapping[str, int]] = {"64 tasks": 64, "512 tasks": 512, "4,096 tas
 OPTIONS: Final = ("memory journal", "memory journal, a hook", "SQLite journal")
 
 
-async def timed(call: Callable[[str], Awaitable[str]], count: int, size: int) -> dict[str, float]:
-    """Make ``size`` calls by ``count`` tasks; the fair share of a call is the time that all tasks take for one each."""
+async def measure_calls(call: Callable[[str], Awaitable[str]], count: int, size: int) -> dict[str, float]:
+    """Make ``size`` calls from ``count`` tasks; a call's fair share is the time in which all tasks make one call each."""
     slowest = 0.0
 
     async def work(numbers: Iterator[int]) -> None:
@@ -24,19 +24,19 @@ async def timed(call: Callable[[str], Awaitable[str]], count: int, size: int) ->
         for number in numbers:
             wanted, begin = stub.client_id(number), time.perf_counter()
             if await call(wanted) != wanted:
-                raise RuntimeError(f"expected {wanted}")
+                raise RuntimeError(f"expected {wanted} in the response")
             slowest = max(slowest, time.perf_counter() - begin)
 
-    async def all_of(amount: int) -> None:
+    async def make_calls(amount: int) -> None:
         numbers = iter(range(amount))
         async with asyncio.TaskGroup() as group:
             for _ in range(count):
                 group.create_task(work(numbers))
 
-    await all_of(max(256, count))
+    await make_calls(max(256, count))
     slowest = 0.0
     cpu, wall = time.process_time(), time.perf_counter()
-    await all_of(size)
+    await make_calls(size)
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
     fair = wall * count / size
     return {
@@ -47,8 +47,8 @@ async def timed(call: Callable[[str], Awaitable[str]], count: int, size: int) ->
     }
 
 
-def run(contestant: str, size: int, base_url: str) -> dict[str, float]:
-    """Get by many tasks over one client."""
+def run_gets(contestant: str, size: int, base_url: str) -> dict[str, float]:
+    """Get from many tasks through one client."""
 
     async def main() -> dict[str, float]:
         from bardge_async import BardgeClient  # noqa: PLC0415 - in this process only
@@ -58,13 +58,13 @@ def run(contestant: str, size: int, base_url: str) -> dict[str, float]:
             async def get(client: str) -> str:
                 return str((await bardge.passes.get_issued(client)).client_id)
 
-            return await timed(get, COUNTS[contestant], size)
+            return await measure_calls(get, COUNTS[contestant], size)
 
     return asyncio.run(main())
 
 
-def cost(contestant: str, size: int, base_url: str) -> dict[str, float]:
-    """Buy with a journal or a hook on."""
+def run_purchases(contestant: str, size: int, base_url: str) -> dict[str, float]:
+    """Buy with a journal or a hook enabled."""
 
     async def main(folder: str) -> dict[str, float]:
         from bardge_async import BardgeClient, PurchaseCredits, SQLiteJournal  # noqa: PLC0415 - in this process only
@@ -81,7 +81,7 @@ def cost(contestant: str, size: int, base_url: str) -> dict[str, float]:
                 request = PurchaseCredits(client_id=client, package_id="cpkg_50")
                 return str((await bardge.credits.purchase(request)).client_id)
 
-            return await timed(buy, 64, size)
+            return await measure_calls(buy, 64, size)
 
     with tempfile.TemporaryDirectory() as folder:
         return asyncio.run(main(folder))

@@ -1,1 +1,1 @@
-"""Long, bounded campaigns against the promises: faults by the hundred thousand, kills, strangers. Not part of the suite."""
+"""Long but bounded campaigns that test the promises: many thousands of faults, kills, foreign tools. Not part of the suite."""

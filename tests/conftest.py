@@ -18,9 +18,9 @@ def both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     if request.param == "session":
         genuine: Any = aiohttp.ClientSession._request
 
-        async def replaced(*args: Any, **options: Any) -> Any:
+        async def request_by_session(*args: Any, **options: Any) -> Any:
             return await genuine(*args, **options)
 
-        monkeypatch.setattr(aiohttp.ClientSession, "_request", replaced)
+        monkeypatch.setattr(aiohttp.ClientSession, "_request", request_by_session)
     way: str = request.param
     return way

@@ -16,7 +16,7 @@ import pytest
 
 from bardge_async import BardgeClient, EntryState, KeyIdentity, MemoryJournal, RetryPolicy, errors
 from bardge_async.sandbox import Sandbox
-from tests.support.clock import ManualClock
+from bardge_async.testing import ManualClock
 from tests.support.rig import PURCHASE
 from tests.support.server import Received, ScriptedServer, cut, error, hang, reply
 
@@ -27,7 +27,7 @@ GUARD: Final = 5.0
 Cancel: TypeAlias = Callable[[Awaitable[object], int], Awaitable[bool]]
 
 
-async def by_task(call: Awaitable[object], turns: int) -> bool:
+async def cancel_task(call: Awaitable[object], turns: int) -> bool:
     """Cancel the call's task once, after so many turns of the loop; False when it was over before."""
     task = asyncio.ensure_future(call)
     for _ in range(turns):
@@ -40,11 +40,11 @@ async def by_task(call: Awaitable[object], turns: int) -> bool:
     return not over
 
 
-async def by_scope(call: Awaitable[object], turns: int) -> bool:
+async def cancel_scope(call: Awaitable[object], turns: int) -> bool:
     """Cancel a scope around the call, which cancels every await that it still makes."""
     ended = False
 
-    async def run() -> None:
+    async def run_call() -> None:
         nonlocal ended
         with suppress(errors.BardgeError):
             await call
@@ -52,7 +52,7 @@ async def by_scope(call: Awaitable[object], turns: int) -> bool:
 
     over = False
     async with anyio.create_task_group() as group:
-        group.start_soon(run)
+        group.start_soon(run_call)
         for _ in range(turns):
             await asyncio.sleep(0)
         over = ended
@@ -100,15 +100,15 @@ class Bank:
             self._charged_at[key] = self.clock.elapsed()
 
 
-def rotating() -> Callable[[], Awaitable[str]]:
+def make_rotating_key() -> Callable[[], Awaitable[str]]:
     """Make a source of API keys: each takes a turn of the loop to come, and is another one."""
     numbers = itertools.count()
 
-    async def ask() -> str:
+    async def get_key() -> str:
         await asyncio.sleep(0)
         return f"key-{next(numbers)}"
 
-    return ask
+    return get_key
 
 
 @attrs.frozen
@@ -120,9 +120,9 @@ class Scene:
     clock: ManualClock
     journal: MemoryJournal
 
-    def client(self) -> BardgeClient:
+    def make_client(self) -> BardgeClient:
         return BardgeClient(
-            rotating(),
+            make_rotating_key(),
             self.server.base_url,
             clock=self.clock,
             journal=self.journal,
@@ -130,7 +130,7 @@ class Scene:
             max_connections=1,
         )
 
-    async def state(self, key: str) -> EntryState | None:
+    async def read_state(self, key: str) -> EntryState | None:
         """What is on record; a key that is still held fails the test."""
         identity = KeyIdentity(self.server.base_url, "", key)
         async with asyncio.timeout(GUARD):
@@ -138,9 +138,9 @@ class Scene:
         self.journal.release(identity)
         return None if record is None else record.state
 
-    async def check(self, key: str) -> None:
+    async def check_invariants(self, key: str) -> None:
         """What holds after a cancellation, wherever it came."""
-        state = await self.state(key)
+        state = await self.read_state(key)
         if self.bank.charges[key]:
             assert state in {EntryState.DONE, EntryState.SENT}
         if state is EntryState.DONE:
@@ -150,7 +150,7 @@ class Scene:
 
 
 @asynccontextmanager
-async def scene(faults: Sequence[str]) -> AsyncGenerator[Scene]:
+async def open_scene(faults: Sequence[str]) -> AsyncGenerator[Scene]:
     clock = ManualClock()
     bank = Bank(clock, faults)
     async with ScriptedServer(bank) as server:
@@ -166,20 +166,20 @@ async def buy(bardge: BardgeClient, key: str) -> str:
     return "done"
 
 
-async def drained() -> None:
+async def drain_server() -> None:
     """Let the server read and handle what is on its way: a request that it begins late is beyond any client."""
     for _ in range(30):
         await asyncio.sleep(0)
 
 
-async def within(call: Awaitable[Any]) -> Any:
+async def await_within_guard(call: Awaitable[Any]) -> Any:
     async with asyncio.timeout(GUARD):
         return await call
 
 
-async def leftovers(server: ScriptedServer) -> tuple[int, list[str]]:
+async def count_leftovers(server: ScriptedServer) -> tuple[int, list[str]]:
     """How many connections are open, and which tasks are left besides the server's, once the server took note."""
-    await drained()
+    await drain_server()
     own = {asyncio.current_task(), *server._tasks}
     tasks = [repr(task) for task in asyncio.all_tasks() if task not in own]
     # asyncio's own, of the server's side.
@@ -196,18 +196,18 @@ SCENES: Final = {
     "refused": ("400",) * 9,
 }
 scenes = pytest.mark.parametrize("faults", SCENES.values(), ids=SCENES)
-ways = pytest.mark.parametrize("cancel", [by_task, by_scope])
+ways = pytest.mark.parametrize("cancel", [cancel_task, cancel_scope])
 
 
-async def every_turn(it: Scene, cancel: Cancel, then: Callable[[BardgeClient, str], Awaitable[None]]) -> int:
+async def cancel_at_every_turn(it: Scene, cancel: Cancel, then: Callable[[BardgeClient, str], Awaitable[None]]) -> int:
     """Cancel a POST after no turn, one turn, two…, until one goes through; return how many were cancelled."""
     for turns in range(400):
         key = f"order-{turns}"
-        async with it.client() as bardge:
+        async with it.make_client() as bardge:
             cancelled = await cancel(buy(bardge, key), turns)
-            await it.check(key)
+            await it.check_invariants(key)
             await then(bardge, key)
-            assert await within(buy(bardge, f"next-{turns}")) in {"done", "InvalidRequestError"}
+            assert await await_within_guard(buy(bardge, f"next-{turns}")) in {"done", "InvalidRequestError"}
         if not cancelled:
             return turns
     raise AssertionError("the call never ended")
@@ -217,78 +217,78 @@ async def every_turn(it: Scene, cancel: Cancel, then: Callable[[BardgeClient, st
 @ways
 async def test_entered_again_inside(faults: Sequence[str], cancel: Cancel) -> None:
     """Entered again inside its window a cancelled POST is finished: charged once, however far it had come."""
-    async with scene(faults) as it:
+    async with open_scene(faults) as it:
 
-        async def again(bardge: BardgeClient, key: str) -> None:
-            assert await within(buy(bardge, key)) == ("InvalidRequestError" if "400" in faults else "done")
+        async def enter_again(bardge: BardgeClient, key: str) -> None:
+            assert await await_within_guard(buy(bardge, key)) == ("InvalidRequestError" if "400" in faults else "done")
             assert it.bank.charges[key] == ("400" not in faults)
 
-        assert await every_turn(it, cancel, again) > 10
+        assert await cancel_at_every_turn(it, cancel, enter_again) > 10
 
 
 @scenes
 @ways
 async def test_entered_again_past(faults: Sequence[str], cancel: Cancel) -> None:
     """Entered again past its window it is done, in doubt, or sent for the first time: never charged twice."""
-    async with scene(faults) as it:
+    async with open_scene(faults) as it:
 
-        async def again(bardge: BardgeClient, key: str) -> None:
-            await drained()
+        async def enter_again(bardge: BardgeClient, key: str) -> None:
+            await drain_server()
             charged = it.bank.charges[key]
             it.clock.advance(100)
-            found = await within(buy(bardge, key))
+            found = await await_within_guard(buy(bardge, key))
             assert found in {"done", "OutcomeUnknownError", "InvalidRequestError"}
             assert it.bank.charges[key] <= 1
             if charged:
                 assert found == ("done" if key in it.bank.answered and found == "done" else "OutcomeUnknownError")
 
-        assert await every_turn(it, cancel, again) > 10
+        assert await cancel_at_every_turn(it, cancel, enter_again) > 10
 
 
 @pytest.mark.parametrize("faults", [(), ("cut after",), ("429",)], ids=["answered", "cut", "429"])
 @ways
 async def test_nothing_leaks(faults: Sequence[str], cancel: Cancel) -> None:
     """No connection and no task is left of a cancelled call, no timer waits, and the client closes at once."""
-    async with scene(faults) as it:
+    async with open_scene(faults) as it:
 
-        async def leaks(bardge: BardgeClient, key: str) -> None:
-            connections, tasks = await leftovers(it.server)
-            assert (connections <= 1, tasks, it.clock.waiting) == (True, [], 0)
+        async def check_leaks(bardge: BardgeClient, key: str) -> None:
+            connections, tasks = await count_leftovers(it.server)
+            assert (connections <= 1, tasks, it.clock.pending_timers) == (True, [], 0)
 
-        await every_turn(it, cancel, leaks)
+        await cancel_at_every_turn(it, cancel, check_leaks)
 
 
 @ways
 async def test_waiting_for_the_key(cancel: Cancel) -> None:
     """Cancelled while another task holds the key, a call leaves the line, and nothing on record."""
-    async with scene(()) as it, it.client() as bardge:
+    async with open_scene(()) as it, it.make_client() as bardge:
         identity = KeyIdentity(it.server.base_url, "", "order-1")
         await it.journal.claim(identity, 1.0, it.clock)
         for turns in range(10):
             await cancel(buy(bardge, "order-1"), turns)
         it.journal.release(identity)
-        assert (await it.state("order-1"), it.bank.seen) == (None, Counter())
+        assert (await it.read_state("order-1"), it.bank.seen) == (None, Counter())
 
 
 @ways
 async def test_waiting_for_a_connection(cancel: Cancel) -> None:
     """Cancelled while all connections are taken, a call leaves the line, and nothing on record."""
     reached = anyio.Event()
-    async with scene(()) as it, it.client() as bardge:
+    async with open_scene(()) as it, it.make_client() as bardge:
         it.server.script = [hang(reached), it.bank]
         first = asyncio.ensure_future(buy(bardge, "order-0"))
         await reached.wait()
         for turns in range(10):
             await cancel(buy(bardge, "order-1"), turns)
-            assert await it.state("order-1") is None
+            assert await it.read_state("order-1") is None
         first.cancel()
         await asyncio.wait([first])
-        assert await within(buy(bardge, "order-1")) == "done"
+        assert await await_within_guard(buy(bardge, "order-1")) == "done"
 
 
 async def test_two_with_one_key() -> None:
     """Of two tasks with one key the first is cancelled, at any turn: the second ends it, charged once."""
-    async with scene(("cut after",)) as it, it.client() as bardge:
+    async with open_scene(("cut after",)) as it, it.make_client() as bardge:
         for turns in range(60):
             key = f"order-{turns}"
             first = asyncio.ensure_future(buy(bardge, key))
@@ -296,7 +296,7 @@ async def test_two_with_one_key() -> None:
             for _ in range(turns):
                 await asyncio.sleep(0)
             first.cancel()
-            assert await within(second) == "done"
+            assert await await_within_guard(second) == "done"
             await asyncio.wait([first])
             assert it.bank.charges[key] == 1
 
@@ -304,7 +304,7 @@ async def test_two_with_one_key() -> None:
 async def test_note() -> None:
     """A POST cancelled after it was sent tells its row and key on the cancellation."""
     reached = anyio.Event()
-    async with scene(()) as it, it.client() as bardge:
+    async with open_scene(()) as it, it.make_client() as bardge:
         it.server.script = [hang(reached)]
         task = asyncio.ensure_future(buy(bardge, "order-1"))
         await reached.wait()
@@ -318,7 +318,7 @@ async def test_note() -> None:
 
 async def test_no_note_where_nothing_was_sent() -> None:
     """One that was cancelled before has no note."""
-    async with scene(()) as it, it.client() as bardge:
+    async with open_scene(()) as it, it.make_client() as bardge:
         identity = KeyIdentity(it.server.base_url, "", "order-1")
         await it.journal.claim(identity, 1.0, it.clock)
         task = asyncio.ensure_future(buy(bardge, "order-1"))
@@ -332,12 +332,12 @@ async def test_no_note_where_nothing_was_sent() -> None:
 
 async def test_fail_after_around_a_call() -> None:
     """``anyio.fail_after`` around a call ends it, and its key is in doubt."""
-    async with scene(()) as it, it.client() as bardge:
+    async with open_scene(()) as it, it.make_client() as bardge:
         it.server.script = [hang()]
         with pytest.raises(TimeoutError):
             with anyio.fail_after(0.05):
                 await buy(bardge, "order-1")
-        assert await it.state("order-1") is EntryState.SENT
+        assert await it.read_state("order-1") is EntryState.SENT
 
 
 # Against the sandbox, with its own idempotency store and ledger.
@@ -351,17 +351,17 @@ class Shop:
     clock: ManualClock
     journal: MemoryJournal
 
-    def client(self) -> BardgeClient:
+    def make_client(self) -> BardgeClient:
         return BardgeClient(
             self.sandbox.api_key, self.sandbox.base_url, clock=self.clock, journal=self.journal, max_connections=1
         )
 
-    def charges(self, key: str) -> int:
+    def count_charges(self, key: str) -> int:
         return sum(entry.idempotency_key == key for entry in self.sandbox.ledger(PURCHASE.client_id))
 
 
 @asynccontextmanager
-async def shop() -> AsyncGenerator[Shop]:
+async def open_shop() -> AsyncGenerator[Shop]:
     async with Sandbox() as sandbox:
         yield Shop(sandbox, ManualClock(), MemoryJournal())
 
@@ -372,21 +372,21 @@ async def shop() -> AsyncGenerator[Shop]:
 async def test_sandbox(cancel: Cancel, later: float, fault: str | None) -> None:
     """Against the sandbox: cancelled after any turn and entered again, a purchase is in the ledger at most once."""
     found = Counter[str]()
-    async with shop() as it:
+    async with open_shop() as it:
         for turns in range(0, 400, 1 if later else 2):
             key = f"order-{turns}"
             if fault is not None:
                 getattr(it.sandbox, fault)("credits.purchase")
-            async with it.client() as bardge:
+            async with it.make_client() as bardge:
                 cancelled = await cancel(buy(bardge, key), turns)
                 it.sandbox.faults.clear()
-                await drained()
+                await drain_server()
                 it.clock.advance(later)
                 it.sandbox.clock.advance(later)
-                found[await within(buy(bardge, key))] += 1
-            assert it.charges(key) <= 1
+                found[await await_within_guard(buy(bardge, key))] += 1
+            assert it.count_charges(key) <= 1
             if not later:
-                assert it.charges(key) == 1
+                assert it.count_charges(key) == 1
             if not cancelled:
                 break
     assert found.keys() <= {"done", "OutcomeUnknownError"}

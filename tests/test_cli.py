@@ -89,11 +89,11 @@ def test_sandbox_serves(served: dict[str, str]) -> None:
 def test_sandbox_serves_the_client(served: dict[str, str]) -> None:
     """The printed variables are what the client reads from the environment."""
 
-    async def balance() -> object:
+    async def get_balance() -> object:
         async with BardgeClient(served["BARDGE_API_KEY"], served["BARDGE_BASE_URL"]) as client:
             return (await client.clients.get_credits("client_abc123")).currency
 
-    assert asyncio.run(balance()) == "NGN"
+    assert asyncio.run(get_balance()) == "NGN"
 
 
 @pytest.mark.parametrize("name", [signal.SIGINT, signal.SIGTERM])

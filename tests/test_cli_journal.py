@@ -12,24 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
 from bardge_async import BardgeClient, SQLiteJournal, errors
-from bardge_async.cli._commands import bardge
 from bardge_async.sandbox import Sandbox
-from tests.journal.factories import done, named, sent
-from tests.support.clock import ManualClock
+from bardge_async.testing import ManualClock
+from tests.journal.factories import make_done, make_identity, make_sent
+from tests.support.cli import run_bardge
 from tests.support.rig import PURCHASE
 from tests.test_reconcile import ONCE
 
 
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(bardge, ["journal", *map(str, arguments)])
-
-
-def said(*arguments: object) -> Any:
+def run_json(*arguments: object) -> Any:
     """What a command prints as JSON."""
-    result = run(*arguments, "--json")
+    result = run_bardge("journal", *arguments, "--json")
     assert result.exit_code == 0, result.output
     return json.loads(result.stdout)
 
@@ -41,16 +36,16 @@ def path(tmp_path: Path) -> Path:
 
     async def fill() -> None:
         with SQLiteJournal(path) as journal:
-            await journal.put(done(sent()))
-            await journal.put(sent(named("order-2")))
-            await journal.put(sent(named("order-2")._replace(account="b")))
+            await journal.put(make_done(make_sent()))
+            await journal.put(make_sent(make_identity("order-2")))
+            await journal.put(make_sent(make_identity("order-2")._replace(account="b")))
 
     asyncio.run(fill())
     return path
 
 
 @contextmanager
-def in_doubt(path: Path, monkeypatch: pytest.MonkeyPatch, *, happened: bool, ago: float = 0) -> Generator[Sandbox]:
+def leave_doubt(path: Path, monkeypatch: pytest.MonkeyPatch, *, happened: bool, ago: float = 0) -> Generator[Sandbox]:
     """Leave a purchase in doubt at a sandbox that serves meanwhile, and set the environment."""
     loop = asyncio.new_event_loop()
     sandbox = Sandbox()
@@ -80,7 +75,7 @@ def in_doubt(path: Path, monkeypatch: pytest.MonkeyPatch, *, happened: bool, ago
 
 def test_list(path: Path) -> None:
     """``list`` prints every entry of all servers and accounts, for people a line each."""
-    result = run("list", path)
+    result = run_bardge("journal", "list", path)
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
     assert len(lines) == 3
@@ -91,7 +86,7 @@ def test_list(path: Path) -> None:
 
 def test_list_json(path: Path) -> None:
     """``list --json`` prints all facts but the bodies."""
-    first = said("list", path)[0]
+    first = run_json("list", path)[0]
     assert first == {
         "base_url": "https://api.example/v3",
         "account": "",
@@ -107,7 +102,7 @@ def test_list_json(path: Path) -> None:
 
 def test_doubts(path: Path) -> None:
     """``doubts`` prints what is in doubt only."""
-    assert {(one["key"], one["account"], one["state"]) for one in said("doubts", path)} == {
+    assert {(one["key"], one["account"], one["state"]) for one in run_json("doubts", path)} == {
         ("order-2", "", "in doubt"),
         ("order-2", "b", "in doubt"),
     }
@@ -115,22 +110,22 @@ def test_doubts(path: Path) -> None:
 
 def test_one_account(path: Path) -> None:
     """``--account`` leaves the others out."""
-    assert [one["account"] for one in said("doubts", path, "--account", "b")] == ["b"]
+    assert [one["account"] for one in run_json("doubts", path, "--account", "b")] == ["b"]
 
 
 def test_nothing(tmp_path: Path) -> None:
     """An empty journal says so."""
     SQLiteJournal(tmp_path / "journal.db").close()
-    assert run("list", tmp_path / "journal.db").stdout == "The journal is empty.\n"
-    assert run("doubts", tmp_path / "journal.db").stdout == "Nothing is in doubt.\n"
-    assert said("doubts", tmp_path / "journal.db") == []
+    assert run_bardge("journal", "list", tmp_path / "journal.db").stdout == "The journal is empty.\n"
+    assert run_bardge("journal", "doubts", tmp_path / "journal.db").stdout == "Nothing is in doubt.\n"
+    assert run_json("doubts", tmp_path / "journal.db") == []
 
 
 @pytest.mark.parametrize(("flag", "state"), [("--done", "done"), ("--never-happened", "free")])
 def test_resolve(path: Path, flag: str, state: str) -> None:
     """``resolve`` settles one doubt and says how; the other one stays."""
-    assert said("resolve", path, "order-2", "--account", "b", flag) == {"key": "order-2", "state": state}
-    assert [one["account"] for one in said("doubts", path)] == [""]
+    assert run_json("resolve", path, "order-2", "--account", "b", flag) == {"key": "order-2", "state": state}
+    assert [one["account"] for one in run_json("doubts", path)] == [""]
 
 
 @pytest.mark.parametrize(
@@ -145,15 +140,15 @@ def test_resolve(path: Path, flag: str, state: str) -> None:
 )
 def test_resolve_refuses(path: Path, arguments: list[str], words: str) -> None:
     """What is not clear is a message, no traceback, and changes nothing."""
-    result = run("resolve", path, *arguments)
+    result = run_bardge("journal", "resolve", path, *arguments)
     assert (result.exit_code != 0, words in result.output, "Traceback" in result.output) == (True, True, False)
-    assert len(said("doubts", path)) == 2
+    assert len(run_json("doubts", path)) == 2
 
 
 @pytest.mark.parametrize("command", ["list", "doubts"])
 def test_missing_file(tmp_path: Path, command: str) -> None:
     """A missing file is a message, and is not made."""
-    result = run(command, tmp_path / "none.db")
+    result = run_bardge("journal", command, tmp_path / "none.db")
     assert result.exit_code == 2
     assert "does not exist" in result.output
     assert list(tmp_path.iterdir()) == []
@@ -162,7 +157,7 @@ def test_missing_file(tmp_path: Path, command: str) -> None:
 def test_foreign_file(tmp_path: Path) -> None:
     """A file of another kind is a message, no traceback."""
     (tmp_path / "notes").write_text("hello " * 100)
-    result = run("list", tmp_path / "notes")
+    result = run_bardge("journal", "list", tmp_path / "notes")
     assert result.exit_code == 1
     assert "Error: " in result.output
     assert result.exception is None or isinstance(result.exception, SystemExit)
@@ -170,44 +165,44 @@ def test_foreign_file(tmp_path: Path) -> None:
 
 def test_prune(path: Path) -> None:
     """``prune`` forgets what is old, and leaves doubts."""
-    assert said("prune", path, "--keep-entries", "0.001") == {"forgotten": 1}
-    assert len(said("list", path)) == 2
+    assert run_json("prune", path, "--keep-entries", "0.001") == {"forgotten": 1}
+    assert len(run_json("list", path)) == 2
 
 
 def test_reconcile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """``reconcile`` tells the evidence and changes nothing."""
     path = tmp_path / "journal.db"
-    with in_doubt(path, monkeypatch, happened=True):
-        [verdict] = said("reconcile", path)
-        words = run("reconcile", path, "order-1")
+    with leave_doubt(path, monkeypatch, happened=True):
+        [verdict] = run_json("reconcile", path)
+        words = run_bardge("journal", "reconcile", path, "order-1")
     assert (verdict["key"], verdict["finding"], verdict["inferred"]) == ("order-1", "happened", True)
     assert "order-1: happened (by inferred fields)" in words.stdout
-    assert len(said("doubts", path)) == 1
+    assert len(run_json("doubts", path)) == 1
 
 
 def test_resolve_by_evidence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """``resolve --by-evidence`` acts on what the server's lists tell."""
     path = tmp_path / "journal.db"
-    with in_doubt(path, monkeypatch, happened=False, ago=400):
-        result = run("resolve", path, "order-1", "--by-evidence")
+    with leave_doubt(path, monkeypatch, happened=False, ago=400):
+        result = run_bardge("journal", "resolve", path, "order-1", "--by-evidence")
     assert result.exit_code == 0, result.output
     assert "order-1 is free to be sent again." in result.stdout
-    assert said("doubts", path) == []
+    assert run_json("doubts", path) == []
 
 
 def test_resolve_by_evidence_that_cannot_tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the evidence cannot tell, nothing is changed and the message says so."""
     path = tmp_path / "journal.db"
-    with in_doubt(path, monkeypatch, happened=False):
-        result = run("resolve", path, "order-1", "--by-evidence")
+    with leave_doubt(path, monkeypatch, happened=False):
+        result = run_bardge("journal", "resolve", path, "order-1", "--by-evidence")
     assert (result.exit_code, "cannot tell" in result.output) == (1, True)
-    assert len(said("doubts", path)) == 1
+    assert len(run_json("doubts", path)) == 1
 
 
 def test_reconcile_needs_a_key(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without BARDGE_API_KEY the message names it."""
     monkeypatch.delenv("BARDGE_API_KEY", raising=False)
-    result = run("reconcile", path)
+    result = run_bardge("journal", "reconcile", path)
     assert (result.exit_code, "BARDGE_API_KEY" in result.output) == (1, True)
 
 
@@ -215,5 +210,5 @@ def test_reconcile_at_another_server(path: Path, monkeypatch: pytest.MonkeyPatch
     """A base URL in the environment that is not the doubt's is a message: the key would go to the wrong server."""
     monkeypatch.setenv("BARDGE_API_KEY", "k")
     monkeypatch.setenv("BARDGE_BASE_URL", "https://other.example/v3")
-    result = run("reconcile", path)
+    result = run_bardge("journal", "reconcile", path)
     assert (result.exit_code, "was sent to https://api.example/v3" in result.output) == (1, True)

@@ -7,17 +7,12 @@ import json
 import time
 
 import pytest
-from click.testing import CliRunner, Result
 
 from bardge_async import EntryState, PostgresJournal
-from bardge_async.cli._commands import bardge
-from tests.journal.elsewhere import on_record
-from tests.journal.factories import WALL, done, named, sent
+from tests.journal.elsewhere import read_states
+from tests.journal.factories import WALL, make_done, make_identity, make_sent
+from tests.support.cli import run_bardge
 from tests.support.postgres import Database
-
-
-def run(*arguments: str) -> Result:
-    return CliRunner().invoke(bardge, ["journal", *arguments])
 
 
 @pytest.fixture
@@ -27,8 +22,8 @@ def dsn(postgres: Database) -> str:
 
     async def fill() -> None:
         async with PostgresJournal(dsn) as journal:
-            await journal.put(done(sent()))
-            await journal.put(sent(named("order-2")))
+            await journal.put(make_done(make_sent()))
+            await journal.put(make_sent(make_identity("order-2")))
 
     asyncio.run(fill())
     return dsn
@@ -36,28 +31,31 @@ def dsn(postgres: Database) -> str:
 
 def test_list_and_doubts(dsn: str) -> None:
     """``list`` prints every entry of the database, ``doubts`` what is in doubt."""
-    assert [one["key"] for one in json.loads(run("list", dsn, "--json").stdout)] == ["order-1", "order-2"]
-    assert [one["key"] for one in json.loads(run("doubts", dsn, "--json").stdout)] == ["order-2"]
+    assert [one["key"] for one in json.loads(run_bardge("journal", "list", dsn, "--json").stdout)] == [
+        "order-1",
+        "order-2",
+    ]
+    assert [one["key"] for one in json.loads(run_bardge("journal", "doubts", dsn, "--json").stdout)] == ["order-2"]
 
 
 def test_resolve(dsn: str, postgres: Database) -> None:
     """``resolve`` settles a doubt, and lets go of its key."""
-    assert run("resolve", dsn, "order-2", "--done").stdout == "order-2 is recorded as done.\n"
-    assert on_record(postgres) == {"order-1": EntryState.DONE, "order-2": EntryState.DONE}
+    assert run_bardge("journal", "resolve", dsn, "order-2", "--done").stdout == "order-2 is recorded as done.\n"
+    assert read_states(postgres) == {"order-1": EntryState.DONE, "order-2": EntryState.DONE}
     assert postgres.admin.execute("SELECT count(owner) FROM bardge.entries").fetchone() == (0,)
 
 
 def test_prune(dsn: str, postgres: Database) -> None:
     """``prune`` takes its days, and leaves doubts alone."""
     days = (time.time() - WALL) / 86_400
-    assert run("prune", dsn, "--keep-entries", str(days + 1)).stdout == "0 entries removed.\n"
-    assert run("prune", dsn, "--keep-entries", str(days - 1)).stdout == "1 entries removed.\n"
-    assert on_record(postgres) == {"order-2": EntryState.SENT}
+    assert run_bardge("journal", "prune", dsn, "--keep-entries", str(days + 1)).stdout == "0 entries removed.\n"
+    assert run_bardge("journal", "prune", dsn, "--keep-entries", str(days - 1)).stdout == "1 entries removed.\n"
+    assert read_states(postgres) == {"order-2": EntryState.SENT}
 
 
 def test_no_server() -> None:
     """A database that cannot be reached is a message, without the password."""
-    result = run("list", "postgresql://bardge:secret@127.0.0.1:1/x?connect_timeout=1")
+    result = run_bardge("journal", "list", "postgresql://bardge:secret@127.0.0.1:1/x?connect_timeout=1")
     assert result.exit_code == 1
     assert "cannot be reached" in result.output
     assert "secret" not in result.output

@@ -26,9 +26,9 @@ from bardge_async import (
     models,
 )
 from bardge_async.sandbox import Sandbox
-from tests.support.clock import ManualClock
-from tests.support.rig import AT_ONCE, PURCHASE, late, rig
-from tests.support.server import ScriptedServer, cut, error, free_port, reply
+from bardge_async.testing import ManualClock
+from tests.support.rig import AT_ONCE, PURCHASE, advance_then, open_rig
+from tests.support.server import ScriptedServer, cut, error, find_free_port, reply
 
 LOCAL = "http://127.0.0.1:1"
 BOUGHT = reply(201, {"balance": 5}, {"Bardge-Request-Id": "req_1"})
@@ -43,16 +43,16 @@ def test_made_outside_of_a_loop() -> None:
         del client
 
 
-async def ask(client: BardgeClient, server: ScriptedServer) -> Decimal | None:
+async def get_balance(client: BardgeClient, server: ScriptedServer) -> Decimal | None:
     async with server:
         return (await client.clients.get_credits("c")).balance
 
 
 def test_used_in_several_loops() -> None:
     """One client works over several ``asyncio.run`` calls."""
-    server = ScriptedServer(reply(200, {"balance": 5}), port=free_port())
+    server = ScriptedServer(reply(200, {"balance": 5}), port=find_free_port())
     client = BardgeClient("key", f"http://127.0.0.1:{server.port}")
-    assert [asyncio.run(ask(client, server)) for _ in range(3)] == [5, 5, 5]
+    assert [asyncio.run(get_balance(client, server)) for _ in range(3)] == [5, 5, 5]
     asyncio.run(client.aclose())
 
 
@@ -73,7 +73,7 @@ async def test_arguments_win_over_the_environment(monkeypatch: pytest.MonkeyPatc
     """Given settings beat the environment's."""
     monkeypatch.setenv("BARDGE_API_KEY", "from-env")
     monkeypatch.setenv("BARDGE_BASE_URL", LOCAL)
-    async with rig(reply(200, {})) as it:
+    async with open_rig(reply(200, {})) as it:
         await it.bardge.clients.get("c")
     assert it.server.requests[0].headers["authorization"] == "Bearer key"
 
@@ -153,7 +153,7 @@ REFUSED_SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
-def client_with(settings: dict[str, Any]) -> BardgeClient:
+def make_client(settings: dict[str, Any]) -> BardgeClient:
     complete: dict[str, Any] = {"api_key": "key", "base_url": LOCAL, **settings}
     return BardgeClient(**complete)
 
@@ -162,7 +162,7 @@ def client_with(settings: dict[str, Any]) -> BardgeClient:
 def test_refused_settings(settings: dict[str, Any]) -> None:
     """What cannot work is refused when the client is made."""
     with pytest.raises(errors.ConfigurationError):
-        client_with(settings)
+        make_client(settings)
 
 
 REFUSED_VALUES: list[tuple[type[Any], dict[str, Any]]] = [
@@ -191,15 +191,15 @@ def test_refused_setting_values(cls: type[Any], values: dict[str, Any]) -> None:
 async def test_number_as_timeout() -> None:
     """A plain number limits the whole call, and shorter limits stay within it."""
     clock = ManualClock()
-    async with rig(late(clock, 2), clock=clock, timeout=2) as it:
+    async with open_rig(advance_then(clock, 2), clock=clock, timeout=2) as it:
         with pytest.raises(errors.NoAnswerError) as caught:
             await it.bardge.clients.get("c")
-    assert (caught.value.timed_out, it.sent) == (True, 1)
+    assert (caught.value.timed_out, it.request_count) == (True, 1)
 
 
 async def test_with_options_changes_settings() -> None:
     """Another key, other paths and another policy over the same connections; the first client keeps its own."""
-    async with rig(cut(), EMPTY) as it:
+    async with open_rig(cut(), EMPTY) as it:
         other = it.bardge.with_options(
             api_key="second", paths={"passes.list": "/v4/passes"}, retry=RetryPolicy(max_attempts=1), timeout=5
         )
@@ -212,16 +212,16 @@ async def test_with_options_changes_settings() -> None:
 
 async def test_with_options_shares_the_connections() -> None:
     """A derived client reuses the first one's connections, and closing it closes nothing."""
-    async with rig(reply(200, {})) as it:
+    async with open_rig(reply(200, {})) as it:
         async with it.bardge.with_options(timeout=5) as other:
             await other.clients.get("c")
         await it.bardge.clients.get("c")
-    assert (it.sent, it.server.connections) == (2, 1)
+    assert (it.request_count, it.server.connections) == (2, 1)
 
 
 async def test_with_options_keeps_what_is_not_given() -> None:
     """Options that are not given stay as they were."""
-    async with rig(EMPTY, paths={"passes.list": "/v4/passes"}) as it:
+    async with open_rig(EMPTY, paths={"passes.list": "/v4/passes"}) as it:
         await it.bardge.with_options(timeout=5).send("passes.list")
     (request,) = it.server.requests
     assert (request.path, request.headers["authorization"]) == ("/v4/passes", "Bearer key")
@@ -239,7 +239,7 @@ def test_with_options_refuses_too() -> None:
 @pytest.mark.parametrize("endpoint", ["credits.purchase", endpoints.PURCHASE_CREDITS])
 async def test_send(endpoint: Any) -> None:
     """``send`` takes a row or its name and tells what came around the result."""
-    async with rig(cut(), BOUGHT) as it:
+    async with open_rig(cut(), BOUGHT) as it:
         response = await it.bardge.send(endpoint, request=PURCHASE, key="order-1")
     assert (response.value.balance, response.status, response.request_id) == (5, 201, "req_1")
     assert (response.attempts, response.idempotency_key, response.replayed) == (2, "order-1", None)
@@ -249,21 +249,21 @@ async def test_send(endpoint: Any) -> None:
 
 async def test_send_tells_a_replay() -> None:
     """A cached answer is told as the server's."""
-    async with rig(reply(201, {"balance": 5}, {"x-idempotent-replayed": "TRUE"})) as it:
+    async with open_rig(reply(201, {"balance": 5}, {"x-idempotent-replayed": "TRUE"})) as it:
         assert (await it.bardge.send(endpoints.PURCHASE_CREDITS, request=PURCHASE)).replayed == "server"
 
 
 async def test_send_a_page() -> None:
     """``send`` of a list gives its first page, with the answer's request id."""
     body = {"data": [{"id": "pass_1"}], "has_more": True}
-    async with rig(reply(200, body, {"Bardge-Request-Id": "req_1"})) as it:
+    async with open_rig(reply(200, body, {"Bardge-Request-Id": "req_1"})) as it:
         page = (await it.bardge.send(endpoints.LIST_PASSES)).value
     assert (page.items, page.has_more, page.request_id) == ((Pass(id="pass_1"),), True, "req_1")
 
 
 async def test_send_with_path_and_token() -> None:
     """Path arguments by position, the token on rows that take it."""
-    async with rig(reply(200, {})) as it:
+    async with open_rig(reply(200, {})) as it:
         await it.bardge.send(endpoints.GET_CLIENT, "a/b")
         await it.bardge.send(endpoints.GENERATE_ACCESS_CODE, request=models.AccessCodeRequest(), lookup_token="lkpt_1")
     assert it.server.requests[0].target == "/clients/a%2Fb"
@@ -291,24 +291,24 @@ REFUSED_CALLS: dict[str, tuple[Any, tuple[Any, ...], dict[str, Any]]] = {
 @pytest.mark.parametrize(("row", "path", "options"), REFUSED_CALLS.values(), ids=REFUSED_CALLS)
 async def test_refused_calls(row: Any, path: tuple[Any, ...], options: dict[str, Any]) -> None:
     """A call that is made wrongly is refused before anything is sent."""
-    async with rig(BOUGHT) as it:
+    async with open_rig(BOUGHT) as it:
         with pytest.raises(errors.InvalidArgumentError):
             await it.bardge.send(row, *path, **options)
-    assert it.sent == 0
+    assert it.request_count == 0
 
 
 async def test_key_for_a_row_that_takes_none() -> None:
     """A key that the server would ignore is refused: it would protect nothing."""
-    async with rig(BOUGHT) as it:
+    async with open_rig(BOUGHT) as it:
         request = models.InitiateLookup(issuer_id="i", client_id="c")
         with pytest.raises(errors.IdempotencyMisuseError):
             await it.bardge.send("lookups.initiate", request=request, key="order-1")
-    assert it.sent == 0
+    assert it.request_count == 0
 
 
 async def test_request_with_mapping() -> None:
     """``request`` reaches what has no row: body, query, token and a fresh key go out, JSON comes back."""
-    async with rig(reply(200, {"price": 0.1}, {"Bardge-Request-Id": "req_1"})) as it:
+    async with open_rig(reply(200, {"price": 0.1}, {"Bardge-Request-Id": "req_1"})) as it:
         response = await it.bardge.request(
             "POST",
             "/passcodes/new one",
@@ -328,7 +328,7 @@ async def test_request_with_mapping() -> None:
 
 async def test_request_with_classes() -> None:
     """Request and response may be classes of the library."""
-    async with rig(reply(200, {"passcode": "ABC"})) as it:
+    async with open_rig(reply(200, {"passcode": "ABC"})) as it:
         response = await it.bardge.request(
             "POST", "/passcodes", request=PasscodeRequest(client_id="c"), response=models.Passcode, key="order-1"
         )
@@ -337,7 +337,7 @@ async def test_request_with_classes() -> None:
 
 async def test_request_get_has_no_key() -> None:
     """A GET carries no key and no body."""
-    async with rig(reply(200, [1, 2])) as it:
+    async with open_rig(reply(200, [1, 2])) as it:
         assert (await it.bardge.request("GET", "/odd")).value == [1, 2]
     assert (it.keys, it.server.requests[0].body) == ([None], b"")
 
@@ -345,7 +345,7 @@ async def test_request_get_has_no_key() -> None:
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE"])
 async def test_request_methods(method: str) -> None:
     """All that may change something goes out under a key."""
-    async with rig(reply(200, {})) as it:
+    async with open_rig(reply(200, {})) as it:
         await it.bardge.request(method, "/odd")
     assert (it.server.requests[0].method, it.keys[0] is not None) == (method, True)
 
@@ -379,16 +379,16 @@ REFUSED_REQUESTS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
 @pytest.mark.parametrize(("method", "path", "options"), REFUSED_REQUESTS.values(), ids=REFUSED_REQUESTS)
 async def test_refused_requests(method: Any, path: Any, options: dict[str, Any]) -> None:
     """A free request that could reach elsewhere, or cannot be sent, is refused before anything is sent."""
-    async with rig(reply(200, {})) as it:
+    async with open_rig(reply(200, {})) as it:
         with pytest.raises(errors.InvalidArgumentError):
             await it.bardge.request(method, path, **options)
-    assert it.sent == 0
+    assert it.request_count == 0
 
 
 async def test_corrected_paths_reach_the_wire() -> None:
     """A path that the user corrected is the one that is called, its arguments in the order of the row's own."""
     paths = {"bookings.cancel": "/v4/bookings/{booking_id}", "passes.list": "/v4/passes"}
-    async with rig(reply(200, {"data": [], "has_more": False}), paths=paths) as it:
+    async with open_rig(reply(200, {"data": [], "has_more": False}), paths=paths) as it:
         await it.bardge.bookings.cancel("b/1")
         assert [item async for item in it.bardge.passes.list()] == []
     assert [r.path for r in it.server.requests] == ["/v4/bookings/b%2F1", "/v4/passes"]
@@ -430,13 +430,13 @@ def test_settings_are_at_the_root() -> None:
     assert wanted | {"Transport", "WireRequest", "WireResponse", "AttemptLimits", "UNSET"} <= set(bardge_async.__all__)
 
 
-def sandboxed(sandbox: Sandbox, **options: Any) -> BardgeClient:
+def make_sandbox_client(sandbox: Sandbox, **options: Any) -> BardgeClient:
     return BardgeClient(sandbox.api_key, sandbox.base_url, retry=AT_ONCE, **options)
 
 
 async def test_cut_after_the_charge_is_one_charge() -> None:
     """The main job: the line is cut after the charge, the money moves once, and the block tells that it was a replay."""
-    async with Sandbox() as sandbox, sandboxed(sandbox) as bardge:
+    async with Sandbox() as sandbox, make_sandbox_client(sandbox) as bardge:
         before = len(sandbox.ledger("client_abc123"))
         sandbox.cut_after("credits.purchase")
         async with bardge.idempotent("order-8731") as once:
@@ -450,7 +450,7 @@ async def test_cut_after_the_charge_is_one_charge() -> None:
 
 async def test_cut_before_the_charge_is_one_charge() -> None:
     """A line cut before the charge ends in one charge as well, and no replay."""
-    async with Sandbox() as sandbox, sandboxed(sandbox) as bardge:
+    async with Sandbox() as sandbox, make_sandbox_client(sandbox) as bardge:
         before = len(sandbox.ledger("client_abc123"))
         sandbox.cut_before("credits.purchase", times=2)
         async with bardge.idempotent() as once:
@@ -461,7 +461,7 @@ async def test_cut_before_the_charge_is_one_charge() -> None:
 
 async def test_plain_post_survives_a_cut_too() -> None:
     """Without a block a POST has a key of its own through all its attempts."""
-    async with Sandbox() as sandbox, sandboxed(sandbox) as bardge:
+    async with Sandbox() as sandbox, make_sandbox_client(sandbox) as bardge:
         before = len(sandbox.ledger("client_abc123"))
         sandbox.cut_after("credits.purchase", times=3)
         await bardge.credits.purchase(PURCHASE)
@@ -470,7 +470,7 @@ async def test_plain_post_survives_a_cut_too() -> None:
 
 async def test_line_that_stays_cut() -> None:
     """If no answer ever comes the outcome is unknown, though the charge was made: once."""
-    async with Sandbox() as sandbox, sandboxed(sandbox) as bardge:
+    async with Sandbox() as sandbox, make_sandbox_client(sandbox) as bardge:
         before = len(sandbox.ledger("client_abc123"))
         sandbox.cut_after("credits.purchase", times=99)
         with pytest.raises(OutcomeUnknownError) as caught:
@@ -481,7 +481,7 @@ async def test_line_that_stays_cut() -> None:
 
 async def test_sandbox_errors_arrive_as_ours() -> None:
     """An unknown client is NotFoundError with the server's request id; a disabled account is PermissionDeniedError."""
-    async with Sandbox() as sandbox, sandboxed(sandbox) as bardge:
+    async with Sandbox() as sandbox, make_sandbox_client(sandbox) as bardge:
         with pytest.raises(errors.NotFoundError) as unknown:
             await bardge.clients.get_credits("client_nobody")
         with pytest.raises(errors.PermissionDeniedError, match="not enabled"):
@@ -494,7 +494,7 @@ async def test_sandbox_errors_arrive_as_ours() -> None:
 
 async def test_other_body_under_a_used_key() -> None:
     """A key that the server saw with another body is IdempotencyKeyReusedError, across clients."""
-    async with Sandbox() as sandbox, sandboxed(sandbox) as bardge, sandboxed(sandbox) as second:
+    async with Sandbox() as sandbox, make_sandbox_client(sandbox) as bardge, make_sandbox_client(sandbox) as second:
         await bardge.send("credits.purchase", request=PURCHASE, key="order-1")
         other = PurchaseCredits(client_id="client_abc123", package_id="cpkg_10")
         with pytest.raises(errors.IdempotencyKeyReusedError):
@@ -513,7 +513,7 @@ async def test_rotated_key() -> None:
 
 async def test_error_object_names_the_field() -> None:
     """A refused field is named in the error's message."""
-    async with Sandbox() as sandbox, sandboxed(sandbox) as bardge:
+    async with Sandbox() as sandbox, make_sandbox_client(sandbox) as bardge:
         with pytest.raises(errors.InvalidRequestError, match="package_id") as caught:
             await bardge.credits.purchase(PurchaseCredits(client_id="client_abc123", package_id=""))
     assert caught.value.code == "validation_error"

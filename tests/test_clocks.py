@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bardge_async import BardgeClient, MemoryJournal, ReplayWindow, RetryPolicy, UpdateIssuedPass, errors
-from bardge_async._calls.context import ClockReader
-from bardge_async._core.window import ClockReading, History, key_age, seconds_left
-from tests.support.clock import ManualClock
-from tests.support.rig import AT_ONCE, PURCHASE, Rig, rig
+from bardge_async import BardgeClient, ClockReading, MemoryJournal, ReplayWindow, RetryPolicy, UpdateIssuedPass, errors
+from bardge_async._core.window import History, key_age, seconds_left
+from bardge_async._runtime.clock import ClockReader
+from tests.support.calls import fail_to_buy
+from tests.support.clock import SuspendableClock
+from tests.support.rig import AT_ONCE, PURCHASE, Rig, open_rig
 from tests.support.server import cut, reply
 
 BOUGHT = reply(201, {"balance": 5})
@@ -22,19 +23,13 @@ HOUR = 3600.0
 FIRST = ClockReading(1_780_000_000.0, 1000.0, 1_780_000_000.0)
 
 
-class SleepyClock(ManualClock):
-    """A clock whose machine can sleep: the wall and the boot-time clock go on, and nobody's timer fires."""
-
-    def sleep_machine(self, seconds: float) -> None:
-        self._wall += seconds
-        self._elapsed += seconds
-
-    def jump_elapsed(self, seconds: float) -> None:
-        """Move the boot-time clock alone, as when somebody sets the wall clock back during a sleep."""
-        self._elapsed += seconds
+def jump_elapsed(clock: SuspendableClock, seconds: float) -> None:
+    """Move the boot-time clock alone, as when the wall clock is set back during a suspension."""
+    clock.suspend(seconds)
+    clock.jump_wall(-seconds)
 
 
-def moved(wall: float = 0.0, elapsed: float = 0.0, highest: float | None = None) -> ClockReading:
+def make_reading(wall: float = 0.0, elapsed: float = 0.0, highest: float | None = None) -> ClockReading:
     """An instant later than the first send; the highest wall time is at least the wall's."""
     seen = max(0.0, wall) if highest is None else highest
     return ClockReading(FIRST.wall + wall, FIRST.elapsed + elapsed, FIRST.wall + seen)
@@ -46,15 +41,15 @@ def moved(wall: float = 0.0, elapsed: float = 0.0, highest: float | None = None)
 @pytest.mark.parametrize(
     ("now", "seconds"),
     [
-        (moved(), 0),
-        (moved(30, 30), 30),
-        (moved(-HOUR, 30), 30),
-        (moved(HOUR, 30), HOUR),
-        (moved(30, HOUR), HOUR),
-        (moved(-HOUR, 30, highest=50), 50),
-        (moved(-HOUR, 0, highest=HOUR), HOUR),
-        (moved(20, 20, highest=HOUR), HOUR),
-        (moved(-HOUR, 0), 0),
+        (make_reading(), 0),
+        (make_reading(30, 30), 30),
+        (make_reading(-HOUR, 30), 30),
+        (make_reading(HOUR, 30), HOUR),
+        (make_reading(30, HOUR), HOUR),
+        (make_reading(-HOUR, 30, highest=50), 50),
+        (make_reading(-HOUR, 0, highest=HOUR), HOUR),
+        (make_reading(20, 20, highest=HOUR), HOUR),
+        (make_reading(-HOUR, 0), 0),
     ],
     ids=[
         "at once",
@@ -82,12 +77,12 @@ def test_earlier_high_does_not_count() -> None:
 @pytest.mark.parametrize(("elapsed", "seconds"), [(0, 80), (30, 50), (80, 0), (90, -10)])
 def test_left(elapsed: float, seconds: float) -> None:
     """What is left of a window is its length, less margin and age."""
-    assert seconds_left(ReplayWindow(), History(first_sent=FIRST), moved(elapsed, elapsed)) == seconds
+    assert seconds_left(ReplayWindow(), History(first_sent=FIRST), make_reading(elapsed, elapsed)) == seconds
 
 
 def test_no_window() -> None:
     """Before the first send no window runs."""
-    assert seconds_left(ReplayWindow(), History(), moved()) is None
+    assert seconds_left(ReplayWindow(), History(), make_reading()) is None
 
 
 jumps = st.lists(st.tuples(st.floats(-1e6, 1e6), st.floats(0, 1e3)), max_size=20)
@@ -97,13 +92,13 @@ jumps = st.lists(st.tuples(st.floats(-1e6, 1e6), st.floats(0, 1e3)), max_size=20
 @settings(max_examples=200, deadline=None)
 def test_age_never_shrinks(steps: list[tuple[float, float]]) -> None:
     """However the wall clock jumps, a key never gets younger, nor younger than the boot-time clock says."""
-    clock = SleepyClock()
+    clock = SuspendableClock()
     watch = ClockReader(clock)
     first = watch.now()
     last = 0.0
     for wall, elapsed in steps:
         clock.jump_wall(wall)
-        clock.jump_elapsed(elapsed)
+        jump_elapsed(clock, elapsed)
         now = watch.now()
         assert key_age(first, now) >= max(last, now.elapsed - first.elapsed)
         last = key_age(first, now)
@@ -117,21 +112,15 @@ def test_instants_are_aware() -> None:
 # Through a client.
 
 
-async def failed(bardge: BardgeClient, key: str = "order-1") -> errors.BardgeError:
-    with pytest.raises(errors.BardgeError) as caught:
-        await bardge.send("credits.purchase", request=PURCHASE, key=key)
-    return caught.value
-
-
-async def again(it: Rig) -> str:
+async def enter_again(it: Rig) -> str:
     """Enter the key in doubt once more: ``sent``, or the name of the error without a request."""
-    before = it.sent
+    before = it.request_count
     try:
         await it.bardge.send("credits.purchase", request=PURCHASE, key="order-1")
     except errors.BardgeError as error:
-        assert it.sent == before
+        assert it.request_count == before
         return type(error).__name__
-    return "sent" if it.sent > before else "recorded"
+    return "sent" if it.request_count > before else "recorded"
 
 
 @pytest.mark.parametrize(
@@ -148,44 +137,44 @@ async def again(it: Rig) -> str:
 )
 async def test_jump_between_calls(wall: float, elapsed: float, verdict: str) -> None:
     """A wall clock that was set back never reopens a window; one set forward closes it."""
-    clock = SleepyClock()
-    async with rig(cut(), BOUGHT, clock=clock, retry=ONE) as it:
-        await failed(it.bardge)
+    clock = SuspendableClock()
+    async with open_rig(cut(), BOUGHT, clock=clock, retry=ONE) as it:
+        await fail_to_buy(it.bardge)
         clock.advance(elapsed)
         clock.jump_wall(wall)
-        assert await again(it) == verdict
+        assert await enter_again(it) == verdict
 
 
 async def test_forward_and_back() -> None:
     """A wall clock that jumped forward, was seen, and jumped back leaves the window closed."""
-    async with rig(cut(), reply(200, {"balance": 1}), BOUGHT, retry=ONE) as it:
-        await failed(it.bardge)
+    async with open_rig(cut(), reply(200, {"balance": 1}), BOUGHT, retry=ONE) as it:
+        await fail_to_buy(it.bardge)
         it.clock.jump_wall(HOUR)
         await it.bardge.clients.get_credits("c")
-        await failed(it.bardge)
+        await fail_to_buy(it.bardge)
         it.clock.jump_wall(-HOUR)
-        assert await again(it) == "OutcomeUnknownError"
+        assert await enter_again(it) == "OutcomeUnknownError"
 
 
 async def test_machine_that_slept() -> None:
     """A machine that slept through the window sends nothing when it wakes."""
-    clock = SleepyClock()
-    async with rig(cut(), BOUGHT, clock=clock, retry=ONE) as it:
-        await failed(it.bardge)
-        clock.sleep_machine(600)
-        assert await again(it) == "OutcomeUnknownError"
+    clock = SuspendableClock()
+    async with open_rig(cut(), BOUGHT, clock=clock, retry=ONE) as it:
+        await fail_to_buy(it.bardge)
+        clock.suspend(600)
+        assert await enter_again(it) == "OutcomeUnknownError"
 
 
 async def test_machine_that_slept_with_its_wall_clock_set_back() -> None:
     """The boot-time clock alone tells that it slept."""
-    clock = SleepyClock()
-    async with rig(cut(), BOUGHT, clock=clock, retry=ONE) as it:
-        await failed(it.bardge)
-        clock.jump_elapsed(600)
-        assert await again(it) == "OutcomeUnknownError"
+    clock = SuspendableClock()
+    async with open_rig(cut(), BOUGHT, clock=clock, retry=ONE) as it:
+        await fail_to_buy(it.bardge)
+        jump_elapsed(clock, 600)
+        assert await enter_again(it) == "OutcomeUnknownError"
 
 
-class JumpingClock(SleepyClock):
+class JumpingClock(SuspendableClock):
     """A clock on which something happens while a call waits before its next attempt."""
 
     wall_jump = 0.0
@@ -194,7 +183,7 @@ class JumpingClock(SleepyClock):
     async def sleep(self, seconds: float) -> None:
         await super().sleep(seconds)
         self.jump_wall(self.wall_jump)
-        self.jump_elapsed(self.elapsed_jump)
+        jump_elapsed(self, self.elapsed_jump)
 
 
 @pytest.mark.parametrize(
@@ -206,12 +195,12 @@ async def test_jump_while_a_call_waits(wall: float, elapsed: float, sent: int) -
     """The window is checked right before each send: what happened during the wait counts."""
     clock = JumpingClock()
     clock.wall_jump, clock.elapsed_jump = wall, elapsed
-    async with rig(cut(), BOUGHT, clock=clock, retry=AT_ONCE) as it:
+    async with open_rig(cut(), BOUGHT, clock=clock, retry=AT_ONCE) as it:
         if sent == 1:
-            assert isinstance(await failed(it.bardge), errors.OutcomeUnknownError)
+            assert isinstance(await fail_to_buy(it.bardge), errors.OutcomeUnknownError)
         else:
             await it.bardge.send("credits.purchase", request=PURCHASE, key="order-1")
-    assert it.sent == sent
+    assert it.request_count == sent
 
 
 async def test_jump_does_not_lengthen_a_call() -> None:
@@ -219,8 +208,8 @@ async def test_jump_does_not_lengthen_a_call() -> None:
     clock = JumpingClock()
     clock.wall_jump = -HOUR
     begun = clock.elapsed()
-    async with rig(cut(), clock=clock, retry=RetryPolicy(base=8, max_attempts=100), timeout=20) as it:
-        assert isinstance(await failed(it.bardge), errors.OutcomeUnknownError)
+    async with open_rig(cut(), clock=clock, retry=RetryPolicy(base=8, max_attempts=100), timeout=20) as it:
+        assert isinstance(await fail_to_buy(it.bardge), errors.OutcomeUnknownError)
     assert clock.elapsed() - begun <= 20
 
 
@@ -228,40 +217,40 @@ async def test_same_row_past_the_window_by_any_clock() -> None:
     """A row that sets an absolute state goes on whatever the clocks say."""
     clock = JumpingClock()
     clock.wall_jump = HOUR
-    async with rig(cut(), cut(), reply(200, {"object": "issued_pass"}), clock=clock) as it:
+    async with open_rig(cut(), cut(), reply(200, {"object": "issued_pass"}), clock=clock) as it:
         await it.bardge.passes.update(UpdateIssuedPass(client_id="c"))
-    assert it.sent == 3
+    assert it.request_count == 3
 
 
 async def test_refused_key_and_a_jump() -> None:
     """A wall clock set back does not keep a refused key bound beyond its 90 s."""
-    async with rig(reply(400, {"error": {"type": "invalid_request_error"}}), BOUGHT) as it:
-        await failed(it.bardge)
+    async with open_rig(reply(400, {"error": {"type": "invalid_request_error"}}), BOUGHT) as it:
+        await fail_to_buy(it.bardge)
         it.clock.advance(91)
         it.clock.jump_wall(-HOUR)
         await it.bardge.request("POST", "/credit_purchases", request={}, key="order-1")
-    assert it.sent == 2
+    assert it.request_count == 2
 
 
 async def test_another_client_over_the_journal() -> None:
     """A client that never saw the high wall time still counts by the boot-time clock."""
     journal = MemoryJournal()
-    async with rig(cut(), retry=ONE, journal=journal) as it:
-        await failed(it.bardge)
+    async with open_rig(cut(), retry=ONE, journal=journal) as it:
+        await fail_to_buy(it.bardge)
         it.clock.advance(85)
         it.clock.jump_wall(-HOUR)
         async with BardgeClient("key", it.server.base_url, journal=journal, clock=it.clock, retry=ONE) as other:
-            assert isinstance(await failed(other), errors.OutcomeUnknownError)
-    assert it.sent == 1
+            assert isinstance(await fail_to_buy(other), errors.OutcomeUnknownError)
+    assert it.request_count == 1
 
 
 async def test_told_times_are_the_wall_clock() -> None:
     """``first_sent_at`` and ``window_closes_at`` are those of the first send, whatever the clock did since."""
-    async with rig(cut(), retry=ONE) as it:
+    async with open_rig(cut(), retry=ONE) as it:
         begun = dt.datetime.fromtimestamp(it.clock.wall(), dt.UTC)
-        await failed(it.bardge)
+        await fail_to_buy(it.bardge)
         it.clock.advance(100)
         it.clock.jump_wall(-HOUR)
-        error = await failed(it.bardge)
+        error = await fail_to_buy(it.bardge)
     assert isinstance(error, errors.OutcomeUnknownError)
     assert (error.first_sent_at, error.window_closes_at) == (begun, begun + dt.timedelta(seconds=90))

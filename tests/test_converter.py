@@ -13,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bardge_async import models as m
-from bardge_async._core.converter import dump_body, dump_json, structure_value
-from bardge_async._core.scalars import StructureError, parse_json, parse_json_exact
+from bardge_async._core.converter import dump_body, dump_json, parse_json, parse_json_exact, structure_value
+from bardge_async._core.scalars import StructureError
 from bardge_async.errors import InvalidArgumentError
 from bardge_async.models import Body, Duration, Mark, Page, Resource
+from tests.contract.examples import parse_utc
 
 T = TypeVar("T")
 
@@ -26,21 +27,17 @@ def decode(cls: type[T], text: str) -> T:
     return structure_value(parse_json(body), body, cls)
 
 
-def problems(cls: type[Any], text: str) -> list[str]:
+def list_problems(cls: type[Any], text: str) -> list[str]:
     with pytest.raises(StructureError) as caught:
         decode(cls, text)
     return [f"${path}: {said}" for path, said in caught.value.mismatches]
 
 
-def utc(text: str) -> dt.datetime:
-    return dt.datetime.fromisoformat(text).replace(tzinfo=dt.UTC)
-
-
 # What the examples' numbers mean: the first two in milliseconds, the others in seconds.
-CREATED = utc("2025-05-08T10:26:40")
-EXPIRES = utc("2026-05-01T12:00:00")
-SCHEDULED = utc("2025-05-20T07:00:00")
-BOOKED = utc("2025-05-20T00:13:20")
+CREATED = parse_utc("2025-05-08T10:26:40")
+EXPIRES = parse_utc("2026-05-01T12:00:00")
+SCHEDULED = parse_utc("2025-05-20T07:00:00")
+BOOKED = parse_utc("2025-05-20T00:13:20")
 
 # Each documented example of an answer, and the value that it is.
 EXAMPLES: dict[str, tuple[type[Resource], str, Resource]] = {
@@ -388,12 +385,12 @@ def test_every_request_is_encoded() -> None:
         ("1746700000000", CREATED),
         ("1746700000", CREATED),
         ("1747724400", SCHEDULED),
-        ("1747724400.25", utc("2025-05-20T07:00:00.250000")),
-        ("1746700000000.5", utc("2025-05-08T10:26:40.000500")),
-        ("0", utc("1970-01-01T00:00:00")),
-        ("-1", utc("1969-12-31T23:59:59")),
-        ("99999999999", utc("5138-11-16T09:46:39")),
-        ("100000000000", utc("1973-03-03T09:46:40")),
+        ("1747724400.25", parse_utc("2025-05-20T07:00:00.250000")),
+        ("1746700000000.5", parse_utc("2025-05-08T10:26:40.000500")),
+        ("0", parse_utc("1970-01-01T00:00:00")),
+        ("-1", parse_utc("1969-12-31T23:59:59")),
+        ("99999999999", parse_utc("5138-11-16T09:46:39")),
+        ("100000000000", parse_utc("1973-03-03T09:46:40")),
     ],
 )
 def test_time_units(number: str, instant: dt.datetime) -> None:
@@ -408,7 +405,7 @@ def test_time_units(number: str, instant: dt.datetime) -> None:
 def test_no_instant(number: str) -> None:
     """What is no number, or beyond the calendar, is no instant."""
     expected = "a timestamp" if "e" in number and '"' not in number and number != "true" else "a number"
-    assert problems(m.Booking, f'{{"created": {number}}}')[0].startswith(f"$.created: expected {expected}, got ")
+    assert list_problems(m.Booking, f'{{"created": {number}}}')[0].startswith(f"$.created: expected {expected}, got ")
 
 
 @pytest.mark.parametrize(
@@ -416,7 +413,7 @@ def test_no_instant(number: str) -> None:
 )
 def test_no_day(day: str) -> None:
     """Only YYYY-MM-DD is a calendar day."""
-    assert problems(m.Booking, f'{{"date": {day}}}') == [f'$.date: expected a day such as "2026-12-31", got {day}']
+    assert list_problems(m.Booking, f'{{"date": {day}}}') == [f'$.date: expected a day such as "2026-12-31", got {day}']
 
 
 @pytest.mark.parametrize("word", ["monthly", "MONTHLY", "Monthly"])
@@ -533,26 +530,26 @@ def test_null_is_missing(cls: type[Resource]) -> None:
 )
 def test_strict(field: str, got: str, expected: str) -> None:
     """A page field of another type is a fault with its path, what was expected, and what came."""
-    assert problems(m.Pass, f'{{"{field}": {got}}}') == [f"$.{field}: expected {expected}, got {got}"]
+    assert list_problems(m.Pass, f'{{"{field}": {got}}}') == [f"$.{field}: expected {expected}, got {got}"]
 
 
 def test_none_is_no_text() -> None:
     """Null inside a list of texts is a fault and never the text 'None'."""
     text = '{"categories": [{"tiers": ["STANDARD", null]}]}'
-    assert problems(m.Pass, text) == ["$.categories[0].tiers[1]: expected text, got null"]
+    assert list_problems(m.Pass, text) == ["$.categories[0].tiers[1]: expected text, got null"]
 
 
 @pytest.mark.parametrize("body", ["[]", '"pass"', "5", "null", "true", "0.1"])
 def test_no_object(body: str) -> None:
     """A body that is no object is a fault at the root."""
-    assert problems(m.Pass, body) == [f"$: expected an object, got {body}"]
+    assert list_problems(m.Pass, body) == [f"$: expected an object, got {body}"]
 
 
 def test_all_faults_at_once() -> None:
     """Every fault of a body is told, each with its path, also where a body is parsed again."""
     text = """{"balance": "x", "fee": 0.1, "currency": 5, "transactions": [{"amount": "abc"}, {"amount": 0.5},
     {"amount": true, "timestamp": "now", "type": 1.50}, "no"]}"""
-    assert problems(m.ClientCredits, text) == [
+    assert list_problems(m.ClientCredits, text) == [
         '$.balance: expected a number, got "x"',
         "$.currency: expected text, got 5",
         '$.transactions[0].amount: expected a number, got "abc"',
@@ -565,7 +562,7 @@ def test_all_faults_at_once() -> None:
 
 def test_long_values_are_cut() -> None:
     """A fault shows no more than the beginning of a long value."""
-    [said] = problems(m.Pass, json.dumps({"price": "x" * 1000}))
+    [said] = list_problems(m.Pass, json.dumps({"price": "x" * 1000}))
     assert len(said) < 120
     assert said.endswith("…")
 
@@ -591,7 +588,7 @@ def test_long_values_are_cut() -> None:
 )  # fmt: skip
 def test_page_faults(body: str, expected: list[str]) -> None:
     """A list without its items or its end is a fault, never a short list."""
-    assert problems(Page[m.Pass], body) == expected
+    assert list_problems(Page[m.Pass], body) == expected
 
 
 @pytest.mark.parametrize(
@@ -636,7 +633,7 @@ def test_guessed_number_is_kept_exactly() -> None:
 
 def test_guessed_fields_raise_nothing_for_any_type() -> None:
     """No type in any guide or inferred field is ever a fault."""
-    for cls, names in guessed_fields().items():
+    for cls, names in find_guessed_fields().items():
         for raw in ANYTHING:
             assert isinstance(decode(cls, json.dumps(dict.fromkeys(names, raw))), cls)
 
@@ -644,11 +641,11 @@ def test_guessed_fields_raise_nothing_for_any_type() -> None:
 ANYTHING: list[Any] = [5, "x", True, [1], {"a": 1}, -1, 10**30, 0.1, [None], [{}], [[]], ""]
 
 
-def guessed_fields() -> dict[type[Resource], list[str]]:
-    return {cls: [name for name, mark in marks(cls).items() if mark is not Mark.PAGE] for cls in RESOURCES}
+def find_guessed_fields() -> dict[type[Resource], list[str]]:
+    return {cls: [name for name, mark in read_marks(cls).items() if mark is not Mark.PAGE] for cls in RESOURCES}
 
 
-def marks(cls: type[Resource]) -> dict[str, Mark]:
+def read_marks(cls: type[Resource]) -> dict[str, Mark]:
     """Read the marks anew from the annotations' text, not by the converter's way."""
     words = {"FromPage": Mark.PAGE, "FromGuide": Mark.GUIDE, "Inferred": Mark.INFERRED}
     types = {
@@ -669,9 +666,9 @@ RESOURCES: list[type[Resource]] = [
 def test_deep_answers() -> None:
     """An answer nested beyond all reason is a fault like any other."""
     deep = '{"x":' * 1000 + "{}" + "}" * 1000
-    assert problems(m.Pass, deep) == ["$: nested too deeply"]
-    assert problems(m.Pass, deep.replace("{}", "0.1")) == ["$: nested too deeply"]
-    [said] = problems(m.Pass, '{"fee": 0.1, "id":' + "[" * 1000 + "]" * 1000 + "}")
+    assert list_problems(m.Pass, deep) == ["$: nested too deeply"]
+    assert list_problems(m.Pass, deep.replace("{}", "0.1")) == ["$: nested too deeply"]
+    [said] = list_problems(m.Pass, '{"fee": 0.1, "id":' + "[" * 1000 + "]" * 1000 + "}")
     # From Python 3.12 on the standard parser reads deeper, and the field itself is at fault.
     assert said.startswith(("$: nested too deeply", "$.id: expected text, got [[["))
 
@@ -721,7 +718,7 @@ def test_text_goes_out_as_it_is() -> None:
     assert json.loads(dump_body(m.UpdateIssuedPass(first_name=name))) == {"first_name": name}
 
 
-def looped() -> dict[str, Any]:
+def make_loop() -> dict[str, Any]:
     extra: dict[str, Any] = {}
     extra["self"] = extra
     return extra
@@ -741,7 +738,7 @@ def looped() -> dict[str, Any]:
         ({"a": 2**70}, "Integer exceeds 64-bit range"),
         ({"a": "\ud800"}, "surrogates not allowed"),
         ({"a": m.Pass()}, ""),
-        (looped(), "recursion"),
+        (make_loop(), "recursion"),
     ],
     ids=str,
 )

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from bardge_async import BardgeClient, errors
-from tests.support.rig import PURCHASE, rig
+from bardge_async import errors
+from tests.support.calls import get_credits
+from tests.support.rig import PURCHASE, open_rig
 from tests.support.server import ScriptedServer, cut, error, reply
 
 REJECTED = error(401, "authentication_error", "invalid_api_key")
@@ -26,43 +27,39 @@ class Keys:
         self.asked += 1
         return self.keys[min(self.asked, len(self.keys)) - 1]
 
-    async def later(self) -> Any:
+    async def get_later(self) -> Any:
         await asyncio.sleep(0)
         return self()
 
 
-def bearers(server: ScriptedServer) -> list[str]:
+def list_bearers(server: ScriptedServer) -> list[str]:
     return [request.headers["authorization"].removeprefix("Bearer ") for request in server.requests]
-
-
-async def get(bardge: BardgeClient) -> object:
-    return await bardge.clients.get_credits("c")
 
 
 @pytest.mark.parametrize("awaited", [False, True])
 async def test_asked_once(awaited: bool) -> None:
     """A callable, or one that must be awaited, is asked once, on first use, however many calls wait for it."""
     keys = Keys("a")
-    async with rig(OK) as it:
-        bardge = it.bardge.with_options(api_key=keys.later if awaited else keys)
+    async with open_rig(OK) as it:
+        bardge = it.bardge.with_options(api_key=keys.get_later if awaited else keys)
         assert keys.asked == 0
-        await asyncio.gather(*(get(bardge) for _ in range(5)))
-    assert (keys.asked, bearers(it.server)) == (1, ["a"] * 5)
+        await asyncio.gather(*(get_credits(bardge) for _ in range(5)))
+    assert (keys.asked, list_bearers(it.server)) == (1, ["a"] * 5)
 
 
 async def test_asked_again_after_a_rejection() -> None:
     """A 401 ``invalid_api_key`` asks again, and the attempt is made once more with the new key, at once."""
     keys = Keys("old", "new")
-    async with rig(REJECTED, OK) as it:
-        await get(it.bardge.with_options(api_key=keys))
-    assert (keys.asked, bearers(it.server), it.clock.sleeps) == (2, ["old", "new"], [])
+    async with open_rig(REJECTED, OK) as it:
+        await get_credits(it.bardge.with_options(api_key=keys))
+    assert (keys.asked, list_bearers(it.server), it.clock.sleeps) == (2, ["old", "new"], [])
 
 
 async def test_post_keeps_its_key_over_a_rotation() -> None:
     """A POST goes out again under the same idempotency key."""
-    async with rig(REJECTED, OK) as it:
+    async with open_rig(REJECTED, OK) as it:
         await it.bardge.with_options(api_key=Keys("old", "new")).credits.purchase(PURCHASE)
-    assert (len(set(it.keys)), bearers(it.server)) == (1, ["old", "new"])
+    assert (len(set(it.keys)), list_bearers(it.server)) == (1, ["old", "new"])
 
 
 @pytest.mark.parametrize(
@@ -70,37 +67,37 @@ async def test_post_keeps_its_key_over_a_rotation() -> None:
 )
 async def test_rejection_is_final(keys: Keys, sent: list[str]) -> None:
     """The same key again, or a second rejection, ends the call with the 401."""
-    async with rig(REJECTED) as it:
+    async with open_rig(REJECTED) as it:
         with pytest.raises(errors.AuthenticationError):
-            await get(it.bardge.with_options(api_key=keys))
-    assert bearers(it.server) == sent
+            await get_credits(it.bardge.with_options(api_key=keys))
+    assert list_bearers(it.server) == sent
 
 
 @pytest.mark.parametrize("step", [error(401, "authentication_error", "key_expired"), reply(401, body=b"<html>")])
 async def test_other_rejections_ask_nobody(step: Any) -> None:
     """Only ``invalid_api_key`` says that another key may help."""
     keys = Keys("a", "b")
-    async with rig(step) as it:
+    async with open_rig(step) as it:
         with pytest.raises(errors.AuthenticationError):
-            await get(it.bardge.with_options(api_key=keys))
-    assert (keys.asked, it.sent) == (1, 1)
+            await get_credits(it.bardge.with_options(api_key=keys))
+    assert (keys.asked, it.request_count) == (1, 1)
 
 
 async def test_given_key_is_final() -> None:
     """A key given as text is not asked for again."""
-    async with rig(REJECTED) as it:
+    async with open_rig(REJECTED) as it:
         with pytest.raises(errors.AuthenticationError):
-            await get(it.bardge)
-    assert it.sent == 1
+            await get_credits(it.bardge)
+    assert it.request_count == 1
 
 
 @pytest.mark.parametrize("key", [None, 5, b"key", "", " a", "a\r\nX: 1", "é"])
 async def test_callable_with_a_bad_key(key: object) -> None:
     """What a callable returns is checked like a given key; nothing is sent, and the value is in no error."""
-    async with rig(OK) as it:
+    async with open_rig(OK) as it:
         with pytest.raises(errors.ConfigurationError, match="api_key") as caught:
-            await get(it.bardge.with_options(api_key=Keys(key)))
-    assert (it.sent, caught.value.sent, caught.value.endpoint) == (0, False, "clients.get_credits")
+            await get_credits(it.bardge.with_options(api_key=Keys(key)))
+    assert (it.request_count, caught.value.sent, caught.value.endpoint) == (0, False, "clients.get_credits")
     assert "X: 1" not in str(caught.value)
 
 
@@ -110,22 +107,22 @@ async def test_callable_that_fails() -> None:
     def fail() -> str:
         raise OSError("the vault is closed")
 
-    async with rig(OK) as it:
+    async with open_rig(OK) as it:
         with pytest.raises(errors.ConfigurationError, match="OSError") as caught:
-            await get(it.bardge.with_options(api_key=fail))
-    assert (it.sent, type(caught.value.__cause__)) == (0, OSError)
+            await get_credits(it.bardge.with_options(api_key=fail))
+    assert (it.request_count, type(caught.value.__cause__)) == (0, OSError)
 
 
 async def test_failure_after_a_rejection_leaves_the_rejection() -> None:
     """If no new key can be had, the caller learns of the 401."""
-    async with rig(REJECTED) as it:
+    async with open_rig(REJECTED) as it:
         with pytest.raises(errors.AuthenticationError):
-            await get(it.bardge.with_options(api_key=Keys("a", None)))
+            await get_credits(it.bardge.with_options(api_key=Keys("a", None)))
 
 
 async def test_rejection_in_doubt() -> None:
     """A rejected repeat of a POST that was cut, with no new key to be had, leaves its outcome unknown."""
-    async with rig(cut(), REJECTED) as it:
+    async with open_rig(cut(), REJECTED) as it:
         with pytest.raises(errors.OutcomeUnknownError):
             await it.bardge.with_options(api_key=Keys("a", None)).credits.purchase(PURCHASE)
-    assert it.sent == 2
+    assert it.request_count == 2

@@ -74,48 +74,48 @@ PAGINATED = {
 }
 
 
-def request_words(row: Endpoint[Any, Any]) -> str:
+def describe_request(row: Endpoint[Any, Any]) -> str:
     return row.request.__name__ if row.takes_body else ", ".join(row.query)
 
 
-def response_words(row: Endpoint[Any, Any]) -> str:
+def describe_response(row: Endpoint[Any, Any]) -> str:
     if row.item is None:
         return str(row.response.__name__)
     return f"page {'or plain list ' if row.bare_list else ''}of {row.item.__name__}"
 
 
-def in_the_notes_form(row: Endpoint[Any, Any]) -> str:
+def format_as_notes(row: Endpoint[Any, Any]) -> str:
     cells = (
         row.name,
         f"{row.method} {row.path}",
         row.mark,
-        f"{request_words(row)} → {response_words(row)}",
+        f"{describe_request(row)} → {describe_response(row)}",
         f"{row.key}{' L' if row.lookup_token else ''}",
         row.repeat_effect or "",
     )
     return " | ".join(cell.strip() for cell in cells)
 
 
-def anonymous(path: str) -> str:
+def drop_placeholder_names(path: str) -> str:
     """Take the placeholders' names out: the vendor writes them in several ways."""
     return "/".join("{}" if segment.startswith("{") else segment for segment in path.split("/"))
 
 
-def squeezed(line: str) -> list[str]:
+def split_cells(line: str) -> list[str]:
     return [cell.strip() for cell in line.split("|")]
 
 
 def test_names() -> None:
     """The rows are the 31 of the notes, in their order."""
-    assert list(ENDPOINTS) == [squeezed(line)[0] for line in NOTES.splitlines()]
+    assert list(ENDPOINTS) == [split_cells(line)[0] for line in NOTES.splitlines()]
     assert len(ENDPOINTS) == 31
 
 
 @pytest.mark.parametrize("line", NOTES.splitlines(), ids=lambda line: line.split(" |", 1)[0])
 def test_row(line: str) -> None:
     """A row says what the notes say: method, path, mark, classes, headers, what a second execution does."""
-    row = ENDPOINTS[squeezed(line)[0]]
-    assert squeezed(in_the_notes_form(row)) == squeezed(line)
+    row = ENDPOINTS[split_cells(line)[0]]
+    assert split_cells(format_as_notes(row)) == split_cells(line)
 
 
 def test_constants() -> None:
@@ -134,14 +134,14 @@ def test_table_is_read_only() -> None:
 
 def test_key_list() -> None:
     """Every path of the vendor's list of endpoints that accept a key is a K row."""
-    keyed = {anonymous(row.path) for row in ROWS if row.key is KeySupport.YES}
-    assert {anonymous(path) for path in KEY_ACCEPTED} <= keyed
+    keyed = {drop_placeholder_names(row.path) for row in ROWS if row.key is KeySupport.YES}
+    assert {drop_placeholder_names(path) for path in KEY_ACCEPTED} <= keyed
 
 
 def test_pagination_list() -> None:
     """The lists are those of section 4, and the categories, whose answer may also be a bare list."""
-    lists = {anonymous(row.path) for row in ROWS if row.paginated and not row.bare_list}
-    assert lists == {anonymous(path) for path in PAGINATED}
+    lists = {drop_placeholder_names(row.path) for row in ROWS if row.paginated and not row.bare_list}
+    assert lists == {drop_placeholder_names(path) for path in PAGINATED}
     assert [row.name for row in ROWS if row.bare_list] == ["classes.list_categories"]
 
 
@@ -275,13 +275,13 @@ def test_dot_segments(path: str) -> None:
         apply_path_overrides({"clients.get": path})
 
 
-def free(method: str, path: Any, *, body: bool = False, keyed: bool = False) -> Endpoint[Any, object]:
+def make_endpoint(method: str, path: Any, *, body: bool = False, keyed: bool = False) -> Endpoint[Any, object]:
     return custom_endpoint(method, path, object, body=body, keyed=keyed)
 
 
 def test_free_get() -> None:
     """A GET without a row takes neither key nor body, and nothing about it is known."""
-    row = free("GET", "/clients/client_abc123")
+    row = make_endpoint("GET", "/clients/client_abc123")
     assert (row.name, row.method, row.path) == ("GET /clients/client_abc123", "GET", "/clients/client_abc123")
     assert (row.mark, row.key, row.repeat_effect, row.takes_body) == (Mark.INFERRED, KeySupport.NO, None, False)
 
@@ -290,7 +290,7 @@ def test_free_get() -> None:
 @pytest.mark.parametrize(("keyed", "key"), [(True, KeySupport.YES), (False, KeySupport.UNPROVEN)])
 def test_free_change(method: str, keyed: bool, key: KeySupport) -> None:
     """Any change without a row counts as charging; its key protects it only if the caller says so."""
-    row = free(method, "/passcodes", body=True, keyed=keyed)
+    row = make_endpoint(method, "/passcodes", body=True, keyed=keyed)
     assert (row.method, row.key, row.repeat_effect, row.takes_body) == (method, key, RepeatEffect.DUPLICATES, True)
 
 
@@ -307,7 +307,7 @@ def test_free_change(method: str, keyed: bool, key: KeySupport) -> None:
 )
 def test_free_path(path: str, sent: str) -> None:
     """A free path is encoded once: escapes stay, and braces are no placeholders."""
-    row = free("GET", path)
+    row = make_endpoint("GET", path)
     assert (row.path, row.path_parameters) == (sent, ())
 
 
@@ -315,25 +315,25 @@ def test_free_path(path: str, sent: str) -> None:
 def test_free_method(method: Any) -> None:
     """An unknown method is refused, and the message lists the known ones."""
     with pytest.raises(InvalidArgumentError, match=r"^method: expected one of GET, POST, PUT, PATCH, DELETE, got "):
-        free(method, "/passes")
+        make_endpoint(method, "/passes")
 
 
 @pytest.mark.parametrize("path", ["", "passes", "https://example.com/", "?limit=1", None, 5, b"/passes"])
 def test_free_path_is_absolute(path: Any) -> None:
     """A free path that is no text below the base URL is refused."""
     with pytest.raises(InvalidArgumentError, match=r"^path: expected text that starts with /, got "):
-        free("GET", path)
+        make_endpoint("GET", path)
 
 
 @pytest.mark.parametrize("path", ["/a?b=c", "/a#b", "/a\\..\\b", "/a\r\nX: y", "/a\x00", "/a\ud800", "/100%", "/%zz"])
 def test_free_path_is_a_path_only(path: str) -> None:
     """Query, fragment, backslash, control characters and stray escapes are refused."""
     with pytest.raises(InvalidArgumentError, match="a backslash, a control character or a stray %"):
-        free("GET", path)
+        make_endpoint("GET", path)
 
 
 @pytest.mark.parametrize("path", ["/", "//a", "/a/", "/a//b", "/./a", "/a/..", "/%2e%2e/a", "/a/.%2E/b", "/%2E"])
 def test_free_path_stays(path: str) -> None:
     """Empty and dot segments, encoded ones too, would reach another URL and are refused."""
     with pytest.raises(InvalidArgumentError, match=r"would reach another URL$"):
-        free("GET", path)
+        make_endpoint("GET", path)

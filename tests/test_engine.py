@@ -23,9 +23,10 @@ from bardge_async import (
     errors,
 )
 from bardge_async import models as m
-from tests.support.clock import ManualClock
-from tests.support.rig import AT_ONCE, PURCHASE, Rig, late, rig
-from tests.support.server import Received, ScriptedServer, Step, cut, error, hang, raw, reply
+from bardge_async.testing import ManualClock
+from tests.support.calls import get_credits, purchase_credits
+from tests.support.rig import AT_ONCE, PURCHASE, Rig, advance_then, open_rig
+from tests.support.server import Received, ScriptedServer, Step, cut, error, hang, reply, send_raw
 
 BOUGHT = reply(200, {"balance": 5}, {"Bardge-Request-Id": "req_2"})
 VENDOR = "https://api-prod.bardge.com/v3/api/business/reseller"
@@ -35,40 +36,34 @@ PROMISED = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length
 # What is no usable answer, over a socket.
 UNUSABLE: dict[str, Step] = {
     "connection reset": cut(),
-    "connection closed": raw(b""),
+    "connection closed": send_raw(b""),
     "redirect": reply(302, headers={"Location": "/elsewhere"}),
     "temporary redirect": reply(307, headers={"Location": "/elsewhere"}),
-    "not modified": raw(b"HTTP/1.1 304 Not Modified\r\n\r\n"),
+    "not modified": send_raw(b"HTTP/1.1 304 Not Modified\r\n\r\n"),
     "HTML with 200": reply(200, body=HTML, headers={"Content-Type": "text/html"}),
     "empty 200": reply(200, body=b""),
-    "204": raw(b"HTTP/1.1 204 No Content\r\n\r\n"),
+    "204": send_raw(b"HTTP/1.1 204 No Content\r\n\r\n"),
     "broken JSON": reply(200, body=b'{"balance": 5'),
     "bytes that are no text": reply(200, body=b'{"balance": "\xff\xfe"}'),
     "500 page": reply(500, body=HTML),
     "502 page": reply(502, body=HTML),
     "503 empty": reply(503, body=b""),
     "504 with error object": error(504),
-    "cut header": raw(b"HTTP/1.1 200 OK\r\nContent-Ty"),
-    "cut body": raw(PROMISED + b'{"balance": 5}'),
-    "cut chunks": raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{}"),
-    "garbage": raw(b"\x16\x03\x01\x00garbage\r\n\r\n"),
-    "bad status line": raw(b"HTTP/1.1 twohundred OK\r\n\r\n"),
+    "cut header": send_raw(b"HTTP/1.1 200 OK\r\nContent-Ty"),
+    "cut body": send_raw(PROMISED + b'{"balance": 5}'),
+    "cut chunks": send_raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{}"),
+    "garbage": send_raw(b"\x16\x03\x01\x00garbage\r\n\r\n"),
+    "bad status line": send_raw(b"HTTP/1.1 twohundred OK\r\n\r\n"),
     "bad gzip": reply(200, body=b"\x1f\x8bnot gzip", headers={"Content-Encoding": "gzip"}),
-    "oversize header": raw(b"HTTP/1.1 200 OK\r\nX: " + b"a" * 20_000 + b"\r\n\r\n{}"),
+    "oversize header": send_raw(b"HTTP/1.1 200 OK\r\nX: " + b"a" * 20_000 + b"\r\n\r\n{}"),
 }
 
 unusable = pytest.mark.parametrize("step", UNUSABLE.values(), ids=UNUSABLE)
 
 
-async def purchase(bardge: BardgeClient) -> m.CreditPurchase:
-    return await bardge.credits.purchase(PURCHASE)
-
-
-async def get(bardge: BardgeClient) -> m.ClientCredits:
-    return await bardge.clients.get_credits("client_abc123")
-
-
-async def failure(it: Rig, call: Callable[[BardgeClient], Awaitable[Any]] = purchase) -> errors.BardgeError:
+async def fail_without_pending(
+    it: Rig, call: Callable[[BardgeClient], Awaitable[Any]] = purchase_credits
+) -> errors.BardgeError:
     with pytest.raises(errors.BardgeError) as caught:
         await call(it.bardge)
     return caught.value
@@ -77,21 +72,21 @@ async def failure(it: Rig, call: Callable[[BardgeClient], Awaitable[Any]] = purc
 @unusable
 async def test_post_is_repeated_with_the_same_key_and_bytes(step: Step) -> None:
     """A POST without a usable answer goes out again, once per attempt, with the same key and bytes."""
-    async with rig(step, step, BOUGHT) as it:
-        assert (await purchase(it.bardge)).balance == 5
+    async with open_rig(step, step, BOUGHT) as it:
+        assert (await purchase_credits(it.bardge)).balance == 5
     seen = {(r.method, r.target, r.body, r.headers["idempotency-key"]) for r in it.server.requests}
-    assert (it.sent, len(seen)) == (3, 1)
+    assert (it.request_count, len(seen)) == (3, 1)
 
 
 @unusable
 async def test_post_ends_in_outcome_unknown(step: Step) -> None:
     """A POST that gets no usable answer at all ends in OutcomeUnknownError, with what is needed to find out."""
-    async with rig(step, retry=RetryPolicy(base=0, max_attempts=2)) as it:
+    async with open_rig(step, retry=RetryPolicy(base=0, max_attempts=2)) as it:
         started = dt.datetime.fromtimestamp(it.clock.wall(), dt.UTC)
-        found = await failure(it)
+        found = await fail_without_pending(it)
     assert isinstance(found, errors.OutcomeUnknownError)
     assert (found.first_sent_at, found.window_closes_at) == (started, started + dt.timedelta(seconds=90))
-    assert (found.attempts, it.sent, found.sent, found.may_repeat) == (2, 2, True, True)
+    assert (found.attempts, it.request_count, found.sent, found.may_repeat) == (2, 2, True, True)
     assert isinstance(found.last_error, errors.NoAnswerError | errors.ServerError)
     assert found.idempotency_key == it.keys[0]
 
@@ -99,43 +94,43 @@ async def test_post_ends_in_outcome_unknown(step: Step) -> None:
 @unusable
 async def test_get_ends_in_no_answer(step: Step) -> None:
     """A GET that gets no usable answer is repeated and ends in NoAnswerError, or in the ServerError that it got."""
-    async with rig(step, retry=RetryPolicy(base=0, max_attempts=3)) as it:
-        found = await failure(it, get)
+    async with open_rig(step, retry=RetryPolicy(base=0, max_attempts=3)) as it:
+        found = await fail_without_pending(it, get_credits)
     assert isinstance(found, errors.NoAnswerError | errors.ServerError)
-    assert (found.attempts, it.sent, found.sent, found.retryable) == (3, 3, True, True)
+    assert (found.attempts, it.request_count, found.sent, found.retryable) == (3, 3, True, True)
 
 
 async def test_redirects_are_not_followed() -> None:
     """No request goes where a redirect points."""
     async with ScriptedServer(BOUGHT) as other:
         there = reply(307, headers={"Location": f"{other.base_url}/credit_purchases"})
-        async with rig(there, retry=RetryPolicy(max_attempts=1)) as it:
-            await failure(it)
+        async with open_rig(there, retry=RetryPolicy(max_attempts=1)) as it:
+            await fail_without_pending(it)
     assert other.requests == []
 
 
 async def test_get_with_a_server_error() -> None:
     """A GET that ends with a 5xx error object raises ServerError with its words."""
-    async with rig(error(500, code="boom", message="it broke"), retry=RetryPolicy(base=0, max_attempts=2)) as it:
-        found = await failure(it, get)
+    async with open_rig(error(500, code="boom", message="it broke"), retry=RetryPolicy(base=0, max_attempts=2)) as it:
+        found = await fail_without_pending(it, get_credits)
     assert isinstance(found, errors.ServerError)
     assert (found.status, found.type, found.code, found.message) == (500, "api_error", "boom", "it broke")
-    assert (found.attempts, it.sent, found.retryable) == (2, 2, True)
+    assert (found.attempts, it.request_count, found.retryable) == (2, 2, True)
 
 
 async def test_server_error_ends_a_charging_post() -> None:
     """A 5xx with the API's error object ends a charging POST as outcome unknown, at once."""
-    async with rig(error(500)) as it:
-        found = await failure(it)
+    async with open_rig(error(500)) as it:
+        found = await fail_without_pending(it)
     assert isinstance(found, errors.OutcomeUnknownError)
-    assert (type(found.last_error), it.sent) == (errors.ServerError, 1)
+    assert (type(found.last_error), it.request_count) == (errors.ServerError, 1)
 
 
 async def test_harmless_post_is_repeated_after_a_server_error() -> None:
     """A row that sets an absolute state is tried again after a 5xx with the error object."""
-    async with rig(error(500), reply(200, {"object": "issued_pass"})) as it:
+    async with open_rig(error(500), reply(200, {"object": "issued_pass"})) as it:
         await it.bardge.passes.update(m.UpdateIssuedPass(client_id="c"))
-    assert (it.sent, len(set(it.keys))) == (2, 1)
+    assert (it.request_count, len(set(it.keys))) == (2, 1)
 
 
 @pytest.mark.parametrize(
@@ -149,12 +144,12 @@ async def test_harmless_post_is_repeated_after_a_server_error() -> None:
         (405, errors.APIError),
     ],
 )
-@pytest.mark.parametrize("call", [purchase, get])
+@pytest.mark.parametrize("call", [purchase_credits, get_credits])
 async def test_wrong_base_url(status: int, kind: type[errors.APIError], call: Callable[..., Awaitable[Any]]) -> None:
     """A parsed 4xx without the error object is the error of its status: one request, and the base URL in the message."""
-    async with rig(reply(status, body=HTML, headers={"Content-Type": "text/html"})) as it:
-        found = await failure(it, call)
-    assert (type(found), it.sent) == (kind, 1)
+    async with open_rig(reply(status, body=HTML, headers={"Content-Type": "text/html"})) as it:
+        found = await fail_without_pending(it, call)
+    assert (type(found), it.request_count) == (kind, 1)
     assert isinstance(found, errors.APIError)
     assert (found.status, found.type, found.code) == (status, None, None)
     assert it.server.base_url in str(found)
@@ -164,18 +159,18 @@ async def test_wrong_base_url(status: int, kind: type[errors.APIError], call: Ca
 async def test_unreadable_success_of_a_post() -> None:
     """A 2xx that contradicts the page was executed: status, body, key and all problems are kept, nothing is sent again."""
     body = b'{"status": 5, "scheduled_for": "soon"}'
-    async with rig(reply(201, body=body)) as it:
-        found = await failure(it, lambda bardge: bardge.bookings.confirm_spa("sess_1"))
+    async with open_rig(reply(201, body=body)) as it:
+        found = await fail_without_pending(it, lambda bardge: bardge.bookings.confirm_spa("sess_1"))
     assert isinstance(found, errors.DecodeError)
-    assert (found.executed, found.status, found.body, it.sent) == (True, 201, body, 1)
+    assert (found.executed, found.status, found.body, it.request_count) == (True, 201, body, 1)
     assert (found.idempotency_key, found.retryable, found.sent) == (it.keys[0], False, True)
     assert len(found.problems) == 2
 
 
 async def test_unreadable_success_of_a_get() -> None:
     """The same of a GET executed nothing."""
-    async with rig(reply(200, {"balance": "abc"})) as it:
-        found = await failure(it, get)
+    async with open_rig(reply(200, {"balance": "abc"})) as it:
+        found = await fail_without_pending(it, get_credits)
     assert isinstance(found, errors.DecodeError)
     assert (found.executed, found.problems) == (False, ['$.balance: expected a number, got "abc"'])
 
@@ -184,53 +179,60 @@ async def test_long_timeout_does_not_outlast_the_window() -> None:
     """However long a POST may take in all, it is not sent again once its window is over."""
     clock = ManualClock()
     patient = Timeouts(total=600, attempt=300)
-    async with rig(late(clock, 85, cut()), clock=clock, timeout=patient) as it:
-        found = await failure(it)
+    async with open_rig(advance_then(clock, 85, cut()), clock=clock, timeout=patient) as it:
+        found = await fail_without_pending(it)
     assert isinstance(found, errors.OutcomeUnknownError)
-    assert (it.sent, found.may_repeat) == (1, False)
+    assert (it.request_count, found.may_repeat) == (1, False)
 
 
 async def test_long_timeout_of_harmless_calls() -> None:
     """A GET, and a POST that sets an absolute state, are repeated for as long as the user allows."""
     clock = ManualClock()
     patient = Timeouts(total=600, attempt=300)
-    script = [late(clock, 100, cut()), reply(200, {"balance": 5}), late(clock, 100, cut()), reply(200, {})]
-    async with rig(*script, clock=clock, timeout=patient) as it:
-        assert (await get(it.bardge)).balance == 5
+    script = [
+        advance_then(clock, 100, cut()),
+        reply(200, {"balance": 5}),
+        advance_then(clock, 100, cut()),
+        reply(200, {}),
+    ]
+    async with open_rig(*script, clock=clock, timeout=patient) as it:
+        assert (await get_credits(it.bardge)).balance == 5
         await it.bardge.passes.update(m.UpdateIssuedPass(client_id="c"))
-    assert it.sent == 4
+    assert it.request_count == 4
 
 
 async def test_attempt_timeout() -> None:
     """An attempt without an answer ends after ``Timeouts.attempt`` and is made again on another connection."""
     clock = ManualClock()
-    async with rig(late(clock, 20), BOUGHT, clock=clock) as it:
-        await purchase(it.bardge)
-    assert (it.sent, it.server.connections, len(set(it.keys))) == (2, 2, 1)
+    async with open_rig(advance_then(clock, 20), BOUGHT, clock=clock) as it:
+        await purchase_credits(it.bardge)
+    assert (it.request_count, it.server.connections, len(set(it.keys))) == (2, 2, 1)
 
 
 async def test_deadline_is_over_all_attempts() -> None:
     """``Timeouts.total`` ends a call wherever it stands, the last attempt cut short."""
     clock = ManualClock()
     begun = clock.elapsed()
-    async with rig(late(clock, 20), late(clock, 20), late(clock, 10), clock=clock, timeout=50) as it:
-        found = await failure(it)
+    async with open_rig(
+        advance_then(clock, 20), advance_then(clock, 20), advance_then(clock, 10), clock=clock, timeout=50
+    ) as it:
+        found = await fail_without_pending(it)
     assert isinstance(found, errors.OutcomeUnknownError)
-    assert (found.timed_out, it.sent, clock.elapsed() - begun) == (True, 3, 50)
+    assert (found.timed_out, it.request_count, clock.elapsed() - begun) == (True, 3, 50)
 
 
 async def test_deadline_of_a_get() -> None:
     """A GET that its deadline ends says so."""
     clock = ManualClock()
-    async with rig(late(clock, 5), clock=clock, timeout=5) as it:
-        found = await failure(it, get)
+    async with open_rig(advance_then(clock, 5), clock=clock, timeout=5) as it:
+        found = await fail_without_pending(it, get_credits)
     assert (type(found), found.timed_out, found.attempts) == (errors.NoAnswerError, True, 1)
 
 
 async def test_waits_are_bounded_by_the_policy() -> None:
     """Waits between attempts are at most the policy's, doubling."""
-    async with rig(cut(), retry=RetryPolicy(base=1, cap=2.5)) as it:
-        await failure(it)
+    async with open_rig(cut(), retry=RetryPolicy(base=1, cap=2.5)) as it:
+        await fail_without_pending(it)
     assert len(it.clock.sleeps) == 3
     assert all(0 <= wait <= most for wait, most in zip(it.clock.sleeps, (1, 2, 2.5), strict=True))
 
@@ -238,34 +240,34 @@ async def test_waits_are_bounded_by_the_policy() -> None:
 @pytest.mark.parametrize("status", [429, 503])
 async def test_retry_after_is_waited_for(status: int) -> None:
     """The server's wish is waited out in full before the next attempt."""
-    async with rig(error(status, Retry_After="7"), reply(200, {"balance": 5})) as it:
-        await get(it.bardge)
+    async with open_rig(error(status, Retry_After="7"), reply(200, {"balance": 5})) as it:
+        await get_credits(it.bardge)
     assert sum(it.clock.sleeps) >= 7
 
 
 async def test_retry_after_as_a_date() -> None:
     """A date in ``Retry-After`` is read against the wall clock."""
     clock = ManualClock(wall=784_111_777.0)
-    async with rig(
+    async with open_rig(
         error(429, Retry_After="Sun, 06 Nov 1994 08:49:57 GMT"), reply(200, {"balance": 5}), clock=clock
     ) as it:
-        await get(it.bardge)
+        await get_credits(it.bardge)
     assert sum(clock.sleeps) >= 20
 
 
 async def test_retry_after_beyond_the_cap() -> None:
     """A longer wish than the cap ends the call at once, and is told."""
-    async with rig(error(429, Retry_After="61")) as it:
-        found = await failure(it)
-    assert (type(found), found.retry_after, it.sent, it.clock.sleeps) == (errors.RateLimitError, 61, 1, [])
+    async with open_rig(error(429, Retry_After="61")) as it:
+        found = await fail_without_pending(it)
+    assert (type(found), found.retry_after, it.request_count, it.clock.sleeps) == (errors.RateLimitError, 61, 1, [])
 
 
 async def test_absurd_retry_after() -> None:
     """A header that no calendar holds does not bring the call down."""
     odd = "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"
-    async with rig(error(429, Retry_After=odd), BOUGHT) as it:
-        await purchase(it.bardge)
-    assert it.sent == 2
+    async with open_rig(error(429, Retry_After=odd), BOUGHT) as it:
+        await purchase_credits(it.bardge)
+    assert it.request_count == 2
 
 
 @pytest.mark.parametrize(
@@ -275,42 +277,42 @@ async def test_absurd_retry_after() -> None:
 )
 async def test_cut_then_something_else(then: Step) -> None:
     """A POST that was cut stays in doubt, whatever comes later without settling it."""
-    async with rig(cut(), then) as it:
-        found = await failure(it)
+    async with open_rig(cut(), then) as it:
+        found = await fail_without_pending(it)
     assert isinstance(found, errors.OutcomeUnknownError)
     assert (found.sent, len(set(it.keys))) == (True, 1)
 
 
 async def test_cut_then_settled() -> None:
     """A later 404 with the API's error object settles it."""
-    async with rig(cut(), error(404, "invalid_request_error", "resource_not_found")) as it:
-        found = await failure(it)
+    async with open_rig(cut(), error(404, "invalid_request_error", "resource_not_found")) as it:
+        found = await fail_without_pending(it)
     assert (type(found), found.sent, found.attempts) == (errors.NotFoundError, True, 2)
 
 
 def cut_and_close(server: ScriptedServer) -> Step:
-    async def step(_: Received, writer: asyncio.StreamWriter) -> None:
+    async def handle_request(_: Received, writer: asyncio.StreamWriter) -> None:
         server.refuse()
         writer.transport.abort()
 
-    return step
+    return handle_request
 
 
 async def test_cut_then_refused() -> None:
     """Connections refused after a cut do not make the POST unsent."""
-    async with rig() as it:
+    async with open_rig() as it:
         it.server.script = [cut_and_close(it.server)]
-        found = await failure(it)
+        found = await fail_without_pending(it)
     assert isinstance(found, errors.OutcomeUnknownError)
-    assert (found.sent, found.attempts, it.sent) == (True, 4, 1)
+    assert (found.sent, found.attempts, it.request_count) == (True, 4, 1)
     assert isinstance(found.last_error, errors.ConnectError)
 
 
 async def test_refused() -> None:
     """A POST that never got a connection was not sent and may be tried again at any time."""
-    async with rig() as it:
+    async with open_rig() as it:
         it.server.refuse()
-        found = await failure(it)
+        found = await fail_without_pending(it)
     assert isinstance(found, errors.ConnectError)
     assert (found.sent, found.attempts, found.retryable, found.timed_out) == (False, 4, True, False)
 
@@ -329,7 +331,7 @@ class Opening(ManualClock):
 async def test_refused_then_answered() -> None:
     """A refused connection is tried again, with the same key and bytes."""
     clock = Opening()
-    async with rig(BOUGHT, clock=clock) as it:
+    async with open_rig(BOUGHT, clock=clock) as it:
         it.server.refuse()
         clock.server = it.server
         response = await it.bardge.send("credits.purchase", request=PURCHASE, key="order-1")
@@ -349,35 +351,35 @@ UNPROTECTED: dict[str, Callable[[BardgeClient], Awaitable[Any]]] = {
 @pytest.mark.parametrize("call", UNPROTECTED.values(), ids=UNPROTECTED)
 async def test_unprotected_posts_are_not_repeated(call: Callable[[BardgeClient], Awaitable[Any]]) -> None:
     """Where no key protects a POST, one that was cut ends at once as unknown."""
-    async with rig(cut()) as it:
-        found = await failure(it, call)
+    async with open_rig(cut()) as it:
+        found = await fail_without_pending(it, call)
     assert isinstance(found, errors.OutcomeUnknownError)
-    assert (it.sent, found.may_repeat, found.window_closes_at) == (1, False, None)
+    assert (it.request_count, found.may_repeat, found.window_closes_at) == (1, False, None)
 
 
 async def test_keyed_request_is_repeated() -> None:
     """``request(keyed=True)`` says that the server honours the key."""
-    async with rig(cut(), reply(200, {"a": 1})) as it:
+    async with open_rig(cut(), reply(200, {"a": 1})) as it:
         response = await it.bardge.request("POST", "/new", request={"a": 1}, keyed=True)
     assert (response.value, response.attempts, len(set(it.keys))) == ({"a": 1}, 2, 1)
 
 
 async def test_max_attempts_counts_the_first() -> None:
     """``max_attempts=1`` means no repeat."""
-    async with rig(cut(), retry=RetryPolicy(max_attempts=1)) as it:
-        await failure(it, get)
-    assert it.sent == 1
+    async with open_rig(cut(), retry=RetryPolicy(max_attempts=1)) as it:
+        await fail_without_pending(it, get_credits)
+    assert it.request_count == 1
 
 
 async def test_user_deadline_around_a_call() -> None:
     """``anyio.fail_after`` around a call just works, and leaves the client usable."""
-    async with rig(hang(), reply(200, {"balance": 5})) as it:
+    async with open_rig(hang(), reply(200, {"balance": 5})) as it:
         with pytest.raises(TimeoutError), anyio.fail_after(0.05):
-            await get(it.bardge)
-        assert (await get(it.bardge)).balance == 5
+            await get_credits(it.bardge)
+        assert (await get_credits(it.bardge)).balance == 5
 
 
-async def cancelled(it: Rig, reached: anyio.Event, call: Callable[[BardgeClient], Awaitable[Any]]) -> list[str]:
+async def cancel_call(it: Rig, reached: anyio.Event, call: Callable[[BardgeClient], Awaitable[Any]]) -> list[str]:
     """Cancel a call once its request has arrived; return the notes on the cancellation."""
     task = asyncio.ensure_future(call(it.bardge))
     await reached.wait()
@@ -390,8 +392,8 @@ async def cancelled(it: Rig, reached: anyio.Event, call: Callable[[BardgeClient]
 async def test_cancelled_post_leaves_a_trace(caplog: pytest.LogCaptureFixture) -> None:
     """A POST cancelled after it was sent notes row and key on the cancellation and logs a WARNING with them."""
     reached = anyio.Event()
-    async with rig(hang(reached)) as it:
-        notes = await cancelled(it, reached, purchase)
+    async with open_rig(hang(reached)) as it:
+        notes = await cancel_call(it, reached, purchase_credits)
         key = it.keys[0]
     warnings = [r.getMessage() for r in caplog.records if (r.name, r.levelno) == ("bardge_async", logging.WARNING)]
     assert len(notes) == len(warnings) == 1
@@ -401,8 +403,8 @@ async def test_cancelled_post_leaves_a_trace(caplog: pytest.LogCaptureFixture) -
 async def test_cancelled_get_leaves_none(caplog: pytest.LogCaptureFixture) -> None:
     """A cancelled GET changed nothing, so nothing is noted."""
     reached = anyio.Event()
-    async with rig(hang(reached)) as it:
-        notes = await cancelled(it, reached, get)
+    async with open_rig(hang(reached)) as it:
+        notes = await cancel_call(it, reached, get_credits)
     assert (notes, [r for r in caplog.records if r.levelno >= logging.WARNING]) == ([], [])
 
 
@@ -421,8 +423,8 @@ class Endless(ManualClock):
 async def test_cancelled_wait_after_a_cut() -> None:
     """A POST cancelled while it waits for its next attempt leaves the same trace."""
     clock = Endless()
-    async with rig(cut(), clock=clock) as it:
-        notes = await cancelled(it, clock.reached, purchase)
+    async with open_rig(cut(), clock=clock) as it:
+        notes = await cancel_call(it, clock.reached, purchase_credits)
     assert str(it.keys[0]) in "".join(notes)
 
 
@@ -451,11 +453,11 @@ ENDS: dict[str, tuple[Step, type[errors.BardgeError]]] = {
 @pytest.mark.parametrize(("step", "kind"), ENDS.values(), ids=ENDS)
 async def test_errors_carry_the_call(step: Step, kind: type[errors.BardgeError]) -> None:
     """Every error carries row, key, attempts and the rest, and keeps them through ``pickle``."""
-    async with rig(step) as it:
+    async with open_rig(step) as it:
         with pytest.raises(kind) as caught:
             await it.bardge.send("credits.purchase", request=PURCHASE, key="order-1")
     found = caught.value
-    assert (found.endpoint, found.idempotency_key, found.attempts) == ("credits.purchase", "order-1", it.sent)
+    assert (found.endpoint, found.idempotency_key, found.attempts) == ("credits.purchase", "order-1", it.request_count)
     assert (found.sent, found.request_id) == (True, "req_1")
     again = pickle.loads(pickle.dumps(found))  # noqa: S301 - our own
     assert [getattr(again, name) for name in FIELDS] == [getattr(found, name) for name in FIELDS]
@@ -465,8 +467,8 @@ async def test_errors_carry_the_call(step: Step, kind: type[errors.BardgeError])
 async def test_attempts_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     """At DEBUG each attempt leaves one line: row, status, request id, number; never a body."""
     caplog.set_level(logging.DEBUG, "bardge_async")
-    async with rig(cut(), BOUGHT) as it:
-        await purchase(it.bardge)
+    async with open_rig(cut(), BOUGHT) as it:
+        await purchase_credits(it.bardge)
     lines = [r.getMessage() for r in caplog.records if r.name == "bardge_async"]
     assert len(lines) == 2
     assert all("credits.purchase" in line and "client_abc123" not in line for line in lines)
@@ -478,24 +480,24 @@ async def test_waiting_for_a_connection_ends() -> None:
     """A call that finds all connections busy ends after ``Timeouts.pool``, not sent."""
     clock = ManualClock()
     reached = anyio.Event()
-    async with rig(hang(reached), clock=clock, max_connections=1, timeout=Timeouts(pool=3), retry=AT_ONCE) as it:
-        busy = asyncio.ensure_future(get(it.bardge))
+    async with open_rig(hang(reached), clock=clock, max_connections=1, timeout=Timeouts(pool=3), retry=AT_ONCE) as it:
+        busy = asyncio.ensure_future(get_credits(it.bardge))
         await reached.wait()
-        waiting = asyncio.ensure_future(failure(it))
+        waiting = asyncio.ensure_future(fail_without_pending(it))
         await asyncio.sleep(0)
         clock.advance(3)
         found = await waiting
         busy.cancel()
     assert isinstance(found, errors.PoolTimeoutError)
-    assert (found.sent, found.timed_out, found.attempts, found.retryable, it.sent) == (False, True, 0, True, 1)
+    assert (found.sent, found.timed_out, found.attempts, found.retryable, it.request_count) == (False, True, 0, True, 1)
 
 
 async def test_closed_client_sends_nothing() -> None:
     """A call on a closed client is refused as not sent."""
-    async with rig(BOUGHT) as it:
+    async with open_rig(BOUGHT) as it:
         await it.bardge.aclose()
-        found = await failure(it)
-    assert (isinstance(found, errors.NotSentError), it.sent) == (True, 0)
+        found = await fail_without_pending(it)
+    assert (isinstance(found, errors.NotSentError), it.request_count) == (True, 0)
 
 
 class Answering:
@@ -516,15 +518,15 @@ class Answering:
         """Nothing is open."""
 
 
-def over(transport: Transport) -> BardgeClient:
+def make_client(transport: Transport) -> BardgeClient:
     return BardgeClient("key", VENDOR, transport=transport, retry=AT_ONCE, clock=ManualClock())
 
 
 async def test_own_transport() -> None:
     """A user's transport sends whole requests, below the base URL, with the key in the header."""
     transport = Answering(WireResponse(200, {}, b'{"balance": 5}'))
-    async with over(transport) as bardge:
-        await purchase(bardge)
+    async with make_client(transport) as bardge:
+        await purchase_credits(bardge)
     (request,) = transport.requests
     assert (request.method, request.url) == ("POST", f"{VENDOR}/credit_purchases")
     assert (request.headers["Authorization"], request.body) == (
@@ -536,25 +538,25 @@ async def test_own_transport() -> None:
 async def test_odd_exception_of_a_transport_counts_as_sent() -> None:
     """Whatever a user's transport raises counts as sent, and nothing of it escapes."""
     transport = Answering(RuntimeError("odd"))
-    async with over(transport) as bardge:
+    async with make_client(transport) as bardge:
         with pytest.raises(errors.OutcomeUnknownError) as caught:
-            await purchase(bardge)
+            await purchase_credits(bardge)
     assert (caught.value.sent, len(transport.requests)) == (True, 4)
 
 
 async def test_odd_bardge_error_of_a_transport_counts_as_sent() -> None:
     """The same holds for an error of ours that a transport has no business to raise."""
-    async with over(Answering(errors.ServerError("odd"))) as bardge:
+    async with make_client(Answering(errors.ServerError("odd"))) as bardge:
         with pytest.raises(errors.OutcomeUnknownError):
-            await purchase(bardge)
+            await purchase_credits(bardge)
 
 
 async def test_later_failure_of_the_setup_does_not_hide_a_doubt() -> None:
     """A POST that was cut stays in doubt when the next attempt cannot even begin."""
     transport = Answering(errors.NoAnswerError("cut"), errors.ConfigurationError("the session was closed"))
-    async with over(transport) as bardge:
+    async with make_client(transport) as bardge:
         with pytest.raises(errors.OutcomeUnknownError):
-            await purchase(bardge)
+            await purchase_credits(bardge)
 
 
 async def test_asking_for_the_key_is_within_the_deadline() -> None:
@@ -562,13 +564,13 @@ async def test_asking_for_the_key_is_within_the_deadline() -> None:
     clock = ManualClock()
     asked = anyio.Event()
 
-    async def never() -> str:
+    async def never_return() -> str:
         asked.set()
         await anyio.sleep_forever()
         return "key"
 
-    async with BardgeClient(never, VENDOR, transport=Answering(), clock=clock, timeout=5) as bardge:
-        task = asyncio.ensure_future(get(bardge))
+    async with BardgeClient(never_return, VENDOR, transport=Answering(), clock=clock, timeout=5) as bardge:
+        task = asyncio.ensure_future(get_credits(bardge))
         await asked.wait()
         clock.advance(5)
         with anyio.move_on_after(0.05):

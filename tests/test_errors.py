@@ -54,14 +54,14 @@ CLASSES: list[type[BardgeError]] = [getattr(errors, line.strip()) for line in TR
 Remake = Callable[[BardgeError], BardgeError]
 
 
-def pickled(protocol: int) -> Remake:
+def make_pickler(protocol: int) -> Remake:
     return lambda error: pickle.loads(pickle.dumps(error, protocol))  # noqa: S301 - our own bytes
 
 
 REMAKES: dict[str, Remake] = {
     "copy": copy.copy,
     "deepcopy": copy.deepcopy,
-    **{f"pickle-{protocol}": pickled(protocol) for protocol in range(pickle.HIGHEST_PROTOCOL + 1)},
+    **{f"pickle-{protocol}": make_pickler(protocol) for protocol in range(pickle.HIGHEST_PROTOCOL + 1)},
 }
 
 COMMON: dict[str, Any] = {
@@ -77,12 +77,12 @@ COMMON: dict[str, Any] = {
 }
 
 
-def outline(cls: type[BardgeError], depth: int = 0) -> str:
-    below = "".join(outline(sub, depth + 1) for sub in cls.__subclasses__())
+def format_tree(cls: type[BardgeError], depth: int = 0) -> str:
+    below = "".join(format_tree(sub, depth + 1) for sub in cls.__subclasses__())
     return f"{'  ' * depth}{cls.__name__}\n{below}"
 
 
-def filled(cls: type[BardgeError], **more: object) -> BardgeError:
+def make_filled_error(cls: type[BardgeError], **more: object) -> BardgeError:
     error = cls("what happened")
     for name, value in {**COMMON, **more}.items():
         setattr(error, name, value)
@@ -96,7 +96,7 @@ def remake(request: pytest.FixtureRequest) -> Remake:
 
 def test_tree() -> None:
     """The classes and their places are those of the issue."""
-    assert outline(BardgeError) == TREE
+    assert format_tree(BardgeError) == TREE
 
 
 def test_tree_in_docstring() -> None:
@@ -143,7 +143,7 @@ def test_defaults(cls: type[BardgeError]) -> None:
 @pytest.mark.parametrize("cls", CLASSES)
 def test_survives(cls: type[BardgeError], remake: Remake) -> None:
     """Every class keeps type, message and common attributes through pickle and copy."""
-    again = remake(filled(cls))
+    again = remake(make_filled_error(cls))
     assert type(again) is cls
     assert str(again) == "what happened"
     assert {name: getattr(again, name) for name in COMMON} == COMMON
@@ -151,7 +151,7 @@ def test_survives(cls: type[BardgeError], remake: Remake) -> None:
 
 def test_notes_survive(remake: Remake) -> None:
     """Notes added to an error go through pickle and copy."""
-    error = filled(ConnectError)
+    error = make_filled_error(ConnectError)
     error.add_note("on the way to the gym")
     assert remake(error).__notes__ == ["on the way to the gym"]
 
@@ -160,8 +160,8 @@ def test_outcome_unknown_survives(remake: Remake) -> None:
     """OutcomeUnknownError keeps its times and the last error, with that one's attributes."""
     first = dt.datetime(2026, 5, 20, 7, 0, tzinfo=dt.UTC)
     times = {"first_sent_at": first, "window_closes_at": first + dt.timedelta(seconds=90)}
-    last = filled(errors.ServerError, status=500, type="api_error")
-    again = remake(filled(OutcomeUnknownError, may_repeat=True, last_error=last, **times))
+    last = make_filled_error(errors.ServerError, status=500, type="api_error")
+    again = remake(make_filled_error(OutcomeUnknownError, may_repeat=True, last_error=last, **times))
     assert isinstance(again, OutcomeUnknownError)
     assert {"first_sent_at": again.first_sent_at, "window_closes_at": again.window_closes_at} == times
     assert again.may_repeat is True
@@ -184,13 +184,13 @@ def test_decode_error_survives(remake: Remake) -> None:
 def test_api_error_survives(cls: type[APIError], remake: Remake) -> None:
     """Every API error keeps what the server said."""
     said = {"status": 409, "type": "t", "code": "c", "message": "m", "replayed": True}
-    again = remake(filled(cls, **said))
+    again = remake(make_filled_error(cls, **said))
     assert {name: getattr(again, name) for name in said} == said
 
 
 def test_resource_conflict_survives(remake: Remake) -> None:
     """ResourceConflictError keeps whether an earlier attempt may have caused it."""
-    again = remake(filled(errors.ResourceConflictError, sent_before=True))
+    again = remake(make_filled_error(errors.ResourceConflictError, sent_before=True))
     assert isinstance(again, errors.ResourceConflictError)
     assert again.sent_before is True
 

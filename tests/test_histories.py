@@ -10,19 +10,26 @@ import attrs
 import pytest
 from multidict import CIMultiDict
 
-from bardge_async import BardgeClient, RescheduleBooking, RetryPolicy, UpdateIssuedPassExpiry, errors
+from bardge_async import (
+    BardgeClient,
+    ClockReading,
+    ReplayWindow,
+    RescheduleBooking,
+    RetryPolicy,
+    UpdateIssuedPassExpiry,
+    WireResponse,
+    errors,
+)
 from bardge_async import endpoints as e
 from bardge_async._core import response as wire
 from bardge_async._core import retry
-from bardge_async._core.http import WireResponse
 from bardge_async._core.response import Outcome
-from bardge_async._core.settings import ReplayWindow
-from bardge_async._core.window import ClockReading, History
+from bardge_async._core.window import History
 from bardge_async.endpoints import Endpoint
 from campaigns.window.operations import DAYS
-from tests.support.answers import ORIGIN, WALL, outcome
-from tests.support.net import calling
-from tests.support.rig import PURCHASE, Rig, rig
+from tests.support.answers import ORIGIN, WALL, classify_attempt
+from tests.support.net import call_back_then
+from tests.support.rig import PURCHASE, Rig, open_rig
 from tests.support.server import Step, cut, error, reply
 
 ROWS: Final[dict[str, Endpoint[Any, Any]]] = {
@@ -88,25 +95,25 @@ ALIKE = {
 }
 
 
-def parsed(table: str) -> dict[tuple[str, str], str]:
+def parse_table(table: str) -> dict[tuple[str, str], str]:
     head, *lines = [[cell.strip() for cell in line.split("|")] for line in table.strip("\n").splitlines()]
     return {(line[0], second): cell for line in lines for second, cell in zip(head[1:], line[1:], strict=True)}
 
 
 PAIRS: Final = {
-    row: parsed(READING if row == "get" else HARMLESS if row.startswith("same") else CHARGING) for row in ROWS
+    row: parse_table(READING if row == "get" else HARMLESS if row.startswith("same") else CHARGING) for row in ROWS
 }
 FIRSTS: Final = list(dict.fromkeys(first for first, _ in PAIRS["twice"]))
 LASTS: Final = list(dict.fromkeys(last for _, last in PAIRS["twice"]))
 
 
-def tabled(row: str, names: tuple[str, ...]) -> str:
+def look_up_verdict(row: str, names: tuple[str, ...]) -> str:
     """Read a history's verdict from the table: two by two, from the left."""
     pairs = PAIRS[row]
     if len(names) == 1:
         return pairs["refused", names[0]]
     *earlier, last = names
-    before = tabled(row, tuple(earlier))
+    before = look_up_verdict(row, tuple(earlier))
     if before == "unknown":
         return pairs["cut", last]
     if last != "refused":
@@ -116,7 +123,7 @@ def tabled(row: str, names: tuple[str, ...]) -> str:
     return pairs[said[-1], last] if said else before
 
 
-def case_of(row: Endpoint[Any, Any], names: tuple[str, ...]) -> retry.RetryContext:
+def build_case(row: Endpoint[Any, Any], names: tuple[str, ...]) -> retry.RetryContext:
     """Enter attempts into one history, as the engine does."""
     history, now = History(), ClockReading(WALL, 1000.0, WALL)
     found = Outcome(wire.Verdict.DONE)
@@ -124,7 +131,7 @@ def case_of(row: Endpoint[Any, Any], names: tuple[str, ...]) -> retry.RetryConte
         history.attempts += 1
         history.first_sent = history.first_sent or now
         done = WireResponse(200, CIMultiDict(), b"{}")
-        found = wire.classify(row, done, WALL, ORIGIN) if name == "200" else outcome(row, name)
+        found = wire.classify(row, done, WALL, ORIGIN) if name == "200" else classify_attempt(row, name)
         retry.update_history(row, history, found)
     policy = RetryPolicy(max_attempts=100)
     return retry.RetryContext(
@@ -132,7 +139,7 @@ def case_of(row: Endpoint[Any, Any], names: tuple[str, ...]) -> retry.RetryConte
     )
 
 
-def word(raised: BaseException | None) -> str:
+def describe_error(raised: BaseException | None) -> str:
     words: dict[type[BaseException], str] = {
         errors.OutcomeUnknownError: "unknown",
         errors.NotSentError: "not sent",
@@ -144,63 +151,63 @@ def word(raised: BaseException | None) -> str:
     return next((said for kind, said in words.items() if isinstance(raised, kind)), "done" if raised is None else "?")
 
 
-def verdict(row: str, names: tuple[str, ...]) -> str:
-    case = case_of(ROWS[row], names)
+def compute_verdict(row: str, names: tuple[str, ...]) -> str:
+    case = build_case(ROWS[row], names)
     if case.outcome.error is None:
         assert not case.history.in_doubt
         return "done"
-    return word(retry.final_error(case))
+    return describe_error(retry.final_error(case))
 
 
-def wrong(row: str, histories: itertools.product[tuple[str, ...]]) -> list[tuple[tuple[str, ...], str, str]]:
-    found = [(names, tabled(row, names), verdict(row, names)) for names in histories]
+def find_wrong(row: str, histories: itertools.product[tuple[str, ...]]) -> list[tuple[tuple[str, ...], str, str]]:
+    found = [(names, look_up_verdict(row, names), compute_verdict(row, names)) for names in histories]
     return [one for one in found if one[1] != one[2]]
 
 
 @pytest.mark.parametrize("row", ROWS)
 def test_pairs(row: str) -> None:
     """Two attempts end as the table says."""
-    found = {pair: verdict(row, pair) for pair in PAIRS[row]}
+    found = {pair: compute_verdict(row, pair) for pair in PAIRS[row]}
     assert found == PAIRS[row]
 
 
 @pytest.mark.parametrize("row", ROWS)
 def test_triples(row: str) -> None:
     """Three attempts end as the table says, read from the left."""
-    assert wrong(row, itertools.product(FIRSTS, FIRSTS, LASTS)) == []
+    assert find_wrong(row, itertools.product(FIRSTS, FIRSTS, LASTS)) == []
 
 
-def alike() -> list[tuple[str, str, str]]:
+def find_unlike() -> list[tuple[str, str, str]]:
     found = [(row, like, other) for row in ROWS for like, others in ALIKE.items() for other in others]
     # A GET may simply report these, where they bear the API's error object.
     return [one for one in found if one[0] != "get" or one[2] not in {"408", "425", "503"}]
 
 
-@pytest.mark.parametrize(("row", "like", "other"), alike())
+@pytest.mark.parametrize(("row", "like", "other"), find_unlike())
 def test_alike(row: str, like: str, other: str) -> None:
     """What the table leaves out comes to the same as what stands for it, before and after every other answer."""
     places = [(other, last) for last in LASTS] + [(first, other) for first in FIRSTS]
     same = [(like, last) for last in LASTS] + [(first, like) for first in FIRSTS]
-    assert [verdict(row, names) for names in places] == [tabled(row, names) for names in same]
+    assert [compute_verdict(row, names) for names in places] == [look_up_verdict(row, names) for names in same]
 
 
-def goes_on(row: str, names: tuple[str, ...]) -> bool:
+def is_retried(row: str, names: tuple[str, ...]) -> bool:
     """Tell whether a call is repeated after a history, by the rules and in their words."""
     if names[-1] in {"400", "409 conflict", "401", "404 page", "500 replayed", "200 odd", "200"}:
         return False
     if row in {"get", "same", "same-"}:
         return True
     protected = row == "twice"
-    return names[-1] != "500" and (protected or tabled(row, names) != "unknown")
+    return names[-1] != "500" and (protected or look_up_verdict(row, names) != "unknown")
 
 
 @pytest.mark.parametrize("row", ROWS)
 def test_repeats(row: str) -> None:
     """After every pair and triple a call is repeated only where nothing is charged by it."""
     histories = [*itertools.product(FIRSTS, LASTS), *itertools.product(FIRSTS, FIRSTS, LASTS)]
-    cases = {names: case_of(ROWS[row], names) for names in histories if names[-1] != "200"}
+    cases = {names: build_case(ROWS[row], names) for names in histories if names[-1] != "200"}
     found = {names: isinstance(retry.decide_retry(case), float) for names, case in cases.items()}
-    assert found == {names: goes_on(row, names) for names in cases}
+    assert found == {names: is_retried(row, names) for names in cases}
 
 
 @pytest.mark.parametrize("row", ROWS)
@@ -208,7 +215,7 @@ def test_unknown_carries_the_key(row: str) -> None:
     """Every unknown outcome has its key, says that it was sent and when."""
     for names in itertools.product(FIRSTS, LASTS):
         if PAIRS[row][names] == "unknown":
-            found = retry.final_error(case_of(ROWS[row], names))
+            found = retry.final_error(build_case(ROWS[row], names))
             assert isinstance(found, errors.OutcomeUnknownError)
             assert (found.idempotency_key, found.sent, found.first_sent_at is None) == ("order-1", True, False)
 
@@ -250,7 +257,7 @@ class Player:
     def script(self) -> list[Step]:
         following = [*self.names[1:], ""]
         return [
-            calling(self._close, STEPS[name]) if after == "refused" else STEPS[name]
+            call_back_then(self._close, STEPS[name]) if after == "refused" else STEPS[name]
             for name, after in zip(self.names, following, strict=True)
             if name != "refused"
         ]
@@ -260,9 +267,9 @@ class Player:
         self.it.server.refuse()
 
 
-def reached(row: str, names: tuple[str, ...]) -> tuple[str, ...]:
+def truncate_history(row: str, names: tuple[str, ...]) -> tuple[str, ...]:
     """The part of a history that a call comes to: it ends with the first answer that is not repeated."""
-    ends = (at for at in range(1, len(names)) if names[at - 1] != "refused" and not goes_on(row, names[:at]))
+    ends = (at for at in range(1, len(names)) if names[at - 1] != "refused" and not is_retried(row, names[:at]))
     return names[: next(ends, len(names))]
 
 
@@ -270,14 +277,14 @@ def reached(row: str, names: tuple[str, ...]) -> tuple[str, ...]:
 @pytest.mark.parametrize("names", [names for names in SAMPLE if "404 page" not in names], ids="-".join)
 async def test_through_sockets(row: str, names: tuple[str, ...]) -> None:
     """A call through real sockets ends as the table says of what it met."""
-    names = reached(row, names)
+    names = truncate_history(row, names)
     player = Player(list(names))
     raised: BaseException | None = None
     policy = RetryPolicy(base=0, max_attempts=len(names))
-    async with rig(*player.script(), retry=policy) as it:
+    async with open_rig(*player.script(), retry=policy) as it:
         player.it = it
         try:
             await CALLS[row](it.bardge)
         except errors.BardgeError as caught:
             raised = caught
-    assert word(raised) == tabled(row, names)
+    assert describe_error(raised) == look_up_verdict(row, names)

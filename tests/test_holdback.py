@@ -11,30 +11,23 @@ import pytest
 from bardge_async import GET_CLIENT, GET_CLIENT_CREDITS, BardgeClient, RetryPolicy, errors
 from bardge_async._core.holdback import RetryAfterGate
 from bardge_async._core.response import parse_retry_after
-from tests.support.clock import ManualClock
-from tests.support.line import Traffic, busy, first, traffic
+from bardge_async.testing import ManualClock
+from tests.support.calls import get_credits, purchase_credits
+from tests.support.line import Traffic, answer_in_order, make_busy_response, open_traffic
 from tests.support.rig import PURCHASE
 
 ONE = RetryPolicy(max_attempts=1)
 Call = Callable[[BardgeClient], Coroutine[Any, Any, object]]
 
 
-async def credits_of(bardge: BardgeClient) -> object:
-    return await bardge.clients.get_credits("c")
-
-
-async def client_of(bardge: BardgeClient) -> object:
+async def get_client(bardge: BardgeClient) -> object:
     return await bardge.clients.get("c")
 
 
-async def purchase(bardge: BardgeClient) -> object:
-    return await bardge.credits.purchase(PURCHASE)
-
-
-async def told_to_wait(it: Traffic, call: Call = credits_of) -> None:
+async def trigger_hold(it: Traffic, call: Call = get_credits) -> None:
     """Make the call whose answer asks all to wait."""
     with pytest.raises(errors.BardgeError):
-        await it.at_once(call(it.bardge))
+        await it.call_without_delay(call(it.bardge))
 
 
 # The values.
@@ -132,121 +125,121 @@ def test_absurd_number_of_digits() -> None:
 # Through a client.
 
 
-@pytest.mark.parametrize("call", [credits_of, client_of, purchase])
+@pytest.mark.parametrize("call", [get_credits, get_client, purchase_credits])
 async def test_429_holds_all_calls(call: Call) -> None:
     """After a 429 with ``Retry-After`` no call of the client is sent before its time."""
-    async with traffic(first(busy("7")), retry=ONE) as it:
-        await told_to_wait(it)
-        task = it.start(call(it.bardge))
-        await it.move(6.9)
+    async with open_traffic(answer_in_order(make_busy_response("7")), retry=ONE) as it:
+        await trigger_hold(it)
+        task = it.start_call(call(it.bardge))
+        await it.advance_in_steps(6.9)
         assert len(it.line.sent) == 1
-        await it.move(1.2)
+        await it.advance_in_steps(1.2)
         assert task.done()
-    assert 7 <= it.line.times()[1] <= 8.1
+    assert 7 <= it.line.list_send_times()[1] <= 8.1
 
 
 async def test_503_holds_its_row() -> None:
     """After a 503 with ``Retry-After`` the calls of its row wait, and no others."""
-    async with traffic(first(busy("7", 503)), retry=ONE) as it:
-        await told_to_wait(it)
-        free, held = it.start(client_of(it.bardge)), it.start(credits_of(it.bardge))
+    async with open_traffic(answer_in_order(make_busy_response("7", 503)), retry=ONE) as it:
+        await trigger_hold(it)
+        free, held = it.start_call(get_client(it.bardge)), it.start_call(get_credits(it.bardge))
         await it.settle()
         assert (free.done(), held.done()) == (True, False)
-        await it.move(8.1)
+        await it.advance_in_steps(8.1)
         assert held.done()
-    assert 7 <= it.line.times()[2] <= 8.1
+    assert 7 <= it.line.list_send_times()[2] <= 8.1
 
 
 @pytest.mark.parametrize("status", [400, 500, 502, 504])
 async def test_other_answers_hold_nobody(status: int) -> None:
     """``Retry-After`` on any other answer holds no other call back."""
-    async with traffic(first(busy("7", status)), retry=ONE) as it:
-        await told_to_wait(it)
-        await it.at_once(credits_of(it.bardge))
+    async with open_traffic(answer_in_order(make_busy_response("7", status)), retry=ONE) as it:
+        await trigger_hold(it)
+        await it.call_without_delay(get_credits(it.bardge))
     assert it.clock.sleeps == []
 
 
 @pytest.mark.parametrize("wish", ["-5", "soon", "", "0"])
 async def test_no_wish_holds_nobody(wish: str) -> None:
     """A 429 whose ``Retry-After`` says nothing, or nothing more to wait, holds no other call back."""
-    async with traffic(first(busy(wish)), retry=ONE) as it:
-        await told_to_wait(it)
-        await it.at_once(credits_of(it.bardge))
+    async with open_traffic(answer_in_order(make_busy_response(wish)), retry=ONE) as it:
+        await trigger_hold(it)
+        await it.call_without_delay(get_credits(it.bardge))
     assert it.clock.sleeps == []
 
 
 async def test_date_holds_as_well() -> None:
     """A date is counted from the wall clock."""
     when = email.utils.formatdate(ManualClock().wall() + 7, usegmt=True)
-    async with traffic(first(busy(when)), retry=ONE) as it:
-        await told_to_wait(it)
-        it.start(credits_of(it.bardge))
-        await it.move(8.1)
-    assert 7 <= it.line.times()[1] <= 8.1
+    async with open_traffic(answer_in_order(make_busy_response(when)), retry=ONE) as it:
+        await trigger_hold(it)
+        it.start_call(get_credits(it.bardge))
+        await it.advance_in_steps(8.1)
+    assert 7 <= it.line.list_send_times()[1] <= 8.1
 
 
 @pytest.mark.parametrize("wish", ["61", "4294967", "9" * 400])
 async def test_wish_above_the_cap(wish: str) -> None:
     """A wish above the cap ends its own call at once and holds the others for no longer than the cap."""
-    async with traffic(first(busy(wish)), timeout=70) as it:
+    async with open_traffic(answer_in_order(make_busy_response(wish)), timeout=70) as it:
         with pytest.raises(errors.RateLimitError) as caught:
-            await it.at_once(credits_of(it.bardge))
+            await it.call_without_delay(get_credits(it.bardge))
         assert (caught.value.retry_after, caught.value.attempts, it.clock.sleeps) == (float(wish), 1, [])
-        it.start(credits_of(it.bardge))
-        await it.move(59.9, step=0.5)
+        it.start_call(get_credits(it.bardge))
+        await it.advance_in_steps(59.9, step=0.5)
         assert len(it.line.sent) == 1
-        await it.move(2)
-    assert 60 <= it.line.times()[1] <= 62
+        await it.advance_in_steps(2)
+    assert 60 <= it.line.list_send_times()[1] <= 62
 
 
 async def test_smaller_cap() -> None:
     """``retry_after_cap`` is the user's."""
-    async with traffic(first(busy("6")), retry=RetryPolicy(retry_after_cap=5)) as it:
+    async with open_traffic(answer_in_order(make_busy_response("6")), retry=RetryPolicy(retry_after_cap=5)) as it:
         with pytest.raises(errors.RateLimitError):
-            await it.at_once(credits_of(it.bardge))
-        it.start(credits_of(it.bardge))
-        await it.move(6.2)
-    assert 5 <= it.line.times()[1] <= 6.1
+            await it.call_without_delay(get_credits(it.bardge))
+        it.start_call(get_credits(it.bardge))
+        await it.advance_in_steps(6.2)
+    assert 5 <= it.line.list_send_times()[1] <= 6.1
 
 
-@pytest.mark.parametrize("call", [credits_of, purchase])
+@pytest.mark.parametrize("call", [get_credits, purchase_credits])
 async def test_deadline_before_the_wish(call: Call) -> None:
     """A call that would miss its deadline ends at once, says that it was not sent, and how long the wait would be."""
-    async with traffic(first(busy("30")), retry=ONE, timeout=20) as it:
-        await told_to_wait(it)
+    async with open_traffic(answer_in_order(make_busy_response("30")), retry=ONE, timeout=20) as it:
+        await trigger_hold(it)
         it.clock.advance(4)
         with pytest.raises(errors.ThrottledError) as caught:
-            await it.at_once(call(it.bardge))
+            await it.call_without_delay(call(it.bardge))
     assert (caught.value.retry_after, caught.value.sent, caught.value.attempts) == (26, False, 0)
     assert (caught.value.timed_out, caught.value.retryable, it.clock.sleeps) == (True, True, [])
 
 
 async def test_deadline_of_the_one_that_was_told() -> None:
     """The call that got the 429 ends with it at once when its own deadline is nearer."""
-    async with traffic(first(busy("30")), timeout=20) as it:
+    async with open_traffic(answer_in_order(make_busy_response("30")), timeout=20) as it:
         with pytest.raises(errors.RateLimitError) as caught:
-            await it.at_once(credits_of(it.bardge))
+            await it.call_without_delay(get_credits(it.bardge))
     assert (caught.value.retry_after, caught.value.timed_out, it.clock.sleeps) == (30, True, [])
 
 
 async def test_waiter_keeps_room_to_send() -> None:
     """A call that is let go shortly before its deadline is still sent: spreading leaves room for it."""
-    async with traffic(first(busy("9.9")), retry=ONE, timeout=10) as it:
-        await told_to_wait(it)
-        tasks = [it.start(credits_of(it.bardge)) for _ in range(20)]
-        await it.move(10, step=0.01)
-        await it.ended(*tasks)
+    async with open_traffic(answer_in_order(make_busy_response("9.9")), retry=ONE, timeout=10) as it:
+        await trigger_hold(it)
+        tasks = [it.start_call(get_credits(it.bardge)) for _ in range(20)]
+        await it.advance_in_steps(10, step=0.01)
+        await it.get_results(*tasks)
     assert len(it.line.sent) == 21
 
 
 async def test_released_one_after_the_other() -> None:
     """Those who waited are let go spread over one second, none before its time."""
-    async with traffic(first(busy("5")), retry=ONE) as it:
-        await told_to_wait(it)
+    async with open_traffic(answer_in_order(make_busy_response("5")), retry=ONE) as it:
+        await trigger_hold(it)
         for _ in range(200):
-            it.start(credits_of(it.bardge))
-        await it.move(6.1, step=0.05)
-        released = it.line.times()[1:]
+            it.start_call(get_credits(it.bardge))
+        await it.advance_in_steps(6.1, step=0.05)
+        released = it.line.list_send_times()[1:]
     assert len(released) == 200
     assert 5 <= min(released) <= max(released) <= 6.05
     counts = [sum(5 + part / 4 <= at < 5.25 + part / 4 for at in released) for part in range(4)]
@@ -255,101 +248,105 @@ async def test_released_one_after_the_other() -> None:
 
 async def test_told_again_while_waiting() -> None:
     """A waiter that wakes and finds a new wish waits on."""
-    async with traffic(first(busy("5"), busy("20")), retry=ONE) as it:
-        await told_to_wait(it)
-        early = it.start(credits_of(it.bardge))
-        await it.move(6.1, step=0.05)
+    async with open_traffic(answer_in_order(make_busy_response("5"), make_busy_response("20")), retry=ONE) as it:
+        await trigger_hold(it)
+        early = it.start_call(get_credits(it.bardge))
+        await it.advance_in_steps(6.1, step=0.05)
         with pytest.raises(errors.RateLimitError):
-            await it.ended(early)
-        late = [it.start(credits_of(it.bardge)) for _ in range(3)]
-        await it.move(15, step=0.5)
+            await it.get_results(early)
+        late = [it.start_call(get_credits(it.bardge)) for _ in range(3)]
+        await it.advance_in_steps(15, step=0.5)
         assert len(it.line.sent) == 2
-        await it.move(7, step=0.5)
+        await it.advance_in_steps(7, step=0.5)
         assert all(task.done() for task in late)
 
 
 async def test_cancelled_waiter_leaves_nobody_stuck() -> None:
     """Of calls that wait some are cancelled: all the others are sent, and no timer stays."""
-    async with traffic(first(busy("5")), retry=ONE) as it:
-        await told_to_wait(it)
-        tasks = [it.start(credits_of(it.bardge)) for _ in range(10)]
-        await it.move(1)
+    async with open_traffic(answer_in_order(make_busy_response("5")), retry=ONE) as it:
+        await trigger_hold(it)
+        tasks = [it.start_call(get_credits(it.bardge)) for _ in range(10)]
+        await it.advance_in_steps(1)
         for task in tasks[::2]:
             task.cancel()
-        await it.move(5.2)
+        await it.advance_in_steps(5.2)
         assert all(task.done() for task in tasks)
-        assert (len(it.line.sent), it.clock.waiting) == (6, 0)
-        await it.at_once(credits_of(it.bardge))
+        assert (len(it.line.sent), it.clock.pending_timers) == (6, 0)
+        await it.call_without_delay(get_credits(it.bardge))
 
 
 async def test_waiting_takes_no_connection() -> None:
     """Whoever is held back occupies no connection: calls of other rows go on."""
-    async with traffic(first(busy("5", 503)), retry=ONE, max_connections=1) as it:
-        await told_to_wait(it)
-        held = it.start(credits_of(it.bardge))
+    async with open_traffic(answer_in_order(make_busy_response("5", 503)), retry=ONE, max_connections=1) as it:
+        await trigger_hold(it)
+        held = it.start_call(get_credits(it.bardge))
         await it.settle()
-        await it.at_once(client_of(it.bardge))
+        await it.call_without_delay(get_client(it.bardge))
         assert not held.done()
 
 
 async def test_wish_is_waited_for_in_full() -> None:
     """The call that got the 429 goes on no earlier than it was told, jitter upwards only."""
-    async with traffic(first(busy("3")), retry=RetryPolicy(base=0.5)) as it:
-        task = it.start(credits_of(it.bardge))
-        await it.move(4)
+    async with open_traffic(answer_in_order(make_busy_response("3")), retry=RetryPolicy(base=0.5)) as it:
+        task = it.start_call(get_credits(it.bardge))
+        await it.advance_in_steps(4)
         assert task.done()
-    assert 3 <= it.line.times()[1] <= 3.7
+    assert 3 <= it.line.list_send_times()[1] <= 3.7
 
 
 async def test_derived_clients_wait_too() -> None:
     """A client made by ``with_options`` is held back with the first one."""
-    async with traffic(first(busy("5")), retry=ONE) as it:
+    async with open_traffic(answer_in_order(make_busy_response("5")), retry=ONE) as it:
         other = it.bardge.with_options(timeout=20)
-        await told_to_wait(it)
-        it.start(credits_of(other))
-        await it.move(4.9)
+        await trigger_hold(it)
+        it.start_call(get_credits(other))
+        await it.advance_in_steps(4.9)
         assert len(it.line.sent) == 1
 
 
 async def test_503_after_a_doubt() -> None:
     """On a charging POST a 503 with a wish above the cap, after an unanswered attempt, ends as outcome unknown."""
-    async with traffic(first(errors.NoAnswerError("cut"), busy("100", 503)), retry=RetryPolicy(base=0)) as it:
-        task = it.start(purchase(it.bardge))
-        await it.move(0.2)
+    async with open_traffic(
+        answer_in_order(errors.NoAnswerError("cut"), make_busy_response("100", 503)), retry=RetryPolicy(base=0)
+    ) as it:
+        task = it.start_call(purchase_credits(it.bardge))
+        await it.advance_in_steps(0.2)
         with pytest.raises(errors.OutcomeUnknownError) as caught:
-            await it.ended(task)
+            await it.get_results(task)
     assert (caught.value.retry_after, caught.value.attempts) == (100, 2)
 
 
 async def test_held_back_in_doubt() -> None:
     """A POST in doubt that is held back past its deadline ends as outcome unknown, not as "not sent"."""
-    async with traffic(first(errors.NoAnswerError("cut"), busy("30")), retry=RetryPolicy(base=2), timeout=20) as it:
-        task = it.start(purchase(it.bardge))
+    async with open_traffic(
+        answer_in_order(errors.NoAnswerError("cut"), make_busy_response("30")), retry=RetryPolicy(base=2), timeout=20
+    ) as it:
+        task = it.start_call(purchase_credits(it.bardge))
         await it.settle()
-        it.start(_refused(it.bardge))
-        await it.move(3)
+        it.start_call(_expect_rate_limit(it.bardge))
+        await it.advance_in_steps(3)
         with pytest.raises(errors.OutcomeUnknownError) as caught:
-            await it.ended(task)
+            await it.get_results(task)
     assert isinstance(caught.value.last_error, errors.ThrottledError)
     assert (caught.value.sent, caught.value.attempts) == (True, 1)
 
 
-async def _refused(bardge: BardgeClient) -> None:
+async def _expect_rate_limit(bardge: BardgeClient) -> None:
     with pytest.raises(errors.RateLimitError):
-        await credits_of(bardge)
+        await get_credits(bardge)
 
 
 async def test_held_back_past_the_window() -> None:
     """A POST in doubt that would be held back past its window ends at once: the wait would be for nothing."""
-    async with traffic(first(errors.NoAnswerError("cut"), busy("30")), retry=ONE) as it:
+    async with open_traffic(answer_in_order(errors.NoAnswerError("cut"), make_busy_response("30")), retry=ONE) as it:
         with pytest.raises(errors.OutcomeUnknownError):
-            await it.at_once(it.bardge.send("credits.purchase", request=PURCHASE, key="order-1"))
+            await it.call_without_delay(it.bardge.send("credits.purchase", request=PURCHASE, key="order-1"))
         it.clock.advance(60)
-        await _refused(it.bardge)
+        await _expect_rate_limit(it.bardge)
         it.clock.sleeps.clear()
-        task = it.start(it.bardge.send("credits.purchase", request=PURCHASE, key="order-1"))
+        task = it.start_call(it.bardge.send("credits.purchase", request=PURCHASE, key="order-1"))
         await it.settle()
         assert it.clock.sleeps == []
         with pytest.raises(errors.OutcomeUnknownError):
-            await it.ended(task)
+            await it.get_results(task)
     assert len(it.line.sent) == 2

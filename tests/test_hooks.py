@@ -26,9 +26,10 @@ from bardge_async import (
     errors,
 )
 from bardge_async import models as m
-from tests.support.canary import CANARY, hits, logged
-from tests.support.clock import ManualClock
-from tests.support.rig import AT_ONCE, PURCHASE, Rig, late, rig
+from bardge_async.testing import ManualClock
+from tests.support.calls import buy, fail_to_buy
+from tests.support.canary import CANARY, find_canary, find_in_log
+from tests.support.rig import AT_ONCE, PURCHASE, Rig, advance_then, open_rig
 from tests.support.server import Step, cut, error, hang, reply
 
 BOUGHT = reply(201, {"balance": 5}, {"Bardge-Request-Id": "req_1"})
@@ -37,34 +38,24 @@ WAIT = RetryPolicy(base=2.0)
 
 
 @attrs.frozen
-class Told(Rig):
+class HookRecord(Rig):
     """A rig with all that its hook was told."""
 
     events: list[Event]
 
-    def of(self, kind: type[Event]) -> list[Any]:
+    def select_events(self, kind: type[Event]) -> list[Any]:
         return [event for event in self.events if isinstance(event, kind)]
 
     @property
-    def names(self) -> list[str]:
+    def event_names(self) -> list[str]:
         return [type(event).__name__ for event in self.events]
 
 
 @asynccontextmanager
-async def told(*script: Step, **options: Any) -> AsyncGenerator[Told]:
+async def record_events(*script: Step, **options: Any) -> AsyncGenerator[HookRecord]:
     events: list[Event] = []
-    async with rig(*script, hooks=[events.append], **options) as it:
-        yield Told(it.server, it.bardge, it.clock, events)
-
-
-async def buy(bardge: BardgeClient, key: str = "order-1") -> object:
-    return await bardge.send("credits.purchase", request=PURCHASE, key=key)
-
-
-async def failed(bardge: BardgeClient, key: str = "order-1") -> errors.BardgeError:
-    with pytest.raises(errors.BardgeError) as caught:
-        await buy(bardge, key)
-    return caught.value
+    async with open_rig(*script, hooks=[events.append], **options) as it:
+        yield HookRecord(it.server, it.bardge, it.clock, events)
 
 
 # What is told.
@@ -72,7 +63,7 @@ async def failed(bardge: BardgeClient, key: str = "order-1") -> errors.BardgeErr
 
 async def test_plain_call() -> None:
     """A call that goes well tells its attempt's begin and end."""
-    async with told(BOUGHT) as it:
+    async with record_events(BOUGHT) as it:
         await buy(it.bardge)
     begun, ended = it.events
     assert begun == AttemptStarted(endpoint="credits.purchase", idempotency_key="order-1", attempt=1)
@@ -90,14 +81,14 @@ async def test_plain_call() -> None:
 
 async def test_get_has_no_key() -> None:
     """A GET's events bear its row and no key."""
-    async with told(reply(200, {"balance": 5})) as it:
+    async with record_events(reply(200, {"balance": 5})) as it:
         await it.bardge.clients.get_credits("c")
     assert {(event.endpoint, event.idempotency_key) for event in it.events} == {("clients.get_credits", None)}
 
 
 async def test_fresh_key_is_told() -> None:
     """A fresh key is in the events too: they are how to find it after a crash."""
-    async with told(BOUGHT) as it:
+    async with record_events(BOUGHT) as it:
         await it.bardge.credits.purchase(PURCHASE)
     assert {event.idempotency_key for event in it.events} == set(it.keys)
 
@@ -120,36 +111,36 @@ ENDS: dict[str, tuple[Step, int | None, str]] = {
 @pytest.mark.parametrize(("step", "status", "outcome"), ENDS.values(), ids=ENDS)
 async def test_ends(step: Step, status: int | None, outcome: str) -> None:
     """An attempt's end tells status and outcome, whatever came."""
-    async with told(step, retry=RetryPolicy(max_attempts=1)) as it:
+    async with record_events(step, retry=RetryPolicy(max_attempts=1)) as it:
         with suppress(errors.BardgeError):
             await buy(it.bardge)
-    (ended,) = it.of(AttemptEnded)
+    (ended,) = it.select_events(AttemptEnded)
     assert (ended.status, ended.outcome) == (status, outcome)
 
 
 async def test_not_sent() -> None:
     """A refused connection is told as not sent, and opens no doubt."""
-    async with told(retry=RetryPolicy(max_attempts=1)) as it:
+    async with record_events(retry=RetryPolicy(max_attempts=1)) as it:
         it.server.refuse()
-        await failed(it.bardge)
-    assert it.names == ["AttemptStarted", "AttemptEnded"]
+        await fail_to_buy(it.bardge)
+    assert it.event_names == ["AttemptStarted", "AttemptEnded"]
     assert (it.events[1].outcome, it.events[1].status) == ("not_sent", None)  # type: ignore[attr-defined]
 
 
 async def test_seconds() -> None:
     """An attempt's seconds are the clock's."""
     clock = ManualClock()
-    async with told(late(clock, 3.5, BOUGHT), clock=clock) as it:
+    async with record_events(advance_then(clock, 3.5, BOUGHT), clock=clock) as it:
         await buy(it.bardge)
-    assert it.of(AttemptEnded)[0].seconds == 3.5
+    assert it.select_events(AttemptEnded)[0].seconds == 3.5
 
 
 async def test_doubt_and_settled() -> None:
     """A cut, then a cached answer: a doubt opens, the call waits, tries again, and the doubt is settled."""
-    async with told(cut(), REPLAYED, retry=WAIT) as it:
+    async with record_events(cut(), REPLAYED, retry=WAIT) as it:
         begun = dt.datetime.fromtimestamp(it.clock.wall(), dt.UTC)
         await buy(it.bardge)
-    assert it.names == [
+    assert it.event_names == [
         "AttemptStarted",
         "AttemptEnded",
         "DoubtOpened",
@@ -159,45 +150,49 @@ async def test_doubt_and_settled() -> None:
         "DoubtResolved",
     ]
     assert [event.attempt for event in it.events] == [1, 1, 1, 1, 2, 2, 2]
-    assert (it.of(DoubtOpened)[0].first_sent_at, it.of(DoubtResolved)[0].done) == (begun, True)
-    assert it.of(AttemptEnded)[1].replayed
-    assert [event.seconds for event in it.of(RetryScheduled)] == it.clock.sleeps
+    assert (it.select_events(DoubtOpened)[0].first_sent_at, it.select_events(DoubtResolved)[0].done) == (begun, True)
+    assert it.select_events(AttemptEnded)[1].replayed
+    assert [event.seconds for event in it.select_events(RetryScheduled)] == it.clock.sleeps
 
 
 async def test_doubt_settled_by_a_refusal() -> None:
     """A doubt that a 404 settles was not done."""
-    async with told(cut(), error(404, "invalid_request_error")) as it:
-        await failed(it.bardge)
-    assert it.of(DoubtResolved)[0].done is False
+    async with record_events(cut(), error(404, "invalid_request_error")) as it:
+        await fail_to_buy(it.bardge)
+    assert it.select_events(DoubtResolved)[0].done is False
 
 
 async def test_doubt_opens_once() -> None:
     """A doubt that goes on is told once."""
-    async with told(cut()) as it:
-        await failed(it.bardge)
-    assert (len(it.of(DoubtOpened)), len(it.of(AttemptEnded)), it.of(DoubtResolved)) == (1, 4, [])
+    async with record_events(cut()) as it:
+        await fail_to_buy(it.bardge)
+    assert (
+        len(it.select_events(DoubtOpened)),
+        len(it.select_events(AttemptEnded)),
+        it.select_events(DoubtResolved),
+    ) == (1, 4, [])
 
 
 async def test_get_opens_no_doubt() -> None:
     """A GET without an answer changes nothing, so there is nothing to doubt."""
-    async with told(cut()) as it:
+    async with record_events(cut()) as it:
         with pytest.raises(errors.NoAnswerError):
             await it.bardge.clients.get("c")
-    assert it.of(DoubtOpened) == []
+    assert it.select_events(DoubtOpened) == []
 
 
 async def test_doubt_settled_in_a_later_call() -> None:
     """A doubt of an earlier call is settled by a later one under the key."""
-    async with told(cut(), REPLAYED, retry=RetryPolicy(max_attempts=1)) as it:
-        await failed(it.bardge)
+    async with record_events(cut(), REPLAYED, retry=RetryPolicy(max_attempts=1)) as it:
+        await fail_to_buy(it.bardge)
         await buy(it.bardge)
-    assert it.names[-1] == "DoubtResolved"
-    assert len(it.of(DoubtOpened)) == 1
+    assert it.event_names[-1] == "DoubtResolved"
+    assert len(it.select_events(DoubtOpened)) == 1
 
 
 async def test_answer_on_record_tells_nothing() -> None:
     """A recorded answer takes no attempt."""
-    async with told(BOUGHT) as it:
+    async with record_events(BOUGHT) as it:
         await buy(it.bardge)
         it.events.clear()
         await buy(it.bardge)
@@ -206,12 +201,12 @@ async def test_answer_on_record_tells_nothing() -> None:
 
 async def test_held_back() -> None:
     """A call that waits because another was told to, tells for how long."""
-    async with told(error(429, Retry_After="5"), BOUGHT, retry=RetryPolicy(max_attempts=1)) as it:
-        await failed(it.bardge, "order-0")
+    async with record_events(error(429, Retry_After="5"), BOUGHT, retry=RetryPolicy(max_attempts=1)) as it:
+        await fail_to_buy(it.bardge, "order-0")
         it.events.clear()
         await buy(it.bardge)
-    held = it.of(Throttled)
-    assert it.names == ["Throttled", "AttemptStarted", "AttemptEnded"]
+    held = it.select_events(Throttled)
+    assert it.event_names == ["Throttled", "AttemptStarted", "AttemptEnded"]
     assert (held[0].attempt, held[0].endpoint, [held[0].seconds]) == (0, "credits.purchase", it.clock.sleeps)
     assert 5 <= held[0].seconds <= 6
 
@@ -219,12 +214,12 @@ async def test_held_back() -> None:
 async def test_cancelled_attempt_opens_a_doubt() -> None:
     """A POST cancelled under way is in doubt: its attempt ends and the doubt is told."""
     reached = anyio.Event()
-    async with told(hang(reached)) as it, anyio.create_task_group() as group:
+    async with record_events(hang(reached)) as it, anyio.create_task_group() as group:
         group.start_soon(buy, it.bardge)
         await reached.wait()
         group.cancel_scope.cancel()
-    assert it.names == ["AttemptStarted", "AttemptEnded", "DoubtOpened"]
-    assert it.of(AttemptEnded)[0].outcome == "no_answer"
+    assert it.event_names == ["AttemptStarted", "AttemptEnded", "DoubtOpened"]
+    assert it.select_events(AttemptEnded)[0].outcome == "no_answer"
 
 
 # Frozen, and nothing secret.
@@ -232,7 +227,7 @@ async def test_cancelled_attempt_opens_a_doubt() -> None:
 
 async def test_events_are_frozen_and_plain() -> None:
     """Events cannot be changed and hold nothing but text, numbers, times and flags: no bodies, no headers."""
-    async with told(cut(), error(429, Retry_After="2"), REPLAYED) as it:
+    async with record_events(cut(), error(429, Retry_After="2"), REPLAYED) as it:
         await buy(it.bardge)
     for event in it.events:
         with pytest.raises(attrs.exceptions.FrozenInstanceError):
@@ -256,7 +251,7 @@ async def test_nothing_secret(caplog: pytest.LogCaptureFixture) -> None:
         reply(200, answer),
     )
     async with (
-        rig(*steps, hooks=[events.append]) as it,
+        open_rig(*steps, hooks=[events.append]) as it,
         BardgeClient(CANARY, it.server.base_url, retry=AT_ONCE, clock=it.clock, hooks=[events.append]) as bardge,
     ):
         for _ in range(3):
@@ -271,20 +266,20 @@ async def test_nothing_secret(caplog: pytest.LogCaptureFixture) -> None:
     assert lines
     assert [text for text in map(repr, events) if SECRETS.search(text)] == []
     assert [line.getMessage() for line in lines if SECRETS.search(line.getMessage())] == []
-    assert (list(hits(events)), logged(lines)) == ([], [])
+    assert (list(find_canary(events)), find_in_log(lines)) == ([], [])
 
 
 # Hooks that fail, and hooks that are none.
 
 
-def broken(event: Event) -> None:
+def raise_in_hook(event: Event) -> None:
     raise RuntimeError(f"on {type(event).__name__}")
 
 
 async def test_failing_hook(caplog: pytest.LogCaptureFixture) -> None:
     """What a hook raises is logged, never raised, and the next hook is told all the same."""
     events: list[Event] = []
-    async with rig(cut(), REPLAYED, hooks=[broken, events.append]) as it:
+    async with open_rig(cut(), REPLAYED, hooks=[raise_in_hook, events.append]) as it:
         await buy(it.bardge)
     failures = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert len(events) == len(failures) == 7
@@ -296,7 +291,7 @@ async def test_hooks_are_told_in_order() -> None:
     """Several hooks are told one after the other, in the order given."""
     order: list[int] = []
     hooks: list[Callable[[Event], object]] = [lambda _: order.append(1), lambda _: order.append(2)]
-    async with rig(BOUGHT, hooks=hooks) as it:
+    async with open_rig(BOUGHT, hooks=hooks) as it:
         await buy(it.bardge)
     assert order == [1, 2, 1, 2]
 
@@ -304,7 +299,7 @@ async def test_hooks_are_told_in_order() -> None:
 async def test_derived_hooks() -> None:
     """``with_options(hooks=...)`` tells other hooks, for the derived client alone."""
     events: list[Event] = []
-    async with told(BOUGHT) as it:
+    async with record_events(BOUGHT) as it:
         await buy(it.bardge.with_options(hooks=[events.append]))
     assert (it.events, len(events)) == ([], 2)
 
@@ -319,7 +314,7 @@ def test_not_callable(hooks: Any) -> None:
         BardgeClient("key", "https://api.example", hooks=hooks)
 
 
-async def later(event: Event) -> None:
+async def run_later(event: Event) -> None:
     """A hook of the wrong kind."""
 
 
@@ -328,7 +323,7 @@ class Later:
         """Be of the wrong kind, as an object."""
 
 
-@pytest.mark.parametrize("hook", [later, Later()], ids=["function", "object"])
+@pytest.mark.parametrize("hook", [run_later, Later()], ids=["function", "object"])
 def test_coroutine_function(hook: Any) -> None:
     """A coroutine function would never run: it is refused."""
     with pytest.raises(errors.ConfigurationError, match="synchronous"):
@@ -338,7 +333,7 @@ def test_coroutine_function(hook: Any) -> None:
 # The log.
 
 
-def lines(caplog: pytest.LogCaptureFixture, level: int) -> list[str]:
+def read_log(caplog: pytest.LogCaptureFixture, level: int) -> list[str]:
     return [
         record.getMessage() for record in caplog.records if (record.name, record.levelno) == ("bardge_async", level)
     ]
@@ -348,9 +343,9 @@ async def test_one_line_for_each_attempt(caplog: pytest.LogCaptureFixture) -> No
     """One DEBUG line per attempt: row, number, status or what came, milliseconds, request id."""
     caplog.set_level(logging.DEBUG, "bardge_async")
     clock = ManualClock()
-    async with rig(cut(), late(clock, 0.25, REPLAYED), clock=clock) as it:
+    async with open_rig(cut(), advance_then(clock, 0.25, REPLAYED), clock=clock) as it:
         await buy(it.bardge)
-    assert lines(caplog, logging.DEBUG) == [
+    assert read_log(caplog, logging.DEBUG) == [
         "credits.purchase attempt 1: no_answer in 0 ms (request id None)",
         "credits.purchase attempt 2: 201 in 250 ms (request id req_2)",
     ]
@@ -359,41 +354,41 @@ async def test_one_line_for_each_attempt(caplog: pytest.LogCaptureFixture) -> No
 async def test_nothing_above_debug_when_all_is_well(caplog: pytest.LogCaptureFixture) -> None:
     """A call that goes well, after a repeat or not, says nothing above DEBUG."""
     caplog.set_level(logging.INFO, "bardge_async")
-    async with rig(cut(), REPLAYED) as it:
+    async with open_rig(cut(), REPLAYED) as it:
         await buy(it.bardge)
     assert caplog.records == []
 
 
 async def test_warning_for_a_doubt(caplog: pytest.LogCaptureFixture) -> None:
     """A call that ends in doubt logs one WARNING with row and key."""
-    async with rig(cut()) as it:
-        await failed(it.bardge)
-    assert lines(caplog, logging.WARNING) == ["credits.purchase: outcome unknown for idempotency key order-1"]
+    async with open_rig(cut()) as it:
+        await fail_to_buy(it.bardge)
+    assert read_log(caplog, logging.WARNING) == ["credits.purchase: outcome unknown for idempotency key order-1"]
 
 
 async def test_warning_for_a_refused_reentry(caplog: pytest.LogCaptureFixture) -> None:
     """A key that is entered again past its window logs a WARNING as well."""
-    async with rig(cut(), retry=RetryPolicy(max_attempts=1)) as it:
-        await failed(it.bardge)
+    async with open_rig(cut(), retry=RetryPolicy(max_attempts=1)) as it:
+        await fail_to_buy(it.bardge)
         it.clock.advance(100)
-        await failed(it.bardge)
-    assert len(lines(caplog, logging.WARNING)) == 2
+        await fail_to_buy(it.bardge)
+    assert len(read_log(caplog, logging.WARNING)) == 2
 
 
 async def test_warning_for_a_cancelled_post(caplog: pytest.LogCaptureFixture) -> None:
     """A POST cancelled under way logs a WARNING with row and key."""
     reached = anyio.Event()
-    async with rig(hang(reached)) as it, anyio.create_task_group() as group:
+    async with open_rig(hang(reached)) as it, anyio.create_task_group() as group:
         group.start_soon(buy, it.bardge)
         await reached.wait()
         group.cancel_scope.cancel()
-    (line,) = lines(caplog, logging.WARNING)
+    (line,) = read_log(caplog, logging.WARNING)
     assert line.startswith("credits.purchase: cancelled")
     assert "order-1" in line
 
 
 async def test_refusals_are_no_warnings(caplog: pytest.LogCaptureFixture) -> None:
     """What the server refused is the caller's to log."""
-    async with rig(error(400)) as it:
-        await failed(it.bardge)
-    assert lines(caplog, logging.WARNING) == []
+    async with open_rig(error(400)) as it:
+        await fail_to_buy(it.bardge)
+    assert read_log(caplog, logging.WARNING) == []

@@ -12,8 +12,8 @@ import pytest
 
 from bardge_async import ENDPOINTS, GET_CLIENT_CREDITS, PURCHASE_CREDITS, IdempotentClient, RetryPolicy, errors
 from bardge_async import models as m
-from tests.support.clock import ManualClock
-from tests.support.rig import OTHER, PURCHASE, late, rig
+from bardge_async.testing import ManualClock
+from tests.support.rig import OTHER, PURCHASE, advance_then, open_rig
 from tests.support.server import cut, error, hang, reply
 
 BOUGHT = reply(201, {"balance": 5}, {"Bardge-Request-Id": "req_1"})
@@ -22,14 +22,14 @@ REPLAYED = reply(201, {"balance": 5}, {"Bardge-Request-Id": "req_2", "X-Idempote
 
 async def test_given_key() -> None:
     """The POST goes out under the given key."""
-    async with rig(BOUGHT) as it, it.bardge.idempotent("order-8731") as once:
+    async with open_rig(BOUGHT) as it, it.bardge.idempotent("order-8731") as once:
         await once.credits.purchase(PURCHASE)
     assert (it.keys, once.key) == (["order-8731"], "order-8731")
 
 
 async def test_made_key() -> None:
     """Without a key a fresh one is made, told before anything is sent."""
-    async with rig(BOUGHT) as it, it.bardge.idempotent() as once:
+    async with open_rig(BOUGHT) as it, it.bardge.idempotent() as once:
         told = once.key
         await once.credits.purchase(PURCHASE)
     assert it.keys == [told]
@@ -39,27 +39,27 @@ async def test_made_key() -> None:
 @pytest.mark.parametrize("key", ["", " a", "a ", "a\nb", "é", "x" * 256, 7])
 async def test_refused_key(key: Any) -> None:
     """A key that would not reach the server as it is is refused at once."""
-    async with rig(BOUGHT) as it:
+    async with open_rig(BOUGHT) as it:
         with pytest.raises(errors.InvalidArgumentError):
             it.bardge.idempotent(key)
 
 
 async def test_before_the_post() -> None:
     """Before its POST a block has no attempts, no request id and no replay."""
-    async with rig(BOUGHT) as it, it.bardge.idempotent() as once:
+    async with open_rig(BOUGHT) as it, it.bardge.idempotent() as once:
         assert (once.attempts, once.replayed, once.request_id) == (0, None, None)
 
 
 async def test_first_answer() -> None:
     """After a plain answer: one attempt, its request id, not replayed."""
-    async with rig(BOUGHT) as it, it.bardge.idempotent() as once:
+    async with open_rig(BOUGHT) as it, it.bardge.idempotent() as once:
         await once.credits.purchase(PURCHASE)
     assert (once.attempts, once.replayed, once.request_id) == (1, None, "req_1")
 
 
 async def test_replayed_answer() -> None:
     """After a cut and a cached answer: two attempts, the last request id, replayed by the server."""
-    async with rig(cut(), REPLAYED) as it, it.bardge.idempotent() as once:
+    async with open_rig(cut(), REPLAYED) as it, it.bardge.idempotent() as once:
         await once.credits.purchase(PURCHASE)
     assert (once.attempts, once.replayed, once.request_id) == (2, "server", "req_2")
     assert it.keys == [once.key, once.key]
@@ -68,7 +68,7 @@ async def test_replayed_answer() -> None:
 async def test_refused_answer() -> None:
     """After a refusal the block still tells attempts and request id."""
     refusal = error(400, "invalid_request_error", Bardge_Request_Id="req_9")
-    async with rig(refusal) as it, it.bardge.idempotent() as once:
+    async with open_rig(refusal) as it, it.bardge.idempotent() as once:
         with pytest.raises(errors.InvalidRequestError):
             await once.credits.purchase(PURCHASE)
     assert (once.attempts, once.replayed, once.request_id) == (1, None, "req_9")
@@ -76,15 +76,15 @@ async def test_refused_answer() -> None:
 
 async def test_same_post_again_is_answered_without_a_request() -> None:
     """Once answered, the same POST again in the block returns that answer and sends nothing."""
-    async with rig(BOUGHT, error(500)) as it, it.bardge.idempotent() as once:
+    async with open_rig(BOUGHT, error(500)) as it, it.bardge.idempotent() as once:
         first = await once.credits.purchase(PURCHASE)
         again = await once.credits.purchase(m.PurchaseCredits(client_id="client_abc123", package_id="cpkg_50"))
-    assert (first, it.sent) == (again, 1)
+    assert (first, it.request_count) == (again, 1)
 
 
 async def test_same_post_again_after_an_error_keeps_the_key() -> None:
     """A POST whose outcome is unknown may be made again in the block, under the same key and with the same bytes."""
-    async with rig(cut(), REPLAYED, retry=RetryPolicy(max_attempts=1)) as it, it.bardge.idempotent() as once:
+    async with open_rig(cut(), REPLAYED, retry=RetryPolicy(max_attempts=1)) as it, it.bardge.idempotent() as once:
         with pytest.raises(errors.OutcomeUnknownError):
             await once.credits.purchase(PURCHASE)
         await once.credits.purchase(PURCHASE)
@@ -94,28 +94,28 @@ async def test_same_post_again_after_an_error_keeps_the_key() -> None:
 async def test_same_post_again_has_its_own_attempts() -> None:
     """``max_attempts`` is for one call: the same POST made again may be repeated as often as the first time."""
     policy = RetryPolicy(max_attempts=2, base=0)
-    async with rig(cut(), cut(), cut(), REPLAYED, retry=policy) as it, it.bardge.idempotent() as once:
+    async with open_rig(cut(), cut(), cut(), REPLAYED, retry=policy) as it, it.bardge.idempotent() as once:
         with pytest.raises(errors.OutcomeUnknownError):
             await once.credits.purchase(PURCHASE)
         await once.credits.purchase(PURCHASE)
-    assert (it.sent, once.attempts) == (4, 4)
+    assert (it.request_count, once.attempts) == (4, 4)
 
 
 async def test_same_post_again_past_the_window() -> None:
     """Past the window the same POST is not sent: its outcome stays unknown."""
-    async with rig(cut(), BOUGHT, retry=RetryPolicy(max_attempts=1)) as it, it.bardge.idempotent() as once:
+    async with open_rig(cut(), BOUGHT, retry=RetryPolicy(max_attempts=1)) as it, it.bardge.idempotent() as once:
         with pytest.raises(errors.OutcomeUnknownError):
             await once.credits.purchase(PURCHASE)
         it.clock.advance(85)
         with pytest.raises(errors.OutcomeUnknownError) as caught:
             await once.credits.purchase(PURCHASE)
-    assert (it.sent, caught.value.may_repeat) == (1, False)
+    assert (it.request_count, caught.value.may_repeat) == (1, False)
 
 
 async def test_cancelled_post_again_past_the_window() -> None:
     """A POST cancelled under way is in doubt: past the window the block does not send it again."""
     reached = anyio.Event()
-    async with rig(hang(reached), BOUGHT) as it, it.bardge.idempotent() as once:
+    async with open_rig(hang(reached), BOUGHT) as it, it.bardge.idempotent() as once:
         task = asyncio.ensure_future(once.credits.purchase(PURCHASE))
         await reached.wait()
         task.cancel()
@@ -124,13 +124,13 @@ async def test_cancelled_post_again_past_the_window() -> None:
         it.clock.advance(100)
         with pytest.raises(errors.OutcomeUnknownError):
             await once.credits.purchase(PURCHASE)
-    assert it.sent == 1
+    assert it.request_count == 1
 
 
 async def test_cancelled_then_refused() -> None:
     """A POST cancelled under way and then refused a connection is in doubt."""
     reached = anyio.Event()
-    async with rig(hang(reached)) as it, it.bardge.idempotent() as once:
+    async with open_rig(hang(reached)) as it, it.bardge.idempotent() as once:
         task = asyncio.ensure_future(once.credits.purchase(PURCHASE))
         await reached.wait()
         task.cancel()
@@ -143,55 +143,55 @@ async def test_cancelled_then_refused() -> None:
 
 async def test_unreadable_answer_is_never_sent_again() -> None:
     """A POST that was executed, though its answer was unreadable, is not sent again once its key is forgotten."""
-    async with rig(reply(200, [1]), BOUGHT) as it, it.bardge.idempotent() as once:
+    async with open_rig(reply(200, [1]), BOUGHT) as it, it.bardge.idempotent() as once:
         with pytest.raises(errors.DecodeError):
             await once.credits.purchase(PURCHASE)
         it.clock.advance(100)
         with pytest.raises(errors.BardgeError):
             await once.credits.purchase(PURCHASE)
-    assert it.sent == 1
+    assert it.request_count == 1
 
 
-async def other_row(once: IdempotentClient) -> object:
+async def send_other_endpoint(once: IdempotentClient) -> object:
     return await once.passes.issue(m.IssuePass(client_id="c"))
 
 
-async def other_body(once: IdempotentClient) -> object:
+async def send_other_body(once: IdempotentClient) -> object:
     return await once.credits.purchase(OTHER)
 
 
-@pytest.mark.parametrize(("second", "word"), [(other_row, "endpoint"), (other_body, "request")])
+@pytest.mark.parametrize(("second", "word"), [(send_other_endpoint, "endpoint"), (send_other_body, "request")])
 async def test_different_post_is_refused(second: Callable[[IdempotentClient], Awaitable[object]], word: str) -> None:
     """A second, different POST in a block is refused before it is sent, saying what differs."""
-    async with rig(BOUGHT) as it, it.bardge.idempotent() as once:
+    async with open_rig(BOUGHT) as it, it.bardge.idempotent() as once:
         await once.credits.purchase(PURCHASE)
         with pytest.raises(errors.IdempotencyMisuseError, match=word) as caught:
             await second(once)
-    assert (it.sent, caught.value.idempotency_key, caught.value.sent) == (1, once.key, False)
+    assert (it.request_count, caught.value.idempotency_key, caught.value.sent) == (1, once.key, False)
 
 
 async def test_bodiless_posts_differ_by_their_path() -> None:
     """Two POSTs without a body, which look equal to the server under one key, are two operations."""
-    async with rig(reply(200, {"object": "booking"})) as it, it.bardge.idempotent() as once:
+    async with open_rig(reply(200, {"object": "booking"})) as it, it.bardge.idempotent() as once:
         await once.bookings.confirm_spa("sess_1")
         with pytest.raises(errors.IdempotencyMisuseError, match="path"):
             await once.bookings.confirm_spa("sess_2")
-    assert it.sent == 1
+    assert it.request_count == 1
 
 
 async def test_different_post_is_refused_after_a_failure_too() -> None:
     """The key belongs to the first POST even if that failed."""
-    async with rig(error(400, "invalid_request_error"), BOUGHT) as it, it.bardge.idempotent() as once:
+    async with open_rig(error(400, "invalid_request_error"), BOUGHT) as it, it.bardge.idempotent() as once:
         with pytest.raises(errors.InvalidRequestError):
             await once.credits.purchase(PURCHASE)
         with pytest.raises(errors.IdempotencyMisuseError):
             await once.credits.purchase(OTHER)
-    assert it.sent == 1
+    assert it.request_count == 1
 
 
 async def test_refused_arguments_leave_the_block_free() -> None:
     """A call that could not be sent at all does not take the key."""
-    async with rig(reply(200, {"object": "issued_pass"})) as it, it.bardge.idempotent() as once:
+    async with open_rig(reply(200, {"object": "issued_pass"})) as it, it.bardge.idempotent() as once:
         expiry = m.UpdateIssuedPassExpiry(expiry_date=dt.date(2026, 12, 31))
         with pytest.raises(errors.InvalidArgumentError):
             await once.passes.update_expiry("", expiry)
@@ -201,24 +201,24 @@ async def test_refused_arguments_leave_the_block_free() -> None:
 
 async def test_two_tasks_with_the_same_post() -> None:
     """Two tasks with the same POST in one block: one request, one answer for both."""
-    async with rig(BOUGHT) as it, it.bardge.idempotent() as once:
+    async with open_rig(BOUGHT) as it, it.bardge.idempotent() as once:
         first, second = await asyncio.gather(*(once.credits.purchase(PURCHASE) for _ in range(2)))
-    assert (first, it.sent) == (second, 1)
+    assert (first, it.request_count) == (second, 1)
 
 
 async def test_two_tasks_with_different_posts() -> None:
     """Two tasks with different POSTs in one block: the second is refused, it does not get the first one's answer."""
-    async with rig(BOUGHT) as it, it.bardge.idempotent() as once:
+    async with open_rig(BOUGHT) as it, it.bardge.idempotent() as once:
         posts = (once.credits.purchase(PURCHASE), once.credits.purchase(OTHER))
         first, second = await asyncio.gather(*posts, return_exceptions=True)
     assert isinstance(first, m.CreditPurchase)
     assert isinstance(second, errors.IdempotencyMisuseError)
-    assert it.sent == 1
+    assert it.request_count == 1
 
 
 async def test_blocks_in_tasks_have_their_own_keys() -> None:
     """Blocks in the tasks of a group share nothing."""
-    async with rig(BOUGHT) as it:
+    async with open_rig(BOUGHT) as it:
 
         async def buy(key: str) -> None:
             async with it.bardge.idempotent(key) as once:
@@ -232,7 +232,7 @@ async def test_blocks_in_tasks_have_their_own_keys() -> None:
 
 async def test_client_beside_a_block_has_its_own_keys() -> None:
     """A POST of the plain client inside a block does not go out under the block's key."""
-    async with rig(BOUGHT) as it, it.bardge.idempotent("order-1") as once:
+    async with open_rig(BOUGHT) as it, it.bardge.idempotent("order-1") as once:
         await once.credits.purchase(PURCHASE)
         await it.bardge.credits.purchase(OTHER)
     assert it.keys[0] == "order-1" != it.keys[1]
@@ -241,7 +241,7 @@ async def test_client_beside_a_block_has_its_own_keys() -> None:
 async def test_gets_are_free() -> None:
     """GETs before and after the POST carry no key and change nothing about it."""
     page = reply(200, {"data": [], "has_more": False})
-    async with rig(reply(200, {}), BOUGHT, reply(200, {}), page) as it, it.bardge.idempotent() as once:
+    async with open_rig(reply(200, {}), BOUGHT, reply(200, {}), page) as it, it.bardge.idempotent() as once:
         await once.clients.get_credits("c")
         await once.credits.purchase(PURCHASE)
         await once.clients.get("c")
@@ -260,15 +260,15 @@ KEYLESS: dict[str, Callable[[IdempotentClient], Awaitable[object]]] = {
 @pytest.mark.parametrize("name", [name for name, row in ENDPOINTS.items() if row.method == "POST" and not row.key])
 async def test_post_without_a_key_is_refused(name: str) -> None:
     """A POST whose row takes no key is refused in a block: nothing would protect it."""
-    async with rig(BOUGHT) as it, it.bardge.idempotent() as once:
+    async with open_rig(BOUGHT) as it, it.bardge.idempotent() as once:
         with pytest.raises(errors.IdempotencyMisuseError, match="no idempotency key") as caught:
             await KEYLESS[name](once)
-    assert (it.sent, caught.value.endpoint) == (0, name)
+    assert (it.request_count, caught.value.endpoint) == (0, name)
 
 
 async def test_send_in_a_block() -> None:
     """``send`` gives the block's POST as a response, under the block's key."""
-    async with rig(cut(), REPLAYED, reply(200, {"balance": 5})) as it, it.bardge.idempotent("order-1") as once:
+    async with open_rig(cut(), REPLAYED, reply(200, {"balance": 5})) as it, it.bardge.idempotent("order-1") as once:
         bought = await once.send(PURCHASE_CREDITS, request=PURCHASE)
         read = await once.send(GET_CLIENT_CREDITS, "client_abc123")
     assert (bought.idempotency_key, bought.replayed, bought.attempts, bought.status) == ("order-1", "server", 2, 201)
@@ -278,7 +278,7 @@ async def test_send_in_a_block() -> None:
 @pytest.mark.parametrize("when", ["before", "after"])
 async def test_block_outside(when: str) -> None:
     """A block's client works inside its ``async with`` only, for POSTs, GETs and lists."""
-    async with rig(BOUGHT) as it:
+    async with open_rig(BOUGHT) as it:
         once = it.bardge.idempotent()
         if when == "after":
             async with once:
@@ -288,13 +288,13 @@ async def test_block_outside(when: str) -> None:
                 await made
         with pytest.raises(errors.IdempotencyMisuseError):
             _ = [item async for item in once.passes.list()]
-    assert it.sent == 0
+    assert it.request_count == 0
 
 
 @pytest.mark.parametrize("nested", [True, False])
 async def test_entering_twice(nested: bool) -> None:
     """A block is entered once, neither again afterwards nor inside itself."""
-    async with rig(BOUGHT) as it:
+    async with open_rig(BOUGHT) as it:
         once = it.bardge.idempotent()
         async with once:
             if nested:
@@ -306,17 +306,17 @@ async def test_entering_twice(nested: bool) -> None:
 
 async def test_own_exceptions_pass_through() -> None:
     """What the caller raises in a block comes out as it is."""
-    async with rig(BOUGHT) as it:
+    async with open_rig(BOUGHT) as it:
         with pytest.raises(KeyError):
             async with it.bardge.idempotent():
                 raise KeyError
-    assert it.sent == 0
+    assert it.request_count == 0
 
 
 async def test_timeout_in_a_block() -> None:
     """A POST whose deadline passes in a block ends as unknown, with the block's key."""
     clock = ManualClock()
-    async with rig(late(clock, 5), clock=clock, timeout=5) as it, it.bardge.idempotent("order-1") as once:
+    async with open_rig(advance_then(clock, 5), clock=clock, timeout=5) as it, it.bardge.idempotent("order-1") as once:
         with pytest.raises(errors.OutcomeUnknownError) as caught:
             await once.credits.purchase(PURCHASE)
     assert (caught.value.idempotency_key, caught.value.timed_out) == ("order-1", True)

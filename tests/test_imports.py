@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import textwrap
 from typing import Final
+
+from tests.support.program import run_program
 
 LAZY: Final = """
 import sys
@@ -39,20 +38,12 @@ asyncio.run(main())
 """
 
 
-def output(program: str) -> str:
-    """What a program prints in a child process."""
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=True, timeout=60
-    )
-    return done.stdout.strip()
-
-
 def test_the_package_alone_is_light() -> None:
     """``import bardge_async`` brings neither the HTTP client nor the converter."""
-    assert "aiohttp" not in output(LAZY).split()
-    assert "cattrs" not in output(LAZY).split()
+    assert "aiohttp" not in run_program(LAZY).split()
+    assert "cattrs" not in run_program(LAZY).split()
 
 
 def test_nothing_is_imported_during_calls() -> None:
     """Calls, walks, errors and retries import nothing: no call pays for a module, and none can be missing then."""
-    assert not output(CALLS)
+    assert not run_program(CALLS)

@@ -13,15 +13,22 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from multidict import CIMultiDict
 
-from bardge_async import BardgeClient, RetryPolicy, errors
-from bardge_async._core.http import WireRequest, WireResponse
-from bardge_async._journal import JournalEntry, KeyIdentity, MemoryJournal
-from bardge_async._network import AttemptLimits
+from bardge_async import (
+    AttemptLimits,
+    BardgeClient,
+    JournalEntry,
+    KeyIdentity,
+    MemoryJournal,
+    RetryPolicy,
+    WireRequest,
+    WireResponse,
+    errors,
+)
 from bardge_async.errors import BardgeError, ConnectError, NoAnswerError
+from bardge_async.testing import ManualClock
 from campaigns.window.ledger import RUNNING, Fate, Received, Rules, Said, Store, failure
 from campaigns.window.operations import KINDS, Delivery
 from campaigns.window.verdicts import Ended, check, check_journal
-from tests.support.clock import ManualClock
 
 VENDOR: Final = "https://api.example/v3"
 FATES: Final = {
@@ -68,7 +75,7 @@ class Wire:
 
     async def _play(self, play: str, received: Received, limits: AttemptLimits) -> WireResponse:
         if play in ANSWERS:
-            return spoken(ANSWERS[play])
+            return make_response(ANSWERS[play])
         said = None
         if not play.endswith("before") or play in FATES:
             said = await self.store.handle(received, FATES.get(play, Fate.WELL))
@@ -77,7 +84,7 @@ class Wire:
             return WireResponse(200, CIMultiDict(), b"<html>")
         if said.status == 500 and not said.replayed:
             self.failed.add(received.key)
-        return spoken(said)
+        return make_response(said)
 
     async def _fail(self, play: str, limits: AttemptLimits) -> None:
         if play.startswith("cancel"):
@@ -96,12 +103,12 @@ class Wire:
         """Nothing is open."""
 
 
-def spoken(said: Said) -> WireResponse:
+def make_response(said: Said) -> WireResponse:
     headers = CIMultiDict({"X-Idempotent-Replayed": "true"} if said.replayed else {})
     return WireResponse(said.status, headers, json.dumps(said.payload).encode())
 
 
-async def caught(delivery: Delivery, client: BardgeClient) -> object:
+async def catch_result(delivery: Delivery, client: BardgeClient) -> object:
     try:
         return await delivery.make(client)
     except (BardgeError, asyncio.CancelledError) as raised:
@@ -178,7 +185,7 @@ class Machine(RuleBasedStateMachine):
         silent, speaks = self._must_be_silent(delivery), self._must_speak(delivery)
         wire.script, wire.delivery, wire.requests, wire.arrived = list(script), delivery.number, 0, 0
         ended = Ended(
-            delivery, self.loop.run_until_complete(caught(delivery, self.client)), wire.requests, wire.arrived
+            delivery, self.loop.run_until_complete(catch_result(delivery, self.client)), wire.requests, wire.arrived
         )
         self.ends.append(ended)
         check(ended, wire.store.ledger)
@@ -189,7 +196,9 @@ class Machine(RuleBasedStateMachine):
             check_journal(ended, record, wire.store.ledger, alone=True)
         if isinstance(ended.outcome, errors.OutcomeUnknownError | asyncio.CancelledError):
             return
-        self.finished[op] = self.clock.elapsed()
+        if ended.requests:
+            # A replay from the journal does not renew its retention, which counts from the last send.
+            self.finished[op] = self.clock.elapsed()
         if not isinstance(ended.outcome, errors.IdempotencyMisuseError):
             wire.doubts.pop(delivery.key, None)
 

@@ -36,6 +36,7 @@ from bardge_async.models import (
     UpdateLookupEnabled,
     VerifyLookup,
 )
+from tests.support.fields import list_field_names
 
 # Copied from the vendor's page "Credits".
 MENU = """\
@@ -200,7 +201,7 @@ SIGNS = {Mark.PAGE: "", Mark.GUIDE: "²", Mark.INFERRED: "¹"}
 WITHOUT_SCHEMA = ["ClassCategory", "CreditPackage", "CreditTransaction", "Issuer"]
 
 
-def concrete() -> list[type[Model]]:
+def find_concrete_models() -> list[type[Model]]:
     """Every class that the modules of ``models`` define, exported or not."""
     modules = [
         importlib.import_module(f"bardge_async.models.{info.name}") for info in pkgutil.iter_modules(models.__path__)
@@ -210,7 +211,7 @@ def concrete() -> list[type[Model]]:
     return sorted(classes, key=lambda cls: cls.__name__)
 
 
-CLASSES = concrete()
+CLASSES = find_concrete_models()
 RESOURCES = [cls for cls in CLASSES if issubclass(cls, Resource)]
 BODIES = [cls for cls in CLASSES if issubclass(cls, Body)]
 
@@ -228,21 +229,17 @@ REQUIRED: dict[str, dict[str, Any]] = {
 }
 
 
-def made(cls: type[Model], **more: Any) -> Model:
+def make_model(cls: type[Model], **more: Any) -> Model:
     return cls(**{**REQUIRED.get(cls.__name__, {}), **more})
 
 
-def names(cls: type[Model]) -> list[str]:
-    return [field.name for field in attrs.fields(cls) if field.name != "extra"]
+def read_fields(value: Model) -> dict[str, Any]:
+    return {name: getattr(value, name) for name in list_field_names(type(value))}
 
 
-def fields_of(value: Model) -> dict[str, Any]:
-    return {name: getattr(value, name) for name in names(type(value))}
-
-
-def request_fields() -> list[tuple[type[Model], str, str]]:
+def list_request_fields() -> list[tuple[type[Model], str, str]]:
     """Every field of every request, with its annotation in words."""
-    return [(cls, name, str(typing.get_type_hints(cls)[name])) for cls in BODIES for name in names(cls)]
+    return [(cls, name, str(typing.get_type_hints(cls)[name])) for cls in BODIES for name in list_field_names(cls)]
 
 
 def test_menu() -> None:
@@ -295,8 +292,8 @@ def test_docstring_names_schema(cls: type[Model]) -> None:
 @pytest.mark.parametrize("cls", CLASSES)
 def test_frozen(cls: type[Model]) -> None:
     """No field of a value can be set, and no field can be added."""
-    value = made(cls)
-    for name in (*names(cls), "extra", "brand_new"):
+    value = make_model(cls)
+    for name in (*list_field_names(cls), "extra", "brand_new"):
         with pytest.raises((attrs.exceptions.FrozenInstanceError, AttributeError)):
             setattr(value, name, "other")
 
@@ -304,20 +301,20 @@ def test_frozen(cls: type[Model]) -> None:
 @pytest.mark.parametrize("cls", CLASSES)
 def test_hash_leaves_extra_out(cls: type[Model]) -> None:
     """Values can be hashed whatever ``extra`` holds, and it is no part of the hash."""
-    assert hash(made(cls, extra={"new": ["unhashable"]})) == hash(made(cls))
+    assert hash(make_model(cls, extra={"new": ["unhashable"]})) == hash(make_model(cls))
 
 
 @pytest.mark.parametrize("cls", CLASSES)
 def test_equality_sees_extra(cls: type[Model]) -> None:
     """Two values that differ in ``extra`` only are not equal."""
-    assert made(cls, extra={"new": 1}) == made(cls, extra={"new": 1})
-    assert made(cls, extra={"new": 1}) != made(cls)
+    assert make_model(cls, extra={"new": 1}) == make_model(cls, extra={"new": 1})
+    assert make_model(cls, extra={"new": 1}) != make_model(cls)
 
 
 @pytest.mark.parametrize("cls", CLASSES)
 def test_own_extra(cls: type[Model]) -> None:
     """``extra`` is a plain dict of its own for every value."""
-    one, two = made(cls), made(cls)
+    one, two = make_model(cls), make_model(cls)
     assert type(one.extra) is dict
     assert one.extra == {}
     assert one.extra is not two.extra
@@ -326,14 +323,14 @@ def test_own_extra(cls: type[Model]) -> None:
 @pytest.mark.parametrize("cls", CLASSES)
 def test_travels(cls: type[Model]) -> None:
     """A value survives pickle and copy."""
-    value = made(cls, extra={"new": 1})
+    value = make_model(cls, extra={"new": 1})
     assert pickle.loads(pickle.dumps(value)) == value  # noqa: S301 - our own bytes
     assert copy.deepcopy(value) == value
 
 
-def marked(cls: type[Model]) -> list[str]:
+def list_marked_fields(cls: type[Model]) -> list[str]:
     hints = typing.get_type_hints(cls, include_extras=True)
-    marks = {name: getattr(hints[name], "__metadata__", ()) for name in names(cls)}
+    marks = {name: getattr(hints[name], "__metadata__", ()) for name in list_field_names(cls)}
     return [name + SIGNS[found[0]] for name, found in marks.items() if found]
 
 
@@ -341,7 +338,7 @@ def marked(cls: type[Model]) -> list[str]:
 def test_fields(line: str) -> None:
     """An answer has the fields of the notes, each with its mark: it decides whether another type raises."""
     name, fields = line.split(": ")
-    assert sorted(marked(getattr(models, name))) == sorted(fields.split())
+    assert sorted(list_marked_fields(getattr(models, name))) == sorted(fields.split())
 
 
 def test_fields_cover_answers() -> None:
@@ -353,14 +350,14 @@ def test_fields_cover_answers() -> None:
 def test_missing_response_fields_are_none(cls: type[Model]) -> None:
     """A response with nothing in it has None in every field but the page's own two."""
     own = {"items": (), "has_more": False} if cls is models.Page else {}
-    assert fields_of(made(cls)) == {**dict.fromkeys(names(cls)), **own}
+    assert read_fields(make_model(cls)) == {**dict.fromkeys(list_field_names(cls)), **own}
 
 
 @pytest.mark.parametrize("cls", BODIES)
 def test_optional_request_fields_are_unset(cls: type[Model]) -> None:
     """A request field that was not given is unset, which is not None."""
     given = REQUIRED.get(cls.__name__, {})
-    assert fields_of(made(cls)) == {**dict.fromkeys(names(cls), UNSET), **given}
+    assert read_fields(make_model(cls)) == {**dict.fromkeys(list_field_names(cls), UNSET), **given}
 
 
 def test_unset() -> None:
@@ -401,32 +398,34 @@ EXPECTED = {
 }
 
 
-def kind_of(annotation: str) -> str:
+def classify_annotation(annotation: str) -> str:
     return next(kind for kind in reversed(WRONG) if kind in annotation)
 
 
-@pytest.mark.parametrize(("cls", "name", "annotation"), request_fields())
+@pytest.mark.parametrize(("cls", "name", "annotation"), list_request_fields())
 def test_wrong_type(cls: type[Body], name: str, annotation: str) -> None:
     """A value of another type is refused for every request field; the message names class, field, fix and value."""
-    kind = kind_of(annotation.replace("<class 'str'>", "str"))
+    kind = classify_annotation(annotation.replace("<class 'str'>", "str"))
     for wrong in WRONG[kind]:
         with pytest.raises(InvalidArgumentError) as caught:
-            made(cls, **{name: wrong})
+            make_model(cls, **{name: wrong})
         assert str(caught.value).startswith(f"{cls.__name__}.{name}: expected {EXPECTED[kind]}")
         assert f", got {wrong!r}" in str(caught.value) or isinstance(wrong, list)
 
 
-@pytest.mark.parametrize(("cls", "name"), [(cls, name) for cls, name, text in request_fields() if "None" not in text])
+@pytest.mark.parametrize(
+    ("cls", "name"), [(cls, name) for cls, name, text in list_request_fields() if "None" not in text]
+)
 def test_none_for_required(cls: type[Body], name: str) -> None:
     """None and the unset value are refused where a value is required."""
     with pytest.raises(InvalidArgumentError, match=rf"{cls.__name__}\.{name}: expected .*, got None"):
-        made(cls, **{name: None})
+        make_model(cls, **{name: None})
 
 
 def test_long_values_are_cut() -> None:
     """A refused value is not written out in full."""
     with pytest.raises(InvalidArgumentError) as caught:
-        made(VerifyLookup, access_code=["x" * 1000])
+        make_model(VerifyLookup, access_code=["x" * 1000])
     assert len(str(caught.value)) < 150
 
 
@@ -437,11 +436,11 @@ def test_lists_become_tuples() -> None:
     assert SpaCopayQuoteRequest(service_ids=services).service_ids == tuple(services)
 
 
-@pytest.mark.parametrize(("cls", "name"), [(cls, name) for cls, name, _ in request_fields()])
+@pytest.mark.parametrize(("cls", "name"), [(cls, name) for cls, name, _ in list_request_fields()])
 def test_extra_names_no_declared_field(cls: type[Body], name: str) -> None:
     """``extra`` may not name a declared field, even an unset one; the message tells how to pass it."""
     with pytest.raises(InvalidArgumentError) as caught:
-        made(cls, extra={name: "x"})
+        make_model(cls, extra={name: "x"})
     assert str(caught.value) == f"{cls.__name__}.extra: {name!r} is a declared field, pass it as {name}=..."
 
 
@@ -460,7 +459,7 @@ VISITS = {"number_of_visits": 5, "duration": Duration.ANNUALLY}
 @pytest.mark.parametrize("given", [COPAY, VISITS, {**COPAY, "duration": None}, {**VISITS, "copay_package_id": None}])
 def test_one_alternative(cls: type[Body], given: dict[str, Any]) -> None:
     """A confirmation takes either alternative; None counts as not given."""
-    assert {name: fields_of(cls(**given))[name] for name in given} == given
+    assert {name: read_fields(cls(**given))[name] for name in given} == given
 
 
 @pytest.mark.parametrize("cls", [ConfirmClassBooking, ConfirmAccessCode])
@@ -488,7 +487,7 @@ def test_alternatives(cls: type[Body], given: dict[str, Any], got: str) -> None:
 def test_copay_alternative(given: dict[str, Any]) -> None:
     """A co-pay is bought by option or by quote."""
     bought = PurchaseCopayPackage(client_id="client_abc123", provider_id="prov_1", **given)
-    assert {name: fields_of(bought)[name] for name in given} == given
+    assert {name: read_fields(bought)[name] for name in given} == given
 
 
 @pytest.mark.parametrize(
@@ -509,7 +508,7 @@ def test_none_is_a_value() -> None:
 def test_evolve_checks_again() -> None:
     """A changed copy of a request is checked like a new one."""
     with pytest.raises(InvalidArgumentError, match=r"VerifyLookup\.access_code: expected text, got 5"):
-        attrs.evolve(cast("Any", made(VerifyLookup)), access_code=5)
+        attrs.evolve(cast("Any", make_model(VerifyLookup)), access_code=5)
 
 
 def test_responses_can_be_made_by_hand() -> None:

@@ -10,7 +10,6 @@ import typing
 from collections.abc import Iterator
 from typing import Any, Final
 
-import attrs
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -27,6 +26,7 @@ from bardge_async.openapi._answers import operation_id
 from bardge_async.openapi._schemas import page_name
 from tests.contract.examples import EXAMPLES
 from tests.contract.rows import NAMES
+from tests.support.fields import list_field_names
 
 DOCUMENT: Final = document()
 SCHEMAS: Final = DOCUMENT["components"]["schemas"]
@@ -46,30 +46,26 @@ by_body = pytest.mark.parametrize("cls", BODIES, ids=lambda cls: cls.__name__)
 by_answer = pytest.mark.parametrize("cls", ANSWERS, ids=lambda cls: cls.__name__)
 
 
-def operation(name: str) -> dict[str, Any]:
+def get_operation(name: str) -> dict[str, Any]:
     row = ENDPOINTS[name]
     return typing.cast("dict[str, Any]", DOCUMENT["paths"][row.path][row.method.lower()])
 
 
-def names(cls: type[Any]) -> list[str]:
-    return [field.name for field in attrs.fields(cls) if field.name != "extra"]
-
-
-def fits(schema: dict[str, Any], value: object) -> bool:
+def is_valid(schema: dict[str, Any], value: object) -> bool:
     whole = {**schema, "components": DOCUMENT["components"]}
     return bool(OAS31Validator(whole, format_checker=oas31_format_checker).is_valid(value))
 
 
-def spellings(value: Any) -> Iterator[Any]:
+def spell_value(value: Any) -> Iterator[Any]:
     """How a JSON value can be given in Python."""
     yield tuple(typing.cast("list[object]", value)) if isinstance(value, list) else value
     if isinstance(value, str) and value == "2026-12-31":
         yield dt.date.fromisoformat(value)
 
 
-def made(cls: type[Any], values: dict[str, Any]) -> Any:
+def make_or_none(cls: type[Any], values: dict[str, Any]) -> Any:
     """Make a request if the class takes these JSON values, in any spelling."""
-    for given in itertools.product(*(spellings(value) for value in values.values())):
+    for given in itertools.product(*(spell_value(value) for value in values.values())):
         try:
             return cls(**dict(zip(values, given, strict=True)))
         except (BardgeError, TypeError):
@@ -78,9 +74,9 @@ def made(cls: type[Any], values: dict[str, Any]) -> Any:
 
 
 @functools.cache
-def sample(cls: str, name: str) -> Any:
+def make_sample(cls: str, name: str) -> Any:
     """A JSON value that the field's schema takes."""
-    return next(value for value in SAMPLES if fits(SCHEMAS[cls]["properties"][name], value))
+    return next(value for value in SAMPLES if is_valid(SCHEMAS[cls]["properties"][name], value))
 
 
 def test_document_is_valid() -> None:
@@ -102,7 +98,7 @@ def test_every_class_has_a_schema_and_no_other() -> None:
 @by_class
 def test_fields_are_properties(cls: type[Any]) -> None:
     """Every field of a class is a property of its schema, and no other, in the same order."""
-    assert list(SCHEMAS[cls.__name__]["properties"]) == names(cls)
+    assert list(SCHEMAS[cls.__name__]["properties"]) == list_field_names(cls)
 
 
 @by_class
@@ -117,13 +113,13 @@ def test_marks_of_fields(cls: type[Any]) -> None:
     """A property bears the mark of its field."""
     hints = typing.get_type_hints(cls, include_extras=True)
     marks = {name: schema["x-bardge-mark"] for name, schema in SCHEMAS[cls.__name__]["properties"].items()}
-    assert marks == {name: hints[name].__metadata__[0].value for name in names(cls)}
+    assert marks == {name: hints[name].__metadata__[0].value for name in list_field_names(cls)}
 
 
 @by_answer
 def test_answers_are_read_as_the_schema_says(cls: type[Any]) -> None:
     """A value fits a property exactly if the library reads it into the attribute."""
-    for name, value in itertools.product(names(cls), SAMPLES):
+    for name, value in itertools.product(list_field_names(cls), SAMPLES):
         schema = SCHEMAS[cls.__name__]["properties"][name]
         if schema.get("format") == "int64" and value == 2.5:
             continue  # the library reads fractions of an instant too, should they ever come
@@ -131,7 +127,7 @@ def test_answers_are_read_as_the_schema_says(cls: type[Any]) -> None:
             taken = not structure_value({name: value}, json.dumps({name: value}).encode(), cls).extra
         except StructureError:
             taken = False
-        assert fits(schema, value) is taken, (name, value)
+        assert is_valid(schema, value) is taken, (name, value)
 
 
 @by_body
@@ -139,13 +135,15 @@ def test_requests_are_taken_as_the_schema_says(cls: type[Any]) -> None:
     """A value fits a property exactly if the request class takes it, and is sent as that value."""
     schema = SCHEMAS[cls.__name__]
     groups = _facts.ALTERNATIVES.get(cls.__name__, ((),))
-    for name, value in itertools.product(names(cls), (*SAMPLES, None)):
+    for name, value in itertools.product(list_field_names(cls), (*SAMPLES, None)):
         group = next((group for group in groups if name in group), groups[0])
-        values = {other: sample(cls.__name__, other) for other in {*schema.get("required", ()), *group}} | {name: value}
+        values = {other: make_sample(cls.__name__, other) for other in {*schema.get("required", ()), *group}} | {
+            name: value
+        }
         if cls.__name__ in _facts.ALTERNATIVES and value is None:
             continue  # null is "not given" there: the test of the groups has it
-        request = made(cls, values)
-        assert fits(schema, values) is (request is not None), (name, value)
+        request = make_or_none(cls, values)
+        assert is_valid(schema, values) is (request is not None), (name, value)
         assert request is None or json.loads(dump_body(request)) == values
 
 
@@ -153,18 +151,18 @@ def test_requests_are_taken_as_the_schema_says(cls: type[Any]) -> None:
 def test_groups_of_fields(cls: type[Any]) -> None:
     """A choice of fields, or of nulls, fits exactly if the class takes it."""
     schema = SCHEMAS[cls.__name__]
-    for count in range(len(names(cls)) + 1):
-        for chosen in itertools.combinations(names(cls), count):
-            values = {name: sample(cls.__name__, name) for name in chosen}
-            assert fits(schema, values) is (made(cls, values) is not None), values
-            nulls = dict.fromkeys(set(names(cls)) - set(chosen)) | values
-            assert fits(schema, nulls) is (made(cls, nulls) is not None), nulls
+    for count in range(len(list_field_names(cls)) + 1):
+        for chosen in itertools.combinations(list_field_names(cls), count):
+            values = {name: make_sample(cls.__name__, name) for name in chosen}
+            assert is_valid(schema, values) is (make_or_none(cls, values) is not None), values
+            nulls = dict.fromkeys(set(list_field_names(cls)) - set(chosen)) | values
+            assert is_valid(schema, nulls) is (make_or_none(cls, nulls) is not None), nulls
 
 
 @by_name
 def test_operation_is_the_row(name: str) -> None:
     """An operation tells mark, repetition, key and cursor as the table does."""
-    row, found = ENDPOINTS[name], operation(name)
+    row, found = ENDPOINTS[name], get_operation(name)
     told = [found.get(f"x-bardge-{word}") for word in ("mark", "again", "key-support", "cursor")]
     key = row.key.value if row.key is not KeySupport.NO else None
     wanted = [row.mark.value, row.repeat_effect and row.repeat_effect.value, key, row.cursor if row.paginated else None]
@@ -180,7 +178,7 @@ def test_parameters_are_the_rows(name: str) -> None:
     wanted += [("header", "Idempotency-Key")] if row.key is not KeySupport.NO else []
     wanted += [("header", "Bardge-Lookup-Token")] if row.lookup_token else []
     shared = DOCUMENT["components"]["parameters"]
-    given = [shared[p["$ref"].rpartition("/")[2]] if "$ref" in p else p for p in operation(name)["parameters"]]
+    given = [shared[p["$ref"].rpartition("/")[2]] if "$ref" in p else p for p in get_operation(name)["parameters"]]
     assert [(p["in"], p["name"]) for p in given] == wanted
 
 
@@ -192,56 +190,56 @@ def test_no_operations_beyond_the_table() -> None:
 @by_name
 def test_documented_exchange_fits(name: str) -> None:
     """What the contract tests send and get fits the operation's schemas."""
-    example, found = EXAMPLES[name], operation(name)
+    example, found = EXAMPLES[name], get_operation(name)
     if "requestBody" in found:
-        assert fits(found["requestBody"]["content"]["application/json"]["schema"], example.sent)
+        assert is_valid(found["requestBody"]["content"]["application/json"]["schema"], example.sent)
     assert ("requestBody" in found) is (example.sent is not None)
     answers = [answer for status, answer in found["responses"].items() if status.startswith("2")]
-    assert all(fits(answer["content"]["application/json"]["schema"], example.answer) for answer in answers)
+    assert all(is_valid(answer["content"]["application/json"]["schema"], example.answer) for answer in answers)
 
 
 @by_name
 def test_statuses(name: str) -> None:
     """Every documented status is there; only what changes state can conflict."""
     errors = {"400", "401", "403", "404", "500"} | ({"409"} if ENDPOINTS[name].method == "POST" else set[str]())
-    found = set(operation(name)["responses"])
+    found = set(get_operation(name)["responses"])
     assert (found - {"200", "201"}, "200" in found) == (errors, True)
 
 
-def shown(value: object, place: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+def walk_objects(value: object, place: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
     """All objects of the document, with their places."""
     if isinstance(value, dict):
         inside = typing.cast("dict[str, Any]", value)
         yield place, inside
         for name, item in inside.items():
-            yield from shown(item, f"{place}/{name}")
+            yield from walk_objects(item, f"{place}/{name}")
     elif isinstance(value, list):
         for index, item in enumerate(typing.cast("list[object]", value)):
-            yield from shown(item, f"{place}/{index}")
+            yield from walk_objects(item, f"{place}/{index}")
 
 
 def test_enums_stay_open() -> None:
     """No list of values is closed: a new value must not make an answer wrong."""
-    assert [place for place, found in shown(DOCUMENT) if "enum" in found] == []
+    assert [place for place, found in walk_objects(DOCUMENT) if "enum" in found] == []
 
 
 def test_examples_fit_their_schemas() -> None:
     """Every example fits the schema beside it."""
-    for place, found in shown(DOCUMENT):
+    for place, found in walk_objects(DOCUMENT):
         for value in found.get("examples", ()) if "type" in found else ():
-            assert fits({"type": found["type"]}, value), place
+            assert is_valid({"type": found["type"]}, value), place
         for value in (
             found["examples"].values() if isinstance(found.get("examples"), dict) and "schema" in found else ()
         ):
-            assert fits(found["schema"], value["value"]), place
+            assert is_valid(found["schema"], value["value"]), place
         if "example" in found:
-            assert fits(found["schema"], found["example"]), place
+            assert is_valid(found["schema"], found["example"]), place
 
 
 def test_facts_are_about_real_fields() -> None:
     """Facts beside the models name fields that exist."""
-    pages = {"Page": {"data", *names(m.Page)}}
-    real = {cls.__name__: set(names(cls)) for cls in CLASSES} | pages
+    pages = {"Page": {"data", *list_field_names(m.Page)}}
+    real = {cls.__name__: set(list_field_names(cls)) for cls in CLASSES} | pages
     told = {(cls, field) for cls, fields in _facts.EXAMPLES.items() for field in fields}
     told |= {(cls, f) for cls, groups in _facts.ALTERNATIVES.items() for group in groups for f in group}
     assert [place for place in told | _facts.GUIDE_FIELDS if place[1] not in real[place[0]]] == []
@@ -265,10 +263,10 @@ def test_links_lead_somewhere() -> None:
         row = ENDPOINTS[source]
         for target, (parameter, place) in targets.items():
             assert parameter in ENDPOINTS[target].path_parameters
-            assert place.rpartition("/")[2] in names(row.item or row.response)
+            assert place.rpartition("/")[2] in list_field_names(row.item or row.response)
 
 
-def run(*arguments: str) -> str:
+def run_openapi_command(*arguments: str) -> str:
     result = CliRunner().invoke(bardge, ["openapi", *arguments])
     assert result.exit_code == 0, result.output
     return result.output
@@ -276,18 +274,20 @@ def run(*arguments: str) -> str:
 
 def test_command_writes_json() -> None:
     """``bardge openapi`` writes the document as JSON."""
-    assert json.loads(run()) == DOCUMENT
+    assert json.loads(run_openapi_command()) == DOCUMENT
 
 
 def test_command_writes_yaml() -> None:
     """``bardge openapi --yaml`` writes the same, without anchors."""
-    text = run("--yaml")
+    text = run_openapi_command("--yaml")
     assert (yaml.safe_load(text), "&id" in text) == (DOCUMENT, False)
 
 
 def test_command_names_a_server() -> None:
     """``--server`` replaces the vendor's base URL."""
-    assert json.loads(run("--server", "http://127.0.0.1:8765/x"))["servers"] == [{"url": "http://127.0.0.1:8765/x"}]
+    assert json.loads(run_openapi_command("--server", "http://127.0.0.1:8765/x"))["servers"] == [
+        {"url": "http://127.0.0.1:8765/x"}
+    ]
 
 
 def test_missing_yaml_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,8 +13,14 @@ from hypothesis import strategies as st
 
 from bardge_async import models
 from bardge_async._core.codegen import is_simple
-from bardge_async._core.converter import _collect_fields, _make_careful_hook, structure_value
-from bardge_async._core.scalars import InexactError, StructureError, parse_json, parse_json_exact
+from bardge_async._core.converter import (
+    _collect_fields,
+    _make_careful_hook,
+    parse_json,
+    parse_json_exact,
+    structure_value,
+)
+from bardge_async._core.scalars import InexactError, StructureError
 from bardge_async.models import Page, Resource
 from bardge_async.models._base import FromPage, Inferred
 
@@ -154,7 +160,7 @@ NAMES = sorted({field.name for cls in CLASSES for field in attrs.fields(cls)})
 OBJECTS = st.dictionaries(st.sampled_from([*NAMES, "new", "self", "_"]), LEAVES, max_size=8)
 
 
-def outcome(read: Any, cls: type[Any], body: bytes) -> Any:
+def read_outcome(read: Any, cls: type[Any], body: bytes) -> Any:
     """What reading comes to: the value with its repr, or the faults."""
     try:
         value = read(parse_json(body), body, cls)
@@ -163,7 +169,7 @@ def outcome(read: Any, cls: type[Any], body: bytes) -> Any:
     return value, repr(value), type(value)
 
 
-def carefully(parsed: Any, body: bytes, cls: type[Any]) -> Any:
+def read_carefully(parsed: Any, body: bytes, cls: type[Any]) -> Any:
     read = _make_careful_hook(cls, _collect_fields(cls))
     try:
         return read(parsed)
@@ -179,14 +185,14 @@ def test_same_as_carefully(cls: type[Any], data: st.DataObject) -> None:
     nested = LEAVES | OBJECTS | st.lists(OBJECTS, max_size=2)
     sent = data.draw(st.dictionaries(st.sampled_from([*own, "extra", "new"]), nested, max_size=12))
     body = json.dumps(sent).encode()
-    assert outcome(structure_value, cls, body) == outcome(carefully, cls, body)
+    assert read_outcome(structure_value, cls, body) == read_outcome(read_carefully, cls, body)
 
 
 @pytest.mark.parametrize("number", NUMBERS)
 def test_instants(number: int) -> None:
     """Seconds and milliseconds, before and after 1970, read alike on both ways; too large ones are faults."""
     body = json.dumps({"created": number}).encode()
-    assert outcome(structure_value, models.Pass, body) == outcome(carefully, models.Pass, body)
+    assert read_outcome(structure_value, models.Pass, body) == read_outcome(read_carefully, models.Pass, body)
 
 
 def test_milliseconds_are_kept() -> None:

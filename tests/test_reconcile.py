@@ -12,12 +12,21 @@ from typing import Any
 import attrs
 import pytest
 
-from bardge_async import BardgeClient, Doubt, DoubtVerdict, Finding, RetryPolicy, SQLiteJournal, errors
+from bardge_async import (
+    BardgeClient,
+    ClockReading,
+    Doubt,
+    DoubtVerdict,
+    EntryState,
+    Finding,
+    KeyIdentity,
+    RetryPolicy,
+    SQLiteJournal,
+    errors,
+)
 from bardge_async import models as m
-from bardge_async._core.entry import EntryState, KeyIdentity
-from bardge_async._core.window import ClockReading
 from bardge_async.sandbox import Sandbox
-from tests.support.clock import ManualClock
+from bardge_async.testing import ManualClock
 from tests.support.rig import PURCHASE
 
 ONCE = RetryPolicy(max_attempts=1)
@@ -37,7 +46,7 @@ class Stage:
         self.clock.advance(seconds)
         self.sandbox.clock.advance(seconds)
 
-    async def doubt(self, key: str = "order-1", *, happened: bool, request: object = PURCHASE) -> None:
+    async def leave_doubt(self, key: str = "order-1", *, happened: bool, request: object = PURCHASE) -> None:
         """Leave a purchase, a pass or a booking in doubt."""
         rows: dict[type[object], str] = {m.PurchaseCredits: "credits.purchase", m.IssuePass: "passes.issue"}
         row = rows.get(type(request), "bookings.initiate_class")
@@ -50,7 +59,7 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(folder: Path) -> AsyncGenerator[Stage]:
+async def open_stage(folder: Path) -> AsyncGenerator[Stage]:
     clock = ManualClock(wall=time.time())
     with SQLiteJournal(folder / "journal.db") as journal:
         async with Sandbox() as sandbox:
@@ -59,62 +68,62 @@ async def stage(folder: Path) -> AsyncGenerator[Stage]:
                 yield Stage(sandbox, bardge, clock, journal)
 
 
-async def first_pass(it: Stage) -> str:
+async def get_first_pass(it: Stage) -> str:
     found = await it.bardge.passes.list().first()
     assert found is not None
     return found.id or ""
 
 
-def said(verdict: DoubtVerdict) -> str:
+def join_evidence(verdict: DoubtVerdict) -> str:
     return " | ".join(verdict.evidence)
 
 
 async def test_credits_happened(tmp_path: Path) -> None:
     """One transaction of the package's amount that no other entry claims: it happened, by inferred fields."""
-    async with stage(tmp_path) as it:
-        await it.doubt(happened=True)
+    async with open_stage(tmp_path) as it:
+        await it.leave_doubt(happened=True)
         verdict = await it.bardge.reconcile("order-1")
     assert (verdict.finding, verdict.inferred) == (Finding.HAPPENED, True)
-    assert "inferred field" in said(verdict)
+    assert "inferred field" in join_evidence(verdict)
 
 
 async def test_credits_did_not(tmp_path: Path) -> None:
     """No transaction, 5 minutes after the window: it did not happen."""
-    async with stage(tmp_path) as it:
-        await it.doubt(happened=False)
+    async with open_stage(tmp_path) as it:
+        await it.leave_doubt(happened=False)
         it.pass_time(391)
         assert (await it.bardge.reconcile("order-1")).finding is Finding.DID_NOT
 
 
 async def test_credits_not_ripe(tmp_path: Path) -> None:
     """No transaction, but less than 5 minutes since the window closed: nobody can tell."""
-    async with stage(tmp_path) as it:
-        await it.doubt(happened=False)
+    async with open_stage(tmp_path) as it:
+        await it.leave_doubt(happened=False)
         it.pass_time(389)
         verdict = await it.bardge.reconcile("order-1")
     assert verdict.finding is Finding.CANNOT_TELL
-    assert "5 minutes" in said(verdict)
+    assert "5 minutes" in join_evidence(verdict)
 
 
 async def test_credits_list_does_not_reach_back(tmp_path: Path) -> None:
     """A client without any older transaction: the list does not show that it reaches back."""
-    async with stage(tmp_path) as it:
-        await it.bardge.passes.issue(attrs.evolve(ISSUE, pass_id=await first_pass(it)))
-        await it.doubt(happened=False, request=m.PurchaseCredits(client_id="client_new_1", package_id="cpkg_50"))
+    async with open_stage(tmp_path) as it:
+        await it.bardge.passes.issue(attrs.evolve(ISSUE, pass_id=await get_first_pass(it)))
+        await it.leave_doubt(happened=False, request=m.PurchaseCredits(client_id="client_new_1", package_id="cpkg_50"))
         it.pass_time(400)
         verdict = await it.bardge.reconcile("order-1")
     assert verdict.finding is Finding.CANNOT_TELL
-    assert "reaches back" in said(verdict)
+    assert "reaches back" in join_evidence(verdict)
 
 
 @pytest.mark.parametrize("happened", [False, True])
 async def test_finished_rivals_claim_their_traces(tmp_path: Path, *, happened: bool) -> None:
     """Purchases that other entries know as done are theirs, also later ones: what is left over decides."""
-    async with stage(tmp_path) as it:
+    async with open_stage(tmp_path) as it:
         await it.buy("before")
         await it.buy("beside")
         it.pass_time(60)
-        await it.doubt(happened=happened)
+        await it.leave_doubt(happened=happened)
         it.pass_time(70)
         await it.buy("after")
         it.pass_time(400)
@@ -126,19 +135,19 @@ async def test_finished_rivals_claim_their_traces(tmp_path: Path, *, happened: b
 @pytest.mark.parametrize("happened", [False, True])
 async def test_rivals_near_the_beginning(tmp_path: Path, *, happened: bool) -> None:
     """A rival whose trace may be from before or after the doubt's beginning: a trace cannot be told apart."""
-    async with stage(tmp_path) as it:
+    async with open_stage(tmp_path) as it:
         await it.buy("beside")
         it.pass_time(5)
-        await it.doubt(happened=happened)
+        await it.leave_doubt(happened=happened)
         it.pass_time(400)
         assert (await it.bardge.reconcile("order-1")).finding is Finding.CANNOT_TELL
 
 
 async def test_rivals_in_doubt(tmp_path: Path) -> None:
     """Two doubts and one trace: nobody can tell whose it is."""
-    async with stage(tmp_path) as it:
-        await it.doubt(happened=True)
-        await it.doubt("order-2", happened=False)
+    async with open_stage(tmp_path) as it:
+        await it.leave_doubt(happened=True)
+        await it.leave_doubt("order-2", happened=False)
         it.pass_time(400)
         findings = {(await it.bardge.reconcile(key)).finding for key in ("order-1", "order-2")}
     assert findings == {Finding.CANNOT_TELL}
@@ -146,19 +155,19 @@ async def test_rivals_in_doubt(tmp_path: Path) -> None:
 
 async def test_strangers_trace(tmp_path: Path) -> None:
     """Two traces that no entry claims: nobody can tell."""
-    async with stage(tmp_path) as it:
-        await it.doubt(happened=True)
+    async with open_stage(tmp_path) as it:
+        await it.leave_doubt(happened=True)
         async with BardgeClient(it.sandbox.api_key, it.sandbox.base_url) as stranger:
             await stranger.credits.purchase(PURCHASE)
         verdict = await it.bardge.reconcile("order-1")
     assert verdict.finding is Finding.CANNOT_TELL
-    assert "2 traces that no other entry claims" in said(verdict)
+    assert "2 traces that no other entry claims" in join_evidence(verdict)
 
 
 async def test_a_late_trace(tmp_path: Path) -> None:
     """A trace from after the window may be a stranger's or a slow server's: nobody can tell."""
-    async with stage(tmp_path) as it:
-        await it.doubt(happened=False)
+    async with open_stage(tmp_path) as it:
+        await it.leave_doubt(happened=False)
         it.pass_time(400)
         async with BardgeClient(it.sandbox.api_key, it.sandbox.base_url) as stranger:
             await stranger.credits.purchase(PURCHASE)
@@ -167,52 +176,52 @@ async def test_a_late_trace(tmp_path: Path) -> None:
 
 async def test_missing_trace_of_a_rival(tmp_path: Path) -> None:
     """A list that lacks what another entry knows as done proves nothing."""
-    async with stage(tmp_path) as it:
-        await it.doubt(happened=False)
+    async with open_stage(tmp_path) as it:
+        await it.leave_doubt(happened=False)
         it.pass_time(20)
-        await it.doubt("order-2", happened=False)
+        await it.leave_doubt("order-2", happened=False)
         await it.bardge.resolve("order-2", done=True)
         it.pass_time(400)
         verdict = await it.bardge.reconcile("order-1")
     assert verdict.finding is Finding.CANNOT_TELL
-    assert "only 0 traces" in said(verdict)
+    assert "only 0 traces" in join_evidence(verdict)
 
 
 async def test_forgotten_rivals(tmp_path: Path) -> None:
     """Where entries of that time are no longer on record, a trace may be theirs."""
-    async with stage(tmp_path) as it:
+    async with open_stage(tmp_path) as it:
         it.journal._keep_entries = 100.0
-        await it.doubt(happened=True)
+        await it.leave_doubt(happened=True)
         it.pass_time(400)
         await it.buy("later")
         verdict = await it.bardge.reconcile("order-1")
     assert verdict.finding is Finding.CANNOT_TELL
-    assert "no longer in the journal" in said(verdict)
+    assert "no longer in the journal" in join_evidence(verdict)
 
 
 async def test_pass_happened(tmp_path: Path) -> None:
     """The client's pass is the one that was asked for, made since: it happened."""
-    async with stage(tmp_path) as it:
-        await it.doubt(happened=True, request=attrs.evolve(ISSUE, pass_id=await first_pass(it)))
+    async with open_stage(tmp_path) as it:
+        await it.leave_doubt(happened=True, request=attrs.evolve(ISSUE, pass_id=await get_first_pass(it)))
         verdict = await it.bardge.reconcile("order-1")
     assert (verdict.finding, verdict.inferred) == (Finding.HAPPENED, True)
 
 
 async def test_pass_unknown_client(tmp_path: Path) -> None:
     """A 404 that speaks of the client, not of a pass, proves nothing: the path is inferred."""
-    async with stage(tmp_path) as it:
-        await it.doubt(happened=False, request=attrs.evolve(ISSUE, pass_id=await first_pass(it)))
+    async with open_stage(tmp_path) as it:
+        await it.leave_doubt(happened=False, request=attrs.evolve(ISSUE, pass_id=await get_first_pass(it)))
         it.pass_time(400)
         verdict = await it.bardge.reconcile("order-1")
     assert verdict.finding is Finding.CANNOT_TELL
-    assert "inferred path" in said(verdict)
+    assert "inferred path" in join_evidence(verdict)
 
 
 @pytest.mark.parametrize("happened", [False, True])
 async def test_booking(tmp_path: Path, *, happened: bool) -> None:
     """A class booking made since, and none in a list that was walked to its end, by fields of the vendor's page."""
-    async with stage(tmp_path) as it:
-        await it.doubt(happened=happened, request=BOOK)
+    async with open_stage(tmp_path) as it:
+        await it.leave_doubt(happened=happened, request=BOOK)
         it.pass_time(400)
         verdict = await it.bardge.reconcile("order-1")
     assert (verdict.finding, verdict.inferred) == (Finding.HAPPENED if happened else Finding.DID_NOT, False)
@@ -220,8 +229,8 @@ async def test_booking(tmp_path: Path, *, happened: bool) -> None:
 
 async def test_bookings_that_were_confirmed(tmp_path: Path) -> None:
     """A booking may also be what a confirmed session left: then nobody can tell."""
-    async with stage(tmp_path) as it:
-        await it.doubt(happened=True, request=BOOK)
+    async with open_stage(tmp_path) as it:
+        await it.leave_doubt(happened=True, request=BOOK)
         asked = await it.bardge.bookings.initiate_class(attrs.evolve(BOOK, client_id="client_visits_used"))
         more = m.ConfirmClassBooking(number_of_visits=2, duration="MONTHLY")
         await it.bardge.bookings.confirm_class(asked.session_id or "", more)
@@ -230,19 +239,19 @@ async def test_bookings_that_were_confirmed(tmp_path: Path) -> None:
 
 async def test_rows_without_lists(tmp_path: Path) -> None:
     """Rows that leave no trace in a list: nobody can tell, and harmless ones may be entered again."""
-    async with stage(tmp_path) as it:
+    async with open_stage(tmp_path) as it:
         it.sandbox.cut_before("passes.update_expiry")
         request = m.UpdateIssuedPassExpiry(expiry_date=dt.date(2027, 12, 31))
         with pytest.raises(errors.BardgeError):
             await it.bardge.send("passes.update_expiry", "client_abc123", request=request, key="order-1")
         verdict = await it.bardge.reconcile("order-1")
     assert verdict.finding is Finding.CANNOT_TELL
-    assert "use the key again" in said(verdict)
+    assert "use the key again" in join_evidence(verdict)
 
 
 async def test_free_rows(tmp_path: Path) -> None:
     """What ``request`` sent and is in doubt is listed, not recovered, and nobody can tell."""
-    async with stage(tmp_path) as it:
+    async with open_stage(tmp_path) as it:
         it.sandbox.cut_before()
         with pytest.raises(errors.OutcomeUnknownError):
             await it.bardge.request("POST", "/odd/one", request={"amount": 5}, key="order-1")
@@ -255,7 +264,7 @@ async def test_free_rows(tmp_path: Path) -> None:
 
 async def test_unproven_keys(tmp_path: Path) -> None:
     """A row of which nobody knows whether it honours keys has no window, and is not recovered."""
-    async with stage(tmp_path) as it:
+    async with open_stage(tmp_path) as it:
         it.sandbox.cut_before("copay.purchase_package")
         request = m.PurchaseCopayPackage(client_id="client_abc123", copay_package_id="c1", provider_id="p1")
         with pytest.raises(errors.OutcomeUnknownError):
@@ -267,8 +276,8 @@ async def test_unproven_keys(tmp_path: Path) -> None:
 
 async def test_doubt(tmp_path: Path) -> None:
     """A doubt tells key, endpoint, request, when it was sent and when its window closes."""
-    async with stage(tmp_path) as it:
-        await it.doubt(happened=False)
+    async with open_stage(tmp_path) as it:
+        await it.leave_doubt(happened=False)
         begun = dt.datetime.fromtimestamp(it.clock.wall(), dt.UTC)
         [doubt] = await it.bardge.in_doubt()
     assert doubt == Doubt(
@@ -282,7 +291,7 @@ async def test_doubt(tmp_path: Path) -> None:
     )
 
 
-async def state(it: Stage, key: str = "order-1") -> EntryState | None:
+async def read_state(it: Stage, key: str = "order-1") -> EntryState | None:
     identity = KeyIdentity(it.sandbox.base_url, "", key)
     record = await it.journal.claim(identity, 0, it.clock)
     it.journal.release(identity)
@@ -291,8 +300,8 @@ async def state(it: Stage, key: str = "order-1") -> EntryState | None:
 
 async def test_resolve_done(tmp_path: Path) -> None:
     """``done=True``: entering the key raises AlreadyDoneError, and nothing is in doubt any more."""
-    async with stage(tmp_path) as it:
-        await it.doubt(happened=True)
+    async with open_stage(tmp_path) as it:
+        await it.leave_doubt(happened=True)
         await it.bardge.resolve("order-1", done=True)
         with pytest.raises(errors.AlreadyDoneError):
             await it.buy("order-1")
@@ -301,8 +310,8 @@ async def test_resolve_done(tmp_path: Path) -> None:
 
 async def test_resolve_with_the_answer(tmp_path: Path) -> None:
     """``done={...}``: entering the key returns that answer."""
-    async with stage(tmp_path) as it:
-        await it.doubt(happened=True)
+    async with open_stage(tmp_path) as it:
+        await it.leave_doubt(happened=True)
         await it.bardge.resolve("order-1", done={"object": "credit_purchase", "balance": 7})
         response = await it.bardge.send("credits.purchase", request=PURCHASE, key="order-1")
     assert (response.value.balance, response.replayed) == (7, "journal")
@@ -311,8 +320,8 @@ async def test_resolve_with_the_answer(tmp_path: Path) -> None:
 @pytest.mark.parametrize("by_evidence", [False, True])
 async def test_resolve_never_happened(tmp_path: Path, *, by_evidence: bool) -> None:
     """``never_happened=True``, or a verdict that says so, frees the key for sending."""
-    async with stage(tmp_path) as it:
-        await it.doubt(happened=False)
+    async with open_stage(tmp_path) as it:
+        await it.leave_doubt(happened=False)
         it.pass_time(400)
         verdict = await it.bardge.reconcile("order-1")
         if by_evidence:
@@ -320,15 +329,15 @@ async def test_resolve_never_happened(tmp_path: Path, *, by_evidence: bool) -> N
         else:
             await it.bardge.resolve("order-1", never_happened=True)
         await it.buy("order-1")
-        assert await state(it) is EntryState.DONE
+        assert await read_state(it) is EntryState.DONE
 
 
 async def test_resolve_by_evidence_that_it_happened(tmp_path: Path) -> None:
     """A verdict that it happened records that it was done."""
-    async with stage(tmp_path) as it:
-        await it.doubt(happened=True)
+    async with open_stage(tmp_path) as it:
+        await it.leave_doubt(happened=True)
         await it.bardge.resolve("order-1", by=await it.bardge.reconcile("order-1"))
-        assert await state(it) is EntryState.DONE
+        assert await read_state(it) is EntryState.DONE
 
 
 VERDICT = DoubtVerdict("order-1", dt.datetime(2020, 1, 1, tzinfo=dt.UTC), Finding.DID_NOT, (), inferred=False)
@@ -349,25 +358,25 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 async def test_resolve_refuses(tmp_path: Path, name: str) -> None:
     """What is no clear word about this doubt is refused, and the doubt stays."""
     given, words = REFUSED[name]
-    async with stage(tmp_path) as it:
-        await it.doubt(happened=True)
+    async with open_stage(tmp_path) as it:
+        await it.leave_doubt(happened=True)
         with pytest.raises(errors.InvalidArgumentError, match=words):
             await it.bardge.resolve("order-1", **given)
-        assert await state(it) is EntryState.SENT
+        assert await read_state(it) is EntryState.SENT
 
 
 async def test_resolve_with_what_is_no_answer(tmp_path: Path) -> None:
     """An answer that contradicts the vendor's page is refused: entering the key could not return it."""
-    async with stage(tmp_path) as it:
-        await it.doubt(happened=True, request=BOOK)
+    async with open_stage(tmp_path) as it:
+        await it.leave_doubt(happened=True, request=BOOK)
         with pytest.raises(errors.InvalidArgumentError, match=r"not a response of bookings\.initiate_class"):
             await it.bardge.resolve("order-1", done={"copay_required": "maybe"})
-        assert await state(it) is EntryState.SENT
+        assert await read_state(it) is EntryState.SENT
 
 
 async def test_resolve_what_is_not_in_doubt(tmp_path: Path) -> None:
     """An unknown key and one that is done are refused."""
-    async with stage(tmp_path) as it:
+    async with open_stage(tmp_path) as it:
         await it.buy("order-2")
         with pytest.raises(errors.InvalidArgumentError, match="is not on record"):
             await it.bardge.resolve("order-1", done=True)
@@ -379,8 +388,8 @@ async def test_resolve_what_is_not_in_doubt(tmp_path: Path) -> None:
 
 async def test_resolve_what_is_under_work(tmp_path: Path) -> None:
     """A key that somebody works on cannot be settled."""
-    async with stage(tmp_path) as it:
-        await it.doubt(happened=True)
+    async with open_stage(tmp_path) as it:
+        await it.leave_doubt(happened=True)
         identity = KeyIdentity(it.sandbox.base_url, "", "order-1")
         await it.journal.claim(identity, 0, it.clock)
         with pytest.raises(errors.KeyInUseError):

@@ -9,14 +9,13 @@ from typing import Any
 import attrs
 import pytest
 
+from bardge_async import ClockReading, ReplayWindow, RetryPolicy, errors
 from bardge_async import endpoints as e
-from bardge_async import errors
 from bardge_async._core import retry
-from bardge_async._core.settings import ReplayWindow, RetryPolicy
-from bardge_async._core.window import ClockReading, History
+from bardge_async._core.window import History
 from bardge_async.endpoints import Endpoint
 from bardge_async.errors import BardgeError, NotSentError, OutcomeUnknownError
-from tests.support.answers import OBJECTS, PAGES, WALL, outcome
+from tests.support.answers import OBJECTS, PAGES, WALL, classify_attempt
 
 START = ClockReading(WALL, 1000.0, WALL)
 ROWS: dict[str, Endpoint[Any, Any]] = {
@@ -54,7 +53,7 @@ SETTLING = {
 UNDECIDED = ["refused", "no slot", "401", "403", "429", "429 page", "400 page", "404 page", "409 page"]
 
 
-def later(seconds: float) -> ClockReading:
+def make_reading(seconds: float) -> ClockReading:
     return ClockReading(START.wall + seconds, START.elapsed + seconds, START.highest + seconds)
 
 
@@ -67,12 +66,12 @@ class Play:
     window: ReplayWindow = attrs.field(factory=ReplayWindow)
     history: History = attrs.field(factory=History)
 
-    def attempt(self, name: str, *, at: ClockReading = START, **headers: str) -> retry.RetryContext:
+    def enter_attempt(self, name: str, *, at: ClockReading = START, **headers: str) -> retry.RetryContext:
         """Enter one more attempt, begun at an instant; return the case that it makes, with 60 s of the call left."""
         self.history.attempts += name != "no slot"
         if self.history.first_sent is None:
             self.history.first_sent = at
-        result = outcome(self.row, name, **headers)
+        result = classify_attempt(self.row, name, **headers)
         retry.update_history(self.row, self.history, result)
         return retry.RetryContext(
             endpoint=self.row,
@@ -87,29 +86,29 @@ class Play:
         )
 
 
-def after(row: str, *names: str, **headers: str) -> retry.RetryContext:
+def build_case(row: str, *names: str, **headers: str) -> retry.RetryContext:
     """The case after attempts of these names, all at the same instant."""
     play = Play(ROWS[row], RetryPolicy(max_attempts=100))
     *first, last = names
     for name in first:
-        play.attempt(name)
-    return play.attempt(last, at=START, **headers)
+        play.enter_attempt(name)
+    return play.enter_attempt(last, at=START, **headers)
 
 
-def step(case: retry.RetryContext) -> str:
+def decide(case: retry.RetryContext) -> str:
     """``again``, or the name of the error to end with."""
     decided = retry.decide_retry(case)
     return type(decided).__name__ if isinstance(decided, BardgeError) else "again"
 
 
-def ended(case: retry.RetryContext) -> BardgeError:
+def decide_error(case: retry.RetryContext) -> BardgeError:
     decided = retry.decide_retry(case)
     assert isinstance(decided, BardgeError)
     return decided
 
 
-def unknown(case: retry.RetryContext) -> OutcomeUnknownError:
-    error = ended(case)
+def decide_unknown(case: retry.RetryContext) -> OutcomeUnknownError:
+    error = decide_error(case)
     assert isinstance(error, OutcomeUnknownError)
     return error
 
@@ -142,33 +141,33 @@ cut          | again | again | again | again | Unknown | Unknown | Unknown | Unk
 """
 
 
-def cells() -> list[tuple[str, str, str]]:
+def parse_cells() -> list[tuple[str, str, str]]:
     head, *lines = [[cell.strip() for cell in line.split("|")] for line in FIRST.strip().splitlines()]
     table = [(line[0], row, cell) for line in lines for row, cell in zip(head[1:], line[1:], strict=True)]
     return [(answer, row, expected) for answer, row, expected in table if expected != "."]
 
 
-@pytest.mark.parametrize(("answer", "row", "expected"), cells())
+@pytest.mark.parametrize(("answer", "row", "expected"), parse_cells())
 def test_first_answer(answer: str, row: str, expected: str) -> None:
     """Each answer to a first attempt leads to a repeat or to its one error, by kind of row."""
     wanted = {"again": "again", "Unknown": "OutcomeUnknownError"}.get(expected, f"{expected}Error")
-    assert step(after(row, answer)) == wanted
+    assert decide(build_case(row, answer)) == wanted
 
 
 @pytest.mark.parametrize("second", [*UNDECIDED, *DOUBTFUL, "500", "500 replayed"])
 def test_doubt_stays(second: str) -> None:
     """Once a charging POST was sent and not answered, nothing but a settling answer makes its outcome known."""
-    error = retry.final_error(after("twice", "cut", second))
+    error = retry.final_error(build_case("twice", "cut", second))
     assert (type(error), error.sent) == (OutcomeUnknownError, True)
 
 
 @pytest.mark.parametrize("second", SETTLING)
 def test_doubt_is_settled(second: str) -> None:
     """A 2xx, or 400, 404, 409 or 422 with the API's error object, settles an earlier doubt."""
-    assert type(ended(after("twice", "cut", second))) is SETTLING[second]
+    assert type(decide_error(build_case("twice", "cut", second))) is SETTLING[second]
 
 
-def oracle(names: tuple[str, ...]) -> bool:
+def predict_doubt(names: tuple[str, ...]) -> bool:
     """Tell, the plain way, whether a history leaves a charging POST in doubt."""
     doubt = False
     for name in names:
@@ -182,7 +181,7 @@ def test_every_history_of_three() -> None:
     wrong = [
         names
         for names in itertools.product(kinds, repeat=3)
-        if isinstance(retry.final_error(after("twice", *names)), OutcomeUnknownError) is not oracle(names)
+        if isinstance(retry.final_error(build_case("twice", *names)), OutcomeUnknownError) is not predict_doubt(names)
     ]
     assert wrong == []
 
@@ -191,7 +190,7 @@ def test_not_sent_means_not_sent() -> None:
     """No history in which an attempt was sent ends as "nothing reached the server", and each says so in ``sent``."""
     kinds = ["refused", "no slot", "cut", "429", "401", "404 page"]
     for row, names in itertools.product(ROWS, itertools.product(kinds, repeat=2)):
-        error = retry.final_error(after(row, *names))
+        error = retry.final_error(build_case(row, *names))
         sent = not set(names) <= {"refused", "no slot"}
         assert (error.sent, isinstance(error, NotSentError)) == (sent, not sent), (row, names)
 
@@ -199,63 +198,63 @@ def test_not_sent_means_not_sent() -> None:
 def test_refused_then_cut_counts_from_the_send() -> None:
     """An attempt that was proved not sent opens no window: it runs from the first send."""
     play = Play()
-    play.attempt("refused")
-    error = retry.final_error(play.attempt("cut", at=later(30)))
+    play.enter_attempt("refused")
+    error = retry.final_error(play.enter_attempt("cut", at=make_reading(30)))
     assert isinstance(error, OutcomeUnknownError)
-    assert error.first_sent_at == later(30).to_datetime()
+    assert error.first_sent_at == make_reading(30).to_datetime()
 
 
 @pytest.mark.parametrize("first", ["429", "401", "404 page"])
 def test_refusal_opens_no_window(first: str) -> None:
     """An answer that proves that nothing was executed opens no window."""
     play = Play()
-    play.attempt(first)
-    error = retry.final_error(play.attempt("cut", at=later(30)))
+    play.enter_attempt(first)
+    error = retry.final_error(play.enter_attempt("cut", at=make_reading(30)))
     assert isinstance(error, OutcomeUnknownError)
-    assert error.first_sent_at == later(30).to_datetime()
+    assert error.first_sent_at == make_reading(30).to_datetime()
 
 
 @pytest.mark.parametrize("row", ["same", "same-", "get"])
 def test_harmless_rows_repeat_after_a_fault(row: str) -> None:
     """A 5xx with the API's error object is repeated where that is harmless, and ends as ServerError."""
-    case = after(row, "500", "500")
-    assert (step(case), type(retry.final_error(case))) == ("again", errors.ServerError)
+    case = build_case(row, "500", "500")
+    assert (decide(case), type(retry.final_error(case))) == ("again", errors.ServerError)
 
 
 def test_fault_of_a_charging_post() -> None:
     """A 5xx error object on a ``twice`` row ends as outcome unknown, with it as ``last_error``."""
-    error = unknown(after("twice", "500"))
+    error = decide_unknown(build_case("twice", "500"))
     assert (type(error.last_error), error.attempts) == (errors.ServerError, 1)
 
 
 @pytest.mark.parametrize(("row", "expected"), [("twice", "again"), ("twice?", "OutcomeUnknownError")])
 def test_repeat_server_errors(row: str, expected: str) -> None:
     """Users who know that errors are cached may repeat a faulted POST, where a key protects it."""
-    case = attrs.evolve(after(row, "500"), policy=RetryPolicy(repeat_server_errors=True))
-    assert step(case) == expected
+    case = attrs.evolve(build_case(row, "500"), policy=RetryPolicy(repeat_server_errors=True))
+    assert decide(case) == expected
 
 
 def test_repeat_server_errors_spares_replayed_ones() -> None:
     """A cached failure is not hammered, whatever the policy."""
-    case = attrs.evolve(after("twice", "500 replayed"), policy=RetryPolicy(repeat_server_errors=True))
-    assert step(case) == "OutcomeUnknownError"
+    case = attrs.evolve(build_case("twice", "500 replayed"), policy=RetryPolicy(repeat_server_errors=True))
+    assert decide(case) == "OutcomeUnknownError"
 
 
 def test_replayed_page_is_not_hammered() -> None:
     """A 5xx page that is marked as replayed is cached too: no repeat."""
-    assert step(after("twice", "500 page", X_Idempotent_Replayed="true")) == "OutcomeUnknownError"
+    assert decide(build_case("twice", "500 page", X_Idempotent_Replayed="true")) == "OutcomeUnknownError"
 
 
 @pytest.mark.parametrize("answer", ["refused", "cut", "429"])
 def test_max_attempts_counts_the_first(answer: str) -> None:
     """With ``max_attempts=2`` the second attempt is the last."""
     play = Play(policy=RetryPolicy(max_attempts=2))
-    assert [step(play.attempt(answer)) == "again" for _ in range(2)] == [True, False]
+    assert [decide(play.enter_attempt(answer)) == "again" for _ in range(2)] == [True, False]
 
 
 def test_waiting_for_a_connection_is_not_repeated() -> None:
     """A call that got no connection in its time has waited enough."""
-    assert step(after("get", "no slot")) == "PoolTimeoutError"
+    assert decide(build_case("get", "no slot")) == "PoolTimeoutError"
 
 
 @pytest.mark.parametrize(
@@ -270,7 +269,7 @@ def test_full_jitter(roll: float, attempts: int, expected: float) -> None:
 @pytest.mark.parametrize(("roll", "low", "high"), [(0.0, 5, 5), (1.0, 5, 5.25), (0.5, 5, 5.25)])
 def test_retry_after_is_a_lower_bound(roll: float, low: float, high: float) -> None:
     """``Retry-After`` is waited out in full; jitter goes only upwards."""
-    wait = retry.decide_retry(attrs.evolve(after("get", "429", Retry_After="5"), jitter=roll))
+    wait = retry.decide_retry(attrs.evolve(build_case("get", "429", Retry_After="5"), jitter=roll))
     assert isinstance(wait, float)
     assert low <= wait <= high
 
@@ -278,20 +277,20 @@ def test_retry_after_is_a_lower_bound(roll: float, low: float, high: float) -> N
 @pytest.mark.parametrize(("row", "answer"), [("get", "429"), ("twice", "429"), ("get", "503")])
 def test_retry_after_beyond_the_cap(row: str, answer: str) -> None:
     """A ``Retry-After`` above the cap ends the call at once and is told."""
-    error = ended(after(row, answer, Retry_After="61"))
+    error = decide_error(build_case(row, answer, Retry_After="61"))
     assert (isinstance(error, errors.APIError), error.retry_after) == (True, 61)
 
 
 def test_retry_after_beyond_the_cap_in_doubt() -> None:
     """A 503 that asks a charging POST to wait too long leaves its outcome unknown, with the time asked."""
-    assert unknown(after("twice", "503", Retry_After="61")).retry_after == 61
+    assert decide_unknown(build_case("twice", "503", Retry_After="61")).retry_after == 61
 
 
 def test_retry_after_survives_a_refused_connection() -> None:
     """What the server asked in its last answer is told, although the last attempt got no connection."""
     play = Play()
-    play.attempt("429", Retry_After="7")
-    error = retry.final_error(play.attempt("refused"))
+    play.enter_attempt("429", Retry_After="7")
+    error = retry.final_error(play.enter_attempt("refused"))
     assert (error.sent, error.retry_after) == (True, 7)
 
 
@@ -299,13 +298,13 @@ def test_retry_after_survives_a_refused_connection() -> None:
 @pytest.mark.parametrize("call_left", [0.0, 0.1, -1.0])
 def test_wait_past_the_deadline_is_not_begun(answer: str, call_left: float) -> None:
     """A wait that would lead past the call's deadline is not begun, and the error says that time ended the call."""
-    error = ended(attrs.evolve(after("get", answer), call_seconds_left=call_left))
+    error = decide_error(attrs.evolve(build_case("get", answer), call_seconds_left=call_left))
     assert error.timed_out
 
 
 def test_retry_after_past_the_deadline() -> None:
     """The same holds for a wait that the server asked for."""
-    error = ended(attrs.evolve(after("get", "429", Retry_After="30"), call_seconds_left=20.0))
+    error = decide_error(attrs.evolve(build_case("get", "429", Retry_After="30"), call_seconds_left=20.0))
     assert (type(error), error.retry_after) == (errors.RateLimitError, 30)
 
 
@@ -315,31 +314,31 @@ def test_retry_after_past_the_deadline() -> None:
 def test_window(age: float, expected: str) -> None:
     """An unanswered charging POST is repeated only inside the window less its margin, with a second to spare."""
     play = Play()
-    play.attempt("cut")
-    decided = step(play.attempt("cut", at=later(age)))
+    play.enter_attempt("cut")
+    decided = decide(play.enter_attempt("cut", at=make_reading(age)))
     assert decided == ("again" if expected == "again" else "OutcomeUnknownError")
 
 
 def test_wait_past_the_window_is_not_begun() -> None:
     """A wait that would lead past the window is not begun either."""
     play = Play()
-    play.attempt("cut")
-    assert step(play.attempt("503", at=later(50), Retry_After="31")) == "OutcomeUnknownError"
+    play.enter_attempt("cut")
+    assert decide(play.enter_attempt("503", at=make_reading(50), Retry_After="31")) == "OutcomeUnknownError"
 
 
 @pytest.mark.parametrize("answer", ["cut", "429", "refused"])
 def test_same_rows_repeat_past_the_window(answer: str) -> None:
     """A row that sets an absolute state has nothing to fear from a forgotten key."""
     play = Play(e.UPDATE_EXPIRY)
-    play.attempt("cut")
-    assert step(play.attempt(answer, at=later(500))) == "again"
+    play.enter_attempt("cut")
+    assert decide(play.enter_attempt(answer, at=make_reading(500))) == "again"
 
 
 def test_not_sent_has_no_window() -> None:
     """What was proved not sent may be repeated at any time."""
     play = Play()
-    play.attempt("refused")
-    assert step(play.attempt("refused", at=later(500))) == "again"
+    play.enter_attempt("refused")
+    assert decide(play.enter_attempt("refused", at=make_reading(500))) == "again"
 
 
 @pytest.mark.parametrize(
@@ -354,20 +353,20 @@ def test_not_sent_has_no_window() -> None:
 def test_no_clock_reopens_a_window(now: ClockReading) -> None:
     """A window is as old as the clock that says most."""
     play = Play()
-    play.attempt("cut")
-    assert step(play.attempt("cut", at=now)) == "OutcomeUnknownError"
+    play.enter_attempt("cut")
+    assert decide(play.enter_attempt("cut", at=now)) == "OutcomeUnknownError"
 
 
 def test_other_window_lengths() -> None:
     """Length and margin are the user's to set."""
     play = Play(window=ReplayWindow(length=10, margin=2))
-    play.attempt("cut")
-    assert [step(play.attempt("cut", at=later(age))) == "again" for age in (5, 7.5)] == [True, False]
+    play.enter_attempt("cut")
+    assert [decide(play.enter_attempt("cut", at=make_reading(age))) == "again" for age in (5, 7.5)] == [True, False]
 
 
 def test_unknown_outcome_tells_the_window() -> None:
     """The error says when the key was first sent and when the server forgets it: 90 s later, aware UTC."""
-    error = unknown(attrs.evolve(after("twice", "cut"), policy=RetryPolicy(max_attempts=1)))
+    error = decide_unknown(attrs.evolve(build_case("twice", "cut"), policy=RetryPolicy(max_attempts=1)))
     assert error.first_sent_at is not None
     assert error.first_sent_at == dt.datetime.fromtimestamp(WALL, dt.UTC)
     assert error.window_closes_at == error.first_sent_at + dt.timedelta(seconds=90)
@@ -377,7 +376,7 @@ def test_unknown_outcome_tells_the_window() -> None:
 @pytest.mark.parametrize("row", ["twice?", "twice-", "conflict?", "conflict-"])
 def test_no_window_without_a_proven_key(row: str) -> None:
     """Where no key protects the row there is no window to repeat in."""
-    error = unknown(after(row, "cut"))
+    error = decide_unknown(build_case(row, "cut"))
     assert (error.window_closes_at, error.may_repeat) == (None, False)
 
 
@@ -387,8 +386,8 @@ def test_no_window_without_a_proven_key(row: str) -> None:
 def test_may_repeat(row: str, age: float, expected: bool) -> None:
     """It may be repeated by hand while the window is open, or where a repeat is harmless anyway."""
     play = Play(ROWS[row])
-    play.attempt("cut")
-    error = retry.final_error(play.attempt("cut", at=later(age)))
+    play.enter_attempt("cut")
+    error = retry.final_error(play.enter_attempt("cut", at=make_reading(age)))
     assert isinstance(error, OutcomeUnknownError)
     assert error.may_repeat is expected
 
@@ -398,13 +397,13 @@ def test_may_repeat(row: str, age: float, expected: bool) -> None:
 )
 def test_unknown_outcome_says_how_to_find_out(row: str, word: str) -> None:
     """The message says in words how to find out, or that it does not matter."""
-    assert word in str(retry.final_error(after(row, "cut")))
+    assert word in str(retry.final_error(build_case(row, "cut")))
 
 
 @pytest.mark.parametrize(("names", "expected"), [(("409 conflict",), False), (("cut", "409 conflict"), True)])
 def test_conflict_that_may_be_our_own(names: tuple[str, ...], expected: bool) -> None:
     """A resource conflict on a repeat may be our own doing, and says so."""
-    error = retry.final_error(after("twice", *names))
+    error = retry.final_error(build_case("twice", *names))
     assert isinstance(error, errors.ResourceConflictError)
     assert error.sent_before is expected
 
@@ -426,14 +425,14 @@ def test_conflict_that_may_be_our_own(names: tuple[str, ...], expected: bool) ->
 )
 def test_retryable(row: str, names: tuple[str, ...], expected: bool) -> None:
     """``retryable`` tells whether the same call under the same key may be tried later without harm."""
-    assert retry.final_error(after(row, *names)).retryable is expected
+    assert retry.final_error(build_case(row, *names)).retryable is expected
 
 
 @pytest.mark.parametrize("row", ROWS)
 @pytest.mark.parametrize("answer", [*OBJECTS, *PAGES, "cut", "refused", "200 odd"])
 def test_every_error_carries_the_call(row: str, answer: str) -> None:
     """Whatever a call ends with names its row, its key and its attempts."""
-    error = retry.final_error(after(row, "refused", answer))
+    error = retry.final_error(build_case(row, "refused", answer))
     assert (error.endpoint, error.idempotency_key, error.attempts) == (ROWS[row].name, "order-1", 2)
 
 
@@ -441,14 +440,14 @@ def test_every_error_carries_the_call(row: str, answer: str) -> None:
 @pytest.mark.parametrize("row", ["get", "twice"])
 def test_every_answer_leaves_its_request_id(row: str, answer: str) -> None:
     """The last answer's request id is on the error, for the vendor's support."""
-    assert retry.final_error(after(row, answer)).request_id == "req_header"
+    assert retry.final_error(build_case(row, answer)).request_id == "req_header"
 
 
 def test_timed_out_is_about_the_end() -> None:
     """A time limit that an earlier attempt ran into is not what ended a call that was then refused."""
     play = Play()
-    case = play.attempt("cut")
+    case = play.enter_attempt("cut")
     assert case.outcome.error is not None
     case.outcome.error.timed_out = True
     retry.update_history(play.row, play.history, case.outcome)
-    assert not retry.final_error(play.attempt("404")).timed_out
+    assert not retry.final_error(play.enter_attempt("404")).timed_out

@@ -10,16 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
+from bardge_async import WireResponse, errors
 from bardge_async import endpoints as e
-from bardge_async import errors
 from bardge_async import models as m
 from bardge_async._core import response as wire
-from bardge_async._core.http import WireResponse, check_token
+from bardge_async._core.http import check_token
 from bardge_async._core.keys import check_key
 from bardge_async._core.request import encode_query, encode_segment, fill_path
 from bardge_async._core.response import Verdict
 from bardge_async.errors import APIError, InvalidArgumentError
-from tests.support.answers import OBJECTS, ORIGIN, PAGES, WALL, outcome, response
+from tests.support.answers import OBJECTS, ORIGIN, PAGES, WALL, classify_attempt, make_response
 
 ROW = e.PURCHASE_CREDITS
 
@@ -128,7 +128,7 @@ CLASSES = {
 @pytest.mark.parametrize("name", CLASSES)
 def test_error_object(name: str) -> None:
     """An answer with the API's error object is the error of its status, with the object's words."""
-    error = outcome(ROW, name).error
+    error = classify_attempt(ROW, name).error
     assert isinstance(error, APIError)
     assert type(error) is CLASSES[name]
     assert (error.status, error.type, error.code, error.message) == (*OBJECTS[name], "no")
@@ -150,7 +150,7 @@ def test_conflict_of_another_type() -> None:
 @pytest.mark.parametrize("name", [name for name in PAGES if name.startswith("4")])
 def test_page_instead_of_the_api(name: str) -> None:
     """A 4xx without the error object has no type and code, and its message names base URL and proxy."""
-    error = outcome(ROW, name).error
+    error = classify_attempt(ROW, name).error
     assert isinstance(error, APIError)
     assert (error.type, error.code, error.message) == (None, None, "")
     assert ORIGIN in str(error)
@@ -176,7 +176,7 @@ def test_odd_words_in_an_error_object() -> None:
 
 def test_request_id_of_the_body() -> None:
     """Without the header the error object's own request id is taken."""
-    answer = response("400")
+    answer = make_response("400")
     answer = WireResponse(400, CIMultiDict(), answer.body)
     error = wire.classify(ROW, answer, WALL, ORIGIN).error
     assert error is not None
@@ -185,7 +185,7 @@ def test_request_id_of_the_body() -> None:
 
 def test_error_object_with_success() -> None:
     """A 2xx that bears an error object is no usable answer."""
-    body = response("400").body
+    body = make_response("400").body
     assert wire.classify(ROW, WireResponse(200, CIMultiDict(), body), WALL, ORIGIN).verdict is Verdict.NO_ANSWER
 
 

@@ -12,11 +12,11 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import anyio
-import pytest
 
 from bardge_async import BardgeClient, RetryPolicy, SQLiteJournal, errors
 from bardge_async import models as m
-from tests.support.rig import PURCHASE, Rig, rig
+from tests.support.calls import buy, catch_error
+from tests.support.rig import PURCHASE, Rig, open_rig
 from tests.support.server import hang, reply
 
 BOUGHT = reply(201, {"balance": 5})
@@ -24,18 +24,8 @@ REPLAYED = reply(201, {"balance": 5}, {"X-Idempotent-Replayed": "true"})
 ONE = RetryPolicy(max_attempts=1, base=0)
 
 
-async def buy(bardge: BardgeClient, request: m.PurchaseCredits = PURCHASE) -> Any:
-    return await bardge.send("credits.purchase", request=request, key="order-1")
-
-
-async def failed(call: Awaitable[object]) -> errors.BardgeError:
-    with pytest.raises(errors.BardgeError) as caught:
-        await call
-    return caught.value
-
-
 @asynccontextmanager
-async def process(it: Rig, folder: str, **options: Any) -> AsyncGenerator[BardgeClient]:
+async def run_process(it: Rig, folder: str, **options: Any) -> AsyncGenerator[BardgeClient]:
     """A client with the journal of a folder, as one process has it."""
     options = {"retry": ONE, "clock": it.clock, **options}
     with SQLiteJournal(Path(folder) / "journal.db") as journal:
@@ -43,33 +33,33 @@ async def process(it: Rig, folder: str, **options: Any) -> AsyncGenerator[Bardge
             yield bardge
 
 
-def killed(it: Rig, folder: str) -> None:
+def buy_until_killed(it: Rig, folder: str) -> None:
     """Buy in a process of its own; to be killed."""
 
     async def main() -> None:
-        async with process(it, folder) as bardge:
+        async with run_process(it, folder) as bardge:
             await buy(bardge)
 
     asyncio.run(main())
 
 
-async def killed_under_way(it: Rig, folder: str, reached: anyio.Event) -> None:
+async def kill_in_flight(it: Rig, folder: str, reached: anyio.Event) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        victim = multiprocessing.get_context("fork").Process(target=killed, args=(it, folder))
+        victim = multiprocessing.get_context("fork").Process(target=buy_until_killed, args=(it, folder))
         victim.start()
     await reached.wait()
     victim.kill()
     await asyncio.to_thread(victim.join)
 
 
-async def killed_and_recovered() -> None:
+async def play_killed_and_recovered() -> None:
     reached = anyio.Event()
-    async with rig(hang(reached), REPLAYED) as it:
+    async with open_rig(hang(reached), REPLAYED) as it:
         with TemporaryDirectory() as folder:
-            await killed_under_way(it, folder, reached)
+            await kill_in_flight(it, folder, reached)
             it.clock.advance(70)
-            async with process(it, folder) as bardge:
+            async with run_process(it, folder) as bardge:
                 [one] = await bardge.recover()
                 assert one.response is not None
                 assert (one.response.value.balance, one.response.replayed) == (5, "server")
@@ -78,29 +68,29 @@ async def killed_and_recovered() -> None:
     assert it.server.requests[0].body == it.server.requests[1].body
 
 
-async def restarted_too_late() -> None:
+async def play_restarted_too_late() -> None:
     reached = anyio.Event()
-    async with rig(hang(reached), BOUGHT) as it:
+    async with open_rig(hang(reached), BOUGHT) as it:
         with TemporaryDirectory() as folder:
-            await killed_under_way(it, folder, reached)
+            await kill_in_flight(it, folder, reached)
             it.clock.advance(85)
-            async with process(it, folder) as bardge:
+            async with run_process(it, folder) as bardge:
                 assert await bardge.recover() == []
-                assert isinstance(await failed(buy(bardge)), errors.OutcomeUnknownError)
+                assert isinstance(await catch_error(buy(bardge)), errors.OutcomeUnknownError)
                 assert [doubt.idempotency_key for doubt in await bardge.in_doubt()] == ["order-1"]
                 await bardge.resolve("order-1", never_happened=True)
-                assert it.sent == 1
+                assert it.request_count == 1
                 await buy(bardge)
                 assert await bardge.in_doubt() == []
 
 
-async def redelivered() -> None:
-    async with rig(BOUGHT) as it:
+async def play_redelivered() -> None:
+    async with open_rig(BOUGHT) as it:
         with TemporaryDirectory() as folder:
-            async with process(it, folder) as first, process(it, folder) as second:
+            async with run_process(it, folder) as first, run_process(it, folder) as second:
                 answers = await asyncio.gather(buy(first), buy(second))
     assert {answer.replayed for answer in answers} == {None, "journal"}
-    assert ([answer.value.balance for answer in answers], it.sent) == ([5, 5], 1)
+    assert ([answer.value.balance for answer in answers], it.request_count) == ([5, 5], 1)
 
 
 async def fill_disk(journal: SQLiteJournal) -> None:
@@ -108,19 +98,19 @@ async def fill_disk(journal: SQLiteJournal) -> None:
     await journal._writer.run(lambda found: found.execute("PRAGMA max_page_count = 1"), writes=False)
 
 
-async def full_before() -> None:
-    async with rig(BOUGHT) as it:
+async def play_full_before() -> None:
+    async with open_rig(BOUGHT) as it:
         with TemporaryDirectory() as folder, SQLiteJournal(Path(folder) / "journal.db") as journal:
             async with BardgeClient("key", it.server.base_url, journal=journal, clock=it.clock) as bardge:
                 await fill_disk(journal)
                 large = m.PurchaseCredits(client_id="c" * 50_000, package_id="p")
-                found = await failed(buy(bardge, request=large))
-    assert (type(found), found.sent, it.sent) == (errors.JournalError, False, 0)
+                found = await catch_error(buy(bardge, request=large))
+    assert (type(found), found.sent, it.request_count) == (errors.JournalError, False, 0)
 
 
-async def full_after() -> None:
+async def play_full_after() -> None:
     large = reply(201, {"balance": 5, "note": "x" * 50_000})
-    async with rig(large) as it:
+    async with open_rig(large) as it:
         with TemporaryDirectory() as folder, SQLiteJournal(Path(folder) / "journal.db") as journal:
             async with BardgeClient("key", it.server.base_url, journal=journal, clock=it.clock) as bardge:
                 await fill_disk(journal)
@@ -131,9 +121,9 @@ async def full_after() -> None:
 
 
 DURABLE: Final[dict[str, Callable[[], Awaitable[None]]]] = {
-    "process killed, started again": killed_and_recovered,
-    "restarted, window over": restarted_too_late,
-    "task redelivered to another process": redelivered,
-    "disk full before sending": full_before,
-    "disk full after the answer": full_after,
+    "process killed, started again": play_killed_and_recovered,
+    "restarted, window over": play_restarted_too_late,
+    "task redelivered to another process": play_redelivered,
+    "disk full before sending": play_full_before,
+    "disk full after the answer": play_full_after,
 }

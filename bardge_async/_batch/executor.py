@@ -111,34 +111,30 @@ class OperationExecutor:
         return await self._retry_until_known(run, request)
 
     async def _retry_until_known(self, run: OperationRun, request: PreparedRequest) -> OperationOutcome[Any]:
-        engine = self._caller.engine
-        rounds, started_at = 0, engine.clock_reader.clock.elapsed()
+        rounds, started_at = 0, self._caller.clock_reader.clock.elapsed()
         while True:
             rounds += 1
             try:
-                response = await engine.run(request, run.progress, retry_refused=self._options.retry_refused)
+                response = await self._caller.run(request, run.progress, retry_refused=self._options.retry_refused)
             except BardgeError as error:
                 if self.stopping or not self._should_retry(error, started_at):
                     return run.outcome_from_error(error)
             else:
                 return run.outcome_from_response(response)
-            await engine.wait_backoff(rounds)
+            await self._caller.wait_backoff(rounds)
 
     def _should_retry(self, error: BardgeError, started_at: float) -> bool:
         """Return whether to retry: the outcome may still be learned, or only a permit or a retry token was missing."""
         if isinstance(error, OutcomeUnknownError):
             return not is_fatal(error) and self._is_window_open(error)
-        engine = self._caller.engine
-        waited = engine.clock_reader.clock.elapsed() - started_at
+        waited = self._caller.clock_reader.clock.elapsed() - started_at
         if isinstance(error, ThrottledError | RateLimitError):
             # The server asks for a slower pace, which is no reason to skip operations.
             return waited < _MAX_THROTTLED_WAIT
         # All operations share one retry budget: an outage of a minute would otherwise fail thousands of them.
-        return error.budget_empty and waited < engine.settings.timeouts.total
+        return error.budget_empty and waited < self._caller.settings.timeouts.total
 
     def _is_window_open(self, error: OutcomeUnknownError) -> bool:
         """Return whether the outcome may still be learned: the call gave up before the window closed."""
         closes = error.window_closes_at
-        return (
-            error.may_repeat and closes is not None and self._caller.engine.clock_reader.now().wall < closes.timestamp()
-        )
+        return error.may_repeat and closes is not None and self._caller.clock_reader.now().wall < closes.timestamp()

@@ -27,14 +27,14 @@ class BatchRunner:
 
     def __init__(self, caller: ClientCaller, stream: OperationStream, options: BatchOptions) -> None:
         self.failure: BaseException | None = None
-        self.semaphore = caller.engine.slots.loop_semaphore()
-        self._engine = caller.engine
-        self._clock = caller.engine.clock_reader.clock
+        self.semaphore = caller.slots.loop_semaphore()
+        self._caller = caller
+        self._clock = caller.clock_reader.clock
         self._stream = stream
         self._options = options
         self._executor = OperationExecutor(caller, options)
         self._doubts = Doubts(caller)
-        self._max_concurrency = min(options.concurrency, caller.engine.slots.size)
+        self._max_concurrency = min(options.concurrency, caller.slots.size)
         self._tasks: set[asyncio.Task[None]] = set()
         self._feeder: asyncio.Task[None] | None = None
         self._timer: Timer | None = None
@@ -194,7 +194,7 @@ class BatchRunner:
 
     async def _wait_for_retry_after(self) -> None:
         """Wait while the server asks all calls to: an operation started now would spend its deadline on that wait."""
-        while (seconds := self._engine.retry_after_gate.seconds_until_all_open(self._clock.elapsed())) > 0:
+        while (seconds := self._caller.seconds_throttled()) > 0:
             await self._clock.sleep(seconds)
 
     async def _wait_for_rate(self, *, take: bool) -> None:
@@ -202,7 +202,7 @@ class BatchRunner:
         per_second = self._options.rate
         if per_second is None:
             return
-        rate = self._engine.slots.rate
+        rate = self._caller.slots.rate
         while (seconds := rate.seconds_until_free(per_second, self._clock.elapsed(), take=take)) > 0:
             await self._clock.sleep(seconds)
 
@@ -213,7 +213,7 @@ class BatchRunner:
         error = run.outcome.error
         # After the client was closed, no other operation can be sent either.
         if error is not None and (
-            is_fatal(error) or (self._engine.slots.is_closed and isinstance(error, NotSentError))
+            is_fatal(error) or (self._caller.slots.is_closed and isinstance(error, NotSentError))
         ):
             self._fail_batch(error)
         self._changed.set()

@@ -14,7 +14,7 @@ from bardge_async.endpoints import ENDPOINTS, Endpoint
 from bardge_async.models import Page
 
 if TYPE_CHECKING:
-    from bardge_async._calls.context import OperationProgress
+    from bardge_async._calls.context import ClientSettings, OperationProgress
     from bardge_async._calls.engine import Engine
     from bardge_async._core.request import RequestBuilder
 
@@ -28,7 +28,15 @@ class ClientCaller:
 
     def __init__(self, request_builder: RequestBuilder, engine: Engine) -> None:
         self.request_builder = request_builder
-        self.engine = engine
+        self._engine = engine
+        self.settings = engine.settings
+        self.slots = engine.slots
+        self.clock_reader = engine.clock_reader
+
+    def with_settings(self, settings: ClientSettings, paths: Mapping[str, str]) -> ClientCaller:
+        """Return a caller with other settings and path overrides over the same connections."""
+        builder = self.request_builder.with_paths(paths)
+        return ClientCaller(builder, self._engine.with_settings(settings))
 
     def build_request(
         self,
@@ -44,15 +52,22 @@ class ClientCaller:
             endpoint, path, request=request, key=checked_key, lookup_token=lookup_token, given=key is not None
         )
 
-    async def run(self, request: PreparedRequest, progress: OperationProgress | None = None) -> Response[Any]:
-        """Run a call, retries included, and return its response."""
-        return await self.engine.run(request, progress)
+    async def run(
+        self,
+        request: PreparedRequest,
+        progress: OperationProgress | None = None,
+        *,
+        claim_timeout: float | None = None,
+        retry_refused: bool = True,
+    ) -> Response[Any]:
+        """Run a call, retries included, and return its response; see :meth:`Engine.run`."""
+        return await self._engine.run(request, progress, claim_timeout=claim_timeout, retry_refused=retry_refused)
 
     def call(
         self, endpoint: Endpoint[Q, R], request: Q, *path: str, lookup_token: str | None = None
     ) -> Coroutine[Any, Any, R]:
         """Call an endpoint and return the result alone, as resource methods do."""
-        return self.engine.value(self.build_request(endpoint, path, request, None, lookup_token))
+        return self._engine.value(self.build_request(endpoint, path, request, None, lookup_token))
 
     def walk(
         self,
@@ -89,11 +104,29 @@ class ClientCaller:
             page: Page[T] = (await self.run(request)).value
             return page
 
-        return PageSource(endpoint, path, query, fetch_page, self.engine.wait_backoff)
+        return PageSource(endpoint, path, query, fetch_page, self.wait_backoff)
+
+    async def wait_backoff(self, attempt: int) -> None:
+        """Wait as before a retry."""
+        await self._engine.wait_backoff(attempt)
+
+    def seconds_throttled(self) -> float:
+        """Return the seconds for which the server asked all calls to wait; zero or less if they may go."""
+        return self._engine.retry_after_gate.seconds_until_all_open(self.clock_reader.clock.elapsed())
+
+    @property
+    def is_unclosed(self) -> bool:
+        """Whether connections may be open."""
+        return self.slots.was_used and not self.slots.is_closed
+
+    async def aclose(self, drain_timeout: float) -> None:
+        """Wait up to ``drain_timeout`` seconds for calls in flight, then close the connections."""
+        await self.slots.wait_for_calls(drain_timeout)
+        await self._engine.transport.aclose()
 
 
 def choose_key(endpoint: Endpoint[Any, Any], key: str | None) -> str | None:
     """Return the given key, checked; without one a new key, or None where the endpoint takes no key."""
     if key is not None:
         return check_key(key)
-    return None if not endpoint.takes_key else new_key()
+    return new_key() if endpoint.takes_key else None

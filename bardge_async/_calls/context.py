@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import attrs
 
-from bardge_async._calls.events import Hooks
 from bardge_async._core.entry import KeyIdentity
 from bardge_async._core.settings import ReplayWindow, RetryPolicy, Timeouts
-from bardge_async._core.window import ClockReading
 from bardge_async._journal import Journal, MemoryJournal
 from bardge_async._limits import Limiter
 from bardge_async._limits.connections import ConnectionSlots
 from bardge_async._network import Transport
 from bardge_async._network.credentials import Credentials
-from bardge_async._runtime.clock import Clock
+from bardge_async._runtime.clock import ClockReader
+
+if TYPE_CHECKING:
+    from bardge_async._calls.notifier import Notifier  # brings cattrs
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -29,33 +31,13 @@ class ClientSettings:
     policy: RetryPolicy
     window: ReplayWindow
     journal: Journal
-    hooks: Hooks
+    notifier: Notifier
     limiter: Limiter | None
-
-
-class ClockReader:
-    """Read both clocks together and track the highest wall time seen."""
-
-    def __init__(self, clock: Clock) -> None:
-        self.clock = clock
-        self._highest = 0.0
-        self._boot: str = getattr(clock, "boot", "")
-
-    def observe(self, wall: float) -> None:
-        """Include a wall time that another or an earlier process has seen."""
-        self._highest = max(self._highest, wall)
-
-    def now(self) -> ClockReading:
-        """Return a reading of both clocks."""
-        clock = self.clock
-        wall = clock.wall()
-        self._highest = max(self._highest, wall)
-        return ClockReading(wall, clock.elapsed(), self._highest, self._boot)
 
 
 @attrs.frozen(eq=False, repr=False)
 class CallContext:
-    """The parts that a call uses; ``hooks`` is None if the user gave none.
+    """The parts that a call uses.
 
     ``memory_journal`` is the journal if it is a plain :class:`MemoryJournal`, which takes entries without awaiting.
     ``hold_fresh`` claims a key generated for this call without reading the store, if the journal supports it.
@@ -65,7 +47,6 @@ class CallContext:
     transport: Transport
     slots: ConnectionSlots
     clock_reader: ClockReader
-    hooks: Hooks | None
     memory_journal: MemoryJournal | None
     hold_fresh: Callable[[KeyIdentity], bool] | None
 

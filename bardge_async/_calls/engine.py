@@ -9,7 +9,8 @@ from typing import Any, Final
 
 import anyio
 
-from bardge_async._calls.context import CallContext, ClientSettings, ClockReader, OperationProgress
+from bardge_async._calls.context import CallContext, ClientSettings, OperationProgress
+from bardge_async._calls.events import RetryScheduled, Throttled
 from bardge_async._calls.state import CallState
 from bardge_async._core import retry
 from bardge_async._core.entry import KeyIdentity, RecordedResponse
@@ -22,7 +23,7 @@ from bardge_async._core.window import ClockReading
 from bardge_async._journal import MemoryJournal
 from bardge_async._limits.connections import ConnectionSlots
 from bardge_async._network import Transport
-from bardge_async._runtime.clock import TimeLimit
+from bardge_async._runtime.clock import ClockReader, TimeLimit
 from bardge_async.errors import AuthenticationError, BardgeError, NotSentError, OutcomeUnknownError, ThrottledError
 
 _LOG: Final = logging.getLogger("bardge_async")
@@ -51,9 +52,7 @@ class Engine:
         # Not for subclasses: the shortcuts below would bypass methods that they override.
         memory = settings.journal if type(settings.journal) is MemoryJournal else None
         hold_fresh = getattr(settings.journal, "hold_fresh", None)
-        self._context = CallContext(
-            settings, transport, slots, clock_reader, settings.hooks or None, memory, hold_fresh
-        )
+        self._context = CallContext(settings, transport, slots, clock_reader, memory, hold_fresh)
         self._limiter = settings.limiter
         self.jitter = jitter
         self.retry_budget = RetryBudget(settings.policy)
@@ -222,7 +221,7 @@ class Engine:
                 return state.add_to_history(Outcome(Verdict.NOT_SENT, error=error))
             # Jitter upwards only: never earlier than the server asked.
             seconds = wait + self.jitter() * min(_RELEASE_SPREAD, (max_wait - wait) / 2)
-            state.emit_throttled(seconds)
+            state.emit(Throttled, seconds=seconds)
             await self.clock_reader.clock.sleep(seconds)
         return None
 
@@ -239,7 +238,7 @@ class Engine:
             step = self._take_retry_token(retry_context, step, now)
         if isinstance(step, BardgeError):
             raise step
-        state.emit_wait(step)
+        state.emit(RetryScheduled, seconds=step)
         await self.clock_reader.clock.sleep(step)
 
     def _take_retry_token(

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
-import inspect
-import logging
-from collections.abc import Callable, Sequence
-from typing import Final, TypeAlias
+from collections.abc import Callable
+from typing import TypeAlias
 
 import attrs
-
-from bardge_async.errors import ConfigurationError
 
 __all__ = [
     "AttemptEnded",
@@ -22,8 +18,6 @@ __all__ = [
     "RetryScheduled",
     "Throttled",
 ]
-
-_LOG: Final = logging.getLogger("bardge_async")
 
 
 @attrs.frozen(kw_only=True)
@@ -111,31 +105,3 @@ class DoubtResolved(Event):
 
 Hook: TypeAlias = Callable[[Event], object]
 """A synchronous callable that receives every event; its exceptions are logged, never propagated."""
-
-
-class Hooks:
-    """The user's hooks."""
-
-    def __init__(self, hooks: Sequence[Hook]) -> None:
-        if not isinstance(hooks, Sequence):
-            raise ConfigurationError(f"hooks: expected a list of callables, got {type(hooks).__name__}")
-        for hook in hooks:
-            if not _is_plain_callable(hook):
-                raise ConfigurationError(f"hooks: expected synchronous callables, got {type(hook).__name__}")
-        self._hooks = tuple(hooks)
-
-    def __bool__(self) -> bool:
-        return bool(self._hooks)
-
-    def emit(self, event: Event) -> None:
-        """Call every hook with an event."""
-        for hook in self._hooks:
-            try:
-                hook(event)
-            except Exception:  # noqa: BLE001 - whatever a hook raises
-                _LOG.exception("a hook failed on %s", type(event).__name__)
-
-
-def _is_plain_callable(hook: object) -> bool:
-    """Return whether calling a hook runs it; a coroutine function would only return a coroutine."""
-    return callable(hook) and not any(inspect.iscoroutinefunction(one) for one in (hook, type(hook).__call__))

@@ -10,19 +10,19 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from bardge_async._calls.context import ClientSettings, ClockReader
+from bardge_async._calls.context import ClientSettings
 from bardge_async._calls.engine import Engine
-from bardge_async._calls.events import Hooks
+from bardge_async._calls.notifier import Notifier
 from bardge_async._core.request import RequestBuilder
 from bardge_async._core.settings import is_loopback
 from bardge_async._limits.connections import ConnectionSlots
 from bardge_async._network import Transport
 from bardge_async._network.aiohttp_transport import AiohttpTransport
 from bardge_async._network.credentials import Credentials
-from bardge_async._runtime.clock import Clock
+from bardge_async._runtime.clock import Clock, ClockReader
 from bardge_async.errors import ConfigurationError
 
-__all__ = ["ClientSettings", "Credentials", "Engine", "Hooks", "RequestBuilder", "build_engine", "build_transport"]
+__all__ = ["ClientSettings", "Credentials", "Engine", "Notifier", "RequestBuilder", "build_engine", "build_transport"]
 
 # anyio would import it during the first call.
 with contextlib.suppress(ImportError):

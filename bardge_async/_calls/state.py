@@ -8,21 +8,22 @@ from typing import Final
 import anyio
 import attrs
 
-from bardge_async._calls import events as hooks
 from bardge_async._calls.context import CallContext, OperationProgress
-from bardge_async._calls.told import Notifier
+from bardge_async._calls.events import AttemptStarted, Event, Throttled
 from bardge_async._core import response as wire
 from bardge_async._core import retry
 from bardge_async._core.entry import EntryState, JournalEntry, KeyIdentity, RecordedResponse
 from bardge_async._core.http import REQUEST_ID_HEADER, PreparedRequest, WireRequest, WireResponse
 from bardge_async._core.redaction import redact_api_key, redact_request_id
-from bardge_async._core.replay import SendAllowed, compute_fingerprint
+from bardge_async._core.replay import SendAllowed, build_sent_entry
 from bardge_async._core.response import Outcome, Verdict
-from bardge_async._core.window import MIN_SECONDS_LEFT, ClockReading, seconds_left
+from bardge_async._core.window import MIN_SECONDS_LEFT, ClockReading, History, seconds_left
 from bardge_async._limits.connections import LoopSemaphore
+from bardge_async._limits.pacing import is_overload
 from bardge_async._network import AttemptLimits
 from bardge_async._runtime.clock import TimeLimit
 from bardge_async.errors import (
+    BardgeError,
     ConfigurationError,
     JournalError,
     NoAnswerError,
@@ -36,11 +37,12 @@ _LONG_WAIT: Final = 1.0
 """Seconds of waiting for the limiter from which a ``Throttled`` event is emitted."""
 
 
-class CallState(Notifier):
+class CallState:
     """Send the attempts of one call, keeping its history and its journal entry in step."""
 
     __slots__ = (
         "_clock",
+        "_context",
         "_deadline",
         "_entry",
         "_fault",
@@ -48,7 +50,10 @@ class CallState(Notifier):
         "_progress",
         "_refused_entry",
         "answered",
+        "history",
         "identity",
+        "request",
+        "response",
         "semaphore",
         "started_at",
     )
@@ -56,7 +61,10 @@ class CallState(Notifier):
     def __init__(
         self, context: CallContext, request: PreparedRequest, progress: OperationProgress, semaphore: LoopSemaphore
     ) -> None:
-        super().__init__(context, request)
+        self._context = context
+        self.request = request
+        self.history = History()
+        self.response: WireResponse | None = None
         self.identity: KeyIdentity | None = None
         self.semaphore = semaphore
         self._clock = context.clock_reader.clock
@@ -80,6 +88,10 @@ class CallState(Notifier):
     def mark_refused(self) -> None:
         """Record in the progress that the API refused the operation itself."""
         self._progress.refused = True
+
+    def emit(self, event_type: type[Event], **facts: object) -> None:
+        """Emit an event of this call to the user's hooks."""
+        self._context.settings.notifier.emit(event_type, self.request, self.history.attempts, **facts)
 
     def seconds_left(self) -> float:
         """Return the seconds until the call's deadline."""
@@ -110,7 +122,8 @@ class CallState(Notifier):
         """Send once, holding one of the loop's connection slots, and record the outcome."""
         self.response = None
         waited = not self.semaphore.try_acquire()
-        if waited and not await self.semaphore.acquire(self._max_pool_wait()):
+        max_wait = min(self._context.settings.timeouts.pool, max(0.0, self.seconds_left())) if waited else 0.0
+        if waited and not await self.semaphore.acquire(max_wait):
             return self._pool_timeout()
         try:
             no_permit = await self.acquire_permit() if waited and self._context.settings.limiter is not None else None
@@ -160,44 +173,32 @@ class CallState(Notifier):
         else:
             waited = self._clock.elapsed() - started_at
             if waited >= _LONG_WAIT:
-                self.emit_throttled(waited)
+                self.emit(Throttled, seconds=waited)
             return None
         return self.add_to_history(Outcome(Verdict.NOT_SENT, error=throttled))
 
-    def _max_pool_wait(self) -> float:
-        return min(self._context.settings.timeouts.pool, max(0.0, self.seconds_left()))
-
     def _pool_timeout(self) -> Outcome:
-        error = PoolTimeoutError(
-            "timed out waiting for a free connection; raise `max_connections` or `Timeouts(pool=...)`"
+        return self._timed_out(
+            PoolTimeoutError("timed out waiting for a free connection; raise `max_connections` or `Timeouts(pool=...)`")
         )
-        error.timed_out = True
-        return self.add_to_history(Outcome(Verdict.NOT_SENT, error=error))
 
     async def _deadline_passed(self) -> Outcome:
-        error = NotSentError("not sent: too little time left before the deadline or the end of the replay window")
-        error.timed_out = True
         await self._discard_intent()
+        return self._timed_out(
+            NotSentError("not sent: too little time left before the deadline or the end of the replay window")
+        )
+
+    def _timed_out(self, error: BardgeError) -> Outcome:
+        error.timed_out = True
         return self.add_to_history(Outcome(Verdict.NOT_SENT, error=error))
 
     def _build_intent(self, identity: KeyIdentity, now: ClockReading) -> JournalEntry:
         """Build the journal entry of the request about to be sent."""
-        request, earlier = self.request, self._entry
+        earlier = self._entry
         first = self.history.first_sent if self.history.in_doubt else now
         if earlier is not None:
             return earlier.with_state(EntryState.SENT, first, now, earlier.answer)
-        return JournalEntry(
-            identity,
-            request.endpoint.name,
-            request.url,
-            compute_fingerprint(request),
-            request.body,
-            request.given,
-            EntryState.SENT,
-            first,
-            now,
-            self._fault,
-        )
+        return build_sent_entry(identity, self.request, first, now, self._fault)
 
     def _record_intent_now(self, identity: KeyIdentity, now: ClockReading) -> bool:
         """Record the intent without awaiting; return False unless the journal is in memory."""
@@ -218,10 +219,8 @@ class CallState(Notifier):
         except JournalError as error:
             return self.add_to_history(Outcome(Verdict.NOT_SENT, error=error))
         if not in_time:
-            late = JournalError("timed out recording the intent in the journal; nothing was sent")
-            late.timed_out = True
             await self._discard_intent()
-            return self.add_to_history(Outcome(Verdict.NOT_SENT, error=late))
+            return self._timed_out(JournalError("timed out recording the intent in the journal; nothing was sent"))
         self._intent_recorded = True
         self.history.first_sent = entry.first_sent
         return None
@@ -249,8 +248,8 @@ class CallState(Notifier):
         self._progress.attempts += 1
         if history.first_sent is None:
             history.first_sent = now
-        if self._context.hooks is not None:
-            self._emit(hooks.AttemptStarted)
+        if self._context.settings.notifier.has_hooks:
+            self.emit(AttemptStarted)
         return WireRequest(
             request.endpoint.method, request.url, {**request.headers, "Authorization": header}, request.body
         )
@@ -271,7 +270,9 @@ class CallState(Notifier):
             return Outcome(Verdict.NO_ANSWER, error=NoAnswerError(f"the transport failed: {type(error).__name__}"))
         # Cancelled in flight: the response, if any, is never read.
         lost = Outcome(Verdict.NO_ANSWER)
-        self._emit_attempt_ended(lost, self._clock.elapsed() - now.elapsed)
+        seconds = self._clock.elapsed() - now.elapsed
+        notifier = self._context.settings.notifier
+        notifier.emit_attempt_ended(self.request, self.history.attempts, self.response, lost, seconds)
         self.add_to_history(lost)
         raise error
 
@@ -286,13 +287,16 @@ class CallState(Notifier):
 
     def _report_attempt(self, outcome: Outcome, now: ClockReading) -> None:
         """Report an attempt's end to adaptive limit, hooks and log, if any of them is active."""
-        pace = self.semaphore.adaptive_limit
-        if not pace.batches and self._context.hooks is None and not _LOG.isEnabledFor(logging.DEBUG):
+        adaptive_limit, notifier = self.semaphore.adaptive_limit, self._context.settings.notifier
+        is_notifying = notifier.has_hooks or _LOG.isEnabledFor(logging.DEBUG)
+        if not adaptive_limit.batches and not is_notifying:
             return
         seconds = self._clock.elapsed() - now.elapsed
-        if pace.batches:
-            pace.observe(_is_overload(outcome, self.response), started_at=now.elapsed, seconds=seconds)
-        self._emit_attempt_ended(outcome, seconds)
+        if adaptive_limit.batches:
+            status, timed_out = None if self.response is None else self.response.status, outcome.timed_out
+            adaptive_limit.observe(is_overload(status, timed_out=timed_out), started_at=now.elapsed, seconds=seconds)
+        if is_notifying:
+            notifier.emit_attempt_ended(self.request, self.history.attempts, self.response, outcome, seconds)
 
     def _compute_limits(self, now: ClockReading) -> AttemptLimits | None:
         """Return the time limits of the next attempt; None if deadline or window leave no time for it."""
@@ -313,8 +317,8 @@ class CallState(Notifier):
         history = self.history
         was_in_doubt = history.in_doubt
         retry.update_history(self.request.endpoint, history, outcome)
-        if self._context.hooks is not None and was_in_doubt is not history.in_doubt:
-            self._emit_doubt_change(outcome)
+        if was_in_doubt is not history.in_doubt:
+            self._context.settings.notifier.emit_doubt_change(self.request, history, outcome)
         return outcome
 
     async def _record_outcome(self, entry: JournalEntry, outcome: Outcome, now: ClockReading, header: str) -> None:
@@ -393,10 +397,3 @@ class CallState(Notifier):
                 self.request.key,
                 error,
             )
-
-
-def _is_overload(outcome: Outcome, response: WireResponse | None) -> bool:
-    """Return whether an attempt indicates that the server is overloaded."""
-    if response is not None:
-        return response.status in {429, 503}
-    return outcome.error is not None and outcome.error.timed_out

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import enum
 import functools
+import json
 import math
 import types
 import typing
@@ -26,7 +27,6 @@ from bardge_async._core.scalars import (
     OpenEnum,
     StructureError,
     mismatch,
-    parse_json_exact,
     read_bool,
     read_date,
     read_decimal,
@@ -58,6 +58,25 @@ class _ResponseField:
 
     hook: StructureHook
     strict: bool
+
+
+def parse_json(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
+    """Parse JSON with the fast codec; raise ValueError if it is not JSON."""
+    return orjson.loads(body)
+
+
+def parse_json_exact(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
+    """Parse JSON with every fraction as Decimal and integers of any size; raise ValueError if it is not JSON."""
+    try:
+        return json.loads(body, parse_float=Decimal, parse_constant=_reject_constant)
+    except RecursionError:
+        msg = "nested too deeply"
+        raise ValueError(msg) from None
+
+
+def _reject_constant(name: str) -> object:
+    # The json module would accept NaN and Infinity.
+    raise ValueError(f"{name} is not JSON")
 
 
 def structure_value(parsed: object, body: bytes, cls: type[T]) -> T:

@@ -8,7 +8,7 @@ from typing import Any, Final, cast
 import attrs
 import orjson
 
-from bardge_async._core.entry import EntryState, JournalEntry, RecordedResponse
+from bardge_async._core.entry import EntryState, JournalEntry, KeyIdentity, RecordedResponse
 from bardge_async._core.http import PreparedRequest
 from bardge_async._core.retry import in_doubt_error
 from bardge_async._core.settings import ReplayWindow
@@ -32,6 +32,28 @@ def _canonicalize_body(body: bytes | None) -> bytes:
 
 def _load_body(body: bytes | None) -> dict[str, Any]:
     return {} if body is None else cast("dict[str, Any]", orjson.loads(body))
+
+
+def build_sent_entry(
+    identity: KeyIdentity,
+    request: PreparedRequest,
+    first_sent: ClockReading | None,
+    now: ClockReading,
+    server_failure: RecordedResponse | None,
+) -> JournalEntry:
+    """Return the entry of a request that is about to be sent: written before, since a crash may follow."""
+    return JournalEntry(
+        identity,
+        request.endpoint.name,
+        request.url,
+        compute_fingerprint(request),
+        request.body,
+        request.given,
+        EntryState.SENT,
+        first_sent,
+        now,
+        server_failure,
+    )
 
 
 def describe_difference(entry: JournalEntry, request: PreparedRequest) -> str:

@@ -46,6 +46,10 @@ class RequestBuilder:
         self.base_url = base_url
         self.paths = paths
 
+    def with_paths(self, paths: Mapping[str, str]) -> RequestBuilder:
+        """Return a builder with other path overrides."""
+        return RequestBuilder(self.base_url, paths)
+
     def build(
         self,
         endpoint: Endpoint[Any, Any],

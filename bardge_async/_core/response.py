@@ -12,9 +12,9 @@ from typing import Any, Final, cast
 import attrs
 
 from bardge_async import errors
-from bardge_async._core import converter
+from bardge_async._core.converter import parse_json, parse_json_exact, structure_value
 from bardge_async._core.http import REPLAYED_HEADER, REQUEST_ID_HEADER, WireResponse
-from bardge_async._core.scalars import StructureError, parse_json, parse_json_exact
+from bardge_async._core.scalars import StructureError
 from bardge_async.endpoints import Endpoint
 from bardge_async.errors import APIError, BardgeError, DecodeError, NoAnswerError
 
@@ -63,6 +63,11 @@ class Outcome:
     def retry_after(self) -> float | None:
         """Return the seconds for which the server, or a limiter, asked to wait."""
         return None if self.error is None else self.error.retry_after
+
+    @property
+    def timed_out(self) -> bool:
+        """Return whether the attempt ended because a time limit passed."""
+        return self.error is not None and self.error.timed_out
 
 
 def parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:
@@ -136,7 +141,7 @@ def _structure_value(endpoint: Endpoint[Any, Any], parsed: object, response: Wir
     if endpoint.bare_list and isinstance(parsed, list):
         body = b'{"data":' + body + b',"has_more":false}'
         parsed = parse_json(body)
-    value: Any = converter.structure_value(parsed, body, cls)
+    value: Any = structure_value(parsed, body, cls)
     if type(cls) is not type and endpoint.paginated:
         # Frozen, but not shared yet; a copy would take as long as reading ten items.
         object.__setattr__(value, "request_id", response.headers.get(REQUEST_ID_HEADER))

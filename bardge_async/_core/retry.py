@@ -56,7 +56,7 @@ def update_history(endpoint: Endpoint[Any, Any], history: History, outcome: Outc
     changing = endpoint.method != "GET"
     if verdict is not Verdict.NOT_SENT:
         history.sent = True
-    history.timed_out = outcome.error is not None and outcome.error.timed_out
+    history.timed_out = outcome.timed_out
     if isinstance(outcome.error, APIError):
         history.last_api_error = outcome.error
     if verdict.settles:

@@ -1,4 +1,4 @@
-"""JSON parsing and strict readers for scalars: text, booleans, numbers, timestamps, dates, enums."""
+"""Strict readers for scalars: text, booleans, numbers, timestamps, dates, enums."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ import datetime as dt
 import enum
 import json
 from decimal import Decimal
-from typing import Any, Final, cast
-
-import orjson
+from typing import Final, cast
 
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 FIRST_MILLISECONDS: Final = 10**11
@@ -30,25 +28,6 @@ class StructureError(Exception):
 
 class InexactError(Exception):
     """Signal a binary float where the exact number is needed: parse the body again."""
-
-
-def parse_json(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
-    """Parse JSON with the fast codec; raise ValueError if it is not JSON."""
-    return orjson.loads(body)
-
-
-def parse_json_exact(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
-    """Parse JSON with every fraction as Decimal and integers of any size; raise ValueError if it is not JSON."""
-    try:
-        return json.loads(body, parse_float=Decimal, parse_constant=_reject_constant)
-    except RecursionError:
-        msg = "nested too deeply"
-        raise ValueError(msg) from None
-
-
-def _reject_constant(name: str) -> object:
-    # The json module would accept NaN and Infinity.
-    raise ValueError(f"{name} is not JSON")
 
 
 def _format_value(value: object) -> str:

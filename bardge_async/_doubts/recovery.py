@@ -103,9 +103,9 @@ class Doubts:
 
     def __init__(self, caller: ClientCaller) -> None:
         self._caller = caller
-        self._settings = caller.engine.settings
-        self._journal = caller.engine.settings.journal
-        self._clock_reader = caller.engine.clock_reader
+        self._settings = caller.settings
+        self._journal = caller.settings.journal
+        self._clock_reader = caller.clock_reader
 
     async def find_unfinished(self) -> list[JournalEntry]:
         """Return the journal entries in doubt, oldest first."""
@@ -132,7 +132,7 @@ class Doubts:
         key = entry.identity.key
         async with limiter:
             try:
-                response = await self._caller.engine.run(request, claim_timeout=0.0)
+                response = await self._caller.run(request, claim_timeout=0.0)
                 recovered.append(Recovered(key, entry.endpoint, response, None))
             except KeyInUseError:
                 # Another task or process is working on the key: it is no longer ours to recover.

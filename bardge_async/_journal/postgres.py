@@ -8,13 +8,11 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Self
 
-import anyio
-
 from bardge_async._core.entry import JournalEntry, KeyIdentity
 from bardge_async._core.secret import Secret
 from bardge_async._journal.key_holders import KeyHolders, key_in_use_error
 from bardge_async._runtime.clock import Clock, SystemClock, TimeLimit
-from bardge_async._runtime.loops import PerLoop, run_in_loop
+from bardge_async._runtime.loops import PerLoop
 from bardge_async.errors import ConfigurationError, JournalError
 
 if TYPE_CHECKING:
@@ -99,7 +97,7 @@ class PostgresJournal:
             clock=clock,
             on_key_dropped=self._hand_on_key,
         )
-        self._sessions: PerLoop[PostgresSession] = PerLoop(make_session)
+        self._sessions: PerLoop[PostgresSession] = PerLoop(make_session, lambda session: session.aclose())
         _OPEN_JOURNALS.add(self)
 
     async def __aenter__(self) -> Self:
@@ -231,11 +229,7 @@ class PostgresJournal:
         """Release every key and close the connections, in all running loops; later calls raise JournalError."""
         self._closed = True
         _OPEN_JOURNALS.discard(self)
-        for loop, session in self._sessions.items():
-            if loop.is_running():
-                self._sessions.discard(loop)
-                with anyio.move_on_after(_CLOSE_TIMEOUT):
-                    await run_in_loop(loop, session.aclose)
+        await self._sessions.aclose(_CLOSE_TIMEOUT)
 
     def _get_session(self) -> PostgresSession:
         if self._closed:

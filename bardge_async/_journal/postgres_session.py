@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import contextvars
 import functools
 import logging
 import os
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, TypeAlias
 
 import attrs
@@ -75,10 +74,6 @@ class PostgresSession:
         self._write_queue: GroupCommitQueue[Write, bool] = self._make_queue(self._write_all)
         self._query_queue: GroupCommitQueue[Query, Any] = self._make_queue(_run_queries, _QUERY_TIMEOUT)
         self.queries = JournalQueries(self._query_queue, settings.schema)
-        self._finalizer = _close_with_loop(self)
-        # Advancing the generator once registers it with the running loop, which closes it when the loop ends.
-        with contextlib.suppress(StopIteration):
-            self._finalizer.__anext__().send(None)
 
     def _make_queue(
         self, process: Callable[..., Awaitable[Any]], timeout: float = _STATEMENT_TIMEOUT
@@ -249,10 +244,6 @@ class PostgresSession:
 
     async def aclose(self) -> None:
         """Release all leases and close the connections."""
-        await self._finalizer.aclose()
-
-    async def shut_down(self) -> None:
-        """Do the work of ``aclose``, once."""
         if self._pruning_task is not None:
             await cancel_and_wait(self._pruning_task)
         for identity in list(self._leases):
@@ -260,13 +251,6 @@ class PostgresSession:
             self._on_key_dropped(identity)
         for queue in (self._claim_queue, self._write_queue, self._query_queue):
             await queue.aclose()
-
-
-async def _close_with_loop(session: PostgresSession) -> AsyncGenerator[None]:
-    try:
-        yield
-    finally:
-        await session.shut_down()
 
 
 async def _run_queries(connection: AsyncConnection[Any], queries: Sequence[Query]) -> list[Any]:

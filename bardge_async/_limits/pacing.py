@@ -154,3 +154,8 @@ class GcraRate:
             if take:
                 self._due = max(now, self._due) + interval
         return 0.0
+
+
+def is_overload(status: int | None, *, timed_out: bool) -> bool:
+    """Return whether an attempt indicates that the server is overloaded: 429, 503, or a time-out without a response."""
+    return timed_out if status is None else status in {429, 503}

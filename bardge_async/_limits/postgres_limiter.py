@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Self
-
-import anyio
 
 from bardge_async._core.secret import Secret
 from bardge_async._limits.permits import PermitScheduler
 from bardge_async._runtime.clock import Clock, SystemClock
-from bardge_async._runtime.loops import PerLoop, run_in_loop
+from bardge_async._runtime.loops import PerLoop
 from bardge_async.errors import ConfigurationError, ThrottledError
 
 if TYPE_CHECKING:
@@ -58,7 +55,8 @@ class PostgresLimiter:
         self._loops: PerLoop[LoopPermits] = PerLoop(
             _make_permits_factory(
                 secret_dsn, schema, name, float(per_second), SystemClock() if clock is None else clock
-            )
+            ),
+            LoopPermits.aclose,
         )
 
     async def __aenter__(self) -> Self:
@@ -85,11 +83,7 @@ class PostgresLimiter:
     async def aclose(self) -> None:
         """Fail the queued calls and close the connections, in all running loops; later calls raise ThrottledError."""
         self._closed = True
-        for loop, permits in self._loops.items():
-            if loop.is_running():
-                self._loops.discard(loop)
-                with anyio.move_on_after(_CLOSE_TIMEOUT):
-                    await run_in_loop(loop, permits.aclose)
+        await self._loops.aclose(_CLOSE_TIMEOUT)
 
 
 class LoopPermits:
@@ -98,21 +92,11 @@ class LoopPermits:
     def __init__(self, table: RateTable, settings: RateSettings) -> None:
         self.scheduler = PermitScheduler(table.take_slots, settings.per_second, settings.clock)
         self._table = table
-        self._finalizer = self._close_with_loop()
-        # Advancing the generator once registers it with the running loop, which closes it when the loop ends.
-        with contextlib.suppress(StopIteration):
-            self._finalizer.__anext__().send(None)
-
-    async def _close_with_loop(self) -> AsyncGenerator[None]:
-        try:
-            yield
-        finally:
-            await self.scheduler.aclose()
-            await self._table.aclose()
 
     async def aclose(self) -> None:
-        """Close the connection, once."""
-        await self._finalizer.aclose()
+        """Fail the queued calls and close the connection."""
+        await self.scheduler.aclose()
+        await self._table.aclose()
 
 
 def _check_arguments(name: object, per_second: object) -> None:

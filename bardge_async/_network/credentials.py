@@ -31,23 +31,19 @@ class Credentials:
     """Provide the ``Authorization`` header; a callable is called once, and again after a 401."""
 
     def __init__(self, source: ApiKeySource) -> None:
-        self._header: Secret | None = None
+        self.known_header: Secret | None = None
+        """The header's value, if it is known without calling the callable."""
         self._key_callable = None
         if isinstance(source, str):
-            self._header = format_bearer(Secret(source))
+            self.known_header = format_bearer(Secret(source))
         else:
             self._key_callable = source
         self._fetch_count = 0
         self._locks = PerLoop(anyio.Lock)
 
-    @property
-    def known_header(self) -> Secret | None:
-        """The header's value, if it is known without calling the callable."""
-        return self._header
-
     async def get_header(self) -> Secret:
         """Return the header's value, calling the callable the first time."""
-        return self._header or await self._refresh_header(None)
+        return self.known_header or await self._refresh_header(None)
 
     async def renew_header(self, rejected: str) -> bool:
         """Get the key again after the server rejected a value; return whether it has changed."""
@@ -64,12 +60,12 @@ class Credentials:
         fetch_count = self._fetch_count
         async with self._locks.get():
             # Another call may have fetched the key, changed or not, while this one waited for the lock.
-            if self._header is None or (self._header == rejected and self._fetch_count == fetch_count):
+            if self.known_header is None or (self.known_header == rejected and self._fetch_count == fetch_count):
                 try:
-                    self._header = await self._fetch_key()
+                    self.known_header = await self._fetch_key()
                 finally:
                     self._fetch_count += 1
-            return self._header
+            return self.known_header
 
     async def _fetch_key(self) -> Secret:
         assert self._key_callable is not None  # noqa: S101 - a fixed key is never fetched

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ssl as _ssl
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import aiohttp
-import anyio
 from aiohttp import ClientRequest
 from aiohttp.client_middlewares import ClientMiddlewareType
 
 from bardge_async._network.attempt import DeadlineTimer
 from bardge_async._network.direct import AiohttpInternals, DirectExchange, is_supported
 from bardge_async._runtime.clock import Clock
-from bardge_async._runtime.loops import PerLoop, run_in_loop
+from bardge_async._runtime.loops import PerLoop
 from bardge_async.errors import ConfigurationError, NotSentError
 
 RESERVED_HEADERS: Final = frozenset(
@@ -59,26 +57,15 @@ def check_session(session: aiohttp.ClientSession) -> None:
 
 
 class LoopSession:
-    """A session that is closed with its loop: ``loop.shutdown_asyncgens()`` ends the generator that closes it."""
+    """A session of ours, with what its requests need in its loop."""
 
     def __init__(self, session: aiohttp.ClientSession, clock: Clock, *, use_direct: bool) -> None:
         self.session = session
         self.deadline_timer = DeadlineTimer(clock)
         self.direct = DirectExchange(session) if use_direct else None
-        self._guard = _close_with_loop(session)
-        # Step it once by hand, which registers it with the running loop; it does not await before its yield.
-        with contextlib.suppress(StopIteration):
-            self._guard.__anext__().send(None)
 
     async def aclose(self) -> None:
-        await self._guard.aclose()
-
-
-async def _close_with_loop(session: aiohttp.ClientSession) -> AsyncGenerator[None]:
-    try:
-        yield
-    finally:
-        await session.close()
+        await self.session.close()
 
 
 class Sessions:
@@ -104,7 +91,7 @@ class Sessions:
         self._user_session = user_session
         self._use_direct = user_session is None and proxy is None and is_supported(internals or AiohttpInternals())
         self._closed = False
-        self._per_loop = PerLoop(self._open_session)
+        self._per_loop = PerLoop(self._open_session, LoopSession.aclose)
 
     def get_current(self) -> tuple[aiohttp.ClientSession, DirectExchange | None, DeadlineTimer]:
         """Return the running loop's session, its direct exchange if supported, and its deadline timer.
@@ -145,8 +132,4 @@ class Sessions:
     async def aclose(self) -> None:
         """Close the sessions of all running loops; those of stopped loops close when the loop does."""
         self._closed = True
-        for loop, one in self._per_loop.items():
-            if loop.is_running():
-                self._per_loop.discard(loop)
-                with anyio.move_on_after(_CLOSE_TIMEOUT):
-                    await run_in_loop(loop, one.aclose)
+        await self._per_loop.aclose(_CLOSE_TIMEOUT)

@@ -12,7 +12,9 @@ from typing import Final, Protocol
 
 import anyio
 
-__all__ = ["Clock", "SystemClock", "TimeLimit", "Timer"]
+from bardge_async._core.window import ClockReading
+
+__all__ = ["Clock", "ClockReader", "SystemClock", "TimeLimit", "Timer"]
 
 # On Linux, time.monotonic() stops while the machine sleeps; the server's replay window does not.
 _BOOT_TIME: Final = getattr(time, "CLOCK_BOOTTIME", None)
@@ -42,6 +44,26 @@ class Clock(Protocol):
     def timer(self, seconds: float, callback: Callable[[], object]) -> Timer:
         """Call ``callback`` in the running loop after a number of seconds."""
         ...
+
+
+class ClockReader:
+    """Read both clocks together and track the highest wall time seen."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self._highest = 0.0
+        self._boot: str = getattr(clock, "boot", "")
+
+    def observe(self, wall: float) -> None:
+        """Include a wall time that another or an earlier process has seen."""
+        self._highest = max(self._highest, wall)
+
+    def now(self) -> ClockReading:
+        """Return a reading of both clocks."""
+        clock = self.clock
+        wall = clock.wall()
+        self._highest = max(self._highest, wall)
+        return ClockReading(wall, clock.elapsed(), self._highest, self._boot)
 
 
 class TimeLimit:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import threading
 import weakref
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from typing import Any, Generic, TypeVar
+
+import anyio
 
 T = TypeVar("T")
 
@@ -16,12 +19,17 @@ _PARENT_STATES: list[object] = []
 
 
 class PerLoop(Generic[T]):
-    """Hold one ``T`` per event loop, created on first use; a forked child starts empty."""
+    """Hold one ``T`` per event loop, created on first use; a forked child starts empty.
 
-    def __init__(self, make: Callable[[], T]) -> None:
+    ``close`` runs once for each value: when its loop ends, or in ``aclose()``.
+    """
+
+    def __init__(self, make: Callable[[], T], close: Callable[[T], Coroutine[Any, Any, object]] | None = None) -> None:
         self._make = make
+        self._close = close
         self._lock = threading.Lock()
         self._by_loop: dict[asyncio.AbstractEventLoop, T] = {}
+        self._guards: dict[asyncio.AbstractEventLoop, AsyncGenerator[None]] = {}
         _INSTANCES.add(self)
 
     def get(self) -> T:
@@ -35,22 +43,60 @@ class PerLoop(Generic[T]):
         with self._lock:
             return list(self._by_loop.items())
 
-    def discard(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Remove a loop's value."""
+    async def aclose(self, timeout: float) -> None:
+        """Remove and close the values of all running loops, each within ``timeout`` seconds.
+
+        Those of stopped loops close when the loop does.
+        """
+        for loop in self._list_loops():
+            if loop.is_running():
+                guard = self._remove_loop(loop)
+                if guard is not None:
+                    with anyio.move_on_after(timeout):
+                        await run_in_loop(loop, guard.aclose)
+
+    def _list_loops(self) -> list[asyncio.AbstractEventLoop]:
+        with self._lock:
+            return list(self._by_loop)
+
+    def _remove_loop(self, loop: asyncio.AbstractEventLoop) -> AsyncGenerator[None] | None:
         with self._lock:
             self._by_loop.pop(loop, None)
+            return self._guards.pop(loop, None)
 
     def _add_loop(self, loop: asyncio.AbstractEventLoop) -> T:
         with self._lock:
             for other in [known for known in self._by_loop if known.is_closed()]:
                 del self._by_loop[other]
-            return self._by_loop.setdefault(loop, self._make())
+                self._guards.pop(other, None)
+            found = self._by_loop.get(loop)
+            if found is None:
+                found = self._by_loop[loop] = self._make()
+                if self._close is not None:
+                    self._guards[loop] = _start_guard(self._close, found)
+            return found
 
     def _forget_parent(self) -> None:
         # Keep the values alive: collecting them here could shut down connections that the parent still uses.
-        _PARENT_STATES.append(self._by_loop)
-        self._by_loop = {}
+        _PARENT_STATES.append((self._by_loop, self._guards))
+        self._by_loop, self._guards = {}, {}
         self._lock = threading.Lock()
+
+
+def _start_guard(close: Callable[[T], Coroutine[Any, Any, object]], value: T) -> AsyncGenerator[None]:
+    """Return a generator that closes the value when it is closed itself, at the latest by its loop's end."""
+    guard = _close_at_end(close, value)
+    # One step by hand registers it with the running loop, whose shutdown_asyncgens() closes it; it awaits nothing yet.
+    with contextlib.suppress(StopIteration):
+        guard.__anext__().send(None)
+    return guard
+
+
+async def _close_at_end(close: Callable[[T], Coroutine[Any, Any, object]], value: T) -> AsyncGenerator[None]:
+    try:
+        yield
+    finally:
+        await close(value)
 
 
 async def run_in_loop(loop: asyncio.AbstractEventLoop, work: Callable[[], Coroutine[Any, Any, object]]) -> None:

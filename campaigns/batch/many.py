@@ -1,7 +1,7 @@
-"""``python -m campaigns.batch.many``: one long batch; its memory stays flat, and the server has what was asked for.
+"""``python -m campaigns.batch.many``: one long batch, whose memory stays flat and whose effects are checked.
 
-Every client's pass gets a date of its own. Exits 1 when an outcome is not "done", the server has another date for any
-client, or the process grew by more than it may from the first 1,000 outcomes on.
+Every client's pass gets a date of its own. Exits with 1 if an outcome is not "done", if the server has another date for
+any client, or if the process grew by more than the limit after the first 1,000 outcomes.
 """
 
 # ruff: noqa: T201 - a command
@@ -26,7 +26,7 @@ import attrs
 from bardge_async import UPDATE_EXPIRY, BardgeClient, Operation, SQLiteJournal, UpdateIssuedPassExpiry
 from bardge_async.sandbox import Sandbox
 from bardge_async.sandbox._formats import lagos_day
-from campaigns.batch.play import listed
+from campaigns.batch.play import format_counts
 from campaigns.batch.server import Server
 from campaigns.batch.worker import Place
 
@@ -54,7 +54,7 @@ SELECT c.id, i.expires_at FROM issued_passes i JOIN clients c ON c.seq = i.clien
 
 @attrs.define
 class Long:
-    """What a long batch showed; memory is in bytes, ``grown`` from the first outcomes to the largest since."""
+    """Result of a long batch; memory is in bytes, ``grown`` is the growth from the first outcomes to the maximum."""
 
     operations: int
     ends: Counter[str] = attrs.field(factory=Counter[str])
@@ -67,32 +67,32 @@ class Long:
     def grown(self) -> int:
         return self.largest - self.first
 
-    def told(self) -> str:
+    def format_summary(self) -> str:
         return (
-            f"{self.operations:,} expiry updates, {self.seconds:.0f} s, {self.operations / self.seconds:,.0f} a second: "
-            f"{listed(self.ends)}; {self.first / MIB:.1f} MiB, grown by {self.grown / MIB:.1f} MiB; "
-            f"{len(self.wrong)} wrong"
+            f"{self.operations:,} expiry updates, {self.seconds:.0f} s, {self.operations / self.seconds:,.0f} per second: "
+            f"{format_counts(self.ends)}; {self.first / MIB:.1f} MiB, grew by {self.grown / MIB:.1f} MiB; "
+            f"{len(self.wrong)} errors"
         )
 
 
-def resident() -> int:
-    """Bytes of this process that are in memory."""
+def read_resident_memory() -> int:
+    """Return the read_resident_memory memory of this process, in bytes."""
     return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def day(number: int) -> dt.date:
-    """The date that a client's pass is to have."""
+def choose_date(number: int) -> dt.date:
+    """Return the date that a client's pass is given."""
     return _FIRST + dt.timedelta(days=number)
 
 
-def _operations(count: int) -> Iterator[Operation[Any, Any]]:
+def _make_operations(count: int) -> Iterator[Operation[Any, Any]]:
     for number in range(count):
-        request = UpdateIssuedPassExpiry(expiry_date=day(number))
+        request = UpdateIssuedPassExpiry(expiry_date=choose_date(number))
         yield Operation(UPDATE_EXPIRY, f"many_{number}", request=request, id=f"row-{number}")
 
 
-async def fill(db: Path, count: int) -> None:
-    """Make the sandbox's state with so many more clients, each with a pass."""
+async def create_state(db: Path, count: int) -> None:
+    """Create the sandbox's state with ``count`` more clients, each with a pass."""
     async with Sandbox(db=db):
         pass
     with contextlib.closing(sqlite3.connect(db)) as connection, connection:
@@ -101,66 +101,66 @@ async def fill(db: Path, count: int) -> None:
         connection.execute(_GRANTS)
 
 
-async def run(bardge: BardgeClient, long: Long) -> None:
-    """Run the batch."""
-    begun = time.perf_counter()
+async def run_batch(bardge: BardgeClient, long: Long) -> None:
+    """Run the batch and count its outcomes."""
+    started_at = time.perf_counter()
     at = min(1000, long.operations // 2)
     seen = 0
-    async for outcome in bardge.batch(_operations(long.operations), job="renewals-2026-11"):
+    async for outcome in bardge.batch(_make_operations(long.operations), job="renewals-2026-11"):
         long.ends[outcome.status] += 1
         seen += 1
         if seen == at:
-            long.first = long.largest = resident()
+            long.first = long.largest = read_resident_memory()
         elif seen % 100 == 0:
-            long.largest = max(long.largest, resident())
-    long.largest = max(long.largest, resident())
-    long.seconds = time.perf_counter() - begun
+            long.largest = max(long.largest, read_resident_memory())
+    long.largest = max(long.largest, read_resident_memory())
+    long.seconds = time.perf_counter() - started_at
 
 
-async def check(bardge: BardgeClient, long: Long, db: Path) -> None:
-    """Hold what was asked for against the server's state, and a sample of it as the API tells it."""
+async def check_dates(bardge: BardgeClient, long: Long, db: Path) -> None:
+    """Compare the requested dates with the server's state, and a sample of them with the API's responses."""
     with contextlib.closing(sqlite3.connect(db)) as books:
         have = {client: lagos_day(expires_at) for client, expires_at in books.execute(_EXPIRIES)}
-    asked = {f"many_{number}": day(number) for number in range(long.operations)}
+    asked = {f"many_{number}": choose_date(number) for number in range(long.operations)}
     different = sorted(client for client in asked | have if asked.get(client) != have.get(client))
     if different:
-        long.wrong.append(f"{len(different)} clients have another date, such as {different[:5]}")
+        long.wrong.append(f"{len(different)} clients have a different date, such as {different[:5]}")
     for client in list(asked)[:: max(1, long.operations // _SAMPLE)]:
         expires_at = (await bardge.passes.get_issued(client)).expires_at
         if expires_at is None or lagos_day(int(expires_at.timestamp() * 1000)) != asked[client]:
-            long.wrong.append(f"{client}: the API tells {expires_at}, asked was {asked[client]}")
+            long.wrong.append(f"{client}: the API returns {expires_at}, requested was {asked[client]}")
 
 
-async def _play(db: Path, server: Server, long: Long) -> None:
+async def _run_and_check(db: Path, server: Server, long: Long) -> None:
     with SQLiteJournal(db.with_name("journal.db")) as journal:
         async with BardgeClient(server.api_key, server.base_url, journal=journal) as bardge:
-            await run(bardge, long)
-            await check(bardge, long, db)
+            await run_batch(bardge, long)
+            await check_dates(bardge, long, db)
             if doubts := await bardge.in_doubt():
-                long.wrong.append(f"{len(doubts)} in doubt")
+                long.wrong.append(f"{len(doubts)} operations are in doubt")
     if long.ends != {"done": long.operations}:
-        long.wrong.append("not all are done")
+        long.wrong.append("not all operations are done")
 
 
 def play(operations: int) -> Long:
-    """Play once, in a folder of its own, with the server in a process of its own."""
+    """Run once, in a folder of its own, with the server in a process of its own."""
     long = Long(operations)
     with tempfile.TemporaryDirectory() as folder:
         db = Path(folder) / "server.db"
-        asyncio.run(fill(db, operations))
+        asyncio.run(create_state(db, operations))
         with Server(Place(db, 90.0, rate=0.0, seed=1, latency=0.0)) as server:
-            asyncio.run(_play(db, server, long))
+            asyncio.run(_run_and_check(db, server, long))
     return long
 
 
 def main(arguments: list[str]) -> int:
-    """Play and print."""
+    """Run, print the result and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m campaigns.batch.many", description=__doc__)
     parser.add_argument("--operations", type=int, default=100_000)
-    parser.add_argument("--growth", type=float, default=40.0, help="MiB that the process may grow by")
+    parser.add_argument("--growth", type=float, default=40.0, help="MiB by which the process may grow")
     given = parser.parse_args(arguments)
     long = play(given.operations)
-    print(long.told(), *long.wrong[:10], sep="\n")
+    print(long.format_summary(), *long.wrong[:10], sep="\n")
     return 1 if long.wrong or long.grown > given.growth * MIB else 0
 
 

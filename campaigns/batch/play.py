@@ -1,4 +1,4 @@
-"""Kill the worker and the server while a batch runs; then hold what it said against the server's ledger."""
+"""Kill the worker and the server while a batch runs; then compare its outcomes with the server's ledger."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ _TIMEOUTS = Timeouts(total=20, attempt=0.8 * LATE)
 
 @attrs.define
 class BatchReport(Report):
-    """What a run showed; ``faults`` counts by kind, ``ends`` what was said over all runs."""
+    """Result of a campaign; ``faults`` are counted by kind, ``ends`` are the reported outcomes of all runs."""
 
     restarts: int = 0
     faults: Counter[str] = attrs.field(factory=Counter[str])
     ends: Counter[str] = attrs.field(factory=Counter[str])
 
-    def told(self) -> str:
+    def format_summary(self) -> str:
         return (
             f"{self.purchases} purchases, {self.kills} kills, {self.restarts} restarts of the server, "
             f"{self.seconds:.0f} s: {self.doubled} charged twice, {self.lost} lost, {self.doubts} in doubt at the end "
-            f"({self.of_them_charged} of them charged), {len(self.wrong)} wrong\n"
-            f"{self.faults.total()} faults: {listed(self.faults)}\nsaid over all runs: {listed(self.ends)}"
+            f"({self.of_them_charged} of them charged), {len(self.wrong)} errors\n"
+            f"{self.faults.total()} faults: {format_counts(self.faults)}\noutcomes of all runs: {format_counts(self.ends)}"
         )
 
 
-def listed(counts: Counter[str]) -> str:
-    """Write counts, the largest first."""
+def format_counts(counts: Counter[str]) -> str:
+    """Format counts, largest first."""
     return ", ".join(f"{name} {count}" for name, count in counts.most_common())
 
 
 class BatchPlay(Play[BatchReport]):
-    """One folder, one job in one worker after another, one server that is started again and again."""
+    """One folder, one job in one worker after another, one server that is restarted repeatedly."""
 
     work = staticmethod(work)
 
@@ -54,84 +54,90 @@ class BatchPlay(Play[BatchReport]):
         self._server = server
         self._restarts = 0.0
         self._due = 0.0
-        self._heard = 0
+        self._outcomes_read = 0
 
-    def played(self, kills: int, restarts: int) -> BatchReport:
-        """Spread the restarts over the kills, and run."""
+    def run_with_restarts(self, kills: int, restarts: int) -> BatchReport:
+        """Run, with the restarts spread over the kills."""
         self._restarts = restarts / kills
         report = self.run(kills)
         report.faults = self._server.played
         return report
 
-    def killed(self, left: int) -> bool:
-        killed = super().killed(left)
-        self._check(self._said_now())
+    def kill_worker(self, left: int) -> bool:
+        killed = super().kill_worker(left)
+        self._check_outcomes(self._read_new_outcomes())
         return killed
 
-    def until(self, process: Any, target: int) -> None:
+    def wait_for_orders(self, process: Any, target: int) -> None:
         self._due += self._restarts
         while self.report.restarts < round(self._due):
-            super().until(process, self.rng.randint(self.begun(), max(target, self.begun())))
+            super().wait_for_orders(process, self.rng.randint(self.count_started(), max(target, self.count_started())))
             self._server.kill()
             time.sleep(self.rng.random() * 0.3)
             self._server.revive()
             self.report.restarts += 1
-        super().until(process, target)
+        super().wait_for_orders(process, target)
 
-    def finished(self) -> None:
+    def finish_job(self) -> None:
         self._server.calm()
-        super().finished()
-        said = self._said_now()
-        self._check(said)
+        super().finish_job()
+        said = self._read_new_outcomes()
+        self._check_outcomes(said)
         if not self.job.random_key:
-            self._note("the last run said nothing of", set(self.job.orders) - said.keys())
-            self._note("failed without faults", {order for order, status in said.items() if status == "failed"})
+            self._add_error("no outcome in the last run", set(self.job.orders) - said.keys())
+            self._add_error("failed without any fault", {order for order, status in said.items() if status == "failed"})
 
-    def settle(self) -> None:
-        charged, last = self.charged(), self.last()
-        doubts = self.settled(charged)
+    def resolve_doubts(self) -> None:
+        charged, last = self.count_charges(), self.last_outcomes()
+        doubts = self.resolve_from_ledger(charged)
         said = {order for order in self.job.orders if last.get(order) == "in_doubt"}
-        self._note("in doubt by only one of the run and in_doubt()", said ^ doubts)
-        self._compare(charged, {order for order, status in last.items() if status in DONE} | doubts & charged.keys())
+        self._add_error("in doubt according to only one of the run and in_doubt()", said ^ doubts)
+        self._check_charges(
+            charged, {order for order, status in last.items() if status in DONE} | doubts & charged.keys()
+        )
 
-    def judge(self) -> None:
-        charged = self.charged()
+    def compare_with_ledger(self) -> None:
+        charged = self.count_charges()
         self.report.ends = Counter(words[1] for words in noted(self.job.folder / "ended"))
         self.report.doubled = sum(count > 1 for count in charged.values())
         wanted = {order for order in self.job.orders if not order.startswith("gone")}
         self.report.lost = len(wanted - charged.keys())
         if not self.job.random_key:
-            self._compare(charged, wanted)
-            self._note("not refused", {o for o, said in self.last().items() if (said == "refused") == (o in wanted)})
+            self._check_charges(charged, wanted)
+            self._add_error(
+                "not refused", {o for o, said in self.last_outcomes().items() if (said == "refused") == (o in wanted)}
+            )
 
-    def done(self) -> set[str]:
+    def done_orders(self) -> set[str]:
         return {words[0] for words in noted(self.job.folder / "ended") if words[1] in DONE}
 
-    def _said_now(self) -> dict[str, str]:
-        """What was said since it was asked last."""
+    def _read_new_outcomes(self) -> dict[str, str]:
+        """Return the outcomes reported since the last call."""
         ends = noted(self.job.folder / "ended")
-        new, self._heard = ends[self._heard :], len(ends)
+        new, self._outcomes_read = ends[self._outcomes_read :], len(ends)
         return {words[0]: words[1] for words in new}
 
-    def _check(self, said: dict[str, str]) -> None:
-        """Hold a run's words against the ledger, and the ledger against the journal."""
+    def _check_outcomes(self, said: dict[str, str]) -> None:
+        """Compare a run's outcomes with the ledger, and the ledger with the journal."""
         if self.job.random_key:
             return
-        charged = self.charged()
+        charged = self.count_charges()
         never = {order for order, status in said.items() if status in {"refused", "failed"}}
-        self._note("refused or failed, and charged", never & charged.keys())
-        self._note("done, and not charged once", {order for order in self.done() if charged[order] != 1})
-        self._note("charged, and not on record", charged.keys() - self._on_record())
+        self._add_error("refused or failed, but charged", never & charged.keys())
+        self._add_error(
+            "done, but not charged exactly once", {order for order in self.done_orders() if charged[order] != 1}
+        )
+        self._add_error("charged, but not in the journal", charged.keys() - self._read_recorded_orders())
 
-    def _on_record(self) -> set[str]:
-        """The orders that the journal holds as sent or done."""
-        orders = self.keys()
+    def _read_recorded_orders(self) -> set[str]:
+        """Return the orders that are sent or done according to the journal."""
+        orders = self.orders_by_key()
         with contextlib.closing(sqlite3.connect(self.job.journal)) as journal:
             return {orders[key] for (key,) in journal.execute("SELECT key FROM entries WHERE state <> 'refused'")}
 
-    def _compare(self, charged: Counter[str], orders: set[str]) -> None:
-        """See that each of some orders is charged once, no other one, and that the money says the same."""
-        self._note("charged by only one of ledger and words", charged.keys() ^ orders)
+    def _check_charges(self, charged: Counter[str], orders: set[str]) -> None:
+        """Check that exactly these orders were charged, once each, and that the sum agrees."""
+        self._add_error("charged according to only one of ledger and outcomes", charged.keys() ^ orders)
         with contextlib.closing(sqlite3.connect(self._server.place.db)) as books:
             (money,) = books.execute(
                 "SELECT sum(e.amount) FROM entries e JOIN clients c ON c.seq = e.client "
@@ -142,7 +148,7 @@ class BatchPlay(Play[BatchReport]):
         if money != each * len(orders):
             self.report.wrong.append(f"the ledger's sum is {money}, expected {len(orders)} times {each}")
 
-    def _note(self, what: str, orders: set[str]) -> None:
+    def _add_error(self, what: str, orders: set[str]) -> None:
         if orders:
             self.report.wrong.append(f"{what}: {len(orders)} orders, such as {sorted(orders)[:5]}")
 
@@ -157,7 +163,7 @@ def play(
     closed: bool = False,
     random_key: bool = False,
 ) -> BatchReport:
-    """Play once, in a folder of its own."""
+    """Run the campaign once, in a folder of its own."""
     window = ReplayWindow(length=3, margin=LATE) if closed else ReplayWindow()
     orders = tuple(f"{'order' if number % 50 else 'gone'}-{number}" for number in range(purchases))
     with (
@@ -165,4 +171,4 @@ def play(
         Server(Place(Path(folder) / "server.db", window.length, rate, seed)) as server,
     ):
         job = Job(Path(folder), server.base_url, server.api_key, orders, window, random_key, _TIMEOUTS)
-        return BatchPlay(job, server, seed, closed=closed).played(kills, restarts)
+        return BatchPlay(job, server, seed, closed=closed).run_with_restarts(kills, restarts)

@@ -1,4 +1,4 @@
-"""The server as the playing process has it: killed, started again at the same place, and calmed in the end."""
+"""The server as the campaign controls it: killed, restarted at the same address, and without faults in the end."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _JSON: Final = {"Content-Type": "application/json"}
 
 
 class Server:
-    """One sandbox after another over one database; ``played`` counts the faults that hit."""
+    """One sandbox after another on one database; ``played`` counts the faults that occurred."""
 
     def __init__(self, place: Place) -> None:
         self.place = place
@@ -34,31 +34,31 @@ class Server:
         self._stack.close()
 
     def kill(self) -> None:
-        """Kill it with whatever it works on."""
-        self._count()
+        """Kill it, including the requests that it is handling."""
+        self._count_faults()
         self._stack.close()
 
     def revive(self) -> None:
-        """Start it again, with other faults."""
+        """Restart it with other faults."""
         self.place = attrs.evolve(self.place, seed=self.place.seed + 1, port=urlsplit(self.base_url).port or 0)
         self._start()
 
     def calm(self) -> None:
-        """End all faults."""
-        self._count()
-        self._control("faults", {"clear": True})
-        self._control("requests", {"clear": True})
+        """Stop all faults."""
+        self._count_faults()
+        self._call_control("faults", {"clear": True})
+        self._call_control("requests", {"clear": True})
 
     def _start(self) -> None:
         _, answer = self._stack.enter_context(running(host, self.place))
         self.base_url, self.api_key = answer.recv()
 
-    def _count(self) -> None:
-        for seen in self._control("requests")["requests"]:
+    def _count_faults(self) -> None:
+        for seen in self._call_control("requests")["requests"]:
             if seen["fault"] is not None:
                 self.played[str(seen["status"]) if seen["fault"] == "status" else seen["fault"]] += 1
 
-    def _control(self, what: str, values: object = None) -> Any:
+    def _call_control(self, what: str, values: object = None) -> Any:
         line = http.client.HTTPConnection(urlsplit(self.base_url).netloc)
         with contextlib.closing(line):
             body = None if values is None else json.dumps(values)

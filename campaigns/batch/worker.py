@@ -1,4 +1,4 @@
-"""A worker that buys one package for every order by one batch, and is killed while it does; and the server for it."""
+"""A worker that buys one package for each order in one batch and is killed meanwhile, and the server for it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from campaigns.crash.worker import CLIENT, Job, Notes, noted
 
 PACKAGE: Final = "cpkg_50"
 LATE: Final = 0.5
-"""Seconds by which some requests are late: more than an attempt may take, no more than the window's margin."""
+"""Delay of some requests in seconds: longer than an attempt may take, but within the window's margin."""
 DONE: Final = frozenset({"done", "replayed", "skipped"})
 FAULTS: Final = (
     Fault(kind="cut_before"),
@@ -39,28 +39,28 @@ FAULTS: Final = (
 LIMIT: Final = Fault(kind="limit", rate=100, times=4, retry_after=0.05)
 
 
-def name(job: Job) -> str:
-    """The batch job's name: the same in every run, but for the control."""
+def make_job_name(job: Job) -> str:
+    """Return the batch job's name: the same in every run, except in the control."""
     return f"renewals-{secrets.token_hex(8)}" if job.random_key else "renewals"
 
 
 def work(job: Job) -> None:
-    """Run the batch; to be killed."""
-    asyncio.run(_work(job))
+    """Run the batch until done or killed."""
+    asyncio.run(_run_batch(job))
 
 
-async def _work(job: Job) -> None:
+async def _run_batch(job: Job) -> None:
     begun, ended = Notes(job.folder / "begun"), Notes(job.folder / "ended")
     begun.write("-", "started")
     with closing(SQLiteJournal(job.journal)) as journal:
         async with job.client(journal) as bardge:
-            batch = name(job)
-            async for outcome in bardge.batch(_operations(job, batch, begun), job=batch):
+            batch = make_job_name(job)
+            async for outcome in bardge.batch(_make_operations(job, batch, begun), job=batch):
                 ended.write(outcome.operation.id, outcome.status)
 
 
-def _operations(job: Job, batch: str, begun: Notes) -> Iterator[Operation[Any, Any]]:
-    """One purchase for every order; whose name begins with "gone" wants a package that is not there."""
+def _make_operations(job: Job, batch: str, begun: Notes) -> Iterator[Operation[Any, Any]]:
+    """Yield a purchase for each order; for names that start with "gone", of a package that does not exist."""
     known = {words[0] for words in noted(job.folder / "ended") if words[1] in DONE} if job.random_key else set[str]()
     for order in job.orders:
         if order not in known:
@@ -72,7 +72,7 @@ def _operations(job: Job, batch: str, begun: Notes) -> Iterator[Operation[Any, A
 
 @attrs.frozen
 class Place:
-    """Where the server serves, and how badly."""
+    """Where the server runs, and which faults it has."""
 
     db: Path
     window: float
@@ -83,7 +83,7 @@ class Place:
 
 
 def host(place: Place, answer: Any) -> None:
-    """Serve the sandbox with faults until killed; send where."""
+    """Serve the sandbox with faults until killed; send its address and API key."""
 
     def ready(sandbox: Sandbox) -> None:
         sandbox.faults.random(place.rate, place.seed, FAULTS, endpoint=PURCHASE_CREDITS.name)
@@ -91,6 +91,6 @@ def host(place: Place, answer: Any) -> None:
             sandbox.faults.script([attrs.evolve(LIMIT, endpoint=PURCHASE_CREDITS.name)])
         answer.send((sandbox.base_url, sandbox.api_key))
 
-    # A client that goes away is what is played.
+    # Disconnecting clients are part of the campaign.
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
     asyncio.run(serve(on_ready=ready, port=place.port, db=place.db, window=place.window, latency=place.latency))

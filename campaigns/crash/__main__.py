@@ -1,18 +1,18 @@
-"""``python -m campaigns.crash``: kill a buying process again and again; 1 when anything was charged twice, lost or wrong."""
+"""``python -m campaigns.crash``: kill a buying process repeatedly; exits with 1 if anything was charged wrongly."""
 
 from __future__ import annotations
 
 import sys
 
-from campaigns.crash.command import parser, verdict
+from campaigns.crash.command import make_parser, print_verdict
 from campaigns.crash.play import play
 
 
 def main(arguments: list[str]) -> int:
-    """Play; a control must show double charges."""
-    given = parser("campaigns.crash", 400).parse_args(arguments)
+    """Run the campaign and return the exit code; a control must show double charges."""
+    given = make_parser("campaigns.crash", 400).parse_args(arguments)
     report = play(given.kills, given.purchases, given.seed, closed=given.closed, random_key=given.control is not None)
-    return verdict(report, given)
+    return print_verdict(report, given)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the commands that kill have in common: their options, and what they say and exit with."""
+"""What the kill campaigns have in common: options, output and exit code."""
 
 # ruff: noqa: T201 - commands
 from __future__ import annotations
@@ -9,10 +9,12 @@ import logging
 from campaigns.crash.play import Report
 
 
-def parser(module: str, purchases: int) -> argparse.ArgumentParser:
-    """Take what every such command takes."""
+def make_parser(module: str, purchases: int) -> argparse.ArgumentParser:
+    """Create a parser with the options of every such command."""
     logging.getLogger("bardge_async").setLevel(logging.CRITICAL)
-    made = argparse.ArgumentParser(prog=f"python -m {module}", description="1 when anything was charged wrongly.")
+    made = argparse.ArgumentParser(
+        prog=f"python -m {module}", description="Exits with 1 if anything was charged wrongly."
+    )
     made.add_argument("--kills", type=int, default=20)
     made.add_argument("--purchases", type=int, default=purchases)
     made.add_argument("--seed", type=int, default=1)
@@ -21,9 +23,9 @@ def parser(module: str, purchases: int) -> argparse.ArgumentParser:
     return made
 
 
-def verdict(report: Report, options: argparse.Namespace) -> int:
-    """Print what was shown, and judge it; a control must show double charges."""
-    print(report.told(), *report.wrong[:10], sep="\n")
+def print_verdict(report: Report, options: argparse.Namespace) -> int:
+    """Print the report and return the exit code; a control must show double charges."""
+    print(report.format_summary(), *report.wrong[:10], sep="\n")
     if options.control is not None:
         return 0 if report.doubled else 1
     return 1 if report.doubled or report.lost or report.wrong or report.kills < options.kills else 0

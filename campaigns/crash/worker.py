@@ -1,4 +1,4 @@
-"""A worker that buys one package for every order, and is killed while it does; all of it is run again afterwards."""
+"""A worker that buys one package for each order and is killed meanwhile; the whole job is run again afterwards."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from bardge_async import BardgeClient, PurchaseCredits, ReplayWindow, SQLiteJour
 from bardge_async.errors import AlreadyDoneError, OutcomeUnknownError
 from bardge_async.sandbox import serve
 
-AT_ONCE: Final = 8
+CONCURRENCY: Final = 8
 CLIENT: Final = "client_abc123"
 
 
 @attrs.frozen
 class Job:
-    """What a worker is told; ``folder`` holds the journal and what it writes down."""
+    """What a worker does; ``folder`` contains the journal and the notes."""
 
     folder: Path
     base_url: str
@@ -42,7 +42,7 @@ class Job:
 
 
 class Notes:
-    """Lines in a file that outlive the process, since the kernel has them once they are written."""
+    """Lines in a file that outlive the process: once written, they are in the kernel."""
 
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -52,16 +52,16 @@ class Notes:
 
 
 def noted(path: Path) -> list[list[str]]:
-    """Read what was written down."""
+    """Read notes as lists of words."""
     return [line.split(" ") for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def work(job: Job) -> None:
-    """Recover, then enter every order; to be killed."""
-    asyncio.run(_work(job))
+    """Recover, then enter every order, until done or killed."""
+    asyncio.run(_enter_orders(job))
 
 
-async def _work(job: Job) -> None:
+async def _enter_orders(job: Job) -> None:
     begun, ended = Notes(job.folder / "begun"), Notes(job.folder / "ended")
     known = {words[0] for words in noted(job.folder / "ended") if words[1] == "done"}
     with closing(SQLiteJournal(job.journal)) as journal:
@@ -69,7 +69,7 @@ async def _work(job: Job) -> None:
             begun.write("-", "started")
             for one in await bardge.recover():
                 ended.write(one.idempotency_key, "recovered" if one.error is None else type(one.error).__name__)
-            room = anyio.CapacityLimiter(AT_ONCE)
+            room = anyio.CapacityLimiter(CONCURRENCY)
             async with anyio.create_task_group() as group:
                 for order in job.orders:
                     if not (job.random_key and order in known):
@@ -94,7 +94,7 @@ async def _buy(  # noqa: PLR0917 - a task group passes by position
 
 
 def settle(job: Job, charged: Mapping[str, int], answer: Any) -> None:
-    """Send the keys in doubt, and settle each as the ledger says."""
+    """Resolve each key in doubt from the ledger; send the keys."""
 
     async def main() -> list[str]:
         with closing(SQLiteJournal(job.journal)) as journal:
@@ -109,13 +109,13 @@ def settle(job: Job, charged: Mapping[str, int], answer: Any) -> None:
 
 
 def drain(job: Job, begin: Any) -> None:
-    """Enter every order at the same moment as another process does, and write down what came of it."""
+    """Enter every order concurrently with another process, and note the outcomes."""
 
     async def main() -> None:
         with closing(SQLiteJournal(job.journal)) as journal:
             async with job.client(journal) as bardge, anyio.create_task_group() as group:
                 begun, ended = Notes(job.folder / "begun"), Notes(job.folder / "ended")
-                room = anyio.CapacityLimiter(AT_ONCE)
+                room = anyio.CapacityLimiter(CONCURRENCY)
                 begin.wait()
                 for order in job.orders:
                     await room.acquire_on_behalf_of(order)
@@ -125,5 +125,5 @@ def drain(job: Job, begin: Any) -> None:
 
 
 def host(db: Path, window: float, answer: Any) -> None:
-    """Serve the sandbox until killed; send where."""
+    """Serve the sandbox until killed; send its address and API key."""
     asyncio.run(serve(on_ready=lambda it: answer.send((it.base_url, it.api_key)), db=db, window=window, latency=0.005))

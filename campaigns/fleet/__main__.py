@@ -1,4 +1,4 @@
-"""``python -m campaigns.fleet``: play with a fleet; 1 when anything was charged wrongly, or the control is blind."""
+"""``python -m campaigns.fleet``: test a fleet; exits with 1 if anything was charged wrongly, or if the control shows nothing."""
 
 # ruff: noqa: T201 - a command
 from __future__ import annotations
@@ -11,11 +11,11 @@ from campaigns.fleet.plays import PLAYS, Options, play
 
 
 def main(arguments: list[str]) -> int:
-    """Play every play so many times."""
+    """Run each scenario the given number of times."""
     for name in ("bardge_async", "procrastinate", "psycopg.pool", "asyncio"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     parser = argparse.ArgumentParser(prog="python -m campaigns.fleet", description=__doc__)
-    parser.add_argument("plays", nargs="*", metavar="PLAY", help=f"of {', '.join(PLAYS)}; default: all")
+    parser.add_argument("plays", nargs="*", metavar="PLAY", help=f"any of {', '.join(PLAYS)}; default: all")
     parser.add_argument("--times", type=int, default=1)
     parser.add_argument("--purchases", type=int, default=1000)
     parser.add_argument("--cut", type=float, default=30.0, help="seconds without the database")
@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> int:
     for name in given.plays or PLAYS:
         for number in range(given.times):
             report = play(name, Options(given.purchases, given.cut, given.seed + number))
-            print(report.told(), *report.wrong[:10], sep="\n  ", flush=True)
+            print(report.format_summary(), *report.wrong[:10], sep="\n  ", flush=True)
             bad += not report.good
     return 1 if bad else 0
 

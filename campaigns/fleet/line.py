@@ -1,4 +1,4 @@
-"""The line between workers and database: a TCP proxy on loopback that can be cut."""
+"""The connection between workers and database: a TCP proxy on loopback that can be cut."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any, Self
 
 
 class Line:
-    """Carry bytes to a port of this machine, until cut.
+    """Forward bytes to a port of this machine, until cut.
 
-    A cut line resets what is open and refuses what comes; a stalled one carries nothing in either direction, takes
-    new connections into the same silence, and resets all of them when it is mended.
+    A cut line resets open connections and refuses new ones. A stalled line forwards nothing in either direction, also on
+    new connections, and resets all of them when it is restored.
     """
 
     def __init__(self, target: int, port: int = 0) -> None:
@@ -34,18 +34,18 @@ class Line:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def cut(self) -> None:
-        """Reset what is open, refuse what comes."""
+        """Reset open connections and refuse new ones."""
         if self._server is not None:
             self._server.close()
             self._server = None
         self._reset()
 
     def stall(self) -> None:
-        """Carry nothing any more, and say so to nobody."""
+        """Stop forwarding, without closing any connection."""
         self._flowing.clear()
 
     async def mend(self) -> None:
-        """Carry again."""
+        """Restore the line."""
         if not self._flowing.is_set():
             self._reset()
             self._flowing.set()
@@ -68,12 +68,12 @@ class Line:
         with contextlib.suppress(OSError, asyncio.CancelledError):
             there, back = await asyncio.open_connection("127.0.0.1", self._target)
             self._open.add(back)
-            await asyncio.gather(self._carry(reader, back), self._carry(there, writer))
+            await asyncio.gather(self._forward(reader, back), self._forward(there, writer))
             self._open.discard(back)
         self._open.discard(writer)
         self._tasks.discard(task)
 
-    async def _carry(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    async def _forward(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
         try:
             while data := await source.read(65536):
                 await self._flowing.wait()
@@ -84,17 +84,17 @@ class Line:
 
 
 def carry(target: int, talk: Any) -> None:
-    """Run a line in a process of its own, told what to do over a pipe."""
-    asyncio.run(_carry(target, talk))
+    """Run a line, controlled over a pipe, until killed."""
+    asyncio.run(_run_line(target, talk))
 
 
-async def _carry(target: int, talk: Any) -> None:
+async def _run_line(target: int, talk: Any) -> None:
     async with Line(target) as line:
         talk.send(line.port)
         while True:
-            said = await asyncio.to_thread(talk.recv)
-            if said == "mend":
+            command = await asyncio.to_thread(talk.recv)
+            if command == "mend":
                 await line.mend()
             else:
-                getattr(line, said)()
-            talk.send(said)
+                getattr(line, command)()
+            talk.send(command)

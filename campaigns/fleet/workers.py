@@ -1,4 +1,4 @@
-"""Worker processes of a fleet, and the station where they work."""
+"""Worker processes of a fleet, and their settings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bardge_async.integrations.procrastinate._table import JobTable
 from bardge_async.sandbox import serve
 
 JOB: Final = "fleet"
-AT_ONCE: Final = 25
+CONCURRENCY: Final = 25
 _CLIENT: Final = "client_abc123"
 _PACKAGE: Final = "cpkg_50"
 _QUEUE: Final = "bardge"
@@ -27,7 +27,7 @@ _TASK: Final = "bardge:perform"
 
 @attrs.frozen
 class Station:
-    """Where a worker works; ``random_key`` does without all that this library adds."""
+    """Settings of a worker; ``random_key`` leaves out all that this library adds."""
 
     dsn: str
     base_url: str
@@ -35,12 +35,12 @@ class Station:
     window: ReplayWindow
     random_key: bool = False
 
-    def app(self) -> procrastinate.App:
+    def make_app(self) -> procrastinate.App:
         connector = procrastinate.PsycopgConnector(conninfo=self.dsn, configure=worker_connection, max_size=8)
         return procrastinate.App(connector=connector)
 
     @asynccontextmanager
-    async def client(self) -> AsyncGenerator[BardgeClient]:
+    async def open_client(self) -> AsyncGenerator[BardgeClient]:
         async with (
             PostgresJournal(self.dsn) as journal,
             BardgeClient(self.api_key, self.base_url, journal=journal, window=self.window, timeout=20) as bardge,
@@ -48,40 +48,40 @@ class Station:
             yield bardge
 
     @asynccontextmanager
-    async def queue(self) -> AsyncGenerator[BardgeQueue]:
-        """The queue as a process has it that puts in."""
+    async def open_queue(self) -> AsyncGenerator[BardgeQueue]:
+        """Open the queue as a process that defers jobs does."""
         app = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=self.dsn))
         async with app.open_async():
-            yield BardgeQueue(app, self.client)
+            yield BardgeQueue(app, self.open_client)
 
 
-def purchases(count: int) -> Iterator[Operation[Any, Any]]:
+def make_purchases(count: int) -> Iterator[Operation[Any, Any]]:
     request = PurchaseCredits(client_id=_CLIENT, package_id=_PACKAGE)
     return (Operation("credits.purchase", request=request, id=f"order-{number}") for number in range(count))
 
 
-def keys(count: int) -> set[str]:
-    return {operation_key(JOB, "credits.purchase", operation.id) for operation in purchases(count)}
+def make_keys(count: int) -> set[str]:
+    return {operation_key(JOB, "credits.purchase", operation.id) for operation in make_purchases(count)}
 
 
 def host(db: Path, window: float, answer: Any) -> None:
-    """Serve the sandbox until killed, as slow as to have many operations under way; send where."""
-    told = serve(on_ready=lambda it: answer.send((it.base_url, it.api_key)), db=db, window=window, latency=0.1)
-    asyncio.run(told)
+    """Serve the sandbox until killed, slowly enough for many operations in flight; send its address and API key."""
+    serving = serve(on_ready=lambda it: answer.send((it.base_url, it.api_key)), db=db, window=window, latency=0.1)
+    asyncio.run(serving)
 
 
 def work(station: Station) -> None:
-    """Work until killed."""
-    asyncio.run(_blind(station) if station.random_key else _work(station))
+    """Run a worker until killed."""
+    asyncio.run(_run_plain_worker(station) if station.random_key else _run_worker(station))
 
 
-async def _work(station: Station) -> None:
-    await BardgeQueue(station.app(), station.client).run_worker(concurrency=AT_ONCE)
+async def _run_worker(station: Station) -> None:
+    await BardgeQueue(station.make_app(), station.open_client).run_worker(concurrency=CONCURRENCY)
 
 
-async def _blind(station: Station) -> None:
-    """Do the jobs as a plain task would: procrastinate's own retry after a death, a fresh key for every purchase."""
-    app = station.app()
+async def _run_plain_worker(station: Station) -> None:
+    """Run the jobs as plain tasks: requeued after a crash as usual, with a fresh key for each purchase."""
+    app = station.make_app()
     blueprint = procrastinate.Blueprint()
 
     @blueprint.task(name="perform", queue=_QUEUE)
@@ -92,22 +92,22 @@ async def _blind(station: Station) -> None:
     async with app.open_async(), BardgeClient(station.api_key, station.base_url) as bardge:
         connector = app.connector
         assert isinstance(connector, procrastinate.PsycopgConnector)
-        sweeping = asyncio.create_task(_sweep(JobTable(connector, _QUEUE, _TASK)))
-        with contextlib.closing(_Cancelled(sweeping)):
+        requeueing = asyncio.create_task(_requeue_repeatedly(JobTable(connector, _QUEUE, _TASK)))
+        with contextlib.closing(_TaskCanceller(requeueing)):
             await app.run_worker_async(
-                queues=[_QUEUE], concurrency=AT_ONCE, update_heartbeat_interval=3, stalled_worker_timeout=10
+                queues=[_QUEUE], concurrency=CONCURRENCY, update_heartbeat_interval=3, stalled_worker_timeout=10
             )
 
 
 @attrs.frozen
-class _Cancelled:
+class _TaskCanceller:
     task: asyncio.Task[None]
 
     def close(self) -> None:
         self.task.cancel()
 
 
-async def _sweep(table: JobTable) -> None:
+async def _requeue_repeatedly(table: JobTable) -> None:
     while True:
         await table.requeue_stalled()
         await asyncio.sleep(5)

@@ -1,1 +1,1 @@
-"""How well processes share one rate: ``python -m campaigns.limiter``."""
+"""Measure how well processes share one rate: ``python -m campaigns.limiter``."""

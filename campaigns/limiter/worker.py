@@ -1,6 +1,6 @@
-"""One process that sends as fast as its limiter lets it: ``python -m campaigns.limiter.worker URL DSN RATE TASKS PLACE``.
+"""Send as fast as the limiter allows: ``python -m campaigns.limiter.worker URL DSN RATE TASKS PLACE``.
 
-It says ``ready``, begins with the first line of its input and ends with the second; then it prints when it sent.
+Prints ``ready``, starts at the first line of its input and stops at the second, then prints the times of its sends.
 """
 
 # ruff: noqa: T201 - a command
@@ -16,7 +16,7 @@ from bardge_async import AttemptStarted, BardgeClient, Event, PostgresLimiter, e
 
 
 async def work(url: str, dsn: str, rate: float, tasks: int, place: str) -> list[float]:
-    """Send until told to end; return when, by the machine's monotonic clock."""
+    """Send until told to stop; return the times, by the machine's monotonic clock."""
     sent: list[float] = []
 
     def note(event: Event) -> None:

@@ -1,4 +1,4 @@
-"""Tools of other people against the contract: ``python -m campaigns.strangers``, apart from the pytest run.
+"""Check the contract with third-party tools: ``python -m campaigns.strangers``, separate from the pytest run.
 
-They come from their package registries into a temporary folder; what they found is told in ``docs/strangers.md``.
+The tools are installed from their package registries into a temporary folder; ``docs/strangers.md`` lists their findings.
 """

@@ -1,4 +1,4 @@
-"""``python -m campaigns.strangers [schemathesis] [prism] [generated]``: run some strangers, or all; exit 1 on a fault."""
+"""``python -m campaigns.strangers [schemathesis] [prism] [generated]``: run third-party tools, by default all; exits with 1 if one finds a fault."""
 
 from __future__ import annotations
 
@@ -21,33 +21,33 @@ STRANGERS: Final[dict[str, Callable[[Place], str]]] = {
 
 
 def main() -> int:
-    """Run what was asked for, one after the other, and tell each one's time."""
+    """Run the selected tools one after another, and print the duration of each."""
     parser = argparse.ArgumentParser(prog="python -m campaigns.strangers", description=__doc__)
     parser.add_argument("strangers", nargs="*", help=f"any of {', '.join(STRANGERS)}; default: all")
-    parser.add_argument("--tools-python", default=sys.executable, help="interpreter for the strangers' own venvs")
+    parser.add_argument("--tools-python", default=sys.executable, help="interpreter for the tools' own venvs")
     parser.add_argument(
-        "--keep", type=Path, help="folder to install the tools in and to leave; default: a temporary one"
+        "--keep", type=Path, help="folder to install the tools into and to keep; default: a temporary one"
     )
     arguments = parser.parse_args()
     unknown = set(arguments.strangers) - STRANGERS.keys()
     if unknown:
-        parser.error(f"no stranger is named {', '.join(sorted(unknown))}")
+        parser.error(f"there is no tool named {', '.join(sorted(unknown))}")
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.keep or Path(temporary)
-        results = [visit(name, folder / name, arguments.tools_python) for name in arguments.strangers or STRANGERS]
+        results = [run_tool(name, folder / name, arguments.tools_python) for name in arguments.strangers or STRANGERS]
     return 0 if all(results) else 1
 
 
-def visit(name: str, folder: Path, python: str) -> bool:
-    """Run one stranger; tell whether it found nothing."""
+def run_tool(name: str, folder: Path, python: str) -> bool:
+    """Run one tool; return whether it found nothing."""
     began = time.monotonic()
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        told, good = STRANGERS[name](Place(folder, python)), True
+        output, clean = STRANGERS[name](Place(folder, python)), True
     except Fault as fault:
-        told, good = str(fault), False
-    print(f"{name}: {'no fault' if good else 'FAULT'} in {time.monotonic() - began:.0f} s\n{told}\n", flush=True)  # noqa: T201
-    return good
+        output, clean = str(fault), False
+    print(f"{name}: {'no fault' if clean else 'FAULT'} in {time.monotonic() - began:.0f} s\n{output}\n", flush=True)  # noqa: T201
+    return clean
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A client that openapi-python-client makes from the document talks to the sandbox."""
+"""Use a client that openapi-python-client generates from the document with the sandbox."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ SECONDS: Final = 60
 
 
 def run(place: Place) -> str:
-    """Make the client, let it list, issue, move an expiry and buy credits, and return what it told."""
+    """Generate the client; let it list, issue, move an expiry and buy credits; return its output."""
     commands = place.pip(PACKAGE)
     with sandbox() as (base_url, api_key):
         target = place.folder / "client"
         words = ("generate", "--path", str(place.document(base_url)), "--output-path", str(target), "--overwrite")
         path = {"PATH": f"{commands}:/usr/bin:/bin"}
-        made = place.command(str(commands / "openapi-python-client"), *words, seconds=SECONDS, variables=path)
-        if "unable to parse" in made.lower() or "Warning" in made:
-            raise Fault(made)
+        output = place.command(str(commands / "openapi-python-client"), *words, seconds=SECONDS, variables=path)
+        if "unable to parse" in output.lower() or "Warning" in output:
+            raise Fault(output)
         talk = str(Path(__file__).parent / "talk.py")
-        told = place.command(
+        output = place.command(
             str(commands / "python"), talk, base_url, api_key, seconds=SECONDS, variables={"PYTHONPATH": str(target)}
         )
-    return last_lines(told, 10)
+    return last_lines(output, 10)

@@ -1,6 +1,6 @@
-"""Hooks for schemathesis: put ids that the sandbox knows in the place of made-up texts, so that requests get far.
+"""Hooks for schemathesis: replace generated texts with ids that the sandbox knows, so that more requests succeed.
 
-A value of another type than the id is left alone: it may be wrong on purpose.
+A value whose type differs from that of the id is left alone: it may be wrong on purpose.
 """
 
 from __future__ import annotations
@@ -28,31 +28,31 @@ BODIES: Final[dict[str, dict[str, Any]]] = {
 PATHS: Final = {"provider_id": "prov_spa_premium", "provider_branch_id": "prov_gym_premium"}
 
 
-def known(values: Any, ids: dict[str, Any]) -> Any:
-    """Replace what is of the same type as the known value and not empty."""
+def replace_ids(values: Any, ids: dict[str, Any]) -> Any:
+    """Replace values that are not empty and have the type of the known id."""
     if not isinstance(values, dict):
         return values
     given = cast("dict[str, object]", values)
-    return {name: ids[name] if _like(value, ids.get(name)) else value for name, value in given.items()}
+    return {name: ids[name] if _is_replaceable(value, ids.get(name)) else value for name, value in given.items()}
 
 
-def _like(value: object, id: object) -> bool:
+def _is_replaceable(value: object, id: object) -> bool:
     return bool(value) and type(value) is type(id)
 
 
 def map_body(context: Any, body: Any) -> Any:
-    """Make a body that names what exists."""
+    """Return the body with ids that exist."""
     path = context.operation.path
-    # A day and hour of its own for each body, so that not all want the same slot.
+    # Different days and hours, so that not all bodies ask for the same slot.
     number = len(json.dumps(body, default=str))
     day = dt.datetime.now(dt.UTC).date() + dt.timedelta(days=1 + number % 50)
     slot = {"date": day.isoformat(), "time": f"{9 + number % 8:02d}:00"} if path == "/bookings/spa" else {}
-    return known(body, BODIES.get(path, {}) | slot)
+    return replace_ids(body, BODIES.get(path, {}) | slot)
 
 
 def map_path_parameters(_: Any, path_parameters: Any) -> Any:
-    """Make a path that names what exists."""
-    return known(path_parameters, PATHS)
+    """Return the path parameters with ids that exist."""
+    return replace_ids(path_parameters, PATHS)
 
 
 _tool: Any = importlib.import_module("schemathesis")

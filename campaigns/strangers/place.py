@@ -1,4 +1,4 @@
-"""Where a stranger works: a folder of its own, tools by pip and npm, the document, a sandbox as a process of its own."""
+"""Where a third-party tool runs: a folder, installation by pip and npm, the document, a sandbox in its own process."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ ROOT: Final = Path(__file__).resolve().parent.parent.parent
 
 
 class Fault(Exception):  # noqa: N818 - it is a finding
-    """A stranger found something, or did not come to an end; the text is what it printed."""
+    """A tool found something or did not finish; the message is its output."""
 
 
 @attrs.frozen
 class Place:
-    """One stranger's folder and the interpreter for its tools."""
+    """A tool's folder, and the interpreter for its venv."""
 
     folder: Path
     python: str
@@ -37,7 +37,7 @@ class Place:
         return path
 
     def pip(self, *packages: str) -> Path:
-        """Install packages into a venv of their own and return its folder of commands."""
+        """Install packages into a venv of their own; return its folder of commands."""
         commands = self.folder / "venv" / "bin"
         if not commands.is_dir():
             self.command(self.python, "-m", "venv", str(self.folder / "venv"), seconds=INSTALLING)
@@ -45,7 +45,7 @@ class Place:
         return commands
 
     def npm(self, package: str) -> Path:
-        """Install a package of Node's and return its folder of commands."""
+        """Install an npm package; return its folder of commands."""
         commands = self.folder / "node_modules" / ".bin"
         if not commands.is_dir():
             quiet = ("--no-audit", "--no-fund", "--no-package-lock", "--prefix", str(self.folder))
@@ -53,13 +53,13 @@ class Place:
         return commands
 
     def command(self, *words: str, seconds: float, variables: Mapping[str, str] | None = None) -> str:
-        """Run a command in the folder and return what it printed.
+        """Run a command in the folder and return its output.
 
         Raises:
             Fault: It failed, or took longer than ``seconds``.
         """
         try:
-            done = subprocess.run(
+            completed = subprocess.run(
                 words,
                 cwd=self.folder,
                 env={**os.environ, **(variables or {})},
@@ -73,24 +73,24 @@ class Place:
         except subprocess.TimeoutExpired as error:
             printed = error.stdout.decode(errors="replace") if isinstance(error.stdout, bytes) else ""
             raise Fault(f"{words[0]} took longer than {seconds:g} s\n{printed}") from None
-        if done.returncode:
-            raise Fault(f"{' '.join(words[:3])} ... exits with {done.returncode}\n{done.stdout}")
-        return done.stdout
+        if completed.returncode:
+            raise Fault(f"{' '.join(words[:3])} ... exited with {completed.returncode}\n{completed.stdout}")
+        return completed.stdout
 
 
 @contextlib.contextmanager
 def sandbox() -> Generator[tuple[str, str]]:
-    """Serve a sandbox and give its base URL and key.
+    """Serve a sandbox; yield its base URL and API key.
 
     Raises:
-        Fault: The sandbox reported a failure of its own.
+        Fault: The sandbox reported an internal error.
     """
     words = [sys.executable, "-m", "bardge_async", "sandbox", "--port", "0"]
     with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
-            told = dict(process.stdout.readline().strip().partition("=")[::2] for _ in range(2))
-            yield told["BARDGE_BASE_URL"], told["BARDGE_API_KEY"]
+            printed = dict(process.stdout.readline().strip().partition("=")[::2] for _ in range(2))
+            yield printed["BARDGE_BASE_URL"], printed["BARDGE_API_KEY"]
         finally:
             process.terminate()
             _, errors = process.communicate(timeout=20)
@@ -99,5 +99,5 @@ def sandbox() -> Generator[tuple[str, str]]:
 
 
 def last_lines(text: str, count: int) -> str:
-    """Return the end of what a tool printed."""
+    """Return the last lines of a tool's output."""
     return "\n".join(text.rstrip().splitlines()[-count:])

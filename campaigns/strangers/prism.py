@@ -1,6 +1,6 @@
-"""Prism stands in as the server, from the document alone; every method of the client is called against it.
+"""Call every method of the client against Prism, a mock server that knows only the document.
 
-It refuses a request that the document does not allow, and answers from the schemas.
+Prism rejects requests that the document does not allow, and generates responses from the schemas.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ SECONDS: Final = 60
 
 
 def run(place: Place) -> str:
-    """Call every method and return how many answers were read."""
+    """Call every method; return a summary."""
     commands = place.npm(PACKAGE)
     port = _free_port()
     path = place.document(f"http://127.0.0.1:{port}")
     words = [str(commands / "prism"), "mock", "--errors", "--port", str(port), str(path)]
-    with _serving(words, port):
+    with _run_prism(words, port):
         faults = asyncio.run(_call_all(f"http://127.0.0.1:{port}"))
     if faults:
         raise Fault("\n".join(faults))
-    return f"{len(EXAMPLES)} methods called, every request allowed, every answer read"
+    return f"{len(EXAMPLES)} methods called, every request allowed, every response decoded"
 
 
 def _free_port() -> int:
@@ -41,7 +41,7 @@ def _free_port() -> int:
 
 
 @contextlib.contextmanager
-def _serving(words: list[str], port: int) -> Generator[None]:
+def _run_prism(words: list[str], port: int) -> Generator[None]:
     with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as it:
         try:
             _wait_for(port, it)
@@ -56,32 +56,32 @@ def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
             return
         time.sleep(0.1)
-    raise Fault("Prism does not serve")
+    raise Fault("Prism does not accept connections")
 
 
 async def _call_all(base_url: str) -> list[str]:
     async with asyncio.timeout(SECONDS), BardgeClient("key", base_url, retry=RetryPolicy(max_attempts=1)) as bardge:
-        told = [await _refuses(bardge), *[await _call(bardge, name) for name in EXAMPLES]]
-    return [line for line in told if line]
+        findings = [await _check_rejection(bardge), *[await _call_method(bardge, name) for name in EXAMPLES]]
+    return [line for line in findings if line]
 
 
-async def _refuses(bardge: BardgeClient) -> str:
-    """Make sure that requests are checked at all."""
+async def _check_rejection(bardge: BardgeClient) -> str:
+    """Check that Prism rejects an invalid request; return what is wrong, or nothing."""
     try:
         await bardge.request("POST", "/credit_purchases", request={"client_id": 5})
     except BardgeError as error:
-        return "" if isinstance(error, InvalidRequestError) else f"a wrong request: {error!r}"
-    return "a wrong request was allowed"
+        return "" if isinstance(error, InvalidRequestError) else f"an invalid request: {error!r}"
+    return "an invalid request was allowed"
 
 
-async def _call(bardge: BardgeClient, name: str) -> str:
-    """Call one method as the contract tests do; tell what is wrong, or nothing."""
+async def _call_method(bardge: BardgeClient, name: str) -> str:
+    """Call one method as the contract tests do; return what is wrong, or nothing."""
     made = EXAMPLES[name].call(bardge)
     try:
-        # Prism's pages never end: their example says has_more.
+        # Prism's lists never end: the example of a page has has_more set.
         result: Any = await (made.first() if isinstance(made, Walk) else made)
     except BardgeError as error:
         return f"{name}: {error!r}: {error}"
     if not isinstance(result, Model) or result.extra:
-        return f"{name}: not read whole: {result!r}"
+        return f"{name}: not decoded completely: {result!r}"
     return ""

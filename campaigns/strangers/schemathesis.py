@@ -1,7 +1,7 @@
-"""schemathesis drives the sandbox from the document: no 500, only documented statuses, schemas hold, links are walked.
+"""Test the sandbox with schemathesis: no 500, only documented statuses, schemas hold, links are followed.
 
-Two of its checks do not fit. ``positive_data_acceptance`` takes a 400 for a fault, but a document cannot say which ids
-exist or that two cursors exclude each other. ``unsupported_method`` wants 405, which no page of the vendor shows.
+Two of its checks do not apply. ``positive_data_acceptance`` reports a 400 as a fault, but a document cannot say which
+ids exist or that two cursors exclude each other. ``unsupported_method`` expects 405, which no page of the vendor shows.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ SECONDS: Final = 150
 
 
 def run(place: Place) -> str:
-    """Drive a sandbox with made-up requests, right and wrong ones, and return the summary."""
+    """Send generated requests, valid and invalid ones, to a sandbox; return the summary."""
     commands = place.pip(PACKAGE)
     workers, examples = (4, 25) if _newer_than_3_11(place) else (1, 8)
     with sandbox() as (base_url, api_key):
@@ -42,5 +42,5 @@ def run(place: Place) -> str:
 
 
 def _newer_than_3_11(place: Place) -> bool:
-    # On 3.11 the interpreter's own parser fails in one of several threads: "AST constructor recursion depth mismatch".
+    # On 3.11 the interpreter's parser fails if several threads use it: "AST constructor recursion depth mismatch".
     return place.command(place.python, "-c", "import sys; print(sys.version_info >= (3, 12))", seconds=10) == "True\n"

@@ -1,4 +1,4 @@
-"""The server's side of the truth: its key store as section 3 of the API notes says, and who was charged for what."""
+"""The server's state: its key store, by section 3 of the API notes, and what was charged to whom."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import attrs
 
 REMEMBERED: Final = 90.0
 MARGIN: Final = 10.0
-"""What the promise rests on: no request is begun to be handled later than this after it was sent."""
+"""The promise assumes that the handling of every request starts within this time of its being sent."""
 
 
 @attrs.frozen
 class Received:
-    """One request: ``delivery`` and ``sent_at`` are told by the recorder on the client's side."""
+    """One request; the recorder on the client's side sets ``delivery`` and ``sent_at``."""
 
     method: str
     path: str
@@ -27,7 +27,7 @@ class Received:
     delivery: int = 0
     sent_at: float = 0.0
     fragile: bool = False
-    """The call may be cancelled at this very moment, so that its answer may not be seen."""
+    """The call may be cancelled at any moment, so that its response may not be seen."""
 
     @property
     def row(self) -> str:
@@ -43,14 +43,14 @@ class Received:
 
     @property
     def business(self) -> str:
-        """What must be charged once: the operation's id."""
+        """The operation's id: what must be charged once."""
         parts = self.path.strip("/").split("/")
         return parts[1] if len(parts) > 1 else str(self.content["client_id"])
 
 
 @attrs.frozen
 class Said:
-    """What the handler answered."""
+    """The response of the handler."""
 
     status: int
     payload: Mapping[str, Any]
@@ -62,16 +62,16 @@ class Said:
 
 
 class Fate(enum.Enum):
-    """Tell how the handler ends, where it runs at all."""
+    """How the handler ends, if it runs at all."""
 
     WELL = enum.auto()
     FAIL_BEFORE = enum.auto()
     FAIL_CACHED = enum.auto()
-    """It fails before the work, and the failure is remembered."""
+    """It fails before the work, and the failure is cached."""
     FAIL_AFTER = enum.auto()
-    """It fails after the work, and the failure is remembered."""
+    """It fails after the work, and the failure is cached."""
     FAIL_AFTER_KEPT = enum.auto()
-    """It fails after the work, and the success is remembered."""
+    """It fails after the work, and the success is cached."""
     FAIL_AFTER_FORGOTTEN = enum.auto()
 
 
@@ -89,7 +89,7 @@ CANCELLED: Final = failure(409, "resource_conflict_error", "already_cancelled")
 
 @attrs.frozen
 class Charge:
-    """One execution; ``late`` ones were begun after their key had expired, by a request that was long under way."""
+    """One execution; ``late``: it started after the key had expired, by a request that was long in flight."""
 
     at: float
     delivery: int
@@ -97,21 +97,21 @@ class Charge:
 
 
 class Ledger:
-    """Keep account of every execution by business id."""
+    """Record every execution by business id."""
 
     def __init__(self) -> None:
         self.charges: dict[str, list[Charge]] = defaultdict(list)
 
     def count(self, business: str) -> int:
-        """Executions, without those that no client can prevent."""
+        """Return the number of executions, without those that no client can prevent."""
         return sum(not charge.late for charge in self.charges[business])
 
     def by(self, business: str, delivery: int) -> int:
-        """Executions that one delivery caused."""
+        """Return the number of executions that one delivery caused."""
         return sum(charge.delivery == delivery for charge in self.charges[business])
 
     def execute(self, request: Received, now: float, *, late: bool) -> Said:
-        """Do the work, or refuse it."""
+        """Execute the request, or refuse it."""
         business = request.business
         if request.row == "get":
             return Said(200, {"balance": len(self.charges[business]), "currency": "NGN", "transactions": []})
@@ -125,7 +125,7 @@ class Ledger:
 
 @attrs.define
 class Entry:
-    """What the server remembers of a key."""
+    """What the server stores for a key."""
 
     body: bytes
     received: float
@@ -136,7 +136,7 @@ class Entry:
 
 @attrs.frozen
 class Rules:
-    """What the vendor's pages leave open."""
+    """Rules that the vendor's pages leave open."""
 
     from_receipt: bool = True
     cache_errors: bool = False
@@ -145,7 +145,7 @@ class Rules:
 
 
 class Store:
-    """Handle requests once per key: section 3 of the API notes, with an end of the handler to choose."""
+    """Handle requests once per key, by section 3 of the API notes; the caller chooses how the handler ends."""
 
     def __init__(self, rules: Rules, now: Callable[[], float]) -> None:
         self.rules = rules
@@ -156,7 +156,7 @@ class Store:
     async def handle(
         self, request: Received, fate: Fate = Fate.WELL, work: Callable[[], Awaitable[object]] | None = None
     ) -> Said:
-        """Handle a request: replay, refuse, wait for the one that runs, or do the work."""
+        """Handle a request: replay, refuse, wait for the running one, or execute."""
         key = request.key if self._honours(request) else None
         entry, expired = self._find(key)
         if entry is None:

@@ -1,4 +1,4 @@
-"""What the campaign's users do: operations, each with a business id, delivered once or several times."""
+"""The operations of the campaign: each has a business id and is delivered once or several times."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DAYS: Final = {"good": dt.date(2026, 12, 31), "other": dt.date(2027, 1, 31)}
 
 @attrs.frozen
 class Kind:
-    """One row, how it is called by its method, and how by ``send``."""
+    """An endpoint, and how to call it by its method and by ``send``."""
 
     row: Endpoint[Any, Any]
     call: Callable[[Resources, str, str], Awaitable[object]]
@@ -37,7 +37,7 @@ class Kind:
 
 
 def _no_body(op: str, variant: str) -> None:
-    """Stand for a request without a body."""
+    """Return no body."""
 
 
 KINDS: Final = {
@@ -96,7 +96,7 @@ _WEIGHTS: Final = {"purchase": 6, "issue": 4, "reschedule": 2, "cancel": 2, "loo
 
 @attrs.frozen
 class Delivery:
-    """One call of an operation, so many seconds after its last delivery began or ended."""
+    """One call of an operation, ``wait`` seconds after the previous delivery started or ended."""
 
     number: int
     op: str
@@ -107,7 +107,7 @@ class Delivery:
     """``bare``, ``block``, ``twice in a block`` or ``send``."""
     wait: float = 0.0
     beside: bool = False
-    """It begins beside the last one instead of after its end."""
+    """Whether it runs concurrently with the previous one instead of after it."""
     cancel_after: float | None = None
     cancel_ticks: int | None = None
 
@@ -125,7 +125,7 @@ class Delivery:
 
 
 class Author:
-    """Write operations by seed."""
+    """Generate operations from a seed."""
 
     def __init__(self, seed: str, only: str | None = None) -> None:
         self._rng = random.Random(f"{seed}/operations")
@@ -135,29 +135,29 @@ class Author:
         self._ops = 0
 
     def write(self) -> list[Delivery]:
-        """Write one operation's deliveries, in order."""
+        """Generate one operation's deliveries, in order."""
         rng = self._rng
         self._ops += 1
         name = self._only or rng.choices(list(_WEIGHTS), list(_WEIGHTS.values()))[0]
         kind, op = KINDS[name], f"{name}-{self._ops}"
         keyed = bool(kind.row.key) and rng.random() < 0.65
-        first = self._deliver(op, kind, f"{self._seed}:{op}" if keyed else None, self._variant(kind))
+        first = self._make_delivery(op, kind, f"{self._seed}:{op}" if keyed else None, self._choose_variant(kind))
         if not keyed:
             return [first]
-        return [first, *(self._again(first) for _ in range(rng.choice([0, 0, 1, 1, 2, 3])))]
+        return [first, *(self._repeat(first) for _ in range(rng.choice([0, 0, 1, 1, 2, 3])))]
 
-    def _variant(self, kind: Kind) -> str:
+    def _choose_variant(self, kind: Kind) -> str:
         return "wrong" if "wrong" in kind.variants and self._rng.random() < 0.12 else "good"
 
-    def _again(self, first: Delivery) -> Delivery:
+    def _repeat(self, first: Delivery) -> Delivery:
         rng = self._rng
         beside = rng.random() < 0.25
         wait = rng.choice([0.0, rng.random() * 3, rng.uniform(3, 60), rng.uniform(60, 95), rng.uniform(95, 400)])
         variant = "good" if first.variant == "wrong" or rng.random() < 0.85 else "other"
         variant = variant if variant in first.kind.variants and rng.random() < 0.95 else first.variant
-        return self._deliver(first.op, first.kind, first.key, variant, 0.0 if beside else wait, beside=beside)
+        return self._make_delivery(first.op, first.kind, first.key, variant, 0.0 if beside else wait, beside=beside)
 
-    def _deliver(
+    def _make_delivery(
         self, op: str, kind: Kind, key: str | None, variant: str, wait: float = 0.0, *, beside: bool = False
     ) -> Delivery:
         rng = self._rng

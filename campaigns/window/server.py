@@ -1,4 +1,4 @@
-"""The fault server: real sockets, one fault or none for each request, drawn by seed, operation and order."""
+"""The fault server: real sockets; at most one fault per request, drawn from seed, operation and order."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from campaigns.window.faults import PLAYS, Exchange, reset, well
 from campaigns.window.ledger import Received, Rules, Store
 
 _PORTS: Final = range(20_000, 32_000)
-"""Below the range from which the system takes ports for outgoing connections: a closed one stays ours."""
+"""Below the range of ephemeral ports: a port that we close is not taken by an outgoing connection."""
 
 
 @attrs.frozen
 class Plan:
-    """What is played: each request meets one of ``kinds`` with probability ``rate``."""
+    """The faults: each request gets one of ``kinds`` with probability ``rate``."""
 
     seed: str
     kinds: tuple[str, ...] = ()
     rate: float = 0.5
     first: int = 1_000_000
-    """How many requests of one operation may meet a fault."""
+    """How many requests of one operation may get a fault."""
     accept_reset: float = 0.0
     slowest: float = 15.0
 
 
 class FaultServer:
-    """Serve the API's rows that the campaign uses, with faults; ``store`` knows the truth."""
+    """Serve the endpoints that the campaign uses, with faults; ``store`` knows what really happened."""
 
     def __init__(self, plan: Plan, rules: Rules) -> None:
         loop = asyncio.get_running_loop()
@@ -57,7 +57,7 @@ class FaultServer:
         await self.finish()
 
     async def finish(self) -> None:
-        """Listen no more; what is under way ends by itself: a late request is late, not lost."""
+        """Stop listening; requests in flight run to completion: a late request is late, not lost."""
         assert self._server is not None
         self._server.close()
         for writer in list(self._open):
@@ -68,7 +68,7 @@ class FaultServer:
 
     @property
     def idle(self) -> int:
-        """Connections that are open and carry no request."""
+        """Number of open connections without a request."""
         return sum(request is None for request in self._open.values())
 
     @property
@@ -87,7 +87,7 @@ class FaultServer:
             return
 
     async def outage(self, seconds: float, *, hard: bool) -> None:
-        """Listen no more for a while; a hard one resets all connections, another one those that idle."""
+        """Stop listening for a while; reset all connections if ``hard``, otherwise the idle ones."""
         assert self._server is not None
         self._server.close()
         for writer, request in list(self._open.items()):
@@ -139,14 +139,14 @@ class FaultServer:
         if not plan.kinds or rng.random() >= plan.rate or self._seen[request.business] > plan.first:
             return None
         kind = rng.choice(plan.kinds)
-        # The handler forgets its own work: this can only be survived if its answer arrives and nothing else waits.
+        # The handler forgets its own work: a client survives this only if the response arrives and no other request waits.
         if kind == "error_after_forgotten" and (request.fragile or self._pending[request.key]):
             return None
         self.played[kind] += 1
         return kind
 
     def note(self, business: str, delivery: int, what: str) -> None:
-        """Write a line of an operation's history."""
+        """Add a line to an operation's history."""
         self.history.setdefault(business, []).append(f"{self._loop.time():10.3f}  delivery {delivery}: {what}")
 
 

@@ -1,4 +1,4 @@
-"""What must hold: what a call reported, against what the server knows."""
+"""The rules that must hold between what a call reported and what the server knows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from campaigns.window.operations import Delivery
 
 @attrs.frozen
 class Ended:
-    """How a delivery ended: ``outcome`` is its value or what it raised; ``arrived`` counts its requests at the server."""
+    """How a delivery ended: ``outcome`` is its value or exception; ``arrived`` counts its requests at the server."""
 
     delivery: Delivery
     outcome: object
@@ -24,85 +24,85 @@ class Ended:
 
     @property
     def word(self) -> str:
-        """Name the end, for the history."""
+        """The outcome as text, for the history."""
         outcome = self.outcome
         return f"{type(outcome).__name__}: {outcome!s:.110}" if isinstance(outcome, BaseException) else "done"
 
 
 class BlameError(Exception):
-    """The library did what it must not."""
+    """The library broke a rule."""
 
 
-def _must(what: str, holds: object) -> None:
+def _require(what: str, holds: object) -> None:
     if not holds:
         raise BlameError(what)
 
 
 def check(ended: Ended, ledger: Ledger) -> None:
-    """Hold a delivery's end against the ledger, now and once all is over.
+    """Compare a delivery's outcome with the ledger, now and at the end of the run.
 
     Raises:
-        BlameError: They do not agree.
+        BlameError: They disagree.
     """
     outcome, delivery = ended.outcome, ended.delivery
     again, done = delivery.kind.again, len(ledger.charges[delivery.op])
     if again not in {"same", "get"}:
-        _must("charged at most once", ledger.count(delivery.op) <= 1)
+        _require("charged at most once", ledger.count(delivery.op) <= 1)
     if isinstance(outcome, asyncio.CancelledError):
-        told = any("its outcome is " in note for note in getattr(outcome, "__notes__", ()))
+        noted = any("its outcome is " in note for note in getattr(outcome, "__notes__", ()))
         mine = ledger.by(delivery.op, delivery.number)
-        _must("a cancelled POST that may be executed says so", told or again in {"same", "get"} or not mine)
+        _require("a cancelled POST that may be executed says so", noted or again in {"same", "get"} or not mine)
     elif not isinstance(outcome, BaseException):
         named = {getattr(outcome, name, None) for name in ("id", "client_id")}
-        _must("the answer is this operation's own", again == "get" or named <= {None, delivery.op})
-        _must("done means executed", done or again == "get")
+        _require("the response belongs to this operation", again == "get" or named <= {None, delivery.op})
+        _require("done means executed", done or again == "get")
     else:
-        _must("nothing else escapes", isinstance(outcome, errors.BardgeError))
-        _error(ended, ledger)
+        _require("nothing else escapes", isinstance(outcome, errors.BardgeError))
+        _check_error(ended, ledger)
 
 
-def _error(ended: Ended, ledger: Ledger) -> None:
+def _check_error(ended: Ended, ledger: Ledger) -> None:
     error, delivery = ended.outcome, ended.delivery
     done, mine = len(ledger.charges[delivery.op]), ledger.by(delivery.op, delivery.number)
     harmless = delivery.kind.again in {"same", "get"}
     match error:
         case errors.OutcomeUnknownError():
-            _must("only a POST's outcome can be unknown", delivery.kind.again != "get")
+            _require("only a POST's outcome can be unknown", delivery.kind.again != "get")
             keyed = delivery.kind.row.key is not KeySupport.NO
-            _must("an unknown outcome has its key", (error.idempotency_key is not None) == keyed)
-            _must("it is the key of the call", delivery.key in {None, error.idempotency_key})
+            _require("an unknown outcome has its key", (error.idempotency_key is not None) == keyed)
+            _require("it is the key of the call", delivery.key in {None, error.idempotency_key})
         case errors.NotSentError():
-            _must("not sent means that nothing arrived", not ended.arrived)
+            _require("not sent means that nothing arrived", not ended.arrived)
         case errors.IdempotencyMisuseError():
-            _must("misuse is refused before it is sent", not ended.requests)
+            _require("misuse is rejected before it is sent", not ended.requests)
         case errors.AlreadyDoneError() | errors.DecodeError():
-            _must("executed means executed", done or delivery.kind.again == "get")
+            _require("executed means executed", done or delivery.kind.again == "get")
         case errors.ServerError():
-            _must("a charging POST's failure is an unknown outcome", harmless)
+            _require("a charging POST's failure is an unknown outcome", harmless)
         case errors.NoAnswerError():
-            _must("only a GET may stay unanswered", delivery.kind.again == "get")
+            _require("only a GET may end without a response", delivery.kind.again == "get")
         case errors.APIError():
             own = isinstance(error, errors.ResourceConflictError) and error.sent_before
-            _must("refused means not executed", not mine or harmless or own)
+            _require("refused means not executed", not mine or harmless or own)
         case _:
-            raise BlameError("a call ends known-done, known-refused or unknown")
+            raise BlameError("a call ends as done, refused or unknown")
 
 
-def check_journal(ended: Ended, record: JournalEntry | None, ledger: Ledger, *, alone: bool) -> None:
-    """Hold the journal's entry, right after a delivery's end, against the ledger and, where it was alone, its end."""
+def check_journal(ended: Ended, entry: JournalEntry | None, ledger: Ledger, *, alone: bool) -> None:
+    """Compare the journal's entry after a delivery with the ledger and, if no other delivery ran, with its outcome."""
     outcome, delivery = ended.outcome, ended.delivery
-    state = None if record is None else record.state
+    state = None if entry is None else entry.state
     charged = ledger.charges[delivery.op]
     if state is EntryState.DONE:
-        _must("done in the journal means executed", charged)
+        _require("done in the journal means executed", charged)
     elif state is not EntryState.SENT and delivery.kind.again != "same":
-        _must(f"{state} in the journal means not executed", not ledger.count(delivery.op))
+        _require(f"{state} in the journal means not executed", not ledger.count(delivery.op))
     if not alone or isinstance(outcome, errors.IdempotencyMisuseError):
         return
     if isinstance(outcome, errors.OutcomeUnknownError):
-        _must(f"an unknown outcome is in doubt in the journal, not {state}", state is EntryState.SENT)
+        _require(f"an unknown outcome is in doubt in the journal, not {state}", state is EntryState.SENT)
     elif not isinstance(outcome, BaseException) or isinstance(outcome, errors.DecodeError):
-        _must(f"done is done in the journal, not {state}", state is EntryState.DONE)
+        _require(f"a done operation is done in the journal, not {state}", state is EntryState.DONE)
     elif not isinstance(outcome, asyncio.CancelledError):
         known = state is not EntryState.SENT or isinstance(outcome, errors.ServerError)
-        _must("a known end is known in the journal", known)
+        _require("a known outcome is known in the journal", known)

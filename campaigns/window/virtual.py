@@ -1,4 +1,4 @@
-"""Virtual time: an event loop whose clock stands still while anything can be done, and jumps when everybody waits."""
+"""Virtual time: an event loop whose clock stands still while anything can run, and jumps when all tasks wait."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ T = TypeVar("T")
 
 WALL: Final = 1_780_000_000.0
 _STEP: Final = 1.0
-"""Longest jump before the sockets are asked again: what the kernel still delivers is not taken for minutes late."""
+"""Longest jump between two polls of the sockets, so that data still in the kernel does not appear minutes late."""
 _STUCK: Final = 10.0
-"""Real seconds without any event and without a timer, after which the run is given up."""
+"""Real seconds without any event or timer, after which the run is aborted."""
 
 
 class StuckError(Exception):
-    """Nothing is ready, no timer runs: everybody waits for ever."""
+    """Nothing is ready and no timer is set: all tasks would wait forever."""
 
 
 class _Selector(selectors.BaseSelector):
-    """Ask the sockets first; while none has anything, let the virtual time pass instead of the real one."""
+    """Poll the sockets first; while none is ready, let virtual time pass instead of real time."""
 
     def __init__(self) -> None:
         self._real = selectors.DefaultSelector()
@@ -58,7 +58,7 @@ class _Selector(selectors.BaseSelector):
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """Run with virtual time over real sockets."""
+    """Run in virtual time with real sockets."""
 
     def __init__(self) -> None:
         self._waits = _Selector()
@@ -69,7 +69,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 class ClientClock:
-    """Implement the library's Clock on the loop's virtual time; ``skew`` is how far its wall clock is off."""
+    """Implement the library's ``Clock`` in the loop's virtual time; ``skew`` is the error of its wall clock."""
 
     def __init__(self) -> None:
         self.skew = 0.0
@@ -88,6 +88,6 @@ class ClientClock:
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
-    """Run to the end in virtual time."""
+    """Run to completion in virtual time."""
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         return runner.run(main)

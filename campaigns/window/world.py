@@ -1,4 +1,4 @@
-"""One run: a client, a fault server, operations until enough faults were met; all of it follows from the seed."""
+"""One run: a client, a fault server, and operations until enough faults occurred; the seed determines all of it."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ Control = Literal["random-key", "no-window"]
 Store = Literal["memory", "sqlite"]
 
 _LONGEST: Final = 600.0
-"""Seconds after which an operation is not delivered again: the journal keeps what is finished for 900."""
+"""Seconds after which an operation is not delivered again: the journal keeps finished entries for 900."""
 _CURRENT: Final[contextvars.ContextVar[Delivery]] = contextvars.ContextVar("delivery")
 
 
 @attrs.frozen
 class Setup:
-    """All that a seed decides, and what a test fixes."""
+    """Everything that a seed determines or a test sets."""
 
     seed: str
     kinds: tuple[str, ...]
@@ -58,13 +58,13 @@ class Setup:
 def draw(
     seed: str, kinds: tuple[str, ...] | None = None, control: Control | None = None, journal: Store = "memory"
 ) -> Setup:
-    """Draw the settings of a seed."""
+    """Draw the settings for a seed."""
     rng = random.Random(f"{seed}/setup")
     cached = rng.random() < 0.4
     past = control == "no-window"
-    # Answers that do not come move the clocks past 90 s.
+    # Missing responses move the clocks past 90 s.
     drawn = ("hang_after",) if past else kinds or (*WEATHER, *PLAYS)
-    # Who repeats failures has been told that the server never forgets them.
+    # A client repeats failures only if the server is known never to forget them.
     trusting = cached and rng.random() < 0.5 and drawn != ("error_after_forgotten",)
     if trusting:
         drawn = tuple(kind for kind in drawn if kind != "error_after_forgotten")
@@ -89,7 +89,7 @@ def draw(
 
 @attrs.define
 class Report:
-    """What a run showed."""
+    """Result of a run."""
 
     seed: str
     played: Counter[str] = attrs.field(factory=Counter[str])
@@ -102,7 +102,7 @@ class Report:
 
 
 class Recorder:
-    """Tell the server which delivery a request belongs to, and when it was sent, around the real transport."""
+    """Wrap the real transport; tell the server which delivery a request belongs to, and when it was sent."""
 
     def __init__(self, inner: AiohttpTransport, played: Counter[str], *, random_key: bool) -> None:
         self.requests: Counter[int] = Counter()
@@ -130,7 +130,7 @@ class Recorder:
 
 
 class World:
-    """Run operations against the server and hold every end against the ledger."""
+    """Run operations against the server and compare every outcome with the ledger."""
 
     def __init__(self, setup: Setup, server: FaultServer, journal: Journal | None = None) -> None:
         self.setup = setup
@@ -155,68 +155,68 @@ class World:
         self._ends: list[Ended] = []
         self._blamed: set[str] = set()
         self._loop = asyncio.get_running_loop()
-        self._under_way: dict[str, list[int]] = {}
+        self._in_flight: dict[str, list[int]] = {}
         self._beside: set[int] = set()
         self._outage: asyncio.Future[None] | None = None
 
     async def run(self, faults: int) -> Report:
-        """Begin operations until enough faults were met, and see all of them to their end."""
-        weather = [asyncio.ensure_future(part) for part in (self._weather(), self._jumps())]
+        """Start operations until enough faults occurred, and wait for all of them."""
+        disturbances = [asyncio.ensure_future(part) for part in (self._disturb_connections(), self._shift_clock())]
         async with asyncio.TaskGroup() as group:
             while sum(self.server.played[kind] for kind in self.setup.kinds) < faults:
-                group.create_task(self._operation(self._author.write()))
+                group.create_task(self._run_operation(self._author.write()))
                 await asyncio.sleep(self._rng.expovariate(0.5))
-        for task in weather:
+        for task in disturbances:
             task.cancel()
-        await asyncio.wait(weather)
+        await asyncio.wait(disturbances)
         if self._outage is not None:
             await self._outage
-        await self._close()
+        await self._close_and_check()
         return self.report
 
     async def one(self) -> str:
-        """Make one call, and name its end."""
+        """Make one call; return the name of its outcome."""
         row = KINDS[self.setup.row or "purchase"]
         ended = await self._deliver(Delivery(number=1, op="purchase-1", kind=row, variant="good"))
-        await self._close()
+        await self._close_and_check()
         assert not self.report.faults
         return type(ended.outcome).__name__ if isinstance(ended.outcome, BaseException) else "done"
 
-    async def _weather(self) -> None:
-        """Refuse connections now and then, for a while; restart the server now and then."""
+    async def _disturb_connections(self) -> None:
+        """Occasionally refuse connections for a while, or restart the server."""
         kinds = [kind for kind in ("refuse", "restart") if kind in self.setup.kinds]
         often = 2.0 if set(self.setup.kinds) <= set(WEATHER) else 0.02
         while kinds:
             await asyncio.sleep(self._rng.expovariate(often))
             seconds = self._rng.choice([0.05, 0.5, 6.0]) * self._rng.random()
             hard = self._rng.choice(kinds) == "restart"
-            # Shielded: an outage that is begun ends with a listening server.
+            # Shielded: after every outage the server must listen again.
             self._outage = asyncio.ensure_future(self.server.outage(seconds, hard=hard))
             await asyncio.shield(self._outage)
 
-    async def _jumps(self) -> None:
-        """Let the client's wall clock jump now and then, back and forward."""
+    async def _shift_clock(self) -> None:
+        """Occasionally let the client's wall clock jump, back and forward."""
         while self.setup.jumps:
             await asyncio.sleep(self._rng.expovariate(0.02))
             self.clock.skew = self._rng.choice([0.0, -200.0, -3600.0, 30.0, 200.0])
 
-    async def _operation(self, deliveries: list[Delivery]) -> None:
-        begun = self._loop.time()
+    async def _run_operation(self, deliveries: list[Delivery]) -> None:
+        started_at = self._loop.time()
         running: set[asyncio.Task[Ended]] = set()
         for delivery in deliveries:
             if running and not delivery.beside:
                 await asyncio.wait(running)
             await asyncio.sleep(delivery.wait)
-            if self._loop.time() - begun > _LONGEST:
+            if self._loop.time() - started_at > _LONGEST:
                 break
             running.add(asyncio.ensure_future(self._deliver(delivery)))
         await asyncio.wait(running)
         first = await next(iter(running))
         if len(deliveries) == 1 and isinstance(first.outcome, OutcomeUnknownError) and deliveries[0].key is None:
-            await self._by_hand(deliveries[0], first.outcome.idempotency_key)
+            await self._repeat_manually(deliveries[0], first.outcome.idempotency_key)
 
-    async def _by_hand(self, delivery: Delivery, key: str | None) -> None:
-        """Repeat a call under the key that its error told."""
+    async def _repeat_manually(self, delivery: Delivery, key: str | None) -> None:
+        """Repeat a call with the key from its error."""
         rng = random.Random(f"{self.setup.seed}/{delivery.op}/by hand")
         if key is None or rng.random() < 0.4:
             return
@@ -225,8 +225,8 @@ class World:
         await self._deliver(attrs.evolve(delivery, number=number, key=key, by="send", cancel_after=None))
 
     async def _deliver(self, delivery: Delivery) -> Ended:
-        self._begin(delivery)
-        call = asyncio.ensure_future(_caught(delivery, self.client))
+        self._record_start(delivery)
+        call = asyncio.ensure_future(_call_and_catch(delivery, self.client))
         timer = None
         if delivery.cancel_after is not None:
             timer = self._loop.call_later(delivery.cancel_after, call.cancel)
@@ -239,75 +239,75 @@ class World:
             timer.cancel()
         outcome = asyncio.CancelledError() if call.cancelled() else call.result()
         ended = Ended(delivery, outcome, self.recorder.requests[delivery.number], self.server.arrived[delivery.number])
-        self._enter(ended)
-        await self._look_up(ended)
-        self._under_way[delivery.op].remove(delivery.number)
+        self._record_end(ended)
+        await self._check_journal_entry(ended)
+        self._in_flight[delivery.op].remove(delivery.number)
         return ended
 
-    def _begin(self, delivery: Delivery) -> None:
+    def _record_start(self, delivery: Delivery) -> None:
         _CURRENT.set(delivery)
-        beside = self._under_way.setdefault(delivery.op, [])
+        beside = self._in_flight.setdefault(delivery.op, [])
         beside.append(delivery.number)
         if len(beside) > 1:
             self._beside.update(beside)
 
-    def _enter(self, ended: Ended) -> None:
+    def _record_end(self, ended: Ended) -> None:
         self._ends.append(ended)
         self.report.calls += 1
         self.report.outcomes[type(ended.outcome).__name__ if ended.word != "done" else "done"] += 1
         delivery = ended.delivery
         what = f"{delivery.by} {delivery.variant} under {delivery.key} -> {ended.word}"
         self.server.note(delivery.op, delivery.number, what)
-        self._hold(ended)
+        self._check_outcome(ended)
 
-    def _hold(self, ended: Ended) -> None:
+    def _check_outcome(self, ended: Ended) -> None:
         try:
             check(ended, self.server.store.ledger)
         except BlameError as blame:
-            self._blame(ended.delivery.op, f"delivery {ended.delivery.number}: {blame}")
+            self._add_fault(ended.delivery.op, f"delivery {ended.delivery.number}: {blame}")
 
-    async def _look_up(self, ended: Ended) -> None:
-        """Hold the journal's entry against the end, unless another delivery works on the key."""
+    async def _check_journal_entry(self, ended: Ended) -> None:
+        """Compare the journal's entry with the outcome, unless another delivery holds the key."""
         delivery = ended.delivery
         if delivery.key is None:
             return
         try:
-            record = await self._record(delivery.key)
+            entry = await self._read_entry(delivery.key)
             alone = delivery.number not in self._beside
-            check_journal(ended, record, self.server.store.ledger, alone=alone)
+            check_journal(ended, entry, self.server.store.ledger, alone=alone)
         except KeyInUseError:
             return
         except BlameError as blame:
-            self._blame(delivery.op, f"delivery {delivery.number}: {blame}")
+            self._add_fault(delivery.op, f"delivery {delivery.number}: {blame}")
 
-    async def _record(self, key: str) -> JournalEntry | None:
+    async def _read_entry(self, key: str) -> JournalEntry | None:
         identity = KeyIdentity(self.server.base_url, "", key)
-        record = await self.journal.claim(identity, 0.0, self.clock)
+        entry = await self.journal.claim(identity, 0.0, self.clock)
         self.journal.release(identity)
-        return record
+        return entry
 
-    async def _held(self) -> bool:
-        """Tell whether anybody still holds a key."""
+    async def _is_any_key_held(self) -> bool:
+        """Return whether any key is still held."""
         try:
             for key in {end.delivery.key for end in self._ends} - {None}:
-                await self._record(str(key))
+                await self._read_entry(str(key))
         except KeyInUseError:
             return True
         return False
 
-    def _blame(self, op: str, what: str) -> None:
+    def _add_fault(self, op: str, what: str) -> None:
         if what not in self._blamed:
             self._blamed.add(what)
             history = "\n    ".join(self.server.history.get(op, []))
             self.report.faults.append(f"seed {self.setup.seed}, {op}: {what}\n    {history}")
 
-    async def _close(self) -> None:
-        """Close the client, look for what is left over, and hold all ends against the ledger once more."""
-        lane = self.client._caller.engine.slots._semaphores.get()
+    async def _close_and_check(self) -> None:
+        """Close the client, check for leftovers, and compare all outcomes with the ledger once more."""
+        semaphore = self.client._caller.slots._semaphores.get()
         left = {
-            "places taken": lane.free != self.setup.connections,
-            "calls counted": lane.calls_in_flight != 0,
-            "keys held": await self._held(),
+            "connection slots taken": semaphore.free != self.setup.connections,
+            "calls counted": semaphore.calls_in_flight != 0,
+            "keys held": await self._is_any_key_held(),
         }
         await self.client.aclose()
         await asyncio.sleep(0.01)
@@ -315,13 +315,13 @@ class World:
         self.report.faults += [f"seed {self.setup.seed}: left over: {what}" for what, is_so in left.items() if is_so]
         await self.server.finish()
         for ended in self._ends:
-            self._hold(ended)
+            self._check_outcome(ended)
         others = asyncio.all_tasks() - {asyncio.current_task()}
         if others:
             self.report.faults.append(f"seed {self.setup.seed}: left over: tasks {others}")
-        self._count()
+        self._count_charges()
 
-    def _count(self) -> None:
+    def _count_charges(self) -> None:
         ledger = self.server.store.ledger
         once = {end.delivery.op for end in self._ends if end.delivery.kind.again not in {"same", "get"}}
         self.report.requests = self.recorder.requests.total()
@@ -329,23 +329,23 @@ class World:
         self.report.late_doubles = sum(len(ledger.charges[op]) > 1 >= ledger.count(op) for op in once)
 
 
-async def _caught(delivery: Delivery, client: BardgeClient) -> object:
+async def _call_and_catch(delivery: Delivery, client: BardgeClient) -> object:
     try:
         return await delivery.make(client)
     except asyncio.CancelledError as cancelled:
         return cancelled
-    except Exception as error:  # noqa: BLE001 - whatever escapes is held against the rules
+    except Exception as error:  # noqa: BLE001 - everything that escapes is checked against the rules
         return error
 
 
 @asynccontextmanager
 async def serving(setup: Setup) -> AsyncGenerator[FaultServer]:
-    """Run the server of a setup."""
+    """Run the server for a setup."""
     kinds = tuple(kind for kind in setup.kinds if kind in PLAYS)
     resets = 0.0 if "accept_reset" not in setup.kinds else 0.6 if set(setup.kinds) <= set(WEATHER) else 0.02
     plan = Plan(setup.seed, kinds, setup.rate, setup.first, resets)
     state = random.getstate()
-    # The library's jitter comes from here.
+    # The library draws its jitter from the global generator.
     random.seed(f"{setup.seed}/jitter")
     try:
         async with FaultServer(plan, setup.rules) as server:
@@ -359,6 +359,6 @@ async def campaign(setup: Setup, faults: int) -> Report:
     async with serving(setup) as server:
         if setup.journal == "memory":
             return await World(setup, server).run(faults)
-        fast = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 - rules are tried, not the disk
+        fast = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 - this tests rules, not the disk
         with TemporaryDirectory(dir=fast) as folder, InlineJournal(f"{folder}/journal.db") as journal:
             return await World(setup, server, journal).run(faults)

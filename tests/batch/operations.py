@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from bardge_async import Batch, Operation, OperationOutcome, PurchaseCredits
 from tests.support.rig import PURCHASE
 
 
-def purchase(number: int | str, request: PurchaseCredits = PURCHASE) -> Operation[Any, Any]:
+def make_purchase(number: int | str, request: PurchaseCredits = PURCHASE) -> Operation[Any, Any]:
     return Operation("credits.purchase", request=request, id=f"order-{number}")
 
 
-def purchases(count: int) -> list[Operation[Any, Any]]:
-    return [purchase(number) for number in range(count)]
+def make_purchases(count: int) -> list[Operation[Any, Any]]:
+    return [make_purchase(number) for number in range(count)]
 
 
 class Taken(Iterator[Operation[Any, Any]]):
@@ -31,30 +30,21 @@ class Taken(Iterator[Operation[Any, Any]]):
         return operation
 
 
-async def outcomes(batch: Batch) -> list[OperationOutcome[Any]]:
+async def collect_outcomes(batch: Batch) -> list[OperationOutcome[Any]]:
     return [outcome async for outcome in batch]
 
 
-async def only(batch: Batch) -> OperationOutcome[Any]:
+async def collect_only_outcome(batch: Batch) -> OperationOutcome[Any]:
     """Return the one outcome of a batch of one."""
-    [outcome] = await outcomes(batch)
+    [outcome] = await collect_outcomes(batch)
     return outcome
 
 
-async def statuses(batch: Batch) -> list[str]:
+async def collect_statuses(batch: Batch) -> list[str]:
     return [outcome.status.value async for outcome in batch]
 
 
-async def into(found: list[OperationOutcome[Any]], batch: Batch) -> None:
+async def collect_into(found: list[OperationOutcome[Any]], batch: Batch) -> None:
     """Add a batch's outcomes to a list, as far as it comes."""
     async for outcome in batch:
         found.append(outcome)  # noqa: PERF401 - what is there before an error counts
-
-
-async def until(reached: Callable[[], bool]) -> None:
-    """Let the loop run until something is so."""
-    for _ in range(100_000):
-        if reached():
-            return
-        await asyncio.sleep(0)
-    raise AssertionError("it never came to that")

@@ -11,52 +11,54 @@ import pytest
 
 from bardge_async import BardgeClient, Operation, RetryPolicy, SQLiteJournal, errors
 from bardge_async.sandbox import Sandbox
-from tests.batch.operations import outcomes, purchase, purchases, statuses
-from tests.support.rig import PURCHASE, rig
+from tests.batch.operations import collect_outcomes, collect_statuses, make_purchase, make_purchases
+from tests.support.rig import PURCHASE, open_rig
 from tests.support.server import cut, error, reply
 
 REPLAYED = reply(201, {"balance": 5}, {"X-Idempotent-Replayed": "true"})
 
 
-async def run_again() -> None:
+async def play_run_again() -> None:
     with TemporaryDirectory() as folder:
         async with Sandbox() as sandbox:
             for count in (20, 50, 50):
                 with SQLiteJournal(Path(folder) / "journal.db") as journal:
                     async with BardgeClient(sandbox.api_key, sandbox.base_url, journal=journal) as bardge:
-                        found = await statuses(bardge.batch(purchases(count), job="j"))
+                        found = await collect_statuses(bardge.batch(make_purchases(count), job="j"))
             charged = [entry.idempotency_key for entry in sandbox.ledger("client_abc123") if entry.idempotency_key]
         assert found == ["skipped"] * 50
         assert len(charged) == len(set(charged)) == 50
 
 
-async def doubt_in_a_batch() -> None:
-    async with rig(*[cut()] * 3, REPLAYED, retry=RetryPolicy(max_attempts=1, base=0)) as it:
-        assert await statuses(it.bardge.batch(purchases(1), job="j")) == ["replayed"]
+async def play_doubt_in_a_batch() -> None:
+    async with open_rig(*[cut()] * 3, REPLAYED, retry=RetryPolicy(max_attempts=1, base=0)) as it:
+        assert await collect_statuses(it.bardge.batch(make_purchases(1), job="j")) == ["replayed"]
         assert len(set(it.keys)) == 1
-    async with rig(error(500)) as it:
-        assert await statuses(it.bardge.batch(purchases(1), job="j")) == ["in_doubt"]
+    async with open_rig(error(500)) as it:
+        assert await collect_statuses(it.bardge.batch(make_purchases(1), job="j")) == ["in_doubt"]
         assert len(await it.bardge.in_doubt()) == 1
 
 
-async def one_bad_row() -> None:
+async def play_one_bad_row() -> None:
     bad: Operation[object, object] = Operation("credits.purchase", request=PURCHASE, id="")
-    async with rig(error(404, "invalid_request_error", "resource_not_found"), reply()) as it:
-        found = await outcomes(it.bardge.batch([bad, purchase(1), purchase(2)], job="j", ordered=True, concurrency=1))
+    async with open_rig(error(404, "invalid_request_error", "resource_not_found"), reply()) as it:
+        found = await collect_outcomes(
+            it.bardge.batch([bad, make_purchase(1), make_purchase(2)], job="j", ordered=True, concurrency=1)
+        )
     assert [outcome.status for outcome in found] == ["failed", "refused", "done"]
     assert [type(outcome.error) for outcome in found[:2]] == [errors.InvalidArgumentError, errors.NotFoundError]
 
 
-async def all_rows_bad() -> None:
-    async with rig(error(403, "permission_error", "account_disabled")) as it:
+async def play_all_rows_bad() -> None:
+    async with open_rig(error(403, "permission_error", "account_disabled")) as it:
         with pytest.raises(errors.PermissionDeniedError):
-            await outcomes(it.bardge.batch(purchases(1000), job="j", concurrency=2))
-        assert it.sent <= 4
+            await collect_outcomes(it.bardge.batch(make_purchases(1000), job="j", concurrency=2))
+        assert it.request_count <= 4
 
 
 BATCHES: Final[dict[str, Callable[[], Awaitable[None]]]] = {
-    "batch killed, run again": run_again,
-    "doubt in a batch": doubt_in_a_batch,
-    "one bad row in a batch": one_bad_row,
-    "wrong API key, disabled account in a batch": all_rows_bad,
+    "batch killed, run again": play_run_again,
+    "doubt in a batch": play_doubt_in_a_batch,
+    "one bad row in a batch": play_one_bad_row,
+    "wrong API key, disabled account in a batch": play_all_rows_bad,
 }

@@ -16,28 +16,37 @@ from bardge_async import (
     BardgeClient,
     Batch,
     EntryState,
+    KeyIdentity,
     Operation,
     OperationOutcome,
     OperationStatus,
     RetryPolicy,
     errors,
 )
-from bardge_async._core.entry import KeyIdentity
 from bardge_async.sandbox import Sandbox
-from tests.batch.operations import Taken, into, outcomes, purchase, purchases, statuses, until
-from tests.support.clock import ManualClock
-from tests.support.rig import Rig, late, rig
+from bardge_async.testing import ManualClock
+from tests.batch.operations import (
+    Taken,
+    collect_into,
+    collect_outcomes,
+    collect_statuses,
+    make_purchase,
+    make_purchases,
+)
+from tests.support.clock import PausedClock
+from tests.support.loop import run_loop_until
+from tests.support.rig import Rig, advance_then, open_rig
 from tests.support.server import ScriptedServer, Step, cut, error, hang, reply
 
 
 async def test_back_pressure() -> None:
     """While nobody takes outcomes, no more operations are taken than twice as many as run at once."""
-    async with rig(reply()) as it:
-        source = Taken(purchases(100))
+    async with open_rig(reply()) as it:
+        source = Taken(make_purchases(100))
         async with it.bardge.batch(source, job="j", concurrency=4) as batch:
             found = aiter(batch)
             await anext(found)
-            await until(lambda: it.sent == 9 and not batch.pace.in_flight)
+            await run_loop_until(lambda: it.request_count == 9 and not batch.pace.in_flight)
             assert source.count == 9
             await found.aclose()
 
@@ -48,7 +57,7 @@ async def test_concurrency() -> None:
     under_way = 0
     full = anyio.Event()
 
-    async def step(request: Any, writer: asyncio.StreamWriter) -> None:
+    async def handle_request(request: Any, writer: asyncio.StreamWriter) -> None:
         nonlocal under_way
         under_way += 1
         together.append(under_way)
@@ -58,15 +67,15 @@ async def test_concurrency() -> None:
         under_way -= 1
         await reply()(request, writer)
 
-    async with rig(step) as it:
-        await outcomes(it.bardge.batch(purchases(30), job="j", concurrency=3))
+    async with open_rig(handle_request) as it:
+        await collect_outcomes(it.bardge.batch(make_purchases(30), job="j", concurrency=3))
     assert max(together) == 3
 
 
 async def test_no_more_than_connections() -> None:
     """More than the client's connections never run at once, so that no operation waits for one in vain."""
-    async with rig(reply(), max_connections=2) as it:
-        batch = it.bardge.batch(purchases(10), job="j", concurrency=50)
+    async with open_rig(reply(), max_connections=2) as it:
+        batch = it.bardge.batch(make_purchases(10), job="j", concurrency=50)
         async for _ in batch:
             assert batch.pace.limit <= 2
 
@@ -75,16 +84,16 @@ async def test_ordered() -> None:
     """In order means in the order of the operations, whichever is done first."""
     held = anyio.Event()
 
-    async def slow(request: Any, writer: asyncio.StreamWriter) -> None:
+    async def answer_slowly(request: Any, writer: asyncio.StreamWriter) -> None:
         await held.wait()
         await reply()(request, writer)
 
-    async def fast(request: Any, writer: asyncio.StreamWriter) -> None:
+    async def answer_quickly(request: Any, writer: asyncio.StreamWriter) -> None:
         held.set()
         await reply()(request, writer)
 
-    async with rig(slow, fast) as it:
-        found = await outcomes(it.bardge.batch(purchases(40), job="j", concurrency=8, ordered=True))
+    async with open_rig(answer_slowly, answer_quickly) as it:
+        found = await collect_outcomes(it.bardge.batch(make_purchases(40), job="j", concurrency=8, ordered=True))
     assert [outcome.operation.id for outcome in found] == [f"order-{number}" for number in range(40)]
 
 
@@ -92,13 +101,13 @@ async def test_as_they_finish() -> None:
     """Without an order an outcome comes when it is there, whatever waits before it."""
     held = anyio.Event()
 
-    async def slow(request: Any, writer: asyncio.StreamWriter) -> None:
+    async def answer_slowly(request: Any, writer: asyncio.StreamWriter) -> None:
         await held.wait()
         await reply()(request, writer)
 
-    async with rig(slow, reply()) as it:
+    async with open_rig(answer_slowly, reply()) as it:
         ids: list[str] = []
-        async for outcome in it.bardge.batch(purchases(3), job="j", concurrency=2):
+        async for outcome in it.bardge.batch(make_purchases(3), job="j", concurrency=2):
             ids.append(outcome.operation.id)
             if len(ids) == 2:
                 held.set()
@@ -108,79 +117,79 @@ async def test_as_they_finish() -> None:
 async def test_async_source() -> None:
     """Operations may come from an async iterable, which is asked by one worker at a time."""
 
-    async def source() -> AsyncGenerator[Operation[Any, Any]]:
+    async def yield_operations() -> AsyncGenerator[Operation[Any, Any]]:
         for number in range(20):
             await asyncio.sleep(0)
-            yield purchase(number)
+            yield make_purchase(number)
 
-    async with rig(reply()) as it:
-        assert await statuses(it.bardge.batch(source(), job="j")) == ["done"] * 20
+    async with open_rig(reply()) as it:
+        assert await collect_statuses(it.bardge.batch(yield_operations(), job="j")) == ["done"] * 20
 
 
 async def test_nothing_to_do() -> None:
     """A batch of nothing ends at once."""
-    async with rig(reply()) as it:
-        assert await statuses(it.bardge.batch([], job="j")) == []
+    async with open_rig(reply()) as it:
+        assert await collect_statuses(it.bardge.batch([], job="j")) == []
 
 
-async def state(it: Rig, outcome_or_key: str) -> EntryState | None:
+async def read_state(it: Rig, outcome_or_key: str) -> EntryState | None:
     """Read how far a key has come."""
-    journal = it.bardge._caller.engine.settings.journal
+    journal = it.bardge._caller.settings.journal
     identity = KeyIdentity(it.server.base_url, "", outcome_or_key)
     record = await journal.claim(identity, 0.0, it.clock)
     journal.release(identity)
     return None if record is None else record.state
 
 
-async def recorded(it: Rig) -> set[EntryState | None]:
+async def read_recorded_states(it: Rig) -> set[EntryState | None]:
     """Read how far the keys have come that the server saw."""
-    return {await state(it, key or "") for key in it.keys}
+    return {await read_state(it, key or "") for key in it.keys}
 
 
 async def test_left_early() -> None:
     """Leaving the loop begins nothing new; what was begun is on record when the batch is closed."""
-    async with rig(reply()) as it:
-        source = Taken(purchases(1000))
+    async with open_rig(reply()) as it:
+        source = Taken(make_purchases(1000))
         async with it.bardge.batch(source, job="j", concurrency=4) as batch:
             async for _ in batch:
                 break
         assert source.count <= 9
-        assert (it.sent, await recorded(it)) == (source.count, {EntryState.DONE})
+        assert (it.request_count, await read_recorded_states(it)) == (source.count, {EntryState.DONE})
 
 
 async def test_left_early_and_client_closed() -> None:
     """A loop that is just left begins nothing new either, and the client's end waits for what was begun."""
     reached, go = anyio.Event(), anyio.Event()
 
-    async def slow(request: Any, writer: asyncio.StreamWriter) -> None:
+    async def answer_slowly(request: Any, writer: asyncio.StreamWriter) -> None:
         reached.set()
         await go.wait()
         await reply()(request, writer)
 
-    async with rig(reply(), slow) as it:
-        source = Taken(purchases(1000))
+    async with open_rig(reply(), answer_slowly) as it:
+        source = Taken(make_purchases(1000))
         async for _ in it.bardge.batch(source, job="j", concurrency=2):
             break
         await reached.wait()
         count = source.count
         go.set()
         await it.bardge.aclose()
-        assert (source.count, await recorded(it)) == (count, {EntryState.DONE})
+        assert (source.count, await read_recorded_states(it)) == (count, {EntryState.DONE})
 
 
 async def test_cancelled() -> None:
     """A cancelled consumer begins nothing new; what was begun runs to its end and is on record."""
     reached, go = anyio.Event(), anyio.Event()
 
-    async def slow(request: Any, writer: asyncio.StreamWriter) -> None:
+    async def answer_slowly(request: Any, writer: asyncio.StreamWriter) -> None:
         reached.set()
         await go.wait()
         await reply()(request, writer)
 
-    async with rig(slow) as it:
-        source = Taken(purchases(1000))
+    async with open_rig(answer_slowly) as it:
+        source = Taken(make_purchases(1000))
         batch = it.bardge.batch(source, job="j", concurrency=3)
-        consumer = asyncio.create_task(outcomes(batch))
+        consumer = asyncio.create_task(collect_outcomes(batch))
         await reached.wait()
         consumer.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -188,38 +197,38 @@ async def test_cancelled() -> None:
         count = source.count
         go.set()
         await batch.aclose()
-        assert (source.count, it.sent, await recorded(it)) == (count, count, {EntryState.DONE})
+        assert (source.count, it.request_count, await read_recorded_states(it)) == (count, count, {EntryState.DONE})
 
 
 async def test_stopped() -> None:
     """A stop begins nothing new, delivers what is under way, and ends the iteration."""
-    async with rig(reply()) as it:
-        source = Taken(purchases(1000))
+    async with open_rig(reply()) as it:
+        source = Taken(make_purchases(1000))
         batch = it.bardge.batch(source, job="j", concurrency=4)
         found = 0
         async for _ in batch:
             found += 1
             batch.stop()
-        assert found == source.count == it.sent <= 9
+        assert found == source.count == it.request_count <= 9
 
 
 async def test_stopped_before() -> None:
     """A batch that was stopped before its iteration begins nothing at all."""
-    async with rig(reply()) as it:
-        batch = it.bardge.batch(purchases(5), job="j")
+    async with open_rig(reply()) as it:
+        batch = it.bardge.batch(make_purchases(5), job="j")
         batch.stop()
-        assert (await statuses(batch), it.sent) == ([], 0)
+        assert (await collect_statuses(batch), it.request_count) == ([], 0)
 
 
 async def test_stopped_while_the_source_waits() -> None:
     """A stop does not wait for a source that has nothing to give."""
 
-    async def source() -> AsyncGenerator[Operation[Any, Any]]:
-        yield purchase(1)
+    async def yield_operations() -> AsyncGenerator[Operation[Any, Any]]:
+        yield make_purchase(1)
         await asyncio.Event().wait()
 
-    async with rig(reply()) as it:
-        batch = it.bardge.batch(source(), job="j")
+    async with open_rig(reply()) as it:
+        batch = it.bardge.batch(yield_operations(), job="j")
         async for outcome in batch:
             assert outcome.status is OperationStatus.DONE
             batch.stop()
@@ -234,19 +243,19 @@ async def test_stopped_in_doubt() -> None:
             batches[0].stop()
             await cut()(request, writer)
 
-        it = await stack.enter_async_context(rig(stop_and_cut, reply(), retry=RetryPolicy(max_attempts=1)))
-        batches.append(it.bardge.batch(purchases(1), job="j"))
-        assert (await statuses(batches[0]), it.sent) == (["in_doubt"], 1)
+        it = await stack.enter_async_context(open_rig(stop_and_cut, reply(), retry=RetryPolicy(max_attempts=1)))
+        batches.append(it.bardge.batch(make_purchases(1), job="j"))
+        assert (await collect_statuses(batches[0]), it.request_count) == (["in_doubt"], 1)
 
 
 async def test_run_again_goes_on() -> None:
     """The same batch again does only what is not done."""
     async with Sandbox() as sandbox, BardgeClient(sandbox.api_key, sandbox.base_url) as bardge:
-        async with bardge.batch(purchases(50), job="j", concurrency=4) as batch:
+        async with bardge.batch(make_purchases(50), job="j", concurrency=4) as batch:
             async for _ in batch:
                 if batch.counts[OperationStatus.DONE] == 10:
                     break
-        await outcomes(bardge.batch(purchases(50), job="j"))
+        await collect_outcomes(bardge.batch(make_purchases(50), job="j"))
         charged = [entry.idempotency_key for entry in sandbox.ledger("client_abc123") if entry.idempotency_key]
         assert len(charged) == len(set(charged)) == 50
 
@@ -254,48 +263,50 @@ async def test_run_again_goes_on() -> None:
 async def test_failing_source() -> None:
     """What the source raises comes out of the loop, after the outcomes of all that was taken."""
 
-    def source() -> Any:
-        yield from purchases(5)
+    def yield_operations() -> Any:
+        yield from make_purchases(5)
         raise KeyError("row 6")
 
-    async with rig(reply()) as it:
+    async with open_rig(reply()) as it:
         found: list[OperationOutcome[Any]] = []
         with pytest.raises(KeyError, match="row 6"):
-            await into(found, it.bardge.batch(source(), job="j"))
+            await collect_into(found, it.bardge.batch(yield_operations(), job="j"))
         assert sorted(outcome.operation.id for outcome in found) == [f"order-{number}" for number in range(5)]
 
 
 async def test_cancelled_source() -> None:
     """A source that ends by a cancellation of its own is no source that is at its end: the loop raises it."""
 
-    async def source() -> AsyncGenerator[Operation[Any, Any]]:
-        yield purchase(1)
+    async def yield_operations() -> AsyncGenerator[Operation[Any, Any]]:
+        yield make_purchase(1)
         raise asyncio.CancelledError
 
-    async with rig(reply()) as it:
+    async with open_rig(reply()) as it:
         found: list[OperationOutcome[Any]] = []
         with pytest.raises(asyncio.CancelledError):
-            await into(found, it.bardge.batch(source(), job="j"))
+            await collect_into(found, it.bardge.batch(yield_operations(), job="j"))
         assert [outcome.status for outcome in found] == [OperationStatus.DONE]
 
 
 async def test_batch_fed_by_another_one() -> None:
     """A batch may take its operations from the outcomes of another one, even where only one request may run."""
-    async with rig(reply()) as it:
+    async with open_rig(reply()) as it:
 
-        async def source() -> AsyncGenerator[Operation[Any, Any]]:
-            async for outcome in it.bardge.batch(purchases(5), job="first", concurrency=1):
+        async def yield_operations() -> AsyncGenerator[Operation[Any, Any]]:
+            async for outcome in it.bardge.batch(make_purchases(5), job="first", concurrency=1):
                 yield outcome.operation
 
         async with asyncio.timeout(10):
-            assert await statuses(it.bardge.batch(source(), job="second", concurrency=1)) == ["done"] * 5
+            assert (
+                await collect_statuses(it.bardge.batch(yield_operations(), job="second", concurrency=1)) == ["done"] * 5
+            )
 
 
 async def test_foreign_things_in_the_source() -> None:
     """What is no operation ends the batch with an error that names it."""
-    async with rig(reply()) as it:
+    async with open_rig(reply()) as it:
         with pytest.raises(errors.InvalidArgumentError, match="expected Operation"):
-            await outcomes(it.bardge.batch(cast("Any", ["order-1"]), job="j"))
+            await collect_outcomes(it.bardge.batch(cast("Any", ["order-1"]), job="j"))
 
 
 FATAL: dict[str, tuple[Step, type[errors.BardgeError]]] = {
@@ -308,11 +319,11 @@ FATAL: dict[str, tuple[Step, type[errors.BardgeError]]] = {
 async def test_stops_all(case: str) -> None:
     """A wrong key or a disabled account ends the batch after the outcomes that are there, and is raised."""
     step, kind = FATAL[case]
-    async with rig(step) as it:
-        source = Taken(purchases(1000))
+    async with open_rig(step) as it:
+        source = Taken(make_purchases(1000))
         found: list[OperationOutcome[Any]] = []
         with pytest.raises(kind):
-            await into(found, it.bardge.batch(source, job="j", concurrency=4))
+            await collect_into(found, it.bardge.batch(source, job="j", concurrency=4))
         assert source.count <= 8
         assert [outcome.status for outcome in found] == [OperationStatus.FAILED] * source.count
 
@@ -320,17 +331,17 @@ async def test_stops_all(case: str) -> None:
 async def test_wrong_key_after_a_doubt() -> None:
     """A wrong key ends all as well where it leaves an operation in doubt."""
     steps = (cut(), error(401, "authentication_error", "invalid_api_key"))
-    async with rig(*steps) as it:
+    async with open_rig(*steps) as it:
         found: list[OperationOutcome[Any]] = []
         with pytest.raises(errors.OutcomeUnknownError):
-            await into(found, it.bardge.batch(purchases(10), job="j", concurrency=1))
+            await collect_into(found, it.bardge.batch(make_purchases(10), job="j", concurrency=1))
         assert [outcome.status for outcome in found] == [OperationStatus.IN_DOUBT]
 
 
 async def test_client_closed() -> None:
     """A batch ends when its client is closed under it, instead of failing to the last row."""
-    async with rig(reply()) as it:
-        source = Taken(purchases(1000))
+    async with open_rig(reply()) as it:
+        source = Taken(make_purchases(1000))
         found = aiter(it.bardge.batch(source, job="j", concurrency=2))
         await anext(found)
         await it.bardge.aclose()
@@ -341,11 +352,11 @@ async def test_client_closed() -> None:
 
 async def test_iterated_once() -> None:
     """A batch is iterated once."""
-    async with rig(reply()) as it:
-        batch = it.bardge.batch(purchases(1), job="j")
-        await outcomes(batch)
+    async with open_rig(reply()) as it:
+        batch = it.bardge.batch(make_purchases(1), job="j")
+        await collect_outcomes(batch)
         with pytest.raises(errors.InvalidArgumentError, match="iterated once only"):
-            await outcomes(batch)
+            await collect_outcomes(batch)
 
 
 BAD: list[tuple[str, dict[str, Any]]] = [
@@ -365,58 +376,58 @@ BAD: list[tuple[str, dict[str, Any]]] = [
 async def test_bad_arguments(named: str, given: dict[str, Any]) -> None:
     """An argument that cannot work is refused at once, by its name."""
     arguments: dict[str, Any] = {"operations": [], "job": "j", **given}
-    async with rig(reply()) as it:
+    async with open_rig(reply()) as it:
         with pytest.raises(errors.InvalidArgumentError, match=f"^{named}: "):
             it.bardge.batch(**arguments)
 
 
 async def test_doubts_first() -> None:
     """What an earlier run left in doubt is asked again before anything new is sent."""
-    async with rig(cut(), reply(), retry=RetryPolicy(max_attempts=1)) as it:
+    async with open_rig(cut(), reply(), retry=RetryPolicy(max_attempts=1)) as it:
         with pytest.raises(errors.OutcomeUnknownError):
-            await it.bardge.send("credits.purchase", request=purchase(1).request, key="earlier")
-        await outcomes(it.bardge.batch(purchases(3), job="j"))
+            await it.bardge.send("credits.purchase", request=make_purchase(1).request, key="earlier")
+        await collect_outcomes(it.bardge.batch(make_purchases(3), job="j"))
         assert it.keys[:2] == ["earlier", "earlier"]
 
 
 async def test_doubts_every_five_seconds() -> None:
     """Doubts that arise meanwhile are asked again every 5 seconds."""
-    clock = ManualClock(auto=False)
+    clock = PausedClock()
     reached, go = anyio.Event(), anyio.Event()
 
-    async def slow(request: Any, writer: asyncio.StreamWriter) -> None:
+    async def answer_slowly(request: Any, writer: asyncio.StreamWriter) -> None:
         reached.set()
         await go.wait()
         await reply()(request, writer)
 
-    async with rig(slow, cut(), reply(), clock=clock, retry=RetryPolicy(max_attempts=1)) as it:
-        consumer = asyncio.create_task(outcomes(it.bardge.batch(purchases(1), job="j")))
+    async with open_rig(answer_slowly, cut(), reply(), clock=clock, retry=RetryPolicy(max_attempts=1)) as it:
+        consumer = asyncio.create_task(collect_outcomes(it.bardge.batch(make_purchases(1), job="j")))
         await reached.wait()
         with pytest.raises(errors.OutcomeUnknownError):
-            await it.bardge.send("credits.purchase", request=purchase(1).request, key="other")
+            await it.bardge.send("credits.purchase", request=make_purchase(1).request, key="other")
         clock.advance(4.9)
         await asyncio.sleep(0.01)
-        before = it.sent
+        before = it.request_count
         clock.advance(0.2)
-        await until(lambda: it.sent == 3)
+        await run_loop_until(lambda: it.request_count == 3)
         go.set()
         await consumer
-        assert (before, it.keys[2:], await state(it, "other")) == (2, ["other"], EntryState.DONE)
+        assert (before, it.keys[2:], await read_state(it, "other")) == (2, ["other"], EntryState.DONE)
 
 
 async def test_delivered_is_let_go() -> None:
     """Operations that were delivered are not held: memory stays flat whatever the length."""
     alive: weakref.WeakSet[Operation[Any, Any]] = weakref.WeakSet()
 
-    def source() -> Any:
+    def yield_operations() -> Any:
         for number in range(500):
-            operation = purchase(number)
+            operation = make_purchase(number)
             alive.add(operation)
             yield operation
 
     most = 0
-    async with rig(reply()) as it:
-        async for _ in it.bardge.batch(source(), job="j", concurrency=4):
+    async with open_rig(reply()) as it:
+        async for _ in it.bardge.batch(yield_operations(), job="j", concurrency=4):
             gc.collect(0)
             most = max(most, len(alive))
     assert most <= 12
@@ -425,8 +436,8 @@ async def test_delivered_is_let_go() -> None:
 async def test_late_answer_ends_in_time() -> None:
     """An operation that the server answers in time is done, however many wait behind it."""
     clock = ManualClock()
-    async with rig(late(clock, 19, reply()), reply(), clock=clock) as it:
-        assert await statuses(it.bardge.batch(purchases(5), job="j", concurrency=1)) == ["done"] * 5
+    async with open_rig(advance_then(clock, 19, reply()), reply(), clock=clock) as it:
+        assert await collect_statuses(it.bardge.batch(make_purchases(5), job="j", concurrency=1)) == ["done"] * 5
 
 
 async def test_loop_shut_down() -> None:
@@ -434,8 +445,8 @@ async def test_loop_shut_down() -> None:
     server = ScriptedServer(hang())
     async with server:
         bardge = BardgeClient("key", server.base_url)
-        consumer = asyncio.create_task(outcomes(bardge.batch(purchases(2), job="j")))
-        await until(lambda: len(server.requests) == 2)
+        consumer = asyncio.create_task(collect_outcomes(bardge.batch(make_purchases(2), job="j")))
+        await run_loop_until(lambda: len(server.requests) == 2)
         for task in asyncio.all_tasks() - {asyncio.current_task()} - server._tasks:
             task.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -20,15 +20,21 @@ from bardge_async import (
     operation_key,
 )
 from bardge_async.sandbox import Sandbox
-from tests.batch.operations import only, outcomes, purchase, purchases, statuses
-from tests.support.clock import ManualClock
-from tests.support.rig import OTHER, PURCHASE, late, rig
-from tests.support.server import cut, error, free_port, reply
+from bardge_async.testing import ManualClock
+from tests.batch.operations import (
+    collect_only_outcome,
+    collect_outcomes,
+    collect_statuses,
+    make_purchase,
+    make_purchases,
+)
+from tests.support.rig import OTHER, PURCHASE, advance_then, open_rig
+from tests.support.server import cut, error, find_free_port, reply
 
 REPLAYED = {"X-Idempotent-Replayed": "true"}
 
 
-def bought(outcome: OperationOutcome[Any]) -> str | None:
+def get_purchase_id(outcome: OperationOutcome[Any]) -> str | None:
     """Return the id of the purchase."""
     assert isinstance(outcome.result, CreditPurchase)
     return outcome.result.id
@@ -36,51 +42,56 @@ def bought(outcome: OperationOutcome[Any]) -> str | None:
 
 async def test_done() -> None:
     """An operation that the server does is done, with its answer, its key and what support asks for."""
-    async with rig(reply(200, {"id": "cp_1"}, {"Bardge-Request-Id": "req_7"})) as it:
-        outcome = await only(it.bardge.batch([purchase(1)], job="j"))
+    async with open_rig(reply(200, {"id": "cp_1"}, {"Bardge-Request-Id": "req_7"})) as it:
+        outcome = await collect_only_outcome(it.bardge.batch([make_purchase(1)], job="j"))
         key = operation_key("j", "credits.purchase", "order-1")
         assert (outcome.status, outcome.error, outcome.attempts) == (OperationStatus.DONE, None, 1)
-        assert (bought(outcome), outcome.request_id) == ("cp_1", "req_7")
+        assert (get_purchase_id(outcome), outcome.request_id) == ("cp_1", "req_7")
         assert [outcome.idempotency_key, *it.keys] == [key, key]
 
 
 async def test_replayed() -> None:
     """An answer that the server had cached says so."""
-    async with rig(reply(200, {}, REPLAYED)) as it:
-        assert await statuses(it.bardge.batch([purchase(1)], job="j")) == ["replayed"]
+    async with open_rig(reply(200, {}, REPLAYED)) as it:
+        assert await collect_statuses(it.bardge.batch([make_purchase(1)], job="j")) == ["replayed"]
 
 
 async def test_skipped() -> None:
     """What is on record as done is not sent again, and gives its answer and its request id."""
-    async with rig(reply(200, {"id": "cp_1"}, {"Bardge-Request-Id": "req_7"})) as it:
-        await only(it.bardge.batch([purchase(1)], job="j"))
-        again = await only(it.bardge.batch([purchase(1)], job="j"))
-        assert (again.status, bought(again), again.request_id, it.sent) == ("skipped", "cp_1", "req_7", 1)
+    async with open_rig(reply(200, {"id": "cp_1"}, {"Bardge-Request-Id": "req_7"})) as it:
+        await collect_only_outcome(it.bardge.batch([make_purchase(1)], job="j"))
+        again = await collect_only_outcome(it.bardge.batch([make_purchase(1)], job="j"))
+        assert (again.status, get_purchase_id(again), again.request_id, it.request_count) == (
+            "skipped",
+            "cp_1",
+            "req_7",
+            1,
+        )
 
 
 async def test_another_job() -> None:
     """The same operation in another job is another operation."""
-    async with rig(reply()) as it:
-        await only(it.bardge.batch([purchase(1)], job="november"))
-        assert await statuses(it.bardge.batch([purchase(1)], job="december")) == ["done"]
+    async with open_rig(reply()) as it:
+        await collect_only_outcome(it.bardge.batch([make_purchase(1)], job="november"))
+        assert await collect_statuses(it.bardge.batch([make_purchase(1)], job="december")) == ["done"]
 
 
 async def test_done_long_ago(tmp_path: Path) -> None:
     """What was done so long ago that its answer is gone is skipped, with the error that says it."""
     clock = ManualClock()
     with SQLiteJournal(tmp_path / "journal.db", keep_bodies=10) as journal:
-        async with rig(reply(), clock=clock, journal=journal) as it:
-            await only(it.bardge.batch([purchase(1)], job="j"))
+        async with open_rig(reply(), clock=clock, journal=journal) as it:
+            await collect_only_outcome(it.bardge.batch([make_purchase(1)], job="j"))
             clock.advance(60)
             await journal.prune(clock.wall())
-            outcome = await only(it.bardge.batch([purchase(1)], job="j"))
+            outcome = await collect_only_outcome(it.bardge.batch([make_purchase(1)], job="j"))
     assert (outcome.status, type(outcome.error)) == (OperationStatus.SKIPPED, errors.AlreadyDoneError)
 
 
 async def test_refused() -> None:
     """What the API refuses is refused, in its own words."""
-    async with rig(error(404, "invalid_request_error", "resource_not_found", "no such package")) as it:
-        outcome = await only(it.bardge.batch([purchase(1)], job="j"))
+    async with open_rig(error(404, "invalid_request_error", "resource_not_found", "no such package")) as it:
+        outcome = await collect_only_outcome(it.bardge.batch([make_purchase(1)], job="j"))
         assert (outcome.status, outcome.result) == (OperationStatus.REFUSED, None)
         assert isinstance(outcome.error, errors.NotFoundError)
         assert outcome.error.message == "no such package"
@@ -90,12 +101,12 @@ async def test_refused() -> None:
 async def test_refused_before(tmp_path: Path, *, durable: bool) -> None:
     """What was refused in an earlier run is told again in the same words, and not sent."""
     journal = SQLiteJournal(tmp_path / "journal.db") if durable else None
-    async with rig(error(400, "invalid_request_error", "validation_error", "too late"), journal=journal) as it:
-        first = await only(it.bardge.batch([purchase(1)], job="j"))
-        again = await only(it.bardge.batch([purchase(1)], job="j"))
+    async with open_rig(error(400, "invalid_request_error", "validation_error", "too late"), journal=journal) as it:
+        first = await collect_only_outcome(it.bardge.batch([make_purchase(1)], job="j"))
+        again = await collect_only_outcome(it.bardge.batch([make_purchase(1)], job="j"))
         assert (again.status, str(again.error)) == (OperationStatus.REFUSED, str(first.error))
         assert isinstance(again.error, errors.InvalidRequestError)
-        assert (again.error.code, again.attempts, it.sent) == ("validation_error", 0, 1)
+        assert (again.error.code, again.attempts, it.request_count) == ("validation_error", 0, 1)
     if journal is not None:
         journal.close()
 
@@ -104,50 +115,50 @@ async def test_refused_and_its_answer_gone(tmp_path: Path) -> None:
     """A refusal whose words are not kept any more is still one, and not sent."""
     clock = ManualClock()
     with SQLiteJournal(tmp_path / "journal.db", keep_bodies=10) as journal:
-        async with rig(error(404, "invalid_request_error"), clock=clock, journal=journal) as it:
-            await only(it.bardge.batch([purchase(1)], job="j"))
+        async with open_rig(error(404, "invalid_request_error"), clock=clock, journal=journal) as it:
+            await collect_only_outcome(it.bardge.batch([make_purchase(1)], job="j"))
             clock.advance(60)
             await journal.prune(clock.wall())
-            outcome = await only(it.bardge.batch([purchase(1)], job="j"))
-            assert (outcome.status, it.sent) == (OperationStatus.REFUSED, 1)
+            outcome = await collect_only_outcome(it.bardge.batch([make_purchase(1)], job="j"))
+            assert (outcome.status, it.request_count) == (OperationStatus.REFUSED, 1)
             assert "no longer stored" in str(outcome.error)
 
 
 async def test_refused_and_retried() -> None:
     """With ``retry_refused`` it is sent again."""
-    async with rig(error(404, "invalid_request_error"), reply()) as it:
-        await only(it.bardge.batch([purchase(1)], job="j"))
-        assert await statuses(it.bardge.batch([purchase(1)], job="j", retry_refused=True)) == ["done"]
+    async with open_rig(error(404, "invalid_request_error"), reply()) as it:
+        await collect_only_outcome(it.bardge.batch([make_purchase(1)], job="j"))
+        assert await collect_statuses(it.bardge.batch([make_purchase(1)], job="j", retry_refused=True)) == ["done"]
 
 
 @pytest.mark.parametrize("step", [error(403, "permission_error", "permission_denied"), reply(404)])
 async def test_not_executed_is_failed(step: Any) -> None:
     """What the server did not execute failed: it is sent again in the next run, without asking."""
-    async with rig(step, reply(), retry=RetryPolicy(max_attempts=1)) as it:
-        assert await statuses(it.bardge.batch([purchase(1)], job="j")) == ["failed"]
-        assert await statuses(it.bardge.batch([purchase(1)], job="j")) == ["done"]
+    async with open_rig(step, reply(), retry=RetryPolicy(max_attempts=1)) as it:
+        assert await collect_statuses(it.bardge.batch([make_purchase(1)], job="j")) == ["failed"]
+        assert await collect_statuses(it.bardge.batch([make_purchase(1)], job="j")) == ["done"]
 
 
 async def test_asked_to_go_slower() -> None:
     """Where the server answers 429 an operation waits, beyond the attempts of a call, and is done when it may."""
-    async with rig(*[error(429, Retry_After="20")] * 9, reply()) as it:
-        outcome = await only(it.bardge.batch([purchase(1)], job="j"))
+    async with open_rig(*[error(429, Retry_After="20")] * 9, reply()) as it:
+        outcome = await collect_only_outcome(it.bardge.batch([make_purchase(1)], job="j"))
         assert (outcome.status, outcome.attempts) == (OperationStatus.DONE, 10)
 
 
 async def test_asked_to_go_slower_for_ever() -> None:
     """After ten minutes of 429 an operation failed."""
     clock = ManualClock()
-    async with rig(error(429, Retry_After="20"), clock=clock) as it:
+    async with open_rig(error(429, Retry_After="20"), clock=clock) as it:
         begun = clock.elapsed()
-        assert await statuses(it.bardge.batch([purchase(1)], job="j")) == ["failed"]
+        assert await collect_statuses(it.bardge.batch([make_purchase(1)], job="j")) == ["failed"]
         assert 600 <= clock.elapsed() - begun < 720
 
 
 async def test_unreachable_is_failed() -> None:
     """What never reached the server failed, and may be run again."""
-    async with BardgeClient("key", f"http://127.0.0.1:{free_port()}", retry=RetryPolicy(max_attempts=1)) as bardge:
-        outcome = await only(bardge.batch([purchase(1)], job="j"))
+    async with BardgeClient("key", f"http://127.0.0.1:{find_free_port()}", retry=RetryPolicy(max_attempts=1)) as bardge:
+        outcome = await collect_only_outcome(bardge.batch([make_purchase(1)], job="j"))
         assert (outcome.status, type(outcome.error)) == (OperationStatus.FAILED, errors.ConnectError)
         assert outcome.error is not None
         assert outcome.error.retryable
@@ -170,17 +181,17 @@ class Outage(ManualClock):
 async def test_no_token_fails_nothing() -> None:
     """An operation that there is no token to repeat is tried again later: an outage does not fail all that is left."""
     clock = Outage()
-    async with rig(reply(), retry=NO_TOKENS, clock=clock) as it:
+    async with open_rig(reply(), retry=NO_TOKENS, clock=clock) as it:
         it.server.refuse()
         clock.over = it.server.reopen
-        assert await statuses(it.bardge.batch([purchase(1)], job="j")) == ["done"]
+        assert await collect_statuses(it.bardge.batch([make_purchase(1)], job="j")) == ["done"]
 
 
 async def test_no_token_for_long() -> None:
     """It is tried again for no longer than a call may take, and has failed then."""
-    async with rig(retry=NO_TOKENS, timeout=30) as it:
+    async with open_rig(retry=NO_TOKENS, timeout=30) as it:
         it.server.refuse()
-        assert await statuses(it.bardge.batch([purchase(1)], job="j")) == ["failed"]
+        assert await collect_statuses(it.bardge.batch([make_purchase(1)], job="j")) == ["failed"]
         assert 30 <= sum(it.clock.sleeps) < 30 + NO_TOKENS.cap
 
 
@@ -196,70 +207,70 @@ BAD: dict[str, Operation[Any, Any]] = {
 @pytest.mark.parametrize("named", BAD)
 async def test_bad_operation(named: str) -> None:
     """A bad operation fails alone, with an error that names what is wrong; the others go on."""
-    async with rig(reply()) as it:
-        found = await outcomes(it.bardge.batch([BAD[named], purchase(2)], job="j", ordered=True))
+    async with open_rig(reply()) as it:
+        found = await collect_outcomes(it.bardge.batch([BAD[named], make_purchase(2)], job="j", ordered=True))
         assert [outcome.status for outcome in found] == ["failed", "done"]
         assert isinstance(found[0].error, errors.InvalidArgumentError)
         assert named in str(found[0].error)
-        assert it.sent == 1
+        assert it.request_count == 1
 
 
 async def test_in_doubt() -> None:
     """What was sent and failed in the server is in doubt, and stays so in the next run, without a request."""
-    async with rig(error(500)) as it:
-        found = [await only(it.bardge.batch([purchase(1)], job="j")) for _ in range(2)]
+    async with open_rig(error(500)) as it:
+        found = [await collect_only_outcome(it.bardge.batch([make_purchase(1)], job="j")) for _ in range(2)]
         assert [outcome.status for outcome in found] == [OperationStatus.IN_DOUBT] * 2
         assert all(isinstance(outcome.error, errors.OutcomeUnknownError) for outcome in found)
         assert [doubt.idempotency_key for doubt in await it.bardge.in_doubt()] == [found[0].idempotency_key]
-        assert it.sent == 1
+        assert it.request_count == 1
 
 
 async def test_asked_until_answered() -> None:
     """An unanswered operation is asked again beyond its call, under its key, while the window is open."""
-    async with rig(*[cut()] * 5, reply(200, {}, REPLAYED), retry=RetryPolicy(max_attempts=1, base=1)) as it:
-        outcome = await only(it.bardge.batch([purchase(1)], job="j"))
+    async with open_rig(*[cut()] * 5, reply(200, {}, REPLAYED), retry=RetryPolicy(max_attempts=1, base=1)) as it:
+        outcome = await collect_only_outcome(it.bardge.batch([make_purchase(1)], job="j"))
         assert (outcome.status, outcome.attempts, len(set(it.keys))) == (OperationStatus.REPLAYED, 6, 1)
 
 
 async def test_asked_no_longer_than_the_window() -> None:
     """Once the window is closed nothing is sent any more: it is in doubt."""
     clock = ManualClock()
-    async with rig(late(clock, 85, cut()), clock=clock, retry=RetryPolicy(max_attempts=1)) as it:
-        assert await statuses(it.bardge.batch([purchase(1)], job="j")) == ["in_doubt"]
-        assert it.sent == 1
+    async with open_rig(advance_then(clock, 85, cut()), clock=clock, retry=RetryPolicy(max_attempts=1)) as it:
+        assert await collect_statuses(it.bardge.batch([make_purchase(1)], job="j")) == ["in_doubt"]
+        assert it.request_count == 1
 
 
 async def test_done_and_unreadable() -> None:
     """What was done counts as done, though its answer cannot be read."""
-    async with rig(reply(200, ["not", "a", "purchase"])) as it:
-        outcome = await only(it.bardge.batch([purchase(1)], job="j"))
+    async with open_rig(reply(200, ["not", "a", "purchase"])) as it:
+        outcome = await collect_only_outcome(it.bardge.batch([make_purchase(1)], job="j"))
         assert (outcome.status, type(outcome.error)) == (OperationStatus.DONE, errors.DecodeError)
-        again = await only(it.bardge.batch([purchase(1)], job="j"))
-        assert (again.status, it.sent) == (OperationStatus.SKIPPED, 1)
+        again = await collect_only_outcome(it.bardge.batch([make_purchase(1)], job="j"))
+        assert (again.status, it.request_count) == (OperationStatus.SKIPPED, 1)
 
 
 async def test_one_id_twice() -> None:
     """An id that comes twice is one operation: it is done once."""
     async with Sandbox() as sandbox, BardgeClient(sandbox.api_key, sandbox.base_url) as bardge:
-        found = await statuses(bardge.batch([purchase(1), purchase(1)], job="j"))
+        found = await collect_statuses(bardge.batch([make_purchase(1), make_purchase(1)], job="j"))
         assert sorted(found) == ["done", "skipped"]
         assert len([entry for entry in sandbox.ledger("client_abc123") if entry.idempotency_key]) == 1
 
 
 async def test_one_id_for_two_requests() -> None:
     """An id that stands for another request already fails, and says what differs."""
-    async with rig(reply()) as it:
-        operations = [purchase(1), purchase(1, OTHER)]
-        first, second = await outcomes(it.bardge.batch(operations, job="j", ordered=True))
-        assert (first.status, second.status, it.sent) == (OperationStatus.DONE, OperationStatus.FAILED, 1)
+    async with open_rig(reply()) as it:
+        operations = [make_purchase(1), make_purchase(1, OTHER)]
+        first, second = await collect_outcomes(it.bardge.batch(operations, job="j", ordered=True))
+        assert (first.status, second.status, it.request_count) == (OperationStatus.DONE, OperationStatus.FAILED, 1)
         assert "package_id" in str(second.error)
 
 
 async def test_counts() -> None:
     """The batch counts what it has delivered, by status."""
-    async with rig(reply(), error(404, "invalid_request_error")) as it:
-        batch = it.bardge.batch(purchases(3), job="j", concurrency=1)
-        await outcomes(batch)
+    async with open_rig(reply(), error(404, "invalid_request_error")) as it:
+        batch = it.bardge.batch(make_purchases(3), job="j", concurrency=1)
+        await collect_outcomes(batch)
         assert {status: count for status, count in batch.counts.items() if count} == {"done": 1, "refused": 2}
 
 

@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 
 from bardge_async import AttemptStarted, Event, RetryPolicy
 from bardge_async._limits.pacing import AdaptiveLimit, GcraRate
-from tests.batch.operations import outcomes, purchases, until
-from tests.support.clock import ManualClock
-from tests.support.rig import late, rig
+from bardge_async.testing import ManualClock
+from tests.batch.operations import collect_outcomes, make_purchases
+from tests.support.clock import PausedClock
+from tests.support.loop import run_loop_until
+from tests.support.rig import advance_then, open_rig
 from tests.support.server import Received, error, reply
 
 
@@ -26,7 +28,7 @@ class Load:
         self.pacer.add_batch(most)
         self.now = 1000.0
 
-    def round(self, seconds: float, *, running: int | None = None) -> int:
+    def play_round(self, seconds: float, *, running: int | None = None) -> int:
         """Play one round; return the limit after it."""
         count = int(self.pacer.limit)
         self.pacer.running = count if running is None else running
@@ -35,7 +37,7 @@ class Load:
             self.pacer.observe(False, started_at=self.now - seconds, seconds=seconds)
         return int(self.pacer.limit)
 
-    def strain(self, begun: float | None = None) -> int:
+    def report_strain(self, begun: float | None = None) -> int:
         """Play one sign of strain; return the limit after it."""
         self.pacer.observe(True, started_at=self.now if begun is None else begun, seconds=0.1)
         return int(self.pacer.limit)
@@ -49,41 +51,41 @@ def test_begins_small() -> None:
 def test_never_above_what_was_asked_for() -> None:
     """It begins with no more than it is allowed, and never goes above."""
     load = Load(20)
-    assert [load.round(0.1) for _ in range(3)] == [20, 20, 20]
+    assert [load.play_round(0.1) for _ in range(3)] == [20, 20, 20]
     assert Load(3).pacer.limit == 3
 
 
 def test_doubles_while_latency_is_flat() -> None:
     """Until the first strain it doubles with every round of answers that come as fast as before."""
     load = Load()
-    assert [load.round(0.1) for _ in range(4)] == [32, 64, 128, 256]
+    assert [load.play_round(0.1) for _ in range(4)] == [32, 64, 128, 256]
 
 
 def test_stays_when_latency_rises() -> None:
     """It does not grow while answers take longer and no more of them come."""
     load = Load()
-    load.round(0.1)
-    assert [load.round(0.3), load.round(0.3)] == [32, 32]
+    load.play_round(0.1)
+    assert [load.play_round(0.3), load.play_round(0.3)] == [32, 32]
 
 
 def test_grows_while_more_comes_through() -> None:
     """It grows while more answers a second come, though each takes longer."""
     load = Load()
-    load.round(0.1)
-    assert load.round(0.16) == 64
+    load.play_round(0.1)
+    assert load.play_round(0.16) == 64
 
 
 def test_grows_while_answers_are_quick() -> None:
     """Answers within 20 ms are no strain, whatever the best of times was."""
     load = Load()
-    load.round(0.001)
-    assert load.round(0.019) == 64
+    load.play_round(0.001)
+    assert load.play_round(0.019) == 64
 
 
 def test_does_not_grow_unused() -> None:
     """What is not used is not raised."""
     load = Load()
-    assert load.round(0.1, running=3) == 16
+    assert load.play_round(0.1, running=3) == 16
 
 
 def test_halves() -> None:
@@ -92,7 +94,7 @@ def test_halves() -> None:
     limits: list[int] = []
     for _ in range(5):
         load.now += 1
-        limits.append(load.strain())
+        limits.append(load.report_strain())
     assert limits == [8, 4, 2, 1, 1]
 
 
@@ -100,55 +102,55 @@ def test_halves_once_for_all_under_way() -> None:
     """What was under way when it was halved halves it no more."""
     load = Load()
     before = load.now
-    assert [load.strain(before), load.strain(before), load.strain(before)] == [8, 8, 8]
+    assert [load.report_strain(before), load.report_strain(before), load.report_strain(before)] == [8, 8, 8]
     assert load.pacer.backoffs == 1
 
 
 def test_adds_after_strain() -> None:
     """After the first strain it grows by one a round."""
     load = Load()
-    load.strain()
+    load.report_strain()
     load.now += 1
-    assert [load.round(0.1) for _ in range(3)] == [9, 10, 11]
+    assert [load.play_round(0.1) for _ in range(3)] == [9, 10, 11]
 
 
 def test_slower_for_good() -> None:
     """A server that has become slower for good is grown into again."""
     load = Load()
-    load.round(0.1)
-    assert max(load.round(0.2) for _ in range(60)) > 32
+    load.play_round(0.1)
+    assert max(load.play_round(0.2) for _ in range(60)) > 32
 
 
 @pytest.mark.parametrize("step", [error(429), error(503, "api_error")])
 async def test_strained_server(step: Any) -> None:
     """A 429 or a 503 halves what runs at once, and the batch shows it."""
-    async with rig(step, reply(), retry=RetryPolicy(base=0)) as it:
-        batch = it.bardge.batch(purchases(1), job="j")
-        await outcomes(batch)
+    async with open_rig(step, reply(), retry=RetryPolicy(base=0)) as it:
+        batch = it.bardge.batch(make_purchases(1), job="j")
+        await collect_outcomes(batch)
         assert (batch.pace.limit, batch.pace.backoffs) == (8, 1)
 
 
 async def test_timeout_is_strain() -> None:
     """An attempt that times out halves what runs at once."""
     clock = ManualClock()
-    async with rig(late(clock, 21), reply(), clock=clock) as it:
-        batch = it.bardge.batch(purchases(1), job="j")
-        await outcomes(batch)
+    async with open_rig(advance_then(clock, 21), reply(), clock=clock) as it:
+        batch = it.bardge.batch(make_purchases(1), job="j")
+        await collect_outcomes(batch)
         assert (batch.pace.limit, batch.pace.backoffs) == (8, 1)
 
 
 async def test_refusals_are_no_strain() -> None:
     """What the API refuses says nothing about its load."""
-    async with rig(error(404, "invalid_request_error")) as it:
-        batch = it.bardge.batch(purchases(10), job="j")
-        await outcomes(batch)
+    async with open_rig(error(404, "invalid_request_error")) as it:
+        batch = it.bardge.batch(make_purchases(10), job="j")
+        await collect_outcomes(batch)
         assert batch.pace.backoffs == 0
 
 
 async def test_calls_beside_a_batch_count() -> None:
     """A 429 to any call of the client halves its batches."""
-    async with rig(error(429), reply(), retry=RetryPolicy(max_attempts=1)) as it:
-        batch = it.bardge.batch(iter(purchases(2)), job="j", concurrency=1)
+    async with open_rig(error(429), reply(), retry=RetryPolicy(max_attempts=1)) as it:
+        batch = it.bardge.batch(iter(make_purchases(2)), job="j", concurrency=1)
         found = aiter(batch)
         await anext(found)
         assert batch.pace.backoffs == 1
@@ -159,7 +161,7 @@ async def test_batches_of_a_client_share() -> None:
     """Two batches of one client together run no more at once than the limit."""
     together = most = 0
 
-    async def step(request: Received, writer: asyncio.StreamWriter) -> None:
+    async def handle_request(request: Received, writer: asyncio.StreamWriter) -> None:
         nonlocal together, most
         together += 1
         most = max(most, together)
@@ -167,9 +169,9 @@ async def test_batches_of_a_client_share() -> None:
         together -= 1
         await reply()(request, writer)
 
-    async with rig(step) as it:
-        batches = [it.bardge.batch(purchases(40), job=name, concurrency=5) for name in "ab"]
-        await asyncio.gather(*(outcomes(batch) for batch in batches))
+    async with open_rig(handle_request) as it:
+        batches = [it.bardge.batch(make_purchases(40), job=name, concurrency=5) for name in "ab"]
+        await asyncio.gather(*(collect_outcomes(batch) for batch in batches))
     assert most <= 5
 
 
@@ -226,18 +228,18 @@ def test_looking_takes_no_turn() -> None:
     ] == [0, 0, 1]
 
 
-async def moments(count: int, jobs: str, rate: float) -> list[float]:
+async def measure_start_times(count: int, jobs: str, rate: float) -> list[float]:
     """Run batches side by side; return when each operation was begun by the injected clock, which moves in small steps."""
-    clock = ManualClock(auto=False)
+    clock = PausedClock()
     found: list[float] = []
 
-    def note(event: Event) -> None:
+    def record_start(event: Event) -> None:
         if isinstance(event, AttemptStarted):
             found.append(clock.elapsed())
 
-    async with rig(reply(), clock=clock, hooks=[note]) as it:
-        batches = [it.bardge.batch(purchases(count), job=job, rate=rate) for job in jobs]
-        done = asyncio.gather(*(outcomes(batch) for batch in batches))
+    async with open_rig(reply(), clock=clock, hooks=[record_start]) as it:
+        batches = [it.bardge.batch(make_purchases(count), job=job, rate=rate) for job in jobs]
+        done = asyncio.gather(*(collect_outcomes(batch) for batch in batches))
         while not done.done():
             for _ in range(8):
                 await asyncio.sleep(0)
@@ -248,28 +250,28 @@ async def moments(count: int, jobs: str, rate: float) -> list[float]:
 @pytest.mark.parametrize("jobs", ["a", "ab"])
 async def test_rate_of_a_client(jobs: str) -> None:
     """One batch of a client, and several together, keep the rate in every second and use it."""
-    found = await moments(60 // len(jobs), jobs, 20)
+    found = await measure_start_times(60 // len(jobs), jobs, 20)
     assert all(sum(one <= other < one + 0.999 for other in found) <= 21 for one in found)
     assert found[-1] - found[0] == pytest.approx(59 / 20, rel=0.05)
 
 
 async def test_nothing_begins_while_held_back() -> None:
     """While a 429 asks all calls to wait, nothing new is taken: its time would run meanwhile."""
-    clock = ManualClock(auto=False)
+    clock = PausedClock()
     taken = 0
 
-    def source() -> Any:
+    def yield_operations() -> Any:
         nonlocal taken
-        for operation in purchases(50):
+        for operation in make_purchases(50):
             taken += 1
             yield operation
 
-    async with rig(error(429, Retry_After="30"), reply(), clock=clock, retry=RetryPolicy(base=0)) as it:
-        consumer = asyncio.create_task(outcomes(it.bardge.batch(source(), job="j", concurrency=1)))
-        await until(lambda: it.sent == 1)
+    async with open_rig(error(429, Retry_After="30"), reply(), clock=clock, retry=RetryPolicy(base=0)) as it:
+        consumer = asyncio.create_task(collect_outcomes(it.bardge.batch(yield_operations(), job="j", concurrency=1)))
+        await run_loop_until(lambda: it.request_count == 1)
         for _ in range(20):
             await asyncio.sleep(0)
-        assert (taken, it.sent) == (1, 1)
+        assert (taken, it.request_count) == (1, 1)
         clock.advance(40)
         while not consumer.done():
             clock.advance(0.1)

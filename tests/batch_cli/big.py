@@ -25,7 +25,7 @@ LIMIT: Final = 100
 _NOTE: Final = "a note of the size that such notes have, " * 10
 
 
-def write(path: Path, size: int) -> int:
+def write_input(path: Path, size: int) -> int:
     """Write a file of purchases, and return how many rows it has."""
     rows = 0
     with path.open("w", encoding="utf-8") as file:
@@ -36,7 +36,7 @@ def write(path: Path, size: int) -> int:
     return rows
 
 
-def results(path: Path, rows: int) -> None:
+def write_result_file(path: Path, rows: int) -> None:
     """Write results of the file, as a run does at its end."""
     with InputFile(path, path.name) as source, RowLog() as book:
         table = open_table(source, InputErrors(path.name))
@@ -52,7 +52,7 @@ def main() -> int:
     size = int(parser.parse_args().gigabytes * 1e9)
     with tempfile.TemporaryDirectory(prefix="bardge-big-") as folder:
         path = Path(folder) / "big.csv"
-        rows = write(path, size)
+        rows = write_input(path, size)
         arguments = ["batch", "run", str(path), "--op", "credits.purchase", "--job", "big", "--dry-run"]
         begun = time.monotonic()
         done = subprocess.run([sys.executable, "-m", "bardge_async", *arguments], check=False)
@@ -62,7 +62,7 @@ def main() -> int:
             f"{path.stat().st_size:,} bytes, {rows:,} rows: checked in {checked:.0f} s, {most} MiB at most" + "\n"
         )
         begun = time.monotonic()
-        results(path, rows)
+        write_result_file(path, rows)
         mine = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
         sys.stdout.write(
             f"results written in {time.monotonic() - begun:.0f} s, {mine} MiB at most in this process" + "\n"

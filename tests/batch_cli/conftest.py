@@ -30,35 +30,37 @@ class Operator:
     folder: Path
     sandbox: Sandbox
 
-    def file(self, content: str | bytes, name: str = "clients.csv") -> Path:
+    def write_file(self, content: str | bytes, name: str = "clients.csv") -> Path:
         """Write a file."""
         path = self.folder / name
         path.write_bytes(content.encode() if isinstance(content, str) else content)
         return path
 
-    def batch(self, *arguments: object, input: str | bytes | None = None) -> Result:
+    def run_batch_command(self, *arguments: object, input: str | bytes | None = None) -> Result:
         """Run ``bardge batch``."""
         return CliRunner().invoke(bardge, ["batch", *map(str, arguments)], input=input)
 
-    def run(self, content: str | bytes, *arguments: object, job: str = "j", name: str = "clients.csv") -> Result:
+    def run_file(self, content: str | bytes, *arguments: object, job: str = "j", name: str = "clients.csv") -> Result:
         """Buy what a file names, without asking."""
-        return self.batch("run", self.file(content, name).name, *BUY, "--job", job, "--yes", *arguments)
+        return self.run_batch_command(
+            "run", self.write_file(content, name).name, *BUY, "--job", job, "--yes", *arguments
+        )
 
-    def said(self, *arguments: object) -> Any:
+    def run_json(self, *arguments: object) -> Any:
         """What a command prints as JSON."""
-        return json.loads(self.batch(*arguments, "--json").stdout)
+        return json.loads(self.run_batch_command(*arguments, "--json").stdout)
 
-    def results(self, name: str = "clients.j.results.csv") -> list[dict[str, str]]:
+    def read_results(self, name: str = "clients.j.results.csv") -> list[dict[str, str]]:
         """Read a results file."""
         with (self.folder / name).open(encoding="utf-8", newline="") as file:
             return list(csv.DictReader(file))
 
-    def statuses(self, name: str = "clients.j.results.csv") -> list[str]:
+    def read_statuses(self, name: str = "clients.j.results.csv") -> list[str]:
         """Read the statuses of a results file, in order."""
-        return [row["status"] for row in self.results(name)]
+        return [row["status"] for row in self.read_results(name)]
 
     @property
-    def bought(self) -> int:
+    def purchase_count(self) -> int:
         """How many purchases arrived."""
         return sum(request.method == "POST" for request in self.sandbox.requests)
 
@@ -73,7 +75,7 @@ class Threaded:
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._thread.start()
 
-    def end(self) -> None:
+    def stop(self) -> None:
         """Stop serving."""
         asyncio.run_coroutine_threadsafe(self._server.__aexit__(None, None, None), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -86,7 +88,7 @@ def served() -> Iterator[Sandbox]:
     sandbox = Sandbox()
     thread = Threaded(sandbox)
     yield sandbox
-    thread.end()
+    thread.stop()
 
 
 @pytest.fixture
@@ -108,17 +110,17 @@ def scripted(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sc
     """Serve a script instead of the sandbox."""
     running: list[Threaded] = []
 
-    def serve(*script: Step) -> ScriptedServer:
+    def start_server(*script: Step) -> ScriptedServer:
         server = ScriptedServer(*script)
         running.append(Threaded(server))
         monkeypatch.setenv("BARDGE_BASE_URL", server.base_url)
         return server
 
-    yield serve
+    yield start_server
     for thread in running:
-        thread.end()
+        thread.stop()
 
 
-def purchases(count: int, package: str = "cpkg_50") -> str:
+def make_purchase_csv(count: int, package: str = "cpkg_50") -> str:
     """Make a CSV file of purchases."""
     return "id,client_id,package_id\n" + "".join(f"o{n},client_abc123,{package}\n" for n in range(1, count + 1))

@@ -7,8 +7,8 @@ import json
 import pytest
 from click.testing import Result
 
-from tests.batch_cli.conftest import BUY, PACKAGES, Operator, Scripted, purchases
-from tests.support.net import calling
+from tests.batch_cli.conftest import BUY, PACKAGES, Operator, Scripted, make_purchase_csv
+from tests.support.net import call_back_then
 from tests.support.server import reply
 
 HEAD = "id,client_id,package_id\n"
@@ -16,10 +16,10 @@ ROW = "1,client_abc123,cpkg_50\n"
 LONG = "x" * 200_000
 
 
-def checked(operator: Operator, content: str | bytes, *arguments: str, name: str = "clients.csv") -> Result:
+def check_file(operator: Operator, content: str | bytes, *arguments: str, name: str = "clients.csv") -> Result:
     """Check a file without running it."""
-    path = operator.file(content, name)
-    return operator.batch("run", path.name, *BUY, "--job", "j", "--dry-run", *arguments)
+    path = operator.write_file(content, name)
+    return operator.run_batch_command("run", path.name, *BUY, "--job", "j", "--dry-run", *arguments)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def checked(operator: Operator, content: str | bytes, *arguments: str, name: str
 )
 def test_bad_file(operator: Operator, content: str | bytes, words: str) -> None:
     """A bad file is refused with exit code 2, its place and its reason, and nothing is sent."""
-    result = checked(operator, content)
+    result = check_file(operator, content)
     assert words in result.stderr
     assert (result.exit_code, "Traceback" in result.stderr, len(operator.sandbox.requests)) == (2, False, 0)
 
@@ -81,7 +81,7 @@ def test_bad_file(operator: Operator, content: str | bytes, words: str) -> None:
 )
 def test_bad_json_line(operator: Operator, line: str, words: str) -> None:
     """A bad line of JSONL is refused with its number and reason."""
-    result = checked(operator, line + "\n", name="clients.jsonl")
+    result = check_file(operator, line + "\n", name="clients.jsonl")
     assert (result.exit_code, f"clients.jsonl, {words}" in result.stderr) == (2, True), result.stderr
 
 
@@ -101,8 +101,8 @@ def test_bad_json_line(operator: Operator, line: str, words: str) -> None:
 )
 def test_good_file(operator: Operator, content: str) -> None:
     """Each common form of one row is run as that row, and said back with its status."""
-    assert operator.run(content).exit_code == 0
-    [row] = operator.results()
+    assert operator.run_file(content).exit_code == 0
+    [row] = operator.read_results()
     assert {name.strip(): cell.strip() for name, cell in row.items() if name != "request_id"} == {
         "id": "1",
         "client_id": "client_abc123",
@@ -114,21 +114,21 @@ def test_good_file(operator: Operator, content: str) -> None:
 
 def test_all_faults_are_counted(operator: Operator) -> None:
     """All rows are looked at: every fault is counted, the first 20 are shown."""
-    result = checked(operator, HEAD + ",,\n" * 1000)
+    result = check_file(operator, HEAD + ",,\n" * 1000)
     assert "clients.csv has 3,000 errors; the first 20 are shown." in result.stderr
     assert result.stderr.count("clients.csv, line") == 20
 
 
 def test_faults_as_json(operator: Operator) -> None:
     """``--json`` gives the faults to programs."""
-    said = json.loads(checked(operator, HEAD + "1,,p\n", "--json").stdout)
+    said = json.loads(check_file(operator, HEAD + "1,,p\n", "--json").stdout)
     assert said["exit_code"] == 2
     assert said["error"]["faults"] == [{"line": 2, "column": "client_id", "reason": "it is empty"}]
 
 
 def test_a_good_row_among_bad_ones_is_not_sent(operator: Operator) -> None:
     """One fault keeps every row from being sent, and leaves no results."""
-    assert operator.run(HEAD + ROW + "2,,p\n").exit_code == 2
+    assert operator.run_file(HEAD + ROW + "2,,p\n").exit_code == 2
     assert len(operator.sandbox.requests) == 0
     assert not (operator.folder / "clients.j.results.csv").exists()
 
@@ -136,7 +136,7 @@ def test_a_good_row_among_bad_ones_is_not_sent(operator: Operator) -> None:
 @pytest.mark.parametrize("content", [HEAD, "\ufeff" + HEAD.rstrip("\n")])
 def test_header_only(operator: Operator, content: str) -> None:
     """A header without rows is no fault: there is nothing to do."""
-    result = operator.run(content)
+    result = operator.run_file(content)
     assert (result.exit_code, "Nothing to do" in result.stderr) == (0, True)
     assert (
         operator.folder / "clients.j.results.csv"
@@ -148,18 +148,18 @@ def test_header_only(operator: Operator, content: str) -> None:
 )
 def test_no_file(operator: Operator, file: str, words: str) -> None:
     """A missing file or a folder is a message."""
-    result = operator.batch("run", file, *BUY, "--job", "j", "--yes")
+    result = operator.run_batch_command("run", file, *BUY, "--job", "j", "--yes")
     assert (result.exit_code, words in result.stderr) == (2, True)
 
 
 @pytest.mark.parametrize("at", [0, 1], ids=["before the first row", "in the middle"])
 def test_file_that_changes(operator: Operator, scripted: Scripted, at: int) -> None:
     """A file that is changed meanwhile stops the job with a message, and no results are made up."""
-    path = operator.file(purchases(3000))
+    path = operator.write_file(make_purchase_csv(3000))
     answers = [PACKAGES, reply(200, {"balance": 1})]
-    answers[at] = calling(lambda: path.write_text(purchases(2)), answers[at])
+    answers[at] = call_back_then(lambda: path.write_text(make_purchase_csv(2)), answers[at])
     server = scripted(*answers)
-    result = operator.batch("run", path.name, *BUY, "--job", "j", "--yes")
+    result = operator.run_batch_command("run", path.name, *BUY, "--job", "j", "--yes")
     assert (result.exit_code, "clients.csv was changed while it was read" in result.stderr) == (1, True), result.stderr
     assert len(server.requests) < 300
     assert not (operator.folder / "clients.j.results.csv").exists()

@@ -12,25 +12,25 @@ from bardge_async import operation_key
 from bardge_async.cli.batch._errors import CommandError
 from bardge_async.cli.batch._jobs.files import JobFacts, JobFiles, JobLock, find_running_pid, jobs_folder, make_slug
 from bardge_async.sandbox import Fault, Sandbox
-from tests.batch_cli.conftest import BUY, Operator, Threaded, purchases
+from tests.batch_cli.conftest import BUY, Operator, Threaded, make_purchase_csv
 
 
-def doubtful(operator: Operator) -> None:
+def leave_doubt(operator: Operator) -> None:
     """Leave the second of three rows in doubt."""
     operator.sandbox.faults.script([Fault(kind="status", endpoint="credits.purchase", status=500, after=True)])
-    operator.run("id,client_id,package_id\n" + "o2,client_abc123,cpkg_50\n")
+    operator.run_file("id,client_id,package_id\n" + "o2,client_abc123,cpkg_50\n")
     operator.sandbox.faults.clear()
-    operator.file(purchases(3))
+    operator.write_file(make_purchase_csv(3))
 
 
-def place_of(operator: Operator, account: str = "") -> JobFiles:
+def get_job_files(operator: Operator, account: str = "") -> JobFiles:
     return JobFiles.for_job("j", operator.sandbox.base_url, account, None)
 
 
 def test_place(operator: Operator) -> None:
     """The journal of a job is in a folder of its own that only the owner can open."""
-    operator.run(purchases(1))
-    place = place_of(operator)
+    operator.run_file(make_purchase_csv(1))
+    place = get_job_files(operator)
     assert {path.name for path in place.folder.iterdir()} >= {"journal.db", "job.json", "job.lock"}
     assert place.folder.parent == operator.folder / "state" / "bardge" / "batch"
     modes = [path.stat().st_mode & 0o777 for path in (place.folder, place.journal, place.facts_path, place.lock_path)]
@@ -62,220 +62,228 @@ def test_slug(job: str, part: str) -> None:
 @pytest.mark.parametrize("job", ["", "  ", "a\nb", "x" * 101])
 def test_bad_name(operator: Operator, job: str) -> None:
     """A job's name is checked."""
-    result = operator.run(purchases(1), job=job)
+    result = operator.run_file(make_purchase_csv(1), job=job)
     assert (result.exit_code, "--job: expected 1 to 100 printable characters" in result.stderr) == (2, True)
 
 
 def test_live_job_is_refused(operator: Operator) -> None:
     """A second run of a job that is run is refused, and names the process."""
-    place = place_of(operator)
+    place = get_job_files(operator)
     place.create_folders()
     with JobLock(place.lock_path, "j"):
-        result = operator.run(purchases(1))
-    assert (result.exit_code, operator.bought) == (1, 0)
+        result = operator.run_file(make_purchase_csv(1))
+    assert (result.exit_code, operator.purchase_count) == (1, 0)
     assert f"The job 'j' is being run by process {os.getpid()}." in result.stderr
 
 
 def test_lock_outlives_no_process(operator: Operator) -> None:
     """The lock file of a run that ended keeps nobody out."""
-    place = place_of(operator)
+    place = get_job_files(operator)
     place.create_folders()
     with JobLock(place.lock_path, "j"):
         assert find_running_pid(place.lock_path) == os.getpid()
     assert find_running_pid(place.lock_path) is None
-    assert operator.run(purchases(1)).exit_code == 0
+    assert operator.run_file(make_purchase_csv(1)).exit_code == 0
 
 
 def test_other_operation_is_refused(operator: Operator) -> None:
     """A job goes on with the operation that it was begun with."""
-    operator.run(purchases(1))
-    result = operator.batch("run", "clients.csv", "--op", "passes.issue", "--job", "j", "--yes")
+    operator.run_file(make_purchase_csv(1))
+    result = operator.run_batch_command("run", "clients.csv", "--op", "passes.issue", "--job", "j", "--yes")
     assert (result.exit_code, "was started with --op credits.purchase" in result.stderr) == (2, True)
 
 
 def test_other_journal_is_refused(operator: Operator) -> None:
     """A job whose journal is another one is refused: all would be sent again."""
-    operator.run(purchases(1))
-    result = operator.run(purchases(1), "--journal", "own.db")
-    assert (result.exit_code, "uses the journal" in result.stderr, operator.bought) == (2, True, 1)
+    operator.run_file(make_purchase_csv(1))
+    result = operator.run_file(make_purchase_csv(1), "--journal", "own.db")
+    assert (result.exit_code, "uses the journal" in result.stderr, operator.purchase_count) == (2, True, 1)
 
 
 def test_own_journal(operator: Operator) -> None:
     """A journal of the operator's own serves the job in every command."""
-    operator.run(purchases(2) + "x,client_abc123,none\n", "--journal", "own.db")
-    assert operator.said("status", "j")["counts"] == {"rows": 3, "done": 2, "refused": 1, "in_doubt": 0, "not_run": 0}
-    assert operator.batch("resume", "j").exit_code == 3
-    assert operator.bought == 3
+    operator.run_file(make_purchase_csv(2) + "x,client_abc123,none\n", "--journal", "own.db")
+    assert operator.run_json("status", "j")["counts"] == {
+        "rows": 3,
+        "done": 2,
+        "refused": 1,
+        "in_doubt": 0,
+        "not_run": 0,
+    }
+    assert operator.run_batch_command("resume", "j").exit_code == 3
+    assert operator.purchase_count == 3
 
 
 def test_own_journal_is_one_jobs(operator: Operator) -> None:
     """Another job in the same journal is refused."""
-    operator.run(purchases(1), "--journal", "own.db")
-    result = operator.run(purchases(1), "--journal", "own.db", job="k")
-    assert (result.exit_code, "belongs to the job 'j'" in result.stderr, operator.bought) == (2, True, 1)
+    operator.run_file(make_purchase_csv(1), "--journal", "own.db")
+    result = operator.run_file(make_purchase_csv(1), "--journal", "own.db", job="k")
+    assert (result.exit_code, "belongs to the job 'j'" in result.stderr, operator.purchase_count) == (2, True, 1)
 
 
 def test_journal_in_no_folder(operator: Operator) -> None:
     """A journal in a missing folder is a message before anything is sent."""
-    result = operator.run(purchases(1), "--journal", "none/own.db")
-    assert (result.exit_code, "--journal: the folder" in result.stderr, operator.bought) == (2, True, 0)
+    result = operator.run_file(make_purchase_csv(1), "--journal", "none/own.db")
+    assert (result.exit_code, "--journal: the folder" in result.stderr, operator.purchase_count) == (2, True, 0)
 
 
 def test_journal_that_could_not_be_begun_binds_nothing(operator: Operator) -> None:
     """A job that could not be put on record beside its journal may take another journal."""
-    result = operator.run(purchases(1), "--journal", "x" * 246)
+    result = operator.run_file(make_purchase_csv(1), "--journal", "x" * 246)
     assert (result.exit_code, ".job.json cannot be written: File name too long." in result.stderr) == (1, True)
-    assert operator.run(purchases(1), "--journal", "other.db").exit_code == 0
+    assert operator.run_file(make_purchase_csv(1), "--journal", "other.db").exit_code == 0
 
 
 def test_file_that_is_no_journal(operator: Operator) -> None:
     """A journal that is another kind of file is a message, and the file stays."""
-    operator.file("hello " * 100, "own.db")
-    result = operator.run(purchases(1), "--journal", "own.db")
-    assert (result.exit_code, "own.db" in result.stderr, operator.bought) == (1, True, 0), result.stderr
+    operator.write_file("hello " * 100, "own.db")
+    result = operator.run_file(make_purchase_csv(1), "--journal", "own.db")
+    assert (result.exit_code, "own.db" in result.stderr, operator.purchase_count) == (1, True, 0), result.stderr
     assert (operator.folder / "own.db").read_text() == "hello " * 100
 
 
 def test_status(operator: Operator) -> None:
     """``status`` tells what is on record, for people and for programs."""
-    operator.run(purchases(3) + "x,client_abc123,none\n")
-    said = operator.said("status", "j")
+    operator.run_file(make_purchase_csv(3) + "x,client_abc123,none\n")
+    said = operator.run_json("status", "j")
     assert said["counts"] == {"rows": 4, "done": 3, "refused": 1, "in_doubt": 0, "not_run": 0}
     assert (said["operation"], said["file"], said["running"]) == (
         "credits.purchase",
         str(operator.folder / "clients.csv"),
         None,
     )
-    assert "done 3, refused 1, in doubt 0, not run 0" in operator.batch("status", "j").stdout
+    assert "done 3, refused 1, in doubt 0, not run 0" in operator.run_batch_command("status", "j").stdout
 
 
 def test_status_of_a_live_job(operator: Operator) -> None:
     """``status`` names the process that runs a job."""
-    operator.run(purchases(1))
-    with JobLock(place_of(operator).lock_path, "j"):
-        assert f"running in process {os.getpid()}" in operator.batch("status", "j").stdout
+    operator.run_file(make_purchase_csv(1))
+    with JobLock(get_job_files(operator).lock_path, "j"):
+        assert f"running in process {os.getpid()}" in operator.run_batch_command("status", "j").stdout
 
 
 @pytest.mark.parametrize("command", ["status", "resume", "doubts"])
 def test_unknown_job(operator: Operator, command: str) -> None:
     """A job that is not on record is a message that names those that are."""
-    operator.run(purchases(1))
-    result = operator.batch(command, "k")
+    operator.run_file(make_purchase_csv(1))
+    result = operator.run_batch_command(command, "k")
     assert (result.exit_code, "No job is named 'k'.\nRecorded jobs: j." in result.stderr) == (2, True)
 
 
 def test_resume(operator: Operator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """``resume`` needs nothing but the name, from any folder, and asks nothing of what was agreed to."""
-    operator.file("k,client_id,pack\n1,client_abc123,cpkg_50\n2,client_abc123,none\n")
-    operator.batch("run", "clients.csv", *BUY, "--job", "j", "--yes", "--id", "k", "--map", "package_id=pack")
+    operator.write_file("k,client_id,pack\n1,client_abc123,cpkg_50\n2,client_abc123,none\n")
+    operator.run_batch_command(
+        "run", "clients.csv", *BUY, "--job", "j", "--yes", "--id", "k", "--map", "package_id=pack"
+    )
     monkeypatch.delenv("BARDGE_BASE_URL")
     monkeypatch.chdir(tmp_path.parent)
     (operator.folder / "clients.j.results.csv").unlink()
-    assert operator.batch("resume", "j").exit_code == 3
-    assert operator.statuses() == ["skipped", "refused"]
+    assert operator.run_batch_command("resume", "j").exit_code == 3
+    assert operator.read_statuses() == ["skipped", "refused"]
 
 
 def test_resume_of_a_changed_file_asks(operator: Operator) -> None:
     """``resume`` asks when the file is not the one that was agreed to."""
-    operator.run(purchases(1))
-    operator.file(purchases(2))
-    refused = operator.batch("resume", "j")
-    assert (refused.exit_code, "Pass --yes" in refused.stderr, operator.bought) == (2, True, 1)
-    assert (operator.batch("resume", "j", "--yes").exit_code, operator.bought) == (0, 2)
+    operator.run_file(make_purchase_csv(1))
+    operator.write_file(make_purchase_csv(2))
+    refused = operator.run_batch_command("resume", "j")
+    assert (refused.exit_code, "Pass --yes" in refused.stderr, operator.purchase_count) == (2, True, 1)
+    assert (operator.run_batch_command("resume", "j", "--yes").exit_code, operator.purchase_count) == (0, 2)
 
 
 def test_resume_retries_refused(operator: Operator) -> None:
     """``resume --retry-refused`` sends again what was refused."""
-    operator.run(purchases(1, "none"))
-    operator.batch("resume", "j")
-    assert operator.bought == 1
-    operator.batch("resume", "j", "--retry-refused")
-    assert operator.bought == 2
+    operator.run_file(make_purchase_csv(1, "none"))
+    operator.run_batch_command("resume", "j")
+    assert operator.purchase_count == 1
+    operator.run_batch_command("resume", "j", "--retry-refused")
+    assert operator.purchase_count == 2
 
 
 def test_retrying_refused_is_for_one_run(operator: Operator) -> None:
     """What was refused once more is not sent by the next ``resume``: --retry-refused is not remembered."""
-    operator.run(purchases(1, "none"), "--retry-refused")
-    operator.batch("resume", "j", "--retry-refused")
+    operator.run_file(make_purchase_csv(1, "none"), "--retry-refused")
+    operator.run_batch_command("resume", "j", "--retry-refused")
     operator.sandbox.forget_requests()
-    operator.batch("resume", "j")
-    assert operator.bought == 0
+    operator.run_batch_command("resume", "j")
+    assert operator.purchase_count == 0
 
 
 def test_job_at_two_servers(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where several servers have a job of one name, the environment or --base-url tells which is meant."""
-    operator.run(purchases(1))
+    operator.run_file(make_purchase_csv(1))
     other = Sandbox()
     thread = Threaded(other)
     try:
         monkeypatch.setenv("BARDGE_API_KEY", other.api_key)
-        operator.run(purchases(2), "--base-url", other.base_url)
-        assert operator.said("status", "j")["counts"]["done"] == 1
-        assert operator.said("status", "j", "--base-url", other.base_url)["counts"]["done"] == 2
+        operator.run_file(make_purchase_csv(2), "--base-url", other.base_url)
+        assert operator.run_json("status", "j")["counts"]["done"] == 1
+        assert operator.run_json("status", "j", "--base-url", other.base_url)["counts"]["done"] == 2
         monkeypatch.delenv("BARDGE_BASE_URL")
-        result = operator.batch("status", "j")
+        result = operator.run_batch_command("status", "j")
         assert (result.exit_code, f"--base-url {other.base_url}" in result.stderr) == (2, True)
     finally:
-        thread.end()
+        thread.stop()
 
 
 def test_namesake(operator: Operator) -> None:
     """A job of the same name at another account is pointed to: it knows nothing of this one."""
-    operator.run(purchases(1))
-    result = operator.run(purchases(1), "--account", "acme")
+    operator.run_file(make_purchase_csv(1))
+    result = operator.run_file(make_purchase_csv(1), "--account", "acme")
     assert f"Note: another job of this name exists for {operator.sandbox.base_url}.\n" in result.stderr
 
 
 def test_job_elsewhere(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
     """A job is never gone on with at another server than the environment's: the key would go there."""
-    operator.run(purchases(1))
+    operator.run_file(make_purchase_csv(1))
     monkeypatch.setenv("BARDGE_BASE_URL", "https://other.example/v3")
-    result = operator.batch("resume", "j")
+    result = operator.run_batch_command("resume", "j")
     assert (result.exit_code, "does not exist for that server" in result.stderr) == (2, True)
 
 
 def test_doubts(operator: Operator) -> None:
     """``doubts`` lists what has no outcome, with line, id and key."""
-    doubtful(operator)
-    [doubt] = operator.said("doubts", "j")
+    leave_doubt(operator)
+    [doubt] = operator.run_json("doubts", "j")
     key = operation_key("j", "credits.purchase", "o2")
     assert (doubt["line"], doubt["id"], doubt["key"], doubt["state"]) == (3, "o2", key, "in doubt")
-    words = operator.batch("doubts", "j").stdout
+    words = operator.run_batch_command("doubts", "j").stdout
     assert "line 3  id o2  sent " in words
     assert "Resolve each with: bardge batch resolve j --base-url" in words
 
 
 def test_doubts_without_the_file(operator: Operator) -> None:
     """``doubts`` lists keys where the file is gone."""
-    doubtful(operator)
+    leave_doubt(operator)
     (operator.folder / "clients.csv").unlink()
-    [doubt] = operator.said("doubts", "j")
+    [doubt] = operator.run_json("doubts", "j")
     assert (doubt["key"], "line" in doubt) == (operation_key("j", "credits.purchase", "o2"), False)
 
 
 def test_no_doubts(operator: Operator) -> None:
     """Without any, ``doubts`` says so."""
-    operator.run(purchases(1))
-    assert operator.batch("doubts", "j").stdout == "Nothing is in doubt.\n"
-    assert operator.said("doubts", "j") == []
+    operator.run_file(make_purchase_csv(1))
+    assert operator.run_batch_command("doubts", "j").stdout == "Nothing is in doubt.\n"
+    assert operator.run_json("doubts", "j") == []
 
 
 @pytest.mark.parametrize(("flag", "status"), [("--done", "skipped"), ("--never-happened", "replayed")])
 @pytest.mark.parametrize("by_key", [False, True])
 def test_resolve(operator: Operator, flag: str, status: str, by_key: bool) -> None:
     """``resolve`` settles the doubt of an id or key; the next run heeds it."""
-    doubtful(operator)
+    leave_doubt(operator)
     wanted = operation_key("j", "credits.purchase", "o2") if by_key else "o2"
-    assert operator.batch("resolve", "j", wanted, flag).exit_code == 0
-    assert operator.batch("resume", "j", "--yes").exit_code == 0
-    assert operator.statuses() == ["done", status, "done"]
+    assert operator.run_batch_command("resolve", "j", wanted, flag).exit_code == 0
+    assert operator.run_batch_command("resume", "j", "--yes").exit_code == 0
+    assert operator.read_statuses() == ["done", status, "done"]
 
 
 def test_resolve_by_evidence_that_cannot_tell(operator: Operator) -> None:
     """``resolve --by-evidence`` changes nothing where the server cannot tell."""
-    doubtful(operator)
-    result = operator.batch("resolve", "j", "o2", "--by-evidence")
-    assert (result.exit_code, len(operator.said("doubts", "j"))) == (1, 1), result.stderr
+    leave_doubt(operator)
+    result = operator.run_batch_command("resolve", "j", "o2", "--by-evidence")
+    assert (result.exit_code, len(operator.run_json("doubts", "j"))) == (1, 1), result.stderr
     assert "cannot tell" in result.stderr
 
 
@@ -289,23 +297,23 @@ def test_resolve_by_evidence_that_cannot_tell(operator: Operator) -> None:
 )
 def test_resolve_refuses(operator: Operator, arguments: list[str], words: str) -> None:
     """What is not clear changes nothing."""
-    doubtful(operator)
-    result = operator.batch("resolve", "j", *arguments)
-    assert (result.exit_code > 0, words in result.stderr, len(operator.said("doubts", "j"))) == (True, True, 1)
+    leave_doubt(operator)
+    result = operator.run_batch_command("resolve", "j", *arguments)
+    assert (result.exit_code > 0, words in result.stderr, len(operator.run_json("doubts", "j"))) == (True, True, 1)
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"form": 9}', '{"form": 1, "job": "j"}', "[]"])
 def test_damaged_record(operator: Operator, content: str) -> None:
     """A damaged description of a job is a message that names the file."""
-    path = operator.file(content, "job.json")
+    path = operator.write_file(content, "job.json")
     with pytest.raises(CommandError, match=r"job\.json"):
         JobFacts.read_from(path)
 
 
 def test_record_holds_no_key(operator: Operator) -> None:
     """What is kept of a job holds no API key."""
-    operator.run(purchases(1))
-    place = place_of(operator)
+    operator.run_file(make_purchase_csv(1))
+    place = get_job_files(operator)
     assert json.loads(place.facts_path.read_text())["job"] == "j"
     secret = operator.sandbox.api_key.encode()
     assert not [path for path in place.folder.iterdir() if secret in path.read_bytes()]

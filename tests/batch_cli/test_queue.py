@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from bardge_async.sandbox import Fault
-from tests.batch_cli.conftest import BUY, Operator, purchases
+from tests.batch_cli.conftest import BUY, Operator, make_purchase_csv
 from tests.support.postgres import Database
 
 
@@ -21,98 +21,104 @@ def queue(postgres: Database) -> str:
     return postgres.clear()
 
 
-def submitted(operator: Operator, queue: str, content: str, *more: str) -> int:
+def submit_file(operator: Operator, queue: str, content: str, *more: str) -> int:
     """Submit a file, and return the exit code."""
-    path = operator.file(content)
-    return operator.batch("submit", path.name, *BUY, "--job", "j", "--queue", queue, "--yes", *more).exit_code
+    path = operator.write_file(content)
+    return operator.run_batch_command(
+        "submit", path.name, *BUY, "--job", "j", "--queue", queue, "--yes", *more
+    ).exit_code
 
 
-def worked(operator: Operator, queue: str) -> int:
+def run_worker(operator: Operator, queue: str) -> int:
     """Work until nothing is due, and return the exit code."""
-    return operator.batch("worker", "--queue", queue, "--until-done").exit_code
+    return operator.run_batch_command("worker", "--queue", queue, "--until-done").exit_code
 
 
-def counts(operator: Operator, queue: str) -> dict[str, int]:
-    found: dict[str, int] = operator.said("status", "j", "--queue", queue)["counts"]
+def read_counts(operator: Operator, queue: str) -> dict[str, int]:
+    found: dict[str, int] = operator.run_json("status", "j", "--queue", queue)["counts"]
     return found
 
 
 def test_a_submitted_file_is_worked_off(operator: Operator, queue: str) -> None:
     """Each row is done once, and the status tells it."""
-    assert (submitted(operator, queue, purchases(30)), worked(operator, queue), operator.bought) == (0, 0, 30)
-    assert counts(operator, queue) == {"waiting": 0, "running": 0, "done": 30, "failed": 0, "in_doubt": 0}
+    assert (
+        submit_file(operator, queue, make_purchase_csv(30)),
+        run_worker(operator, queue),
+        operator.purchase_count,
+    ) == (0, 0, 30)
+    assert read_counts(operator, queue) == {"waiting": 0, "running": 0, "done": 30, "failed": 0, "in_doubt": 0}
 
 
 def test_a_file_that_is_submitted_twice_is_sent_once(operator: Operator, queue: str) -> None:
     """The same rows under the same job are the same operations."""
     for _ in range(2):
-        submitted(operator, queue, purchases(5))
-        worked(operator, queue)
-    assert (operator.bought, counts(operator, queue)["done"]) == (5, 10)
+        submit_file(operator, queue, make_purchase_csv(5))
+        run_worker(operator, queue)
+    assert (operator.purchase_count, read_counts(operator, queue)["done"]) == (5, 10)
 
 
 def test_a_wrong_row_puts_nothing_in(operator: Operator, queue: str) -> None:
     """Every row is checked before, as a run does."""
-    result = operator.file(purchases(2) + "o3,,cpkg_50\n")
-    found = operator.batch("submit", result.name, *BUY, "--job", "j", "--queue", queue, "--yes")
+    result = operator.write_file(make_purchase_csv(2) + "o3,,cpkg_50\n")
+    found = operator.run_batch_command("submit", result.name, *BUY, "--job", "j", "--queue", queue, "--yes")
     assert (found.exit_code, "line 4" in found.stderr) == (2, True)
-    assert operator.batch("status", "j", "--queue", queue).exit_code == 2
+    assert operator.run_batch_command("status", "j", "--queue", queue).exit_code == 2
 
 
 def test_a_dry_run_puts_nothing_in(operator: Operator, queue: str) -> None:
     """It only checks."""
-    assert submitted(operator, queue, purchases(2), "--dry-run") == 0
-    assert operator.batch("status", "j", "--queue", queue).exit_code == 2
+    assert submit_file(operator, queue, make_purchase_csv(2), "--dry-run") == 0
+    assert operator.run_batch_command("status", "j", "--queue", queue).exit_code == 2
 
 
 def test_a_job_of_this_machine_is_not_submitted(operator: Operator, queue: str) -> None:
     """What it did is on record in a file, where no worker looks: its rows would be sent again."""
-    operator.run(purchases(2))
-    assert submitted(operator, queue, purchases(2)) == 2
+    operator.run_file(make_purchase_csv(2))
+    assert submit_file(operator, queue, make_purchase_csv(2)) == 2
 
 
 def test_what_is_in_doubt_is_listed_settled_and_goes_on(operator: Operator, queue: str) -> None:
     """Doubts have the rows' ids; once settled, resume lets the job end well."""
     operator.sandbox.faults.script([Fault(kind="status", endpoint="credits.purchase", status=500, times=1)])
-    submitted(operator, queue, purchases(1))
-    worked(operator, queue)
-    [doubt] = operator.said("doubts", "j", "--queue", queue)
-    assert (doubt["id"], counts(operator, queue)["in_doubt"]) == ("o1", 1)
-    assert operator.batch("resolve", "j", "o1", "--queue", queue, "--never-happened").exit_code == 0
-    assert operator.said("resume", "j", "--queue", queue)["put_back"] == 1
-    worked(operator, queue)
-    assert counts(operator, queue) == {"waiting": 0, "running": 0, "done": 1, "failed": 0, "in_doubt": 0}
+    submit_file(operator, queue, make_purchase_csv(1))
+    run_worker(operator, queue)
+    [doubt] = operator.run_json("doubts", "j", "--queue", queue)
+    assert (doubt["id"], read_counts(operator, queue)["in_doubt"]) == ("o1", 1)
+    assert operator.run_batch_command("resolve", "j", "o1", "--queue", queue, "--never-happened").exit_code == 0
+    assert operator.run_json("resume", "j", "--queue", queue)["put_back"] == 1
+    run_worker(operator, queue)
+    assert read_counts(operator, queue) == {"waiting": 0, "running": 0, "done": 1, "failed": 0, "in_doubt": 0}
 
 
 def test_a_wrong_key_ends_the_worker_and_leaves_the_rows(
     operator: Operator, queue: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing is failed for want of a key."""
-    submitted(operator, queue, purchases(3))
+    submit_file(operator, queue, make_purchase_csv(3))
     monkeypatch.setenv("BARDGE_API_KEY", "wrong")
-    assert (worked(operator, queue), counts(operator, queue)["waiting"]) == (1, 3)
+    assert (run_worker(operator, queue), read_counts(operator, queue)["waiting"]) == (1, 3)
 
 
 def test_a_shared_rate_is_taken(operator: Operator, queue: str) -> None:
     """With --rate the workers take their turns from the database."""
-    submitted(operator, queue, purchases(3))
-    result = operator.batch("worker", "--queue", queue, "--until-done", "--rate", "500")
-    assert (result.exit_code, operator.bought) == (0, 3), result.stderr
+    submit_file(operator, queue, make_purchase_csv(3))
+    result = operator.run_batch_command("worker", "--queue", queue, "--until-done", "--rate", "500")
+    assert (result.exit_code, operator.purchase_count) == (0, 3), result.stderr
 
 
 def test_a_database_that_is_away_is_told_without_its_password(operator: Operator) -> None:
     """The message names the fault, not the URL."""
-    result = operator.batch("status", "j", "--queue", "postgresql://me:secret@127.0.0.1:1/none")
+    result = operator.run_batch_command("status", "j", "--queue", "postgresql://me:secret@127.0.0.1:1/none")
     assert (result.exit_code, "secret" in result.output) == (1, False)
     assert "The queue's database" in result.stderr
 
 
 def test_a_queue_is_a_database(operator: Operator) -> None:
     """Anything but a URL is refused."""
-    assert operator.batch("status", "j", "--queue", "redis://127.0.0.1").exit_code == 2
+    assert operator.run_batch_command("status", "j", "--queue", "redis://127.0.0.1").exit_code == 2
 
 
-def _without_extra(*arguments: str) -> tuple[int, str]:
+def _run_without_extra(*arguments: str) -> tuple[int, str]:
     """Run the command where the extra is not installed."""
     hidden = "import sys; sys.modules['procrastinate'] = None; from bardge_async.cli import main; main()"
     found = subprocess.run(
@@ -123,11 +129,11 @@ def _without_extra(*arguments: str) -> tuple[int, str]:
 
 def test_a_queue_without_its_extra_is_told(operator: Operator) -> None:
     """The message says what to install."""
-    code, said = _without_extra("status", "j", "--queue", "postgresql://127.0.0.1/none")
+    code, said = _run_without_extra("status", "j", "--queue", "postgresql://127.0.0.1/none")
     assert (code, "bardge-async[cli,procrastinate]" in said) == (2, True)
 
 
 def test_jobs_of_this_machine_need_no_extra(operator: Operator) -> None:
     """Only --queue does."""
-    code, said = _without_extra("status", "j")
+    code, said = _run_without_extra("status", "j")
     assert (code, "No job is named 'j'" in said) == (2, True)

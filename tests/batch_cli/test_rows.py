@@ -37,7 +37,9 @@ class Everything(Body):
 ROW: Endpoint[Any, Any] = attrs.evolve(ENDPOINTS["credits.purchase"], request=Everything)
 
 
-def made(cells: dict[str, Any], row: Endpoint[Any, Any] = ROW, *, typed: bool = False) -> tuple[Any, list[str]]:
+def build_operation(
+    cells: dict[str, Any], row: Endpoint[Any, Any] = ROW, *, typed: bool = False
+) -> tuple[Any, list[str]]:
     """Make an operation of cells, and tell the faults."""
     faults = InputErrors("f")
     operation = InputFields(row, {}).build_operation(InputRow(2, cells), "1", faults.add_error, typed=typed)
@@ -63,7 +65,7 @@ def made(cells: dict[str, Any], row: Endpoint[Any, Any] = ROW, *, typed: bool = 
 )
 def test_cell(name: str, cell: str, value: object) -> None:
     """A CSV cell becomes a value of the field's type."""
-    operation, faults = made({"text": "t", name: cell})
+    operation, faults = build_operation({"text": "t", name: cell})
     assert (faults, getattr(operation.request, name)) == ([], value)
 
 
@@ -74,7 +76,7 @@ def test_cell(name: str, cell: str, value: object) -> None:
 def test_json_value(name: str, value: Any) -> None:
     """A JSON value of the field's type is taken as it is."""
     raw: Any = ["a", "b"] if name == "words" else value
-    operation, faults = made({"text": "t", name: raw}, typed=True)
+    operation, faults = build_operation({"text": "t", name: raw}, typed=True)
     assert (faults, getattr(operation.request, name)) == ([], value)
 
 
@@ -94,7 +96,7 @@ def test_json_value(name: str, value: Any) -> None:
 )
 def test_bad_cell(name: str, cell: str, reason: str) -> None:
     """A cell of another type is a fault that names column and value."""
-    operation, faults = made({"text": "t", name: cell})
+    operation, faults = build_operation({"text": "t", name: cell})
     assert operation is None
     assert faults[0].startswith(f"{name}: {reason}")
 
@@ -113,25 +115,29 @@ def test_bad_cell(name: str, cell: str, reason: str) -> None:
 )
 def test_bad_json_value(name: str, value: object, reason: str) -> None:
     """A JSON value of another type is a fault: nothing is converted."""
-    assert made({"text": "t", name: value}, typed=True) == (None, [f"{name}: {reason}"])
+    assert build_operation({"text": "t", name: value}, typed=True) == (None, [f"{name}: {reason}"])
 
 
 def test_empty_optional_cell_is_unset() -> None:
     """An empty cell of an optional field leaves it out; JSON's null is sent."""
-    assert made({"text": "t", "whole": " "})[0].request.whole is UNSET
-    assert made({"text": "t", "whole": None}, typed=True)[0].request.whole is None
+    assert build_operation({"text": "t", "whole": " "})[0].request.whole is UNSET
+    assert build_operation({"text": "t", "whole": None}, typed=True)[0].request.whole is None
 
 
 def test_each_faulty_cell_of_a_row_is_told() -> None:
     """All cells of a row are looked at."""
-    assert [fault.partition(":")[0] for fault in made({"flag": "x", "day": "y"})[1]] == ["text", "flag", "day"]
+    assert [fault.partition(":")[0] for fault in build_operation({"flag": "x", "day": "y"})[1]] == [
+        "text",
+        "flag",
+        "day",
+    ]
 
 
 @pytest.mark.parametrize("argument", [".", "..", "a\x01b"])
 def test_path_argument(argument: str) -> None:
     """A path argument that would reach another URL is a fault of its cell."""
     cells = {"client_id": argument, "expiry_date": "2026-12-31"}
-    operation, faults = made(cells, ENDPOINTS["passes.update_expiry"])
+    operation, faults = build_operation(cells, ENDPOINTS["passes.update_expiry"])
     assert (operation, faults[0].startswith("client_id: client_id: ")) == (None, True)
 
 
@@ -139,7 +145,7 @@ def test_alternatives_of_a_request() -> None:
     """The request class's own rules are applied."""
     cells = {"session_id": "s", "copay_package_id": "c", "duration": "monthly", "number_of_visits": "2"}
     choice = "either copay_package_id, or number_of_visits and duration"
-    assert made(cells, ENDPOINTS["bookings.confirm_class"])[1] == [
+    assert build_operation(cells, ENDPOINTS["bookings.confirm_class"])[1] == [
         f"None: ConfirmClassBooking: give {choice}; got copay_package_id and number_of_visits and duration"
     ]
 
@@ -147,8 +153,8 @@ def test_alternatives_of_a_request() -> None:
 def test_lookup_token() -> None:
     """A row that takes a lookup token has it from a column of that name, if there is one."""
     row = ENDPOINTS["access_codes.generate"]
-    assert made({"client_id": "c", "lookup_token": "lkpt_1"}, row)[0].lookup_token == "lkpt_1"
-    assert made({"client_id": "c"}, row)[0].lookup_token is None
+    assert build_operation({"client_id": "c", "lookup_token": "lkpt_1"}, row)[0].lookup_token == "lkpt_1"
+    assert build_operation({"client_id": "c"}, row)[0].lookup_token is None
 
 
 @pytest.mark.parametrize("name", list_batch_endpoints())
@@ -183,8 +189,10 @@ ID_CASES: Final[list[tuple[str, list[str], str]]] = [
 @pytest.mark.parametrize(("content", "arguments", "words"), ID_CASES)
 def test_id_column(operator: Operator, content: str, arguments: list[str], words: str) -> None:
     """Ids are taken from the column that was named, else id, else the client's where that is unique."""
-    operator.file(content)
-    result = operator.batch("run", "clients.csv", "--op", "credits.purchase", "--job", "j", "--dry-run", *arguments)
+    operator.write_file(content)
+    result = operator.run_batch_command(
+        "run", "clients.csv", "--op", "credits.purchase", "--job", "j", "--dry-run", *arguments
+    )
     assert (result.exit_code, words in result.stderr) == (0, True), result.stderr
 
 
@@ -209,8 +217,10 @@ def test_id_column(operator: Operator, content: str, arguments: list[str], words
 )
 def test_no_unique_ids(operator: Operator, content: str, arguments: list[str], words: str) -> None:
     """Without a column of unique ids the run stops, names both lines, and says what to pass."""
-    operator.file(content)
-    result = operator.batch("run", "clients.csv", "--op", "credits.purchase", "--job", "j", "--yes", *arguments)
+    operator.write_file(content)
+    result = operator.run_batch_command(
+        "run", "clients.csv", "--op", "credits.purchase", "--job", "j", "--yes", *arguments
+    )
     assert (result.exit_code, words in result.stderr) == (2, True), result.stderr
     assert not operator.sandbox.requests
 
@@ -226,35 +236,35 @@ def test_no_unique_ids(operator: Operator, content: str, arguments: list[str], w
 )
 def test_bad_map(operator: Operator, pair: str, words: str) -> None:
     """A --map that names nothing is a fault."""
-    operator.file("id,client_id,package_id\n1,c,p\n")
+    operator.write_file("id,client_id,package_id\n1,c,p\n")
     arguments = ["--op", "credits.purchase", "--job", "j", "--dry-run", "--map", pair]
-    result = operator.batch("run", "clients.csv", *arguments)
+    result = operator.run_batch_command("run", "clients.csv", *arguments)
     assert (result.exit_code, words in result.stderr) == (2, True), result.stderr
 
 
 def test_bad_map_of_json(operator: Operator) -> None:
     """A --map of JSONL whose column is in no row is a fault, of an optional field too."""
-    operator.file('{"client_id": "c"}\n')
+    operator.write_file('{"client_id": "c"}\n')
     arguments = ["--op", "passes.update", "--job", "j", "--dry-run", "--map", "email=mail"]
-    result = operator.batch("run", "clients.csv", *arguments)
+    result = operator.run_batch_command("run", "clients.csv", *arguments)
     assert (result.exit_code, "column mail: --map names it, but it does not exist" in result.stderr) == (2, True)
 
 
 def test_twice_mapped(operator: Operator) -> None:
     """A field that is mapped twice is a fault."""
     arguments = ["--op", "credits.purchase", "--job", "j", "--map", "client_id=a", "--map", "client_id=b"]
-    assert "names a field twice" in operator.batch("run", "f", *arguments).stderr
+    assert "names a field twice" in operator.run_batch_command("run", "f", *arguments).stderr
 
 
 def test_no_field_at_all(operator: Operator) -> None:
     """A file without a column for any field of a request is no list of empty requests."""
-    operator.file("id,mail\n1,a\n")
-    result = operator.batch("run", "clients.csv", "--op", "passes.issue", "--job", "j", "--dry-run")
+    operator.write_file("id,mail\n1,a\n")
+    result = operator.run_batch_command("run", "clients.csv", "--op", "passes.issue", "--job", "j", "--dry-run")
     assert (result.exit_code, "no column is a field of passes.issue (client_id, pass_id," in result.stderr) == (2, True)
 
 
 @pytest.mark.parametrize("name", ["nothing", "passes.list", "lookups.initiate"])
 def test_unknown_operation(operator: Operator, name: str) -> None:
     """An operation that takes no key, or does not exist, is refused with the list of those that do."""
-    result = operator.batch("run", "f", "--op", name, "--job", "j")
+    result = operator.run_batch_command("run", "f", "--op", name, "--job", "j")
     assert (result.exit_code, "It is one of: passes.issue, passes.update," in result.stderr) == (2, True)

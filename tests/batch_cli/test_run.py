@@ -26,17 +26,16 @@ from bardge_async.cli.batch._runner import JobRunner, SendOptions
 from bardge_async.cli.batch._terminal import Output, run_command
 from bardge_async.errors import ConnectError
 from bardge_async.sandbox import Fault
-from bardge_async.testing import FakeTransport, json_response
-from tests.batch_cli.conftest import BUY, Operator, purchases
-from tests.support.clock import ManualClock
-from tests.support.net import refused_port
+from bardge_async.testing import FakeTransport, ManualClock, json_response
+from tests.batch_cli.conftest import BUY, Operator, make_purchase_csv
+from tests.support.net import find_refused_port
 
 
 def test_every_row_is_sent_once(operator: Operator) -> None:
     """A run sends each row, writes each result in the rows' order, and exits 0."""
-    result = operator.run(purchases(150))
-    assert (result.exit_code, operator.bought) == (0, 150)
-    rows = operator.results()
+    result = operator.run_file(make_purchase_csv(150))
+    assert (result.exit_code, operator.purchase_count) == (0, 150)
+    rows = operator.read_results()
     assert [row["id"] for row in rows] == [f"o{n}" for n in range(1, 151)]
     assert {row["status"] for row in rows} == {"done"}
     assert len({row["request_id"] for row in rows}) == 150
@@ -44,62 +43,64 @@ def test_every_row_is_sent_once(operator: Operator) -> None:
 
 def test_finished_job_sends_nothing(operator: Operator) -> None:
     """A finished job that is run again sends nothing, asks nothing, needs no key, and exits 0."""
-    operator.run(purchases(5))
+    operator.run_file(make_purchase_csv(5))
     operator.sandbox.forget_requests()
-    result = operator.batch("run", "clients.csv", *BUY, "--job", "j")
+    result = operator.run_batch_command("run", "clients.csv", *BUY, "--job", "j")
     assert (result.exit_code, len(operator.sandbox.requests)) == (0, 0), result.stderr
-    assert operator.statuses() == ["skipped"] * 5
-    assert all(row["request_id"] for row in operator.results())
+    assert operator.read_statuses() == ["skipped"] * 5
+    assert all(row["request_id"] for row in operator.read_results())
 
 
 def test_finished_job_needs_no_key(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nothing is left, no API key is asked for."""
-    operator.run(purchases(5))
+    operator.run_file(make_purchase_csv(5))
     monkeypatch.delenv("BARDGE_API_KEY")
-    assert operator.batch("run", "clients.csv", *BUY, "--job", "j").exit_code == 0
+    assert operator.run_batch_command("run", "clients.csv", *BUY, "--job", "j").exit_code == 0
 
 
 def test_added_rows_are_sent(operator: Operator) -> None:
     """Rows that were added to the file are sent, those before are not."""
-    operator.run(purchases(3))
-    operator.run(purchases(5))
-    assert (operator.bought, operator.statuses()) == (5, ["skipped"] * 3 + ["done"] * 2)
+    operator.run_file(make_purchase_csv(3))
+    operator.run_file(make_purchase_csv(5))
+    assert (operator.purchase_count, operator.read_statuses()) == (5, ["skipped"] * 3 + ["done"] * 2)
 
 
 def test_refused_rows(operator: Operator) -> None:
     """One refused row stops no other; exit code 3, and it is sent again only with --retry-refused."""
-    bad = purchases(3).replace("o2,client_abc123,cpkg_50", "o2,client_abc123,cpkg_none")
-    result = operator.run(bad)
-    assert (result.exit_code, operator.statuses()) == (3, ["done", "refused", "done"])
+    bad = make_purchase_csv(3).replace("o2,client_abc123,cpkg_50", "o2,client_abc123,cpkg_none")
+    result = operator.run_file(bad)
+    assert (result.exit_code, operator.read_statuses()) == (3, ["done", "refused", "done"])
     assert "First refused: line 3, id o2: credits.purchase: 404" in result.stderr
-    assert "cpkg_none" in operator.results()[1]["error"]
+    assert "cpkg_none" in operator.read_results()[1]["error"]
     operator.sandbox.forget_requests()
-    assert (operator.run(bad).exit_code, operator.bought, operator.statuses()[1]) == (3, 0, "refused")
-    assert (operator.run(bad, "--retry-refused").exit_code, operator.bought) == (3, 1)
+    assert (operator.run_file(bad).exit_code, operator.purchase_count, operator.read_statuses()[1]) == (3, 0, "refused")
+    assert (operator.run_file(bad, "--retry-refused").exit_code, operator.purchase_count) == (3, 1)
 
 
 def test_changed_row_fails(operator: Operator) -> None:
     """A row that says something else under an id that is done is not sent: it fails, with exit code 3."""
-    operator.run(purchases(2))
+    operator.run_file(make_purchase_csv(2))
     operator.sandbox.forget_requests()
-    result = operator.run(purchases(2).replace("o2,client_abc123,cpkg_50", "o2,client_abc123,cpkg_10"))
-    assert (result.exit_code, operator.statuses(), operator.bought) == (3, ["skipped", "failed"], 0)
-    assert "package_id" in operator.results()[1]["error"]
+    result = operator.run_file(make_purchase_csv(2).replace("o2,client_abc123,cpkg_50", "o2,client_abc123,cpkg_10"))
+    assert (result.exit_code, operator.read_statuses(), operator.purchase_count) == (3, ["skipped", "failed"], 0)
+    assert "package_id" in operator.read_results()[1]["error"]
 
 
 def test_doubts_weigh_more(operator: Operator) -> None:
     """With something in doubt the exit code is 4, whatever was refused; the command for it is printed."""
     operator.sandbox.faults.script([Fault(kind="status", endpoint="credits.purchase", status=500, after=True)])
-    result = operator.run("id,client_id,package_id\n1,client_abc123,cpkg_50\n2,client_abc123,x\n", "--concurrency", "1")
-    assert (result.exit_code, operator.statuses()) == (4, ["in_doubt", "refused"])
+    result = operator.run_file(
+        "id,client_id,package_id\n1,client_abc123,cpkg_50\n2,client_abc123,x\n", "--concurrency", "1"
+    )
+    assert (result.exit_code, operator.read_statuses()) == (4, ["in_doubt", "refused"])
     assert "List the doubts with: bardge batch doubts j --base-url" in result.stderr
 
 
 def test_wrong_key_stops_before_anything(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
     """A wrong API key is found before anything is sent, and never shown."""
     monkeypatch.setenv("BARDGE_API_KEY", "bardge_wrong_0123456789")
-    result = operator.run(purchases(3))
-    assert (result.exit_code, operator.bought) == (1, 0)
+    result = operator.run_file(make_purchase_csv(3))
+    assert (result.exit_code, operator.purchase_count) == (1, 0)
     assert "Check the API key and the account." in result.stderr
     assert "Request id for the vendor's support: req_" in result.stderr
     assert "bardge_wrong" not in result.output
@@ -109,48 +110,58 @@ def test_key_that_dies_in_the_middle(operator: Operator) -> None:
     """A key that is refused later ends the job with what is there, exit code 1, and how to go on."""
     refusal = Fault(kind="status", endpoint="passes.update_expiry", status=401, times=None)
     operator.sandbox.faults.script([refusal])
-    operator.file("client_id,expiry_date\n" + "".join(f"client_{n},2026-12-31\n" for n in range(300)))
-    result = operator.batch("run", "clients.csv", "--op", "passes.update_expiry", "--job", "j", "--yes")
+    operator.write_file("client_id,expiry_date\n" + "".join(f"client_{n},2026-12-31\n" for n in range(300)))
+    result = operator.run_batch_command("run", "clients.csv", "--op", "passes.update_expiry", "--job", "j", "--yes")
     assert result.exit_code == 1, result.stderr
     assert "Check the API key, then resume the job." in result.stderr
     assert "Resume with: bardge batch resume j" in result.stderr
-    assert operator.statuses().count("not run") > 100
+    assert operator.read_statuses().count("not run") > 100
 
 
 def test_what_a_dead_key_failed_is_left_to_send(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows that failed for a wrong key are no refused ones: they are counted as left, and sending them is asked for."""
-    operator.file("client_id,expiry_date\nclient_abc123,2026-12-31\n")
+    operator.write_file("client_id,expiry_date\nclient_abc123,2026-12-31\n")
     extend = ("run", "clients.csv", "--op", "passes.update_expiry", "--job", "j")
     with monkeypatch.context() as wrong:
         wrong.setenv("BARDGE_API_KEY", "wrong")
-        assert operator.batch(*extend, "--yes").exit_code == 1
-    assert operator.said("status", "j")["counts"] == {"rows": 1, "done": 0, "refused": 0, "in_doubt": 0, "not_run": 1}
+        assert operator.run_batch_command(*extend, "--yes").exit_code == 1
+    assert operator.run_json("status", "j")["counts"] == {
+        "rows": 1,
+        "done": 0,
+        "refused": 0,
+        "in_doubt": 0,
+        "not_run": 1,
+    }
     operator.sandbox.forget_requests()
-    result = operator.batch(*extend)
-    assert (result.exit_code, operator.bought) == (2, 0)
+    result = operator.run_batch_command(*extend)
+    assert (result.exit_code, operator.purchase_count) == (2, 0)
     assert "left to send: 1" in result.stderr
 
 
 def test_corrected_row_is_left_to_send(operator: Operator) -> None:
     """A refused row that was corrected since is counted as left, and sending it is asked for."""
-    operator.run("id,client_id,package_id\n1,client_abc123,cpkg_none\n")
+    operator.run_file("id,client_id,package_id\n1,client_abc123,cpkg_none\n")
     operator.sandbox.forget_requests()
-    operator.file("id,client_id,package_id\n1,client_abc123,cpkg_50\n")
-    result = operator.batch("run", "clients.csv", *BUY, "--job", "j")
-    assert (result.exit_code, operator.bought) == (2, 0)
+    operator.write_file("id,client_id,package_id\n1,client_abc123,cpkg_50\n")
+    result = operator.run_batch_command("run", "clients.csv", *BUY, "--job", "j")
+    assert (result.exit_code, operator.purchase_count) == (2, 0)
     assert "left to send: 1" in result.stderr
 
 
 def test_unreachable_server(operator: Operator) -> None:
     """A server that is not there is found before anything is sent."""
-    result = operator.run(purchases(3), "--base-url", f"http://127.0.0.1:{refused_port()}")
-    assert (result.exit_code, "cannot connect" in result.stderr, "Nothing was sent." in result.stderr) == (1, True, True)
+    result = operator.run_file(make_purchase_csv(3), "--base-url", f"http://127.0.0.1:{find_refused_port()}")
+    assert (result.exit_code, "cannot connect" in result.stderr, "Nothing was sent." in result.stderr) == (
+        1,
+        True,
+        True,
+    )
 
 
 def test_server_that_goes_away(tmp_path: Path) -> None:
     """Where the server goes away, the job stops after 100 rows in a row instead of failing every one."""
     path = tmp_path / "clients.csv"
-    path.write_text(purchases(1000))
+    path.write_text(make_purchase_csv(1000))
     fake = FakeTransport(*[json_response({"balance": 1})] * 50, *[ConnectError("no connection")] * 3000)
     client = BardgeClient("key", transport=fake, retry=RetryPolicy(max_attempts=1), clock=ManualClock())
     with InputFile(path, "clients.csv") as source, RowLog() as book:
@@ -166,8 +177,8 @@ def test_server_that_goes_away(tmp_path: Path) -> None:
 
 def test_path_arguments(operator: Operator) -> None:
     """Columns go into the path by the API's names."""
-    operator.file("client_id,expiry_date\nclient_abc123,2026-12-31\n")
-    result = operator.batch("run", "clients.csv", "--op", "passes.update_expiry", "--job", "j", "--yes")
+    operator.write_file("client_id,expiry_date\nclient_abc123,2026-12-31\n")
+    result = operator.run_batch_command("run", "clients.csv", "--op", "passes.update_expiry", "--job", "j", "--yes")
     assert (result.exit_code, operator.sandbox.requests[-1].path[-30:]) == (
         0,
         "issued_passes/client_abc123/expiry"[-30:],
@@ -177,9 +188,9 @@ def test_path_arguments(operator: Operator) -> None:
 
 def test_dry_run(operator: Operator) -> None:
     """--dry-run tells all, and leaves nothing: no purchase, no journal, no results."""
-    operator.file(purchases(3))
-    result = operator.batch("run", "clients.csv", *BUY, "--job", "j", "--dry-run")
-    assert (result.exit_code, operator.bought) == (0, 0)
+    operator.write_file(make_purchase_csv(3))
+    result = operator.run_batch_command("run", "clients.csv", *BUY, "--job", "j", "--dry-run")
+    assert (result.exit_code, operator.purchase_count) == (0, 0)
     for words in (
         "operation  credits.purchase: POST /credit_purchases\nagain      a second execution charges again\n",
         "file       clients.csv: 3 rows, ids in column id",
@@ -195,16 +206,16 @@ def test_dry_run(operator: Operator) -> None:
 
 def test_unknown_package_has_no_cost(operator: Operator) -> None:
     """A package that the API does not list is said to be without a price."""
-    operator.file(purchases(2, "cpkg_none"))
-    said = operator.said("run", "clients.csv", *BUY, "--job", "j", "--dry-run")
+    operator.write_file(make_purchase_csv(2, "cpkg_none"))
+    said = operator.run_json("run", "clients.csv", *BUY, "--job", "j", "--dry-run")
     assert said["cost"] == {"totals": {}, "without_amount": {"cpkg_none": 2}, "unknown": None, "inferred": True}
 
 
 def test_nobody_to_ask(operator: Operator) -> None:
     """Without a terminal and without --yes nothing begins."""
-    operator.file(purchases(3))
-    result = operator.batch("run", "clients.csv", *BUY, "--job", "j", input="y\n")
-    assert (result.exit_code, "Pass --yes to go ahead." in result.stderr, operator.bought) == (2, True, 0)
+    operator.write_file(make_purchase_csv(3))
+    result = operator.run_batch_command("run", "clients.csv", *BUY, "--job", "j", input="y\n")
+    assert (result.exit_code, "Pass --yes to go ahead." in result.stderr, operator.purchase_count) == (2, True, 0)
 
 
 class Terminal(io.StringIO):
@@ -217,28 +228,28 @@ class Terminal(io.StringIO):
 @pytest.mark.parametrize(("typed", "code", "bought"), [("y\n", 0, 3), ("n\n", 1, 0), ("\n", 1, 0), ("", 130, 0)])
 def test_asks(operator: Operator, monkeypatch: pytest.MonkeyPatch, typed: str, code: int, bought: int) -> None:
     """On a terminal it asks, and only a clear yes begins."""
-    file = operator.file(purchases(3)).name
+    file = operator.write_file(make_purchase_csv(3)).name
     monkeypatch.setattr(sys, "stdin", Terminal(typed))
     order = RunOptions(file=file, operation=BUY[1], job="j", base_url=operator.sandbox.base_url, account="")
     found = run_command(lambda: run_job(order, Output()), Output(), with_traceback=False)
-    assert (found, operator.bought) == (code, bought)
+    assert (found, operator.purchase_count) == (code, bought)
 
 
 def test_pipe_as_file(operator: Operator) -> None:
     """A named pipe, as shells make of <(...), is read once and kept."""
     pipe = operator.folder / "pipe"
     os.mkfifo(pipe)
-    writer = threading.Thread(target=pipe.write_text, args=(purchases(2),))
+    writer = threading.Thread(target=pipe.write_text, args=(make_purchase_csv(2),))
     writer.start()
-    result = operator.batch("run", "pipe", *BUY, "--job", "j", "--yes")
+    result = operator.run_batch_command("run", "pipe", *BUY, "--job", "j", "--yes")
     writer.join()
-    assert (result.exit_code, operator.statuses("j.results.csv")) == (0, ["done", "done"]), result.stderr
-    assert operator.batch("resume", "j").exit_code == 0
+    assert (result.exit_code, operator.read_statuses("j.results.csv")) == (0, ["done", "done"]), result.stderr
+    assert operator.run_batch_command("resume", "j").exit_code == 0
 
 
 def test_json(operator: Operator) -> None:
     """--json prints one object on standard output; words stay on standard error."""
-    result = operator.run(purchases(3), "--json")
+    result = operator.run_file(make_purchase_csv(3), "--json")
     said = json.loads(result.stdout)
     assert said["counts"] == {
         "done": 3,
@@ -257,33 +268,37 @@ def test_json(operator: Operator) -> None:
 def test_standard_input(operator: Operator) -> None:
     """Standard input is kept, readable by the owner only, and can be resumed."""
     arguments = ["run", "-", *BUY, "--job", "j", "--yes"]
-    result = operator.batch(*arguments, input=purchases(2) + "o3,client_abc123,none\n")
-    assert (result.exit_code, operator.statuses("j.results.csv")) == (3, ["done", "done", "refused"]), result.stderr
+    result = operator.run_batch_command(*arguments, input=make_purchase_csv(2) + "o3,client_abc123,none\n")
+    assert (result.exit_code, operator.read_statuses("j.results.csv")) == (3, ["done", "done", "refused"]), (
+        result.stderr
+    )
     [kept] = operator.folder.glob("state/bardge/batch/*/input")
     assert kept.stat().st_mode & 0o777 == 0o600
-    assert operator.batch("resume", "j").exit_code == 3
-    assert operator.statuses("j.results.csv") == ["skipped", "skipped", "refused"]
+    assert operator.run_batch_command("resume", "j").exit_code == 3
+    assert operator.read_statuses("j.results.csv") == ["skipped", "skipped", "refused"]
 
 
 def test_bad_standard_input_leaves_the_kept_one(operator: Operator) -> None:
     """Bad rows on standard input do not take the place of those that a job was begun with."""
-    operator.batch("run", "-", *BUY, "--job", "j", "--yes", input=purchases(2))
-    assert operator.batch("run", "-", *BUY, "--job", "j", "--yes", input="id,client_id\n1,c\n").exit_code == 2
-    assert operator.batch("resume", "j").exit_code == 0
+    operator.run_batch_command("run", "-", *BUY, "--job", "j", "--yes", input=make_purchase_csv(2))
+    assert (
+        operator.run_batch_command("run", "-", *BUY, "--job", "j", "--yes", input="id,client_id\n1,c\n").exit_code == 2
+    )
+    assert operator.run_batch_command("resume", "j").exit_code == 0
 
 
 def test_standard_input_that_was_not_begun_leaves_no_copy(operator: Operator) -> None:
     """Rows from standard input that ended in bad input or unasked are not kept: they are personal data."""
-    for rows, more in (("id,client_id\n1,c\n", ["--yes"]), (purchases(2), [])):
-        assert operator.batch("run", "-", *BUY, "--job", "j", *more, input=rows).exit_code == 2
+    for rows, more in (("id,client_id\n1,c\n", ["--yes"]), (make_purchase_csv(2), [])):
+        assert operator.run_batch_command("run", "-", *BUY, "--job", "j", *more, input=rows).exit_code == 2
         folder = JobFiles.for_job("j", operator.sandbox.base_url, "", None).folder
         assert [path.name for path in folder.iterdir()] == ["job.lock"]
 
 
 def test_results_elsewhere(operator: Operator) -> None:
     """--out names another file."""
-    assert operator.run(purchases(2), "--out", "r.csv").exit_code == 0
-    assert operator.statuses("r.csv") == ["done", "done"]
+    assert operator.run_file(make_purchase_csv(2), "--out", "r.csv").exit_code == 0
+    assert operator.read_statuses("r.csv") == ["done", "done"]
 
 
 @pytest.mark.parametrize(
@@ -297,8 +312,8 @@ def test_results_elsewhere(operator: Operator) -> None:
 )
 def test_bad_results_file(operator: Operator, out: str, words: str) -> None:
     """Results that cannot be written are a message before anything is sent."""
-    result = operator.run(purchases(2), "--out", out)
-    assert (result.exit_code, words in result.stderr, operator.bought) == (2, True, 0)
+    result = operator.run_file(make_purchase_csv(2), "--out", out)
+    assert (result.exit_code, words in result.stderr, operator.purchase_count) == (2, True, 0)
 
 
 @pytest.mark.parametrize("own", [True, False])
@@ -308,30 +323,30 @@ def test_results_never_replace_what_is_remembered(operator: Operator, own: bool,
     journal = operator.folder / "own.db" if own else JobFiles.for_job("j", operator.sandbox.base_url, "", None).journal
     options = ("--journal", journal) if own else ()
     if begun:
-        operator.run(purchases(1), *options)
+        operator.run_file(make_purchase_csv(1), *options)
     operator.sandbox.forget_requests()
-    result = operator.run(purchases(1), "--out", journal, *options)
-    assert (result.exit_code, "one of the job's own files" in result.stderr, operator.bought) == (2, True, 0)
+    result = operator.run_file(make_purchase_csv(1), "--out", journal, *options)
+    assert (result.exit_code, "one of the job's own files" in result.stderr, operator.purchase_count) == (2, True, 0)
 
 
 @pytest.mark.parametrize(("job", "other"), [("a b", "a/b"), ("..", "/"), ("x" * 60 + "1", "x" * 60 + "2")])
 def test_results_of_jobs_whose_names_are_alike(operator: Operator, job: str, other: str) -> None:
     """Two jobs of one file never share the results file."""
-    operator.file(purchases(1))
+    operator.write_file(make_purchase_csv(1))
     run = ("run", "clients.csv", *BUY, "--yes", "--job")
-    assert operator.said(*run, job)["results"] != operator.said(*run, other)["results"]
+    assert operator.run_json(*run, job)["results"] != operator.run_json(*run, other)["results"]
 
 
 def test_results_are_for_the_owner(operator: Operator) -> None:
     """The results hold personal data: only their owner reads them."""
-    operator.run(purchases(2))
+    operator.run_file(make_purchase_csv(2))
     assert (operator.folder / "clients.j.results.csv").stat().st_mode & 0o777 == 0o600
 
 
 def test_columns_of_our_names(operator: Operator) -> None:
     """Where the input has columns of our names, ours get a number."""
-    operator.run("status,id,client_id,package_id,error\nold,1,client_abc123,cpkg_50,none\n")
-    [row] = operator.results()
+    operator.run_file("status,id,client_id,package_id,error\nold,1,client_abc123,cpkg_50,none\n")
+    [row] = operator.read_results()
     assert list(row) == ["status", "id", "client_id", "package_id", "error", "status_2", "error_2", "request_id"]
     assert (row["status"], row["status_2"]) == ("old", "done")
 
@@ -357,8 +372,8 @@ def test_columns_of_our_names(operator: Operator) -> None:
 def test_formulas(operator: Operator, cell: str, written: str) -> None:
     """What a spreadsheet would run is written with an apostrophe before it; plain numbers are not."""
     quoted = cell.replace('"', '""')
-    operator.run(f'id,client_id,package_id,note\n1,client_abc123,cpkg_50,"{quoted}"\n')
-    assert operator.results()[0]["note"] == written
+    operator.run_file(f'id,client_id,package_id,note\n1,client_abc123,cpkg_50,"{quoted}"\n')
+    assert operator.read_results()[0]["note"] == written
 
 
 def test_json_lines_in_the_results(operator: Operator) -> None:
@@ -367,7 +382,7 @@ def test_json_lines_in_the_results(operator: Operator) -> None:
         {"id": 1, "client_id": "client_abc123", "package_id": "cpkg_50", "tags": ["a", 1.5]},
         {"id": 2, "client_id": "client_abc123", "package_id": "cpkg_50", "vip": True, "note": None},
     ]
-    operator.run("".join(json.dumps(row) + "\n" for row in rows), name="clients.jsonl")
-    first, second = operator.results()
+    operator.run_file("".join(json.dumps(row) + "\n" for row in rows), name="clients.jsonl")
+    first, second = operator.read_results()
     assert list(first)[:6] == ["id", "client_id", "package_id", "tags", "vip", "note"]
     assert (first["tags"], first["vip"], second["vip"], second["note"]) == ('["a", "1.5"]', "", "true", "")

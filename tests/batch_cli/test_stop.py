@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.batch_cli.conftest import BUY, PACKAGES, Operator, Scripted, purchases
-from tests.support.net import calling
+from tests.batch_cli.conftest import BUY, PACKAGES, Operator, Scripted, make_purchase_csv
+from tests.support.net import call_back_then
 from tests.support.server import hang, reply
 
 BOUGHT = reply(200, {"balance": 1})
@@ -23,12 +23,12 @@ COMMAND = [sys.executable, "-W", "error", "-m", "bardge_async", "batch"]
 def test_first_signal(operator: Operator, scripted: Scripted, name: signal.Signals) -> None:
     """The first signal begins nothing new, finishes what is under way, writes the results and says how to go on."""
     before = signal.getsignal(name)
-    server = scripted(PACKAGES, BOUGHT, calling(lambda: os.kill(os.getpid(), name), BOUGHT), BOUGHT)
-    result = operator.run(purchases(500), "--concurrency", "2")
+    server = scripted(PACKAGES, BOUGHT, call_back_then(lambda: os.kill(os.getpid(), name), BOUGHT), BOUGHT)
+    result = operator.run_file(make_purchase_csv(500), "--concurrency", "2")
     assert (result.exit_code, signal.getsignal(name)) == (130, before)
     assert "Stopping: requests in flight are being completed." in result.stderr
     assert f"Resume with: bardge batch resume j --base-url {server.base_url}" in result.stderr
-    statuses = operator.statuses()
+    statuses = operator.read_statuses()
     assert (len(statuses), set(statuses)) == (500, {"done", "not run"})
     assert statuses.count("done") == len(server.requests) - 1
 
@@ -37,35 +37,35 @@ def test_ignored_signal(operator: Operator, scripted: Scripted) -> None:
     """A signal that the command was started to ignore, as under nohup, stays ignored."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        scripted(PACKAGES, calling(lambda: os.kill(os.getpid(), signal.SIGHUP), BOUGHT), BOUGHT)
-        assert operator.run(purchases(20)).exit_code == 0
+        scripted(PACKAGES, call_back_then(lambda: os.kill(os.getpid(), signal.SIGHUP), BOUGHT), BOUGHT)
+        assert operator.run_file(make_purchase_csv(20)).exit_code == 0
     finally:
         signal.signal(signal.SIGHUP, before)
 
 
 def test_resume_after_a_signal(operator: Operator, scripted: Scripted) -> None:
     """What was done before the signal is not sent again by the resumed run."""
-    server = scripted(PACKAGES, calling(lambda: os.kill(os.getpid(), signal.SIGINT), BOUGHT), BOUGHT)
-    operator.run(purchases(200))
-    assert operator.batch("resume", "j").exit_code == 0
+    server = scripted(PACKAGES, call_back_then(lambda: os.kill(os.getpid(), signal.SIGINT), BOUGHT), BOUGHT)
+    operator.run_file(make_purchase_csv(200))
+    assert operator.run_batch_command("resume", "j").exit_code == 0
     keys = [request.headers["idempotency-key"] for request in server.requests if request.method == "POST"]
     assert len(keys) == len(set(keys)) == 200
-    assert set(operator.statuses()) == {"skipped", "done"}
+    assert set(operator.read_statuses()) == {"skipped", "done"}
 
 
 def test_signal_as_json(operator: Operator, scripted: Scripted) -> None:
     """``--json`` tells that the run was interrupted, and the command to go on with."""
-    scripted(PACKAGES, calling(lambda: os.kill(os.getpid(), signal.SIGINT), BOUGHT), BOUGHT)
-    operator.file(purchases(200))
-    said = operator.said("run", "clients.csv", *BUY, "--job", "j", "--yes")
+    scripted(PACKAGES, call_back_then(lambda: os.kill(os.getpid(), signal.SIGINT), BOUGHT), BOUGHT)
+    operator.write_file(make_purchase_csv(200))
+    said = operator.run_json("run", "clients.csv", *BUY, "--job", "j", "--yes")
     assert (said["interrupted"], said["exit_code"]) == (True, 130)
     assert said["counts"]["not_run"] == 200 - said["counts"]["done"]
 
 
 def test_signal_before_the_first_row(operator: Operator, scripted: Scripted) -> None:
     """A signal before anything is sent ends the command at once, and leaves no results."""
-    scripted(calling(lambda: os.kill(os.getpid(), signal.SIGINT)))
-    result = operator.run(purchases(5))
+    scripted(call_back_then(lambda: os.kill(os.getpid(), signal.SIGINT)))
+    result = operator.run_file(make_purchase_csv(5))
     assert (result.exit_code, result.stderr) == (130, "Error: Interrupted.\n")
     assert not (operator.folder / "clients.j.results.csv").exists()
 
@@ -74,8 +74,8 @@ def test_signal_before_the_first_row(operator: Operator, scripted: Scripted) -> 
 def hanging(operator: Operator, scripted: Scripted) -> Iterator[subprocess.Popen[str]]:
     """A run whose requests are never answered, after the first of them were sent."""
     read, write = os.pipe()
-    scripted(PACKAGES, calling(lambda: os.write(write, b"x"), hang()), hang())
-    operator.file(purchases(50))
+    scripted(PACKAGES, call_back_then(lambda: os.write(write, b"x"), hang()), hang())
+    operator.write_file(make_purchase_csv(50))
     arguments = [*COMMAND, "run", "clients.csv", *BUY, "--job", "j", "--yes"]
     with subprocess.Popen(arguments, cwd=operator.folder, stderr=subprocess.PIPE, text=True) as process:
         try:
@@ -99,15 +99,15 @@ def test_second_signal(operator: Operator, hanging: subprocess.Popen[str]) -> No
     rest = hanging.stderr.read()
     assert (hanging.wait(), "Traceback" in rest) == (130, False), rest
     assert "Resume with: bardge batch resume j --base-url" in rest
-    assert operator.said("doubts", "j")
+    assert operator.run_json("doubts", "j")
 
 
 def test_kill(operator: Operator, hanging: subprocess.Popen[str]) -> None:
     """A run that was killed is told by ``status``, keeps its doubts, and frees its lock."""
-    old = operator.file("old\n", "clients.j.results.csv")
+    old = operator.write_file("old\n", "clients.j.results.csv")
     hanging.kill()
     hanging.wait()
-    said = operator.said("status", "j")
+    said = operator.run_json("status", "j")
     assert (said["running"], said["counts"]["in_doubt"] > 0, said["counts"]["done"]) == (None, True, 0)
-    assert len(operator.said("doubts", "j")) == said["counts"]["in_doubt"]
+    assert len(operator.run_json("doubts", "j")) == said["counts"]["in_doubt"]
     assert old.read_text() == "old\n"

@@ -25,7 +25,7 @@ from bardge_async.cli.batch._run import run_job
 from bardge_async.cli.batch._terminal import Output, run_command
 from bardge_async.errors import ConfigurationError
 from bardge_async.testing import FakeTransport
-from tests.batch_cli.conftest import BUY, Operator, purchases
+from tests.batch_cli.conftest import BUY, Operator, make_purchase_csv
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def figures() -> ProgressCounter:
     return found
 
 
-def drawn(figures: ProgressCounter, width: int, **options: object) -> str:
+def draw_bar(figures: ProgressCounter, width: int, **options: object) -> str:
     """What a terminal is sent."""
     file = io.StringIO()
     console = Console(file=file, width=width, height=25, force_terminal=True, legacy_windows=False, **options)  # type: ignore[arg-type]
@@ -50,7 +50,7 @@ def drawn(figures: ProgressCounter, width: int, **options: object) -> str:
     return file.getvalue()
 
 
-def plain(text: str) -> list[str]:
+def strip_escapes(text: str) -> list[str]:
     """The lines of a terminal's text without its escapes."""
     return [line.rstrip() for line in Text.from_ansi(text).plain.splitlines()]
 
@@ -58,7 +58,7 @@ def plain(text: str) -> list[str]:
 @pytest.mark.parametrize("width", [80, 120])
 def test_bar_fits(figures: ProgressCounter, width: int) -> None:
     """The bar has three lines, each within the terminal's columns."""
-    lines = [line for line in plain(drawn(figures, width, color_system=None)) if line]
+    lines = [line for line in strip_escapes(draw_bar(figures, width, color_system=None)) if line]
     assert max(map(len, lines)) <= width
     assert lines[-2:] == [
         "done 60,000  replayed 1,012  skipped 100  refused 200  failed 1  in doubt 3",
@@ -68,14 +68,14 @@ def test_bar_fits(figures: ProgressCounter, width: int) -> None:
 
 def test_bar_tells_what_happens(figures: ProgressCounter) -> None:
     """What is said meanwhile stands above the bar."""
-    assert "Stopping" in plain(drawn(figures, 80, color_system=None))
+    assert "Stopping" in strip_escapes(draw_bar(figures, 80, color_system=None))
 
 
 def test_no_color(figures: ProgressCounter, monkeypatch: pytest.MonkeyPatch) -> None:
     """NO_COLOR takes the colours away."""
-    coloured = drawn(figures, 80, color_system="standard")
+    coloured = draw_bar(figures, 80, color_system="standard")
     monkeypatch.setenv("NO_COLOR", "1")
-    assert ("\x1b[32m" in coloured, "\x1b[32m" in drawn(figures, 80, color_system="standard")) == (True, False)
+    assert ("\x1b[32m" in coloured, "\x1b[32m" in draw_bar(figures, 80, color_system="standard")) == (True, False)
 
 
 def test_lines(figures: ProgressCounter, capsys: pytest.CaptureFixture[str]) -> None:
@@ -105,7 +105,7 @@ def test_rate_is_of_late(figures: ProgressCounter) -> None:
 
 def test_pipe_has_no_escapes(operator: Operator) -> None:
     """Elsewhere than on a terminal nothing is coloured or moved."""
-    result = operator.run(purchases(3))
+    result = operator.run_file(make_purchase_csv(3))
     assert "\x1b" not in result.output
     assert "j: 3 of 3 (100%)" in result.stderr
 
@@ -133,23 +133,23 @@ def test_gone_reader(figures: ProgressCounter, monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize("flag", [True, False])
 def test_traceback(operator: Operator, monkeypatch: pytest.MonkeyPatch, flag: bool) -> None:
     """A traceback is shown only when it was asked for, by option or environment."""
-    result = operator.batch("status", "none")
+    result = operator.run_batch_command("status", "none")
     assert "Traceback" not in result.stderr
     if not flag:
         monkeypatch.setenv("BARDGE_TRACEBACK", "1")
-    assert "Traceback" in operator.batch("status", "none", *["--traceback"] * flag).stderr
+    assert "Traceback" in operator.run_batch_command("status", "none", *["--traceback"] * flag).stderr
 
 
 def test_no_escapes_from_files(operator: Operator) -> None:
     """What a file holds cannot steer the terminal."""
-    result = operator.run("id,client_id,pack\x1b[2Jage\n1,c,p\n")
+    result = operator.run_file("id,client_id,pack\x1b[2Jage\n1,c,p\n")
     assert ("\x1b" in result.stderr, "pack\\x1b[2Jage" in result.stderr) == (False, True)
 
 
 @pytest.mark.parametrize("file", ["-", "clients.csv"])
 def test_no_standard_input(operator: Operator, monkeypatch: pytest.MonkeyPatch, file: str) -> None:
     """A command that was started without standard input says what is missing."""
-    operator.file(purchases(1))
+    operator.write_file(make_purchase_csv(1))
     monkeypatch.setattr(sys, "stdin", None)
     voice = Output()
     order = RunOptions(file=file, operation=BUY[1], job="j", base_url=operator.sandbox.base_url, account="")
@@ -169,16 +169,16 @@ def test_no_standard_input(operator: Operator, monkeypatch: pytest.MonkeyPatch, 
 def test_every_error_is_a_message(capsys: pytest.CaptureFixture[str], error: Exception, words: str) -> None:
     """Whatever ends a command becomes a message and exit code 1."""
 
-    def work() -> int:
+    def fail() -> int:
         raise error
 
-    assert run_command(work, Output(), with_traceback=False) == 1
+    assert run_command(fail, Output(), with_traceback=False) == 1
     assert capsys.readouterr().err == words + "\n"
 
 
 def test_error_as_json(operator: Operator) -> None:
     """``--json`` tells errors to programs, too."""
-    said = operator.said("status", "none")
+    said = operator.run_json("status", "none")
     assert said == {
         "error": {"message": "No job is named 'none'.", "mend": "Recorded jobs: none.", "request_id": None},
         "exit_code": 2,
@@ -188,15 +188,15 @@ def test_error_as_json(operator: Operator) -> None:
 def test_key_from_standard_input(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
     """``--api-key-stdin`` reads the key from standard input."""
     monkeypatch.delenv("BARDGE_API_KEY")
-    path = operator.file(purchases(2))
+    path = operator.write_file(make_purchase_csv(2))
     arguments = ["run", path.name, *BUY, "--job", "j", "--yes", "--api-key-stdin"]
-    assert operator.batch(*arguments, input=operator.sandbox.api_key + "\n").exit_code == 0
-    assert operator.batch(*arguments, input="\n").exit_code == 2
+    assert operator.run_batch_command(*arguments, input=operator.sandbox.api_key + "\n").exit_code == 0
+    assert operator.run_batch_command(*arguments, input="\n").exit_code == 2
 
 
 def test_key_and_rows_from_standard_input(operator: Operator) -> None:
     """Standard input cannot hold both the key and the rows."""
-    result = operator.batch("run", "-", *BUY, "--job", "j", "--yes", "--api-key-stdin", input="x")
+    result = operator.run_batch_command("run", "-", *BUY, "--job", "j", "--yes", "--api-key-stdin", input="x")
     assert (result.exit_code, "already contains the rows" in result.stderr) == (2, True)
 
 
@@ -218,8 +218,8 @@ def test_keyring(operator: Operator, keyring: Path) -> None:
     keyring.write_text(
         f"def get_password(service, user):\n    return {{'bardge/acme': {key!r}}}.get(f'{{service}}/{{user}}')"
     )
-    assert operator.run(purchases(1)).exit_code == 2
-    assert operator.run(purchases(1), "--account", "acme").exit_code == 0
+    assert operator.run_file(make_purchase_csv(1)).exit_code == 2
+    assert operator.run_file(make_purchase_csv(1), "--account", "acme").exit_code == 0
 
 
 @pytest.mark.parametrize("module", ["def get_password(service, user):\n    raise RuntimeError", None])
@@ -228,19 +228,19 @@ def test_no_keyring(operator: Operator, keyring: Path, module: str | None) -> No
     if module is not None:
         keyring.write_text(module)
     assert (module is None) == (importlib.util.find_spec("keyring") is None)
-    result = operator.run(purchases(1))
-    assert (result.exit_code, operator.bought) == (2, 0)
+    result = operator.run_file(make_purchase_csv(1))
+    assert (result.exit_code, operator.purchase_count) == (2, 0)
     assert "There is no API key.\nSet BARDGE_API_KEY, keep it in a keyring" in result.stderr
 
 
 @pytest.mark.parametrize("url", ["http://example.com", "ftp://x", "https://user:secret@x", "nonsense"])
 def test_bad_server(operator: Operator, url: str) -> None:
     """A base URL that cannot be one is a message that shows nothing of it."""
-    result = operator.run(purchases(1), "--base-url", url)
+    result = operator.run_file(make_purchase_csv(1), "--base-url", url)
     assert (result.exit_code, "Error: base_url: " in result.stderr, "secret" in result.stderr) == (2, True, False)
 
 
-def completed(words: str) -> list[str]:
+def complete_words(words: str) -> list[str]:
     """What bash offers behind some words."""
     parts = words.split(" ")
     env = {"_BARDGE_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(len(parts) - 1)}
@@ -250,9 +250,9 @@ def completed(words: str) -> list[str]:
 
 def test_completion(operator: Operator) -> None:
     """The shell completes operations and jobs."""
-    operator.run(purchases(1), job="renewals")
-    assert completed("bardge batch run f --op credits") == ["credits.purchase"]
-    assert completed("bardge batch resume ren") == ["renewals"]
+    operator.run_file(make_purchase_csv(1), job="renewals")
+    assert complete_words("bardge batch run f --op credits") == ["credits.purchase"]
+    assert complete_words("bardge batch resume ren") == ["renewals"]
 
 
 @pytest.mark.parametrize("command", ["status", "resume", "doubts"])
@@ -260,12 +260,12 @@ def test_a_job_of_this_machine_needs_no_database(
     operator: Operator, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
     """Without the extra of queues, what is asked of a job of this machine is answered."""
-    operator.run(purchases(1))
+    operator.run_file(make_purchase_csv(1))
     monkeypatch.delitem(sys.modules, "bardge_async.cli.batch._queue_jobs", raising=False)
     monkeypatch.delattr("bardge_async.cli.batch._queue_jobs", raising=False)
     monkeypatch.setitem(sys.modules, "procrastinate", None)
-    assert operator.batch(command, "j").exit_code == 0
-    result = operator.batch(command, "j", "--queue", "postgresql://nobody@nowhere/none")
+    assert operator.run_batch_command(command, "j").exit_code == 0
+    result = operator.run_batch_command(command, "j", "--queue", "postgresql://nobody@nowhere/none")
     assert (result.exit_code, "A queue needs an extra" in result.stderr) == (2, True), result.stderr
 
 
@@ -276,7 +276,7 @@ def test_queue_without_its_extra(operator: Operator, monkeypatch: pytest.MonkeyP
         monkeypatch.delitem(sys.modules, f"bardge_async.cli.batch.{name}", raising=False)
         monkeypatch.delattr(f"bardge_async.cli.batch.{name}", raising=False)
     monkeypatch.setitem(sys.modules, "procrastinate", None)
-    result = operator.batch(*command, "--queue", "postgresql://nobody@nowhere/none")
+    result = operator.run_batch_command(*command, "--queue", "postgresql://nobody@nowhere/none")
     assert (result.exit_code, "pip install 'bardge-async[cli,procrastinate]'" in result.stderr) == (2, True)
 
 

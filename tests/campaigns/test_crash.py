@@ -47,7 +47,7 @@ def job() -> Iterator[Job]:
         yield Job(Path(folder), base_url, api_key, orders, ReplayWindow())
 
 
-def requests(job: Job) -> Counter[tuple[str, str]]:
+def count_requests(job: Job) -> Counter[tuple[str, str]]:
     return Counter((words[0], words[2]) for words in noted(job.folder / "ended"))
 
 
@@ -60,7 +60,7 @@ def test_two_processes_with_the_same_keys(job: Job) -> None:
     for process in both:
         process.join(30)
     assert [process.exitcode for process in both] == [0, 0]
-    assert requests(job) == Counter({(order, word): 1 for order in job.orders for word in ("new", "again")})
+    assert count_requests(job) == Counter({(order, word): 1 for order in job.orders for word in ("new", "again")})
 
 
 def test_killed_holder(job: Job) -> None:

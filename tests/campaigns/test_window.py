@@ -47,7 +47,7 @@ def quiet(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.CRITICAL, "bardge_async")
 
 
-def shown(report: Report) -> str:
+def format_faults(report: Report) -> str:
     return "\n".join(report.faults[:3])
 
 
@@ -55,7 +55,7 @@ def shown(report: Report) -> str:
 def test_mixed_faults(seed: int) -> None:
     """500 faults of all kinds charge nothing twice, and every end agrees with the ledger."""
     report = run(campaign(draw(str(seed)), EACH))
-    assert (report.doubles, shown(report)) == (0, "")
+    assert (report.doubles, format_faults(report)) == (0, "")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -63,34 +63,34 @@ def test_each_kind_alone(kind: str) -> None:
     """A kind that befalls nearly every request charges nothing twice, and every end agrees with the ledger."""
     setup = attrs.evolve(draw(f"alone {kind}", (kind,)), rate=0.9, first=3)
     report = run(campaign(setup, 40))
-    assert (report.played[kind] >= 40, report.doubles, shown(report)) == (True, 0, "")
+    assert (report.played[kind] >= 40, report.doubles, format_faults(report)) == (True, 0, "")
 
 
-def expected() -> list[tuple[str, str]]:
+def list_expected() -> list[tuple[str, str]]:
     return [(kind, end) for end, kinds in ENDS.items() for kind in kinds.split()]
 
 
-@pytest.mark.parametrize(("kind", "end"), expected())
+@pytest.mark.parametrize(("kind", "end"), list_expected())
 def test_first_request_meets(kind: str, end: str) -> None:
     """One fault does not keep a purchase from being done, unless the server's own word stands against a repeat."""
 
-    async def once() -> str:
+    async def read_first_answer() -> str:
         async with serving(attrs.evolve(PATIENT, kinds=(kind,))) as server:
             world = World(attrs.evolve(PATIENT, kinds=(kind,)), server)
             return await world.one()
 
-    assert run(once()) == end
+    assert run(read_first_answer()) == end
 
 
 def test_every_kind_is_known() -> None:
     """The table names all kinds but those that refuse, or whose Retry-After may be beyond the cap."""
-    assert set(PLAYS) - {kind for kind, _ in expected()} == {"unauthorized", "page_404", "unavailable"}
+    assert set(PLAYS) - {kind for kind, _ in list_expected()} == {"unauthorized", "page_404", "unavailable"}
 
 
 def test_late_requests_are_counted_apart() -> None:
     """A request that is begun after its key expired can charge twice: nothing else can, and the ledger tells them apart."""
     report = run(campaign(attrs.evolve(draw("late", ("late",)), first=1, rate=1.0), 60))
-    assert (report.doubles, report.late_doubles > 0, shown(report)) == (0, True, "")
+    assert (report.doubles, report.late_doubles > 0, format_faults(report)) == (0, True, "")
 
 
 @pytest.mark.parametrize("control", ["random-key", "no-window"])

@@ -27,17 +27,17 @@ class Example:
     query: Mapping[str, str] = attrs.field(factory=dict[str, str])
 
 
-def utc(text: str) -> dt.datetime:
+def parse_utc(text: str) -> dt.datetime:
     return dt.datetime.fromisoformat(text).replace(tzinfo=dt.UTC)
 
 
-def page(*items: Mapping[str, Any]) -> dict[str, Any]:
+def make_page(*items: Mapping[str, Any]) -> dict[str, Any]:
     return {"object": "list", "data": list(items), "has_more": False, "url": "/x", "message": "retrieved"}
 
 
-CREATED: Final = utc("2025-05-08T10:26:40")  # 1746700000000 milliseconds
-BOOKED: Final = utc("2025-05-20T00:13:20")  # 1747700000 seconds
-SCHEDULED: Final = utc("2025-05-20T07:00:00")  # 1747724400 seconds
+CREATED: Final = parse_utc("2025-05-08T10:26:40")  # 1746700000000 milliseconds
+BOOKED: Final = parse_utc("2025-05-20T00:13:20")  # 1747700000 seconds
+SCHEDULED: Final = parse_utc("2025-05-20T07:00:00")  # 1747724400 seconds
 ALL: Final = {"limit": "100"}
 
 PASS: Final = {"object": "pass", "id": "pass_abc123", "name": "Gold", "price": 1500000, "created": 1746700000000}
@@ -76,7 +76,7 @@ LOOKUP_VALUE: Final = m.Lookup(object="lookup", id="lkp_1", lookup_token="lkpt_a
 
 PASSES: Final[dict[str, Example]] = {
     "passes.list": Example(
-        call=lambda b: b.passes.list(), path="/passes", query=ALL, answer=page(PASS), result=(PASS_VALUE,)
+        call=lambda b: b.passes.list(), path="/passes", query=ALL, answer=make_page(PASS), result=(PASS_VALUE,)
     ),
     "passes.issue": Example(
         call=lambda b: b.passes.issue(
@@ -113,14 +113,14 @@ PASSES: Final[dict[str, Example]] = {
         call=lambda b: b.providers.list(lat=6.5, lon=-3.25),
         path="/providers",
         query={"lat": "6.5", "lon": "-3.25", "limit": "100"},
-        answer=page(PROVIDER),
+        answer=make_page(PROVIDER),
         result=(PROVIDER_VALUE,),
     ),
     "providers.list_for_pass": Example(
         call=lambda b: b.providers.list_for_pass("pass_abc123"),
         path="/passes/pass_abc123/providers",
         query=ALL,
-        answer=page(PROVIDER),
+        answer=make_page(PROVIDER),
         result=(PROVIDER_VALUE,),
     ),
     "access_codes.generate": Example(
@@ -144,7 +144,7 @@ CLASSES: Final[dict[str, Example]] = {
         call=lambda b: b.classes.list(),
         path="/classes",
         query=ALL,
-        answer=page({"id": "class_1", "name": "Yoga"}),
+        answer=make_page({"id": "class_1", "name": "Yoga"}),
         result=(m.FitnessClass(id="class_1", name="Yoga"),),
     ),
     "classes.get": Example(
@@ -199,7 +199,7 @@ BOOKINGS: Final[dict[str, Example]] = {
         call=lambda b: b.bookings.list_for_client("client_abc123"),
         path="/clients/client_abc123/bookings",
         query=ALL,
-        answer=page(BOOKING),
+        answer=make_page(BOOKING),
         result=(BOOKING_VALUE,),
     ),
     "bookings.get_status": Example(
@@ -232,7 +232,7 @@ MONEY: Final[dict[str, Example]] = {
         call=lambda b: b.copay.list_gym_options("branch_1"),
         path="/providers/branch_1/gym-copay-options",
         query=ALL,
-        answer=page({"copay_package_id": "copay_abc123", "price": 5000, "visits": 5}),
+        answer=make_page({"copay_package_id": "copay_abc123", "price": 5000, "visits": 5}),
         result=(m.CopayOption(copay_package_id="copay_abc123", price=Decimal(5000), visits=5),),
     ),
     "copay.quote_spa": Example(
@@ -280,7 +280,7 @@ MONEY: Final[dict[str, Example]] = {
         call=lambda b: b.credits.list_packages(),
         path="/credit_packages",
         query=ALL,
-        answer=page({"id": "cpkg_50", "name": "50 Credits Pack", "credits": 50}),
+        answer=make_page({"id": "cpkg_50", "name": "50 Credits Pack", "credits": 50}),
         result=(m.CreditPackage(id="cpkg_50", name="50 Credits Pack", credits=Decimal(50)),),
     ),
 }
@@ -290,7 +290,7 @@ PEOPLE: Final[dict[str, Example]] = {
         call=lambda b: b.lookups.list_issuers(),
         path="/issuers",
         query=ALL,
-        answer=page({"object": "issuer", "id": "iss_1", "name": "Lagos Health"}),
+        answer=make_page({"object": "issuer", "id": "iss_1", "name": "Lagos Health"}),
         result=(m.Issuer(object="issuer", id="iss_1", name="Lagos Health"),),
     ),
     "lookups.initiate": Example(

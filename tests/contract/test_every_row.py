@@ -10,26 +10,26 @@ import pytest
 from bardge_async import ENDPOINTS, KeySupport, Walk
 from tests.contract.examples import EXAMPLES, Made
 from tests.contract.rows import NAMES
-from tests.support.rig import rig
+from tests.support.rig import open_rig
 from tests.support.server import Received, reply
 
 TOKEN = "bardge-lookup-token"
 
 
-async def finished(made: Made) -> object:
+async def await_result(made: Made) -> object:
     return tuple([item async for item in made]) if isinstance(made, Walk) else await made
 
 
-async def exchanged(name: str) -> tuple[Received, object]:
+async def call_endpoint(name: str) -> tuple[Received, object]:
     """Call a row; return the one request that arrived, and the result."""
     example = EXAMPLES[name]
-    async with rig(reply(200, example.answer)) as it:
-        result = await finished(example.call(it.bardge))
+    async with open_rig(reply(200, example.answer)) as it:
+        result = await await_result(example.call(it.bardge))
     (request,) = it.server.requests
     return request, result
 
 
-def expected_headers(name: str) -> dict[str, bool]:
+def list_expected_headers(name: str) -> dict[str, bool]:
     row = ENDPOINTS[name]
     return {
         "authorization": True,
@@ -46,18 +46,18 @@ def expected_headers(name: str) -> dict[str, bool]:
 async def test_row(name: str) -> None:
     """The method sends the row's request as the notes show it, and its answer becomes the documented value."""
     example = EXAMPLES[name]
-    request, result = await exchanged(name)
+    request, result = await call_endpoint(name)
     assert (request.method, request.path) == (ENDPOINTS[name].method, example.path)
     assert dict(parse_qsl(request.target.partition("?")[2])) == example.query
     assert (json.loads(request.body) if request.body else None) == example.sent
-    assert {header: header in request.headers for header in expected_headers(name)} == expected_headers(name)
+    assert {header: header in request.headers for header in list_expected_headers(name)} == list_expected_headers(name)
     assert result == example.result
     assert type(result) is type(example.result)
 
 
 async def test_header_values() -> None:
     """Bearer key, JSON both ways, the token as given."""
-    request, _ = await exchanged("access_codes.generate")
+    request, _ = await call_endpoint("access_codes.generate")
     wanted = {
         "authorization": "Bearer key",
         "accept": "application/json",
@@ -69,13 +69,13 @@ async def test_header_values() -> None:
 
 async def test_fresh_keys() -> None:
     """Two POSTs outside of a block go out under different keys of at least 128 random bits."""
-    keys = [(await exchanged("credits.purchase"))[0].headers["idempotency-key"] for _ in range(2)]
+    keys = [(await call_endpoint("credits.purchase"))[0].headers["idempotency-key"] for _ in range(2)]
     assert (len(set(keys)), min(map(len, keys)) >= 32) == (2, True)
 
 
 async def test_documented_bytes() -> None:
     """A request is exactly the documented JSON, without blanks."""
-    request, _ = await exchanged("passes.update_expiry")
+    request, _ = await call_endpoint("passes.update_expiry")
     assert request.body == b'{"expiry_date":"2026-12-31"}'
 
 

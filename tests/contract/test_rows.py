@@ -21,38 +21,38 @@ by_name = pytest.mark.parametrize("name", NAMES)
 
 
 @functools.cache
-def resource_classes() -> dict[str, type[Any]]:
+def find_resource_classes() -> dict[str, type[Any]]:
     """The classes of ``bardge.passes`` and its like, by attribute."""
     client = BardgeClient("key", "http://localhost:1")
     return {noun: type(getattr(client, noun)) for noun in vars(client) if not noun.startswith("_")}
 
 
-def method(name: str) -> Callable[..., Any]:
+def get_method(name: str) -> Callable[..., Any]:
     noun, _, verb = name.partition(".")
-    found: Callable[..., Any] = getattr(resource_classes()[noun], verb)
+    found: Callable[..., Any] = getattr(find_resource_classes()[noun], verb)
     return found
 
 
-def method_names() -> Iterator[str]:
-    for noun, cls in resource_classes().items():
+def list_method_names() -> Iterator[str]:
+    for noun, cls in find_resource_classes().items():
         for verb in vars(cls):
             if not verb.startswith("_"):
                 yield f"{noun}.{verb}"
 
 
-def parameters(name: str) -> list[inspect.Parameter]:
-    return list(inspect.signature(method(name)).parameters.values())[1:]
+def list_parameters(name: str) -> list[inspect.Parameter]:
+    return list(inspect.signature(get_method(name)).parameters.values())[1:]
 
 
-def positional(name: str) -> list[str]:
-    return [p.name for p in parameters(name) if p.kind is p.POSITIONAL_OR_KEYWORD]
+def list_positional(name: str) -> list[str]:
+    return [p.name for p in list_parameters(name) if p.kind is p.POSITIONAL_OR_KEYWORD]
 
 
-def keywords(name: str) -> set[str]:
-    return {p.name for p in parameters(name) if p.kind is p.KEYWORD_ONLY}
+def list_keywords(name: str) -> set[str]:
+    return {p.name for p in list_parameters(name) if p.kind is p.KEYWORD_ONLY}
 
 
-def promised(row: Endpoint[Any, Any]) -> object:
+def get_promised_type(row: Endpoint[Any, Any]) -> object:
     item: Any = row.item
     return Walk[item] if row.paginated else row.response
 
@@ -66,7 +66,7 @@ def test_row_exists(name: str) -> None:
 @by_name
 def test_method_exists(name: str) -> None:
     """Each row has a method of its name, with a docstring."""
-    assert (method(name).__doc__ or "").strip()
+    assert (get_method(name).__doc__ or "").strip()
 
 
 @by_name
@@ -82,7 +82,7 @@ def test_no_rows_beyond_the_notes() -> None:
 
 def test_no_methods_beyond_the_table() -> None:
     """No public method of a resource is without a row."""
-    assert set(method_names()) == set(NAMES)
+    assert set(list_method_names()) == set(NAMES)
 
 
 def test_no_behaviours_beyond_the_table() -> None:
@@ -95,14 +95,14 @@ def test_client_and_block_have_the_same_resources() -> None:
     client = BardgeClient("key", "http://localhost:1")
     block = client.idempotent()
     assert isinstance(block, IdempotentClient)
-    assert all(type(getattr(block, noun)) is cls for noun, cls in resource_classes().items())
+    assert all(type(getattr(block, noun)) is cls for noun, cls in find_resource_classes().items())
 
 
 @by_name
 def test_positional_arguments(name: str) -> None:
     """Path arguments come first, named as in the path, then ``request`` exactly where the row has one."""
     row = ENDPOINTS[name]
-    assert positional(name) == [*row.path_parameters, *(["request"] if row.takes_body else [])]
+    assert list_positional(name) == [*row.path_parameters, *(["request"] if row.takes_body else [])]
 
 
 @by_name
@@ -111,13 +111,13 @@ def test_keyword_arguments(name: str) -> None:
     row = ENDPOINTS[name]
     wanted = {*(SPAN if row.paginated else ()), *row.query, *(["lookup_token"] if row.lookup_token else [])}
     optional = {"read_ahead"} if row.paginated else set[str]()
-    assert wanted <= keywords(name) <= wanted | optional
+    assert wanted <= list_keywords(name) <= wanted | optional
 
 
 @by_name
 def test_only_plain_parameters(name: str) -> None:
     """No ``*args`` or ``**kwargs``: a misspelled argument is a TypeError; every keyword has a default."""
-    given = parameters(name)
+    given = list_parameters(name)
     assert {p.kind for p in given} <= {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
     assert all((p.default is p.empty) == (p.kind is p.POSITIONAL_OR_KEYWORD) for p in given)
 
@@ -126,8 +126,8 @@ def test_only_plain_parameters(name: str) -> None:
 def test_annotations(name: str) -> None:
     """Path arguments are text, ``request`` is of the row's class, the result is the row's."""
     row = ENDPOINTS[name]
-    hints = typing.get_type_hints(method(name))
-    wanted: dict[str, object] = {**dict.fromkeys(row.path_parameters, str), "return": promised(row)}
+    hints = typing.get_type_hints(get_method(name))
+    wanted: dict[str, object] = {**dict.fromkeys(row.path_parameters, str), "return": get_promised_type(row)}
     if row.takes_body:
         wanted["request"] = row.request
     assert {key: hints[key] for key in wanted} == wanted
@@ -136,7 +136,7 @@ def test_annotations(name: str) -> None:
 @by_name
 def test_lists_are_walks_at_once(name: str) -> None:
     """A list method is a plain function that returns a walk; every other method is a coroutine function."""
-    assert inspect.iscoroutinefunction(method(name)) is not ENDPOINTS[name].paginated
+    assert inspect.iscoroutinefunction(get_method(name)) is not ENDPOINTS[name].paginated
 
 
 @by_name

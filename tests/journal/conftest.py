@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from bardge_async import Journal
-from tests.journal.factories import FACTORIES, Opener, on_postgres
+from tests.journal.factories import FACTORIES, Opener, open_on_postgres
 from tests.support.postgres import Database
 
 
@@ -18,7 +18,7 @@ def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
     """A fresh store."""
     if request.param == "postgres":
         database: Database = request.getfixturevalue("postgres")
-        return on_postgres(database.clear())
+        return open_on_postgres(database.clear())
     return FACTORIES[str(request.param)](tmp_path)
 
 

@@ -7,43 +7,42 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from bardge_async import EntryState, PostgresJournal
+from bardge_async.testing import ManualClock
 from tests.journal.factories import KEY
-from tests.support.clock import ManualClock
+from tests.support.clock import PausedClock
 from tests.support.postgres import Database
 
 
-class Stalled(ManualClock):
-    """A clock that stands still: whoever has it renews nothing."""
-
-    def __init__(self) -> None:
-        super().__init__(auto=False)
-
-
-def elsewhere(database: Database, name: str = "elsewhere", **options: Any) -> PostgresJournal:
+def connect_other_machine(database: Database, name: str = "elsewhere", **options: Any) -> PostgresJournal:
     """A journal of another machine's; its own name in the connection string keeps it apart within this process."""
     return PostgresJournal(f"{database.dsn}?application_name={name}", **options)
 
 
 @asynccontextmanager
-async def both(database: Database, **options: Any) -> AsyncGenerator[tuple[PostgresJournal, PostgresJournal]]:
-    """A machine that renews nothing, and another one."""
+async def open_two_machines(
+    database: Database, **options: Any
+) -> AsyncGenerator[tuple[PostgresJournal, PostgresJournal]]:
+    """Open a journal whose clock is paused, so that it never renews its leases, and one of another machine."""
     database.clear()
-    async with elsewhere(database, "here", clock=Stalled(), **options) as here, elsewhere(database) as there:
+    async with (
+        connect_other_machine(database, "here", clock=PausedClock(), **options) as here,
+        connect_other_machine(database) as there,
+    ):
         yield here, there
 
 
-def expire(database: Database) -> None:
+def expire_leases(database: Database) -> None:
     """Let every lease run out now."""
     database.admin.execute("UPDATE bardge.entries SET lease_until = clock_timestamp() - interval '1 second'")
 
 
-def on_record(database: Database) -> dict[str, EntryState | str]:
+def read_states(database: Database) -> dict[str, EntryState | str]:
     """The state of every key."""
     found = database.admin.execute("SELECT key, state FROM bardge.entries ORDER BY key").fetchall()
     return {key: state if state == "held" else EntryState(state) for key, state in found}
 
 
-async def taken_over(database: Database, there: PostgresJournal) -> None:
+async def take_over(database: Database, there: PostgresJournal) -> None:
     """Let the lease run out and another machine take the key."""
-    expire(database)
+    expire_leases(database)
     await there.claim(KEY, 0, ManualClock())

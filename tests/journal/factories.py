@@ -10,6 +10,7 @@ from typing import Final, TypeAlias
 import attrs
 
 from bardge_async import (
+    ClockReading,
     EntryState,
     Journal,
     JournalEntry,
@@ -19,7 +20,6 @@ from bardge_async import (
     RecordedResponse,
     SQLiteJournal,
 )
-from bardge_async._core.window import ClockReading
 
 Opener: TypeAlias = Callable[[], AbstractAsyncContextManager[Journal]]
 """Open one more journal over the same store, as another client or process would."""
@@ -30,45 +30,47 @@ BASE: Final = "https://api.example/v3"
 KEY: Final = KeyIdentity(BASE, "", "order-1")
 
 
-def _memory(_: Path) -> Opener:
+def _open_memory(_: Path) -> Opener:
     journal = MemoryJournal()
 
     @asynccontextmanager
-    async def opened() -> AsyncGenerator[Journal]:
+    async def open_journal() -> AsyncGenerator[Journal]:
         yield journal
 
-    return opened
+    return open_journal
 
 
-def _sqlite(folder: Path) -> Opener:
+def _open_sqlite(folder: Path) -> Opener:
     @asynccontextmanager
-    async def opened() -> AsyncGenerator[Journal]:
+    async def open_journal() -> AsyncGenerator[Journal]:
         with SQLiteJournal(folder / "journal.db") as journal:
             yield journal
 
-    return opened
+    return open_journal
 
 
-def on_postgres(dsn: str) -> Opener:
+def open_on_postgres(dsn: str) -> Opener:
     """Open journals over a database's tables, each with connections of its own."""
 
     @asynccontextmanager
-    async def opened() -> AsyncGenerator[Journal]:
+    async def open_journal() -> AsyncGenerator[Journal]:
         async with PostgresJournal(dsn) as journal:
             yield journal
 
-    return opened
+    return open_journal
 
 
-FACTORIES: Final[Mapping[str, Callable[[Path], Opener]]] = {"memory": _memory, "sqlite": _sqlite}
+FACTORIES: Final[Mapping[str, Callable[[Path], Opener]]] = {"memory": _open_memory, "sqlite": _open_sqlite}
 
 
-def at(seconds: float) -> ClockReading:
+def make_reading(seconds: float) -> ClockReading:
     """The instant so many seconds after the tests' beginning."""
     return ClockReading(WALL + seconds, ELAPSED + seconds, WALL + seconds)
 
 
-def sent(identity: KeyIdentity = KEY, *, second: float = 0.0, path: str = "/p", given: bool = True) -> JournalEntry:
+def make_sent(
+    identity: KeyIdentity = KEY, *, second: float = 0.0, path: str = "/p", given: bool = True
+) -> JournalEntry:
     """A POST that was sent and not answered."""
     return JournalEntry(
         identity=identity,
@@ -78,17 +80,17 @@ def sent(identity: KeyIdentity = KEY, *, second: float = 0.0, path: str = "/p", 
         body=b'{"a":1}',
         given=given,
         state=EntryState.SENT,
-        first_sent=at(second),
-        last_sent=at(second),
+        first_sent=make_reading(second),
+        last_sent=make_reading(second),
     )
 
 
-def done(record: JournalEntry, *, second: float = 0.0, state: EntryState = EntryState.DONE) -> JournalEntry:
+def make_done(record: JournalEntry, *, second: float = 0.0, state: EntryState = EntryState.DONE) -> JournalEntry:
     """The same, answered."""
     answer = RecordedResponse(201, b'{"balance":5}', "req_1") if state is EntryState.DONE else None
-    return attrs.evolve(record, state=state, last_sent=at(second), answer=answer)
+    return attrs.evolve(record, state=state, last_sent=make_reading(second), answer=answer)
 
 
-def named(key: str) -> KeyIdentity:
+def make_identity(key: str) -> KeyIdentity:
     """Another key of the same account."""
     return KEY._replace(key=key)

@@ -7,10 +7,9 @@ import logging
 import attrs
 import pytest
 
-from bardge_async import EntryState, JournalEntry, KeyIdentity, MemoryJournal, RetryPolicy, errors
-from bardge_async._runtime.clock import Clock
-from tests.journal.place import buy, failed
-from tests.support.rig import PURCHASE, rig
+from bardge_async import Clock, EntryState, JournalEntry, KeyIdentity, MemoryJournal, RetryPolicy, errors
+from tests.journal.place import buy, fail_to_buy
+from tests.support.rig import PURCHASE, open_rig
 from tests.support.server import cut, reply
 
 BOUGHT = reply(201, {"balance": 5})
@@ -40,37 +39,40 @@ class Broken(MemoryJournal):
 @pytest.mark.parametrize("journal", [Broken(readable=False), Broken(states=(EntryState.SENT,))], ids=["read", "write"])
 async def test_no_record_no_request(journal: Broken) -> None:
     """A key whose record cannot be read, or whose intent cannot be kept, is not sent."""
-    async with rig(BOUGHT, journal=journal) as it:
-        found = await failed(it.bardge)
+    async with open_rig(BOUGHT, journal=journal) as it:
+        found = await fail_to_buy(it.bardge)
     assert isinstance(found, errors.JournalError)
-    assert (found.sent, found.attempts, found.retryable, it.sent) == (False, 0, True, 0)
+    assert (found.sent, found.attempts, found.retryable, it.request_count) == (False, 0, True, 0)
     assert (found.endpoint, found.idempotency_key) == ("credits.purchase", "order-1")
 
 
 async def test_outcome_that_cannot_be_kept(caplog: pytest.LogCaptureFixture) -> None:
     """An answer is returned though its record failed: ``recorded`` is False, and the log says so."""
-    async with rig(BOUGHT, journal=Broken(states=(EntryState.DONE,))) as it, it.bardge.idempotent("order-1") as once:
+    async with (
+        open_rig(BOUGHT, journal=Broken(states=(EntryState.DONE,))) as it,
+        it.bardge.idempotent("order-1") as once,
+    ):
         bought = await once.credits.purchase(PURCHASE)
-    assert (bought.balance == 5, once.recorded, it.sent) == (True, False, 1)
+    assert (bought.balance == 5, once.recorded, it.request_count) == (True, False, 1)
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
     assert "order-1" in caplog.text
 
 
 async def test_unrecorded_outcome_stays_in_doubt() -> None:
     """Entered again past its window, what could not be recorded is in doubt, and not sent."""
-    async with rig(BOUGHT, journal=Broken(states=(EntryState.DONE,))) as it:
+    async with open_rig(BOUGHT, journal=Broken(states=(EntryState.DONE,))) as it:
         await buy(it.bardge)
         it.clock.advance(85)
-        assert isinstance(await failed(it.bardge), errors.OutcomeUnknownError)
-    assert it.sent == 1
+        assert isinstance(await fail_to_buy(it.bardge), errors.OutcomeUnknownError)
+    assert it.request_count == 1
 
 
 async def test_doubt_that_cannot_be_recorded_again() -> None:
     """A key in doubt whose record fails when it is entered again is not sent, and stays in doubt."""
     journal = Broken()
-    async with rig(cut(), journal=journal, retry=RetryPolicy(max_attempts=1)) as it:
-        await failed(it.bardge)
+    async with open_rig(cut(), journal=journal, retry=RetryPolicy(max_attempts=1)) as it:
+        await fail_to_buy(it.bardge)
         journal.states = (EntryState.SENT,)
-        found = await failed(it.bardge)
+        found = await fail_to_buy(it.bardge)
     assert isinstance(found, errors.OutcomeUnknownError)
-    assert (type(found.last_error), it.sent) == (errors.JournalError, 1)
+    assert (type(found.last_error), it.request_count) == (errors.JournalError, 1)

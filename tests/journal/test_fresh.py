@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from bardge_async import BardgeClient, JournalEntry, KeyIdentity, RetryPolicy, SQLiteJournal, errors
-from bardge_async._runtime.clock import Clock
+from bardge_async import BardgeClient, Clock, JournalEntry, KeyIdentity, RetryPolicy, SQLiteJournal, errors
+from bardge_async.testing import ManualClock
 from tests.journal.factories import KEY
-from tests.support.clock import ManualClock
 from tests.support.rig import PURCHASE
 from tests.support.server import ScriptedServer, cut, reply
 

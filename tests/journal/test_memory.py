@@ -2,54 +2,53 @@
 
 from __future__ import annotations
 
-from bardge_async import EntryState, MemoryJournal
-from bardge_async._core.entry import KeyIdentity
-from tests.journal.factories import KEY, done, named, sent
-from tests.journal.test_protocol import read
+from bardge_async import EntryState, KeyIdentity, MemoryJournal
+from tests.journal.factories import KEY, make_done, make_identity, make_sent
+from tests.journal.test_protocol import read_record
 
 MINUTE = 60.0
 
 
-async def finish(journal: MemoryJournal, identity: KeyIdentity, second: float) -> None:
-    await journal.put(done(sent(identity, second=second), second=second))
+async def put_done(journal: MemoryJournal, identity: KeyIdentity, second: float) -> None:
+    await journal.put(make_done(make_sent(identity, second=second), second=second))
 
 
 async def test_finished_ones_stay_for_15_minutes() -> None:
     """What is done is known for 15 minutes, and forgotten when another one ends later than that."""
     journal = MemoryJournal()
-    await finish(journal, KEY, 0)
-    await finish(journal, named("order-2"), 15 * MINUTE)
-    assert await read(journal) is not None
-    await finish(journal, named("order-3"), 15 * MINUTE + 1)
-    assert await read(journal) is None
+    await put_done(journal, KEY, 0)
+    await put_done(journal, make_identity("order-2"), 15 * MINUTE)
+    assert await read_record(journal) is not None
+    await put_done(journal, make_identity("order-3"), 15 * MINUTE + 1)
+    assert await read_record(journal) is None
 
 
 async def test_unfinished_ones_stay() -> None:
     """What is in doubt is never forgotten, however long ago and however many came after."""
     journal = MemoryJournal()
-    await journal.put(sent())
+    await journal.put(make_sent())
     for number in range(10_100):
-        await finish(journal, named(f"order-{number + 2}"), 1000 * MINUTE)
-    assert await read(journal) == sent()
+        await put_done(journal, make_identity(f"order-{number + 2}"), 1000 * MINUTE)
+    assert await read_record(journal) == make_sent()
 
 
 async def test_the_last_10_000_finished_ones_stay() -> None:
     """Of finished ones the last 10,000 are known, not one less or more."""
     journal = MemoryJournal()
     for number in range(10_001):
-        await finish(journal, named(f"order-{number}"), 1)
-    assert await read(journal, named("order-0")) is None
-    assert await read(journal, named("order-1")) is not None
+        await put_done(journal, make_identity(f"order-{number}"), 1)
+    assert await read_record(journal, make_identity("order-0")) is None
+    assert await read_record(journal, make_identity("order-1")) is not None
 
 
 async def test_refused_then_done() -> None:
     """A key that was refused first and done later is known for 15 minutes from when it was done."""
     journal = MemoryJournal()
-    await journal.put(done(sent(), state=EntryState.REFUSED))
-    await journal.put(sent(second=14 * MINUTE))
-    await finish(journal, KEY, 14 * MINUTE)
-    await finish(journal, named("order-2"), 16 * MINUTE)
-    record = await read(journal)
+    await journal.put(make_done(make_sent(), state=EntryState.REFUSED))
+    await journal.put(make_sent(second=14 * MINUTE))
+    await put_done(journal, KEY, 14 * MINUTE)
+    await put_done(journal, make_identity("order-2"), 16 * MINUTE)
+    record = await read_record(journal)
     assert record is not None
     assert record.state is EntryState.DONE
 
@@ -57,16 +56,16 @@ async def test_refused_then_done() -> None:
 async def test_refused_then_in_doubt() -> None:
     """A key that was refused first and is in doubt now is not forgotten with its refusal."""
     journal = MemoryJournal()
-    await journal.put(done(sent(), state=EntryState.REFUSED))
-    await journal.put(sent(second=14 * MINUTE))
-    await finish(journal, named("order-2"), 16 * MINUTE)
-    assert await read(journal) is not None
+    await journal.put(make_done(make_sent(), state=EntryState.REFUSED))
+    await journal.put(make_sent(second=14 * MINUTE))
+    await put_done(journal, make_identity("order-2"), 16 * MINUTE)
+    assert await read_record(journal) is not None
 
 
 async def test_a_key_counts_once() -> None:
     """A key that was refused many times before it was done takes one of the 10,000 places."""
     journal = MemoryJournal()
-    await finish(journal, KEY, 0)
+    await put_done(journal, KEY, 0)
     for second in range(10_000):
-        await journal.put(done(sent(named("order-2")), second=second % 60, state=EntryState.REFUSED))
-    assert await read(journal) is not None
+        await journal.put(make_done(make_sent(make_identity("order-2")), second=second % 60, state=EntryState.REFUSED))
+    assert await read_record(journal) is not None

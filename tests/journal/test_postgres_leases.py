@@ -13,22 +13,23 @@ import attrs
 import pytest
 
 from bardge_async import BardgeClient, EntryState, PostgresJournal, errors
-from tests.journal.elsewhere import both, elsewhere, expire, on_record, taken_over
-from tests.journal.factories import KEY, at, done, sent
-from tests.journal.place import buy, failed
-from tests.support.clock import ManualClock
-from tests.support.net import calling
+from bardge_async.testing import ManualClock
+from tests.journal.elsewhere import connect_other_machine, expire_leases, open_two_machines, read_states, take_over
+from tests.journal.factories import KEY, make_done, make_reading, make_sent
+from tests.journal.place import buy, fail_to_buy
+from tests.support.clock import PausedClock
+from tests.support.net import call_back_then
 from tests.support.postgres import Database
 from tests.support.rig import AT_ONCE
 from tests.support.server import ScriptedServer, error, reply
 
 BOUGHT = reply(201, {"balance": 5})
-REFUSED = done(sent(), state=EntryState.REFUSED)
+REFUSED = make_done(make_sent(), state=EntryState.REFUSED)
 
 
 async def test_other_machines_wait(postgres: Database) -> None:
     """A key that one machine holds, another one waits for, as long as it has patience."""
-    async with both(postgres) as (here, there):
+    async with open_two_machines(postgres) as (here, there):
         await here.claim(KEY, 0, ManualClock())
         with pytest.raises(errors.KeyInUseError, match="order-1") as caught:
             await there.claim(KEY, 1, ManualClock())
@@ -37,17 +38,17 @@ async def test_other_machines_wait(postgres: Database) -> None:
 
 async def test_released_for_other_machines(postgres: Database) -> None:
     """A key that was let go is granted to a machine that waits for it, with what was put."""
-    async with both(postgres) as (here, there):
+    async with open_two_machines(postgres) as (here, there):
         await here.claim(KEY, 0, ManualClock())
         waiting = asyncio.ensure_future(there.claim(KEY, 1000, ManualClock()))
-        await here.put(sent())
+        await here.put(make_sent())
         here.release(KEY)
-        assert await waiting == sent()
+        assert await waiting == make_sent()
 
 
 async def test_taken_over_when_the_lease_has_run_out(postgres: Database) -> None:
     """The key of a holder that renews nothing is another machine's after the lease, by the server's clock."""
-    async with both(postgres, lease=0.4) as (here, there):
+    async with open_two_machines(postgres, lease=0.4) as (here, there):
         begun = time.monotonic()
         await here.claim(KEY, 0, ManualClock())
         await there.claim(KEY, 10_000, ManualClock())
@@ -57,17 +58,17 @@ async def test_taken_over_when_the_lease_has_run_out(postgres: Database) -> None
 async def test_renewed_while_it_is_held(postgres: Database) -> None:
     """A holder that lives renews its lease three times in its length."""
     postgres.clear()
-    clock = ManualClock(auto=False)
-    async with elsewhere(postgres, clock=clock, lease=15) as here:
+    clock = PausedClock()
+    async with connect_other_machine(postgres, clock=clock, lease=15) as here:
         await here.claim(KEY, 0, ManualClock())
-        expire(postgres)
+        expire_leases(postgres)
         clock.advance(5)
-        while lease_left(postgres) < 0:  # noqa: ASYNC110 - the server is what is waited for
+        while read_remaining_lease(postgres) < 0:  # noqa: ASYNC110 - the server is what is waited for
             await asyncio.sleep(0)
-        assert 14 < lease_left(postgres) <= 15
+        assert 14 < read_remaining_lease(postgres) <= 15
 
 
-def lease_left(database: Database) -> float:
+def read_remaining_lease(database: Database) -> float:
     sql = "SELECT extract(epoch FROM lease_until - clock_timestamp())::float8 FROM bardge.entries"
     [[seconds]] = database.admin.execute(sql).fetchall()
     return float(seconds)
@@ -76,63 +77,70 @@ def lease_left(database: Database) -> float:
 async def test_no_timer_when_nothing_is_held(postgres: Database) -> None:
     """Once every key is let go the journal's timers end."""
     postgres.clear()
-    clock = ManualClock(auto=False)
-    async with elsewhere(postgres, clock=clock) as here:
+    clock = PausedClock()
+    async with connect_other_machine(postgres, clock=clock) as here:
         await here.claim(KEY, 0, ManualClock())
         here.release(KEY)
     clock.advance(15)
-    assert clock.waiting == 0
+    assert clock.pending_timers == 0
 
 
 async def test_lost_lease_is_told(postgres: Database, caplog: pytest.LogCaptureFixture) -> None:
     """A holder whose key was taken learns it when it renews: it says so, and puts no intent."""
-    clock = ManualClock(auto=False)
-    async with both(postgres) as (_, there), elsewhere(postgres, "third", clock=clock) as third:
+    clock = PausedClock()
+    async with (
+        open_two_machines(postgres) as (_, there),
+        connect_other_machine(postgres, "third", clock=clock) as third,
+    ):
         await third.claim(KEY, 0, ManualClock())
-        await taken_over(postgres, there)
+        await take_over(postgres, there)
         clock.advance(5)
         while not caplog.records:  # noqa: ASYNC110 - the server is what is waited for
             await asyncio.sleep(0)
         with pytest.raises(errors.JournalError, match="another process has claimed"):
-            await third.put(sent())
+            await third.put(make_sent())
     assert "order-1" in caplog.text
-    assert on_record(postgres) == {}
+    assert read_states(postgres) == {}
 
 
-def shop(server: ScriptedServer, journal: PostgresJournal, api_key: Any = "key") -> BardgeClient:
+def make_client(server: ScriptedServer, journal: PostgresJournal, api_key: Any = "key") -> BardgeClient:
     return BardgeClient(api_key, server.base_url, journal=journal, retry=AT_ONCE, clock=ManualClock())
 
 
 async def test_stalled_holder_sends_nothing(postgres: Database) -> None:
     """A call that stalls before its intent, while another machine does the same, sends nothing."""
-    async with both(postgres) as (here, there), ScriptedServer(BOUGHT) as server, shop(server, there) as other:
+    async with (
+        open_two_machines(postgres) as (here, there),
+        ScriptedServer(BOUGHT) as server,
+        make_client(server, there) as other,
+    ):
 
-        async def slow_key() -> str:
-            expire(postgres)
+        async def get_key_slowly() -> str:
+            expire_leases(postgres)
             await buy(other)
             return "key"
 
-        async with shop(server, here, slow_key) as stalled:
-            found = await failed(stalled)
+        async with make_client(server, here, get_key_slowly) as stalled:
+            found = await fail_to_buy(stalled)
         assert isinstance(found, errors.JournalError)
         assert (found.sent, len(server.requests)) == (False, 1)
-        assert on_record(postgres) == {"order-1": EntryState.DONE}
+        assert read_states(postgres) == {"order-1": EntryState.DONE}
 
 
 async def test_run_out_and_not_taken(postgres: Database) -> None:
     """A lease that has run out and that nobody took is good for an intent, and begins anew with it."""
-    async with both(postgres) as (here, _):
+    async with open_two_machines(postgres) as (here, _):
         await here.claim(KEY, 0, ManualClock())
-        expire(postgres)
-        await here.put(sent())
-        assert 14 < lease_left(postgres) <= 15
+        expire_leases(postgres)
+        await here.put(make_sent())
+        assert 14 < read_remaining_lease(postgres) <= 15
 
 
-class Jumping(ManualClock):
+class Jumping(PausedClock):
     """A clock that jumps while the first intent is written."""
 
     def __init__(self, meanwhile: Callable[[], object]) -> None:
-        super().__init__(auto=False)
+        super().__init__()
         self.meanwhile = meanwhile
         self.readings = -1
 
@@ -150,95 +158,101 @@ async def test_intent_that_took_longer_than_a_lease(postgres: Database) -> None:
     postgres.clear()
     steal = "UPDATE bardge.entries SET owner = 'another'"
     clock = Jumping(lambda: postgres.admin.execute(steal))
-    async with elsewhere(postgres, clock=clock) as here:
+    async with connect_other_machine(postgres, clock=clock) as here:
         await here.claim(KEY, 0, ManualClock())
         clock.readings = 0
         with pytest.raises(errors.JournalError, match="another process has claimed"):
-            await here.put(sent())
-    assert on_record(postgres) == {"order-1": EntryState.SENT}
+            await here.put(make_sent())
+    assert read_states(postgres) == {"order-1": EntryState.SENT}
 
 
 async def test_answer_after_the_lease(postgres: Database) -> None:
     """An answer that comes after the key was taken is kept: whoever has the key sends nothing any more."""
-    async with both(postgres) as (here, there), ScriptedServer(BOUGHT) as server, shop(server, here) as bardge:
+    async with (
+        open_two_machines(postgres) as (here, there),
+        ScriptedServer(BOUGHT) as server,
+        make_client(server, here) as bardge,
+    ):
         taking = list[asyncio.Task[Any]]()
-        server.script = [calling(lambda: taking.append(asyncio.ensure_future(steal(there))), BOUGHT)]
+        server.script = [call_back_then(lambda: taking.append(asyncio.ensure_future(steal(there))), BOUGHT)]
 
         async def steal(there: PostgresJournal) -> None:
-            expire(postgres)
+            expire_leases(postgres)
             await there.claim(KEY._replace(base_url=server.base_url), 0, ManualClock())
 
         await buy(bardge)
         await asyncio.gather(*taking)
-        assert on_record(postgres) == {"order-1": EntryState.DONE}
+        assert read_states(postgres) == {"order-1": EntryState.DONE}
         with pytest.raises(errors.JournalError):
-            await there.put(sent(KEY._replace(base_url=server.base_url)))
+            await there.put(make_sent(KEY._replace(base_url=server.base_url)))
 
 
-@pytest.mark.parametrize("later", [REFUSED, sent(), done(sent(), second=9)], ids=["refused", "sent", "done again"])
+@pytest.mark.parametrize(
+    "later", [REFUSED, make_sent(), make_done(make_sent(), second=9)], ids=["refused", "sent", "done again"]
+)
 async def test_done_stays_done(postgres: Database, later: Any) -> None:
     """Nothing that a holder puts whose key was taken replaces what the other one did."""
-    async with both(postgres) as (here, there):
+    async with open_two_machines(postgres) as (here, there):
         await here.claim(KEY, 0, ManualClock())
-        await here.put(sent())
-        await taken_over(postgres, there)
-        await there.put(done(sent(), second=1))
+        await here.put(make_sent())
+        await take_over(postgres, there)
+        await there.put(make_done(make_sent(), second=1))
         with contextlib.suppress(errors.JournalError):
             await here.put(later)
-        assert await there.listed() == [done(sent(), second=1)]
+        assert await there.listed() == [make_done(make_sent(), second=1)]
 
 
 async def test_refused_after_the_key_was_taken(postgres: Database) -> None:
     """A refusal is kept after the key was taken, if the other holder has not put anything yet."""
-    async with both(postgres) as (here, there):
+    async with open_two_machines(postgres) as (here, there):
         await here.claim(KEY, 0, ManualClock())
-        await here.put(sent())
-        await taken_over(postgres, there)
+        await here.put(make_sent())
+        await take_over(postgres, there)
         await here.put(REFUSED)
         assert await there.listed() == [REFUSED]
 
 
 async def test_refused_after_the_other_has_sent(postgres: Database) -> None:
     """A refusal is not kept once the other holder has sent: that one's outcome counts, and the key stays in doubt."""
-    async with both(postgres) as (here, there):
+    async with open_two_machines(postgres) as (here, there):
         await here.claim(KEY, 0, ManualClock())
-        await here.put(sent())
-        await taken_over(postgres, there)
-        await there.put(sent(second=20))
+        await here.put(make_sent())
+        await take_over(postgres, there)
+        await there.put(make_sent(second=20))
         there.release(KEY)
         with pytest.raises(errors.JournalError, match="another process has claimed"):
             await here.put(REFUSED)
-        assert await there.unfinished(KEY.base_url, KEY.account) == [sent(second=20)]
+        assert await there.unfinished(KEY.base_url, KEY.account) == [make_sent(second=20)]
 
 
 async def test_withdrawn_after_the_key_was_taken(postgres: Database) -> None:
     """An intent is not taken back by a holder whose key was taken: the record is the other one's."""
-    async with both(postgres) as (here, there):
+    async with open_two_machines(postgres) as (here, there):
         await here.claim(KEY, 0, ManualClock())
-        await here.put(sent())
-        await taken_over(postgres, there)
+        await here.put(make_sent())
+        await take_over(postgres, there)
         with pytest.raises(errors.JournalError):
             await here.remove(KEY)
-        assert on_record(postgres) == {"order-1": EntryState.SENT}
+        assert read_states(postgres) == {"order-1": EntryState.SENT}
 
 
 async def test_withdrawn_and_put_again(postgres: Database) -> None:
     """A holder that took its intent back still holds the key, and may put another one."""
-    async with both(postgres) as (here, there):
+    async with open_two_machines(postgres) as (here, there):
         await here.claim(KEY, 0, ManualClock())
-        await here.put(sent())
+        await here.put(make_sent())
         await here.remove(KEY)
         with pytest.raises(errors.KeyInUseError):
             await there.claim(KEY, 0, ManualClock())
-        await here.put(sent(second=5))
-        assert await here.listed() == [sent(second=5)]
+        await here.put(make_sent(second=5))
+        assert await here.listed() == [make_sent(second=5)]
 
 
 async def test_late_release_frees_nothing_of_another(postgres: Database) -> None:
     """Whoever lost a key and lets go of it leaves the other's lease alone."""
-    async with both(postgres) as (here, there), elsewhere(postgres, "third") as third:
+    async with open_two_machines(postgres) as (here, there), connect_other_machine(postgres, "third") as third:
         await here.claim(KEY, 0, ManualClock())
-        await taken_over(postgres, there)
+        await take_over(postgres, there)
         here.release(KEY)
         await here.claim(KEY._replace(key="order-2"), 0, ManualClock())
         with pytest.raises(errors.KeyInUseError):
@@ -247,18 +261,18 @@ async def test_late_release_frees_nothing_of_another(postgres: Database) -> None
 
 async def test_unfinished_leaves_out_what_other_machines_work_on(postgres: Database) -> None:
     """``unfinished`` tells of a key in doubt once its holder's lease is gone, not before."""
-    async with both(postgres) as (here, there):
+    async with open_two_machines(postgres) as (here, there):
         await here.claim(KEY, 0, ManualClock())
-        await here.put(sent())
+        await here.put(make_sent())
         assert await there.unfinished(KEY.base_url, KEY.account) == []
-        expire(postgres)
-        assert await there.unfinished(KEY.base_url, KEY.account) == [sent()]
+        expire_leases(postgres)
+        assert await there.unfinished(KEY.base_url, KEY.account) == [make_sent()]
 
 
 @pytest.mark.parametrize("turns", [0, 1, 2, 5, 20, 100])
 async def test_cancelled_claim_leaves_no_lease(postgres: Database, turns: int) -> None:
     """A claim that is cancelled, at whatever moment, leaves no lease behind that others would wait for."""
-    async with both(postgres) as (here, _):
+    async with open_two_machines(postgres) as (here, _):
         await here.listed()
         task = asyncio.ensure_future(here.claim(KEY, 0, ManualClock()))
         for _ in range(turns):
@@ -267,32 +281,32 @@ async def test_cancelled_claim_leaves_no_lease(postgres: Database, turns: int) -
         with contextlib.suppress(asyncio.CancelledError):
             await task
             here.release(KEY)
-    assert on_record(postgres) == {}
+    assert read_states(postgres) == {}
 
 
 async def test_closed_journal_gives_its_keys_back(postgres: Database) -> None:
     """``aclose`` gives every key back; later calls say that the journal is closed."""
     postgres.clear()
-    here = elsewhere(postgres, "here")
+    here = connect_other_machine(postgres, "here")
     await here.claim(KEY, 0, ManualClock())
     await here.aclose()
     with pytest.raises(errors.JournalError, match="closed"):
-        await here.put(sent())
-    async with elsewhere(postgres) as there:
+        await here.put(make_sent())
+    async with connect_other_machine(postgres) as there:
         assert await there.claim(KEY, 0, ManualClock()) is None
 
 
 def test_ended_loop_gives_its_keys_back(postgres: Database) -> None:
     """A loop that ends takes its leases and connections with it; the journal goes on in the next one."""
     postgres.clear()
-    journal = elsewhere(postgres)
-    asyncio.run(hold(journal))
-    assert on_record(postgres) == {}
-    asyncio.run(journal.put(sent()))
-    assert on_record(postgres) == {"order-1": EntryState.SENT}
+    journal = connect_other_machine(postgres)
+    asyncio.run(hold_key(journal))
+    assert read_states(postgres) == {}
+    asyncio.run(journal.put(make_sent()))
+    assert read_states(postgres) == {"order-1": EntryState.SENT}
 
 
-async def hold(journal: PostgresJournal) -> None:
+async def hold_key(journal: PostgresJournal) -> None:
     await journal.claim(KEY, 0, ManualClock())
 
 
@@ -300,36 +314,36 @@ async def hold(journal: PostgresJournal) -> None:
 def test_fork(postgres: Database) -> None:
     """The child of a fork holds nothing of its parent's, and both go on with connections of their own."""
     postgres.clear()
-    journal = elsewhere(postgres)
+    journal = connect_other_machine(postgres)
     loop = asyncio.new_event_loop()
     loop.run_until_complete(journal.claim(KEY, 0, ManualClock()))
 
-    async def child() -> None:
+    async def run_child() -> None:
         with pytest.raises(errors.KeyInUseError):
             await journal.claim(KEY, 0, ManualClock())
-        await journal.put(sent(KEY._replace(key="child")))
+        await journal.put(make_sent(KEY._replace(key="child")))
 
     pid = os.fork()
     if not pid:
         try:
-            asyncio.run(child())
+            asyncio.run(run_child())
         except BaseException:  # noqa: BLE001 - a child never goes on as the test
             os._exit(1)
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-    loop.run_until_complete(journal.put(sent()))
+    loop.run_until_complete(journal.put(make_sent()))
     loop.run_until_complete(journal.aclose())
     loop.close()
-    assert on_record(postgres) == {"child": EntryState.SENT, "order-1": EntryState.SENT}
+    assert read_states(postgres) == {"child": EntryState.SENT, "order-1": EntryState.SENT}
 
 
 class Machine(ManualClock):
     """A clock of another machine."""
 
     def __init__(self, boot: str, wall: float, elapsed: float) -> None:
-        super().__init__(wall)
+        super().__init__(wall - elapsed)
         self.boot = boot
-        self._elapsed = elapsed
+        self.advance(elapsed)
 
 
 @pytest.mark.parametrize(("ago", "requests"), [(30, 2), (85, 1)])
@@ -338,18 +352,18 @@ async def test_age_is_the_servers(postgres: Database, ago: int, requests: int) -
     postgres.clear()
     async with ScriptedServer(error(503), BOUGHT) as server:
         server.script = [reply(503, body=b"<html>")] * 4 + [BOUGHT]
-        for boot, wall, elapsed in (("a", at(0).wall, 5000.0), ("b", at(-3600).wall, 70.0)):
-            async with elsewhere(postgres, boot) as journal:
+        for boot, wall, elapsed in (("a", make_reading(0).wall, 5000.0), ("b", make_reading(-3600).wall, 70.0)):
+            async with connect_other_machine(postgres, boot) as journal:
                 clock = Machine(boot, wall, elapsed)
                 options: dict[str, Any] = {"journal": journal, "retry": AT_ONCE, "clock": clock}
                 async with BardgeClient("key", server.base_url, **options) as bardge:
                     if boot == "a":
                         server.script = [reply(503, body=b"<html>"), BOUGHT]
-                        await failed(bardge.with_options(retry=attrs.evolve(AT_ONCE, max_attempts=1)))
+                        await fail_to_buy(bardge.with_options(retry=attrs.evolve(AT_ONCE, max_attempts=1)))
                         move = "UPDATE bardge.entries SET first_at = first_at - make_interval(secs => %s)"
                         postgres.admin.execute(move, (ago,))
                     elif requests == 2:
                         await buy(bardge)
                     else:
-                        assert isinstance(await failed(bardge), errors.OutcomeUnknownError)
+                        assert isinstance(await fail_to_buy(bardge), errors.OutcomeUnknownError)
         assert len(server.requests) == requests

@@ -9,26 +9,26 @@ from collections.abc import Iterator
 import pytest
 
 from bardge_async import BardgeClient, EntryState, PostgresJournal, RetryPolicy, errors
-from tests.journal.elsewhere import on_record
-from tests.journal.factories import KEY, done, named, sent
-from tests.journal.place import buy, failed
-from tests.support.clock import ManualClock
-from tests.support.postgres import Database, pooler
+from bardge_async.testing import ManualClock
+from tests.journal.elsewhere import read_states
+from tests.journal.factories import KEY, make_done, make_identity, make_sent
+from tests.journal.place import buy, fail_to_buy
+from tests.support.postgres import Database, run_pooler
 from tests.support.server import ScriptedServer, cut, reply
 
 
 @pytest.fixture(scope="module")
 def pooled(postgres: Database) -> Iterator[str]:
     """The pooler's connection string."""
-    with pooler(postgres.server) as dsn:
+    with run_pooler(postgres.server) as dsn:
         yield dsn
 
 
 async def test_tables_are_made_through_a_pooler(postgres: Database, pooled: str) -> None:
     """A journal makes its tables through a pooler, and works in them."""
     async with PostgresJournal(pooled, schema="pooled") as journal:
-        await journal.put(sent())
-        assert await journal.listed() == [sent()]
+        await journal.put(make_sent())
+        assert await journal.listed() == [make_sent()]
 
 
 async def test_calls_through_a_pooler(postgres: Database, pooled: str) -> None:
@@ -41,7 +41,7 @@ async def test_calls_through_a_pooler(postgres: Database, pooled: str) -> None:
             PostgresJournal(pooled) as gone,
             BardgeClient("key", api.base_url, journal=gone, retry=once) as bardge,
         ):
-            await failed(bardge, "doubt")
+            await fail_to_buy(bardge, "doubt")
         clients = list[BardgeClient]()
         for name in ("here", "there"):
             journal = await stack.enter_async_context(PostgresJournal(f"{pooled}?application_name={name}"))
@@ -52,7 +52,7 @@ async def test_calls_through_a_pooler(postgres: Database, pooled: str) -> None:
         await asyncio.gather(*(buy(client, f"order-{number}") for number in range(50) for client in clients))
         keys = [request.headers["idempotency-key"] for request in api.requests]
     assert sorted(keys) == sorted(["doubt", "doubt", *(f"order-{number}" for number in range(50))])
-    assert set(on_record(postgres).values()) == {EntryState.DONE}
+    assert set(read_states(postgres).values()) == {EntryState.DONE}
 
 
 async def test_claims_through_a_pooler(postgres: Database, pooled: str) -> None:
@@ -60,7 +60,9 @@ async def test_claims_through_a_pooler(postgres: Database, pooled: str) -> None:
     postgres.clear()
     async with PostgresJournal(pooled) as here, PostgresJournal(f"{pooled}?application_name=there") as there:
         await here.claim(KEY, 0, ManualClock())
-        await asyncio.gather(*(here.put(done(sent(named(f"order-{number}")))) for number in range(2, 9)))
+        await asyncio.gather(
+            *(here.put(make_done(make_sent(make_identity(f"order-{number}")))) for number in range(2, 9))
+        )
         with pytest.raises(errors.KeyInUseError):
             await there.claim(KEY, 0, ManualClock())
         here.release(KEY)

@@ -40,13 +40,13 @@ class Job:
     api_key: str
     lease: float = 15.0
 
-    def begun(self) -> int:
+    def count_begun(self) -> int:
         return len(noted(self.folder / "begun"))
 
-    def ends(self) -> Counter[tuple[str, str]]:
+    def count_ends(self) -> Counter[tuple[str, str]]:
         return Counter((order, word) for order, word in noted(self.folder / "ended"))
 
-    def charges(self) -> Counter[str]:
+    def count_charges(self) -> Counter[str]:
         """Count the charges of each key in the server's own books."""
         with contextlib.closing(sqlite3.connect(self.folder / "server.db")) as books:
             rows = books.execute("SELECT idempotency_key FROM entries WHERE book = 'credits' AND type = 'CREDIT'")
@@ -86,7 +86,7 @@ def work(job: Job, begin: Any) -> None:
     asyncio.run(main())
 
 
-def two(job: Job) -> list[Any]:
+def start_two_processes(job: Job) -> list[Any]:
     """Start two processes."""
     begin = FORK.Barrier(2)
     processes = [FORK.Process(target=work, args=(job, begin), daemon=True) for _ in range(2)]
@@ -95,40 +95,40 @@ def two(job: Job) -> list[Any]:
     return processes
 
 
-def half_way(job: Job) -> None:
-    while job.begun() < len(ORDERS):
+def wait_for_half(job: Job) -> None:
+    while job.count_begun() < len(ORDERS):
         time.sleep(0.001)
 
 
 def test_the_same_keys_at_once(job: Job) -> None:
     """Two processes enter the same keys at once: each is sent by exactly one of them, and both get its answer."""
-    processes = two(job)
+    processes = start_two_processes(job)
     for process in processes:
         process.join(30)
     assert [process.exitcode for process in processes] == [0, 0]
-    assert job.ends() == Counter({(order, word): 1 for order in ORDERS for word in ("new", "again")})
-    assert job.charges() == Counter(ORDERS)
+    assert job.count_ends() == Counter({(order, word): 1 for order in ORDERS for word in ("new", "again")})
+    assert job.count_charges() == Counter(ORDERS)
 
 
 def test_killed_holder(job: Job) -> None:
     """One of two processes is killed with keys in its hands: the other does all orders once the leases have run out."""
-    victim, other = two(job := attrs.evolve(job, lease=0.6))
-    half_way(job)
+    victim, other = start_two_processes(job := attrs.evolve(job, lease=0.6))
+    wait_for_half(job)
     victim.kill()
     other.join(30)
     assert other.exitcode == 0
-    assert {order for order, _ in job.ends()} == set(ORDERS)
-    assert job.charges() == Counter(ORDERS)
+    assert {order for order, _ in job.count_ends()} == set(ORDERS)
+    assert job.count_charges() == Counter(ORDERS)
 
 
 def test_stalled_holder(job: Job) -> None:
     """One of two processes stands still for longer than its leases, with requests under way, and goes on: no double."""
-    victim, other = two(job := attrs.evolve(job, lease=0.6))
-    half_way(job)
+    victim, other = start_two_processes(job := attrs.evolve(job, lease=0.6))
+    wait_for_half(job)
     os.kill(victim.pid, signal.SIGSTOP)
     other.join(30)
     os.kill(victim.pid, signal.SIGCONT)
     victim.join(30)
     assert other.exitcode == 0
-    assert {order for order, _ in job.ends()} == set(ORDERS)
-    assert job.charges() == Counter(ORDERS)
+    assert {order for order, _ in job.count_ends()} == set(ORDERS)
+    assert job.count_charges() == Counter(ORDERS)

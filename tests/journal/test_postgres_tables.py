@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
-import subprocess
-import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -15,11 +13,12 @@ import pytest
 from bardge_async import EntryState, JournalEntry, PostgresJournal, RecordedResponse, errors
 from bardge_async._journal import postgres_statements as rows
 from bardge_async._postgres.schema import fill_schema
-from tests.journal.elsewhere import elsewhere, on_record
-from tests.journal.factories import KEY, WALL, at, done, named, sent
-from tests.journal.test_protocol import read
-from tests.support.clock import ManualClock
+from bardge_async.testing import ManualClock
+from tests.journal.elsewhere import connect_other_machine, read_states
+from tests.journal.factories import KEY, WALL, make_done, make_identity, make_reading, make_sent
+from tests.journal.test_protocol import read_record
 from tests.support.postgres import Database
+from tests.support.program import run_program
 
 DAY = 86_400.0
 FORK = multiprocessing.get_context("fork")
@@ -29,7 +28,7 @@ def put_one(dsn: str, number: int, begin: Any) -> None:
     async def main() -> None:
         async with PostgresJournal(dsn, schema="race") as journal:
             begin.wait()
-            await journal.put(sent(named(f"order-{number}")))
+            await journal.put(make_sent(make_identity(f"order-{number}")))
 
     asyncio.run(main())
 
@@ -49,70 +48,70 @@ def test_made_by_many_processes_at_once(postgres: Database) -> None:
 
 async def test_nothing_is_made_where_tables_are(postgres: Database) -> None:
     """A user without any right to make tables works with those that another one made."""
-    async with elsewhere(postgres, schema="given") as journal:
-        await journal.put(sent())
+    async with connect_other_machine(postgres, schema="given") as journal:
+        await journal.put(make_sent())
     postgres.admin.execute("CREATE ROLE plain LOGIN")
     postgres.admin.execute("GRANT USAGE ON SCHEMA given TO plain")
     postgres.admin.execute("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA given TO plain")
     async with PostgresJournal(postgres.dsn.replace("bardge@", "plain@"), schema="given") as journal:
-        await journal.put(done(sent()))
-        assert await read(journal) == done(sent())
+        await journal.put(make_done(make_sent()))
+        assert await read_record(journal) == make_done(make_sent())
 
 
 async def test_newer_tables(postgres: Database) -> None:
     """Tables of a newer version are an error that says so."""
-    async with elsewhere(postgres, schema="newer") as journal:
-        await journal.put(sent())
+    async with connect_other_machine(postgres, schema="newer") as journal:
+        await journal.put(make_sent())
         postgres.admin.execute("UPDATE newer.facts SET value = 99 WHERE name = 'version'")
-    async with elsewhere(postgres, schema="newer") as journal:
+    async with connect_other_machine(postgres, schema="newer") as journal:
         with pytest.raises(errors.JournalError, match=r"newer version.*form 99"):
-            await journal.put(sent())
+            await journal.put(make_sent())
 
 
-async def aged(postgres: Database, days: float, record: JournalEntry, **options: Any) -> JournalEntry | None:
+async def read_after(postgres: Database, days: float, record: JournalEntry, **options: Any) -> JournalEntry | None:
     """What is left of a record so many days later."""
     postgres.clear()
-    async with elsewhere(postgres, **options) as journal:
+    async with connect_other_machine(postgres, **options) as journal:
         await journal.put(record)
         await journal.prune(WALL + days * DAY)
-        return await read(journal, record.identity)
+        return await read_record(journal, record.identity)
 
 
 @pytest.mark.parametrize(("days", "kept"), [(29.9, True), (30.1, False)])
 async def test_bodies_stay_for_30_days(postgres: Database, days: float, *, kept: bool) -> None:
     """The bodies of what is done are removed after 30 days; key, fingerprint and outcome stay."""
-    bare = attrs.evolve(done(sent()), body=None, answer=RecordedResponse(201, None, "req_1"))
-    assert await aged(postgres, days, done(sent())) == (done(sent()) if kept else bare)
+    bare = attrs.evolve(make_done(make_sent()), body=None, answer=RecordedResponse(201, None, "req_1"))
+    assert await read_after(postgres, days, make_done(make_sent())) == (make_done(make_sent()) if kept else bare)
 
 
 @pytest.mark.parametrize(("days", "keep", "kept"), [(399.9, 400, True), (400.1, 400, False), (40_000, 0, True)])
 async def test_entries_stay_for_400_days(postgres: Database, days: float, keep: int, *, kept: bool) -> None:
     """What is done is forgotten after 400 days; ``keep_entries=0`` keeps it for ever."""
-    assert (await aged(postgres, days, done(sent()), keep_entries=keep * DAY) is not None) is kept
+    assert (await read_after(postgres, days, make_done(make_sent()), keep_entries=keep * DAY) is not None) is kept
 
 
 async def test_doubts_stay(postgres: Database) -> None:
     """What is in doubt stays, with its body, however old."""
-    assert await aged(postgres, 40_000, sent()) == sent()
+    assert await read_after(postgres, 40_000, make_sent()) == make_sent()
 
 
 async def test_held_keys_are_not_forgotten(postgres: Database) -> None:
     """An old entry whose key somebody holds stays: its holder goes by it."""
     postgres.clear()
-    async with elsewhere(postgres) as journal:
+    async with connect_other_machine(postgres) as journal:
         await journal.claim(KEY, 0, ManualClock())
-        await journal.put(sent())
-        await journal.put(refused := attrs.evolve(done(sent()), state=EntryState.REFUSED, answer=None))
+        await journal.put(make_sent())
+        await journal.put(refused := attrs.evolve(make_done(make_sent()), state=EntryState.REFUSED, answer=None))
         assert await journal.prune(WALL + 500 * DAY) == 0
         assert await journal.listed() == [attrs.evolve(refused, body=None)]
 
 
 async def test_forgotten_is_everybodys(postgres: Database) -> None:
     """Up to when entries may be gone, every process tells, whoever pruned."""
-    await aged(postgres, 401, done(sent(), second=5))
-    async with elsewhere(postgres) as journal:
+    await read_after(postgres, 401, make_done(make_sent(), second=5))
+    async with connect_other_machine(postgres) as journal:
         assert journal.forgotten == 0
-        await journal.since(sent())
+        await journal.since(make_sent())
         assert journal.forgotten == WALL + 5
 
 
@@ -120,10 +119,10 @@ async def test_pruned_by_the_way(postgres: Database) -> None:
     """Nobody needs to call ``prune``: putting records does it, in one process and at most once an hour."""
     postgres.clear()
     postgres.admin.execute("DELETE FROM bardge.facts WHERE name = 'pruned'")
-    async with elsewhere(postgres) as journal:
-        await journal.put(done(sent()))
+    async with connect_other_machine(postgres) as journal:
+        await journal.put(make_done(make_sent()))
         while (await journal.listed())[0].body is not None:
-            await journal.put(done(sent(named("order-2"), second=31 * DAY), second=31 * DAY))
+            await journal.put(make_done(make_sent(make_identity("order-2"), second=31 * DAY), second=31 * DAY))
     [[pruned]] = postgres.admin.execute("SELECT value FROM bardge.facts WHERE name = 'pruned'").fetchall()
     assert pruned == WALL + 31 * DAY
 
@@ -131,22 +130,22 @@ async def test_pruned_by_the_way(postgres: Database) -> None:
 async def test_orphans_are_removed(postgres: Database) -> None:
     """A key that was claimed by a process that died leaves no row behind for long."""
     postgres.clear()
-    async with elsewhere(postgres) as journal:
+    async with connect_other_machine(postgres) as journal:
         await journal.claim(KEY, 0, ManualClock())
         postgres.admin.execute("UPDATE bardge.entries SET lease_until = lease_until - interval '2 hours'")
         await journal.prune(WALL)
-        assert on_record(postgres) == {}
+        assert read_states(postgres) == {}
 
 
 async def test_erase(postgres: Database) -> None:
     """``erase`` removes the bodies of finished entries that name the client, and leaves its doubts and others alone."""
     postgres.clear()
-    async with elsewhere(postgres) as journal:
-        mine = attrs.evolve(sent(), body=b'{"client_id":"c1"}')
-        await journal.put(done(mine))
-        await journal.put(attrs.evolve(mine, identity=named("doubt")))
-        await journal.put(done(sent(named("other"))))
-        await journal.put(done(sent(named("path"), path="/issued_passes/c1/expiry")))
+    async with connect_other_machine(postgres) as journal:
+        mine = attrs.evolve(make_sent(), body=b'{"client_id":"c1"}')
+        await journal.put(make_done(mine))
+        await journal.put(attrs.evolve(mine, identity=make_identity("doubt")))
+        await journal.put(make_done(make_sent(make_identity("other"))))
+        await journal.put(make_done(make_sent(make_identity("path"), path="/issued_passes/c1/expiry")))
         assert await journal.erase("c1") == 2
         bodies = {record.identity.key: record.body is not None for record in await journal.listed()}
     assert bodies == {"order-1": False, "doubt": True, "other": True, "path": False}
@@ -155,19 +154,19 @@ async def test_erase(postgres: Database) -> None:
 async def test_since(postgres: Database) -> None:
     """``since`` tells the row's other records from ten minutes before on, but no refused and no foreign ones."""
     postgres.clear()
-    other = named("order-2")._replace(account="b")
+    other = make_identity("order-2")._replace(account="b")
     records = {
-        "old": done(sent(named("old"), second=-601), second=-601),
-        "near": done(sent(named("near"), second=-599), second=-599),
-        "doubt": sent(named("doubt"), second=50),
-        "refused": done(sent(named("refused")), state=EntryState.REFUSED),
-        "elsewhere": sent(other),
-        "row": attrs.evolve(sent(named("row")), endpoint="credits.purchase"),
+        "old": make_done(make_sent(make_identity("old"), second=-601), second=-601),
+        "near": make_done(make_sent(make_identity("near"), second=-599), second=-599),
+        "doubt": make_sent(make_identity("doubt"), second=50),
+        "refused": make_done(make_sent(make_identity("refused")), state=EntryState.REFUSED),
+        "elsewhere": make_sent(other),
+        "row": attrs.evolve(make_sent(make_identity("row")), endpoint="credits.purchase"),
     }
-    async with elsewhere(postgres) as journal:
-        for record in (sent(), *records.values()):
+    async with connect_other_machine(postgres) as journal:
+        for record in (make_sent(), *records.values()):
             await journal.put(record)
-        assert {record.identity.key for record in await journal.since(sent())} == {"near", "doubt"}
+        assert {record.identity.key for record in await journal.since(make_sent())} == {"near", "doubt"}
 
 
 FILL: Final = """
@@ -203,14 +202,14 @@ SEARCHES: Final[Mapping[str, tuple[str, Any, str]]] = {
 def filled_tables(postgres: Database) -> Database:
     """20,000 entries, of which 20 are in doubt."""
     postgres.clear()
-    asyncio.run(made(postgres))
+    asyncio.run(create_tables(postgres))
     postgres.admin.execute(FILL)
     postgres.admin.execute("VACUUM ANALYZE bardge.entries")
     return postgres
 
 
-async def made(postgres: Database) -> None:
-    async with elsewhere(postgres) as journal:
+async def create_tables(postgres: Database) -> None:
+    async with connect_other_machine(postgres) as journal:
         await journal.listed()
 
 
@@ -243,11 +242,6 @@ def test_bad_connection_string() -> None:
     assert "secret" not in str(caught.value)
 
 
-def output(program: str) -> str:
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
-    return done.stdout.strip()
-
-
 def test_extra_is_missing() -> None:
     """Without psycopg the constructor names the extra."""
     program = (
@@ -255,19 +249,19 @@ def test_extra_is_missing() -> None:
         "try: bardge_async.PostgresJournal('postgresql://127.0.0.1/x')\n"
         "except bardge_async.ConfigurationError as error: print(error)"
     )
-    assert "pip install 'bardge-async[postgres]'" in output(program)
+    assert "pip install 'bardge-async[postgres]'" in run_program(program)
 
 
 def test_psycopg_comes_with_the_first_journal() -> None:
     """``import bardge_async`` does not bring psycopg."""
-    assert output("import sys, bardge_async; print('psycopg' in sys.modules)") == "False"
+    assert run_program("import sys, bardge_async; print('psycopg' in sys.modules)") == "False"
 
 
 def test_age() -> None:
     """A first send of this boot is told as it was; of another, by this one's clock and as old as the server says."""
     clock = ManualClock()
-    assert rows.rebase_first_sent(sent(), 50.0, clock) == sent()
-    foreign = attrs.evolve(sent(), first_sent=attrs.evolve(at(0), boot="other"))
+    assert rows.rebase_first_sent(make_sent(), 50.0, clock) == make_sent()
+    foreign = attrs.evolve(make_sent(), first_sent=attrs.evolve(make_reading(0), boot="other"))
     found = rows.rebase_first_sent(foreign, 50.0, clock)
     assert found is not None
-    assert found.first_sent == attrs.evolve(at(0), elapsed=clock.elapsed() - 50, boot="")
+    assert found.first_sent == attrs.evolve(make_reading(0), elapsed=clock.elapsed() - 50, boot="")

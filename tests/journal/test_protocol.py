@@ -14,18 +14,14 @@ import attrs
 import pytest
 
 from bardge_async import EntryState, Journal, JournalEntry, KeyIdentity, RecordedResponse, errors
-from tests.journal.factories import KEY, Opener, done, named, sent
-from tests.support.clock import ManualClock
+from bardge_async.testing import ManualClock
+from tests.journal.factories import KEY, Opener, make_done, make_identity, make_sent
+from tests.support.loop import run_loop
 
 LONG = 1000.0
 
 
-async def settled() -> None:
-    for _ in range(20):
-        await asyncio.sleep(0)
-
-
-async def read(journal: Journal, identity: KeyIdentity = KEY) -> JournalEntry | None:
+async def read_record(journal: Journal, identity: KeyIdentity = KEY) -> JournalEntry | None:
     """What is on record, as a claim tells."""
     record = await journal.claim(identity, LONG, ManualClock())
     journal.release(identity)
@@ -33,7 +29,7 @@ async def read(journal: Journal, identity: KeyIdentity = KEY) -> JournalEntry | 
 
 
 @asynccontextmanager
-async def held(journal: Journal, identity: KeyIdentity = KEY) -> AsyncGenerator[None]:
+async def hold_key(journal: Journal, identity: KeyIdentity = KEY) -> AsyncGenerator[None]:
     await journal.claim(identity, LONG, ManualClock())
     try:
         yield
@@ -41,11 +37,11 @@ async def held(journal: Journal, identity: KeyIdentity = KEY) -> AsyncGenerator[
         journal.release(identity)
 
 
-def waiting(journal: Journal, clock: ManualClock, timeout: float = LONG) -> asyncio.Task[JournalEntry | None]:
+def start_claim(journal: Journal, clock: ManualClock, timeout: float = LONG) -> asyncio.Task[JournalEntry | None]:
     return asyncio.ensure_future(journal.claim(KEY, timeout, clock))
 
 
-async def cancelled(task: asyncio.Task[JournalEntry | None]) -> None:
+async def cancel_task(task: asyncio.Task[JournalEntry | None]) -> None:
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
@@ -53,42 +49,42 @@ async def cancelled(task: asyncio.Task[JournalEntry | None]) -> None:
 
 async def test_unknown_key(journal: Journal) -> None:
     """A key that was never put has no record, also after it was claimed."""
-    assert await read(journal) is None
-    assert await read(journal) is None
+    assert await read_record(journal) is None
+    assert await read_record(journal) is None
 
 
 async def test_put_then_claimed(journal: Journal) -> None:
     """What is put is what a claim returns, field by field."""
-    async with held(journal):
-        await journal.put(sent())
-    assert await read(journal) == sent()
+    async with hold_key(journal):
+        await journal.put(make_sent())
+    assert await read_record(journal) == make_sent()
 
 
 async def test_put_again_replaces(journal: Journal) -> None:
     """A key has one record: the last."""
-    await journal.put(sent())
-    await journal.put(done(sent(), second=3))
-    assert await read(journal) == done(sent(), second=3)
+    await journal.put(make_sent())
+    await journal.put(make_done(make_sent(), second=3))
+    assert await read_record(journal) == make_done(make_sent(), second=3)
 
 
 async def test_put_is_there_for_another_opener(opener: Opener) -> None:
     """A record is kept when ``put`` returns: another client over the same store reads it."""
     async with opener() as first, opener() as second:
-        await first.put(sent())
-        assert await read(second) == sent()
+        await first.put(make_sent())
+        assert await read_record(second) == make_sent()
 
 
 async def test_remove(journal: Journal) -> None:
     """A removed record is gone, and its key free for anything."""
-    await journal.put(sent())
+    await journal.put(make_sent())
     await journal.remove(KEY)
-    assert await read(journal) is None
+    assert await read_record(journal) is None
 
 
 async def test_remove_nothing(journal: Journal) -> None:
     """Removing what is not there does nothing."""
     await journal.remove(KEY)
-    assert await read(journal) is None
+    assert await read_record(journal) is None
 
 
 @pytest.mark.parametrize(
@@ -98,24 +94,24 @@ async def test_remove_nothing(journal: Journal) -> None:
 )
 async def test_identity(journal: Journal, other: KeyIdentity) -> None:
     """Base URL, account and key keep records apart, and claims as well."""
-    await journal.put(sent())
-    async with held(journal):
-        assert await read(journal, other) is None
+    await journal.put(make_sent())
+    async with hold_key(journal):
+        assert await read_record(journal, other) is None
 
 
 @pytest.mark.parametrize("body", [None, b"", b'{"a":1}', '{"a":"\u00e9\u0000"}'.encode()])
 async def test_bodies(journal: Journal, body: bytes | None) -> None:
     """Bytes come back as they were, none as none."""
-    record = attrs.evolve(sent(), body=body, answer=RecordedResponse(200, body, None), state=EntryState.DONE)
+    record = attrs.evolve(make_sent(), body=body, answer=RecordedResponse(200, body, None), state=EntryState.DONE)
     await journal.put(record)
-    assert await read(journal) == record
+    assert await read_record(journal) == record
 
 
 @pytest.mark.parametrize("state", EntryState)
 async def test_states(journal: Journal, state: EntryState) -> None:
     """Every state comes back."""
-    await journal.put(attrs.evolve(sent(), state=state))
-    record = await read(journal)
+    await journal.put(attrs.evolve(make_sent(), state=state))
+    record = await read_record(journal)
     assert record is not None
     assert record.state is state
 
@@ -123,8 +119,8 @@ async def test_states(journal: Journal, state: EntryState) -> None:
 @pytest.mark.parametrize(("given", "kept"), [(True, b'{"balance":5}'), (False, None)])
 async def test_answers_of_fresh_keys(journal: Journal, given: bool, kept: bytes | None) -> None:
     """The answer to a key that the caller chose is kept; of a fresh one's only that and when it was done."""
-    await journal.put(done(sent(given=given)))
-    record = await read(journal)
+    await journal.put(make_done(make_sent(given=given)))
+    record = await read_record(journal)
     assert record is not None
     assert record.state is EntryState.DONE
     assert record.answer == RecordedResponse(201, kept, "req_1")
@@ -132,8 +128,8 @@ async def test_answers_of_fresh_keys(journal: Journal, given: bool, kept: bytes 
 
 async def test_unfinished_fresh_keys_keep_their_body(journal: Journal) -> None:
     """A fresh key in doubt keeps its request, so that it can be sent again with the same bytes."""
-    await journal.put(sent(given=False))
-    record = await read(journal)
+    await journal.put(make_sent(given=False))
+    record = await read_record(journal)
     assert record is not None
     assert record.body == b'{"a":1}'
 
@@ -142,17 +138,17 @@ async def test_claims_wait_in_line(journal: Journal) -> None:
     """A key has one holder at a time; the others get it in the order in which they came."""
     clock, order = ManualClock(), list[int]()
 
-    async def hold(number: int) -> None:
+    async def hold_briefly(number: int) -> None:
         await journal.claim(KEY, LONG, clock)
         order.append(number)
-        await settled()
+        await run_loop(20)
         assert order[-1] == number
         journal.release(KEY)
 
-    async with anyio.create_task_group() as group, held(journal):
+    async with anyio.create_task_group() as group, hold_key(journal):
         for number in range(5):
-            group.start_soon(hold, number)
-            await settled()
+            group.start_soon(hold_briefly, number)
+            await run_loop(20)
         assert order == []
     assert order == [0, 1, 2, 3, 4]
 
@@ -160,12 +156,12 @@ async def test_claims_wait_in_line(journal: Journal) -> None:
 async def test_claims_wait_across_openers(opener: Opener) -> None:
     """A key that one client holds, another client over the same store waits for."""
     async with opener() as first, opener() as second:
-        async with held(first):
-            task = waiting(second, ManualClock())
-            await settled()
+        async with hold_key(first):
+            task = start_claim(second, ManualClock())
+            await run_loop(20)
             assert not task.done()
-            await first.put(sent())
-        assert await task == sent()
+            await first.put(make_sent())
+        assert await task == make_sent()
         second.release(KEY)
 
 
@@ -173,12 +169,12 @@ async def test_newcomers_wait_behind_the_line(journal: Journal) -> None:
     """A claim right after a release does not overtake the one that waited."""
     clock = ManualClock()
     await journal.claim(KEY, LONG, clock)
-    first = waiting(journal, clock)
-    await settled()
+    first = start_claim(journal, clock)
+    await run_loop(20)
     journal.release(KEY)
-    late = waiting(journal, clock)
+    late = start_claim(journal, clock)
     await first
-    await settled()
+    await run_loop(20)
     assert not late.done()
     journal.release(KEY)
     await late
@@ -187,36 +183,36 @@ async def test_newcomers_wait_behind_the_line(journal: Journal) -> None:
 
 async def test_waiter_reads_the_latest_record(journal: Journal) -> None:
     """Whoever waited gets what the holder put last."""
-    async with held(journal):
-        task = waiting(journal, ManualClock())
-        await settled()
-        await journal.put(sent())
-        await journal.put(done(sent()))
-    assert await task == done(sent())
+    async with hold_key(journal):
+        task = start_claim(journal, ManualClock())
+        await run_loop(20)
+        await journal.put(make_sent())
+        await journal.put(make_done(make_sent()))
+    assert await task == make_done(make_sent())
     journal.release(KEY)
 
 
 async def test_patience(journal: Journal) -> None:
     """Patience is counted on the given clock: KeyInUseError at its end, not before."""
     clock = ManualClock()
-    async with held(journal):
-        task = waiting(journal, clock, 10)
-        await settled()
+    async with hold_key(journal):
+        task = start_claim(journal, clock, 10)
+        await run_loop(20)
         clock.advance(9.9)
-        await settled()
+        await run_loop(20)
         assert not task.done()
         clock.advance(0.1)
         with pytest.raises(errors.KeyInUseError, match="order-1") as caught:
             await task
-    assert (caught.value.sent, caught.value.timed_out, clock.waiting) == (False, True, 0)
+    assert (caught.value.sent, caught.value.timed_out, clock.pending_timers) == (False, True, 0)
 
 
 async def test_error_survives_pickle(journal: Journal) -> None:
     """KeyInUseError crosses processes."""
     clock = ManualClock()
-    async with held(journal):
-        task = waiting(journal, clock, 1)
-        await settled()
+    async with hold_key(journal):
+        task = start_claim(journal, clock, 1)
+        await run_loop(20)
         clock.advance(1)
         with pytest.raises(errors.KeyInUseError) as caught:
             await task
@@ -226,38 +222,38 @@ async def test_error_survives_pickle(journal: Journal) -> None:
 async def test_impatient_waiter_holds_nothing(journal: Journal) -> None:
     """After KeyInUseError the next in line gets the key, and after it everyone else."""
     clock = ManualClock()
-    async with held(journal):
-        impatient, patient = waiting(journal, clock, 1), waiting(journal, clock)
-        await settled()
+    async with hold_key(journal):
+        impatient, patient = start_claim(journal, clock, 1), start_claim(journal, clock)
+        await run_loop(20)
         clock.advance(1)
         with pytest.raises(errors.KeyInUseError):
             await impatient
     await patient
     journal.release(KEY)
-    assert await read(journal) is None
+    assert await read_record(journal) is None
 
 
 async def test_granted_claim_stops_its_timer(journal: Journal) -> None:
     """A claim that got its key leaves no timer behind."""
     clock = ManualClock()
-    async with held(journal):
-        task = waiting(journal, clock)
-        await settled()
+    async with hold_key(journal):
+        task = start_claim(journal, clock)
+        await run_loop(20)
     await task
     journal.release(KEY)
-    assert clock.waiting == 0
+    assert clock.pending_timers == 0
 
 
 async def test_cancelled_waiter_leaves_the_line(journal: Journal) -> None:
     """A cancelled claim holds nothing: the one behind it gets the key."""
     clock = ManualClock()
-    async with held(journal):
-        first, second = waiting(journal, clock), waiting(journal, clock)
-        await settled()
-        await cancelled(first)
+    async with hold_key(journal):
+        first, second = start_claim(journal, clock), start_claim(journal, clock)
+        await run_loop(20)
+        await cancel_task(first)
     await second
     journal.release(KEY)
-    assert clock.waiting == 0
+    assert clock.pending_timers == 0
 
 
 @pytest.mark.parametrize("turns", range(6))
@@ -265,8 +261,8 @@ async def test_cancelled_while_it_is_granted(journal: Journal, turns: int) -> No
     """A claim that is cancelled while the key is handed to it passes it on, at whatever turn of the loop."""
     clock = ManualClock()
     await journal.claim(KEY, LONG, clock)
-    first = waiting(journal, clock)
-    await settled()
+    first = start_claim(journal, clock)
+    await run_loop(20)
     journal.release(KEY)
     for _ in range(turns):
         await asyncio.sleep(0)
@@ -276,25 +272,25 @@ async def test_cancelled_while_it_is_granted(journal: Journal, turns: int) -> No
         journal.release(KEY)
     except asyncio.CancelledError:
         pass
-    assert await read(journal) is None
+    assert await read_record(journal) is None
 
 
 async def test_cancelled_scope_holds_nothing(journal: Journal) -> None:
     """A claim inside a scope that is cancelled holds nothing either."""
     clock = ManualClock()
-    async with held(journal), anyio.create_task_group() as group:
+    async with hold_key(journal), anyio.create_task_group() as group:
         group.start_soon(journal.claim, KEY, LONG, clock)
-        await settled()
+        await run_loop(20)
         group.cancel_scope.cancel()
-    assert await read(journal) is None
+    assert await read_record(journal) is None
 
 
 async def test_out_of_patience_while_it_is_granted(journal: Journal) -> None:
     """A claim whose patience ends as the key is handed to it holds it or passes it on, never neither."""
     clock = ManualClock()
     await journal.claim(KEY, LONG, clock)
-    first = waiting(journal, clock, 5)
-    await settled()
+    first = start_claim(journal, clock, 5)
+    await run_loop(20)
     clock.advance(5)
     journal.release(KEY)
     try:
@@ -302,21 +298,21 @@ async def test_out_of_patience_while_it_is_granted(journal: Journal) -> None:
         journal.release(KEY)
     except errors.KeyInUseError:
         pass
-    assert await read(journal) is None
+    assert await read_record(journal) is None
 
 
-def in_a_thread(opener: Opener, got: threading.Event, order: list[str]) -> threading.Thread:
+def claim_in_thread(opener: Opener, got: threading.Event, order: list[str]) -> threading.Thread:
     """A thread with a loop of its own that claims the key, and lets go."""
 
-    async def other() -> None:
+    async def claim_and_release() -> None:
         async with opener() as journal:
             got.set()
             await journal.claim(KEY, LONG, ManualClock())
             order.append("other")
-            await journal.put(sent())
+            await journal.put(make_sent())
             journal.release(KEY)
 
-    thread = threading.Thread(target=lambda: asyncio.run(other()))
+    thread = threading.Thread(target=lambda: asyncio.run(claim_and_release()))
     thread.start()
     return thread
 
@@ -325,14 +321,14 @@ async def test_two_loops(opener: Opener) -> None:
     """A key is handed from one thread's loop to another's, with what was put."""
     order, begun = list[str](), threading.Event()
     async with opener() as journal:
-        async with held(journal):
-            thread = in_a_thread(opener, begun, order)
+        async with hold_key(journal):
+            thread = claim_in_thread(opener, begun, order)
             await asyncio.to_thread(begun.wait)
-            await settled()
+            await run_loop(20)
             order.append("mine")
         await asyncio.to_thread(thread.join)
         assert order == ["mine", "other"]
-        assert await read(journal) == sent()
+        assert await read_record(journal) == make_sent()
 
 
 def test_two_loops_count(opener: Opener) -> None:
@@ -341,7 +337,7 @@ def test_two_loops_count(opener: Opener) -> None:
     inside = 0
     counted = list[int]()
 
-    async def work() -> None:
+    async def count_holders() -> None:
         nonlocal inside
         async with opener() as journal:
             for _ in range(rounds):
@@ -352,7 +348,7 @@ def test_two_loops_count(opener: Opener) -> None:
                 inside -= 1
                 journal.release(KEY)
 
-    threads = [threading.Thread(target=lambda: asyncio.run(work())) for _ in range(2)]
+    threads = [threading.Thread(target=lambda: asyncio.run(count_holders())) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -367,90 +363,90 @@ def test_waiter_whose_loop_has_ended(opener: Opener) -> None:
         await journal.claim(KEY, LONG, ManualClock())
 
     async def line_up(journal: Journal) -> None:
-        waiting(journal, ManualClock())
-        await settled()
+        start_claim(journal, ManualClock())
+        await run_loop(20)
 
     async def main() -> None:
         async with opener() as journal:
             await hold_on(journal)
             await asyncio.to_thread(lambda: asyncio.run(line_up(journal)))
             journal.release(KEY)
-            assert await read(journal) is None
+            assert await read_record(journal) is None
 
     asyncio.run(main())
 
 
 async def test_overtaken_by_a_later_post(journal: Journal) -> None:
     """A POST to the same row and path, sent later under another key, overtakes a record."""
-    await journal.put(sent())
-    await journal.put(sent(named("order-2"), second=1))
-    assert await journal.overtaken(sent())
+    await journal.put(make_sent())
+    await journal.put(make_sent(make_identity("order-2"), second=1))
+    assert await journal.overtaken(make_sent())
 
 
 async def test_not_overtaken_by_earlier_posts(journal: Journal) -> None:
     """What was sent before a record does not overtake it."""
-    await journal.put(sent())
-    await journal.put(sent(named("order-2"), second=1))
-    assert not await journal.overtaken(sent(named("order-2"), second=1))
+    await journal.put(make_sent())
+    await journal.put(make_sent(make_identity("order-2"), second=1))
+    assert not await journal.overtaken(make_sent(make_identity("order-2"), second=1))
 
 
 @pytest.mark.parametrize(
     "other",
     [
-        sent(named("order-2"), second=1, path="/q"),
-        sent(KEY._replace(account="b", key="order-2"), second=1),
-        sent(KEY._replace(base_url="https://other.example/v3", key="order-2"), second=1),
+        make_sent(make_identity("order-2"), second=1, path="/q"),
+        make_sent(KEY._replace(account="b", key="order-2"), second=1),
+        make_sent(KEY._replace(base_url="https://other.example/v3", key="order-2"), second=1),
     ],
     ids=["another path", "another account", "another server"],
 )
 async def test_not_overtaken_by_others(journal: Journal, other: JournalEntry) -> None:
     """Only the same account's POST to the same row and path at the same server overtakes."""
-    await journal.put(sent())
+    await journal.put(make_sent())
     await journal.put(other)
-    assert not await journal.overtaken(sent())
+    assert not await journal.overtaken(make_sent())
 
 
 async def test_overtaken_by_what_was_sent_again(journal: Journal) -> None:
     """An older key that was refused, and sent again after a record, overtakes it."""
-    await journal.put(done(sent(named("order-2")), state=EntryState.REFUSED))
-    await journal.put(sent(second=10))
-    await journal.put(sent(named("order-2"), second=20))
-    assert await journal.overtaken(sent(second=10))
+    await journal.put(make_done(make_sent(make_identity("order-2")), state=EntryState.REFUSED))
+    await journal.put(make_sent(second=10))
+    await journal.put(make_sent(make_identity("order-2"), second=20))
+    assert await journal.overtaken(make_sent(second=10))
 
 
 async def test_sent_again_is_not_overtaken_by_what_came_between(journal: Journal) -> None:
     """A record that was itself sent again later than the others is the latest."""
-    await journal.put(done(sent(), state=EntryState.REFUSED))
-    await journal.put(done(sent(named("order-2"), second=10), second=10))
-    await journal.put(sent(second=20))
-    assert not await journal.overtaken(sent(second=20))
+    await journal.put(make_done(make_sent(), state=EntryState.REFUSED))
+    await journal.put(make_done(make_sent(make_identity("order-2"), second=10), second=10))
+    await journal.put(make_sent(second=20))
+    assert not await journal.overtaken(make_sent(second=20))
 
 
 async def test_not_overtaken_by_an_earlier_post_that_ends_later(journal: Journal) -> None:
     """It is the sending that counts: a POST sent before and answered after a record does not overtake it."""
-    await journal.put(sent(named("order-2")))
-    await journal.put(sent(second=10))
-    await journal.put(done(sent(named("order-2"))))
-    assert not await journal.overtaken(sent(second=10))
+    await journal.put(make_sent(make_identity("order-2")))
+    await journal.put(make_sent(second=10))
+    await journal.put(make_done(make_sent(make_identity("order-2"))))
+    assert not await journal.overtaken(make_sent(second=10))
 
 
 async def test_removed_posts_overtake_nothing(journal: Journal) -> None:
     """A later POST that never reached the server overtakes nothing."""
-    await journal.put(sent())
-    await journal.put(sent(named("order-2"), second=1))
-    await journal.remove(named("order-2"))
-    assert not await journal.overtaken(sent())
+    await journal.put(make_sent())
+    await journal.put(make_sent(make_identity("order-2"), second=1))
+    await journal.remove(make_identity("order-2"))
+    assert not await journal.overtaken(make_sent())
 
 
 async def test_overtaken_after_the_record_is_gone(journal: Journal) -> None:
     """A record that was forgotten between claim and question raises nothing."""
-    await journal.put(sent())
+    await journal.put(make_sent())
     await journal.remove(KEY)
-    assert not await journal.overtaken(sent())
+    assert not await journal.overtaken(make_sent())
 
 
 async def test_records_survive_pickle(journal: Journal) -> None:
     """A record as it is read crosses processes."""
-    await journal.put(done(sent()))
-    record = await read(journal)
+    await journal.put(make_done(make_sent()))
+    record = await read_record(journal)
     assert pickle.loads(pickle.dumps(record)) == record  # noqa: S301 - our own bytes

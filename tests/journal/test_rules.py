@@ -13,10 +13,10 @@ import pytest
 from bardge_async import BardgeClient, EntryState, ReplayWindow, RetryPolicy, errors
 from bardge_async import models as m
 from tests.journal.factories import Opener
-from tests.journal.place import Place, buy, failed, place
+from tests.journal.place import Place, buy, fail_to_buy, open_place
 from tests.support.canary import CANARY
-from tests.support.rig import OTHER, PURCHASE, late
-from tests.support.server import Step, cut, error, hang, raw, reply
+from tests.support.rig import OTHER, PURCHASE, advance_then
+from tests.support.server import Step, cut, error, hang, reply, send_raw
 
 BOUGHT = reply(201, {"balance": 5}, {"Bardge-Request-Id": "req_1"})
 REFUSED = error(400, "invalid_request_error", "validation_error")
@@ -26,16 +26,16 @@ DECEMBER = m.UpdateIssuedPassExpiry(expiry_date=dt.date(2026, 12, 31))
 JANUARY = m.UpdateIssuedPassExpiry(expiry_date=dt.date(2027, 1, 31))
 
 
-async def extend(
+async def extend_expiry(
     bardge: BardgeClient, key: str, request: m.UpdateIssuedPassExpiry = DECEMBER, client: str = "c1"
 ) -> m.IssuedPassMessage:
     async with bardge.idempotent(key) as once:
         return await once.passes.update_expiry(client, request)
 
 
-async def timers(it: Place, number: int) -> None:
+async def wait_for_timers(it: Place, number: int) -> None:
     """Wait until so many timers wait on the clock."""
-    while it.clock.waiting < number:  # noqa: ASYNC110 - the loop's turns are what is waited for
+    while it.clock.pending_timers < number:  # noqa: ASYNC110 - the loop's turns are what is waited for
         await asyncio.sleep(0)
 
 
@@ -45,61 +45,61 @@ async def timers(it: Place, number: int) -> None:
 @pytest.mark.parametrize("later", [0, 60, 95, 800])
 async def test_done(opener: Opener, later: float) -> None:
     """A key that was done gives the recorded answer, in and past its window: no request, ``replayed`` says journal."""
-    async with place(opener, BOUGHT) as it:
+    async with open_place(opener, BOUGHT) as it:
         first = await buy(it.bardge)
         it.clock.advance(later)
-        async with (await it.another()).idempotent("order-1") as once:
+        async with (await it.open_another()).idempotent("order-1") as once:
             again = await once.credits.purchase(PURCHASE)
-    assert (again, once.replayed, once.attempts, once.request_id, it.sent) == (first, "journal", 0, "req_1", 1)
+    assert (again, once.replayed, once.attempts, once.request_id, it.request_count) == (first, "journal", 0, "req_1", 1)
 
 
 async def test_done_by_send(opener: Opener) -> None:
     """``send`` with a key that was done tells the same, with the recorded status and request id."""
-    async with place(opener, BOUGHT) as it:
+    async with open_place(opener, BOUGHT) as it:
         await buy(it.bardge)
-        again = await (await it.another()).send("credits.purchase", request=PURCHASE, key="order-1")
+        again = await (await it.open_another()).send("credits.purchase", request=PURCHASE, key="order-1")
     assert (again.status, again.request_id, again.attempts, again.replayed) == (201, "req_1", 0, "journal")
-    assert (again.idempotency_key, again.headers["Bardge-Request-Id"], it.sent) == ("order-1", "req_1", 1)
+    assert (again.idempotency_key, again.headers["Bardge-Request-Id"], it.request_count) == ("order-1", "req_1", 1)
 
 
 async def test_done_though_unreadable(opener: Opener) -> None:
     """An answer that could not be read was executed: the same DecodeError again, without a request."""
-    async with place(opener, reply(201, [1])) as it:
-        first = await failed(it.bardge)
+    async with open_place(opener, reply(201, [1])) as it:
+        first = await fail_to_buy(it.bardge)
         it.clock.advance(100)
-        again = await failed(await it.another())
+        again = await fail_to_buy(await it.open_another())
     assert isinstance(first, errors.DecodeError)
     assert isinstance(again, errors.DecodeError)
     assert (again.executed, again.problems, again.body) == (True, first.problems, first.body)
-    assert (again.attempts, again.sent, again.idempotency_key, it.sent) == (0, True, "order-1", 1)
+    assert (again.attempts, again.sent, again.idempotency_key, it.request_count) == (0, True, "order-1", 1)
 
 
 async def test_done_after_a_doubt(opener: Opener) -> None:
     """A key that was cut first and answered then is done."""
-    async with place(opener, cut(), BOUGHT) as it:
+    async with open_place(opener, cut(), BOUGHT) as it:
         await buy(it.bardge)
-        assert await it.state() is EntryState.DONE
-        await buy(await it.another())
-    assert it.sent == 2
+        assert await it.read_state() is EntryState.DONE
+        await buy(await it.open_another())
+    assert it.request_count == 2
 
 
 async def test_fresh_key_given_again(opener: Opener) -> None:
     """A fresh key's answer is not kept: given again, it was done already, and nothing is sent."""
-    async with place(opener, BOUGHT) as it:
+    async with open_place(opener, BOUGHT) as it:
         key = (await it.bardge.send("credits.purchase", request=PURCHASE)).idempotency_key
         assert key is not None
-        again = await failed(await it.another(), key)
+        again = await fail_to_buy(await it.open_another(), key)
     assert (type(again), again.idempotency_key, again.endpoint) == (errors.AlreadyDoneError, key, "credits.purchase")
-    assert (again.attempts, it.sent) == (0, 1)
+    assert (again.attempts, it.request_count) == (0, 1)
 
 
 async def test_made_key_of_a_block(opener: Opener) -> None:
     """A block tells its made key beforehand: given again, it has its recorded answer."""
-    async with place(opener, BOUGHT) as it:
+    async with open_place(opener, BOUGHT) as it:
         async with it.bardge.idempotent() as once:
             first = await once.credits.purchase(PURCHASE)
-        assert await buy(await it.another(), once.key) == first
-    assert it.sent == 1
+        assert await buy(await it.open_another(), once.key) == first
+    assert it.request_count == 1
 
 
 # Refused.
@@ -108,41 +108,41 @@ async def test_made_key_of_a_block(opener: Opener) -> None:
 @pytest.mark.parametrize("later", [0, 95])
 async def test_refused_then_the_same(opener: Opener, later: float) -> None:
     """A refused key is sent again with the same body, in and past its 90 s."""
-    async with place(opener, REFUSED, BOUGHT) as it:
-        assert isinstance(await failed(it.bardge), errors.InvalidRequestError)
+    async with open_place(opener, REFUSED, BOUGHT) as it:
+        assert isinstance(await fail_to_buy(it.bardge), errors.InvalidRequestError)
         it.clock.advance(later)
-        await buy(await it.another())
+        await buy(await it.open_another())
     assert it.keys == ["order-1"] * 2
 
 
 async def test_refused_then_corrected_inside(opener: Opener) -> None:
     """Inside its 90 s a refused key takes no other body: the server may hold it to the first one."""
-    async with place(opener, REFUSED, BOUGHT) as it:
-        await failed(it.bardge)
+    async with open_place(opener, REFUSED, BOUGHT) as it:
+        await fail_to_buy(it.bardge)
         it.clock.advance(89)
-        again = await failed(await it.another(), request=OTHER)
-    assert (type(again), it.sent) == (errors.IdempotencyMisuseError, 1)
+        again = await fail_to_buy(await it.open_another(), request=OTHER)
+    assert (type(again), it.request_count) == (errors.IdempotencyMisuseError, 1)
     assert "package_id" in str(again)
 
 
 async def test_refused_then_corrected_past(opener: Opener) -> None:
     """After its 90 s a refused key takes any body."""
-    async with place(opener, REFUSED, BOUGHT) as it:
-        await failed(it.bardge)
+    async with open_place(opener, REFUSED, BOUGHT) as it:
+        await fail_to_buy(it.bardge)
         it.clock.advance(91)
-        await buy(await it.another(), request=OTHER)
+        await buy(await it.open_another(), request=OTHER)
     assert b"cpkg_10" in it.server.requests[1].body
 
 
 async def test_corrected_then_done(opener: Opener) -> None:
     """What was corrected and done stands under the key from then on."""
-    async with place(opener, REFUSED, BOUGHT) as it:
-        await failed(it.bardge)
+    async with open_place(opener, REFUSED, BOUGHT) as it:
+        await fail_to_buy(it.bardge)
         it.clock.advance(91)
         await buy(it.bardge, request=OTHER)
-        assert isinstance(await failed(it.bardge), errors.IdempotencyMisuseError)
+        assert isinstance(await fail_to_buy(it.bardge), errors.IdempotencyMisuseError)
         await buy(it.bardge, request=OTHER)
-    assert it.sent == 2
+    assert it.request_count == 2
 
 
 @pytest.mark.parametrize(
@@ -152,33 +152,33 @@ async def test_corrected_then_done(opener: Opener) -> None:
 )
 async def test_answered_and_not_executed(opener: Opener, refusal: Step) -> None:
     """Every answer that says "not executed" leaves the key refused, and is sent again when asked."""
-    async with place(opener, refusal, BOUGHT, retry=ONE) as it:
-        await failed(it.bardge)
-        assert await it.state() is EntryState.REFUSED
+    async with open_place(opener, refusal, BOUGHT, retry=ONE) as it:
+        await fail_to_buy(it.bardge)
+        assert await it.read_state() is EntryState.REFUSED
         it.clock.advance(200)
         await buy(it.bardge)
-    assert it.sent == 2
+    assert it.request_count == 2
 
 
 async def test_refused_then_in_doubt(opener: Opener) -> None:
     """A refused key that was sent again and not answered is in doubt, and past its window not sent."""
-    async with place(opener, REFUSED, cut(), BOUGHT, retry=ONE) as it:
-        await failed(it.bardge)
+    async with open_place(opener, REFUSED, cut(), BOUGHT, retry=ONE) as it:
+        await fail_to_buy(it.bardge)
         it.clock.advance(300)
-        assert isinstance(await failed(it.bardge), errors.OutcomeUnknownError)
+        assert isinstance(await fail_to_buy(it.bardge), errors.OutcomeUnknownError)
         it.clock.advance(85)
-        assert isinstance(await failed(it.bardge), errors.OutcomeUnknownError)
-    assert it.sent == 2
+        assert isinstance(await fail_to_buy(it.bardge), errors.OutcomeUnknownError)
+    assert it.request_count == 2
 
 
 async def test_refused_then_no_connection(opener: Opener) -> None:
     """A refused key stays bound to its body for 90 s, also when a later call could not connect."""
-    async with place(opener, REFUSED, BOUGHT, retry=ONE) as it:
-        await failed(it.bardge)
+    async with open_place(opener, REFUSED, BOUGHT, retry=ONE) as it:
+        await fail_to_buy(it.bardge)
         it.server.refuse()
-        bardge = await it.another(retry=ONE)
-        assert isinstance(await failed(bardge), errors.ConnectError)
-        assert await it.state() is EntryState.REFUSED
+        bardge = await it.open_another(retry=ONE)
+        assert isinstance(await fail_to_buy(bardge), errors.ConnectError)
+        assert await it.read_state() is EntryState.REFUSED
 
 
 # In doubt.
@@ -187,11 +187,11 @@ async def test_refused_then_no_connection(opener: Opener) -> None:
 @pytest.mark.parametrize("later", [0, 78])
 async def test_in_doubt_inside(opener: Opener, later: float) -> None:
     """Inside its window a key in doubt is sent again, and what comes back settles it."""
-    async with place(opener, cut(), BOUGHT, retry=ONE) as it:
-        assert isinstance(await failed(it.bardge), errors.OutcomeUnknownError)
+    async with open_place(opener, cut(), BOUGHT, retry=ONE) as it:
+        assert isinstance(await fail_to_buy(it.bardge), errors.OutcomeUnknownError)
         it.clock.advance(later)
-        await buy(await it.another())
-        assert await it.state() is EntryState.DONE
+        await buy(await it.open_another())
+        assert await it.read_state() is EntryState.DONE
     assert it.keys == ["order-1"] * 2
     assert it.server.requests[0].body == it.server.requests[1].body
 
@@ -199,25 +199,31 @@ async def test_in_doubt_inside(opener: Opener, later: float) -> None:
 @pytest.mark.parametrize("later", [79.5, 85, 91, 100_000])
 async def test_in_doubt_past(opener: Opener, later: float) -> None:
     """With less than a second left of its window, margin off, a key in doubt is not sent: its outcome stays unknown."""
-    async with place(opener, cut(), BOUGHT, retry=ONE) as it:
-        first = await failed(it.bardge)
+    async with open_place(opener, cut(), BOUGHT, retry=ONE) as it:
+        first = await fail_to_buy(it.bardge)
         it.clock.advance(later)
-        again = await failed(await it.another())
+        again = await fail_to_buy(await it.open_another())
     assert isinstance(first, errors.OutcomeUnknownError)
     assert isinstance(again, errors.OutcomeUnknownError)
     assert (again.first_sent_at, again.window_closes_at) == (first.first_sent_at, first.window_closes_at)
-    assert (again.sent, again.attempts, again.may_repeat, again.retryable, it.sent) == (True, 0, False, False, 1)
+    assert (again.sent, again.attempts, again.may_repeat, again.retryable, it.request_count) == (
+        True,
+        0,
+        False,
+        False,
+        1,
+    )
     assert "get_credits" in str(again)
 
 
 async def test_charging_row_says_how_to_find_out(opener: Opener) -> None:
     """Later POSTs to the same path under other keys do not change what is said of a charging one."""
-    async with place(opener, cut(), BOUGHT, retry=ONE) as it:
-        await failed(it.bardge)
+    async with open_place(opener, cut(), BOUGHT, retry=ONE) as it:
+        await fail_to_buy(it.bardge)
         it.clock.advance(1)
         await buy(it.bardge, "order-2")
         it.clock.advance(100)
-        again = await failed(await it.another())
+        again = await fail_to_buy(await it.open_another())
     assert "get_credits" in str(again)
     assert "undo" not in str(again)
 
@@ -225,40 +231,45 @@ async def test_charging_row_says_how_to_find_out(opener: Opener) -> None:
 async def test_window_is_the_settings(opener: Opener) -> None:
     """``window=`` says when a key in doubt may still be sent."""
     window = ReplayWindow(length=20, margin=5)
-    async with place(opener, cut(), retry=ONE, window=window) as it:
-        await failed(it.bardge)
+    async with open_place(opener, cut(), retry=ONE, window=window) as it:
+        await fail_to_buy(it.bardge)
         it.clock.advance(13.9)
-        await failed(await it.another(window=window, retry=ONE))
+        await fail_to_buy(await it.open_another(window=window, retry=ONE))
         it.clock.advance(0.2)
-        await failed(await it.another(window=window, retry=ONE))
-    assert it.sent == 2
+        await fail_to_buy(await it.open_another(window=window, retry=ONE))
+    assert it.request_count == 2
 
 
 async def test_in_doubt_counts_from_the_first_send(opener: Opener) -> None:
     """Sending again does not move the window: it counts from the very first send, over all calls."""
-    async with place(opener, cut(), retry=ONE) as it:
+    async with open_place(opener, cut(), retry=ONE) as it:
         for _ in range(3):
-            await failed(it.bardge)
+            await fail_to_buy(it.bardge)
             it.clock.advance(30)
-        assert isinstance(await failed(await it.another()), errors.OutcomeUnknownError)
-    assert it.sent == 3
+        assert isinstance(await fail_to_buy(await it.open_another()), errors.OutcomeUnknownError)
+    assert it.request_count == 3
 
 
 async def test_in_doubt_keeps_its_window(opener: Opener) -> None:
     """A key in doubt that is sent again goes on only inside the window of its very first send."""
-    async with place(opener, cut(), retry=ONE) as it:
-        first = await failed(it.bardge)
+    async with open_place(opener, cut(), retry=ONE) as it:
+        first = await fail_to_buy(it.bardge)
         it.clock.advance(75)
-        it.server.script = [cut(), late(it.clock, 4.5, cut())]
-        again = await failed(await it.another())
+        it.server.script = [cut(), advance_then(it.clock, 4.5, cut())]
+        again = await fail_to_buy(await it.open_another())
     assert isinstance(first, errors.OutcomeUnknownError)
     assert isinstance(again, errors.OutcomeUnknownError)
-    assert (it.sent, again.attempts, again.first_sent_at, again.may_repeat) == (2, 1, first.first_sent_at, False)
+    assert (it.request_count, again.attempts, again.first_sent_at, again.may_repeat) == (
+        2,
+        1,
+        first.first_sent_at,
+        False,
+    )
 
 
 async def test_journal_bytes_are_sent(opener: Opener) -> None:
     """A key in doubt goes out with the journal's bytes, though the new request encodes in another order."""
-    async with place(opener, cut(), reply(200, {}), retry=ONE) as it:
+    async with open_place(opener, cut(), reply(200, {}), retry=ONE) as it:
         with pytest.raises(errors.OutcomeUnknownError):
             await it.bardge.request("POST", "/new", request={"a": 1, "b": {"c": 2, "d": 3}}, key="k", keyed=True)
         await it.bardge.request("POST", "/new", request={"b": {"d": 3, "c": 2}, "a": 1}, key="k", keyed=True)
@@ -267,58 +278,58 @@ async def test_journal_bytes_are_sent(opener: Opener) -> None:
 
 async def test_fresh_key_in_doubt(opener: Opener) -> None:
     """The key on an OutcomeUnknownError, fresh or not, sends the same again inside the window."""
-    async with place(opener, cut(), BOUGHT, retry=ONE) as it:
+    async with open_place(opener, cut(), BOUGHT, retry=ONE) as it:
         with pytest.raises(errors.OutcomeUnknownError) as caught:
             await it.bardge.credits.purchase(PURCHASE)
         assert caught.value.idempotency_key is not None
-        await buy(await it.another(), caught.value.idempotency_key)
-    assert (it.sent, len(set(it.keys))) == (2, 1)
+        await buy(await it.open_another(), caught.value.idempotency_key)
+    assert (it.request_count, len(set(it.keys))) == (2, 1)
 
 
 async def test_server_error_then_again(opener: Opener) -> None:
     """A 5xx with the API's error object leaves a charging key in doubt."""
-    async with place(opener, error(500), BOUGHT) as it:
-        await failed(it.bardge)
-        assert await it.state() is EntryState.SENT
+    async with open_place(opener, error(500), BOUGHT) as it:
+        await fail_to_buy(it.bardge)
+        assert await it.read_state() is EntryState.SENT
         it.clock.advance(85)
-        assert isinstance(await failed(it.bardge), errors.OutcomeUnknownError)
-    assert it.sent == 1
+        assert isinstance(await fail_to_buy(it.bardge), errors.OutcomeUnknownError)
+    assert it.request_count == 1
 
 
 async def test_cut_then_429(opener: Opener) -> None:
     """A doubt is over the whole history: a later 429 or 401 does not turn it into "refused"."""
-    async with place(opener, cut(), error(429), error(401), BOUGHT) as it:
-        assert isinstance(await failed(it.bardge), errors.OutcomeUnknownError)
-        assert await it.state() is EntryState.SENT
+    async with open_place(opener, cut(), error(429), error(401), BOUGHT) as it:
+        assert isinstance(await fail_to_buy(it.bardge), errors.OutcomeUnknownError)
+        assert await it.read_state() is EntryState.SENT
         it.clock.advance(85)
-        assert isinstance(await failed(it.bardge), errors.OutcomeUnknownError)
-    assert it.sent == 3
+        assert isinstance(await fail_to_buy(it.bardge), errors.OutcomeUnknownError)
+    assert it.request_count == 3
 
 
 async def test_reentered_then_no_connection(opener: Opener) -> None:
     """A key in doubt that cannot connect when it is entered again stays in doubt."""
-    async with place(opener, cut(), retry=ONE) as it:
-        await failed(it.bardge)
+    async with open_place(opener, cut(), retry=ONE) as it:
+        await fail_to_buy(it.bardge)
         it.server.refuse()
-        again = await failed(await it.another(retry=ONE))
-        assert await it.state() is EntryState.SENT
+        again = await fail_to_buy(await it.open_another(retry=ONE))
+        assert await it.read_state() is EntryState.SENT
     assert isinstance(again, errors.OutcomeUnknownError)
     assert (again.sent, type(again.last_error)) == (True, errors.ConnectError)
 
 
 async def test_reentered_then_refused(opener: Opener) -> None:
     """A 404 with the API's error object, on a key in doubt, settles it as refused."""
-    async with place(opener, cut(), error(404, "invalid_request_error"), BOUGHT, retry=ONE) as it:
-        await failed(it.bardge)
-        assert isinstance(await failed(await it.another()), errors.NotFoundError)
-        assert await it.state() is EntryState.REFUSED
+    async with open_place(opener, cut(), error(404, "invalid_request_error"), BOUGHT, retry=ONE) as it:
+        await fail_to_buy(it.bardge)
+        assert isinstance(await fail_to_buy(await it.open_another()), errors.NotFoundError)
+        assert await it.read_state() is EntryState.REFUSED
 
 
 async def test_reentered_then_conflict(opener: Opener) -> None:
     """A resource conflict on a key in doubt says that it may be our own doing."""
-    async with place(opener, cut(), error(409, "resource_conflict_error"), retry=ONE) as it:
-        await failed(it.bardge)
-        again = await failed(await it.another())
+    async with open_place(opener, cut(), error(409, "resource_conflict_error"), retry=ONE) as it:
+        await fail_to_buy(it.bardge)
+        again = await fail_to_buy(await it.open_another())
     assert isinstance(again, errors.ResourceConflictError)
     assert again.sent_before
 
@@ -326,23 +337,23 @@ async def test_reentered_then_conflict(opener: Opener) -> None:
 # Another request under the key.
 
 
-async def other_body(bardge: BardgeClient) -> object:
+async def send_other_body(bardge: BardgeClient) -> object:
     return await bardge.send("credits.purchase", request=OTHER, key="order-1")
 
 
-async def two_fields(bardge: BardgeClient) -> object:
+async def send_two_other_fields(bardge: BardgeClient) -> object:
     request = m.PurchaseCredits(client_id="client_other", package_id="cpkg_10")
     return await bardge.send("credits.purchase", request=request, key="order-1")
 
 
-async def other_row(bardge: BardgeClient) -> object:
+async def send_other_endpoint(bardge: BardgeClient) -> object:
     return await bardge.send("passes.issue", request=m.IssuePass(client_id="client_abc123"), key="order-1")
 
 
 DIFFERENT: dict[str, tuple[Callable[[BardgeClient], Awaitable[object]], str]] = {
-    "a field": (other_body, "in package_id;"),
-    "fields": (two_fields, "in client_id, package_id;"),
-    "endpoint": (other_row, "endpoint .credits.purchase on record.;"),
+    "a field": (send_other_body, "in package_id;"),
+    "fields": (send_two_other_fields, "in client_id, package_id;"),
+    "endpoint": (send_other_endpoint, "endpoint .credits.purchase on record.;"),
 }
 
 
@@ -353,31 +364,31 @@ async def test_another_request(
     opener: Opener, first: Step, later: float, call: Callable[[BardgeClient], Awaitable[object]], words: str
 ) -> None:
     """Another request under a key, done or in doubt, in its window or past it, is refused: what differs is named."""
-    async with place(opener, first, BOUGHT, retry=ONE) as it:
+    async with open_place(opener, first, BOUGHT, retry=ONE) as it:
         await asyncio.gather(buy(it.bardge), return_exceptions=True)
         it.clock.advance(later)
         with pytest.raises(errors.IdempotencyMisuseError, match=words) as caught:
-            await call(await it.another())
-    assert (it.sent, caught.value.idempotency_key, caught.value.sent) == (1, "order-1", False)
+            await call(await it.open_another())
+    assert (it.request_count, caught.value.idempotency_key, caught.value.sent) == (1, "order-1", False)
     assert "cpkg" not in str(caught.value)
 
 
 async def test_another_path(opener: Opener) -> None:
     """A key of one session's confirmation is refused for another session's: the path is what differs."""
-    async with place(opener, reply(200, {"object": "booking"})) as it:
+    async with open_place(opener, reply(200, {"object": "booking"})) as it:
         await it.bardge.send("bookings.confirm_spa", "sess_1", key="k")
         with pytest.raises(errors.IdempotencyMisuseError, match="path"):
-            await (await it.another()).send("bookings.confirm_spa", "sess_2", key="k")
-    assert it.sent == 1
+            await (await it.open_another()).send("bookings.confirm_spa", "sess_2", key="k")
+    assert it.request_count == 1
 
 
 async def test_unset_is_not_null(opener: Opener) -> None:
     """A field that is null is another request than one that is left out."""
-    async with place(opener, reply(200, {})) as it:
+    async with open_place(opener, reply(200, {})) as it:
         await it.bardge.request("POST", "/new", request={"a": None}, key="k")
         with pytest.raises(errors.IdempotencyMisuseError):
             await it.bardge.request("POST", "/new", request={}, key="k")
-    assert it.sent == 1
+    assert it.request_count == 1
 
 
 # Rows that set an absolute state.
@@ -385,97 +396,97 @@ async def test_unset_is_not_null(opener: Opener) -> None:
 
 async def test_same_row_past_the_window(opener: Opener) -> None:
     """A row that sets an absolute state is sent again past its window, under its key, when nothing came after it."""
-    async with place(opener, cut(), UPDATED, retry=ONE) as it:
+    async with open_place(opener, cut(), UPDATED, retry=ONE) as it:
         with pytest.raises(errors.OutcomeUnknownError):
-            await extend(it.bardge, "k1")
+            await extend_expiry(it.bardge, "k1")
         it.clock.advance(1000)
-        await extend(await it.another(), "k1")
+        await extend_expiry(await it.open_another(), "k1")
     assert it.keys == ["k1", "k1"]
 
 
 async def test_same_row_overtaken(opener: Opener) -> None:
     """Past its window it is not sent when a later POST to the same row and path is on record: that would undo it."""
-    async with place(opener, cut(), UPDATED, retry=ONE) as it:
+    async with open_place(opener, cut(), UPDATED, retry=ONE) as it:
         with pytest.raises(errors.OutcomeUnknownError):
-            await extend(it.bardge, "k1")
-        await extend(it.bardge, "k2", JANUARY)
+            await extend_expiry(it.bardge, "k1")
+        await extend_expiry(it.bardge, "k2", JANUARY)
         it.clock.advance(100)
         with pytest.raises(errors.OutcomeUnknownError) as caught:
-            await extend(await it.another(), "k1")
-    assert (it.sent, caught.value.sent) == (2, True)
+            await extend_expiry(await it.open_another(), "k1")
+    assert (it.request_count, caught.value.sent) == (2, True)
 
 
 async def test_same_row_overtaken_says_so(opener: Opener) -> None:
     """Its error does not call the repeat harmless."""
-    async with place(opener, cut(), UPDATED, retry=ONE) as it:
+    async with open_place(opener, cut(), UPDATED, retry=ONE) as it:
         with pytest.raises(errors.OutcomeUnknownError):
-            await extend(it.bardge, "k1")
-        await extend(it.bardge, "k2", JANUARY)
+            await extend_expiry(it.bardge, "k1")
+        await extend_expiry(it.bardge, "k2", JANUARY)
         it.clock.advance(100)
         with pytest.raises(errors.OutcomeUnknownError, match="later") as caught:
-            await extend(await it.another(), "k1")
+            await extend_expiry(await it.open_another(), "k1")
     assert (caught.value.may_repeat, caught.value.retryable) == (False, False)
     assert "harmless" not in str(caught.value)
 
 
 async def test_same_row_overtaken_by_a_fresh_key(opener: Opener) -> None:
     """A later POST without a given key counts as well."""
-    async with place(opener, cut(), UPDATED, retry=ONE) as it:
+    async with open_place(opener, cut(), UPDATED, retry=ONE) as it:
         with pytest.raises(errors.OutcomeUnknownError):
-            await extend(it.bardge, "k1")
+            await extend_expiry(it.bardge, "k1")
         await it.bardge.passes.update_expiry("c1", JANUARY)
         it.clock.advance(100)
         with pytest.raises(errors.OutcomeUnknownError):
-            await extend(it.bardge, "k1")
-    assert it.sent == 2
+            await extend_expiry(it.bardge, "k1")
+    assert it.request_count == 2
 
 
 async def test_same_row_other_path(opener: Opener) -> None:
     """A later POST for another client does not stand in its way."""
-    async with place(opener, cut(), UPDATED, retry=ONE) as it:
+    async with open_place(opener, cut(), UPDATED, retry=ONE) as it:
         with pytest.raises(errors.OutcomeUnknownError):
-            await extend(it.bardge, "k1")
-        await extend(it.bardge, "k2", JANUARY, client="c2")
+            await extend_expiry(it.bardge, "k1")
+        await extend_expiry(it.bardge, "k2", JANUARY, client="c2")
         it.clock.advance(100)
-        await extend(it.bardge, "k1")
-    assert it.sent == 3
+        await extend_expiry(it.bardge, "k1")
+    assert it.request_count == 3
 
 
 async def test_same_row_not_overtaken_by_what_never_left(opener: Opener) -> None:
     """A later POST that was proved not to be sent does not stand in its way."""
-    async with place(opener, cut(), UPDATED, retry=ONE) as it:
+    async with open_place(opener, cut(), UPDATED, retry=ONE) as it:
         with pytest.raises(errors.OutcomeUnknownError):
-            await extend(it.bardge, "k1")
+            await extend_expiry(it.bardge, "k1")
         it.server.refuse()
-        other = await it.another(retry=ONE)
+        other = await it.open_another(retry=ONE)
         with pytest.raises(errors.ConnectError):
-            await extend(other, "k2", JANUARY)
+            await extend_expiry(other, "k2", JANUARY)
         await it.server.reopen()
         it.clock.advance(100)
-        await extend(it.bardge, "k1")
-    assert it.sent == 2
+        await extend_expiry(it.bardge, "k1")
+    assert it.request_count == 2
 
 
 async def test_same_row_overtaken_by_a_repeat(opener: Opener) -> None:
     """An older key in doubt that was sent again after it overtakes it."""
-    async with place(opener, cut(), retry=ONE) as it:
+    async with open_place(opener, cut(), retry=ONE) as it:
         for key, request in (("k1", DECEMBER), ("k2", JANUARY), ("k1", DECEMBER)):
             with pytest.raises(errors.OutcomeUnknownError):
-                await extend(it.bardge, key, request)
+                await extend_expiry(it.bardge, key, request)
             it.clock.advance(10)
         it.clock.advance(100)
         with pytest.raises(errors.OutcomeUnknownError):
-            await extend(it.bardge, "k2", JANUARY)
-    assert it.sent == 3
+            await extend_expiry(it.bardge, "k2", JANUARY)
+    assert it.request_count == 3
 
 
 async def test_same_row_done(opener: Opener) -> None:
     """Done, it is not sent again either: setting it back later would undo what came after."""
-    async with place(opener, UPDATED) as it:
-        await extend(it.bardge, "k1")
+    async with open_place(opener, UPDATED) as it:
+        await extend_expiry(it.bardge, "k1")
         it.clock.advance(500)
-        await extend(await it.another(), "k1")
-    assert it.sent == 1
+        await extend_expiry(await it.open_another(), "k1")
+    assert it.request_count == 1
 
 
 # Rows that no key protects.
@@ -485,26 +496,26 @@ async def test_same_row_done(opener: Opener) -> None:
 async def test_unproven_row_in_doubt(opener: Opener, later: float) -> None:
     """A row whose key nothing shows to be honoured has no window: in doubt it is never sent again."""
     request = m.PurchaseCopayPackage(client_id="c", provider_id="p", quote_id="q")
-    async with place(opener, cut()) as it:
+    async with open_place(opener, cut()) as it:
         with pytest.raises(errors.OutcomeUnknownError):
             await it.bardge.send("copay.purchase_package", request=request, key="k")
         it.clock.advance(later)
         with pytest.raises(errors.OutcomeUnknownError) as caught:
-            await (await it.another()).send("copay.purchase_package", request=request, key="k")
-    assert (it.sent, caught.value.window_closes_at, caught.value.may_repeat) == (1, None, False)
+            await (await it.open_another()).send("copay.purchase_package", request=request, key="k")
+    assert (it.request_count, caught.value.window_closes_at, caught.value.may_repeat) == (1, None, False)
 
 
 async def test_unproven_row_done(opener: Opener) -> None:
     """Done, the journal protects it all the same."""
-    async with place(opener, reply(200, {"object": "booking"})) as it:
+    async with open_place(opener, reply(200, {"object": "booking"})) as it:
         first = await it.bardge.send("bookings.cancel", "bk_1", key="k")
-        again = await (await it.another()).send("bookings.cancel", "bk_1", key="k")
-    assert (again.value, again.replayed, it.sent) == (first.value, "journal", 1)
+        again = await (await it.open_another()).send("bookings.cancel", "bk_1", key="k")
+    assert (again.value, again.replayed, it.request_count) == (first.value, "journal", 1)
 
 
 async def test_keyless_row_leaves_nothing(opener: Opener) -> None:
     """A POST without a key is on no record: each call is sent."""
-    async with place(opener, reply(200, {"object": "lookup"})) as it:
+    async with open_place(opener, reply(200, {"object": "lookup"})) as it:
         for _ in range(2):
             await it.bardge.lookups.initiate(m.InitiateLookup(issuer_id="i", client_id="c"))
     assert it.keys == [None, None]
@@ -515,36 +526,36 @@ async def test_keyless_row_leaves_nothing(opener: Opener) -> None:
 
 async def test_refused_connection_leaves_nothing(opener: Opener) -> None:
     """What was proved not to be sent leaves no record: any body, at any time."""
-    async with place(opener, BOUGHT) as it:
+    async with open_place(opener, BOUGHT) as it:
         it.server.refuse()
-        assert isinstance(await failed(it.bardge), errors.ConnectError)
-        assert await it.record() is None
+        assert isinstance(await fail_to_buy(it.bardge), errors.ConnectError)
+        assert await it.read_record() is None
         await it.server.reopen()
         await buy(it.bardge, request=OTHER)
-    assert it.sent == 1
+    assert it.request_count == 1
 
 
 async def test_no_free_connection_leaves_nothing(opener: Opener) -> None:
     """A call that got no connection of ours in time leaves no record."""
     reached = anyio.Event()
-    async with place(opener, hang(reached), max_connections=1) as it:
+    async with open_place(opener, hang(reached), max_connections=1) as it:
         hanging = asyncio.ensure_future(buy(it.bardge, "order-0"))
         await reached.wait()
-        waiting = asyncio.ensure_future(failed(it.bardge))
-        await timers(it, 2)
+        waiting = asyncio.ensure_future(fail_to_buy(it.bardge))
+        await wait_for_timers(it, 2)
         it.clock.advance(60)
         assert isinstance(await waiting, errors.NotSentError)
-        assert await it.record() is None
+        assert await it.read_record() is None
         await asyncio.gather(hanging, return_exceptions=True)
 
 
 async def test_held_back_leaves_nothing(opener: Opener) -> None:
     """A call that is held back past its deadline leaves no record."""
-    async with place(opener, error(429, Retry_After="50"), retry=ONE, timeout=20) as it:
-        await failed(it.bardge, "order-0")
-        assert isinstance(await failed(it.bardge), errors.ThrottledError)
-        assert await it.record() is None
-    assert it.sent == 1
+    async with open_place(opener, error(429, Retry_After="50"), retry=ONE, timeout=20) as it:
+        await fail_to_buy(it.bardge, "order-0")
+        assert isinstance(await fail_to_buy(it.bardge), errors.ThrottledError)
+        assert await it.read_record() is None
+    assert it.request_count == 1
 
 
 # Two at once, cancelled ones, and what keeps keys apart.
@@ -552,51 +563,51 @@ async def test_held_back_leaves_nothing(opener: Opener) -> None:
 
 async def test_two_at_once(opener: Opener) -> None:
     """Two workers with one key at the same time: one request, one answer for both."""
-    async with place(opener, BOUGHT) as it:
-        first, second = await asyncio.gather(buy(it.bardge), buy(await it.another()))
-    assert (first, it.sent) == (second, 1)
+    async with open_place(opener, BOUGHT) as it:
+        first, second = await asyncio.gather(buy(it.bardge), buy(await it.open_another()))
+    assert (first, it.request_count) == (second, 1)
 
 
 async def test_two_at_once_with_different_requests(opener: Opener) -> None:
     """Two workers with one key and different requests: one request, a refusal for the second."""
-    async with place(opener, BOUGHT) as it:
-        done, refused = await asyncio.gather(buy(it.bardge), failed(await it.another(), request=OTHER))
+    async with open_place(opener, BOUGHT) as it:
+        done, refused = await asyncio.gather(buy(it.bardge), fail_to_buy(await it.open_another(), request=OTHER))
     assert done.balance == 5
-    assert (type(refused), it.sent) == (errors.IdempotencyMisuseError, 1)
+    assert (type(refused), it.request_count) == (errors.IdempotencyMisuseError, 1)
 
 
 async def test_second_waits_for_its_own_deadline(opener: Opener) -> None:
     """A worker waits for the key's holder as long as its own call may take, then says that nothing was sent."""
     reached = anyio.Event()
-    async with place(opener, hang(reached)) as it:
+    async with open_place(opener, hang(reached)) as it:
         first = asyncio.ensure_future(buy(it.bardge))
         await reached.wait()
-        second = asyncio.ensure_future(failed(await it.another(timeout=5)))
-        await timers(it, 2)
+        second = asyncio.ensure_future(fail_to_buy(await it.open_another(timeout=5)))
+        await wait_for_timers(it, 2)
         it.clock.advance(5)
         refused = await second
         first.cancel()
         await asyncio.gather(first, return_exceptions=True)
     assert isinstance(refused, errors.KeyInUseError)
-    assert (refused.sent, refused.timed_out, refused.attempts, it.sent) == (False, True, 0, 1)
+    assert (refused.sent, refused.timed_out, refused.attempts, it.request_count) == (False, True, 0, 1)
     assert (refused.endpoint, refused.idempotency_key) == ("credits.purchase", "order-1")
 
 
 async def test_key_in_use_is_retryable(opener: Opener) -> None:
     """KeyInUseError says that the same call may be tried later without harm."""
     reached = anyio.Event()
-    async with place(opener, hang(reached)) as it:
+    async with open_place(opener, hang(reached)) as it:
         first = asyncio.ensure_future(buy(it.bardge))
         await reached.wait()
-        second = asyncio.ensure_future(failed(await it.another(timeout=5)))
-        await timers(it, 2)
+        second = asyncio.ensure_future(fail_to_buy(await it.open_another(timeout=5)))
+        await wait_for_timers(it, 2)
         it.clock.advance(5)
         assert (await second).retryable
         first.cancel()
         await asyncio.gather(first, return_exceptions=True)
 
 
-async def cancelled_under_way(it: Place, reached: anyio.Event) -> None:
+async def cancel_in_flight(it: Place, reached: anyio.Event) -> None:
     task = asyncio.ensure_future(buy(it.bardge))
     await reached.wait()
     task.cancel()
@@ -606,70 +617,70 @@ async def cancelled_under_way(it: Place, reached: anyio.Event) -> None:
 async def test_cancelled_then_entered_inside(opener: Opener) -> None:
     """A call cancelled after sending is in doubt: inside the window its key is sent again."""
     reached = anyio.Event()
-    async with place(opener, hang(reached), BOUGHT) as it:
-        await cancelled_under_way(it, reached)
-        assert await it.state() is EntryState.SENT
-        await buy(await it.another())
+    async with open_place(opener, hang(reached), BOUGHT) as it:
+        await cancel_in_flight(it, reached)
+        assert await it.read_state() is EntryState.SENT
+        await buy(await it.open_another())
     assert it.keys == ["order-1"] * 2
 
 
 async def test_cancelled_then_entered_past(opener: Opener) -> None:
     """Past the window it is not."""
     reached = anyio.Event()
-    async with place(opener, hang(reached), BOUGHT) as it:
-        await cancelled_under_way(it, reached)
+    async with open_place(opener, hang(reached), BOUGHT) as it:
+        await cancel_in_flight(it, reached)
         it.clock.advance(85)
-        assert isinstance(await failed(await it.another()), errors.OutcomeUnknownError)
-    assert it.sent == 1
+        assert isinstance(await fail_to_buy(await it.open_another()), errors.OutcomeUnknownError)
+    assert it.request_count == 1
 
 
 async def test_accounts_keep_keys_apart(opener: Opener) -> None:
     """One key of two accounts is two keys."""
-    async with place(opener, BOUGHT, account="a") as it:
+    async with open_place(opener, BOUGHT, account="a") as it:
         await buy(it.bardge)
-        await buy(await it.another(account="b"), request=OTHER)
-        await buy(await it.another(account="a"))
-    assert it.sent == 2
+        await buy(await it.open_another(account="b"), request=OTHER)
+        await buy(await it.open_another(account="a"))
+    assert it.request_count == 2
 
 
 async def test_base_urls_keep_keys_apart(opener: Opener) -> None:
     """One key at two servers is two keys."""
-    async with place(opener, BOUGHT) as it:
+    async with open_place(opener, BOUGHT) as it:
         await buy(it.bardge)
-        await buy(await it.another(f"{it.server.base_url}/v4"), request=OTHER)
-    assert it.sent == 2
+        await buy(await it.open_another(f"{it.server.base_url}/v4"), request=OTHER)
+    assert it.request_count == 2
 
 
 async def test_api_keys_do_not_keep_keys_apart(opener: Opener) -> None:
     """A rotated API key changes nothing: what was done under the old one is known."""
-    async with place(opener, BOUGHT, api_key="old") as it:
+    async with open_place(opener, BOUGHT, api_key="old") as it:
         await buy(it.bardge)
-        await buy(await it.another(api_key="new"))
-    assert it.sent == 1
+        await buy(await it.open_another(api_key="new"))
+    assert it.request_count == 1
 
 
 async def test_no_secret_is_on_record(opener: Opener) -> None:
     """Neither the API key nor a lookup token is in a record, whether done or in doubt."""
     request = m.AccessCodeRequest(client_id="c")
-    async with place(opener, reply(200, {"object": "access_code"}), cut(), api_key=CANARY, retry=ONE) as it:
+    async with open_place(opener, reply(200, {"object": "access_code"}), cut(), api_key=CANARY, retry=ONE) as it:
         await it.bardge.send("access_codes.generate", request=request, key="k1", lookup_token=f"{CANARY}-token")
         with pytest.raises(errors.OutcomeUnknownError):
             await it.bardge.send("access_codes.generate", request=request, key="k2", lookup_token=f"{CANARY}-token")
-        records = [await it.record("k1"), await it.record("k2")]
+        records = [await it.read_record("k1"), await it.read_record("k2")]
     assert None not in records
     assert CANARY not in repr(records)
 
 
 async def test_echoed_key_is_not_on_record(opener: Opener) -> None:
     """An answer that echoes the API key is not kept with it."""
-    async with place(opener, reply(201, {"balance": 5, "debug": f"Bearer {CANARY}"}), api_key=CANARY) as it:
+    async with open_place(opener, reply(201, {"balance": 5, "debug": f"Bearer {CANARY}"}), api_key=CANARY) as it:
         await buy(it.bardge)
-        assert CANARY not in repr(await it.record())
+        assert CANARY not in repr(await it.read_record())
 
 
 async def test_garbage_answers_are_not_on_record(opener: Opener) -> None:
     """A page in place of an answer leaves the key in doubt, without the page."""
-    async with place(opener, raw(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n<h1>"), retry=ONE) as it:
-        await failed(it.bardge)
-        record: Any = await it.record()
+    async with open_place(opener, send_raw(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n<h1>"), retry=ONE) as it:
+        await fail_to_buy(it.bardge)
+        record: Any = await it.read_record()
     assert (record.state, record.answer) == (EntryState.SENT, None)

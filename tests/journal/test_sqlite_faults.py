@@ -18,31 +18,18 @@ import anyio
 import pytest
 
 from bardge_async import BardgeClient, EntryState, SQLiteJournal, errors
-from tests.journal.factories import done, named, sent
+from bardge_async.testing import ManualClock
+from tests.journal.factories import make_done, make_identity, make_sent
 from tests.journal.place import buy
-from tests.support.clock import ManualClock
+from tests.support.loop import run_loop, run_loop_until
 from tests.support.rig import AT_ONCE, PURCHASE
 from tests.support.server import Received, ScriptedServer, Step, reply
 
 BOUGHT = reply(201, {"object": "credit_purchase", "balance": 5})
 
 
-async def turns(number: int = 50) -> None:
-    for _ in range(number):
-        await asyncio.sleep(0)
-
-
-async def until(reached: Callable[[], object]) -> None:
-    """Let the loop turn until something is so."""
-    for _ in range(1_000_000):
-        if reached():
-            return
-        await asyncio.sleep(0)
-    raise AssertionError
-
-
 @contextmanager
-def locked(path: Path) -> Generator[sqlite3.Connection]:
+def lock_file(path: Path) -> Generator[sqlite3.Connection]:
     """Keep every writer of a journal waiting, as a slow disk or another program does."""
     other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     other.execute("BEGIN IMMEDIATE")
@@ -54,13 +41,13 @@ def locked(path: Path) -> Generator[sqlite3.Connection]:
         other.close()
 
 
-async def on_connection(journal: SQLiteJournal, *statements: str) -> None:
+async def run_statements(journal: SQLiteJournal, *statements: str) -> None:
     """Run statements on the journal's own connection."""
     for sql in statements:
-        await journal._writer.run(_statement(sql), writes=False)
+        await journal._writer.run(_make_statement(sql), writes=False)
 
 
-def _statement(sql: str) -> Callable[[sqlite3.Connection], object]:
+def _make_statement(sql: str) -> Callable[[sqlite3.Connection], object]:
     return lambda found: found.execute(sql).fetchall()
 
 
@@ -73,15 +60,15 @@ class Bench:
         self.server, self.bardge, self.journal, self.clock = server, bardge, journal, clock
 
     @property
-    def sent(self) -> int:
+    def request_count(self) -> int:
         return len(self.server.requests)
 
-    async def states(self) -> list[EntryState]:
+    async def read_states(self) -> list[EntryState]:
         return [record.state for record in await self.journal.listed()]
 
 
 @asynccontextmanager
-async def bench(folder: Path, *script: Step, **options: Any) -> AsyncGenerator[Bench]:
+async def open_bench(folder: Path, *script: Step, **options: Any) -> AsyncGenerator[Bench]:
     clock = ManualClock()
     with SQLiteJournal(folder / "journal.db") as journal:
         async with ScriptedServer(*(script or (BOUGHT,))) as server:
@@ -90,14 +77,14 @@ async def bench(folder: Path, *script: Step, **options: Any) -> AsyncGenerator[B
                 yield Bench(server, bardge, journal, clock)
 
 
-async def full(it: Bench) -> None:
+async def fill_disk(it: Bench) -> None:
     """Let the journal's file grow no more; free pages are used up first."""
-    await on_connection(it.journal, "PRAGMA max_page_count = 1")
+    await run_statements(it.journal, "PRAGMA max_page_count = 1")
 
 
-async def impatient(it: Bench) -> None:
+async def disable_lock_wait(it: Bench) -> None:
     """Let a locked file be an error at once."""
-    await on_connection(it.journal, "PRAGMA busy_timeout = 1")
+    await run_statements(it.journal, "PRAGMA busy_timeout = 1")
 
 
 LARGE = reply(201, {"object": "credit_purchase", "balance": 5, "note": "x" * 50_000})
@@ -105,34 +92,34 @@ LARGE = reply(201, {"object": "credit_purchase", "balance": 5, "note": "x" * 50_
 
 async def test_full_before_the_send(tmp_path: Path) -> None:
     """A full disk before the send: JournalError, nothing is sent, nothing is in doubt."""
-    async with bench(tmp_path) as it:
-        await full(it)
+    async with open_bench(tmp_path) as it:
+        await fill_disk(it)
         done_so_far = 0
         with pytest.raises(errors.JournalError, match="full") as caught:  # noqa: PT012 - which one is not known
             for number in range(200):
                 await buy(it.bardge, f"order-{number}")
                 done_so_far += 1
         assert (caught.value.sent, caught.value.idempotency_key) == (False, f"order-{done_so_far}")
-        assert it.sent == done_so_far
+        assert it.request_count == done_so_far
         assert f"order-{done_so_far}" not in {doubt.idempotency_key for doubt in await it.bardge.in_doubt()}
 
 
-def then_full(it: list[Bench], then: Step) -> Step:
+def fill_disk_then(it: list[Bench], then: Step) -> Step:
     """Fill the disk once the request has arrived, then go on."""
 
-    async def step(request: Received, writer: asyncio.StreamWriter) -> None:
-        await full(it[0])
+    async def handle_request(request: Received, writer: asyncio.StreamWriter) -> None:
+        await fill_disk(it[0])
         await then(request, writer)
 
-    return step
+    return handle_request
 
 
-def then_locked(it: list[Bench], stack: contextlib.ExitStack, then: Step) -> Step:
-    async def step(request: Received, writer: asyncio.StreamWriter) -> None:
-        stack.enter_context(locked(it[0].journal.path))
+def lock_file_then(it: list[Bench], stack: contextlib.ExitStack, then: Step) -> Step:
+    async def handle_request(request: Received, writer: asyncio.StreamWriter) -> None:
+        stack.enter_context(lock_file(it[0].journal.path))
         await then(request, writer)
 
-    return step
+    return handle_request
 
 
 async def check_not_recorded(it: Bench, caplog: pytest.LogCaptureFixture, unlock: Callable[[], object]) -> None:
@@ -149,18 +136,18 @@ async def check_not_recorded(it: Bench, caplog: pytest.LogCaptureFixture, unlock
 async def test_full_after_the_send(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A full disk after the answer: the answer is returned, ``recorded`` is False, an ERROR, the key in doubt."""
     its: list[Bench] = []
-    async with bench(tmp_path, then_full(its, LARGE)) as it:
+    async with open_bench(tmp_path, fill_disk_then(its, LARGE)) as it:
         its.append(it)
         await check_not_recorded(it, caplog, lambda: None)
 
 
 async def test_locked_before_the_send(tmp_path: Path) -> None:
     """A file that another program locks for too long, before the send: JournalError, nothing is sent."""
-    async with bench(tmp_path) as it:
-        await impatient(it)
-        with locked(it.journal.path), pytest.raises(errors.JournalError, match="locked"):
+    async with open_bench(tmp_path) as it:
+        await disable_lock_wait(it)
+        with lock_file(it.journal.path), pytest.raises(errors.JournalError, match="locked"):
             await buy(it.bardge)
-        assert it.sent == 0
+        assert it.request_count == 0
         assert (await buy(it.bardge)).balance == 5
 
 
@@ -168,22 +155,23 @@ async def test_locked_after_the_send(tmp_path: Path, caplog: pytest.LogCaptureFi
     """A file that is locked when the answer comes: the answer is returned, not recorded, in doubt."""
     its: list[Bench] = []
     with contextlib.ExitStack() as stack:
-        async with bench(tmp_path, then_locked(its, stack, BOUGHT)) as it:
+        async with open_bench(tmp_path, lock_file_then(its, stack, BOUGHT)) as it:
             its.append(it)
-            await impatient(it)
+            await disable_lock_wait(it)
             await check_not_recorded(it, caplog, stack.close)
 
 
 async def test_locked_fails_all_at_once(tmp_path: Path) -> None:
     """Many calls that wait for a locked file fail after one wait, not after one each."""
-    async with bench(tmp_path) as it:
-        await on_connection(it.journal, "PRAGMA busy_timeout = 300")
+    async with open_bench(tmp_path) as it:
+        await run_statements(it.journal, "PRAGMA busy_timeout = 300")
         begins = list[str]()
-        await on_connection(it.journal)
+        await run_statements(it.journal)
         it.journal._writer._connection.set_trace_callback(begins.append)  # type: ignore[union-attr]
-        with locked(it.journal.path):
+        with lock_file(it.journal.path):
             ends = await asyncio.gather(
-                *(it.journal.put(sent(named(f"order-{number}"))) for number in range(100)), return_exceptions=True
+                *(it.journal.put(make_sent(make_identity(f"order-{number}"))) for number in range(100)),
+                return_exceptions=True,
             )
         assert {type(end) for end in ends} == {errors.JournalError}
         assert len({id(end) for end in ends}) == 100
@@ -192,50 +180,50 @@ async def test_locked_fails_all_at_once(tmp_path: Path) -> None:
 
 async def test_removed_before_the_send(tmp_path: Path) -> None:
     """A file that was removed while it was open: JournalError, nothing is sent, no new file."""
-    async with bench(tmp_path) as it:
+    async with open_bench(tmp_path) as it:
         it.journal.path.unlink()
         with pytest.raises(errors.JournalError, match="removed"):
             await buy(it.bardge)
-        assert (it.sent, it.journal.path.exists()) == (0, False)
+        assert (it.request_count, it.journal.path.exists()) == (0, False)
 
 
 async def test_slow_disk_does_not_block_the_loop(tmp_path: Path) -> None:
     """While a put waits for the disk the loop turns freely."""
     with SQLiteJournal(tmp_path / "journal.db") as journal:
-        with locked(journal.path):
-            waiting = asyncio.ensure_future(journal.put(sent()))
-            await turns(2000)
+        with lock_file(journal.path):
+            waiting = asyncio.ensure_future(journal.put(make_sent()))
+            await run_loop(2000)
             assert not waiting.done()
         await waiting
-        assert await journal.listed() == [sent()]
+        assert await journal.listed() == [make_sent()]
 
 
 async def test_deadline_while_the_intent_waits(tmp_path: Path) -> None:
     """The deadline passes while the intent is written: JournalError ``timed_out``, nothing sent, nothing on record."""
-    async with bench(tmp_path) as it:
-        with locked(it.journal.path):
+    async with open_bench(tmp_path) as it:
+        with lock_file(it.journal.path):
             call = asyncio.ensure_future(buy(it.bardge))
-            await until(lambda: it.clock.waiting)
-            await turns()
+            await run_loop_until(lambda: it.clock.pending_timers)
+            await run_loop()
             it.clock.advance(61)
-            await turns()
+            await run_loop()
         with pytest.raises(errors.JournalError, match="timed out") as caught:
             await call
-        assert (caught.value.timed_out, caught.value.sent, it.sent) == (True, False, 0)
-        assert await it.states() == []
+        assert (caught.value.timed_out, caught.value.sent, it.request_count) == (True, False, 0)
+        assert await it.read_states() == []
 
 
 async def test_cancelled_while_the_intent_waits(tmp_path: Path) -> None:
     """A call that is cancelled while its intent is written sends nothing and leaves nothing on record."""
-    async with bench(tmp_path) as it:
-        with locked(it.journal.path):
+    async with open_bench(tmp_path) as it:
+        with lock_file(it.journal.path):
             call = asyncio.ensure_future(buy(it.bardge))
-            await until(lambda: it.clock.waiting)
+            await run_loop_until(lambda: it.clock.pending_timers)
             call.cancel()
-            await turns()
+            await run_loop()
         with pytest.raises(asyncio.CancelledError):
             await call
-        assert (it.sent, await it.states()) == (0, [])
+        assert (it.request_count, await it.read_states()) == (0, [])
         assert (await buy(it.bardge)).balance == 5
 
 
@@ -243,18 +231,18 @@ async def test_cancelled_while_the_outcome_waits(tmp_path: Path) -> None:
     """A call that is cancelled while its outcome is written is on record as done."""
     its: list[Bench] = []
     with contextlib.ExitStack() as stack:
-        async with bench(tmp_path, then_locked(its, stack, BOUGHT)) as it:
+        async with open_bench(tmp_path, lock_file_then(its, stack, BOUGHT)) as it:
             its.append(it)
             call = asyncio.ensure_future(buy(it.bardge))
-            await until(lambda: it.sent)
+            await run_loop_until(lambda: it.request_count)
             await asyncio.sleep(0.05)
             call.cancel()
-            await turns()
+            await run_loop()
             stack.close()
             with pytest.raises(asyncio.CancelledError) as caught:
                 await call
             assert "order-1; its outcome is recorded" in caught.value.__notes__[0]
-            assert await it.states() == [EntryState.DONE]
+            assert await it.read_states() == [EntryState.DONE]
 
 
 async def test_waiters_share_commits(tmp_path: Path) -> None:
@@ -265,7 +253,7 @@ async def test_waiters_share_commits(tmp_path: Path) -> None:
         journal._writer._connection.set_trace_callback(said.append)  # type: ignore[union-attr]
         async with anyio.create_task_group() as group:
             for number in range(200):
-                group.start_soon(journal.put, sent(named(f"order-{number}")))
+                group.start_soon(journal.put, make_sent(make_identity(f"order-{number}")))
         journal._writer._connection.set_trace_callback(None)  # type: ignore[union-attr]
         assert len(await journal.listed()) == 200
     assert said.count("COMMIT") <= 5
@@ -274,9 +262,12 @@ async def test_waiters_share_commits(tmp_path: Path) -> None:
 async def test_one_jobs_fault_is_its_own(tmp_path: Path) -> None:
     """A record that cannot be written fails alone; the others of its commit are kept, and the thread goes on."""
     with SQLiteJournal(tmp_path / "journal.db") as journal:
-        bad = sent(named("\ud800"))
+        bad = make_sent(make_identity("\ud800"))
         ends = await asyncio.gather(
-            journal.put(sent(named("a"))), journal.put(bad), journal.put(sent(named("b"))), return_exceptions=True
+            journal.put(make_sent(make_identity("a"))),
+            journal.put(bad),
+            journal.put(make_sent(make_identity("b"))),
+            return_exceptions=True,
         )
         assert [type(end) for end in ends] == [type(None), errors.JournalError, type(None)]
         assert {record.identity.key for record in await journal.listed()} == {"a", "b"}
@@ -285,14 +276,14 @@ async def test_one_jobs_fault_is_its_own(tmp_path: Path) -> None:
 async def test_damaged_entry(tmp_path: Path) -> None:
     """An entry whose bytes were changed is an error for whoever asks for it, never another answer."""
     with SQLiteJournal(tmp_path / "journal.db") as journal:
-        await journal.put(done(sent()))
-        await on_connection(journal, "UPDATE entries SET state = 'refused'")
+        await journal.put(make_done(make_sent()))
+        await run_statements(journal, "UPDATE entries SET state = 'refused'")
         with pytest.raises(errors.JournalError, match="damaged"):
-            await journal.claim(sent().identity, 0, ManualClock())
+            await journal.claim(make_sent().identity, 0, ManualClock())
         # The failed claim holds nothing.
-        await on_connection(journal, "UPDATE entries SET state = 'done'")
-        assert await journal.claim(sent().identity, 0, ManualClock()) == done(sent())
-        journal.release(sent().identity)
+        await run_statements(journal, "UPDATE entries SET state = 'done'")
+        assert await journal.claim(make_sent().identity, 0, ManualClock()) == make_done(make_sent())
+        journal.release(make_sent().identity)
 
 
 LIMITED = """

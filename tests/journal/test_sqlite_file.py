@@ -20,20 +20,20 @@ from bardge_async import models as m
 from bardge_async._journal.sqlite_locks import KeyFileLocks
 from bardge_async._journal.sqlite_schema import APPLICATION_ID
 from bardge_async.sandbox import Sandbox
-from tests.journal.factories import KEY, done, named, sent
-from tests.journal.test_protocol import read
+from bardge_async.testing import ManualClock
+from tests.journal.factories import KEY, make_done, make_identity, make_sent
+from tests.journal.test_protocol import read_record
 from tests.support.canary import CANARY
-from tests.support.clock import ManualClock
 
 FORK = multiprocessing.get_context("fork")
 pytestmark = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 
 
-def contents(folder: Path) -> dict[str, bytes]:
+def read_files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()}
 
 
-def everything(path: Path) -> list[JournalEntry]:
+def read_all_records(path: Path) -> list[JournalEntry]:
     """All that a journal's file holds."""
 
     async def main() -> list[JournalEntry]:
@@ -49,7 +49,7 @@ def put_in_a_process(path: str, number: int, begin: object) -> None:
 
     async def main() -> None:
         with SQLiteJournal(path) as journal:
-            await journal.put(sent(named(f"order-{number}"), second=number))
+            await journal.put(make_sent(make_identity(f"order-{number}"), second=number))
 
     asyncio.run(main())
 
@@ -64,23 +64,23 @@ def test_many_processes_make_one_file(tmp_path: Path) -> None:
     for process in processes:
         process.join()
     assert [process.exitcode for process in processes] == [0] * 6
-    assert {record.identity.key for record in everything(path)} == {f"order-{n}" for n in range(6)}
+    assert {record.identity.key for record in read_all_records(path)} == {f"order-{n}" for n in range(6)}
 
 
-def newer(path: Path) -> None:
+def make_newer_file(path: Path) -> None:
     SQLiteJournal(path).close()
     with sqlite3.connect(path) as found:
         found.execute("PRAGMA user_version = 99")
     found.close()
 
 
-def foreign(path: Path) -> None:
+def make_foreign_file(path: Path) -> None:
     with sqlite3.connect(path) as found:
         found.execute("CREATE TABLE theirs (x)")
     found.close()
 
 
-def foreign_with_a_log(path: Path) -> None:
+def make_foreign_file_with_log(path: Path) -> None:
     """Another program's database, killed with commits that are only in its log."""
     aside = path.with_name("aside.db")
     found = sqlite3.connect(aside)
@@ -91,27 +91,27 @@ def foreign_with_a_log(path: Path) -> None:
     aside.unlink()
 
 
-def foreign_with_a_name(path: Path) -> None:
+def make_foreign_file_with_our_table(path: Path) -> None:
     with sqlite3.connect(path) as found:
         found.executescript("PRAGMA application_id = 77; CREATE TABLE theirs (x)")
     found.close()
 
 
-def ours_damaged(path: Path) -> None:
+def damage_file(path: Path) -> None:
     SQLiteJournal(path).close()
     content = path.read_bytes()
     path.write_bytes(content[:4096] + os.urandom(4096) + content[8192:])
 
 
 BAD: dict[str, tuple[Callable[[Path], object], str]] = {
-    "newer": (newer, "newer version"),
-    "foreign": (foreign, "another program"),
-    "foreign with a log": (foreign_with_a_log, "another program"),
-    "foreign with a name": (foreign_with_a_name, "another program"),
+    "newer": (make_newer_file, "newer version"),
+    "foreign": (make_foreign_file, "another program"),
+    "foreign with a log": (make_foreign_file_with_log, "another program"),
+    "foreign with a name": (make_foreign_file_with_our_table, "another program"),
     "text": (lambda path: path.write_text("hello " * 1000), "not a database"),
     "short": (lambda path: path.write_bytes(b"SQLite format 3\x00"), "cannot be used|another program"),
     "zeros": (lambda path: path.write_bytes(bytes(8192)), "cannot be used|another program|not a database"),
-    "damaged": (ours_damaged, "damaged|malformed"),
+    "damaged": (damage_file, "damaged|malformed"),
     "folder": (lambda path: path.mkdir(), "not a regular file"),
     "dangling link": (lambda path: path.symlink_to("nowhere"), "not a regular file"),
 }
@@ -122,10 +122,10 @@ def test_bad_files_stay_unchanged(tmp_path: Path, name: str) -> None:
     """What is no journal of this version raises JournalError and keeps every byte, with no file left beside it."""
     make, words = BAD[name]
     make(tmp_path / "journal.db")
-    before = contents(tmp_path)
+    before = read_files(tmp_path)
     with pytest.raises(errors.JournalError, match=words):
         SQLiteJournal(tmp_path / "journal.db")
-    after = contents(tmp_path)
+    after = read_files(tmp_path)
     # An empty lock file may lie beside a file of ours.
     assert {name: content for name, content in after.items() if name != "journal.db-lock" or content} == {
         name: content for name, content in before.items() if name != "journal.db-lock"
@@ -140,7 +140,7 @@ def nobody() -> Iterator[Path]:
         yield Path(folder)
 
 
-def as_nobody(work: Callable[[], object]) -> None:
+def run_unprivileged(work: Callable[[], object]) -> None:
     root = os.geteuid() == 0
     if root:
         os.seteuid(65534)
@@ -157,28 +157,28 @@ def test_no_permission(nobody: Path, mode: int) -> None:
     path = nobody / "journal.db"
     SQLiteJournal(path).close()
     path.with_name("journal.db-lock").unlink()
-    before = contents(nobody)
+    before = read_files(nobody)
     path.chmod(mode)
 
-    def attempt() -> None:
+    def try_to_open() -> None:
         with pytest.raises(errors.JournalError, match=r"read and written|cannot be opened"):
             SQLiteJournal(path)
 
-    as_nobody(attempt)
+    run_unprivileged(try_to_open)
     path.chmod(0o600)
-    assert contents(nobody) == before
+    assert read_files(nobody) == before
 
 
 def test_read_only_folder(nobody: Path) -> None:
     """A folder in which this user may make no file raises JournalError."""
 
-    def attempt() -> None:
+    def try_to_open() -> None:
         nobody_path = nobody / "inner"
         with pytest.raises(errors.JournalError, match="cannot be opened: Permission denied"):
             SQLiteJournal(nobody_path / "journal.db")
 
     (nobody / "inner").mkdir(mode=0o555)
-    as_nobody(attempt)
+    run_unprivileged(try_to_open)
 
 
 def test_missing_folder(tmp_path: Path) -> None:
@@ -194,7 +194,7 @@ async def test_modes(tmp_path: Path, *, touched: bool) -> None:
     if touched:
         path.touch(0o644)
     with SQLiteJournal(path) as journal:
-        await journal.put(sent())
+        await journal.put(make_sent())
         modes = {file.name[10:]: stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()}
     assert modes == {"": 0o600, "-wal": 0o600, "-shm": 0o600, "-lock": 0o600}
 
@@ -211,9 +211,9 @@ async def test_no_secrets(tmp_path: Path) -> None:
                     await once.access_codes.generate(request, lookup_token=CANARY)
             async with bardge.idempotent("buy-1") as once:
                 await once.credits.purchase(m.PurchaseCredits(client_id="client_abc123", package_id="cpkg_50"))
-        opened = b"".join(contents(tmp_path).values())
+        opened = b"".join(read_files(tmp_path).values())
         journal.close()
-        found = opened + b"".join(contents(tmp_path).values())
+        found = opened + b"".join(read_files(tmp_path).values())
     assert b"buy-1" in found
     assert (key.encode() in found, CANARY.encode() in found) == (False, False)
 
@@ -232,8 +232,8 @@ async def test_half_made_file(tmp_path: Path) -> None:
     for end, half in halves.items():
         Path(f"{path}{end}").write_bytes(half)
     with SQLiteJournal(path) as journal:
-        await journal.put(sent())
-        assert await read(journal) == sent()
+        await journal.put(make_sent())
+        assert await read_record(journal) == make_sent()
 
 
 @pytest.mark.parametrize("end", ["", "-wal", "-shm", "-lock"])
@@ -242,16 +242,16 @@ async def test_removed_or_replaced(tmp_path: Path, end: str, *, replaced: bool) 
     """A journal of which any file was removed or replaced while it was open takes no more records."""
     path = tmp_path / "journal.db"
     with SQLiteJournal(path) as journal:
-        await journal.put(sent())
+        await journal.put(make_sent())
         victim = Path(f"{path}{end}")
         content = victim.read_bytes()
         victim.rename(tmp_path / "away")
         if replaced:
             victim.write_bytes(content)
         with pytest.raises(errors.JournalError, match="removed or replaced while it was open"):
-            await journal.put(done(sent()))
+            await journal.put(make_done(make_sent()))
         with pytest.raises(errors.JournalError, match="removed or replaced while it was open"):
-            await read(journal)
+            await read_record(journal)
 
 
 async def test_closing_one_journal_frees_nothing_of_another(tmp_path: Path) -> None:
@@ -265,20 +265,20 @@ async def test_closing_one_journal_frees_nothing_of_another(tmp_path: Path) -> N
         process.start()
         await asyncio.to_thread(process.join)
         # The other process closed last as far as it could see: the log must still be ours.
-        await first.put(sent())
+        await first.put(make_sent())
         other = sqlite3.connect(path)
         assert other.execute("SELECT count(*) FROM entries").fetchone() == (2,)
         other.close()
-        assert not await asyncio.to_thread(_free_elsewhere, path)
+        assert not await asyncio.to_thread(_is_free_elsewhere, path)
         first.release(KEY)
-        assert await asyncio.to_thread(_free_elsewhere, path)
+        assert await asyncio.to_thread(_is_free_elsewhere, path)
 
 
 def take_in_a_process(path: str, answer: object) -> None:
     answer.put(KeyFileLocks(Path(path)).try_lock(KEY))  # type: ignore[attr-defined]
 
 
-def _free_elsewhere(path: Path) -> bool:
+def _is_free_elsewhere(path: Path) -> bool:
     answer = FORK.Queue()
     process = FORK.Process(target=take_in_a_process, args=(str(path), answer))
     process.start()
@@ -291,13 +291,13 @@ def _free_elsewhere(path: Path) -> bool:
 async def test_closed(tmp_path: Path) -> None:
     """A closed journal raises JournalError, and is not opened again behind the caller's back."""
     journal = SQLiteJournal(tmp_path / "journal.db")
-    await journal.put(sent())
+    await journal.put(make_sent())
     journal.close()
     journal.close()
     with pytest.raises(errors.JournalError, match="is closed"):
-        await journal.put(sent())
+        await journal.put(make_sent())
     with pytest.raises(errors.JournalError, match="is closed"):
-        await read(journal)
+        await read_record(journal)
 
 
 def test_application_id(tmp_path: Path) -> None:
@@ -318,9 +318,9 @@ def test_settings(tmp_path: Path, seconds: float) -> None:
 async def test_close_in_the_same_turn(tmp_path: Path) -> None:
     """What was asked for just before the journal is closed is still written."""
     journal = SQLiteJournal(tmp_path / "journal.db")
-    task = asyncio.create_task(journal.put(sent()))
+    task = asyncio.create_task(journal.put(make_sent()))
     await asyncio.sleep(0)
     journal.close()
     await task
     with SQLiteJournal(tmp_path / "journal.db") as again:
-        assert await again.listed() == [sent()]
+        assert await again.listed() == [make_sent()]

@@ -12,13 +12,21 @@ from typing import Any
 import attrs
 import pytest
 
-from bardge_async import BardgeClient, EntryState, JournalEntry, RecordedResponse, RetryPolicy, SQLiteJournal, errors
-from bardge_async._core.window import ClockReading
+from bardge_async import (
+    BardgeClient,
+    ClockReading,
+    EntryState,
+    JournalEntry,
+    RecordedResponse,
+    RetryPolicy,
+    SQLiteJournal,
+    errors,
+)
 from bardge_async._journal.sqlite_locks import KeyFileLocks
-from tests.journal.factories import ELAPSED, KEY, WALL, at, done, named, sent
-from tests.journal.place import buy, failed
-from tests.journal.test_protocol import read
-from tests.support.clock import ManualClock
+from bardge_async.testing import ManualClock
+from tests.journal.factories import ELAPSED, KEY, WALL, make_done, make_identity, make_reading, make_sent
+from tests.journal.place import buy, fail_to_buy
+from tests.journal.test_protocol import read_record
 from tests.support.rig import AT_ONCE, OTHER
 from tests.support.server import ScriptedServer, Step, cut, error, reply
 
@@ -26,47 +34,47 @@ DAY = 86_400.0
 BOUGHT = reply(201, {"object": "credit_purchase", "balance": 5})
 
 
-async def aged(journal: SQLiteJournal, days: float, record: JournalEntry) -> JournalEntry | None:
+async def read_after(journal: SQLiteJournal, days: float, record: JournalEntry) -> JournalEntry | None:
     """What is left of a record after so many days, once something else is written."""
     await journal.put(record)
     await journal.prune(WALL + days * DAY)
-    return await read(journal, record.identity)
+    return await read_record(journal, record.identity)
 
 
 @pytest.mark.parametrize(("days", "kept"), [(29.9, True), (30.1, False)])
 async def test_bodies_stay_for_30_days(tmp_path: Path, days: float, *, kept: bool) -> None:
     """The bodies of what is done are removed after 30 days; key, fingerprint and outcome stay."""
     with SQLiteJournal(tmp_path / "journal.db") as journal:
-        record = done(sent())
+        record = make_done(make_sent())
         bare = attrs.evolve(record, body=None, answer=RecordedResponse(201, None, "req_1"))
-        assert await aged(journal, days, record) == (record if kept else bare)
+        assert await read_after(journal, days, record) == (record if kept else bare)
 
 
 @pytest.mark.parametrize(("days", "kept"), [(399.9, True), (400.1, False)])
 async def test_entries_stay_for_400_days(tmp_path: Path, days: float, *, kept: bool) -> None:
     """What is done is forgotten after 400 days."""
     with SQLiteJournal(tmp_path / "journal.db") as journal:
-        assert (await aged(journal, days, done(sent())) is not None) is kept
+        assert (await read_after(journal, days, make_done(make_sent())) is not None) is kept
 
 
 async def test_entries_for_ever(tmp_path: Path) -> None:
     """``keep_entries=0`` keeps outcomes for ever."""
     with SQLiteJournal(tmp_path / "journal.db", keep_entries=0) as journal:
-        assert await aged(journal, 40_000, done(sent())) is not None
+        assert await read_after(journal, 40_000, make_done(make_sent())) is not None
 
 
 async def test_doubts_stay(tmp_path: Path) -> None:
     """What is in doubt stays, with its body, however old."""
     with SQLiteJournal(tmp_path / "journal.db") as journal:
-        assert await aged(journal, 40_000, sent()) == sent()
+        assert await read_after(journal, 40_000, make_sent()) == make_sent()
 
 
 async def test_pruned_by_the_way(tmp_path: Path) -> None:
     """Nobody needs to call ``prune``: putting records does it, at most once an hour."""
     with SQLiteJournal(tmp_path / "journal.db") as journal:
-        await journal.put(done(sent()))
-        await journal.put(done(sent(named("order-2"), second=31 * DAY), second=31 * DAY))
-        record = await read(journal)
+        await journal.put(make_done(make_sent()))
+        await journal.put(make_done(make_sent(make_identity("order-2"), second=31 * DAY), second=31 * DAY))
+        record = await read_record(journal)
     assert record is not None
     assert record.body is None
 
@@ -74,11 +82,11 @@ async def test_pruned_by_the_way(tmp_path: Path) -> None:
 async def test_erase(tmp_path: Path) -> None:
     """``erase`` removes the bodies of finished entries that name the client, and leaves its doubts and others alone."""
     with SQLiteJournal(tmp_path / "journal.db") as journal:
-        mine = attrs.evolve(sent(), body=b'{"client_id":"c1"}')
-        await journal.put(done(mine))
-        await journal.put(attrs.evolve(mine, identity=named("doubt")))
-        await journal.put(done(sent(named("other"))))
-        await journal.put(done(sent(named("path"), path="/issued_passes/c1/expiry")))
+        mine = attrs.evolve(make_sent(), body=b'{"client_id":"c1"}')
+        await journal.put(make_done(mine))
+        await journal.put(attrs.evolve(mine, identity=make_identity("doubt")))
+        await journal.put(make_done(make_sent(make_identity("other"))))
+        await journal.put(make_done(make_sent(make_identity("path"), path="/issued_passes/c1/expiry")))
         assert await journal.erase("c1") == 2
         bodies = {record.identity.key: record.body is not None for record in await journal.listed()}
     assert bodies == {"order-1": False, "doubt": True, "other": True, "path": False}
@@ -87,13 +95,13 @@ async def test_erase(tmp_path: Path) -> None:
 async def test_erased_bytes_are_gone(tmp_path: Path) -> None:
     """Once the journal is closed, no byte of an erased body is left in its file."""
     with SQLiteJournal(tmp_path / "journal.db") as journal:
-        await journal.put(done(attrs.evolve(sent(), body=b'{"client_id":"c1","name":"Ngozi"}')))
+        await journal.put(make_done(attrs.evolve(make_sent(), body=b'{"client_id":"c1","name":"Ngozi"}')))
         await journal.erase("c1")
     assert b"Ngozi" not in (tmp_path / "journal.db").read_bytes()
 
 
 @asynccontextmanager
-async def shop(folder: Path, *script: Step) -> AsyncGenerator[tuple[ScriptedServer, Callable[..., Any]]]:
+async def open_shop(folder: Path, *script: Step) -> AsyncGenerator[tuple[ScriptedServer, Callable[..., Any]]]:
     """A scripted server, and a way to run a client of it with the folder's journal."""
     async with ScriptedServer(*script) as server:
 
@@ -110,38 +118,38 @@ async def shop(folder: Path, *script: Step) -> AsyncGenerator[tuple[ScriptedServ
 async def test_already_done(tmp_path: Path) -> None:
     """A key that was done and whose answer was removed raises AlreadyDoneError; nothing is sent."""
     clock = ManualClock()
-    async with shop(tmp_path, BOUGHT) as (server, client), client(clock) as (bardge, journal):
+    async with open_shop(tmp_path, BOUGHT) as (server, client), client(clock) as (bardge, journal):
         await buy(bardge)
         await journal.prune(clock.wall() + 31 * DAY)
-        assert type(await failed(bardge)) is errors.AlreadyDoneError
-        assert type(await failed(bardge, request=OTHER)) is errors.IdempotencyMisuseError
+        assert type(await fail_to_buy(bardge)) is errors.AlreadyDoneError
+        assert type(await fail_to_buy(bardge, request=OTHER)) is errors.IdempotencyMisuseError
     assert len(server.requests) == 1
 
 
 async def test_refused_long_ago(tmp_path: Path) -> None:
     """A key that was refused, and whose body was removed since, is sent with the body of the caller."""
     clock = ManualClock()
-    async with shop(tmp_path, error(400), BOUGHT) as (server, client), client(clock) as (bardge, journal):
-        await failed(bardge)
+    async with open_shop(tmp_path, error(400), BOUGHT) as (server, client), client(clock) as (bardge, journal):
+        await fail_to_buy(bardge)
         await journal.prune(clock.wall() + 31 * DAY)
         await buy(bardge)
     assert server.requests[0].body == server.requests[1].body != b""
 
 
 class Rebooted(ManualClock):
-    """A clock of another boot: what it counts began anew."""
+    """The clock of another boot: elapsed time started again from zero, five seconds ago."""
 
     boot = "another boot"
 
     def __init__(self, wall: float) -> None:
-        super().__init__(wall)
-        self._elapsed = 5.0
+        super().__init__(wall - 5.0)
+        self.advance(5.0)
 
 
 async def test_reboot_inside_the_window(tmp_path: Path) -> None:
     """After a reboot within the window a doubt is sent again, under its key and with its bytes."""
     clock = ManualClock()
-    async with shop(tmp_path, cut(), BOUGHT) as (server, client):
+    async with open_shop(tmp_path, cut(), BOUGHT) as (server, client):
         async with client(clock, timeout=1) as (bardge, _):
             server.script[0] = cut()
             with pytest.raises(errors.OutcomeUnknownError):
@@ -159,13 +167,13 @@ async def buy_once(bardge: BardgeClient) -> None:
 async def test_reboot_past_the_window(tmp_path: Path) -> None:
     """After a reboot past the window a doubt is neither recovered nor sent again, though the boot's clock is young."""
     clock = ManualClock()
-    async with shop(tmp_path, cut(), BOUGHT) as (server, client):
+    async with open_shop(tmp_path, cut(), BOUGHT) as (server, client):
         async with client(clock) as (bardge, _):
             with pytest.raises(errors.OutcomeUnknownError):
                 await buy_once(bardge)
         async with client(Rebooted(clock.wall() + 81)) as (bardge, _):
             assert await bardge.recover() == []
-            assert type(await failed(bardge)) is errors.OutcomeUnknownError
+            assert type(await fail_to_buy(bardge)) is errors.OutcomeUnknownError
             [doubt] = await bardge.in_doubt()
             assert not doubt.recoverable
     assert len(server.requests) == 1
@@ -174,14 +182,14 @@ async def test_reboot_past_the_window(tmp_path: Path) -> None:
 async def test_wall_jumps_back_over_a_restart(tmp_path: Path) -> None:
     """A wall clock that jumps back between two processes opens no window again: the journal knows the highest time."""
     clock = ManualClock()
-    async with shop(tmp_path, cut(), BOUGHT) as (server, client):
+    async with open_shop(tmp_path, cut(), BOUGHT) as (server, client):
         async with client(clock) as (bardge, _):
             with pytest.raises(errors.OutcomeUnknownError):
                 await buy_once(bardge)
             clock.advance(100)
             await buy(bardge, "order-2")
         async with client(Rebooted(clock.wall() - 99)) as (bardge, _):
-            assert type(await failed(bardge)) is errors.OutcomeUnknownError
+            assert type(await fail_to_buy(bardge)) is errors.OutcomeUnknownError
             assert await bardge.recover() == []
     assert len(server.requests) == 2
 
@@ -189,13 +197,13 @@ async def test_wall_jumps_back_over_a_restart(tmp_path: Path) -> None:
 async def test_overtaken_while_the_wall_is_back(tmp_path: Path) -> None:
     """What was sent later overtakes a record also when the wall clock had jumped back in between."""
     with SQLiteJournal(tmp_path / "journal.db") as journal:
-        await journal.put(sent())
+        await journal.put(make_sent())
         back = ClockReading(WALL - 3600, ELAPSED + 1, WALL)
-        await journal.put(attrs.evolve(sent(named("order-2")), first_sent=back, last_sent=back))
-        assert await journal.overtaken(sent())
+        await journal.put(attrs.evolve(make_sent(make_identity("order-2")), first_sent=back, last_sent=back))
+        assert await journal.overtaken(make_sent())
 
 
-def in_a_child(work: Callable[[], object]) -> int:
+def run_in_child(work: Callable[[], object]) -> int:
     """Run something in the child of a fork; its exit code."""
     child = os.fork()
     if not child:
@@ -213,14 +221,14 @@ pytestmark = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning"
 def test_fork(tmp_path: Path) -> None:
     """The child of a fork uses the journal that it inherited, and the parent goes on with it."""
     journal = SQLiteJournal(tmp_path / "journal.db")
-    asyncio.run(journal.put(sent()))
+    asyncio.run(journal.put(make_sent()))
 
-    def child() -> None:
-        assert asyncio.run(read(journal)) == sent()
-        asyncio.run(journal.put(sent(named("child"))))
+    def run_child() -> None:
+        assert asyncio.run(read_record(journal)) == make_sent()
+        asyncio.run(journal.put(make_sent(make_identity("child"))))
 
-    assert in_a_child(child) == 0
-    asyncio.run(journal.put(sent(named("parent"))))
+    assert run_in_child(run_child) == 0
+    asyncio.run(journal.put(make_sent(make_identity("parent"))))
     assert {record.identity.key for record in asyncio.run(journal.listed())} == {"order-1", "child", "parent"}
     journal.close()
 
@@ -230,7 +238,7 @@ def test_fork_keeps_the_parents_keys(tmp_path: Path) -> None:
     journal = SQLiteJournal(tmp_path / "journal.db")
     asyncio.run(journal.claim(KEY, 0, ManualClock()))
 
-    def child() -> None:
+    def run_child() -> None:
         try:
             asyncio.run(journal.claim(KEY, 0, ManualClock()))
         except errors.KeyInUseError:
@@ -238,7 +246,7 @@ def test_fork_keeps_the_parents_keys(tmp_path: Path) -> None:
             return
         raise AssertionError
 
-    assert in_a_child(child) == 0
+    assert run_in_child(run_child) == 0
     locks = KeyFileLocks(tmp_path / "journal.db")
     assert locks.is_held(KEY)
     journal.release(KEY)
@@ -250,14 +258,14 @@ def test_fork_keeps_the_parents_keys(tmp_path: Path) -> None:
 def test_parent_closes_after_a_fork(tmp_path: Path) -> None:
     """A parent that closes after the fork takes no log away under its child: what the child puts is there."""
     journal = SQLiteJournal(tmp_path / "journal.db")
-    asyncio.run(journal.put(sent()))
+    asyncio.run(journal.put(make_sent()))
     read_end, write_end = os.pipe()
     child = os.fork()
     if not child:
         try:
-            asyncio.run(journal.put(sent(named("before"))))
+            asyncio.run(journal.put(make_sent(make_identity("before"))))
             os.read(read_end, 1)
-            asyncio.run(journal.put(sent(named("after"))))
+            asyncio.run(journal.put(make_sent(make_identity("after"))))
         finally:
             os._exit(0)
     while len(asyncio.run(journal.listed())) < 2:
@@ -274,4 +282,4 @@ def test_parent_closes_after_a_fork(tmp_path: Path) -> None:
 def test_states_by_name() -> None:
     """The states have the names that files hold."""
     assert [state.value for state in EntryState] == ["intent", "sent", "done", "refused"]
-    assert at(1).wall == WALL + 1
+    assert make_reading(1).wall == WALL + 1

@@ -19,7 +19,7 @@ import pytest
 from bardge_async import JournalEntry, SQLiteJournal, errors
 from bardge_async._journal.sqlite import _select_entries
 from bardge_async._journal.sqlite_schema import open_journal_file
-from tests.journal.factories import KEY, done, named, sent
+from tests.journal.factories import KEY, make_done, make_identity, make_sent
 
 PAGE = 4096
 FRAME = PAGE + 24
@@ -42,17 +42,17 @@ async def write_all(folder: Path) -> list[Written]:
     found: list[Written] = []
     state: State = frozenset()
 
-    def note(name: str, after: State) -> None:
+    def record_write(name: str, after: State) -> None:
         nonlocal state
         files = {end: Path(f"{path}{end}").read_bytes() for end in ("", "-wal") if Path(f"{path}{end}").exists()}
         found.append(Written(name, files, state, after))
         state = after
 
-    big = attrs.evolve(sent(named("big")), body=b'{"note":"%s"}' % (b"x" * 9000))
+    big = attrs.evolve(make_sent(make_identity("big")), body=b'{"note":"%s"}' % (b"x" * 9000))
     steps: list[tuple[str, JournalEntry | None]] = [
-        ("intent", sent()),
-        ("outcome", done(sent())),
-        ("second intent", sent(named("order-2"), second=5)),
+        ("intent", make_sent()),
+        ("outcome", make_done(make_sent())),
+        ("second intent", make_sent(make_identity("order-2"), second=5)),
         ("long intent", big),
         ("withdrawn", None),
     ]
@@ -60,14 +60,14 @@ async def write_all(folder: Path) -> list[Written]:
         journal = SQLiteJournal(path)
         for name, record in steps:
             if record is None:
-                await journal.remove(named("order-2"))
+                await journal.remove(make_identity("order-2"))
                 after = frozenset(one for one in state if one.identity.key != "order-2")
             else:
                 await journal.put(record)
                 after = frozenset(one for one in state if one.identity != record.identity) | {record}
             if closed:
                 journal.close()
-            note(f"{name}{' and closed' if closed else ''}", after)
+            record_write(f"{name}{' and closed' if closed else ''}", after)
             if closed:
                 journal = SQLiteJournal(path)
         journal.close()
@@ -77,7 +77,7 @@ async def write_all(folder: Path) -> list[Written]:
     return found
 
 
-def cuts(content: bytes, size: int, places: Iterable[int]) -> Iterator[bytes]:
+def cut_content(content: bytes, size: int, places: Iterable[int]) -> Iterator[bytes]:
     """Truncate and zero the last ``size`` bytes from each place on."""
     begin = len(content) - size
     for place in places:
@@ -87,7 +87,7 @@ def cuts(content: bytes, size: int, places: Iterable[int]) -> Iterator[bytes]:
             yield zeroed
 
 
-def opened(files: dict[str, bytes], folder: Path) -> State | None:
+def open_copy(files: dict[str, bytes], folder: Path) -> State | None:
     """Return what a copy of the files holds, or None for an error."""
     path = folder / "copy.db"
     for end in ("", "-wal", "-shm", "-lock"):
@@ -107,12 +107,12 @@ def opened(files: dict[str, bytes], folder: Path) -> State | None:
         found.close()
 
 
-def faults(written: Written, folder: Path, places: Iterable[int]) -> Iterator[str]:
+def find_faults(written: Written, folder: Path, places: Iterable[int]) -> Iterator[str]:
     """Tell every cut of a write that opens with a wrong state."""
     end = "-wal" if written.files.get("-wal") else ""
     size = FRAME if end else PAGE
-    for number, content in enumerate(cuts(written.files[end], size, places)):
-        state = opened({**written.files, end: content}, folder)
+    for number, content in enumerate(cut_content(written.files[end], size, places)):
+        state = open_copy({**written.files, end: content}, folder)
         if state is not None and state not in {written.before, written.after}:
             yield f"{written.name}: cut {number}, {len(content)} bytes: {state}"
 
@@ -132,26 +132,26 @@ def test_torn(writes: list[Written], tmp_path: Path, name: str, end: str) -> Non
     [written] = [one for one in writes if one.name == name + end]
     size = FRAME if not end else PAGE
     places = sorted({*range(0, size, 611), *range(4), 24, *range(size - 4, size)})
-    assert list(faults(written, tmp_path, places)) == []
+    assert list(find_faults(written, tmp_path, places)) == []
 
 
 def test_whole(writes: list[Written], tmp_path: Path) -> None:
     """What is not cut opens as it was written, so that the test above sees something."""
-    assert [opened(one.files, tmp_path) for one in writes] == [one.after for one in writes]
+    assert [open_copy(one.files, tmp_path) for one in writes] == [one.after for one in writes]
 
 
 def test_a_torn_entry_is_gone(writes: list[Written], tmp_path: Path) -> None:
     """A log whose last frame is cut opens as it was before the write."""
     written = next(one for one in writes if one.name == "outcome")
     cut = {**written.files, "-wal": written.files["-wal"][:-1]}
-    assert opened(cut, tmp_path) == written.before == {sent()}
-    assert sent().identity == KEY
+    assert open_copy(cut, tmp_path) == written.before == {make_sent()}
+    assert make_sent().identity == KEY
 
 
-async def many(path: Path, end: int) -> None:
+async def write_many(path: Path, end: int) -> None:
     with SQLiteJournal(path) as journal:
         for number in range(end):
-            await journal.put(sent(named(f"order-{number}"), second=number))
+            await journal.put(make_sent(make_identity(f"order-{number}"), second=number))
         shutil.copy(path, f"{path}.before")
         shutil.copy(f"{path}-wal", f"{path}.wal")
 
@@ -159,13 +159,13 @@ async def many(path: Path, end: int) -> None:
 def test_killed_while_the_log_is_moved(tmp_path: Path) -> None:
     """A process that was killed while it moved its log into the file, after any page of it, loses nothing."""
     path = tmp_path / "journal.db"
-    asyncio.run(many(path, 60))
+    asyncio.run(write_many(path, 60))
     after, before = path.read_bytes(), Path(f"{path}.before").read_bytes()
     log = Path(f"{path}.wal").read_bytes()
     assert len(after) > len(before) + 2 * PAGE
     for pages in range(len(after) // PAGE + 1):
         half = after[: pages * PAGE] + before[pages * PAGE :]
-        found = opened({"": half, "-wal": log}, tmp_path)
+        found = open_copy({"": half, "-wal": log}, tmp_path)
         assert found is not None
         assert len(found) == 60
 
@@ -177,7 +177,7 @@ def main() -> int:
         total, wrong = 0, 0
         for written in asyncio.run(write_all(Path(folder) / "made")):
             size = FRAME if written.files.get("-wal") else PAGE
-            found = list(faults(written, Path(folder), range(size)))
+            found = list(find_faults(written, Path(folder), range(size)))
             print(f"{written.name}: cut at {size} bytes, twice each: {len(found)} wrong", *found[:3], sep="\n  ")
             total, wrong = total + 2 * size, wrong + len(found)
         shutil.rmtree(Path(folder) / "made")

@@ -8,8 +8,8 @@ import attrs
 
 from bardge_async import AttemptLimits, WireRequest, WireResponse
 from bardge_async.errors import ThrottledError
-from tests.support.clock import ManualClock
-from tests.support.line import answer
+from bardge_async.testing import ManualClock
+from tests.support.line import make_response
 
 
 @attrs.define
@@ -62,7 +62,7 @@ class Door:
     async def send(self, request: WireRequest, limits: AttemptLimits) -> WireResponse:
         self.sent.append(request.url.rpartition("/")[2])
         await self.opened.wait()
-        return answer()
+        return make_response()
 
     async def aclose(self) -> None:
         """Close nothing."""

@@ -9,7 +9,8 @@ import attrs
 
 from bardge_async._limits.permits import PermitGrant, PermitRequest, PermitScheduler, StoreUnavailableError
 from bardge_async.errors import ThrottledError
-from tests.support.clock import ManualClock
+from bardge_async.testing import ManualClock
+from tests.support.clock import PausedClock
 
 RATE = 200.0
 
@@ -55,23 +56,23 @@ class Loop:
     got: list[float] = attrs.field(factory=list[float])
     tasks: list[asyncio.Task[None]] = attrs.field(factory=list[asyncio.Task[None]])
 
-    def want(self, timeout: float = 1000.0) -> asyncio.Task[None]:
+    def start_waiting(self, timeout: float = 1000.0) -> asyncio.Task[None]:
         """Begin to wait for a turn."""
-        task = asyncio.ensure_future(self._one(timeout))
+        task = asyncio.ensure_future(self._acquire_one(timeout))
         self.tasks.append(task)
         return task
 
-    async def _one(self, timeout: float) -> None:
+    async def _acquire_one(self, timeout: float) -> None:
         await self.scheduler.acquire(timeout)
         self.got.append(self.clock.elapsed())
 
-    def keep_wanting(self) -> None:
+    def keep_acquiring(self) -> None:
         """Wait for one turn after the other."""
-        self.tasks.append(asyncio.ensure_future(self._on_and_on()))
+        self.tasks.append(asyncio.ensure_future(self._acquire_forever()))
 
-    async def _on_and_on(self) -> None:
+    async def _acquire_forever(self) -> None:
         while True:
-            await self._one(1000.0)
+            await self._acquire_one(1000.0)
 
 
 @attrs.define
@@ -96,7 +97,7 @@ class Fleet:
         for _ in range(8):
             await asyncio.sleep(0)
 
-    async def move(self, seconds: float, step: float = 0.001) -> None:
+    async def advance_in_steps(self, seconds: float, step: float = 0.001) -> None:
         """Move the clock in steps, with everyone running in between."""
         await self.settle()
         for _ in range(round(seconds / step)):
@@ -113,8 +114,8 @@ class Fleet:
             await loop.scheduler.aclose()
 
 
-def fleet(loops: int = 1, rate: float = RATE, delay: float = 0.0) -> Fleet:
+def make_fleet(loops: int = 1, rate: float = RATE, delay: float = 0.0) -> Fleet:
     """Make loops over a fresh store."""
-    clock = ManualClock(auto=False)
+    clock = PausedClock()
     store = Store(clock, rate, delay)
     return Fleet(clock, store, [Loop(PermitScheduler(store.take_slots, rate, clock), clock) for _ in range(loops)])

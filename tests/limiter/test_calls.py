@@ -11,10 +11,10 @@ import attrs
 import pytest
 
 from bardge_async import BardgeClient, Event, RetryPolicy, Throttled, errors
-from tests.batch.operations import purchases, statuses
+from tests.batch.operations import collect_statuses, make_purchases
 from tests.limiter.rail import Broken, Door, Rail
-from tests.support.clock import ManualClock
-from tests.support.line import Answer, Line, Traffic, answer, busy, first
+from tests.support.clock import PausedClock
+from tests.support.line import Answer, Line, Traffic, answer_in_order, make_busy_response, make_response
 from tests.support.rig import AT_ONCE, PURCHASE
 
 ONE = RetryPolicy(max_attempts=1)
@@ -27,24 +27,24 @@ class Limited(Traffic):
     rail: Rail = attrs.field(kw_only=True)
     events: list[Event] = attrs.field(kw_only=True)
 
-    def call(self) -> asyncio.Task[Any]:
-        return self.start(self.bardge.clients.get_credits("c"))
+    def start_get_credits(self) -> asyncio.Task[Any]:
+        return self.start_call(self.bardge.clients.get_credits("c"))
 
-    async def failed(self, call: asyncio.Task[Any]) -> errors.BardgeError:
+    async def get_failure(self, call: asyncio.Task[Any]) -> errors.BardgeError:
         """The error that a call has come to."""
         await self.settle()
         with pytest.raises(errors.BardgeError) as caught:
-            await self.ended(call)
+            await self.get_results(call)
         return caught.value
 
 
 @asynccontextmanager
-async def limited(
+async def open_limited(
     answers: Answer | None = None, *, rail: type[Rail] = Rail, set_up: dict[str, float] | None = None, **options: Any
 ) -> AsyncGenerator[Limited]:
     """Make a client over a line; ``set_up`` is the limiter's."""
-    clock = ManualClock(auto=False)
-    line = Line(clock, first() if answers is None else answers)
+    clock = PausedClock()
+    line = Line(clock, answer_in_order() if answers is None else answers)
     limiter = rail(clock, **(set_up or {}))  # type: ignore[arg-type] # numbers by name
     events: list[Event] = []
     given: dict[str, Any] = {"transport": line, "retry": AT_ONCE, **options}
@@ -61,46 +61,46 @@ async def limited(
 
 async def test_turns_space_out_calls() -> None:
     """Calls are sent when their turns come."""
-    async with limited(set_up={"interval": 0.5}) as it:
+    async with open_limited(set_up={"interval": 0.5}) as it:
         for _ in range(3):
-            it.call()
-        await it.move(2)
-    assert it.line.times() == pytest.approx([0, 0.5, 1.0])
+            it.start_get_credits()
+        await it.advance_in_steps(2)
+    assert it.line.list_send_times() == pytest.approx([0, 0.5, 1.0])
 
 
 async def test_every_attempt_takes_a_turn() -> None:
     """A repeated attempt takes a turn of its own."""
-    async with limited(first(answer(502), answer(502))) as it:
-        it.call()
-        await it.move(0.2)
+    async with open_limited(answer_in_order(make_response(502), make_response(502))) as it:
+        it.start_get_credits()
+        await it.advance_in_steps(0.2)
     assert (len(it.rail.asked), len(it.line.sent)) == (3, 3)
 
 
 async def test_no_turn_in_time() -> None:
     """A turn that would come after the deadline is not waited for: the call ends at once, and was not sent."""
-    async with limited(set_up={"interval": 20.0}, timeout=10.0) as it:
-        await it.at_once(it.bardge.clients.get_credits("c"))
-        error = await it.failed(it.call())
+    async with open_limited(set_up={"interval": 20.0}, timeout=10.0) as it:
+        await it.call_without_delay(it.bardge.clients.get_credits("c"))
+        error = await it.get_failure(it.start_get_credits())
     assert isinstance(error, errors.ThrottledError)
     assert (error.sent, error.retryable, error.attempts, len(it.line.sent)) == (False, True, 0, 1)
 
 
 async def test_patience_is_the_deadline() -> None:
     """A call that has used up some of its time asks for a turn within the rest."""
-    async with limited(first(busy("4")), timeout=10.0) as it:
-        it.call()
-        await it.move(5)
+    async with open_limited(answer_in_order(make_busy_response("4")), timeout=10.0) as it:
+        it.start_get_credits()
+        await it.advance_in_steps(5)
     assert it.rail.asked[0] == 10
     assert it.rail.asked[1] == pytest.approx(6, abs=1.1)
 
 
 async def test_patience_ends_before_the_window() -> None:
     """A POST in doubt waits for a turn only while its window is open, and stays in doubt without one."""
-    async with limited(first(errors.NoAnswerError("cut")), retry=ONE, timeout=200.0) as it:
-        await it.failed(it.start(it.bardge.send("credits.purchase", request=PURCHASE, key="order-1")))
+    async with open_limited(answer_in_order(errors.NoAnswerError("cut")), retry=ONE, timeout=200.0) as it:
+        await it.get_failure(it.start_call(it.bardge.send("credits.purchase", request=PURCHASE, key="order-1")))
         it.clock.advance(70)
         it.rail.due = it.clock.elapsed() + 30
-        error = await it.failed(it.start(it.bardge.send("credits.purchase", request=PURCHASE, key="order-1")))
+        error = await it.get_failure(it.start_call(it.bardge.send("credits.purchase", request=PURCHASE, key="order-1")))
     assert isinstance(error, errors.OutcomeUnknownError)
     assert isinstance(error.last_error, errors.ThrottledError)
     assert it.rail.asked[1] == pytest.approx(9)
@@ -109,68 +109,68 @@ async def test_patience_ends_before_the_window() -> None:
 @pytest.mark.parametrize(("asked", "held"), [("7", 7), ("99", 60), (None, 1)])
 async def test_429_holds_the_limiter(asked: str | None, held: float) -> None:
     """A 429 holds everyone for what it asks, capped, or for a second where it does not say."""
-    said = answer(429) if asked is None else busy(asked)
-    async with limited(first(said), retry=ONE) as it:
-        await it.failed(it.call())
+    said = make_response(429) if asked is None else make_busy_response(asked)
+    async with open_limited(answer_in_order(said), retry=ONE) as it:
+        await it.get_failure(it.start_get_credits())
     assert it.rail.holds == [held]
 
 
 async def test_503_holds_no_limiter() -> None:
     """A 503 is about its row, and no reason for others to wait."""
-    async with limited(first(busy("7", 503)), retry=ONE) as it:
-        await it.failed(it.call())
+    async with open_limited(answer_in_order(make_busy_response("7", 503)), retry=ONE) as it:
+        await it.get_failure(it.start_get_credits())
     assert it.rail.holds == []
 
 
 async def test_known_hold_is_not_asked_about() -> None:
     """What a call learned of another process's hold keeps the next calls from asking, until it ends."""
-    async with limited(set_up={"held": 20.0}, timeout=10.0) as it:
-        first_error = await it.failed(it.call())
-        second_error = await it.failed(it.call())
+    async with open_limited(set_up={"held": 20.0}, timeout=10.0) as it:
+        first_error = await it.get_failure(it.start_get_credits())
+        second_error = await it.get_failure(it.start_get_credits())
         assert len(it.rail.asked) == 1
-        await it.move(21)
+        await it.advance_in_steps(21)
         it.rail.held = 0.0
-        await it.at_once(it.bardge.clients.get_credits("c"))
+        await it.call_without_delay(it.bardge.clients.get_credits("c"))
     assert isinstance(second_error, errors.ThrottledError)
     assert (first_error.retry_after, second_error.retry_after) == (20, 20)
 
 
 async def test_503_during_the_wait_for_a_turn() -> None:
     """A call whose row is held back while it waits for its turn is not sent before the hold ends."""
-    async with limited(first(busy("7", 503)), set_up={"interval": 0.5}, retry=ONE) as it:
-        it.call()
-        waiting = it.call()
-        await it.move(6.9)
+    async with open_limited(answer_in_order(make_busy_response("7", 503)), set_up={"interval": 0.5}, retry=ONE) as it:
+        it.start_get_credits()
+        waiting = it.start_get_credits()
+        await it.advance_in_steps(6.9)
         assert len(it.line.sent) == 1
-        await it.move(2)
-        await it.ended(waiting)
+        await it.advance_in_steps(2)
+        await it.get_results(waiting)
 
 
 async def test_options_keep_the_limiter() -> None:
     """A client with other options shares the turns."""
-    async with limited(set_up={"interval": 5.0}) as it:
-        it.call()
-        it.start(it.bardge.with_options(timeout=30.0).clients.get_credits("c"))
-        await it.move(4.9)
+    async with open_limited(set_up={"interval": 5.0}) as it:
+        it.start_get_credits()
+        it.start_call(it.bardge.with_options(timeout=30.0).clients.get_credits("c"))
+        await it.advance_in_steps(4.9)
         assert len(it.line.sent) == 1
-        await it.move(0.2)
+        await it.advance_in_steps(0.2)
         assert len(it.line.sent) == 2
 
 
 async def test_long_waits_are_told() -> None:
     """Hooks are told of a second's wait or more, and not of shorter ones."""
-    async with limited(set_up={"interval": 0.6}) as it:
+    async with open_limited(set_up={"interval": 0.6}) as it:
         for _ in range(3):
-            it.call()
-        await it.move(2)
+            it.start_get_credits()
+        await it.advance_in_steps(2)
     [told] = [event for event in it.events if isinstance(event, Throttled)]
     assert told.seconds == pytest.approx(1.2)
 
 
 async def test_failing_limiter() -> None:
     """Whatever a limiter raises, nothing is sent, and the error says so."""
-    async with limited(rail=Broken) as it:
-        error = await it.failed(it.call())
+    async with open_limited(rail=Broken) as it:
+        error = await it.get_failure(it.start_get_credits())
     assert isinstance(error, errors.ThrottledError)
     assert isinstance(error.__cause__, OSError)
     assert (error.sent, it.line.sent) == (False, [])
@@ -179,10 +179,10 @@ async def test_failing_limiter() -> None:
 async def test_turn_after_the_place() -> None:
     """A call that waits for a connection takes its turn when it has one: an earlier one would have lapsed."""
     door = Door()
-    async with limited(transport=door, max_connections=1) as it:
-        it.call()
+    async with open_limited(transport=door, max_connections=1) as it:
+        it.start_get_credits()
         await it.settle()
-        it.call()
+        it.start_get_credits()
         await it.settle()
         assert len(it.rail.asked) == 1
         door.opened.set()
@@ -193,11 +193,11 @@ async def test_turn_after_the_place() -> None:
 async def test_place_lost_during_the_turn() -> None:
     """A call that found no connection any more when its turn had come takes another turn before it is sent."""
     door = Door()
-    async with limited(transport=door, max_connections=1, set_up={"interval": 0.5}) as it:
+    async with open_limited(transport=door, max_connections=1, set_up={"interval": 0.5}) as it:
         it.rail.due = it.clock.elapsed() + 0.5
-        it.call()
-        it.call()
-        await it.move(1.5)
+        it.start_get_credits()
+        it.start_get_credits()
+        await it.advance_in_steps(1.5)
         assert (len(it.rail.asked), len(door.sent)) == (2, 1)
         door.opened.set()
         await it.settle()
@@ -207,43 +207,43 @@ async def test_place_lost_during_the_turn() -> None:
 async def test_cancelled_with_a_place() -> None:
     """A call that is cancelled while it has a connection and waits for its turn gives the connection back."""
     door = Door()
-    async with limited(transport=door, max_connections=1, set_up={"interval": 5.0}) as it:
-        it.call()
+    async with open_limited(transport=door, max_connections=1, set_up={"interval": 5.0}) as it:
+        it.start_get_credits()
         await it.settle()
-        waiting = it.call()
+        waiting = it.start_get_credits()
         await it.settle()
         door.opened.set()
         await it.settle()
         waiting.cancel()
-        last = it.call()
-        await it.move(10.1)
-        await it.ended(last)
+        last = it.start_get_credits()
+        await it.advance_in_steps(10.1)
+        await it.get_results(last)
     assert len(door.sent) == 2
 
 
 async def test_no_turn_with_a_place() -> None:
     """A call that has a connection and gets no turn in time gives the connection back."""
     door = Door()
-    async with limited(transport=door, max_connections=1, set_up={"interval": 5.0}, timeout=4.0) as it:
-        it.call()
+    async with open_limited(transport=door, max_connections=1, set_up={"interval": 5.0}, timeout=4.0) as it:
+        it.start_get_credits()
         await it.settle()
-        waiting = it.call()
+        waiting = it.start_get_credits()
         await it.settle()
         door.opened.set()
-        error = await it.failed(waiting)
-        await it.move(5)
-        await it.at_once(it.bardge.clients.get_credits("c"))
+        error = await it.get_failure(waiting)
+        await it.advance_in_steps(5)
+        await it.call_without_delay(it.bardge.clients.get_credits("c"))
     assert isinstance(error, errors.ThrottledError)
 
 
 async def test_batch_waits_for_another_process() -> None:
     """What an operation learned of another process's hold keeps a batch from beginning more until it ends."""
-    async with limited(set_up={"held": 70.0}) as it:
-        batch = it.start(statuses(it.bardge.batch(purchases(3), job="job", concurrency=1)))
+    async with open_limited(set_up={"held": 70.0}) as it:
+        batch = it.start_call(collect_statuses(it.bardge.batch(make_purchases(3), job="job", concurrency=1)))
         await it.settle(50)
         it.rail.held = 0.0
-        await it.move(72, step=1.0)
-        assert await it.ended(batch) == [["done", "done", "done"]]
+        await it.advance_in_steps(72, step=1.0)
+        assert await it.get_results(batch) == [["done", "done", "done"]]
 
 
 def test_not_a_limiter() -> None:

@@ -16,26 +16,25 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bardge_async import BardgeClient, PostgresJournal, PostgresLimiter, RetryPolicy, errors
+from bardge_async import BardgeClient, PostgresJournal, PostgresLimiter, RetryPolicy, SystemClock, errors
 from bardge_async._core.secret import Secret
 from bardge_async._limits.permits import PermitGrant, PermitRequest
 from bardge_async._limits.rate_table import RateSettings, RateTable
 from bardge_async._postgres.schema import fill_schema
-from bardge_async._runtime.clock import SystemClock
-from tests.support.clock import ManualClock
-from tests.support.postgres import Database, pooler
+from tests.support.clock import PausedClock
+from tests.support.postgres import Database, run_pooler
 from tests.support.server import ScriptedServer, error, reply
 
 RATE = 50.0
 
 
-def fresh() -> str:
+def make_fresh_name() -> str:
     """A rate's name that no other test uses."""
     return os.urandom(8).hex()
 
 
 @asynccontextmanager
-async def row(database: Database, name: str, schema: str = "bardge") -> AsyncGenerator[RateTable]:
+async def open_row(database: Database, name: str, schema: str = "bardge") -> AsyncGenerator[RateTable]:
     """A connection to a rate's row."""
     one = RateTable(RateSettings(Secret(database.dsn), schema, name, RATE, SystemClock()))
     try:
@@ -44,20 +43,20 @@ async def row(database: Database, name: str, schema: str = "bardge") -> AsyncGen
         await one.aclose()
 
 
-async def asked(
+async def take_slots(
     one: RateTable, count: int = 1, *, lead: float = 0.0, timeout: float = 60.0, hold: float = 0.0
 ) -> PermitGrant:
     return await one.take_slots(PermitRequest(count, lead, timeout, hold))
 
 
-async def refused(limiter: PostgresLimiter, timeout: float) -> errors.ThrottledError:
+async def get_refusal(limiter: PostgresLimiter, timeout: float) -> errors.ThrottledError:
     """The error that waiting for a turn ends with."""
     with pytest.raises(errors.ThrottledError) as caught:
         await limiter.acquire(timeout)
     return caught.value
 
 
-async def on_record(database: Database, name: str, schema: str = "bardge") -> None:
+async def wait_for_hold(database: Database, name: str, schema: str = "bardge") -> None:
     """Wait until a hold has reached the database."""
     query = fill_schema("SELECT held_until > clock_timestamp() FROM {schema}.rates WHERE name = %s", schema)
     while database.admin.execute(query, (name,)).fetchone() != (True,):  # noqa: ASYNC110 - another session's doing
@@ -74,14 +73,16 @@ ASKS = st.lists(st.tuples(st.integers(0, 2), st.integers(1, 20), st.floats(0, 0.
 def test_slots_never_overlap(postgres: Database, asks: list[tuple[int, int, float, float]]) -> None:
     """Whoever asks, for how many, how far ahead and with what hold: slots follow one another, none in a hold."""
 
-    async def play() -> list[tuple[PermitGrant, int]]:
-        name = fresh()
-        async with row(postgres, name) as a, row(postgres, name) as b, row(postgres, name) as c:
+    async def take_all() -> list[tuple[PermitGrant, int]]:
+        name = make_fresh_name()
+        async with open_row(postgres, name) as a, open_row(postgres, name) as b, open_row(postgres, name) as c:
             rows = (a, b, c)
-            return [(await asked(rows[who], count, lead=lead, hold=hold), count) for who, count, lead, hold in asks]
+            return [
+                (await take_slots(rows[who], count, lead=lead, hold=hold), count) for who, count, lead, hold in asks
+            ]
 
     end = held = 0.0
-    for grant, count in asyncio.run(play()):
+    for grant, count in asyncio.run(take_all()):
         assert grant.is_taken
         assert grant.first_slot >= max(grant.now, grant.held_until, end - 1e-5)
         assert grant.held_until >= held - 1e-5
@@ -90,49 +91,49 @@ def test_slots_never_overlap(postgres: Database, asks: list[tuple[int, int, floa
 
 async def test_slots_of_many_at_once(postgres: Database) -> None:
     """Those who ask at the same moment get slots one after the other, without gaps."""
-    name = fresh()
-    async with row(postgres, name) as a, row(postgres, name) as b, row(postgres, name) as c:
-        await asked(a, 50)
-        found = await asyncio.gather(*(asked(one, 5) for one in (a, b, c)))
+    name = make_fresh_name()
+    async with open_row(postgres, name) as a, open_row(postgres, name) as b, open_row(postgres, name) as c:
+        await take_slots(a, 50)
+        found = await asyncio.gather(*(take_slots(one, 5) for one in (a, b, c)))
     firsts = sorted(grant.first_slot for grant in found)
     assert [later - sooner for sooner, later in itertools.pairwise(firsts)] == pytest.approx([0.1, 0.1], abs=1e-4)
 
 
 async def test_rates_are_apart(postgres: Database) -> None:
     """A rate of another name knows nothing of this one."""
-    async with row(postgres, fresh()) as one, row(postgres, fresh()) as other:
-        await asked(one, 500, hold=60)
-        grant = await asked(other)
+    async with open_row(postgres, make_fresh_name()) as one, open_row(postgres, make_fresh_name()) as other:
+        await take_slots(one, 500, hold=60)
+        grant = await take_slots(other)
     assert grant.first_slot == pytest.approx(grant.now, abs=0.001)
 
 
 async def test_far_slots_are_left(postgres: Database) -> None:
     """Slots beyond the asker's patience stay where they are."""
-    async with row(postgres, fresh()) as one:
-        await asked(one, 100)
-        far = await asked(one, 5, timeout=1)
-        near = await asked(one, 1, timeout=3)
+    async with open_row(postgres, make_fresh_name()) as one:
+        await take_slots(one, 100)
+        far = await take_slots(one, 5, timeout=1)
+        near = await take_slots(one, 1, timeout=3)
     assert (far.is_taken, near.is_taken) == (False, True)
     assert near.first_slot == pytest.approx(far.first_slot, abs=1e-4)
 
 
 async def test_slots_in_time(postgres: Database) -> None:
     """A slot is not due before its answer can have come."""
-    async with row(postgres, fresh()) as one:
-        new, known = await asked(one, lead=0.2), await asked(one, lead=0.2)
+    async with open_row(postgres, make_fresh_name()) as one:
+        new, known = await take_slots(one, lead=0.2), await take_slots(one, lead=0.2)
     assert new.first_slot - new.now == pytest.approx(0.2, abs=1e-3)
     assert known.first_slot - new.first_slot >= 1 / RATE - 1e-5
 
 
 async def test_server_clock_set_back(postgres: Database) -> None:
     """When the server's clock is set back by an hour nobody waits for an hour, and a hold lasts as long as before."""
-    name = fresh()
-    async with row(postgres, name) as one:
-        await asked(one, 50, hold=5)
+    name = make_fresh_name()
+    async with open_row(postgres, name) as one:
+        await take_slots(one, 50, hold=5)
         hour = "interval '1 hour'"
         columns = ", ".join(f"{it} = {it} + {hour}" for it in ("first_at", "next_at", "held_until", "asked_at"))
         postgres.admin.execute(f"UPDATE bardge.rates SET {columns} WHERE name = %s", (name,))  # noqa: S608 - of this file
-        grant = await asked(one)
+        grant = await take_slots(one)
     assert grant.held_until - grant.now == pytest.approx(5, abs=0.2)
     assert grant.first_slot - grant.now == pytest.approx(6, abs=0.2)
 
@@ -141,7 +142,7 @@ async def test_table_is_made_once(postgres: Database) -> None:
     """Limiters and journals that begin at the same moment in a database without tables make them once."""
     rows = [RateTable(RateSettings(Secret(postgres.dsn), "at_once", "one", RATE, SystemClock())) for _ in range(6)]
     async with PostgresJournal(postgres.dsn, schema="at_once") as journal:
-        grants, _ = await asyncio.gather(asyncio.gather(*(asked(one) for one in rows)), journal.listed())
+        grants, _ = await asyncio.gather(asyncio.gather(*(take_slots(one) for one in rows)), journal.listed())
     await asyncio.gather(*(one.aclose() for one in rows))
     assert len({grant.first_slot for grant in grants}) == 6
 
@@ -150,8 +151,8 @@ async def test_no_right_to_the_table(postgres: Database) -> None:
     """Where the database refuses, the error says what it said."""
     postgres.admin.execute("DROP ROLE IF EXISTS stranger; CREATE ROLE stranger LOGIN")
     dsn = postgres.dsn.replace("bardge@", "stranger@")
-    async with PostgresLimiter(dsn, fresh(), RATE, schema="strange") as limiter:
-        told = await refused(limiter, 5)
+    async with PostgresLimiter(dsn, make_fresh_name(), RATE, schema="strange") as limiter:
+        told = await get_refusal(limiter, 5)
     assert "the limiter granted no permit: the limiter's database refused: permission denied" in str(told)
     assert told.sent is False
 
@@ -161,7 +162,7 @@ async def test_no_right_to_the_table(postgres: Database) -> None:
 
 async def test_two_limiters_share_a_rate(postgres: Database) -> None:
     """What two processes' limiters give together comes no faster than the rate."""
-    name = fresh()
+    name = make_fresh_name()
     async with PostgresLimiter(postgres.dsn, name, 200) as here, PostgresLimiter(postgres.dsn, name, 200) as there:
         await asyncio.gather(here.acquire(5), there.acquire(5))
         begun = time.monotonic()
@@ -172,17 +173,17 @@ async def test_two_limiters_share_a_rate(postgres: Database) -> None:
 
 async def test_hold_over_limiters(postgres: Database) -> None:
     """A hold of one process is every other's, who says for how long."""
-    name = fresh()
+    name = make_fresh_name()
     async with PostgresLimiter(postgres.dsn, name, RATE) as here, PostgresLimiter(postgres.dsn, name, RATE) as there:
         here.hold(30)
-        assert (await refused(here, 10)).retry_after == pytest.approx(30, abs=0.5)
-        await on_record(postgres, name)
-        assert (await refused(there, 10)).retry_after == pytest.approx(30, abs=2)
+        assert (await get_refusal(here, 10)).retry_after == pytest.approx(30, abs=0.5)
+        await wait_for_hold(postgres, name)
+        assert (await get_refusal(there, 10)).retry_after == pytest.approx(30, abs=2)
 
 
 async def test_cancelled_under_way(postgres: Database) -> None:
     """A caller that goes away while slots are being asked for leaves the next one its turn."""
-    async with PostgresLimiter(postgres.dsn, fresh(), RATE) as limiter:
+    async with PostgresLimiter(postgres.dsn, make_fresh_name(), RATE) as limiter:
         gone = asyncio.ensure_future(limiter.acquire(5))
         await asyncio.sleep(0)
         next_one = asyncio.ensure_future(limiter.acquire(5))
@@ -193,7 +194,7 @@ async def test_cancelled_under_way(postgres: Database) -> None:
 
 async def test_no_server() -> None:
     """Without a server nobody gets a turn: calls wait as long as they may, and the error says what to mend."""
-    clock = ManualClock(auto=False)
+    clock = PausedClock()
     async with PostgresLimiter("postgresql://nobody@127.0.0.1:1/none", "one", RATE, clock=clock) as limiter:
         waiting = asyncio.ensure_future(limiter.acquire(5))
         while not clock.sleeps:  # noqa: ASYNC110 - until it has tried once
@@ -206,7 +207,7 @@ async def test_no_server() -> None:
 async def test_ended_session(postgres: Database) -> None:
     """A session that an administrator ends is made anew, and nobody misses a turn."""
     dsn = f"{postgres.dsn}?application_name=rates"
-    async with PostgresLimiter(dsn, fresh(), RATE) as limiter:
+    async with PostgresLimiter(dsn, make_fresh_name(), RATE) as limiter:
         await limiter.acquire(5)
         postgres.admin.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'rates'"
@@ -218,30 +219,30 @@ async def test_ended_session(postgres: Database) -> None:
 
 async def test_pooler(postgres: Database) -> None:
     """Turns and holds come through PgBouncer in transaction mode."""
-    with pooler(postgres.server) as dsn:
-        name = fresh()
+    with run_pooler(postgres.server) as dsn:
+        name = make_fresh_name()
         async with (
             PostgresLimiter(dsn, name, RATE, schema="pooled_rates") as here,
             PostgresLimiter(dsn, name, RATE, schema="pooled_rates") as other,
         ):
             await asyncio.gather(*(limiter.acquire(5) for limiter in (here, other) for _ in range(5)))
             here.hold(30)
-            await on_record(postgres, name, "pooled_rates")
-            assert (await refused(other, 10)).retry_after == pytest.approx(30, abs=2)
+            await wait_for_hold(postgres, name, "pooled_rates")
+            assert (await get_refusal(other, 10)).retry_after == pytest.approx(30, abs=2)
 
 
 async def test_closed(postgres: Database) -> None:
     """A closed limiter sends away who waits and who comes, and leaves no session."""
     dsn = f"{postgres.dsn}?application_name=closing"
-    clock = ManualClock(auto=False)
-    limiter = PostgresLimiter(dsn, fresh(), 1, clock=clock)
+    clock = PausedClock()
+    limiter = PostgresLimiter(dsn, make_fresh_name(), 1, clock=clock)
     await limiter.acquire(5)
     waiting = asyncio.ensure_future(limiter.acquire(5))
     await asyncio.sleep(0)
     await limiter.aclose()
     with pytest.raises(errors.ThrottledError, match="closed"):
         await waiting
-    assert "closed" in str(await refused(limiter, 5))
+    assert "closed" in str(await get_refusal(limiter, 5))
     limiter.hold(5)
     count = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'closing'"
     while postgres.admin.execute(count).fetchone() != (0,):  # noqa: ASYNC110 - another session's doing
@@ -250,14 +251,14 @@ async def test_closed(postgres: Database) -> None:
 
 def test_several_loops(postgres: Database) -> None:
     """One limiter works in loops one after the other and in threads, and ends with each."""
-    limiter = PostgresLimiter(postgres.dsn, fresh(), 1000)
+    limiter = PostgresLimiter(postgres.dsn, make_fresh_name(), 1000)
 
-    async def some() -> None:
+    async def acquire_some() -> None:
         await asyncio.gather(*(limiter.acquire(5) for _ in range(3)))
 
-    asyncio.run(some())
-    asyncio.run(some())
-    thread = threading.Thread(target=asyncio.run, args=(some(),))
+    asyncio.run(acquire_some())
+    asyncio.run(acquire_some())
+    thread = threading.Thread(target=asyncio.run, args=(acquire_some(),))
     thread.start()
     thread.join(30)
     assert not thread.is_alive()
@@ -268,7 +269,7 @@ def test_several_loops(postgres: Database) -> None:
 
 async def test_clients_of_two_processes(postgres: Database) -> None:
     """A 429 that one client was answered keeps another process's client from sending."""
-    name = fresh()
+    name = make_fresh_name()
     busy = error(429, Retry_After="20")
     async with (
         PostgresLimiter(postgres.dsn, name, RATE) as here,
@@ -279,7 +280,7 @@ async def test_clients_of_two_processes(postgres: Database) -> None:
     ):
         with pytest.raises(errors.RateLimitError):
             await one.clients.get_credits("c")
-        await on_record(postgres, name)
+        await wait_for_hold(postgres, name)
         with pytest.raises(errors.ThrottledError) as caught:
             await other.clients.get_credits("c")
         assert len(api.requests) == 1

@@ -14,24 +14,24 @@ from hypothesis import strategies as st
 
 from bardge_async._limits.permits import ClockOffset
 from bardge_async.errors import ThrottledError
-from tests.limiter.store import RATE, Fleet, fleet
+from tests.limiter.store import RATE, Fleet, make_fleet
 
 
 @asynccontextmanager
-async def running(loops: int = 1, rate: float = RATE, delay: float = 0.0) -> AsyncGenerator[Fleet]:
-    it = fleet(loops, rate, delay)
+async def run_fleet(loops: int = 1, rate: float = RATE, delay: float = 0.0) -> AsyncGenerator[Fleet]:
+    it = make_fleet(loops, rate, delay)
     try:
         yield it
     finally:
         await it.aclose()
 
 
-def fullest(times: Sequence[float]) -> int:
+def count_fullest_second(times: Sequence[float]) -> int:
     """How many times lie in the fullest second."""
     return max((bisect_left(times, at + 1.0 - 1e-9) - place for place, at in enumerate(times)), default=0)
 
 
-async def failed(task: asyncio.Task[None]) -> ThrottledError:
+async def get_failure(task: asyncio.Task[None]) -> ThrottledError:
     """The error that a waiter has come to."""
     assert task.done()
     with pytest.raises(ThrottledError) as caught:
@@ -49,30 +49,30 @@ async def failed(task: asyncio.Task[None]) -> ThrottledError:
 def test_no_second_has_too_many(rate: float, waiters: list[int], steps: list[float], delay: float) -> None:
     """However late loops wake up, however long the store takes: at most the rate in any second, and 3 % or one more."""
 
-    async def play() -> list[float]:
-        async with running(len(waiters), rate, delay) as it:
+    async def run_schedule() -> list[float]:
+        async with run_fleet(len(waiters), rate, delay) as it:
             for loop, count in zip(it.loops, waiters, strict=True):
                 for _ in range(count):
-                    loop.keep_wanting()
+                    loop.keep_acquiring()
             await it.settle()
             for step in steps:
                 it.clock.advance(step)
                 await it.settle()
             return it.got
 
-    assert fullest(asyncio.run(play())) <= rate + max(1, 0.03 * rate)
+    assert count_fullest_second(asyncio.run(run_schedule())) <= rate + max(1, 0.03 * rate)
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.03])
 async def test_all_of_the_rate_is_used(delay: float) -> None:
     """Loops that always have something to send use the whole rate between them, in equal shares."""
-    async with running(3, delay=delay) as it:
+    async with run_fleet(3, delay=delay) as it:
         for loop in it.loops:
             for _ in range(20):
-                loop.keep_wanting()
-        await it.move(1)
+                loop.keep_acquiring()
+        await it.advance_in_steps(1)
         before = [len(loop.got) for loop in it.loops]
-        await it.move(3)
+        await it.advance_in_steps(3)
         used = [len(loop.got) - count for loop, count in zip(it.loops, before, strict=True)]
     assert sum(used) >= 0.97 * 3 * RATE
     assert max(used) <= 1.15 * sum(used) / 3
@@ -81,38 +81,38 @@ async def test_all_of_the_rate_is_used(delay: float) -> None:
 
 async def test_one_loop_alone_uses_all() -> None:
     """A loop whose neighbours are idle gets the whole rate."""
-    async with running(2) as it:
+    async with run_fleet(2) as it:
         for _ in range(20):
-            it.first.keep_wanting()
-        await it.move(2)
+            it.first.keep_acquiring()
+        await it.advance_in_steps(2)
     assert len(it.got) == pytest.approx(400, abs=4)
 
 
 async def test_first_come_first_served() -> None:
     """Turns are given in the order of the asking."""
-    async with running(rate=10) as it:
-        tasks = [it.first.want() for _ in range(4)]
-        await it.move(0.15, 0.05)
+    async with run_fleet(rate=10) as it:
+        tasks = [it.first.start_waiting() for _ in range(4)]
+        await it.advance_in_steps(0.15, 0.05)
         assert [task.done() for task in tasks] == [True, True, False, False]
 
 
 async def test_idle_time_is_not_saved_up() -> None:
     """After a pause turns are as far apart as ever."""
-    async with running(rate=10) as it:
-        it.first.want()
-        await it.move(60, 10)
+    async with run_fleet(rate=10) as it:
+        it.first.start_waiting()
+        await it.advance_in_steps(60, 10)
         for _ in range(3):
-            it.first.want()
-        await it.move(0.25, 0.01)
+            it.first.start_waiting()
+        await it.advance_in_steps(0.25, 0.01)
     assert it.got == pytest.approx([1000, 1060, 1060.1, 1060.2], abs=0.011)
 
 
 async def test_missed_slots_lapse() -> None:
     """A loop that was busy for a second sends what is due now, not what was due meanwhile."""
-    async with running() as it:
+    async with run_fleet() as it:
         for _ in range(100):
-            it.first.want()
-        await it.move(0.05)
+            it.first.start_waiting()
+        await it.advance_in_steps(0.05)
         before = len(it.got)
         it.clock.advance(1)
         await it.settle()
@@ -121,79 +121,79 @@ async def test_missed_slots_lapse() -> None:
 
 async def test_slow_loop_at_a_low_rate() -> None:
     """A loop that always wakes up late still gets its turns at a low rate."""
-    async with running(rate=1) as it:
-        it.first.keep_wanting()
-        await it.move(10, 0.4)
+    async with run_fleet(rate=1) as it:
+        it.first.keep_acquiring()
+        await it.advance_in_steps(10, 0.4)
     assert len(it.got) >= 9
 
 
 async def test_lone_caller_takes_one() -> None:
     """Whoever needs one slot takes one."""
-    async with running() as it:
-        it.first.want()
+    async with run_fleet() as it:
+        it.first.start_waiting()
         await it.settle()
     assert it.store.asked == [1]
 
 
 async def test_many_callers_take_few_at_a_time() -> None:
     """However many wait, a loop takes 40 milliseconds' worth at a time, before those in hand are used up."""
-    async with running() as it:
+    async with run_fleet() as it:
         for _ in range(500):
-            it.first.want()
-        await it.move(0.5)
+            it.first.start_waiting()
+        await it.advance_in_steps(0.5)
     assert max(it.store.asked) == 8
     assert len(it.store.asked) <= 15
 
 
 async def test_far_store() -> None:
     """A store that takes long is asked earlier, and for more."""
-    async with running(delay=0.2) as it:
+    async with run_fleet(delay=0.2) as it:
         for _ in range(200):
-            it.first.keep_wanting()
-        await it.move(2)
+            it.first.keep_acquiring()
+        await it.advance_in_steps(2)
         before = len(it.got)
-        await it.move(2)
+        await it.advance_in_steps(2)
     assert len(it.got) - before >= 0.97 * 2 * RATE
 
 
 async def test_lone_caller_and_far_store() -> None:
     """A slot from a store that takes long is due when it has arrived, not before."""
-    async with running(delay=0.2) as it:
+    async with run_fleet(delay=0.2) as it:
         for _ in range(5):
-            it.first.want()
-            await it.move(1)
+            it.first.start_waiting()
+            await it.advance_in_steps(1)
     assert len(it.got) == 5
 
 
 async def test_crowd() -> None:
     """Where many loops share a rate everyone takes less at a time, so that a new one need not wait long."""
-    async with running(60) as it:
+    async with run_fleet(60) as it:
         for loop in it.loops:
             for _ in range(10):
-                loop.keep_wanting()
-        await it.move(1)
-        late = it.first.want()
-        await it.move(1)
+                loop.keep_acquiring()
+        await it.advance_in_steps(1)
+        late = it.first.start_waiting()
+        await it.advance_in_steps(1)
         assert max(it.store.asked[-20:]) <= 3
     assert late.done()
 
 
 async def test_cancelled_waiter_takes_no_slot() -> None:
     """Whoever stops waiting leaves their place in line to the next."""
-    async with running(rate=10) as it:
-        it.first.want()
-        gone, next_one = it.first.want(), it.first.want()
+    async with run_fleet(rate=10) as it:
+        it.first.start_waiting()
+        gone, next_one = it.first.start_waiting(), it.first.start_waiting()
         await it.settle()
         gone.cancel()
-        await it.move(0.15, 0.05)
+        await it.advance_in_steps(0.15, 0.05)
         assert next_one.done()
 
 
 async def test_turn_given_and_cancelled() -> None:
     """A turn whose waiter is cancelled the moment it comes is the next one's."""
-    async with running(rate=10) as it:
-        it.first.want()
-        gone, next_one = it.first.want(), it.first.want()
+    async with run_fleet(rate=10) as it:
+        it.first.start_waiting()
+        gone, next_one = it.first.start_waiting(), it.first.start_waiting()
         await it.settle()
         it.clock.advance(0.11)
         gone.cancel()
@@ -204,23 +204,23 @@ async def test_turn_given_and_cancelled() -> None:
 
 async def test_everyone_cancelled() -> None:
     """When nobody waits any more no task and no timer is left."""
-    async with running(rate=10) as it:
-        tasks = [it.first.want() for _ in range(5)]
+    async with run_fleet(rate=10) as it:
+        tasks = [it.first.start_waiting() for _ in range(5)]
         await it.settle()
         for task in tasks[1:]:
             task.cancel()
-        await it.move(1, 0.1)
-        assert it.clock.waiting == 0
+        await it.advance_in_steps(1, 0.1)
+        assert it.clock.pending_timers == 0
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 async def test_rate_used_up() -> None:
     """Whoever's turn does not come within their patience is told so, and takes no slot."""
-    async with running(rate=1) as it:
-        it.first.want()
-        late, last = it.first.want(0.5), it.first.want()
-        await it.move(1.1, 0.1)
-        error = await failed(late)
+    async with run_fleet(rate=1) as it:
+        it.first.start_waiting()
+        late, last = it.first.start_waiting(0.5), it.first.start_waiting()
+        await it.advance_in_steps(1.1, 0.1)
+        error = await get_failure(late)
         assert last.done()
     assert (error.timed_out, error.retry_after) == (True, None)
     assert "1 per second is exhausted" in str(error)
@@ -228,14 +228,14 @@ async def test_rate_used_up() -> None:
 
 async def test_far_slot_is_not_waited_for() -> None:
     """Where the next free slot is farther away than a caller may wait it is told at once, and the slot is others'."""
-    async with running(2, rate=1) as it:
+    async with run_fleet(2, rate=1) as it:
         for _ in range(9):
-            it.first.want()
+            it.first.start_waiting()
             await it.settle()
         taken = it.store.next = it.store.ahead + 1010
-        late = it.loops[1].want(5)
+        late = it.loops[1].start_waiting(5)
         await it.settle()
-        await failed(late)
+        await get_failure(late)
         assert it.store.next == taken
 
 
@@ -244,28 +244,28 @@ async def test_far_slot_is_not_waited_for() -> None:
 
 async def test_hold_drops_slots_in_hand() -> None:
     """After a 429 nobody gets a turn for as long as was asked, those who wait already included."""
-    async with running() as it:
+    async with run_fleet() as it:
         for _ in range(300):
-            it.first.want()
-        await it.move(0.1)
+            it.first.start_waiting()
+        await it.advance_in_steps(0.1)
         it.first.scheduler.hold(2)
         before = len(it.got)
-        await it.move(1.99, 0.005)
+        await it.advance_in_steps(1.99, 0.005)
         assert len(it.got) == before
-        await it.move(0.1)
+        await it.advance_in_steps(0.1)
         assert len(it.got) > before
 
 
 async def test_hold_over_loops() -> None:
     """What one loop was answered stops another one as soon as it asks for slots: within a quarter of a second."""
-    async with running(2) as it:
+    async with run_fleet(2) as it:
         for loop in it.loops:
             for _ in range(20):
-                loop.keep_wanting()
-        await it.move(0.5)
+                loop.keep_acquiring()
+        await it.advance_in_steps(0.5)
         begun = it.clock.elapsed()
         it.first.scheduler.hold(3)
-        await it.move(3.5, 0.005)
+        await it.advance_in_steps(3.5, 0.005)
     after = [at - begun for at in it.got if at > begun]
     assert [at for at in after if 0.25 < at < 3] == []
     assert max(after) >= 3
@@ -273,50 +273,50 @@ async def test_hold_over_loops() -> None:
 
 async def test_rate_after_a_hold() -> None:
     """When a hold ends turns are as far apart as before it."""
-    async with running(2) as it:
+    async with run_fleet(2) as it:
         for loop in it.loops:
             for _ in range(50):
-                loop.keep_wanting()
+                loop.keep_acquiring()
         it.first.scheduler.hold(1)
-        await it.move(3, 0.005)
-    assert fullest(it.got) <= 1.03 * RATE
+        await it.advance_in_steps(3, 0.005)
+    assert count_fullest_second(it.got) <= 1.03 * RATE
 
 
 async def test_hold_longer_than_patience() -> None:
     """Whoever may not wait as long as a hold lasts is told at once, with how long that is."""
-    async with running(rate=1) as it:
-        it.first.want()
-        waiting = it.first.want(3)
+    async with run_fleet(rate=1) as it:
+        it.first.start_waiting()
+        waiting = it.first.start_waiting(3)
         await it.settle()
         it.first.scheduler.hold(5)
         await it.settle()
-        coming = it.first.want(3)
+        coming = it.first.start_waiting(3)
         await it.settle()
-        found = [(await failed(task)).retry_after for task in (waiting, coming)]
+        found = [(await get_failure(task)).retry_after for task in (waiting, coming)]
     assert found == [5, 5]
 
 
 async def test_shorter_hold() -> None:
     """A shorter wish does not undo a longer one."""
-    async with running() as it:
+    async with run_fleet() as it:
         it.first.scheduler.hold(5)
         it.first.scheduler.hold(1)
-        task = it.first.want()
-        await it.move(4.9, 0.1)
+        task = it.first.start_waiting()
+        await it.advance_in_steps(4.9, 0.1)
         assert not task.done()
 
 
 async def test_hold_is_told_without_waiters() -> None:
     """A hold reaches the store although nobody waits for a turn, and after an outage of it."""
-    async with running(2) as it:
+    async with run_fleet(2) as it:
         it.store.away = "gone"
         it.first.scheduler.hold(9)
-        await it.move(1, 0.1)
+        await it.advance_in_steps(1, 0.1)
         it.store.away = ""
-        await it.move(1, 0.1)
-        task = it.loops[1].want(1)
+        await it.advance_in_steps(1, 0.1)
+        task = it.loops[1].start_waiting(1)
         await it.settle()
-        assert (await failed(task)).retry_after == pytest.approx(7)
+        assert (await get_failure(task)).retry_after == pytest.approx(7)
 
 
 # A store that fails.
@@ -324,63 +324,63 @@ async def test_hold_is_told_without_waiters() -> None:
 
 async def test_store_away(caplog: pytest.LogCaptureFixture) -> None:
     """Without the store nobody gets a turn; whoever has waited long enough is told why, and the log says it once."""
-    async with running() as it:
+    async with run_fleet() as it:
         it.store.away = "connection refused"
-        task = it.first.want(5)
-        await it.move(4.9, 0.1)
+        task = it.first.start_waiting(5)
+        await it.advance_in_steps(4.9, 0.1)
         assert not task.done()
-        await it.move(0.2, 0.1)
-        error = await failed(task)
-        await it.move(2, 0.1)
-        assert it.clock.waiting == 0
+        await it.advance_in_steps(0.2, 0.1)
+        error = await get_failure(task)
+        await it.advance_in_steps(2, 0.1)
+        assert it.clock.pending_timers == 0
     assert "cannot be reached, start it or check dsn=: connection refused" in str(error)
     assert len(caplog.records) == 1
 
 
 async def test_store_back() -> None:
     """When the store is back, who still waits gets a turn within a second."""
-    async with running() as it:
+    async with run_fleet() as it:
         it.store.away = "connection refused"
-        task = it.first.want(60)
-        await it.move(30, 0.1)
+        task = it.first.start_waiting(60)
+        await it.advance_in_steps(30, 0.1)
         it.store.away = ""
-        await it.move(1.1, 0.1)
+        await it.advance_in_steps(1.1, 0.1)
         assert task.done()
     assert len(it.got) == 1
 
 
 async def test_slots_in_hand_during_an_outage() -> None:
     """An outage stops what has no slot yet: nobody sends without one."""
-    async with running() as it:
+    async with run_fleet() as it:
         for _ in range(40):
-            it.first.want()
+            it.first.start_waiting()
         await it.settle()
         granted = sum(it.store.asked)
         it.store.away = "gone"
-        await it.move(2, 0.005)
+        await it.advance_in_steps(2, 0.005)
     assert len(it.got) <= granted
 
 
 async def test_store_refuses() -> None:
     """What the store refuses for good is told at once, to each in an error of its own."""
-    async with running() as it:
+    async with run_fleet() as it:
         it.store.refuses = "permission denied"
-        tasks = [it.first.want(), it.first.want()]
+        tasks = [it.first.start_waiting(), it.first.start_waiting()]
         await it.settle()
-        found = [await failed(task) for task in tasks]
+        found = [await get_failure(task) for task in tasks]
     assert [str(error) for error in found] == ["permission denied"] * 2
     assert found[0] is not found[1]
 
 
 async def test_closed() -> None:
     """Closing sends away who waits."""
-    async with running(rate=1) as it:
-        it.first.want()
-        waiting = it.first.want()
+    async with run_fleet(rate=1) as it:
+        it.first.start_waiting()
+        waiting = it.first.start_waiting()
         await it.settle()
         await it.first.scheduler.aclose()
         await it.settle()
-        assert "closed" in str(await failed(waiting))
+        assert "closed" in str(await get_failure(waiting))
 
 
 # The store's clock.
@@ -414,14 +414,14 @@ def test_offset_of_a_drifting_clock() -> None:
 @pytest.mark.parametrize("jump", [-3600.0, 3600.0])
 async def test_store_whose_clock_is_set(jump: float) -> None:
     """A server's clock that is set changes nothing once its slots have gone with it."""
-    async with running() as it:
+    async with run_fleet() as it:
         for _ in range(10):
-            it.first.keep_wanting()
-        await it.move(1, 0.005)
+            it.first.keep_acquiring()
+        await it.advance_in_steps(1, 0.005)
         it.store.ahead += jump
         it.store.next += jump
         it.store.held += jump
         before = len(it.got)
-        await it.move(1, 0.005)
+        await it.advance_in_steps(1, 0.005)
     assert len(it.got) - before >= 180
-    assert math.isclose(fullest(it.got), RATE, rel_tol=0.03)
+    assert math.isclose(count_fullest_second(it.got), RATE, rel_tol=0.03)

@@ -21,27 +21,26 @@ from tests.support.lists import (
     HostileList,
     ListRig,
     Play,
-    circle,
-    does,
-    ids,
-    leaves_out,
-    names,
-    says,
-    served,
-    turns,
-    until,
+    answer_in_circle,
+    change_page,
+    make_ids,
+    omit_member,
+    read_ids,
+    replace_answer,
+    serve_list,
 )
+from tests.support.loop import run_loop, run_loop_until
 from tests.support.server import cut, error, reply
 
 READ_AHEAD = pytest.mark.parametrize("read_ahead", range(5))
 
 
-async def walked(walk: Any) -> tuple[list[str | None], BardgeError | None]:
+async def walk_to_its_end(walk: Any) -> tuple[list[str | None], BardgeError | None]:
     """Walk as far as it goes."""
     found: list[str | None] = []
     try:
         async for item in walk:
-            found += ids([item])
+            found += read_ids([item])
     except BardgeError as failure:
         return found, failure
     return found, None
@@ -51,9 +50,9 @@ async def walked(walk: Any) -> tuple[list[str | None], BardgeError | None]:
 @pytest.mark.parametrize("length", [1, 2, 7])
 async def test_circle(length: int, read_ahead: int) -> None:
     """A list that goes round ends in an error after each of its items came once."""
-    pages = [names(3, f"p{number}_") for number in range(length)]
-    async with served(HostileList([], route=circle(*pages))) as rig:
-        found, failure = await walked(rig.walk(page_size=3, read_ahead=read_ahead))
+    pages = [make_ids(3, f"p{number}_") for number in range(length)]
+    async with serve_list(HostileList([], route=answer_in_circle(*pages))) as rig:
+        found, failure = await walk_to_its_end(rig.start_walk(page_size=3, read_ahead=read_ahead))
     assert found == [name for page in pages for name in page]
     assert isinstance(failure, PaginationError)
     assert len(rig.list.asked) == length + 1
@@ -63,13 +62,13 @@ async def test_circle(length: int, read_ahead: int) -> None:
 async def test_circle_ahead_of_the_caller(read_ahead: int) -> None:
     """A list that begins to go round among pages read ahead ends in the same error after the same items."""
     pages = {None: ["a"], "a": ["b"], "b": ["c"], "c": ["d"], "d": ["c"]}
-    listed = HostileList([], route=lambda asked: reply(200, listed.page(pages[asked.after], more=True)))
-    async with served(listed) as rig:
-        items = aiter(rig.walk(page_size=1, read_ahead=read_ahead))
-        found = ids([await anext(items), await anext(items)])
-        await until(lambda: len(rig.list.asked) == min(5, 2 + read_ahead))
-        await turns()
-        rest, failure = await walked(items)
+    listed = HostileList([], route=lambda asked: reply(200, listed.make_page(pages[asked.after], more=True)))
+    async with serve_list(listed) as rig:
+        items = aiter(rig.start_walk(page_size=1, read_ahead=read_ahead))
+        found = read_ids([await anext(items), await anext(items)])
+        await run_loop_until(lambda: len(rig.list.asked) == min(5, 2 + read_ahead))
+        await run_loop()
+        rest, failure = await walk_to_its_end(items)
     assert found + rest == ["a", "b", "c", "d"]
     assert isinstance(failure, PaginationError)
     assert len(rig.list.asked) == 5
@@ -77,8 +76,8 @@ async def test_circle_ahead_of_the_caller(read_ahead: int) -> None:
 
 async def test_circle_over_several_iterations() -> None:
     """A circle is found also where every page is taken by an iteration of its own."""
-    async with served(HostileList([], route=circle(["a"], ["b"], ["c"]))) as rig:
-        walk = rig.walk(page_size=1)
+    async with serve_list(HostileList([], route=answer_in_circle(["a"], ["b"], ["c"]))) as rig:
+        walk = rig.start_walk(page_size=1)
         assert [getattr(await walk.first(), "id", None) for _ in range(3)] == ["a", "b", "c"]
         with pytest.raises(PaginationError, match="goes round"):
             await walk.first()
@@ -86,26 +85,30 @@ async def test_circle_over_several_iterations() -> None:
 
 async def test_circle_is_no_page_under_a_limit() -> None:
     """A page that ends as one before is refused even if it would fill the limit."""
-    async with served(HostileList([], route=circle(["a", "b"], ["c", "d"]))) as rig:
-        found, failure = await walked(rig.walk(limit=6, page_size=2))
+    async with serve_list(HostileList([], route=answer_in_circle(["a", "b"], ["c", "d"]))) as rig:
+        found, failure = await walk_to_its_end(rig.start_walk(limit=6, page_size=2))
     assert found == ["a", "b", "c", "d"]
     assert isinstance(failure, PaginationError)
 
 
 async def test_last_page_of_an_earlier_one() -> None:
     """A last page that ends as an earlier one is refused: its items would come twice."""
-    page = HostileList([]).page(["a", "b"], more=False)
-    async with served(HostileList([], {3: does(reply(200, page))}, route=circle(["a", "b"], ["c", "d"]))) as rig:
-        found, failure = await walked(rig.walk(page_size=2))
+    page = HostileList([]).make_page(["a", "b"], more=False)
+    async with serve_list(
+        HostileList([], {3: replace_answer(reply(200, page))}, route=answer_in_circle(["a", "b"], ["c", "d"]))
+    ) as rig:
+        found, failure = await walk_to_its_end(rig.start_walk(page_size=2))
     assert found == ["a", "b", "c", "d"]
     assert isinstance(failure, PaginationError)
 
 
 async def test_last_page_repeats_the_cursor() -> None:
     """A last page that only repeats the item before it is the end, not a circle."""
-    page = HostileList([]).page(["b1"], more=False)
-    async with served(HostileList(names(2), {1: says(has_more=True), 2: does(reply(200, page))})) as rig:
-        assert await walked(rig.walk(page_size=2)) == (["b0", "b1"], None)
+    page = HostileList([]).make_page(["b1"], more=False)
+    async with serve_list(
+        HostileList(make_ids(2), {1: change_page(has_more=True), 2: replace_answer(reply(200, page))})
+    ) as rig:
+        assert await walk_to_its_end(rig.start_walk(page_size=2)) == (["b0", "b1"], None)
 
 
 @READ_AHEAD
@@ -113,8 +116,8 @@ async def test_last_page_repeats_the_cursor() -> None:
 async def test_empty_page_is_asked_for_again(times: int, read_ahead: int) -> None:
     """An empty page that says more follows is asked for again, with backoff, and loses nothing."""
     plays = dict.fromkeys(range(2, 2 + times), EMPTY)
-    async with served(names(7), plays) as rig:
-        assert await walked(rig.walk(page_size=3, read_ahead=read_ahead)) == (names(7), None)
+    async with serve_list(make_ids(7), plays) as rig:
+        assert await walk_to_its_end(rig.start_walk(page_size=3, read_ahead=read_ahead)) == (make_ids(7), None)
     assert len(rig.list.asked) == 3 + times
     assert len(set(rig.list.asked[1 : 2 + times])) == 1
     assert len(rig.clock.sleeps) == times
@@ -123,50 +126,50 @@ async def test_empty_page_is_asked_for_again(times: int, read_ahead: int) -> Non
 @READ_AHEAD
 async def test_empty_pages_for_ever(read_ahead: int) -> None:
     """The fourth empty page in a row is an error after all items before it, and the walk goes on when it is over."""
-    async with served(names(7), dict.fromkeys(range(3, 7), EMPTY)) as rig:
-        walk = rig.walk(page_size=3, read_ahead=read_ahead)
-        found, failure = await walked(walk)
-        assert found == names(6)
+    async with serve_list(make_ids(7), dict.fromkeys(range(3, 7), EMPTY)) as rig:
+        walk = rig.start_walk(page_size=3, read_ahead=read_ahead)
+        found, failure = await walk_to_its_end(walk)
+        assert found == make_ids(6)
         assert isinstance(failure, PaginationError)
         assert len(rig.list.asked) == 6
-        assert await walked(walk) == (["b6"], None)
+        assert await walk_to_its_end(walk) == (["b6"], None)
 
 
 async def test_empty_pages_from_the_begin() -> None:
     """A list that is always empty and always has more is an error, also on its first page."""
-    async with served([], dict.fromkeys(range(1, 5), EMPTY)) as rig:
-        found, failure = await walked(rig.walk())
+    async with serve_list([], dict.fromkeys(range(1, 5), EMPTY)) as rig:
+        found, failure = await walk_to_its_end(rig.start_walk())
     assert (found, len(rig.list.asked)) == ([], 4)
     assert isinstance(failure, PaginationError)
 
 
 async def test_empty_last_page() -> None:
     """An empty page without more is the end."""
-    async with served(names(3), {1: says(has_more=True)}) as rig:
-        assert await walked(rig.walk(page_size=3)) == (names(3), None)
+    async with serve_list(make_ids(3), {1: change_page(has_more=True)}) as rig:
+        assert await walk_to_its_end(rig.start_walk(page_size=3)) == (make_ids(3), None)
     assert len(rig.list.asked) == 2
 
 
 async def test_empty_list() -> None:
     """An empty list has no items and takes one request."""
-    async with served([]) as rig:
-        assert await walked(rig.walk()) == ([], None)
+    async with serve_list([]) as rig:
+        assert await walk_to_its_end(rig.start_walk()) == ([], None)
     assert len(rig.list.asked) == 1
 
 
 async def test_too_long_page() -> None:
     """A page of 150 for a limit of 100 is delivered whole, and the next begins behind it."""
-    data = [{"id": name} for name in names(150)]
-    async with served(names(200), {1: says(data=data)}) as rig:
-        assert await walked(rig.walk()) == (names(200), None)
+    data = [{"id": name} for name in make_ids(150)]
+    async with serve_list(make_ids(200), {1: change_page(data=data)}) as rig:
+        assert await walk_to_its_end(rig.start_walk()) == (make_ids(200), None)
     assert [asked.after for asked in rig.list.asked] == [None, "b149"]
 
 
 async def test_too_long_page_under_a_limit() -> None:
     """A page longer than asked for does not deliver more than the walk's limit."""
-    data = [{"id": name} for name in names(150)]
-    async with served(names(200), {1: says(data=data)}) as rig:
-        assert await walked(rig.walk(limit=100)) == (names(100), None)
+    data = [{"id": name} for name in make_ids(150)]
+    async with serve_list(make_ids(200), {1: change_page(data=data)}) as rig:
+        assert await walk_to_its_end(rig.start_walk(limit=100)) == (make_ids(100), None)
     assert len(rig.list.asked) == 1
 
 
@@ -174,40 +177,45 @@ async def test_too_long_page_under_a_limit() -> None:
 async def test_ids_of_the_page_before(read_ahead: int) -> None:
     """Items that come again on the next page are delivered once."""
     data = [{"id": name} for name in ("b1", "b2", "b3", "b4")]
-    async with served(names(9), {2: says(data=data)}) as rig:
-        walk = rig.walk(page_size=3, limit=8, read_ahead=read_ahead)
-        assert await walked(walk) == (names(8), None)
+    async with serve_list(make_ids(9), {2: change_page(data=data)}) as rig:
+        walk = rig.start_walk(page_size=3, limit=8, read_ahead=read_ahead)
+        assert await walk_to_its_end(walk) == (make_ids(8), None)
 
 
 async def test_page_of_known_ids_only() -> None:
     """A page that brings nothing new, yet another last id, is passed over."""
     data = [{"id": name} for name in ("b0", "b1")]
-    plays: dict[int, Play] = {2: says(data=data, has_more=True), 3: says(data=[{"id": "b3"}, {"id": "b4"}])}
-    async with served(names(5), plays) as rig:
-        assert await walked(rig.walk(page_size=3)) == (names(5), None)
+    plays: dict[int, Play] = {
+        2: change_page(data=data, has_more=True),
+        3: change_page(data=[{"id": "b3"}, {"id": "b4"}]),
+    }
+    async with serve_list(make_ids(5), plays) as rig:
+        assert await walk_to_its_end(rig.start_walk(page_size=3)) == (make_ids(5), None)
 
 
 async def test_inclusive_cursor() -> None:
     """A server that begins its page with the cursor's own item delivers it once."""
-    pages = {None: names(3), "b2": ["b2", "b3", "b4"], "b4": ["b4", "b5"]}
-    route = HostileList([], route=lambda asked: reply(200, route.page(pages[asked.after], more=asked.after != "b4")))
-    async with served(route) as rig:
-        assert await walked(rig.walk(page_size=3)) == (names(6), None)
+    pages = {None: make_ids(3), "b2": ["b2", "b3", "b4"], "b4": ["b4", "b5"]}
+    route = HostileList(
+        [], route=lambda asked: reply(200, route.make_page(pages[asked.after], more=asked.after != "b4"))
+    )
+    async with serve_list(route) as rig:
+        assert await walk_to_its_end(rig.start_walk(page_size=3)) == (make_ids(6), None)
 
 
 KINDS: dict[str, tuple[Play, type[BardgeError], int]] = {
-    "5xx page": (does(reply(502, body=b"<html>")), NoAnswerError, 4),
-    "5xx": (does(error(500)), ServerError, 4),
-    "429": (does(error(429)), RateLimitError, 4),
-    "cut": (does(cut()), NoAnswerError, 4),
-    "4xx": (does(error(400, "invalid_request_error", "resource_missing")), PaginationError, 1),
-    "404": (does(error(404, "invalid_request_error")), PaginationError, 1),
-    "410": (does(error(410, "invalid_request_error")), PaginationError, 1),
-    "has_more missing": (leaves_out("has_more"), DecodeError, 1),
-    "has_more null": (says(has_more=None), DecodeError, 1),
-    "has_more text": (says(has_more="true"), DecodeError, 1),
-    "data no list": (says(data={}), DecodeError, 1),
-    "data missing": (leaves_out("data"), DecodeError, 1),
+    "5xx page": (replace_answer(reply(502, body=b"<html>")), NoAnswerError, 4),
+    "5xx": (replace_answer(error(500)), ServerError, 4),
+    "429": (replace_answer(error(429)), RateLimitError, 4),
+    "cut": (replace_answer(cut()), NoAnswerError, 4),
+    "4xx": (replace_answer(error(400, "invalid_request_error", "resource_missing")), PaginationError, 1),
+    "404": (replace_answer(error(404, "invalid_request_error")), PaginationError, 1),
+    "410": (replace_answer(error(410, "invalid_request_error")), PaginationError, 1),
+    "has_more missing": (omit_member("has_more"), DecodeError, 1),
+    "has_more null": (change_page(has_more=None), DecodeError, 1),
+    "has_more text": (change_page(has_more="true"), DecodeError, 1),
+    "data no list": (change_page(data={}), DecodeError, 1),
+    "data missing": (omit_member("data"), DecodeError, 1),
 }
 
 
@@ -219,32 +227,36 @@ async def test_error_on_a_page(kind: str, page: int, read_ahead: int) -> None:
     play, expected, attempts = KINDS[kind]
     if page == 1 and expected is PaginationError:
         expected = BardgeError
-    async with served(names(11), dict.fromkeys(range(page, page + attempts), play)) as rig:
-        walk = rig.walk(page_size=3, read_ahead=read_ahead)
-        found, failure = await walked(walk)
+    async with serve_list(make_ids(11), dict.fromkeys(range(page, page + attempts), play)) as rig:
+        walk = rig.start_walk(page_size=3, read_ahead=read_ahead)
+        found, failure = await walk_to_its_end(walk)
         assert isinstance(failure, expected)
-        assert found == names(3 * (page - 1))
-        assert ids(await rig.bardge.resume(failure.cursor or "").collect()) == names(11)[len(found) :]
-        assert await walked(walk) == (names(11)[len(found) :], None)
-        assert rig.settled()
+        assert found == make_ids(3 * (page - 1))
+        assert read_ids(await rig.bardge.resume(failure.cursor or "").collect()) == make_ids(11)[len(found) :]
+        assert await walk_to_its_end(walk) == (make_ids(11)[len(found) :], None)
+        assert rig.is_settled()
 
 
 @pytest.mark.parametrize(
     ("play", "problem"),
-    [(leaves_out("has_more"), "$.has_more: "), (says(data=7), "$.data: "), (says(data=[3]), "$.data[0]: ")],
+    [
+        (omit_member("has_more"), "$.has_more: "),
+        (change_page(data=7), "$.data: "),
+        (change_page(data=[3]), "$.data[0]: "),
+    ],
 )
 async def test_decode_error_names_the_path(play: Play, problem: str) -> None:
     """A page of another shape is an error that names the path."""
-    async with served(names(2), {1: play}) as rig:
-        _, failure = await walked(rig.walk())
+    async with serve_list(make_ids(2), {1: play}) as rig:
+        _, failure = await walk_to_its_end(rig.start_walk())
     assert isinstance(failure, DecodeError)
     assert failure.problems[0].startswith(problem)
 
 
 async def test_refused_start_is_the_callers() -> None:
     """A cursor that the caller gave is the caller's fault when refused, not the list's."""
-    async with served(names(2)) as rig:
-        _, failure = await walked(rig.walk(starting_after="gone"))
+    async with serve_list(make_ids(2)) as rig:
+        _, failure = await walk_to_its_end(rig.start_walk(starting_after="gone"))
     assert isinstance(failure, InvalidRequestError)
     assert failure.cursor
 
@@ -252,20 +264,20 @@ async def test_refused_start_is_the_callers() -> None:
 @pytest.mark.parametrize("status", [401, 403])
 async def test_refusals_that_are_not_about_the_cursor(status: int) -> None:
     """A refused key in mid-walk is told as such."""
-    async with served(names(4), {2: does(error(status, "authentication_error"))}) as rig:
-        found, failure = await walked(rig.walk(page_size=2))
-    assert found == names(2)
+    async with serve_list(make_ids(4), {2: replace_answer(error(status, "authentication_error"))}) as rig:
+        found, failure = await walk_to_its_end(rig.start_walk(page_size=2))
+    assert found == make_ids(2)
     assert getattr(failure, "status", None) == status
 
 
-async def copay(rig: ListRig, **options: Any) -> tuple[list[str | None], BardgeError | None]:
-    return await walked(rig.bardge.copay.list_gym_options("branch", **options))
+async def walk_copay(rig: ListRig, **options: Any) -> tuple[list[str | None], BardgeError | None]:
+    return await walk_to_its_end(rig.bardge.copay.list_gym_options("branch", **options))
 
 
 async def test_cursor_field_of_the_row() -> None:
     """A row's own cursor field is what pages go by."""
-    async with served(HostileList(names(5), field="copay_package_id")) as rig:
-        assert await copay(rig, page_size=2) == (names(5), None)
+    async with serve_list(HostileList(make_ids(5), field="copay_package_id")) as rig:
+        assert await walk_copay(rig, page_size=2) == (make_ids(5), None)
     assert [asked.after for asked in rig.list.asked] == [None, "b1", "b3"]
 
 
@@ -274,11 +286,11 @@ async def test_item_without_id(read_ahead: int) -> None:
     """Items without a cursor field are delivered; the error comes where the next page is needed."""
     listed = HostileList([], field="copay_package_id")
     plays: dict[int, Play] = {
-        1: does(reply(200, listed.page(["a", "b"], more=True))),
-        2: does(reply(200, listed.page(["c", None], more=True))),
+        1: replace_answer(reply(200, listed.make_page(["a", "b"], more=True))),
+        2: replace_answer(reply(200, listed.make_page(["c", None], more=True))),
     }
-    async with served(HostileList([], plays)) as rig:
-        found, failure = await copay(rig, page_size=2, read_ahead=read_ahead)
+    async with serve_list(HostileList([], plays)) as rig:
+        found, failure = await walk_copay(rig, page_size=2, read_ahead=read_ahead)
     assert found == ["a", "b", "c", None]
     assert isinstance(failure, PaginationError)
     assert (len(rig.list.asked), failure.cursor) == (2, None)
@@ -286,15 +298,15 @@ async def test_item_without_id(read_ahead: int) -> None:
 
 async def test_last_item_without_id() -> None:
     """An item without a cursor field on the last page is no error."""
-    page = HostileList([], field="copay_package_id").page([None, "b", None], more=False)
-    async with served([], {1: does(reply(200, page))}) as rig:
-        assert await copay(rig) == ([None, "b", None], None)
+    page = HostileList([], field="copay_package_id").make_page([None, "b", None], more=False)
+    async with serve_list([], {1: replace_answer(reply(200, page))}) as rig:
+        assert await walk_copay(rig) == ([None, "b", None], None)
 
 
 async def test_place_of_an_item_without_id() -> None:
     """The place behind an item without a cursor field cannot be told; behind the next one it can."""
-    page = HostileList([], field="copay_package_id").page([None, "b"], more=False)
-    async with served([], {1: does(reply(200, page))}) as rig:
+    page = HostileList([], field="copay_package_id").make_page([None, "b"], more=False)
+    async with serve_list([], {1: replace_answer(reply(200, page))}) as rig:
         walk = rig.bardge.copay.list_gym_options("branch")
         items = aiter(walk)
         assert isinstance(await anext(items), CopayOption)

@@ -10,10 +10,22 @@ import pytest
 
 from bardge_async import Booking, InvalidArgumentError, PaginationError, ServerError
 from tests.support.cancel import cancel_at
-from tests.support.lists import EMPTY, HostileList, Play, does, ids, leaves_out, names, rest, served, take, turns, until
+from tests.support.lists import (
+    EMPTY,
+    HostileList,
+    Play,
+    make_ids,
+    omit_member,
+    read_ids,
+    read_rest,
+    replace_answer,
+    serve_list,
+    take_into,
+)
+from tests.support.loop import run_loop, run_loop_until
 from tests.support.server import error, hang, reply
 
-ALL = names(23)
+ALL = make_ids(23)
 ORDERS = pytest.mark.parametrize("ordered", [True, False])
 
 
@@ -34,18 +46,18 @@ class Worker:
         self.running += 1
         self.most = max(self.most, self.running)
         try:
-            await (asyncio.sleep(0) if self._at_once else self._gate(name).wait())
+            await (asyncio.sleep(0) if self._at_once else self._get_gate(name).wait())
         finally:
             self.running -= 1
         return name
 
-    def _gate(self, name: str) -> asyncio.Event:
+    def _get_gate(self, name: str) -> asyncio.Event:
         return self._gates.setdefault(name, asyncio.Event())
 
-    def finish(self, *finished: str) -> None:
+    def release_calls(self, *finished: str) -> None:
         """Let the calls for these items end."""
         for name in finished:
-            self._gate(name).set()
+            self._get_gate(name).set()
 
 
 @ORDERS
@@ -54,10 +66,10 @@ class Worker:
 async def test_all_items(read_ahead: int, concurrency: int, ordered: bool) -> None:
     """Every item is worked on once, never more than the bound at a time, and in order unless told otherwise."""
     worker = Worker()
-    async with served(ALL) as rig:
-        walk = rig.walk(page_size=5, read_ahead=read_ahead)
+    async with serve_list(ALL) as rig:
+        walk = rig.start_walk(page_size=5, read_ahead=read_ahead)
         found = [name async for name in walk.map(worker, concurrency=concurrency, ordered=ordered)]
-        assert rig.settled()
+        assert rig.is_settled()
     assert (found if ordered else sorted(found, key=ALL.index)) == ALL
     assert sorted(worker.begun, key=ALL.index) == ALL
     assert worker.most <= concurrency
@@ -68,23 +80,26 @@ async def test_all_items(read_ahead: int, concurrency: int, ordered: bool) -> No
 async def test_order() -> None:
     """Results come in the items' order by default, whichever ends first."""
     worker = Worker(at_once=False)
-    async with served(ALL) as rig, aclosing(rig.walk(limit=4).map(worker, concurrency=4)) as results:
+    async with serve_list(ALL) as rig, aclosing(rig.start_walk(limit=4).map(worker, concurrency=4)) as results:
         first = asyncio.create_task(anext(results))
-        await until(lambda: worker.running == 4)
-        worker.finish("b1", "b2", "b3")
-        await turns()
+        await run_loop_until(lambda: worker.running == 4)
+        worker.release_calls("b1", "b2", "b3")
+        await run_loop()
         assert not first.done()
-        worker.finish("b0")
+        worker.release_calls("b0")
         assert [await first, *[name async for name in results]] == ALL[:4]
 
 
 async def test_unordered() -> None:
     """Unordered results come as they end."""
     worker = Worker(at_once=False)
-    async with served(ALL) as rig, aclosing(rig.walk(limit=3).map(worker, concurrency=3, ordered=False)) as results:
+    async with (
+        serve_list(ALL) as rig,
+        aclosing(rig.start_walk(limit=3).map(worker, concurrency=3, ordered=False)) as results,
+    ):
         found: list[str] = []
         for name in ("b2", "b0", "b1"):
-            worker.finish(name)
+            worker.release_calls(name)
             found.append(await anext(results))
     assert found == ["b2", "b0", "b1"]
 
@@ -93,11 +108,11 @@ async def test_unordered() -> None:
 async def test_back_pressure(ordered: bool) -> None:
     """While the caller does not take results, no more items are begun and no pages asked for than the bounds allow."""
     worker = Worker()
-    async with served(names(500)) as rig:
-        async with aclosing(rig.walk(page_size=10).map(worker, concurrency=3, ordered=ordered)) as results:
+    async with serve_list(make_ids(500)) as rig:
+        async with aclosing(rig.start_walk(page_size=10).map(worker, concurrency=3, ordered=ordered)) as results:
             for taken in range(1, 30):
                 await anext(results)
-                await turns(20)
+                await run_loop(20)
                 assert len(worker.begun) <= taken + 2
         # What is worked on reaches into page 4 at most; one more is read ahead.
         assert len(rig.list.asked) <= 5
@@ -107,37 +122,37 @@ async def test_back_pressure(ordered: bool) -> None:
 async def test_no_page_before_there_is_room(ordered: bool) -> None:
     """Without reading ahead the next page is asked for when its items can be begun, not before."""
     worker = Worker(at_once=False)
-    async with served(ALL) as rig:
-        walk = rig.walk(page_size=5, read_ahead=0)
+    async with serve_list(ALL) as rig:
+        walk = rig.start_walk(page_size=5, read_ahead=0)
         async with aclosing(walk.map(worker, concurrency=5, ordered=ordered)) as results:
             waiting = asyncio.create_task(anext(results))
-            await until(lambda: worker.running == 5)
-            await turns(200)
+            await run_loop_until(lambda: worker.running == 5)
+            await run_loop(200)
             assert len(rig.list.asked) == 1
-            worker.finish("b0")
+            worker.release_calls("b0")
             await waiting
             waiting = asyncio.create_task(anext(results))
-            await until(lambda: len(rig.list.asked) == 2)
-            worker.finish("b1")
+            await run_loop_until(lambda: len(rig.list.asked) == 2)
+            worker.release_calls("b1")
             await waiting
 
 
 async def test_unordered_does_not_run_away() -> None:
     """One item that never ends lets the others get ahead by two pages at most, not by the whole list."""
     worker = Worker(at_once=False)
-    listed = names(2000)
-    worker.finish(*listed[1:])
-    async with served(listed) as rig:
-        walk = rig.walk()
+    listed = make_ids(2000)
+    worker.release_calls(*listed[1:])
+    async with serve_list(listed) as rig:
+        walk = rig.start_walk()
         async with aclosing(walk.map(worker, concurrency=5, ordered=False)) as results:
             found: list[str] = []
             waiting = asyncio.create_task(anext(results))
             while len(found) < 204:
                 found.append(await waiting)
                 waiting = asyncio.create_task(anext(results))
-            await turns()
+            await run_loop()
             assert not waiting.done()
-            worker.finish("b0")
+            worker.release_calls("b0")
             found.append(await waiting)
         assert found == [*listed[1:205], "b0"]
         assert len(rig.list.asked) <= 4
@@ -146,22 +161,22 @@ async def test_unordered_does_not_run_away() -> None:
 @ORDERS
 async def test_results_do_not_wait_for_a_slow_page(ordered: bool) -> None:
     """Results that are there are delivered while the next page is still awaited."""
-    async with served(ALL, {2: does(hang())}) as rig:
-        async with aclosing(rig.walk(page_size=5).map(Worker(), concurrency=10, ordered=ordered)) as results:
+    async with serve_list(ALL, {2: replace_answer(hang())}) as rig:
+        async with aclosing(rig.start_walk(page_size=5).map(Worker(), concurrency=10, ordered=ordered)) as results:
             found = [await anext(results) for _ in range(5)]
-            await until(lambda: len(rig.list.asked) == 2)
+            await run_loop_until(lambda: len(rig.list.asked) == 2)
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0):
                     await anext(results)
         assert found == ALL[:5]
-        assert rig.settled()
+        assert rig.is_settled()
 
 
 class OddError(Exception):
     """The caller's own."""
 
 
-async def failing(item: Booking) -> str:
+async def fail_on_item(item: Booking) -> str:
     await asyncio.sleep(0)
     if item.id == "b7":
         raise OddError
@@ -173,12 +188,12 @@ async def failing(item: Booking) -> str:
 async def test_failing_function(concurrency: int, ordered: bool) -> None:
     """A failing function's own exception comes out, all work has ended by then, and its item comes again."""
     worker = Worker()
-    async with served(ALL) as rig:
-        walk = rig.walk(page_size=5)
+    async with serve_list(ALL) as rig:
+        walk = rig.start_walk(page_size=5)
         found: list[str] = []
         with pytest.raises(OddError):
-            await take(walk.map(failing, concurrency=concurrency, ordered=ordered), found)
-        assert rig.settled()
+            await take_into(walk.map(fail_on_item, concurrency=concurrency, ordered=ordered), found)
+        assert rig.is_settled()
         assert found == ALL[:7]
         again = [name async for name in walk.map(worker, concurrency=concurrency, ordered=ordered)]
         assert sorted(found + again, key=ALL.index) == ALL
@@ -187,56 +202,58 @@ async def test_failing_function(concurrency: int, ordered: bool) -> None:
 @ORDERS
 async def test_collected_errors(ordered: bool) -> None:
     """With errors="collect" a failing function's exception stands in its place."""
-    async with served(ALL) as rig:
+    async with serve_list(ALL) as rig:
         found = [
             type(result) if isinstance(result, Exception) else result
-            async for result in rig.walk(page_size=5).map(failing, concurrency=1, ordered=ordered, errors="collect")
+            async for result in rig.start_walk(page_size=5).map(
+                fail_on_item, concurrency=1, ordered=ordered, errors="collect"
+            )
         ]
     assert found == [*ALL[:7], OddError, *ALL[8:]]
 
 
-def odd(item: Booking) -> Any:
+def return_no_awaitable(item: Booking) -> Any:
     """Return no awaitable."""
     return item.id
 
 
 async def test_function_that_raises_at_once() -> None:
     """A function that fails before it returns an awaitable, or returns none, fails like any other."""
-    async with served(ALL) as rig:
+    async with serve_list(ALL) as rig:
         with pytest.raises(TypeError):
-            await anext(rig.walk().map(odd))
-        results = [result async for result in rig.walk(limit=2).map(odd, errors="collect")]
+            await anext(rig.start_walk().map(return_no_awaitable))
+        results = [result async for result in rig.start_walk(limit=2).map(return_no_awaitable, errors="collect")]
     assert [type(result) for result in results] == [TypeError, TypeError]
 
 
 async def test_error_of_the_library_in_the_function() -> None:
     """An error of this library that the function raises bears the place before its item."""
 
-    async def refused(item: Booking) -> None:
+    async def refuse_item(item: Booking) -> None:
         if item.id == "b7":
             raise ServerError
 
-    async with served(ALL) as rig:
-        walk = rig.walk(page_size=5)
+    async with serve_list(ALL) as rig:
+        walk = rig.start_walk(page_size=5)
         with pytest.raises(ServerError) as caught:
-            _ = [result async for result in walk.map(refused, concurrency=6)]
-        assert ids(await rig.bardge.resume(caught.value.cursor or "").collect()) == ALL[7:]
+            _ = [result async for result in walk.map(refuse_item, concurrency=6)]
+        assert read_ids(await rig.bardge.resume(caught.value.cursor or "").collect()) == ALL[7:]
 
 
 @pytest.mark.parametrize("collect", ["raise", "collect"])
 async def test_function_that_is_cancelled(collect: Any) -> None:
     """A cancellation inside the function comes out, and its item counts as not delivered."""
 
-    async def cancelled(item: Booking) -> str:
+    async def cancel_item(item: Booking) -> str:
         if item.id == "b2":
             raise asyncio.CancelledError
         return item.id or ""
 
-    async with served(ALL) as rig:
-        walk = rig.walk()
+    async with serve_list(ALL) as rig:
+        walk = rig.start_walk()
         with pytest.raises(asyncio.CancelledError):
-            _ = [name async for name in walk.map(cancelled, errors=collect)]
-        assert ids(await walk.collect()) == ALL[2:]
+            _ = [name async for name in walk.map(cancel_item, errors=collect)]
+        assert read_ids(await walk.collect()) == ALL[2:]
 
 
 @ORDERS
@@ -246,8 +263,8 @@ async def test_function_that_is_cancelled(collect: Any) -> None:
 async def test_break_and_go_on(cut: int, wait: bool, closing: bool, ordered: bool) -> None:
     """After a break in mid-work the walk goes on with what was not delivered: none lost, none twice."""
     worker = Worker()
-    async with served(ALL) as rig:
-        walk = rig.walk(page_size=5)
+    async with serve_list(ALL) as rig:
+        walk = rig.start_walk(page_size=5)
         found: list[str | None] = []
         results = walk.map(worker, concurrency=7, ordered=ordered)
         async for name in results:
@@ -259,30 +276,30 @@ async def test_break_and_go_on(cut: int, wait: bool, closing: bool, ordered: boo
             assert worker.running == 0
         del results
         if wait:
-            await turns()
+            await run_loop()
         text = walk.cursor
-        rest = ids([item async for item in walk])
+        rest = read_ids([item async for item in walk])
         assert sorted(found + rest, key=lambda name: ALL.index(name or "")) == ALL
         assert rest == sorted(rest, key=lambda name: ALL.index(name or ""))
-        await until(rig.settled)
-        assert ids(await rig.bardge.resume(text).collect()) == rest
+        await run_loop_until(rig.is_settled)
+        assert read_ids(await rig.bardge.resume(text).collect()) == rest
 
 
 async def test_dropped_work_ends_first() -> None:
     """Work of a dropped map has ended before the next iteration begins the same items again."""
     worker = Worker(at_once=False)
-    worker.finish("b0")
-    async with served(ALL) as rig:
-        walk = rig.walk()
+    worker.release_calls("b0")
+    async with serve_list(ALL) as rig:
+        walk = rig.start_walk()
         async for _ in walk.map(worker, concurrency=4):
             break
         running: list[int] = []
 
-        async def look(item: Booking) -> str:
+        async def record_running(item: Booking) -> str:
             running.append(worker.running)
             return item.id or ""
 
-        assert [name async for name in walk.map(look)] == ALL[1:]
+        assert [name async for name in walk.map(record_running)] == ALL[1:]
         assert set(running) == {0}
 
 
@@ -292,40 +309,40 @@ async def test_cursor_in_mid_work(cut: int, ordered: bool) -> None:
     """The cursor in mid-work goes on with exactly what was not delivered, also where later items came first."""
     worker = Worker(at_once=False)
     turn = ["b3", "b0", "b5", "b1", "b2", "b9", "b6", "b8", "b4", "b7", "b10", "b12", "b11"]
-    async with served(ALL) as rig:
-        walk = rig.walk(page_size=4, limit=20)
+    async with serve_list(ALL) as rig:
+        walk = rig.start_walk(page_size=4, limit=20)
         found: list[str | None] = []
         async with aclosing(walk.map(worker, concurrency=7, ordered=ordered)) as results:
             for name in sorted(turn, key=ALL.index) if ordered else turn:
-                worker.finish(name)
+                worker.release_calls(name)
                 found.append(await anext(results))
                 if len(found) == cut:
                     break
             wanted = [name for name in ALL[:20] if name not in found]
-            assert ids(await rig.bardge.resume(walk.cursor).collect()) == wanted
-        assert ids(await rig.bardge.resume(walk.cursor).collect()) == wanted
-        assert ids(await walk.collect()) == wanted
+            assert read_ids(await rig.bardge.resume(walk.cursor).collect()) == wanted
+        assert read_ids(await rig.bardge.resume(walk.cursor).collect()) == wanted
+        assert read_ids(await walk.collect()) == wanted
 
 
 async def test_passed_ids_do_not_pile_up() -> None:
     """Ids that a cursor names as delivered already are dropped once they are passed, over any number of resumes."""
-    async with served(names(300)) as rig:
-        text = rig.walk(page_size=10).cursor
+    async with serve_list(make_ids(300)) as rig:
+        text = rig.start_walk(page_size=10).cursor
         found: list[str] = []
         longest = 0
         while len(found) < 290:
             worker = Worker(at_once=False)
-            worker.finish(*names(300))
-            worker._gate(f"b{len(found)}").clear()
+            worker.release_calls(*make_ids(300))
+            worker._get_gate(f"b{len(found)}").clear()
             walk = rig.bardge.resume(text)
             async with aclosing(walk.map(worker, concurrency=3, ordered=False)) as results:
                 found += [await anext(results) for _ in range(5)]
-                worker.finish(*names(300))
+                worker.release_calls(*make_ids(300))
                 found.append(await anext(results))
                 text = walk.cursor
             longest = max(longest, len(text))
         found += [item.id for item in await rig.bardge.resume(text).collect()]
-    assert sorted(found, key=names(300).index) == names(300)
+    assert sorted(found, key=make_ids(300).index) == make_ids(300)
     assert longest < 700
 
 
@@ -333,61 +350,62 @@ async def test_passed_ids_do_not_pile_up() -> None:
 @pytest.mark.parametrize("read_ahead", [0, 1, 4])
 @pytest.mark.parametrize("page", [1, 2, 3, 4])
 @pytest.mark.parametrize(
-    ("play", "expected"), [(leaves_out("data"), Exception), (EMPTY, PaginationError), (does(error(500)), ServerError)]
+    ("play", "expected"),
+    [(omit_member("data"), Exception), (EMPTY, PaginationError), (replace_answer(error(500)), ServerError)],
 )
 async def test_page_error(play: Play, expected: type[Exception], page: int, read_ahead: int, ordered: bool) -> None:
     """A page's error comes after the results of all items before it, and the walk goes on after it."""
-    async with served(ALL, dict.fromkeys(range(page, page + 4), play)) as rig:
-        walk = rig.walk(page_size=5, read_ahead=read_ahead)
+    async with serve_list(ALL, dict.fromkeys(range(page, page + 4), play)) as rig:
+        walk = rig.start_walk(page_size=5, read_ahead=read_ahead)
         found: list[str] = []
         with pytest.raises(expected) as caught:
-            await take(walk.map(Worker(), concurrency=8, ordered=ordered), found)
+            await take_into(walk.map(Worker(), concurrency=8, ordered=ordered), found)
         assert sorted(found, key=ALL.index) == ALL[: 5 * (page - 1)]
-        assert rig.settled()
+        assert rig.is_settled()
         rig.list.plays.clear()
         text: str = getattr(caught.value, "cursor", "")
-        assert ids(await rig.bardge.resume(text).collect()) == ALL[len(found) :]
-        assert ids(await walk.collect()) == ALL[len(found) :]
+        assert read_ids(await rig.bardge.resume(text).collect()) == ALL[len(found) :]
+        assert read_ids(await walk.collect()) == ALL[len(found) :]
 
 
 @ORDERS
 async def test_cancel_at_every_await(ordered: bool) -> None:
     """Mapping that is cancelled at any await leaves no task and no connection, and the walk goes on with the rest."""
-    async with served(ALL[:9]) as rig:
+    async with serve_list(ALL[:9]) as rig:
         cancelled = True
         number = 0
         while cancelled:
             number += 1
-            walk = rig.walk(page_size=3)
+            walk = rig.start_walk(page_size=3)
             found: list[Any] = []
             results = walk.map(Worker(), concurrency=4, ordered=ordered)
-            cancelled = await cancel_at(take(results, found), number, again=True)
-            assert rig.settled()
-            found += await rest(walk)
+            cancelled = await cancel_at(take_into(results, found), number, again=True)
+            assert rig.is_settled()
+            found += await read_rest(walk)
             assert sorted(found, key=lambda name: ALL.index(name or "")) == ALL[:9]
         assert number > 5
 
 
 async def test_cancelled_page() -> None:
     """Somebody else who cancels the wait for a page cancels the map; the walk goes on."""
-    async with served(ALL, {2: does(hang())}) as rig:
-        walk = rig.walk(page_size=5)
+    async with serve_list(ALL, {2: replace_answer(hang())}) as rig:
+        walk = rig.start_walk(page_size=5)
         results = walk.map(Worker(), concurrency=6)
         found = [await anext(results) for _ in range(5)]
         for task in asyncio.all_tasks() - {asyncio.current_task()}:
             task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await anext(results)
-        assert rig.settled()
-        assert [*found, *await rest(walk)] == ALL
+        assert rig.is_settled()
+        assert [*found, *await read_rest(walk)] == ALL
 
 
 @ORDERS
 async def test_items_without_id(ordered: bool) -> None:
     """Items without a cursor field are worked on like others; only their place cannot be told."""
-    page = HostileList([]).page(["a", None, "c"], more=False)
-    async with served([], {1: does(reply(200, page))}) as rig:
-        walk = rig.walk()
+    page = HostileList([]).make_page(["a", None, "c"], more=False)
+    async with serve_list([], {1: replace_answer(reply(200, page))}) as rig:
+        walk = rig.start_walk()
         results = walk.map(Worker(), concurrency=1, ordered=ordered)
         assert [await anext(results), await anext(results)] == ["a", ""]
         with pytest.raises(PaginationError):
@@ -409,8 +427,8 @@ async def test_items_without_id(ordered: bool) -> None:
 )
 async def test_wrong_values(options: dict[str, Any], message: str) -> None:
     """Wrong values are refused at once with what is allowed."""
-    async with served(ALL) as rig:
-        walk = rig.walk()
+    async with serve_list(ALL) as rig:
+        walk = rig.start_walk()
         with pytest.raises(InvalidArgumentError) as caught:
             walk.map(Worker(), **options)
     assert (str(caught.value), caught.value.cursor) == (message, walk.cursor)
@@ -418,12 +436,12 @@ async def test_wrong_values(options: dict[str, Any], message: str) -> None:
 
 async def test_unordered_over_several_resumes() -> None:
     """What came out of order stays delivered over one resume after the other, and over a deleted cursor."""
-    async with served(ALL[:12]) as rig:
-        text = rig.walk(page_size=12).cursor
+    async with serve_list(ALL[:12]) as rig:
+        text = rig.start_walk(page_size=12).cursor
         found: list[str] = []
         for name in ("b4", "b6", "b2"):
             worker = Worker(at_once=False)
-            worker.finish(name)
+            worker.release_calls(name)
             walk = rig.bardge.resume(text)
             async with aclosing(walk.map(worker, concurrency=9, ordered=False)) as results:
                 found.append(await anext(results))
@@ -434,20 +452,20 @@ async def test_unordered_over_several_resumes() -> None:
         rig.list.listed.remove("b0")
         with pytest.raises(PaginationError) as caught:
             await rig.bardge.resume(walk.cursor).collect()
-        assert ids(await rig.bardge.resume(caught.value.cursors[-1]).collect()) == [
+        assert read_ids(await rig.bardge.resume(caught.value.cursors[-1]).collect()) == [
             name for name in ALL[1:12] if name not in found
         ]
 
 
 async def test_item_without_id_that_comes_first() -> None:
     """The place cannot be told where an item without an id came before one that stands in front of it."""
-    page = HostileList([]).page(["a", None, "c"], more=False)
+    page = HostileList([]).make_page(["a", None, "c"], more=False)
     worker = Worker(at_once=False)
-    worker.finish("")
-    async with served([], {1: does(reply(200, page))}) as rig:
-        walk = rig.walk()
+    worker.release_calls("")
+    async with serve_list([], {1: replace_answer(reply(200, page))}) as rig:
+        walk = rig.start_walk()
         async with aclosing(walk.map(worker, concurrency=3, ordered=False)) as results:
             assert await anext(results) == ""
             with pytest.raises(PaginationError):
                 _ = walk.cursor
-        assert ids(await walk.collect()) == ["a", "c"]
+        assert read_ids(await walk.collect()) == ["a", "c"]

@@ -10,23 +10,34 @@ from typing import Any
 import pytest
 
 from bardge_async import BardgeError, Booking, InvalidArgumentError, PaginationError, Walk
-from tests.support.lists import EMPTY, HostileList, does, ids, leaves_out, names, rest, served, some, turns, until
+from tests.support.lists import (
+    EMPTY,
+    HostileList,
+    make_ids,
+    omit_member,
+    read_ids,
+    read_rest,
+    read_some,
+    replace_answer,
+    serve_list,
+)
+from tests.support.loop import run_loop, run_loop_until
 from tests.support.server import hang, reply
 
-ALL = names(11)
+ALL = make_ids(11)
 
 
-async def nothing(_: Booking) -> None:
+async def do_nothing(_: Booking) -> None:
     pass
 
 
 async def test_nothing_is_sent_before_iteration() -> None:
     """Making a walk, its generators and its cursor sends nothing."""
-    async with served(ALL) as rig:
-        walk = rig.walk()
+    async with serve_list(ALL) as rig:
+        walk = rig.start_walk()
         _ = walk.cursor
-        pages, mapped = walk.pages(), rig.walk().map(nothing)
-        await turns()
+        pages, mapped = walk.pages(), rig.start_walk().map(do_nothing)
+        await run_loop()
         assert not rig.list.asked
         await pages.aclose()
         await mapped.aclose()
@@ -37,8 +48,8 @@ async def test_nothing_is_sent_before_iteration() -> None:
 @pytest.mark.parametrize("cut", range(1, 11))
 async def test_break_and_go_on(cut: int, wait: bool, closing: bool) -> None:
     """After a break the same walk goes on with the next item, at once or later, closed or not."""
-    async with served(ALL) as rig:
-        walk = rig.walk(page_size=3, read_ahead=2)
+    async with serve_list(ALL) as rig:
+        walk = rig.start_walk(page_size=3, read_ahead=2)
         found: list[str | None] = []
         items = aiter(walk)
         async for item in items:
@@ -49,70 +60,70 @@ async def test_break_and_go_on(cut: int, wait: bool, closing: bool) -> None:
             await items.aclose()
         del items
         if wait:
-            await turns()
-        found += await rest(walk)
+            await run_loop()
+        found += await read_rest(walk)
         assert found == ALL
-        await until(rig.settled)
+        await run_loop_until(rig.is_settled)
 
 
 async def test_plain_break_leaves_nothing() -> None:
     """A plain break while a page is read ahead ends that request and gives the connection back."""
-    async with served(ALL, {3: does(hang())}, max_connections=100) as rig:
-        async for item in rig.walk(page_size=3):
+    async with serve_list(ALL, {3: replace_answer(hang())}, max_connections=100) as rig:
+        async for item in rig.start_walk(page_size=3):
             if item.id == "b3":
                 break
-        await until(rig.settled)
+        await run_loop_until(rig.is_settled)
 
 
 async def test_aclosing_leaves_nothing() -> None:
     """Closing a walk ends the request of the page read ahead before it returns."""
-    async with served(ALL, {3: does(hang())}) as rig:
-        async with aclosing(aiter(rig.walk(page_size=3))) as items:
+    async with serve_list(ALL, {3: replace_answer(hang())}) as rig:
+        async with aclosing(aiter(rig.start_walk(page_size=3))) as items:
             async for item in items:
                 if item.id == "b3":
                     break
-        assert rig.settled()
+        assert rig.is_settled()
 
 
 async def test_second_iteration_is_refused() -> None:
     """A second iteration of any kind is refused while one runs, sends nothing and leaves the first one whole."""
-    async with served(ALL) as rig:
-        walk = rig.walk(page_size=3, read_ahead=0)
+    async with serve_list(ALL) as rig:
+        walk = rig.start_walk(page_size=3, read_ahead=0)
         found: list[str | None] = []
         async for item in walk:
             found.append(item.id)
             asked = len(rig.list.asked)
-            for again in (walk.collect(), walk.count(), walk.first(), anext(aiter_late(walk))):
+            for again in (walk.collect(), walk.count(), walk.first(), anext(iterate_late(walk))):
                 with pytest.raises(InvalidArgumentError, match="iterated") as caught:
                     await again
                 assert caught.value.cursor == walk.cursor
-            for start in (walk.pages, lambda: walk.map(nothing), walk.__aiter__):
+            for start in (walk.pages, lambda: walk.map(do_nothing), walk.__aiter__):
                 with pytest.raises(InvalidArgumentError, match="iterated"):
                     start()
             assert len(rig.list.asked) == asked
         assert found == ALL
 
 
-async def aiter_late(walk: Any) -> AsyncGenerator[Any]:
+async def iterate_late(walk: Any) -> AsyncGenerator[Any]:
     async for item in walk:
         yield item
 
 
 async def test_error_in_the_callers_code() -> None:
     """An exception of the caller's own ends the iteration behind the item that was delivered."""
-    async with served(ALL) as rig:
-        walk = rig.walk(page_size=3)
+    async with serve_list(ALL) as rig:
+        walk = rig.start_walk(page_size=3)
         with pytest.raises(ZeroDivisionError):
             _ = [1 / 0 async for _ in walk]
-        assert await rest(walk) == ALL[1:]
+        assert await read_rest(walk) == ALL[1:]
 
 
 async def test_several_event_loops() -> None:
     """A walk begun in one event loop goes on in another one."""
-    async with served(ALL) as rig:
-        walk = rig.walk(page_size=3)
-        assert await asyncio.to_thread(lambda: asyncio.run(some(walk, 4))) == ALL[:4]
-        assert await rest(walk) == ALL[4:]
+    async with serve_list(ALL) as rig:
+        walk = rig.start_walk(page_size=3)
+        assert await asyncio.to_thread(lambda: asyncio.run(read_some(walk, 4))) == ALL[:4]
+        assert await read_rest(walk) == ALL[4:]
 
 
 # -- limit, start and direction
@@ -122,52 +133,52 @@ async def test_several_event_loops() -> None:
 @pytest.mark.parametrize("read_ahead", [0, 1, 4])
 async def test_limit(limit: int, read_ahead: int) -> None:
     """The limit counts items in all, and no more is ever asked for."""
-    async with served(ALL) as rig:
-        assert await rest(rig.walk(limit=limit, page_size=3, read_ahead=read_ahead)) == ALL[:limit]
+    async with serve_list(ALL) as rig:
+        assert await read_rest(rig.start_walk(limit=limit, page_size=3, read_ahead=read_ahead)) == ALL[:limit]
         assert sum(asked.limit for asked in rig.list.asked) <= max(limit, 0)
 
 
 async def test_page_size_defaults_to_the_largest() -> None:
     """Without a page size 100 items are asked for, not the server's 10."""
-    async with served(ALL) as rig:
-        await rest(rig.walk())
+    async with serve_list(ALL) as rig:
+        await read_rest(rig.start_walk())
         assert [asked.limit for asked in rig.list.asked] == [100]
 
 
 @pytest.mark.parametrize("cut", range(1, 9))
 async def test_limit_over_interruptions(cut: int) -> None:
     """The limit counts over breaks and over cursors."""
-    async with served(ALL) as rig:
-        walk = rig.walk(limit=8, page_size=3)
-        found = await some(walk, cut)
+    async with serve_list(ALL) as rig:
+        walk = rig.start_walk(limit=8, page_size=3)
+        found = await read_some(walk, cut)
         resumed = rig.bardge.resume(walk.cursor)
-        assert found + await rest(resumed) == ALL[:8]
-        assert found + await rest(walk) == ALL[:8]
+        assert found + await read_rest(resumed) == ALL[:8]
+        assert found + await read_rest(walk) == ALL[:8]
 
 
 @pytest.mark.parametrize("read_ahead", range(5))
 async def test_backward(read_ahead: int) -> None:
     """With ending_before the nearest item comes first, over all pages to the list's begin."""
-    async with served(ALL) as rig:
-        assert await rest(rig.walk(ending_before="b9", page_size=2, read_ahead=read_ahead)) == ALL[8::-1]
+    async with serve_list(ALL) as rig:
+        assert await read_rest(rig.start_walk(ending_before="b9", page_size=2, read_ahead=read_ahead)) == ALL[8::-1]
         assert [asked.before for asked in rig.list.asked] == ["b9", "b7", "b5", "b3", "b1"]
         assert {asked.after for asked in rig.list.asked} == {None}
 
 
 async def test_backward_pages() -> None:
     """Pages of a backward walk hold the items in the walk's order."""
-    async with served(ALL) as rig:
-        pages = [ids(page.items) async for page in rig.walk(ending_before="b5", page_size=3).pages()]
+    async with serve_list(ALL) as rig:
+        pages = [read_ids(page.items) async for page in rig.start_walk(ending_before="b5", page_size=3).pages()]
     assert pages == [["b4", "b3", "b2"], ["b1", "b0"]]
 
 
 @pytest.mark.parametrize("cut", range(1, 9))
 async def test_backward_resumed(cut: int) -> None:
     """A backward walk goes on backward from its cursor."""
-    async with served(ALL) as rig:
-        walk = rig.walk(ending_before="b9", page_size=2)
-        found = await some(walk, cut)
-        assert found + await rest(rig.bardge.resume(walk.cursor)) == ALL[8::-1]
+    async with serve_list(ALL) as rig:
+        walk = rig.start_walk(ending_before="b9", page_size=2)
+        found = await read_some(walk, cut)
+        assert found + await read_rest(rig.bardge.resume(walk.cursor)) == ALL[8::-1]
 
 
 @pytest.mark.parametrize(
@@ -191,9 +202,9 @@ async def test_backward_resumed(cut: int) -> None:
 )
 async def test_wrong_values(options: dict[str, Any], message: str) -> None:
     """Wrong values are refused with the allowed range when the walk is made."""
-    async with served(ALL) as rig:
+    async with serve_list(ALL) as rig:
         with pytest.raises(InvalidArgumentError) as caught:
-            rig.walk(**options)
+            rig.start_walk(**options)
         assert message in str(caught.value)
 
 
@@ -202,27 +213,27 @@ async def test_wrong_values(options: dict[str, Any], message: str) -> None:
 
 async def test_first() -> None:
     """The first item takes one request for one item, and the walk goes on behind it."""
-    async with served(ALL) as rig:
-        walk = rig.walk(page_size=3)
+    async with serve_list(ALL) as rig:
+        walk = rig.start_walk(page_size=3)
         assert getattr(await walk.first(), "id", None) == "b0"
         assert [asked.limit for asked in rig.list.asked] == [1]
         assert getattr(await walk.first(), "id", None) == "b1"
-        assert await rest(walk) == ALL[2:]
+        assert await read_rest(walk) == ALL[2:]
         assert await walk.first() is None
 
 
 async def test_first_of_none() -> None:
     """An empty list has no first item."""
-    async with served([]) as rig:
-        assert await rig.walk().first() is None
+    async with serve_list([]) as rig:
+        assert await rig.start_walk().first() is None
 
 
 async def test_collect_and_count() -> None:
     """Collect and count go to the end, from where the walk stands."""
-    async with served(ALL) as rig:
-        assert ids(await rig.walk(page_size=3).collect()) == ALL
-        walk = rig.walk(page_size=3)
-        await some(walk, 4)
+    async with serve_list(ALL) as rig:
+        assert read_ids(await rig.start_walk(page_size=3).collect()) == ALL
+        walk = rig.start_walk(page_size=3)
+        await read_some(walk, 4)
         assert await walk.count() == 7
         assert (await walk.count(), await walk.collect()) == (0, [])
 
@@ -230,22 +241,22 @@ async def test_collect_and_count() -> None:
 @pytest.mark.parametrize(("bound", "fits"), [(0, False), (3, False), (10, False), (11, True), (None, True)])
 async def test_collect_within_a_bound(bound: int | None, fits: bool) -> None:
     """Collect refuses more than its bound, stops there, and leaves the walk where it was."""
-    async with served(ALL) as rig:
-        walk = rig.walk(page_size=3)
+    async with serve_list(ALL) as rig:
+        walk = rig.start_walk(page_size=3)
         if not fits:
             with pytest.raises(PaginationError, match="max_items") as caught:
                 await walk.collect(max_items=bound)
-            assert rig.settled()
-            assert caught.value.cursor == rig.walk(page_size=3).cursor
+            assert rig.is_settled()
+            assert caught.value.cursor == rig.start_walk(page_size=3).cursor
             bound = None
-        assert ids(await walk.collect(max_items=bound)) == ALL
+        assert read_ids(await walk.collect(max_items=bound)) == ALL
 
 
 @pytest.mark.parametrize("bound", [-1, "5", True, 1.5])
 async def test_collect_refuses_other_bounds(bound: Any) -> None:
     """A bound is a whole number."""
-    async with served(ALL) as rig:
-        walk = rig.walk()
+    async with serve_list(ALL) as rig:
+        walk = rig.start_walk()
         with pytest.raises(InvalidArgumentError, match="max_items") as caught:
             await walk.collect(max_items=bound)
         assert caught.value.cursor == walk.cursor
@@ -254,45 +265,45 @@ async def test_collect_refuses_other_bounds(bound: Any) -> None:
 @pytest.mark.parametrize("asked", [Walk[Booking].collect, Walk[Booking].count])
 async def test_all_or_nothing(asked: Callable[[Walk[Booking]], Awaitable[object]]) -> None:
     """An error in collect or count leaves the walk where it was before, with that place on the error."""
-    async with served(ALL, {3: leaves_out("has_more")}) as rig:
-        walk = rig.walk(page_size=3)
-        await some(walk, 1)
+    async with serve_list(ALL, {3: omit_member("has_more")}) as rig:
+        walk = rig.start_walk(page_size=3)
+        await read_some(walk, 1)
         place = walk.cursor
         with pytest.raises(BardgeError) as caught:
             await asked(walk)
         assert (caught.value.cursor, walk.cursor) == (place, place)
-        assert await rest(walk) == ALL[1:]
+        assert await read_rest(walk) == ALL[1:]
 
 
 async def test_cursors_of_a_failed_collect() -> None:
     """The places on the error of a collect are behind what the walk delivered, not behind what collect dropped."""
-    async with served(ALL, dict.fromkeys(range(2, 6), EMPTY)) as rig:
-        walk = rig.walk(page_size=6)
-        await some(walk, 3)
+    async with serve_list(ALL, dict.fromkeys(range(2, 6), EMPTY)) as rig:
+        walk = rig.start_walk(page_size=6)
+        await read_some(walk, 3)
         with pytest.raises(PaginationError) as caught:
             await walk.collect()
         assert len(caught.value.cursors) == 3
         for cursor in (caught.value.cursor or "", *caught.value.cursors):
-            assert await rest(rig.bardge.resume(cursor)) == ALL[3:]
+            assert await read_rest(rig.bardge.resume(cursor)) == ALL[3:]
 
 
 async def test_pages() -> None:
     """Pages bring the envelope, and after a break inside a page what is left of it."""
-    async with served(ALL) as rig:
-        walk = rig.walk(page_size=4)
-        await some(walk, 1)
+    async with serve_list(ALL) as rig:
+        walk = rig.start_walk(page_size=4)
+        await read_some(walk, 1)
         pages = [page async for page in walk.pages()]
-    assert [ids(page.items) for page in pages] == [ALL[1:4], ALL[4:8], ALL[8:]]
+    assert [read_ids(page.items) for page in pages] == [ALL[1:4], ALL[4:8], ALL[8:]]
     assert [page.has_more for page in pages] == [True, True, False]
     assert {(page.message, page.url) for page in pages} == {("retrieved", "/v3/x")}
 
 
 async def test_request_id_of_a_page() -> None:
     """A page bears the request id of its answer, and an error about it too."""
-    page = HostileList([]).page(["a"], more=True)
+    page = HostileList([]).make_page(["a"], more=True)
     step = reply(200, page, {"Bardge-Request-Id": "req_7"})
-    async with served(HostileList([], route=lambda _: step)) as rig:
-        walk = rig.walk()
+    async with serve_list(HostileList([], route=lambda _: step)) as rig:
+        walk = rig.start_walk()
         pages = walk.pages()
         assert (await anext(pages)).request_id == "req_7"
         with pytest.raises(PaginationError) as caught:

@@ -11,26 +11,26 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bardge_async import BardgeError, Booking, InvalidArgumentError, Walk
-from tests.support.lists import EMPTY, HostileList, ListRig, Play, does, leaves_out, names, served
+from tests.support.lists import EMPTY, HostileList, ListRig, Play, make_ids, omit_member, replace_answer, serve_list
 from tests.support.server import cut, error, reply
 
 BOUNDED = settings(
     max_examples=200, derandomize=True, database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 FAULTS: dict[str, Play] = {
-    "5xx": does(error(500)),
-    "page": does(reply(503, body=b"<html>")),
-    "cut": does(cut()),
+    "5xx": replace_answer(error(500)),
+    "page": replace_answer(reply(503, body=b"<html>")),
+    "cut": replace_answer(cut()),
     "empty": EMPTY,
-    "shape": leaves_out("has_more"),
-    "busy": does(error(429)),
-    "refused": does(error(400, "invalid_request_error")),
+    "shape": omit_member("has_more"),
+    "busy": replace_answer(error(429)),
+    "refused": replace_answer(error(400, "invalid_request_error")),
 }
 INTERRUPTIONS = ("break", "dropped", "text", "typed", "cancel", "map", "unordered", "pages", "first")
 
 
 @st.composite
-def cases(draw: st.DrawFn) -> dict[str, Any]:
+def draw_cases(draw: st.DrawFn) -> dict[str, Any]:
     """Draw a list, a walk over it, faults by request number, and interruptions by the count of items so far."""
     length = draw(st.integers(0, 30))
     side = draw(st.sampled_from([None, "starting_after", "ending_before"])) if length else None
@@ -47,8 +47,8 @@ def cases(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
-def expected(case: dict[str, Any]) -> list[str]:
-    listed = names(case["length"])
+def list_expected(case: dict[str, Any]) -> list[str]:
+    listed = make_ids(case["length"])
     if case["side"] == "starting_after":
         listed = listed[case["at"] + 1 :]
     elif case["side"] == "ending_before":
@@ -56,15 +56,15 @@ def expected(case: dict[str, Any]) -> list[str]:
     return listed[: case["limit"]]
 
 
-def options(case: dict[str, Any]) -> dict[str, Any]:
+def get_walk_options(case: dict[str, Any]) -> dict[str, Any]:
     start = {case["side"]: f"b{case['at']}"} if case["side"] else {}
     return {"page_size": case["page_size"], "limit": case["limit"], "read_ahead": case["read_ahead"], **start}
 
 
-async def results(walk: Walk[Booking], way: str) -> AsyncGenerator[str]:
+async def iterate_walk(walk: Walk[Booking], way: str) -> AsyncGenerator[str]:
     """Iterate in one of the ways."""
 
-    async def name(item: Booking) -> str:
+    async def read_name(item: Booking) -> str:
         await asyncio.sleep(0)
         return item.id or ""
 
@@ -73,14 +73,14 @@ async def results(walk: Walk[Booking], way: str) -> AsyncGenerator[str]:
             for item in page.items:
                 yield item.id or ""
     elif way in {"map", "unordered"}:
-        async for found in walk.map(name, concurrency=4, ordered=way == "map"):
+        async for found in walk.map(read_name, concurrency=4, ordered=way == "map"):
             yield found
     else:
         async for item in walk:
             yield item.id or ""
 
 
-async def stretch(rig: ListRig, walk: Walk[Booking], way: str, count: int, found: list[str]) -> bool:
+async def take_stretch(rig: ListRig, walk: Walk[Booking], way: str, count: int, found: list[str]) -> bool:
     """Take some items, then interrupt; tell whether the end was reached."""
     if way == "first":
         first = await walk.first()
@@ -93,51 +93,51 @@ async def stretch(rig: ListRig, walk: Walk[Booking], way: str, count: int, found
             if not count:
                 return False
         return True
-    source = results(walk, way)
+    source = iterate_walk(walk, way)
     taken = 0
     try:
         async for name in source:
             found.append(name)
             taken += 1
             # A page was delivered as a whole: it is taken whole.
-            if taken >= count and (way != "pages" or not _in_page(walk, name)):
+            if taken >= count and (way != "pages" or not _is_in_page(walk, name)):
                 return False
     finally:
         await source.aclose()
     return True
 
 
-def _in_page(walk: Walk[Booking], name: str) -> bool:
+def _is_in_page(walk: Walk[Booking], name: str) -> bool:
     return f'"after":"{name}"' not in walk.cursor
 
 
 async def walk_to_the_end(case: dict[str, Any]) -> list[str]:
     listed = HostileList(
-        names(case["length"]), {n: FAULTS[kind] for n, kind in case["faults"].items()}, most=case["most"]
+        make_ids(case["length"]), {n: FAULTS[kind] for n, kind in case["faults"].items()}, most=case["most"]
     )
     found: list[str] = []
-    async with served(listed) as rig:
-        walk = rig.walk(**options(case))
+    async with serve_list(listed) as rig:
+        walk = rig.start_walk(**get_walk_options(case))
         cuts = list(case["cuts"])
         for _ in range(200):
             way, count = cuts.pop(0) if cuts else ("", 1000)
             try:
                 if way == "cancel":
-                    await _cancelled(rig, walk, count, found)
-                elif await stretch(rig, walk, way, count, found) and not cuts:
+                    await _cancel_walk(rig, walk, count, found)
+                elif await take_stretch(rig, walk, way, count, found) and not cuts:
                     break
             except BardgeError as failure:
                 told = failure.cursor
             else:
                 told = walk.cursor
             assert told == walk.cursor
-            walk = resumed(rig, walk, way, case)
-        assert await _settles(rig)
+            walk = resume_walk(rig, walk, way, case)
+        assert await _wait_until_idle(rig)
     return found
 
 
-async def _cancelled(rig: ListRig, walk: Walk[Booking], count: int, found: list[str]) -> None:
-    task = asyncio.create_task(stretch(rig, walk, "", 1000, found))
+async def _cancel_walk(rig: ListRig, walk: Walk[Booking], count: int, found: list[str]) -> None:
+    task = asyncio.create_task(take_stretch(rig, walk, "", 1000, found))
     for _ in range(count):
         await asyncio.sleep(0)
     task.cancel()
@@ -146,31 +146,31 @@ async def _cancelled(rig: ListRig, walk: Walk[Booking], count: int, found: list[
         await task
 
 
-async def _settles(rig: ListRig) -> bool:
+async def _wait_until_idle(rig: ListRig) -> bool:
     for _ in range(50):
-        if rig.settled():
+        if rig.is_settled():
             return True
         await asyncio.sleep(0)
     return False
 
 
-def resumed(rig: ListRig, walk: Walk[Booking], way: str, case: dict[str, Any]) -> Walk[Booking]:
+def resume_walk(rig: ListRig, walk: Walk[Booking], way: str, case: dict[str, Any]) -> Walk[Booking]:
     """Go on with the same walk, or by its text."""
     if way == "text":
         return rig.bardge.resume(walk.cursor)
     if way == "typed":
-        return rig.walk(**options(case)).resume(walk.cursor)
+        return rig.start_walk(**get_walk_options(case)).resume(walk.cursor)
     return walk
 
 
 @BOUNDED
-@given(cases())
+@given(draw_cases())
 def test_once_each_in_order(case: dict[str, Any]) -> None:
     """Whatever happens on the way, the items delivered are the list's, once each, and in order but for `unordered`."""
     found = asyncio.run(walk_to_the_end(case))
     if any(way == "unordered" for way, _ in case["cuts"]):
-        found.sort(key=names(case["length"]).index, reverse=case["side"] == "ending_before")
-    assert found == expected(case)
+        found.sort(key=make_ids(case["length"]).index, reverse=case["side"] == "ending_before")
+    assert found == list_expected(case)
 
 
 @BOUNDED
@@ -183,7 +183,7 @@ def test_once_each_in_order(case: dict[str, Any]) -> None:
 def test_garbage_cursors(garbage: Any) -> None:
     """Anything that is no cursor is refused as a wrong argument."""
 
-    async def refused() -> None:
+    async def check_refusal() -> None:
         from bardge_async import BardgeClient  # noqa: PLC0415
 
         async with BardgeClient("key", "http://127.0.0.1:1") as bardge:
@@ -191,4 +191,4 @@ def test_garbage_cursors(garbage: Any) -> None:
                 with pytest.raises(InvalidArgumentError):
                     bardge.resume(text)
 
-    asyncio.run(refused())
+    asyncio.run(check_refusal())

@@ -22,11 +22,11 @@ JOB = "renewals-2026-11"
 ONCE = RetryPolicy(max_attempts=1, base=0)
 
 
-def purchase(number: int = 0) -> Operation[Any, Any]:
+def make_purchase(number: int = 0) -> Operation[Any, Any]:
     return Operation("credits.purchase", request=PURCHASE, id=f"order-{number}")
 
 
-def connector(dsn: str) -> procrastinate.PsycopgConnector:
+def make_connector(dsn: str) -> procrastinate.PsycopgConnector:
     return procrastinate.PsycopgConnector(conninfo=dsn, configure=worker_connection, min_size=1, max_size=4)
 
 
@@ -41,34 +41,34 @@ class QueueRig:
     opened: list[str]
 
     @property
-    def sent(self) -> int:
+    def request_count(self) -> int:
         return len(self.server.requests)
 
     @property
     def keys(self) -> set[str | None]:
         return {request.headers.get("idempotency-key") for request in self.server.requests}
 
-    def client(self) -> AbstractAsyncContextManager[BardgeClient]:
-        return made(self.database.dsn, self.server.base_url, self.opened)
+    def open_client(self) -> AbstractAsyncContextManager[BardgeClient]:
+        return open_worker_client(self.database.dsn, self.server.base_url, self.opened)
 
-    async def work(self) -> None:
+    async def run_worker(self) -> None:
         """Do what is due."""
         await self.queue.run_worker(wait=False, signals=False)
 
-    def ask(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+    def query(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
         found = self.database.admin.execute(sql.encode(), values)
         return found.fetchall() if found.description else []
 
-    def statuses(self) -> list[str]:
-        return [status for (status,) in self.ask("SELECT status::text FROM procrastinate_jobs ORDER BY id")]
+    def read_statuses(self) -> list[str]:
+        return [status for (status,) in self.query("SELECT status::text FROM procrastinate_jobs ORDER BY id")]
 
-    def deliver_again(self) -> None:
+    def redeliver_jobs(self) -> None:
         """Put every job back, as after a worker's death."""
-        self.ask("UPDATE procrastinate_jobs SET status = 'todo', scheduled_at = NULL")
+        self.query("UPDATE procrastinate_jobs SET status = 'todo', scheduled_at = NULL")
 
 
 @asynccontextmanager
-async def made(dsn: str, base_url: str, opened: list[str]) -> AsyncGenerator[BardgeClient]:
+async def open_worker_client(dsn: str, base_url: str, opened: list[str]) -> AsyncGenerator[BardgeClient]:
     """Make a worker's client and its journal, and note when they are opened and closed."""
     async with (
         PostgresJournal(dsn) as journal,
@@ -91,18 +91,18 @@ def make(postgres: Database) -> Make:
     postgres.clear()
 
     @asynccontextmanager
-    async def opened(*script: Step, port: int | None = None) -> AsyncGenerator[QueueRig]:
+    async def open_rig(*script: Step, port: int | None = None) -> AsyncGenerator[QueueRig]:
         dsn = postgres.dsn if port is None else postgres.dsn.replace(f":{postgres.server.port}", f":{port}")
-        app = procrastinate.App(connector=connector(dsn))
+        app = procrastinate.App(connector=make_connector(dsn))
         async with ScriptedServer(*script) as server, app.open_async():
             notes: list[str] = []
-            queue = BardgeQueue(app, lambda: made(dsn, server.base_url, notes))
+            queue = BardgeQueue(app, lambda: open_worker_client(dsn, server.base_url, notes))
             yield QueueRig(postgres, app, queue, server, notes)
 
-    return opened
+    return open_rig
 
 
-async def until(reached: Callable[[], bool]) -> None:
+async def wait_until(reached: Callable[[], bool]) -> None:
     """Wait for what other processes or the database bring about."""
     async with asyncio.timeout(30):
         while not reached():  # noqa: ASYNC110 - nothing tells

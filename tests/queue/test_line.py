@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from campaigns.fleet.line import Line
-from tests.queue.conftest import JOB, Make, purchase, until
+from tests.queue.conftest import JOB, Make, make_purchase, wait_until
 from tests.support.postgres import Database
 from tests.support.server import Received, reply
 
@@ -20,7 +20,7 @@ async def test_a_worker_comes_back_when_its_line_to_the_database_was_cut(
 ) -> None:
     seen = 0
 
-    async def cutting(request: Received, writer: asyncio.StreamWriter) -> None:
+    async def cut_connections(request: Received, writer: asyncio.StreamWriter) -> None:
         nonlocal seen
         seen += 1
         if seen == 5:
@@ -29,11 +29,11 @@ async def test_a_worker_comes_back_when_its_line_to_the_database_was_cut(
         await DONE(request, writer)
 
     mending: list[asyncio.Future[None]] = []
-    async with Line(postgres.server.port) as line, make(cutting, port=line.port) as rig:
-        await rig.queue.defer_many([purchase(number) for number in range(30)], job=JOB)
+    async with Line(postgres.server.port) as line, make(cut_connections, port=line.port) as rig:
+        await rig.queue.defer_many([make_purchase(number) for number in range(30)], job=JOB)
         task = asyncio.create_task(rig.queue.run_worker(signals=False))
-        await until(lambda: set(rig.statuses()) == {"succeeded"})
+        await wait_until(lambda: set(rig.read_statuses()) == {"succeeded"})
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert (len(rig.keys), rig.sent) == (30, 30)
+        assert (len(rig.keys), rig.request_count) == (30, 30)

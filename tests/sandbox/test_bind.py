@@ -13,19 +13,19 @@ from bardge_async.cli._sandbox import serve
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - the tests' point
 
 
-async def _serve(host: str) -> dict[str, str]:
+async def _serve_until_printed(host: str) -> dict[str, str]:
     """Serve until the last line is printed."""
     lines: list[str] = []
     ready = asyncio.Event()
 
-    def say(line: str) -> None:
+    def record_line(line: str) -> None:
         lines.append(line)
         if line.startswith("BARDGE_SANDBOX_URL="):
             ready.set()
 
     task = asyncio.ensure_future(
         serve(
-            say,
+            record_line,
             host=host,
             port=0,
             db=None,
@@ -46,13 +46,13 @@ async def _serve(host: str) -> dict[str, str]:
 @pytest.mark.parametrize(("host", "warned"), [("127.0.0.1", False), ("localhost", False), (EVERYWHERE, True)])
 async def test_binding_elsewhere_warns(host: str, capsys: pytest.CaptureFixture[str], *, warned: bool) -> None:
     """A warning on stderr, for other addresses than this machine's."""
-    await _serve(host)
+    await _serve_until_printed(host)
     assert (f"Warning: anyone who can reach {host}" in capsys.readouterr().err) is warned
 
 
 async def test_controls_are_named() -> None:
     """Other processes are told where the controls are: at the server's root."""
-    said = await _serve("127.0.0.1")
+    said = await _serve_until_printed("127.0.0.1")
     assert said["BARDGE_SANDBOX_URL"] == said["BARDGE_BASE_URL"].partition("/v3/")[0] + "/_sandbox"
 
 

@@ -23,7 +23,7 @@ CHANGES: dict[str, Any] = {
 }
 
 
-async def control(raw: Any, name: str, change: object = None, **options: Any) -> tuple[int, Any]:
+async def send_control(raw: Any, name: str, change: object = None, **options: Any) -> tuple[int, Any]:
     """Ask a control, or change something."""
     method = "GET" if change is None else "POST"
     url = f"{raw.sandbox.control_url}/{name}"
@@ -31,7 +31,7 @@ async def control(raw: Any, name: str, change: object = None, **options: Any) ->
         return response.status, await response.json()
 
 
-def host_of(raw: Any) -> str:
+def get_host(raw: Any) -> str:
     """Host and port."""
     url: str = raw.sandbox.base_url
     return urlsplit(url).netloc
@@ -39,14 +39,14 @@ def host_of(raw: Any) -> str:
 
 async def test_overview(raw: Any) -> None:
     """The root tells where the API is and with which keys."""
-    _, said = await control(raw, "")
+    _, said = await send_control(raw, "")
     assert (said["base_url"], said["api_keys"]) == (raw.sandbox.base_url, dict(raw.sandbox.api_keys))
 
 
 async def test_clock(raw: Any) -> None:
     """The clock is read and moved."""
     before = raw.sandbox.clock.wall()
-    _, said = await control(raw, "clock", {"advance": 91})
+    _, said = await send_control(raw, "clock", {"advance": 91})
     assert said["wall"] == pytest.approx(before + 91, abs=2)
     assert dt.datetime.fromisoformat(said["now"]).timestamp() == pytest.approx(said["wall"], abs=1)
 
@@ -54,23 +54,23 @@ async def test_clock(raw: Any) -> None:
 async def test_moved_clock_forgets_keys(raw: Any, buy: Any) -> None:
     """Moving the clock by HTTP closes a key's window."""
     await raw.post(BUY, buy, key="order-1")
-    await control(raw, "clock", {"advance": 91})
+    await send_control(raw, "clock", {"advance": 91})
     assert not (await raw.post(BUY, buy, key="order-1")).replayed
 
 
 async def test_faults_by_script(raw: Any) -> None:
     """Faults are scripted, listed and happen."""
     fault = {"kind": "status", "status": 503, "endpoint": "passes.list", "times": 2}
-    _, said = await control(raw, "faults", {"script": [fault]})
+    _, said = await send_control(raw, "faults", {"script": [fault]})
     assert (said["pending"], (await raw.get("/passes")).status) == ([fault], 503)
 
 
 async def test_faults_at_random_and_cleared(raw: Any) -> None:
     """Dice are set with what to draw from, and everything is cleared before more is added."""
     dice = {"rate": 1, "seed": 7, "faults": [{"kind": "status", "status": 500}], "endpoint": "passes.list"}
-    _, said = await control(raw, "faults", {"random": dice})
+    _, said = await send_control(raw, "faults", {"random": dice})
     failed = (await raw.get("/passes")).status
-    _, cleared = await control(raw, "faults", {"clear": True})
+    _, cleared = await send_control(raw, "faults", {"clear": True})
     assert (said["random"]["rate"], said["random"]["seed"], failed, cleared) == (
         1,
         7,
@@ -81,16 +81,16 @@ async def test_faults_at_random_and_cleared(raw: Any) -> None:
 
 async def test_random_faults_need_no_list(raw: Any) -> None:
     """Rate and seed are enough."""
-    _, said = await control(raw, "faults", {"random": {"rate": 0.1, "seed": 7}})
+    _, said = await send_control(raw, "faults", {"random": {"rate": 0.1, "seed": 7}})
     assert len(said["random"]["faults"]) > 3
 
 
 async def test_request_log(raw: Any, buy: Any) -> None:
     """The log holds requests without credentials, not those for control, and can be emptied."""
     await raw.post(BUY, buy, key="order-1")
-    _, said = await control(raw, "requests")
+    _, said = await send_control(raw, "requests")
     (seen,) = said["requests"]
-    _, empty = await control(raw, "requests", {"clear": True})
+    _, empty = await send_control(raw, "requests", {"clear": True})
     assert (seen["endpoint"], seen["status"], seen["idempotency_key"], raw.sandbox.api_key in str(seen), empty) == (
         "credits.purchase",
         201,
@@ -102,20 +102,20 @@ async def test_request_log(raw: Any, buy: Any) -> None:
 
 async def test_request_log_holds_odd_bytes(raw: Any) -> None:
     """A header that is no UTF-8 does not break the log."""
-    reader, writer = await asyncio.open_connection(*host_of(raw).split(":"))
+    reader, writer = await asyncio.open_connection(*get_host(raw).split(":"))
     writer.write(b"GET /x HTTP/1.1\r\nHost: x\r\nX-Odd: \xff\xfe\r\nIdempotency-Key: \xe9\r\nConnection: close\r\n\r\n")
     await reader.read()
     writer.close()
-    status, said = await control(raw, "requests")
+    status, said = await send_control(raw, "requests")
     assert (status, said["requests"][-1]["headers"]["X-Odd"]) == (200, "??")
 
 
 async def test_idempotency_store(raw: Any, buy: Any) -> None:
     """The store tells what it replays, and forgets it."""
     made = await raw.post(BUY, buy, key="order-1")
-    _, said = await control(raw, "idempotency")
+    _, said = await send_control(raw, "idempotency")
     (kept,) = said["kept"]
-    _, empty = await control(raw, "idempotency", {"clear": True})
+    _, empty = await send_control(raw, "idempotency", {"clear": True})
     again = await raw.post(BUY, buy, key="order-1")
     assert (kept["key"], kept["answer"].encode(), empty["kept"], again.replayed) == ("order-1", made.body, [], False)
 
@@ -123,9 +123,9 @@ async def test_idempotency_store(raw: Any, buy: Any) -> None:
 async def test_ledger(raw: Any, buy: Any) -> None:
     """Entries of a client, of the account, and of another reseller's."""
     await raw.post(BUY, buy, key="order-1")
-    _, credits = await control(raw, "ledger", params={"client_id": "client_abc123"})
-    _, account = await control(raw, "ledger")
-    _, other = await control(raw, "ledger", params={"reseller": "zuma_bank"})
+    _, credits = await send_control(raw, "ledger", params={"client_id": "client_abc123"})
+    _, account = await send_control(raw, "ledger")
+    _, other = await send_control(raw, "ledger", params={"reseller": "zuma_bank"})
     newest = credits["entries"][-1]
     assert (newest["amount"], newest["idempotency_key"], len(account["entries"]), other["entries"]) == (
         "50",
@@ -141,7 +141,7 @@ async def test_reset(raw: Any, buy: Any) -> None:
     await raw.post(BUY, buy, key="order-1")
     raw.sandbox.rotate_key()
     raw.sandbox.cut_before()
-    status, _ = await control(raw, "reset", {})
+    status, _ = await send_control(raw, "reset", {})
     sandbox = raw.sandbox
     left = (sandbox.account(), sandbox.requests, sandbox.kept_answers, sandbox.faults.pending)
     assert (status, left, sandbox.api_key) == (200, ((), (), (), ()), key)
@@ -161,7 +161,7 @@ async def test_reset_of_a_file(sandboxed: Any, buy: Any, tmp_path: Any) -> None:
 async def test_controls_take_no_faults(raw: Any) -> None:
     """A fault for any request does not hit the controls."""
     raw.sandbox.cut_before(times=5)
-    assert ((await control(raw, "clock"))[0], raw.sandbox.faults.pending[0].times) == (200, 5)
+    assert ((await send_control(raw, "clock"))[0], raw.sandbox.faults.pending[0].times) == (200, 5)
 
 
 WRONG: list[tuple[str, Any]] = [
@@ -188,7 +188,7 @@ WRONG: list[tuple[str, Any]] = [
 @pytest.mark.parametrize(("name", "change"), WRONG, ids=str)
 async def test_wrong_change_is_400(raw: Any, name: str, change: object) -> None:
     """What a control does not understand is refused in words, and changes nothing."""
-    status, said = await control(raw, name, change)
+    status, said = await send_control(raw, name, change)
     assert (status, bool(said["error"]["message"]), raw.sandbox.faults.pending) == (400, True, ())
 
 
@@ -203,7 +203,7 @@ async def test_body_is_json(raw: Any, body: bytes, status: int) -> None:
 @pytest.mark.parametrize("query", [{"client_id": "nobody"}, {"reseller": "nobody"}, {"client": "client_abc123"}])
 async def test_wrong_query_is_400(raw: Any, query: dict[str, str]) -> None:
     """The ledger of nobody is an error."""
-    assert (await control(raw, "ledger", params=query))[0] == 400
+    assert (await send_control(raw, "ledger", params=query))[0] == 400
 
 
 @pytest.mark.parametrize(("method", "name", "status"), [("PUT", "clock", 405), ("POST", "ledger", 405)])
@@ -216,7 +216,7 @@ async def test_wrong_method(raw: Any, method: str, name: str, status: int) -> No
 @pytest.mark.parametrize(("name", "status"), [("nope", 404), ("reset", 405)])
 async def test_what_cannot_be_read(raw: Any, name: str, status: int) -> None:
     """An unknown control is a 404, a reset by GET a 405."""
-    assert (await control(raw, name))[0] == status
+    assert (await send_control(raw, name))[0] == status
 
 
 @pytest.mark.parametrize("name", CHANGES)
@@ -268,22 +268,22 @@ async def test_only_json_changes(raw: Any, headers: dict[str, str]) -> None:
 @pytest.mark.parametrize("name", READS)
 async def test_web_page_cannot_read(raw: Any, name: str, headers: dict[str, str]) -> None:
     """A foreign origin, or a host name that was rebound to this machine, reads nothing."""
-    assert (await control(raw, name, headers=headers))[0] == 403
+    assert (await send_control(raw, name, headers=headers))[0] == 403
 
 
 async def test_rebound_host_cannot_change(raw: Any) -> None:
     """A page whose name was rebound is of one origin with it, and is refused for the name."""
-    port = host_of(raw).rpartition(":")[2]
+    port = get_host(raw).rpartition(":")[2]
     headers = {"Host": f"evil.example:{port}", "Origin": f"http://evil.example:{port}", "Sec-Fetch-Site": "same-origin"}
     for name, change in CHANGES.items():
-        assert (await control(raw, name, change, headers=headers))[0] == 403
+        assert (await send_control(raw, name, change, headers=headers))[0] == 403
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "LOCALHOST:80", "[::1]:9", "127.1.2.3"])
 async def test_this_machine_may(raw: Any, host: str) -> None:
     """Every name of loopback is let in, and so is a page of the sandbox's own origin."""
     headers = {"Host": host, "Origin": f"http://{host}", "Sec-Fetch-Site": "same-origin"}
-    assert (await control(raw, "clock", {"advance": 1}, headers=headers))[0] == 200
+    assert (await send_control(raw, "clock", {"advance": 1}, headers=headers))[0] == 200
 
 
 async def test_bound_name_may() -> None:

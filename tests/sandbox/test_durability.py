@@ -40,7 +40,7 @@ class Buyer:
     enough: asyncio.Event = attrs.field(factory=asyncio.Event)
     answered: set[str] = attrs.field(factory=set[str])
 
-    async def run(self, number: int, session: aiohttp.ClientSession) -> None:
+    async def send_share(self, number: int, session: aiohttp.ClientSession) -> None:
         """Send every twentieth of the writes."""
         for n in range(number, WRITES, AT_ONCE):
             async with session.post(
@@ -55,7 +55,7 @@ class Buyer:
 
 
 @asynccontextmanager
-async def serving(db: Path, answers: int) -> AsyncGenerator[tuple[asyncio.subprocess.Process, Buyer]]:
+async def serve_in_process(db: Path, answers: int) -> AsyncGenerator[tuple[asyncio.subprocess.Process, Buyer]]:
     """Serve in another process."""
     child = await asyncio.create_subprocess_exec(
         sys.executable, "-c", CHILD, str(db), stdout=asyncio.subprocess.PIPE, cwd=Path(__file__).parents[2]
@@ -70,10 +70,10 @@ async def serving(db: Path, answers: int) -> AsyncGenerator[tuple[asyncio.subpro
         await child.communicate()
 
 
-async def killed_after(db: Path, answers: int) -> set[str]:
+async def kill_after(db: Path, answers: int) -> set[str]:
     """Kill the server once so many purchases were answered, and return the keys of those."""
-    async with serving(db, answers) as (child, buyer), aiohttp.ClientSession() as session:
-        buyers = [asyncio.ensure_future(buyer.run(n, session)) for n in range(AT_ONCE)]
+    async with serve_in_process(db, answers) as (child, buyer), aiohttp.ClientSession() as session:
+        buyers = [asyncio.ensure_future(buyer.send_share(n, session)) for n in range(AT_ONCE)]
         await buyer.enough.wait()
         os.kill(child.pid, signal.SIGKILL)
         gone = await asyncio.gather(*buyers, return_exceptions=True)
@@ -81,7 +81,7 @@ async def killed_after(db: Path, answers: int) -> set[str]:
         return buyer.answered
 
 
-def read(db: Path, sql: str) -> list[Any]:
+def query_file(db: Path, sql: str) -> list[Any]:
     """Read the file as any other program would."""
     with closing(sqlite3.connect(db)) as connection:
         return [row[0] for row in connection.execute(sql)]
@@ -99,23 +99,23 @@ class Killed:
 def killed(tmp_path_factory: pytest.TempPathFactory) -> Killed:
     """Kill a server in the middle of its writes."""
     db = tmp_path_factory.mktemp("killed") / "sandbox.db"
-    return Killed(db, asyncio.run(killed_after(db, 700)))
+    return Killed(db, asyncio.run(kill_after(db, 700)))
 
 
 def test_books_and_idempotency_store_agree_after_a_kill(killed: Killed) -> None:
     """Ledger, account and idempotency store hold the same keys, once each."""
-    kept = sorted(read(killed.db, "SELECT key FROM idempotency"))
-    assert [sorted(read(killed.db, KEYS + book)) for book in ("'credits'", "'account'")] == [kept, kept]
+    kept = sorted(query_file(killed.db, "SELECT key FROM idempotency"))
+    assert [sorted(query_file(killed.db, KEYS + book)) for book in ("'credits'", "'account'")] == [kept, kept]
 
 
 def test_answered_purchases_outlive_a_kill(killed: Killed) -> None:
     """What was answered is on record."""
-    assert killed.answered <= set(read(killed.db, "SELECT key FROM idempotency"))
+    assert killed.answered <= set(query_file(killed.db, "SELECT key FROM idempotency"))
 
 
 def test_balances_agree_with_the_ledger_after_a_kill(killed: Killed) -> None:
     """No balance moved without its entry."""
-    torn = read(
+    torn = query_file(
         killed.db,
         "SELECT c.id FROM clients c WHERE credits <> (SELECT coalesce(sum(iif(type = 'CREDIT', amount, -amount)), 0) "
         "FROM entries e WHERE e.client = c.seq AND e.book = 'credits')",
@@ -152,11 +152,11 @@ def test_broken_transaction_leaves_nothing() -> None:
     with closing(Store()) as store:
         store.create_tables()
         with pytest.raises(KeyboardInterrupt):
-            break_off(store)
+            leave_transaction_open(store)
         assert store.fetch_all("SELECT * FROM class_categories") == []
 
 
-def break_off(store: Store) -> None:
+def leave_transaction_open(store: Store) -> None:
     """Begin a transaction and never end it."""
     with store.transaction():
         store.insert_row("class_categories", {"id": "ccat", "name": "Dance"})

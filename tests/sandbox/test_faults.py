@@ -17,7 +17,7 @@ BUY = "/credit_purchases"
 ROW = "credits.purchase"
 
 
-def charges(raw: Any) -> int:
+def count_charges(raw: Any) -> int:
     """How often the reseller was charged."""
     return len(raw.sandbox.account())
 
@@ -28,7 +28,7 @@ async def test_status(raw: Any, buy: Any, status: int, *, after: bool, charged: 
     """Any status comes in place of the work or after it, once, as the API's error object."""
     raw.sandbox.faults.script([Fault(kind="status", endpoint=ROW, status=status, after=after)])
     reply = await raw.send("POST", BUY, json=buy, allow_redirects=False)
-    assert (reply.status, reply.error["request_id"], charges(raw)) == (
+    assert (reply.status, reply.error["request_id"], count_charges(raw)) == (
         status,
         reply.headers["Bardge-Request-Id"],
         charged,
@@ -40,7 +40,7 @@ async def test_status_after_the_work_leaves_the_answer(raw: Any, buy: Any) -> No
     """A page in place of an answer does not change what the idempotency store replays."""
     raw.sandbox.faults.script([Fault(kind="status", status=504, error=False, after=True)])
     first, second = [await raw.post(BUY, buy, key="order-1") for _ in range(2)]
-    assert (first.status, second.status, second.replayed, charges(raw)) == (504, 201, True, 1)
+    assert (first.status, second.status, second.replayed, count_charges(raw)) == (504, 201, True, 1)
 
 
 async def test_status_as_a_proxy_says_it(raw: Any) -> None:
@@ -74,9 +74,9 @@ async def test_latency(raw: Any, buy: Any, *, after: bool, charged: int) -> None
     task = asyncio.ensure_future(raw.post(BUY, buy))
     while not raw.sandbox.clock.timers:  # noqa: ASYNC110 - the server tells nobody that it waits
         await asyncio.sleep(0.001)
-    early = charges(raw)
+    early = count_charges(raw)
     raw.sandbox.clock.advance(3600)
-    assert (early, (await task).status, charges(raw)) == (charged, 201, 1)
+    assert (early, (await task).status, count_charges(raw)) == (charged, 201, 1)
 
 
 @pytest.mark.parametrize(("keep", "arrived"), [(0, 0), (7, 7), (None, None)])
@@ -89,7 +89,7 @@ async def test_truncation(raw: Any, buy: Any, keep: int | None, arrived: int | N
             await response.read()
         whole = int(response.headers["Content-Length"])
         got = response.content.total_bytes
-    assert (response.status, got, charges(raw)) == (201, whole // 2 if arrived is None else arrived, 1)
+    assert (response.status, got, count_charges(raw)) == (201, whole // 2 if arrived is None else arrived, 1)
 
 
 async def test_drip(raw: Any, buy: Any) -> None:
@@ -111,7 +111,7 @@ async def test_malformed_json(raw: Any, buy: Any) -> None:
     reply = await raw.post(BUY, buy)
     with pytest.raises(json.JSONDecodeError):
         json.loads(reply.body)
-    assert (reply.status, reply.headers["Content-Type"], charges(raw)) == (201, "application/json", 1)
+    assert (reply.status, reply.headers["Content-Type"], count_charges(raw)) == (201, "application/json", 1)
 
 
 async def test_limit(raw: Any, buy: Any) -> None:
@@ -120,7 +120,7 @@ async def test_limit(raw: Any, buy: Any) -> None:
     replies = [await raw.post(BUY, buy) for _ in range(3)]
     assert [(r.status, r.headers.get("Retry-After")) for r in replies] == [(201, None), (201, None), (429, "1")]
     raw.sandbox.clock.advance(1)
-    assert ((await raw.post(BUY, buy)).status, charges(raw)) == (201, 3)
+    assert ((await raw.post(BUY, buy)).status, count_charges(raw)) == (201, 3)
 
 
 async def test_limit_spares_other_rows_and_ends(raw: Any, buy: Any) -> None:
@@ -154,11 +154,11 @@ async def test_faults_are_in_the_record(raw: Any) -> None:
 async def test_random_faults_are_the_same_for_a_seed(raw: Any) -> None:
     """A third of the requests fails, the same ones for a seed and others for another."""
 
-    async def statuses(seed: int) -> list[int]:
+    async def collect_statuses(seed: int) -> list[int]:
         raw.sandbox.faults.random(0.3, seed, [Fault(kind="status", status=503)])
         return [(await raw.get("/passes")).status for _ in range(30)]
 
-    first, second, third = [await statuses(seed) for seed in (7, 7, 8)]
+    first, second, third = [await collect_statuses(seed) for seed in (7, 7, 8)]
     assert (first == second, first == third, 3 <= first.count(503) <= 15) == (True, False, True)
 
 

@@ -87,9 +87,9 @@ async def test_window_begins_where_the_switch_says(
 ) -> None:
     """A request that took 60 seconds is forgotten 90 seconds after receipt, or after completion."""
     async with sandboxed(window_from=window_from, latency=60) as raw:
-        await slowly(raw, raw.post(BUY, buy, key="order-1"), 60)
+        await run_with_latency(raw, raw.post(BUY, buy, key="order-1"), 60)
         raw.sandbox.clock.advance(40)
-        assert (await slowly(raw, raw.post(BUY, buy, key="order-1"), 60)).replayed is replayed
+        assert (await run_with_latency(raw, raw.post(BUY, buy, key="order-1"), 60)).replayed is replayed
 
 
 async def test_window_length_is_a_setting(sandboxed: Any, buy: dict[str, str]) -> None:
@@ -119,7 +119,7 @@ async def test_second_waits_while_the_first_runs(sandboxed: Any, buy: dict[str, 
     """Two requests at once under one key are one purchase, and both get its answer."""
     async with sandboxed(latency=30) as raw:
         both = asyncio.gather(*(raw.post(BUY, buy, key="order-1") for _ in range(2)))
-        first, second = await slowly(raw, both, 30)
+        first, second = await run_with_latency(raw, both, 30)
         assert (first.json == second.json, first.replayed ^ second.replayed) == (True, True)
 
 
@@ -168,18 +168,18 @@ async def test_second_goes_on_where_the_first_was_broken_off() -> None:
             PURCHASE_CREDITS, store, Reseller(1, "one", enabled=True), "", {}, {}, b"{}", "order-1", None, 0.0
         )
         first = asyncio.ensure_future(keyed.execute_once(call, asyncio.Event().wait))  # type: ignore[arg-type]
-        second = asyncio.ensure_future(keyed.execute_once(call, answer))
+        second = asyncio.ensure_future(keyed.execute_once(call, make_response))
         await asyncio.sleep(0)
         first.cancel()
         assert not (await second).replayed
 
 
-async def answer() -> SandboxResponse:
+async def make_response() -> SandboxResponse:
     """Finish at once."""
     return SandboxResponse(200, b"{}", "req_1")
 
 
-async def slowly(raw: Any, work: Any, seconds: float) -> Any:
+async def run_with_latency(raw: Any, work: Any, seconds: float) -> Any:
     """Let a request with latency run through by moving the clock."""
     task = asyncio.ensure_future(work)
     before = len(raw.sandbox.requests)

@@ -21,18 +21,18 @@ LISTS = {
 every_list = pytest.mark.parametrize(("path", "cursor"), LISTS.items())
 
 
-def ids(reply: Any, cursor: str) -> list[str]:
+def read_ids(reply: Any, cursor: str) -> list[str]:
     """Read the cursor fields of a page."""
     return [item[cursor] for item in reply.json["data"]]
 
 
-async def walk(raw: Any, path: str, cursor: str, limit: int) -> list[str]:
+async def read_whole_list(raw: Any, path: str, cursor: str, limit: int) -> list[str]:
     """Read a list to its end."""
     found: list[str] = []
     query: dict[str, Any] = {}
     while True:
         reply = await raw.get(path, limit=limit, **query)
-        found += ids(reply, cursor)
+        found += read_ids(reply, cursor)
         if not reply.json["has_more"]:
             return found
         query = {"starting_after": found[-1]}
@@ -41,22 +41,22 @@ async def walk(raw: Any, path: str, cursor: str, limit: int) -> list[str]:
 @every_list
 async def test_pages_join_without_gap_or_repeat(raw: Any, path: str, cursor: str) -> None:
     """Small pages give the same items in the same order as large ones."""
-    small, large = await walk(raw, path, cursor, 13), await walk(raw, path, cursor, 100)
+    small, large = await read_whole_list(raw, path, cursor, 13), await read_whole_list(raw, path, cursor, 100)
     assert (small, len(set(small))) == (large, len(large))
 
 
 @every_list
 async def test_ending_before_is_the_page_just_before(raw: Any, path: str, cursor: str) -> None:
     """The page before an item holds its neighbours, in list order."""
-    first = ids(await raw.get(path, limit=4), cursor)
+    first = read_ids(await raw.get(path, limit=4), cursor)
     reply = await raw.get(path, limit=2, ending_before=first[3])
-    assert (ids(reply, cursor), reply.json["has_more"]) == (first[1:3], True)
+    assert (read_ids(reply, cursor), reply.json["has_more"]) == (first[1:3], True)
 
 
 @every_list
 async def test_nothing_is_before_the_first(raw: Any, path: str, cursor: str) -> None:
     """Before the first item the page is empty and the end."""
-    (first,) = ids(await raw.get(path, limit=1), cursor)
+    (first,) = read_ids(await raw.get(path, limit=1), cursor)
     reply = await raw.get(path, ending_before=first)
     assert (reply.json["data"], reply.json["has_more"]) == ([], False)
 
@@ -84,7 +84,7 @@ async def test_unknown_cursor_is_named(raw: Any, path: str, cursor: str, paramet
 @every_list
 async def test_both_cursors_are_refused(raw: Any, path: str, cursor: str) -> None:
     """The cursors never go together."""
-    first = ids(await raw.get(path, limit=2), cursor)
+    first = read_ids(await raw.get(path, limit=2), cursor)
     assert (await raw.get(path, starting_after=first[0], ending_before=first[1])).status == 400
 
 

@@ -12,25 +12,25 @@ CLASS = {"class_instance_id": "ci_abc123", "client_id": "client_lookup"}
 DAY = 86_400
 
 
-async def begin(raw: Any) -> str:
+async def initiate_lookup(raw: Any) -> str:
     """Begin a lookup."""
     return str((await raw.post("/lookups", ISSUER)).json["id"])
 
 
-async def verify(raw: Any, id: str, code: object = None) -> Any:
+async def verify_lookup(raw: Any, id: str, code: object = None) -> Any:
     """Hand in a code, by default the right one."""
     return await raw.post(f"/lookups/{id}/verify", {"access_code": code or raw.sandbox.lookup_code(id)})
 
 
-async def token(raw: Any) -> str:
+async def obtain_token(raw: Any) -> str:
     """Go the whole way to a token."""
-    return str((await verify(raw, await begin(raw))).json["lookup_token"])
+    return str((await verify_lookup(raw, await initiate_lookup(raw))).json["lookup_token"])
 
 
 async def test_token_is_told_once(raw: Any) -> None:
     """Verifying tells the token; a second time conflicts."""
-    id = await begin(raw)
-    first, second = await verify(raw, id), await verify(raw, id)
+    id = await initiate_lookup(raw)
+    first, second = await verify_lookup(raw, id), await verify_lookup(raw, id)
     assert (first.json["lookup_token"][:5], second.status) == ("lkpt_", 409)
 
 
@@ -41,14 +41,16 @@ async def test_initiation_has_no_token(raw: Any) -> None:
 
 async def test_token_opens_the_other_resellers_client(raw: Any) -> None:
     """A class is booked for the client of Zuma Bank, whose list then shows it."""
-    made = await raw.post("/bookings/class", CLASS, token=await token(raw))
+    made = await raw.post("/bookings/class", CLASS, token=await obtain_token(raw))
     theirs = await raw.get("/clients/client_lookup/bookings", limit=1, api_key=raw.sandbox.api_keys["zuma_bank"])
     assert theirs.ids == [made.json["booking_id"]]
 
 
 async def test_token_opens_access_codes(raw: Any) -> None:
     """A code is made for the looked-up client."""
-    assert (await raw.post("/access-codes", {"client_id": "client_lookup"}, token=await token(raw))).status == 201
+    assert (
+        await raw.post("/access-codes", {"client_id": "client_lookup"}, token=await obtain_token(raw))
+    ).status == 201
 
 
 @pytest.mark.parametrize("wrong", ["lkpt_none", "x"])
@@ -60,35 +62,35 @@ async def test_unknown_token_is_403(raw: Any, wrong: str) -> None:
 
 async def test_token_is_for_its_client(raw: Any) -> None:
     """A token with another client's id is a validation error."""
-    reply = await raw.post("/bookings/class", CLASS | {"client_id": "client_abc123"}, token=await token(raw))
+    reply = await raw.post("/bookings/class", CLASS | {"client_id": "client_abc123"}, token=await obtain_token(raw))
     assert (reply.status, reply.error["message"].partition(":")[0]) == (400, "client_id")
 
 
 async def test_token_is_for_its_reseller(raw: Any) -> None:
     """A token is worth nothing to another account."""
     other = raw.sandbox.api_keys["kainji_health"]
-    assert (await raw.post("/bookings/class", CLASS, token=await token(raw), api_key=other)).status == 403
+    assert (await raw.post("/bookings/class", CLASS, token=await obtain_token(raw), api_key=other)).status == 403
 
 
 async def test_token_expires(raw: Any) -> None:
     """A day later the token is refused."""
-    kept = await token(raw)
+    kept = await obtain_token(raw)
     raw.sandbox.clock.advance(DAY)
     assert (await raw.post("/bookings/class", CLASS, token=kept)).status == 403
 
 
 async def test_wrong_code_is_400(raw: Any) -> None:
     """A wrong code names the field and leaves the lookup open."""
-    id = await begin(raw)
-    wrong = await verify(raw, id, "none")
-    assert (wrong.error["message"].partition(":")[0], (await verify(raw, id)).status) == ("access_code", 200)
+    id = await initiate_lookup(raw)
+    wrong = await verify_lookup(raw, id, "none")
+    assert (wrong.error["message"].partition(":")[0], (await verify_lookup(raw, id)).status) == ("access_code", 200)
 
 
 async def test_code_expires(raw: Any) -> None:
     """After ten minutes a code is refused."""
-    id = await begin(raw)
+    id = await initiate_lookup(raw)
     raw.sandbox.clock.advance(600)
-    assert (await verify(raw, id)).error["message"] == "access_code: the code has expired"
+    assert (await verify_lookup(raw, id)).error["message"] == "access_code: the code has expired"
 
 
 async def test_client_must_allow_lookups(raw: Any) -> None:
@@ -107,7 +109,7 @@ async def test_unknown_issuer_or_client_is_404(raw: Any, change: dict[str, str])
 
 async def test_unknown_lookup_is_404(raw: Any) -> None:
     """A lookup that was never begun is not found."""
-    assert (await verify(raw, "lkp_none", "1")).status == 404
+    assert (await verify_lookup(raw, "lkp_none", "1")).status == 404
 
 
 async def test_issuers_are_the_others(raw: Any) -> None:

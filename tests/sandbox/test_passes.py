@@ -9,7 +9,7 @@ import pytest
 DAY = 86_400
 
 
-async def state(raw: Any, client: str) -> str:
+async def read_state(raw: Any, client: str) -> str:
     """Read the state of a client's pass."""
     return str((await raw.get(f"/issued_passes/{client}")).json["status"])
 
@@ -20,13 +20,13 @@ async def state(raw: Any, client: str) -> str:
 )
 async def test_pass_tells_its_state(raw: Any, client: str, expected: str) -> None:
     """The three states of the notes are there from the start."""
-    assert await state(raw, client) == expected
+    assert await read_state(raw, client) == expected
 
 
 async def test_pass_expires_by_date(raw: Any) -> None:
     """When its date has passed a pass is expired."""
     raw.sandbox.clock.advance(400 * DAY)
-    assert await state(raw, "client_abc123") == "EXPIRED"
+    assert await read_state(raw, "client_abc123") == "EXPIRED"
 
 
 async def test_pass_expires_by_visits(raw: Any) -> None:
@@ -34,7 +34,7 @@ async def test_pass_expires_by_visits(raw: Any) -> None:
     await raw.post("/issued_passes", {"client_id": "client_new", "pass_id": "pass_oasis_4_monthly"})
     for _ in range(4):
         await raw.post("/access-codes", {"client_id": "client_new"})
-    assert await state(raw, "client_new") == "EXPIRED"
+    assert await read_state(raw, "client_new") == "EXPIRED"
 
 
 async def test_unlimited_pass_never_runs_out(raw: Any) -> None:
@@ -65,7 +65,7 @@ async def test_expiry_is_set_to_the_end_of_the_day(raw: Any) -> None:
 async def test_expired_pass_can_be_extended(raw: Any) -> None:
     """A later date brings an expired pass back."""
     await raw.post("/issued_passes/client_expired/expiry", {"expiry_date": "2099-12-31"})
-    assert await state(raw, "client_expired") == "ACTIVE"
+    assert await read_state(raw, "client_expired") == "ACTIVE"
 
 
 @pytest.mark.parametrize("client", ["client_cancelled", "client_no_pass"])

@@ -13,7 +13,7 @@ from bardge_async.sandbox import Sandbox, SandboxClock
 START = dt.datetime(2026, 5, 19, 12, tzinfo=dt.UTC)
 
 
-async def first_data(sandboxed: Any, seed: int) -> list[Any]:
+async def read_initial_data(sandboxed: Any, seed: int) -> list[Any]:
     """Read parts of every kind."""
     async with sandboxed(seed=seed, clock=SandboxClock(START)) as raw:
         paths = ("/classes/class_0007", "/clients/client_0042", "/providers", "/clients/client_abc123/bookings")
@@ -22,12 +22,12 @@ async def first_data(sandboxed: Any, seed: int) -> list[Any]:
 
 async def test_same_seed_gives_the_same_data(sandboxed: Any) -> None:
     """Two starts of one seed on one day answer alike."""
-    assert await first_data(sandboxed, 7) == await first_data(sandboxed, 7)
+    assert await read_initial_data(sandboxed, 7) == await read_initial_data(sandboxed, 7)
 
 
 async def test_other_seed_gives_other_data(sandboxed: Any) -> None:
     """Another seed changes names and places."""
-    assert await first_data(sandboxed, 7) != await first_data(sandboxed, 8)
+    assert await read_initial_data(sandboxed, 7) != await read_initial_data(sandboxed, 8)
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ from typing import Final
 import pytest
 
 from bardge_async import BardgeClient, NoAnswerError, RetryPolicy
-from tests.support.clock import ManualClock
-from tests.support.server import Received, ScriptedServer, Step, cut, hang, raw, reply
+from bardge_async.testing import ManualClock
+from tests.support.server import Received, ScriptedServer, Step, cut, hang, reply, send_raw
 
 pytestmark = pytest.mark.usefixtures("both_ways")
 
@@ -22,51 +22,51 @@ ONCE: Final = RetryPolicy(max_attempts=1)
 MIB: Final = 2**20
 
 
-def endless(head: bytes, piece: bytes) -> Step:
+def send_endlessly(head: bytes, piece: bytes) -> Step:
     """Send a head, then a piece over and over, until the client hangs up."""
 
-    async def step(_: Received, writer: asyncio.StreamWriter) -> None:
+    async def handle_request(_: Received, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\n" + head)
         while True:
             writer.write(piece)
             await writer.drain()
 
-    return step
+    return handle_request
 
 
-def packed(encoding: str, content: bytes) -> Step:
+def reply_packed(encoding: str, content: bytes) -> Step:
     return reply(200, body=content, headers={"Content-Encoding": encoding})
 
 
 CHUNKED: Final = b"Transfer-Encoding: chunked\r\n"
 CHUNK: Final = b"10000\r\n" + b" " * 65536 + b"\r\n"
 BAD: Final[dict[str, Step]] = {
-    "content length": raw(b"HTTP/1.1 200 OK\r\nContent-Length: 16777217\r\n\r\n", close=False),
-    "huge content length": raw(b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 30 + b"\r\n\r\n", close=False),
-    "negative content length": raw(b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", close=False),
-    "endless chunks": endless(CHUNKED + b"\r\n", CHUNK),
-    "endless until close": endless(b"\r\n", b" " * 65536),
-    "endless headers": endless(b"", b"X-More: y\r\n"),
-    "endless header": endless(b"X-More: ", b"y" * 65536),
-    "endless status line": raw(b"HTTP/1.1 200 " + b"y" * 100_000, close=False),
-    "large header": raw(b"HTTP/1.1 200 OK\r\nX: " + b"y" * 20_000 + b"\r\n\r\n{}", close=False),
-    "endless gzip": endless(CHUNKED + b"Content-Encoding: gzip\r\n\r\n", CHUNK),
-    "gzip bomb": packed("gzip", gzip.compress(bytes(64 * MIB))),
-    "deflate bomb": packed("deflate", zlib.compress(bytes(64 * MIB))),
-    "bad gzip": packed("gzip", b"no gzip at all"),
-    "cut gzip": packed("gzip", gzip.compress(b'{"balance": 5}')[:-12]),
-    "gzip with a tail": packed("gzip", gzip.compress(b'{"balance": 5}') + b"tail"),
-    "unasked encoding": packed("br", b"\x0b\x02\x80"),
-    "two encodings": packed("gzip, gzip", gzip.compress(gzip.compress(b"{}"))),
-    "upgrade": raw(b"HTTP/1.1 101 Go\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"),
+    "content length": send_raw(b"HTTP/1.1 200 OK\r\nContent-Length: 16777217\r\n\r\n", close=False),
+    "huge content length": send_raw(b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 30 + b"\r\n\r\n", close=False),
+    "negative content length": send_raw(b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", close=False),
+    "endless chunks": send_endlessly(CHUNKED + b"\r\n", CHUNK),
+    "endless until close": send_endlessly(b"\r\n", b" " * 65536),
+    "endless headers": send_endlessly(b"", b"X-More: y\r\n"),
+    "endless header": send_endlessly(b"X-More: ", b"y" * 65536),
+    "endless status line": send_raw(b"HTTP/1.1 200 " + b"y" * 100_000, close=False),
+    "large header": send_raw(b"HTTP/1.1 200 OK\r\nX: " + b"y" * 20_000 + b"\r\n\r\n{}", close=False),
+    "endless gzip": send_endlessly(CHUNKED + b"Content-Encoding: gzip\r\n\r\n", CHUNK),
+    "gzip bomb": reply_packed("gzip", gzip.compress(bytes(64 * MIB))),
+    "deflate bomb": reply_packed("deflate", zlib.compress(bytes(64 * MIB))),
+    "bad gzip": reply_packed("gzip", b"no gzip at all"),
+    "cut gzip": reply_packed("gzip", gzip.compress(b'{"balance": 5}')[:-12]),
+    "gzip with a tail": reply_packed("gzip", gzip.compress(b'{"balance": 5}') + b"tail"),
+    "unasked encoding": reply_packed("br", b"\x0b\x02\x80"),
+    "two encodings": reply_packed("gzip, gzip", gzip.compress(gzip.compress(b"{}"))),
+    "upgrade": send_raw(b"HTTP/1.1 101 Go\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"),
     "empty": reply(200, body=b""),
     "no content": reply(204, body=b""),
-    "too short": raw(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{}"),
-    "bad chunk": raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n"),
-    "two lengths": raw(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}"),
-    "not HTTP": raw(b"SSH-2.0-OpenSSH_9.6\r\n"),
-    "HTTP/2": raw(b"\x00\x00\x12\x04\x00\x00\x00\x00\x00"),
-    "nothing": raw(b""),
+    "too short": send_raw(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{}"),
+    "bad chunk": send_raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n"),
+    "two lengths": send_raw(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}"),
+    "not HTTP": send_raw(b"SSH-2.0-OpenSSH_9.6\r\n"),
+    "HTTP/2": send_raw(b"\x00\x00\x12\x04\x00\x00\x00\x00\x00"),
+    "nothing": send_raw(b""),
     "reset": cut(),
 }
 
@@ -87,7 +87,7 @@ async def test_bad_answers_are_no_answer(name: str) -> None:
 async def test_compressed_answers_are_read(encoding: str) -> None:
     """What the client asks for it can read."""
     content = b'{"balance": 5}'
-    step = packed(encoding, gzip.compress(content) if encoding == "gzip" else zlib.compress(content))
+    step = reply_packed(encoding, gzip.compress(content) if encoding == "gzip" else zlib.compress(content))
     async with (
         ScriptedServer(step) as server,
         BardgeClient("key", server.base_url, clock=ManualClock()) as bardge,
@@ -144,12 +144,12 @@ async def test_hanging_answer_ends_in_time() -> None:
     """A server that never answers is left when the attempt's time is over."""
     clock = ManualClock()
 
-    async def step(request: Received, writer: asyncio.StreamWriter) -> None:
+    async def handle_request(request: Received, writer: asyncio.StreamWriter) -> None:
         clock.advance(20.5)
         await hang()(request, writer)
 
     async with (
-        ScriptedServer(step) as server,
+        ScriptedServer(handle_request) as server,
         BardgeClient("key", server.base_url, retry=ONCE, clock=clock) as bardge,
     ):
         with pytest.raises(NoAnswerError) as caught:

@@ -13,10 +13,11 @@ import anyio
 import pytest
 
 from bardge_async import BardgeClient, BardgeError, ConfigurationError, PurchaseCredits, RetryPolicy
-from tests.support.canary import CANARY, hits, logged, shown
-from tests.support.clock import ManualClock
-from tests.support.net import Authority, ConnectProxy, calling, listener, refused_port
-from tests.support.server import Received, ScriptedServer, Step, cut, error, hang, raw, reply
+from bardge_async.testing import ManualClock
+from tests.support.calls import get_credits, purchase_credits
+from tests.support.canary import CANARY, find_canary, find_in_error, find_in_log
+from tests.support.net import Authority, ConnectProxy, call_back_then, find_refused_port, listen
+from tests.support.server import Received, ScriptedServer, Step, cut, error, hang, reply, send_raw
 
 pytestmark = pytest.mark.usefixtures("both_ways")
 
@@ -24,16 +25,8 @@ PURCHASE: Final = PurchaseCredits(client_id="c", package_id="p")
 Caller = Callable[[BardgeClient], Coroutine[Any, Any, object]]
 
 
-def get(bardge: BardgeClient) -> Coroutine[Any, Any, object]:
-    return bardge.clients.get_credits("c")
-
-
-def post(bardge: BardgeClient) -> Coroutine[Any, Any, object]:
-    return bardge.credits.purchase(PURCHASE)
-
-
 @asynccontextmanager
-async def watched(base_url: str, **options: Any) -> AsyncGenerator[BardgeClient]:
+async def open_watched(base_url: str, **options: Any) -> AsyncGenerator[BardgeClient]:
     """Give a client with the canary as its key, in a loop that debugs."""
     asyncio.get_running_loop().set_debug(True)
     options = {"clock": ManualClock(), "retry": RetryPolicy(max_attempts=2, base=0), **options}
@@ -46,32 +39,32 @@ def at_debug(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
 
 
-async def outcome(call: Awaitable[object]) -> list[str]:
+async def find_in_outcome(call: Awaitable[object]) -> list[str]:
     """Return where the canary shows in what a call raises."""
     try:
         await call
     except BaseException as error:  # noqa: BLE001 - whatever it is
-        return shown(error)
+        return find_in_error(error)
     return []
 
 
-def echo(status: int, wrap: Callable[[str], object]) -> Step:
+def echo_key(status: int, wrap: Callable[[str], object]) -> Step:
     """Answer with the request's own Authorization, as debug servers do."""
 
-    async def step(request: Received, writer: asyncio.StreamWriter) -> None:
+    async def handle_request(request: Received, writer: asyncio.StreamWriter) -> None:
         await reply(status, wrap(request.headers["authorization"]))(request, writer)
 
-    return step
+    return handle_request
 
 
-def parroted(before: bytes) -> Step:
+def echo_head(before: bytes) -> Step:
     """Send the request's head back as if it were an answer."""
 
-    async def step(request: Received, writer: asyncio.StreamWriter) -> None:
+    async def handle_request(request: Received, writer: asyncio.StreamWriter) -> None:
         head = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
-        await raw(before + head.encode() + b"\x00\r\n\r\n")(request, writer)
+        await send_raw(before + head.encode() + b"\x00\r\n\r\n")(request, writer)
 
-    return step
+    return handle_request
 
 
 SCRIPTS: Final[dict[str, Step]] = {
@@ -86,124 +79,124 @@ SCRIPTS: Final[dict[str, Step]] = {
     "503 page": reply(503, body=b"<html>down</html>"),
     "redirect": reply(302, headers={"Location": "http://127.0.0.1:1/"}),
     "cut": cut(),
-    "garbage": raw(b"\x00\xffgarbage\r\n\r\n"),
-    "half a status line": raw(b"HTTP/1.1 2"),
-    "cut body": raw(b'HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"a'),
+    "garbage": send_raw(b"\x00\xffgarbage\r\n\r\n"),
+    "half a status line": send_raw(b"HTTP/1.1 2"),
+    "cut body": send_raw(b'HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"a'),
     "wrong shape": reply(200, {"balance": "x"}),
     "no JSON": reply(200, body=b"hello"),
     "bad gzip": reply(200, body=b"hello", headers={"Content-Encoding": "gzip"}),
-    "too large": raw(b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n"),
-    "echo in an error": echo(401, lambda text: {"error": {"type": "x", "message": f"no such key: {text}"}}),
-    "echo in a page": echo(400, lambda text: {"headers": {"Authorization": text}}),
-    "echo in a wrong shape": echo(200, lambda text: {"balance": text}),
-    "echo on the wire": parroted(b""),
-    "echo in the head": parroted(b"HTTP/1.1 200 OK\r\n"),
-    "echo as request id": echo(200, lambda text: [text]),
+    "too large": send_raw(b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n"),
+    "echo in an error": echo_key(401, lambda text: {"error": {"type": "x", "message": f"no such key: {text}"}}),
+    "echo in a page": echo_key(400, lambda text: {"headers": {"Authorization": text}}),
+    "echo in a wrong shape": echo_key(200, lambda text: {"balance": text}),
+    "echo on the wire": echo_head(b""),
+    "echo in the head": echo_head(b"HTTP/1.1 200 OK\r\n"),
+    "echo as request id": echo_key(200, lambda text: [text]),
 }
 
 
-@pytest.mark.parametrize("call", [get, post])
+@pytest.mark.parametrize("call", [get_credits, purchase_credits])
 @pytest.mark.parametrize("name", SCRIPTS)
 async def test_answers(name: str, call: Caller, caplog: pytest.LogCaptureFixture) -> None:
     """Whatever the server does, the key shows in no error, log record or object of the client."""
-    async with ScriptedServer(SCRIPTS[name]) as server, watched(server.base_url) as bardge:
-        found = await outcome(call(bardge))
-        found += hits(bardge)
-    assert not found + logged(caplog.records)
+    async with ScriptedServer(SCRIPTS[name]) as server, open_watched(server.base_url) as bardge:
+        found = await find_in_outcome(call(bardge))
+        found += find_canary(bardge)
+    assert not found + find_in_log(caplog.records)
 
 
-@pytest.mark.parametrize("call", [get, post])
+@pytest.mark.parametrize("call", [get_credits, purchase_credits])
 async def test_cancelled_task(call: Caller, caplog: pytest.LogCaptureFixture) -> None:
     """A cancelled call shows the key in no frame, aiohttp's included."""
     reached = anyio.Event()
-    async with ScriptedServer(hang(reached)) as server, watched(server.base_url) as bardge:
+    async with ScriptedServer(hang(reached)) as server, open_watched(server.base_url) as bardge:
         task = asyncio.create_task(call(bardge))
         await reached.wait()
         task.cancel()
-        found = await outcome(task)
-    assert not found + logged(caplog.records)
+        found = await find_in_outcome(task)
+    assert not found + find_in_log(caplog.records)
 
 
-@pytest.mark.parametrize("call", [get, post])
+@pytest.mark.parametrize("call", [get_credits, purchase_credits])
 async def test_fail_after(call: Caller, caplog: pytest.LogCaptureFixture) -> None:
     """A call that ends by anyio's fail_after shows the key nowhere."""
 
-    async def limited() -> None:
+    async def call_with_deadline() -> None:
         with anyio.fail_after(60) as scope:
-            server.script = [calling(lambda: setattr(scope, "deadline", float("-inf")))]
+            server.script = [call_back_then(lambda: setattr(scope, "deadline", float("-inf")))]
             await call(bardge)
 
-    async with ScriptedServer() as server, watched(server.base_url) as bardge:
-        found = await outcome(limited())
-    assert not found + logged(caplog.records)
+    async with ScriptedServer() as server, open_watched(server.base_url) as bardge:
+        found = await find_in_outcome(call_with_deadline())
+    assert not found + find_in_log(caplog.records)
 
 
-@pytest.mark.parametrize("call", [get, post])
+@pytest.mark.parametrize("call", [get_credits, purchase_credits])
 async def test_asyncio_timeout(call: Caller, caplog: pytest.LogCaptureFixture) -> None:
     """A call that ends by asyncio.timeout shows the key nowhere."""
 
-    async def limited() -> None:
+    async def call_with_deadline() -> None:
         async with asyncio.timeout(60) as limit:
-            server.script = [calling(lambda: limit.reschedule(0))]
+            server.script = [call_back_then(lambda: limit.reschedule(0))]
             await call(bardge)
 
-    async with ScriptedServer() as server, watched(server.base_url) as bardge:
-        found = await outcome(limited())
-    assert not found + logged(caplog.records)
+    async with ScriptedServer() as server, open_watched(server.base_url) as bardge:
+        found = await find_in_outcome(call_with_deadline())
+    assert not found + find_in_log(caplog.records)
 
 
 async def test_attempt_timeout(caplog: pytest.LogCaptureFixture) -> None:
     """A call that runs out of its own time shows the key nowhere."""
     clock = ManualClock()
     async with (
-        ScriptedServer(calling(lambda: clock.advance(25))) as server,
-        watched(server.base_url, clock=clock) as bardge,
+        ScriptedServer(call_back_then(lambda: clock.advance(25))) as server,
+        open_watched(server.base_url, clock=clock) as bardge,
     ):
-        found = await outcome(post(bardge))
-    assert not found + logged(caplog.records)
+        found = await find_in_outcome(purchase_credits(bardge))
+    assert not found + find_in_log(caplog.records)
 
 
 async def test_connect_timeout(caplog: pytest.LogCaptureFixture) -> None:
     """A connection that never comes about shows the key nowhere."""
     clock = ManualClock()
 
-    async def never(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def never_answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1)
         clock.advance(10)
         await asyncio.Event().wait()
 
-    async with listener(never) as port, watched(f"https://127.0.0.1:{port}", clock=clock) as bardge:
-        found = await outcome(post(bardge))
-    assert not found + logged(caplog.records)
+    async with listen(never_answer) as port, open_watched(f"https://127.0.0.1:{port}", clock=clock) as bardge:
+        found = await find_in_outcome(purchase_credits(bardge))
+    assert not found + find_in_log(caplog.records)
 
 
 @pytest.mark.parametrize("where", ["refused", "no such host"])
 async def test_no_connection(where: str, caplog: pytest.LogCaptureFixture) -> None:
     """A refused connection and an unknown host show the key nowhere."""
-    url = f"http://127.0.0.1:{refused_port()}" if where == "refused" else "https://bardge.invalid"
-    async with watched(url) as bardge:
-        found = await outcome(post(bardge))
-    assert not found + logged(caplog.records)
+    url = f"http://127.0.0.1:{find_refused_port()}" if where == "refused" else "https://bardge.invalid"
+    async with open_watched(url) as bardge:
+        found = await find_in_outcome(purchase_credits(bardge))
+    assert not found + find_in_log(caplog.records)
 
 
 async def test_tls_failure(caplog: pytest.LogCaptureFixture) -> None:
     """A certificate that is not trusted shows the key nowhere."""
-    async with ScriptedServer(reply(), tls=Authority().server) as server, watched(server.base_url) as bardge:
-        found = await outcome(post(bardge))
-    assert not found + logged(caplog.records)
+    async with ScriptedServer(reply(), tls=Authority().server) as server, open_watched(server.base_url) as bardge:
+        found = await find_in_outcome(purchase_credits(bardge))
+    assert not found + find_in_log(caplog.records)
 
 
 async def test_proxy_refusal(caplog: pytest.LogCaptureFixture) -> None:
     """A proxy that refuses shows the key nowhere, and does not get it."""
     async with ConnectProxy(refusal=b"HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n") as proxy:
-        async with watched("https://localhost:1", proxy=proxy.url) as bardge:
-            found = await outcome(post(bardge))
-        found += hits([dict(request.headers) for request in proxy.requests])
+        async with open_watched("https://localhost:1", proxy=proxy.url) as bardge:
+            found = await find_in_outcome(purchase_credits(bardge))
+        found += find_canary([dict(request.headers) for request in proxy.requests])
     assert proxy.requests
-    assert not found + logged(caplog.records)
+    assert not found + find_in_log(caplog.records)
 
 
-def _raise() -> str:
+def _fail_to_get_key() -> str:
     raise OSError
 
 
@@ -238,7 +231,7 @@ def test_construction(name: str) -> None:
     """A client that cannot be made is a ConfigurationError without the key, in no frame's locals either."""
     with pytest.raises(ConfigurationError) as caught:
         WRONG[name]()
-    assert not shown(caught.value)
+    assert not find_in_error(caught.value)
 
 
 def test_half_made_client() -> None:
@@ -251,7 +244,7 @@ def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BARDGE_API_KEY", CANARY + "\n")
     with pytest.raises(ConfigurationError) as caught:
         BardgeClient()
-    assert not shown(caught.value)
+    assert not find_in_error(caught.value)
 
 
 def test_base_url_from_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -259,41 +252,41 @@ def test_base_url_from_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BARDGE_BASE_URL", f"https://{CANARY}@example.com")
     with pytest.raises(ConfigurationError) as caught:
         BardgeClient(CANARY)
-    assert not shown(caught.value)
+    assert not find_in_error(caught.value)
 
 
 SOURCES: Final[dict[str, Any]] = {
     "newline": lambda: CANARY + "\n",
     "bytes": CANARY.encode,
     "list": lambda: [CANARY],
-    "raises": _raise,
+    "raises": _fail_to_get_key,
 }
 
 
 @pytest.mark.parametrize("name", SOURCES)
 async def test_callable(name: str, caplog: pytest.LogCaptureFixture) -> None:
     """A callable that fails, or gives what is no key, shows no key."""
-    async with BardgeClient(SOURCES[name], f"http://127.0.0.1:{refused_port()}") as bardge:
+    async with BardgeClient(SOURCES[name], f"http://127.0.0.1:{find_refused_port()}") as bardge:
         with pytest.raises(ConfigurationError) as caught:
-            await get(bardge)
-    assert not shown(caught.value) + logged(caplog.records)
+            await get_credits(bardge)
+    assert not find_in_error(caught.value) + find_in_log(caplog.records)
 
 
 async def test_callable_by_await(caplog: pytest.LogCaptureFixture) -> None:
     """An awaited key shows nowhere, in use or after a refusal."""
 
-    async def source() -> str:
+    async def get_key() -> str:
         return CANARY
 
     async with (
         ScriptedServer(error(401, "x", "invalid_api_key")) as server,
-        BardgeClient(source, server.base_url, clock=ManualClock()) as bardge,
+        BardgeClient(get_key, server.base_url, clock=ManualClock()) as bardge,
     ):
         with pytest.raises(BardgeError) as caught:
-            await get(bardge)
-        found = shown(caught.value) + list(hits(bardge))
+            await get_credits(bardge)
+        found = find_in_error(caught.value) + list(find_canary(bardge))
     assert CANARY in server.requests[0].headers["authorization"]
-    assert not found + logged(caplog.records)
+    assert not found + find_in_log(caplog.records)
 
 
 async def test_derived_client(caplog: pytest.LogCaptureFixture) -> None:
@@ -303,20 +296,20 @@ async def test_derived_client(caplog: pytest.LogCaptureFixture) -> None:
         BardgeClient("other", server.base_url, clock=ManualClock()) as bardge,
     ):
         derived = bardge.with_options(api_key=CANARY)
-        found = await outcome(get(derived))
-        found += hits(derived)
+        found = await find_in_outcome(get_credits(derived))
+        found += find_canary(derived)
     assert CANARY in server.requests[0].headers["authorization"]
-    assert not found + logged(caplog.records)
+    assert not found + find_in_log(caplog.records)
 
 
 async def test_live_objects() -> None:
     """While a call is under way, no object of the library or of aiohttp shows the key by its repr."""
     reached = anyio.Event()
-    async with ScriptedServer(hang(reached)) as server, watched(server.base_url) as bardge:
-        task = asyncio.create_task(post(bardge))
+    async with ScriptedServer(hang(reached)) as server, open_watched(server.base_url) as bardge:
+        task = asyncio.create_task(purchase_credits(bardge))
         await reached.wait()
         ours = [one for one in gc.get_objects() if str(type(one).__module__).startswith(("bardge_async", "aiohttp"))]
-        found = [type(one).__name__ for one in ours if any(hits(one, depth=1))]
+        found = [type(one).__name__ for one in ours if any(find_canary(one, depth=1))]
         task.cancel()
         await asyncio.wait({task})
     assert not found
@@ -325,11 +318,11 @@ async def test_live_objects() -> None:
 def test_the_search_finds() -> None:
     """The search itself finds the canary in text, bytes, containers, attributes, errors and frames."""
 
-    def failing(key: str) -> None:
+    def raise_with_key(key: str) -> None:
         raise BardgeError(key)
 
     with pytest.raises(BardgeError) as caught:
-        failing(CANARY)
-    assert {"BardgeError str", "BardgeError traceback"} <= set(shown(caught.value))
-    assert [*hits({"a": [CANARY.encode()]})]
-    assert not [*hits(ManualClock)]
+        raise_with_key(CANARY)
+    assert {"BardgeError str", "BardgeError traceback"} <= set(find_in_error(caught.value))
+    assert [*find_canary({"a": [CANARY.encode()]})]
+    assert not [*find_canary(ManualClock)]

@@ -10,9 +10,9 @@ import pytest
 from aiohttp import ClientRequest, hdrs
 
 from bardge_async import BardgeClient, NoAnswerError, PurchaseCredits, RetryPolicy
-from tests.support.clock import ManualClock
+from bardge_async.testing import ManualClock
 from tests.support.net import BALANCE, ConnectProxy
-from tests.support.server import Received, ScriptedServer, raw, reply
+from tests.support.server import Received, ScriptedServer, reply, send_raw
 
 pytestmark = pytest.mark.usefixtures("both_ways")
 
@@ -86,15 +86,15 @@ async def test_unasked_bytes_are_no_answer() -> None:
     poison, sent = anyio.Event(), anyio.Event()
     fake = b'HTTP/1.1 200 OK\r\nContent-Length: 14\r\n\r\n{"balance":99}'
 
-    async def step(request: Received, writer: asyncio.StreamWriter) -> None:
+    async def handle_request(request: Received, writer: asyncio.StreamWriter) -> None:
         await reply(200, BALANCE)(request, writer)
         if len(server.requests) == 1:
             await poison.wait()
-            await raw(fake, close=False)(request, writer)
+            await send_raw(fake, close=False)(request, writer)
             sent.set()
 
     async with (
-        ScriptedServer(step) as server,
+        ScriptedServer(handle_request) as server,
         BardgeClient("key", server.base_url, clock=ManualClock()) as bardge,
     ):
         await bardge.clients.get_credits("c")
@@ -109,7 +109,7 @@ async def test_bytes_behind_an_answer_are_no_answer() -> None:
     """A second answer sent along with the first is not taken for the next request's."""
     double = b'HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n{"balance":5}' * 2
     async with (
-        ScriptedServer(raw(double, close=False), reply(200, {"balance": 7})) as server,
+        ScriptedServer(send_raw(double, close=False), reply(200, {"balance": 7})) as server,
         BardgeClient("key", server.base_url, clock=ManualClock()) as bardge,
     ):
         await bardge.clients.get_credits("c")

@@ -10,14 +10,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bardge_async import BardgeClient, ConfigurationError, InvalidArgumentError, PurchaseCredits
-from tests.support.clock import ManualClock
+from bardge_async.testing import ManualClock
 from tests.support.net import BALANCE
 from tests.support.server import ScriptedServer, reply
 
 PREFIX = "/clients/"
 
 
-async def segment_of(client_id: Any) -> str:
+async def find_segment(client_id: Any) -> str:
     """Return the one segment under which a client's id reached the server."""
     async with (
         ScriptedServer(reply(200, BALANCE)) as server,
@@ -57,7 +57,7 @@ async def segment_of(client_id: Any) -> str:
 )
 async def test_one_segment(value: str, segment: str) -> None:
     """What has a meaning in a URL arrives encoded, once."""
-    assert await segment_of(value) == segment
+    assert await find_segment(value) == segment
 
 
 REFUSED: list[Any] = [
@@ -92,7 +92,7 @@ async def test_refused_before_sending(value: Any) -> None:
 async def test_any_text_is_one_segment_or_refused(value: str) -> None:
     """For any text the server sees exactly that text as one segment, or the call is refused."""
     try:
-        segment = await segment_of(value)
+        segment = await find_segment(value)
     except InvalidArgumentError:
         assert value in {"", ".", ".."} or any(
             ord(c) < 32 or 127 <= ord(c) < 160 or 0xD800 <= ord(c) < 0xE000 for c in value

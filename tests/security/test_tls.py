@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from bardge_async import BardgeClient, ConfigurationError, ConnectError, RetryPolicy
-from tests.support.clock import ManualClock
-from tests.support.net import BALANCE, Authority, https
+from bardge_async.testing import ManualClock
+from tests.support.net import BALANCE, Authority, get_https_url
 from tests.support.server import ScriptedServer, reply
 
 pytestmark = pytest.mark.usefixtures("both_ways")
@@ -20,7 +20,7 @@ async def test_own_authority_is_trusted_when_given() -> None:
     authority = Authority()
     async with (
         ScriptedServer(reply(200, BALANCE), tls=authority.server) as server,
-        BardgeClient("key", https(server), ssl=authority.trusting(), clock=ManualClock()) as bardge,
+        BardgeClient("key", get_https_url(server), ssl=authority.make_client_context(), clock=ManualClock()) as bardge,
     ):
         assert (await bardge.clients.get_credits("c")).balance == 5
 
@@ -29,17 +29,19 @@ async def test_own_authority_is_trusted_when_given() -> None:
 async def test_bad_certificates_are_refused(names: tuple[str, ...]) -> None:
     """An unknown CA, and a certificate for another host, end before anything is sent."""
     authority = Authority(*names)
-    options: dict[str, Any] = {} if names == ("localhost",) else {"ssl": authority.trusting()}
+    options: dict[str, Any] = {} if names == ("localhost",) else {"ssl": authority.make_client_context()}
     async with (
         ScriptedServer(reply(200, BALANCE), tls=authority.server) as server,
-        BardgeClient("key", https(server), retry=RetryPolicy(max_attempts=1), clock=ManualClock(), **options) as bardge,
+        BardgeClient(
+            "key", get_https_url(server), retry=RetryPolicy(max_attempts=1), clock=ManualClock(), **options
+        ) as bardge,
     ):
         with pytest.raises(ConnectError) as caught:
             await bardge.clients.get_credits("c")
     assert (caught.value.sent, caught.value.retryable, server.requests) == (False, True, [])
 
 
-def _blind_context(*, mode: ssl.VerifyMode) -> ssl.SSLContext:
+def _make_blind_context(*, mode: ssl.VerifyMode) -> ssl.SSLContext:
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = mode
@@ -47,7 +49,7 @@ def _blind_context(*, mode: ssl.VerifyMode) -> ssl.SSLContext:
 
 
 @pytest.mark.parametrize(
-    "value", [False, True, "x", _blind_context(mode=ssl.CERT_NONE), _blind_context(mode=ssl.CERT_REQUIRED)]
+    "value", [False, True, "x", _make_blind_context(mode=ssl.CERT_NONE), _make_blind_context(mode=ssl.CERT_REQUIRED)]
 )
 def test_verification_cannot_be_switched_off(value: Any) -> None:
     """Anything but a context that verifies certificate and host name is refused."""

@@ -21,7 +21,7 @@ class _Response(ClientResponse):
 
 
 @contextmanager
-def mocked() -> Generator[aioresponses]:
+def mock_requests() -> Generator[aioresponses]:
     """Replace aiohttp's requests by prepared answers."""
     with mock.patch("aioresponses.core.ClientResponse", _Response), aioresponses() as answers:
         yield answers

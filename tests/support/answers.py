@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from multidict import CIMultiDict
 
+from bardge_async import WireResponse
 from bardge_async._core import response as wire
-from bardge_async._core.http import WireResponse
 from bardge_async._core.response import Outcome, Verdict
 from bardge_async.endpoints import Endpoint
 from bardge_async.errors import ConnectError, NoAnswerError, PoolTimeoutError
@@ -51,7 +51,7 @@ PAGES: Final = {
 }
 
 
-def response(name: str, **headers: str) -> WireResponse:
+def make_response(name: str, **headers: str) -> WireResponse:
     """Make the answer of a name; header names are given with underscores."""
     lines = CIMultiDict({key.replace("_", "-"): value for key, value in headers.items()})
     lines.setdefault("Bardge-Request-Id", "req_header")
@@ -65,7 +65,7 @@ def response(name: str, **headers: str) -> WireResponse:
     return WireResponse(status, lines, json.dumps({"error": detail}).encode())
 
 
-def outcome(row: Endpoint[Any, Any], name: str, **headers: str) -> Outcome:
+def classify_attempt(row: Endpoint[Any, Any], name: str, **headers: str) -> Outcome:
     """Tell what an attempt of that name comes to."""
     made: dict[str, Outcome] = {
         "refused": Outcome(Verdict.NOT_SENT, error=ConnectError("no connection")),
@@ -76,4 +76,4 @@ def outcome(row: Endpoint[Any, Any], name: str, **headers: str) -> Outcome:
         return made[name]
     if name == "200 odd":
         return wire.classify(row, WireResponse(200, CIMultiDict(), b'"odd"'), WALL, ORIGIN)
-    return wire.classify(row, response(name, **headers), WALL, ORIGIN)
+    return wire.classify(row, make_response(name, **headers), WALL, ORIGIN)

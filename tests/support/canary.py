@@ -15,35 +15,35 @@ _OURS: Final = ("bardge_async", "aiohttp", "anyio", "multidict", "yarl")
 _CLOSED: Final = (ModuleType, FunctionType, MethodType, FrameType, type, Secret)
 
 
-def holds(text: object) -> bool:
+def holds_canary(text: object) -> bool:
     """Tell whether text or bytes hold the canary."""
     if isinstance(text, bytes | bytearray):
         return CANARY.encode() in text
     return isinstance(text, str) and CANARY in text
 
 
-def hits(value: object, path: str = "", seen: set[int] | None = None, depth: int = 12) -> Iterator[str]:
+def find_canary(value: object, path: str = "", seen: set[int] | None = None, depth: int = 12) -> Iterator[str]:
     """Yield the paths below a value at which the canary shows: by ``repr``, as text or as bytes."""
     seen = set() if seen is None else seen
     if id(value) in seen or depth == 0:
         return
     seen.add(id(value))
     plain = isinstance(value, str | bytes | bytearray) and not isinstance(value, Secret)
-    if holds(_repr(value)) or (plain and holds(value)):
+    if holds_canary(_make_repr(value)) or (plain and holds_canary(value)):
         yield f"{path}: {type(value).__name__}"
     if not isinstance(value, _CLOSED):
-        for step, item in _below(value):
-            yield from hits(item, path + step, seen, depth - 1)
+        for step, item in _list_members(value):
+            yield from find_canary(item, path + step, seen, depth - 1)
 
 
-def _repr(value: object) -> str:
+def _make_repr(value: object) -> str:
     try:
         return repr(value)
     except Exception:  # noqa: BLE001 - aiohttp's, of what is half made
         return ""
 
 
-def _below(value: object) -> Iterator[tuple[str, object]]:
+def _list_members(value: object) -> Iterator[tuple[str, object]]:
     if isinstance(value, Mapping):
         pairs = list(cast("Mapping[object, object]", value).items())
         yield from ((f"[{key!r}]", item) for key, item in pairs)
@@ -51,10 +51,10 @@ def _below(value: object) -> Iterator[tuple[str, object]]:
     elif isinstance(value, list | tuple | set | frozenset):
         yield from (("[]", item) for item in list(cast("Iterable[object]", value)))
     elif isinstance(value, BaseException) or str(type(value).__module__).startswith(_OURS):
-        yield from ((f".{name}", item) for name, item in _attributes(value))
+        yield from ((f".{name}", item) for name, item in _list_attributes(value))
 
 
-def _attributes(value: object) -> Iterator[tuple[str, object]]:
+def _list_attributes(value: object) -> Iterator[tuple[str, object]]:
     yield from dict(getattr(value, "__dict__", {})).items()
     for kind in type(value).__mro__:
         slots = kind.__dict__.get("__slots__", ())
@@ -64,22 +64,22 @@ def _attributes(value: object) -> Iterator[tuple[str, object]]:
                 yield name, getattr(value, name)
 
 
-def shown(error: BaseException) -> list[str]:
+def find_in_error(error: BaseException) -> list[str]:
     """Return where the canary shows in an error, its whole chain, its tracebacks and the locals of their frames."""
     found: list[str] = []
-    for one in _chain(error):
+    for one in _list_chain(error):
         name = type(one).__name__
         texts = {"str": str(one), "repr": repr(one), "args": repr(one.args), "dict": repr(one.__dict__)}
         texts["notes"] = repr(getattr(one, "__notes__", None))
         texts["traceback"] = "".join(traceback.TracebackException.from_exception(one, capture_locals=True).format())
-        found += [f"{name} {what}" for what, text in texts.items() if holds(text)]
+        found += [f"{name} {what}" for what, text in texts.items() if holds_canary(text)]
         for frame, _ in traceback.walk_tb(one.__traceback__):
             if "/tests/" not in frame.f_code.co_filename:
-                found += [f"{name} {frame.f_code.co_qualname}{hit}" for hit in hits(dict(frame.f_locals), " ")]
+                found += [f"{name} {frame.f_code.co_qualname}{hit}" for hit in find_canary(dict(frame.f_locals), " ")]
     return found
 
 
-def _chain(error: BaseException) -> list[BaseException]:
+def _list_chain(error: BaseException) -> list[BaseException]:
     found: list[BaseException] = []
     waiting: list[BaseException | None] = [error]
     while waiting:
@@ -90,10 +90,10 @@ def _chain(error: BaseException) -> list[BaseException]:
     return found
 
 
-def logged(records: list[logging.LogRecord]) -> list[str]:
+def find_in_log(records: list[logging.LogRecord]) -> list[str]:
     """Return where the canary shows in log records, their arguments included."""
     return [
         f"{record.name} {record.getMessage()[:80]}"
         for record in records
-        if holds(record.getMessage()) or any(hits(dict(record.__dict__)))
+        if holds_canary(record.getMessage()) or any(find_canary(dict(record.__dict__)))
     ]

@@ -43,10 +43,10 @@ class _Cancelled:
 async def cancel_at(call: Awaitable[Any], number: int, *, again: bool) -> bool:
     """Run something in a task that is cancelled at its n-th await; False if it ended before."""
 
-    async def run() -> None:
+    async def run_cancelled() -> None:
         await _Cancelled(call, number, again=again)
 
-    task = asyncio.create_task(run())
+    task = asyncio.create_task(run_cancelled())
     await asyncio.wait({task})
     if not task.cancelled():
         task.result()

@@ -1,51 +1,30 @@
-"""A clock that moves only when told to, or when somebody sleeps on it."""
+"""Clocks that only this project's tests need; all others use ``bardge_async.testing.ManualClock``."""
 
 from __future__ import annotations
 
-import heapq
-import itertools
-from collections.abc import Callable
+from typing import ClassVar
 
 import anyio
 
-
-class ManualTimer:
-    """A callback that is still to come."""
-
-    def __init__(self, callback: Callable[[], object]) -> None:
-        self.callback = callback
-        self.cancelled = False
-
-    def cancel(self) -> None:
-        self.cancelled = True
+from bardge_async.testing import ManualClock
 
 
-class ManualClock:
-    """Implement the library's Clock: ``sleeps`` records every wait, and sleeping moves the time at once.
+class PausedClock(ManualClock):
+    """A ManualClock on which a wait ends only when the test advances the clock that far.
 
-    With ``auto=False`` a sleeper waits until ``advance`` reaches its time.
+    Not public: it is for tests that look at the library while it waits, and code that waits on it without such a test
+    never returns. Elapsed time starts at ``STARTED_AT``, as it does for a process on a machine that was booted earlier.
     """
 
-    def __init__(self, wall: float = 1_780_000_000.0, *, auto: bool = True) -> None:
-        self._wall = wall
-        self._elapsed = 1000.0
-        self._auto = auto
-        self._timers: list[tuple[float, int, ManualTimer]] = []
-        self._order = itertools.count()
-        self.sleeps: list[float] = []
+    STARTED_AT: ClassVar = 1000.0
 
-    def wall(self) -> float:
-        return self._wall
-
-    def elapsed(self) -> float:
-        return self._elapsed
+    def __init__(self, wall: float = 1_780_000_000.0) -> None:
+        super().__init__(wall - self.STARTED_AT)
+        self.advance(self.STARTED_AT)
 
     async def sleep(self, seconds: float) -> None:
+        """Wait until ``advance`` reaches the end of the wait."""
         self.sleeps.append(seconds)
-        if self._auto:
-            self.advance(seconds)
-            await anyio.lowlevel.checkpoint()
-            return
         done = anyio.Event()
         timer = self.timer(seconds, done.set)
         try:
@@ -53,25 +32,23 @@ class ManualClock:
         finally:
             timer.cancel()
 
-    def timer(self, seconds: float, callback: Callable[[], object]) -> ManualTimer:
-        timer = ManualTimer(callback)
-        heapq.heappush(self._timers, (self._elapsed + seconds, next(self._order), timer))
-        return timer
 
-    def advance(self, seconds: float) -> None:
-        """Move both clocks and call what has come due, in order."""
-        self._wall += seconds
-        self._elapsed += seconds
-        while self._timers and self._timers[0][0] <= self._elapsed:
-            timer = heapq.heappop(self._timers)[2]
-            if not timer.cancelled:
-                timer.callback()
+class SuspendableClock(ManualClock):
+    """A ManualClock of a machine that can be suspended: wall and elapsed time pass, and no timer fires.
 
-    def jump_wall(self, seconds: float) -> None:
-        """Move the wall clock alone, as an operator or NTP does."""
-        self._wall += seconds
+    Not public: the clocks of users' tests have no reason to contradict their own timers.
+    """
 
-    @property
-    def waiting(self) -> int:
-        """How many timers are still to come."""
-        return sum(not timer.cancelled for _, _, timer in self._timers)
+    suspended = 0.0
+
+    def suspend(self, seconds: float) -> None:
+        """Let time pass without firing timers, by a number of seconds."""
+        self.suspended += seconds
+
+    def wall(self) -> float:
+        """Return seconds since the epoch."""
+        return super().wall() + self.suspended
+
+    def elapsed(self) -> float:
+        """Return seconds since the clock was created."""
+        return super().elapsed() + self.suspended

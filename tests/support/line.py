@@ -13,27 +13,28 @@ from multidict import CIMultiDict
 
 from bardge_async import AttemptLimits, BardgeClient, WireRequest, WireResponse
 from bardge_async.errors import BardgeError
-from tests.support.clock import ManualClock
+from bardge_async.testing import ManualClock
+from tests.support.clock import PausedClock
 
 T = TypeVar("T")
 Answer: TypeAlias = Callable[[WireRequest], WireResponse | BardgeError]
 
 
-def answer(status: int = 200, payload: object = None, **headers: str) -> WireResponse:
+def make_response(status: int = 200, payload: object = None, **headers: str) -> WireResponse:
     """An answer in JSON; header names are given with underscores."""
     lines = CIMultiDict({name.replace("_", "-"): value for name, value in headers.items()})
     return WireResponse(status, lines, json.dumps({"balance": 5} if payload is None else payload).encode())
 
 
-def busy(after: str, status: int = 429) -> WireResponse:
+def make_busy_response(after: str, status: int = 429) -> WireResponse:
     """An answer that asks to wait."""
-    return answer(status, {"error": {"type": "api_error", "message": "slow down"}}, Retry_After=after)
+    return make_response(status, {"error": {"type": "api_error", "message": "slow down"}}, Retry_After=after)
 
 
-def first(*answers: WireResponse | BardgeError) -> Answer:
+def answer_in_order(*answers: WireResponse | BardgeError) -> Answer:
     """Give these answers first, and a good one from then on."""
     script = iter(answers)
-    return lambda _: next(script, answer())
+    return lambda _: next(script, make_response())
 
 
 @attrs.define
@@ -54,9 +55,9 @@ class Line:
     async def aclose(self) -> None:
         """Close nothing."""
 
-    def times(self) -> list[float]:
-        """When requests were sent, in seconds after the clock's beginning."""
-        return [at - 1000.0 for at, _ in self.sent]
+    def list_send_times(self) -> list[float]:
+        """Return when requests were sent, in seconds since the clock was created."""
+        return [at - PausedClock.STARTED_AT for at, _ in self.sent]
 
 
 @attrs.define
@@ -68,29 +69,29 @@ class Traffic:
     line: Line
     tasks: list[asyncio.Task[Any]] = attrs.field(factory=list[asyncio.Task[Any]])
 
-    def start(self, call: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    def start_call(self, call: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Begin a call."""
         task = asyncio.ensure_future(call)
         self.tasks.append(task)
         return task
 
-    async def ended(self, *tasks: asyncio.Task[T]) -> list[T]:
+    async def get_results(self, *tasks: asyncio.Task[T]) -> list[T]:
         """What calls came to that must be over by now."""
         assert all(task.done() for task in tasks), "a call still waits"
         return [await task for task in tasks]
 
-    async def at_once(self, call: Coroutine[Any, Any, T]) -> T:
+    async def call_without_delay(self, call: Coroutine[Any, Any, T]) -> T:
         """Make a call that must end without any time passing."""
-        task = self.start(call)
+        task = self.start_call(call)
         await self.settle()
-        return (await self.ended(task))[0]
+        return (await self.get_results(task))[0]
 
     async def settle(self, turns: int = 12) -> None:
         """Let every call run until it waits."""
         for _ in range(turns):
             await asyncio.sleep(0)
 
-    async def move(self, seconds: float, step: float = 0.1) -> None:
+    async def advance_in_steps(self, seconds: float, step: float = 0.1) -> None:
         """Move the clock in steps, with everyone running in between."""
         await self.settle()
         for _ in range(round(seconds / step)):
@@ -99,9 +100,9 @@ class Traffic:
 
 
 @asynccontextmanager
-async def traffic(answers: Answer, **options: Any) -> AsyncGenerator[Traffic]:
+async def open_traffic(answers: Answer, **options: Any) -> AsyncGenerator[Traffic]:
     """Make a client over a line; what still runs at the end is cancelled."""
-    clock = ManualClock(auto=False)
+    clock = PausedClock()
     line = Line(clock, answers)
     bardge = BardgeClient("key", "https://api.example/v3", transport=line, clock=clock, **options)
     running = Traffic(bardge, clock, line)

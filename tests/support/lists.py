@@ -12,7 +12,8 @@ from urllib.parse import parse_qs, urlsplit
 import attrs
 
 from bardge_async import BardgeClient, Booking, CopayOption, Provider, Walk
-from tests.support.clock import ManualClock
+from bardge_async.testing import ManualClock
+from tests.support.loop import run_loop
 from tests.support.rig import AT_ONCE
 from tests.support.server import Received, ScriptedServer, Step, error, reply
 
@@ -21,15 +22,13 @@ Item = TypeVar("Item")
 Play = Callable[[dict[str, Any]], Step]
 """Make an answer out of the honest page."""
 
-STEPS: Final = 50
 
-
-def names(count: int, prefix: str = "b") -> list[str]:
+def make_ids(count: int, prefix: str = "b") -> list[str]:
     """Make ids."""
     return [f"{prefix}{number}" for number in range(count)]
 
 
-def ids(items: Sequence[Booking | CopayOption]) -> list[str | None]:
+def read_ids(items: Sequence[Booking | CopayOption]) -> list[str | None]:
     """Read the ids of items."""
     return [item.id if isinstance(item, Booking) else item.copay_package_id for item in items]
 
@@ -43,22 +42,22 @@ class Asked:
     before: str | None
 
 
-def says(**changes: Any) -> Play:
+def change_page(**changes: Any) -> Play:
     """Change members of the honest page."""
     return lambda page: reply(200, {**page, **changes})
 
 
-def leaves_out(member: str) -> Play:
+def omit_member(member: str) -> Play:
     """Leave a member of the honest page out."""
     return lambda page: reply(200, {name: value for name, value in page.items() if name != member})
 
 
-def does(step: Step) -> Play:
+def replace_answer(step: Step) -> Play:
     """Do something else than to answer with a page."""
     return lambda _: step
 
 
-EMPTY: Final = says(data=[], has_more=True)
+EMPTY: Final = change_page(data=[], has_more=True)
 
 
 class HostileList:
@@ -88,35 +87,35 @@ class HostileList:
         asked = Asked(int(query["limit"]), query.get("starting_after"), query.get("ending_before"))
         self.asked.append(asked)
         play = self.plays.get(len(self.asked))
-        step = self._route(asked) if self._route else self.honest(asked)
-        await (step if play is None else play(self._page(asked)))(request, writer)
+        step = self._route(asked) if self._route else self.answer_honestly(asked)
+        await (step if play is None else play(self._make_honest_page(asked)))(request, writer)
 
-    def honest(self, asked: Asked) -> Step:
+    def answer_honestly(self, asked: Asked) -> Step:
         """Answer as the API does."""
         if any(mark is not None and mark not in self.listed for mark in (asked.after, asked.before)):
             return error(400, "invalid_request_error", "resource_missing")
-        return reply(200, self._page(asked))
+        return reply(200, self._make_honest_page(asked))
 
-    def _page(self, asked: Asked) -> dict[str, Any]:
+    def _make_honest_page(self, asked: Asked) -> dict[str, Any]:
         size = min(asked.limit, self._most)
         if asked.before is not None and asked.before in self.listed:
             end = self.listed.index(asked.before)
             begin = max(0, end - size)
-            return self.page(self.listed[begin:end], more=begin > 0)
+            return self.make_page(self.listed[begin:end], more=begin > 0)
         begin = self.listed.index(asked.after) + 1 if asked.after in self.listed else 0
-        return self.page(self.listed[begin : begin + size], more=begin + size < len(self.listed))
+        return self.make_page(self.listed[begin : begin + size], more=begin + size < len(self.listed))
 
-    def page(self, listed: Sequence[str | None], *, more: bool) -> dict[str, Any]:
+    def make_page(self, listed: Sequence[str | None], *, more: bool) -> dict[str, Any]:
         """Make a page of these ids; None makes an item without one."""
         data = [{"object": "x", **({} if id is None else {self._field: id})} for id in listed]
         return {"object": "list", "data": data, "has_more": more, "url": "/v3/x", "message": "retrieved"}
 
 
-def circle(*pages: Sequence[str]) -> Callable[[Asked], Step]:
+def answer_in_circle(*pages: Sequence[str]) -> Callable[[Asked], Step]:
     """Answer with pages in turn for ever, each saying that more follows."""
     made = HostileList([])
     turn = iter(range(10**9))
-    return lambda _: reply(200, made.page(pages[next(turn) % len(pages)], more=True))
+    return lambda _: reply(200, made.make_page(pages[next(turn) % len(pages)], more=True))
 
 
 @attrs.frozen
@@ -128,23 +127,23 @@ class ListRig:
     bardge: BardgeClient
     clock: ManualClock
 
-    def walk(self, **options: Any) -> Walk[Booking]:
+    def start_walk(self, **options: Any) -> Walk[Booking]:
         """Walk the list as bookings."""
         return self.bardge.bookings.list_for_client("c1", **options)
 
     @property
-    def idle(self) -> bool:
+    def is_idle(self) -> bool:
         """Tell whether no call is under way and every connection was given back."""
-        lane = self.bardge._caller.engine.slots._semaphores.get()
+        lane = self.bardge._caller.slots._semaphores.get()
         return lane.calls_in_flight == 0 and lane.free == 100
 
-    def settled(self) -> bool:
+    def is_settled(self) -> bool:
         """Tell whether nothing of the client's is left in this loop: for a server in a thread of its own."""
-        return self.idle and asyncio.all_tasks() == {asyncio.current_task()}
+        return self.is_idle and asyncio.all_tasks() == {asyncio.current_task()}
 
 
 @contextmanager
-def threaded(listed: HostileList) -> Generator[ScriptedServer]:
+def serve_in_thread(listed: HostileList) -> Generator[ScriptedServer]:
     """Serve in a thread with its own event loop, so that the test's loop holds nothing but the client's tasks."""
     server = ScriptedServer(listed)
     loop = asyncio.new_event_loop()
@@ -154,56 +153,43 @@ def threaded(listed: HostileList) -> Generator[ScriptedServer]:
         asyncio.run_coroutine_threadsafe(server.__aenter__(), loop).result()
         yield server
     finally:
-        asyncio.run_coroutine_threadsafe(_stopped(server), loop).result()
+        asyncio.run_coroutine_threadsafe(_wait_until_stopped(server), loop).result()
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
 
 
-async def _stopped(server: ScriptedServer) -> None:
-    await turns(5)  # what was just accepted gets its task, and what was aborted is closed
+async def _wait_until_stopped(server: ScriptedServer) -> None:
+    await run_loop(5)  # what was just accepted gets its task, and what was aborted is closed
     await server.__aexit__()
-    await turns(5)
+    await run_loop(5)
 
 
 @asynccontextmanager
-async def served(
+async def serve_list(
     listed: HostileList | Sequence[str], plays: Mapping[int, Play] | None = None, **options: Any
 ) -> AsyncGenerator[ListRig]:
     """Run a list server in a thread with a client of it; ``options`` are the client's."""
     made = listed if isinstance(listed, HostileList) else HostileList(listed, plays)
     clock = ManualClock()
     options = {"retry": AT_ONCE, "clock": clock, **options}
-    with threaded(made) as server:
+    with serve_in_thread(made) as server:
         async with BardgeClient("key", server.base_url, **options) as bardge:
             yield ListRig(made, server, bardge, clock)
 
 
-async def turns(count: int = STEPS) -> None:
-    """Let the loop turn."""
-    for _ in range(count):
-        await asyncio.sleep(0)
-
-
-async def until(reached: Callable[[], bool]) -> None:
-    """Let the loop turn until something is so."""
-    async with asyncio.timeout(5):
-        while not reached():  # noqa: ASYNC110 - the server runs in another thread
-            await asyncio.sleep(0)
-
-
-async def take(items: AsyncIterable[Item], found: list[Item]) -> None:
+async def take_into(items: AsyncIterable[Item], found: list[Item]) -> None:
     """Take items as far as they go; what came before an error stays in ``found``."""
     async for item in items:
         found.append(item)  # noqa: PERF401 - an error must not lose what came before
 
 
-async def rest(walk: Walk[Booking] | Walk[Provider]) -> list[str | None]:
+async def read_rest(walk: Walk[Booking] | Walk[Provider]) -> list[str | None]:
     """Walk to the end."""
     return [item.id async for item in walk]
 
 
-async def some(walk: Walk[Booking] | Walk[Provider], count: int) -> list[str | None]:
+async def read_some(walk: Walk[Booking] | Walk[Provider], count: int) -> list[str | None]:
     """Walk over some items, then break."""
     found: list[str | None] = []
     async for item in walk:

@@ -18,14 +18,14 @@ from tests.support.server import Received, ScriptedServer, Step
 BALANCE: Final = {"balance": 5}
 
 
-def refused_port() -> int:
+def find_refused_port() -> int:
     """Return a port that nothing listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
-def open_sockets() -> int:
+def count_open_sockets() -> int:
     """Count this process's sockets."""
     found = 0
     for link in Path("/proc/self/fd").iterdir():
@@ -42,30 +42,30 @@ class Authority:
         self.server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._ca.issue_cert(*(names or ("localhost", "127.0.0.1"))).configure_cert(self.server)  # pyright: ignore[reportUnknownMemberType] - pyOpenSSL's
 
-    def trusting(self) -> ssl.SSLContext:
+    def make_client_context(self) -> ssl.SSLContext:
         """Return a client's context."""
         context = ssl.create_default_context()
         self._ca.configure_trust(context)  # pyright: ignore[reportUnknownMemberType] - the same
         return context
 
 
-def calling(callback: Callable[[], object], then: Step | None = None) -> Step:
+def call_back_then(callback: Callable[[], object], then: Step | None = None) -> Step:
     """Call back when the request has arrived, then go on with ``then``, or never answer."""
 
-    async def step(request: Received, writer: asyncio.StreamWriter) -> None:
+    async def handle_request(request: Received, writer: asyncio.StreamWriter) -> None:
         callback()
         if then is None:
             await asyncio.Event().wait()
         else:
             await then(request, writer)
 
-    return step
+    return handle_request
 
 
-def each(*parts: bytes, between: Callable[[], object]) -> Step:
+def send_in_pieces(*parts: bytes, between: Callable[[], object]) -> Step:
     """Send an answer in pieces with something happening after each, then never end."""
 
-    async def step(_: Received, writer: asyncio.StreamWriter) -> None:
+    async def handle_request(_: Received, writer: asyncio.StreamWriter) -> None:
         for part in parts:
             writer.write(part)
             await writer.drain()
@@ -73,18 +73,18 @@ def each(*parts: bytes, between: Callable[[], object]) -> Step:
             await asyncio.sleep(0)
         await asyncio.Event().wait()
 
-    return step
+    return handle_request
 
 
 Visit = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 @asynccontextmanager
-async def listener(visit: Visit, tls: ssl.SSLContext | None = None) -> AsyncGenerator[int]:
+async def listen(visit: Visit, tls: ssl.SSLContext | None = None) -> AsyncGenerator[int]:
     """Run a bare TCP server on loopback and give its port."""
     tasks: set[asyncio.Task[Any]] = set()
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         tasks.add(task)
@@ -95,7 +95,7 @@ async def listener(visit: Visit, tls: ssl.SSLContext | None = None) -> AsyncGene
         finally:
             writer.transport.abort()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
+    server = await asyncio.start_server(serve_connection, "127.0.0.1", 0, ssl=tls)
     try:
         yield int(server.sockets[0].getsockname()[1])
     finally:
@@ -117,14 +117,14 @@ class ConnectProxy:
         self._stack = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        self.url = f"http://127.0.0.1:{await self._stack.enter_async_context(listener(self._visit))}"
+        self.url = f"http://127.0.0.1:{await self._stack.enter_async_context(listen(self._serve_connection))}"
         return self
 
     async def __aexit__(self, *exception: object) -> None:
         await self._stack.aclose()
 
-    async def _visit(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        request = _head(await reader.readuntil(b"\r\n\r\n"))
+    async def _serve_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = _parse_head(await reader.readuntil(b"\r\n\r\n"))
         self.requests.append(request)
         if self._on_connect is not None:
             self._on_connect()
@@ -135,18 +135,18 @@ class ConnectProxy:
         there, back = await asyncio.open_connection("127.0.0.1", int(request.target.rpartition(":")[2]))
         writer.write(b"HTTP/1.1 200 Connected\r\n\r\n")
         try:
-            await asyncio.gather(_pipe(reader, back), _pipe(there, writer))
+            await asyncio.gather(_copy_bytes(reader, back), _copy_bytes(there, writer))
         finally:
             back.transport.abort()
 
 
-def _head(content: bytes) -> Received:
+def _parse_head(content: bytes) -> Received:
     first, *lines = content.decode("latin-1").rstrip().split("\r\n")
     method, target, _ = first.split(" ", 2)
     return Received(method, target, {line.partition(":")[0].lower(): line.partition(":")[2] for line in lines}, b"")
 
 
-async def _pipe(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+async def _copy_bytes(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
     with contextlib.suppress(ConnectionError):
         while data := await source.read(65536):
             target.write(data)
@@ -154,6 +154,6 @@ async def _pipe(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> N
     target.close()
 
 
-def https(server: ScriptedServer) -> str:
+def get_https_url(server: ScriptedServer) -> str:
     """Return a TLS server's address by name."""
     return f"https://localhost:{server.port}"

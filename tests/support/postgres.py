@@ -23,7 +23,7 @@ import attrs
 import psycopg
 import pytest
 
-from tests.support.net import refused_port
+from tests.support.net import find_refused_port
 
 _USER: Final = "bardge"
 _PATIENCE: Final = 30.0
@@ -31,7 +31,7 @@ _FAST: Final = ("fsync=off", "full_page_writes=off", "synchronous_commit=off")
 _SMALL: Final = ("shared_buffers=16MB", "max_connections=60", "autovacuum=off", "listen_addresses=127.0.0.1")
 
 
-def missing(what: str) -> NoReturn:
+def skip_or_fail(what: str) -> NoReturn:
     """Skip a test for want of a program, or fail where nothing may be skipped."""
     reason = f"no {what} on this machine"
     if os.environ.get("BARDGE_NO_SKIP") == "1":
@@ -39,7 +39,7 @@ def missing(what: str) -> NoReturn:
     pytest.skip(reason)
 
 
-def found(name: str) -> Path | None:
+def find_program(name: str) -> Path | None:
     """Find a program on the path, or among the versions that Debian keeps beside it."""
     plain = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
     if plain is not None:
@@ -48,7 +48,7 @@ def found(name: str) -> Path | None:
     return versions[-1] if versions else None
 
 
-def unprivileged() -> dict[str, Any]:
+def get_unprivileged_options() -> dict[str, Any]:
     """What makes a child process run as somebody else than root, which PostgreSQL refuses."""
     if os.geteuid() != 0:
         return {}
@@ -56,22 +56,22 @@ def unprivileged() -> dict[str, Any]:
         with contextlib.suppress(KeyError):
             user = pwd.getpwnam(name)
             return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
-    missing("user that PostgreSQL could run as")
+    skip_or_fail("user that PostgreSQL could run as")
 
 
 @contextmanager
-def folder() -> Generator[Path]:
+def make_folder() -> Generator[Path]:
     """A temporary folder of the unprivileged user's; pytest's own are root's alone."""
-    who = unprivileged()
+    who = get_unprivileged_options()
     places = [Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp")]  # noqa: S108 - the folder in it is private
-    place = next(it for it in places if not who or _passable(it))
+    place = next(it for it in places if not who or _is_passable(it))
     with tempfile.TemporaryDirectory(prefix="bardge-", dir=place) as name:
         if who:
             os.chown(name, who["user"], who["group"])
         yield Path(name)
 
 
-def _passable(place: Path) -> bool:
+def _is_passable(place: Path) -> bool:
     """Tell whether anybody may go through a folder."""
     return all(it.stat().st_mode & stat.S_IXOTH for it in (place, *place.parents))
 
@@ -92,9 +92,17 @@ class Server:
     def start(self) -> None:
         """Start it and wait until it answers."""
         settings = [part for option in (*_SMALL, *self.options) for part in ("-c", option)]
-        command = [str(found("postgres")), "-D", f"{self.place}/data", "-p", str(self.port), "-k", str(self.place)]
+        command = [
+            str(find_program("postgres")),
+            "-D",
+            f"{self.place}/data",
+            "-p",
+            str(self.port),
+            "-k",
+            str(self.place),
+        ]
         with (self.place / "log").open("ab") as log:
-            self.process = subprocess.Popen([*command, *settings], stdout=log, stderr=log, **unprivileged())
+            self.process = subprocess.Popen([*command, *settings], stdout=log, stderr=log, **get_unprivileged_options())
         end = time.monotonic() + _PATIENCE
         while True:
             try:
@@ -114,15 +122,15 @@ class Server:
         for one in family:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(one, signal.SIGKILL)
-        self._ended()
+        self._wait_until_ended()
 
     def stop(self) -> None:
         """Ask it to end at once."""
         if self.process is not None:
             self.process.send_signal(signal.SIGQUIT)
-            self._ended()
+            self._wait_until_ended()
 
-    def _ended(self) -> None:
+    def _wait_until_ended(self) -> None:
         if self.process is not None:
             self.process.wait(_PATIENCE)
             self.process = None
@@ -133,18 +141,34 @@ class Server:
 
 
 @contextmanager
-def server(*, durable: bool = False) -> Generator[Server]:
+def run_server(*, durable: bool = False) -> Generator[Server]:
     """Run a fresh PostgreSQL; ``durable`` waits for the disk as in earnest."""
     for name in ("postgres", "initdb"):
-        if found(name) is None:
-            missing(name)
-    with folder() as place:
-        command = [str(found("initdb")), "-D", f"{place}/data", "-U", _USER, "-A", "trust", "-E", "UTF8", "--locale=C"]
+        if find_program(name) is None:
+            skip_or_fail(name)
+    with make_folder() as place:
+        command = [
+            str(find_program("initdb")),
+            "-D",
+            f"{place}/data",
+            "-U",
+            _USER,
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+            "--locale=C",
+        ]
         made = subprocess.run(
-            [*command, "--no-sync"], capture_output=True, text=True, check=False, cwd=place, **unprivileged()
+            [*command, "--no-sync"],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=place,
+            **get_unprivileged_options(),
         )
         assert made.returncode == 0, made.stderr
-        it = Server(place, refused_port(), () if durable else _FAST)
+        it = Server(place, find_refused_port(), () if durable else _FAST)
         it.start()
         try:
             yield it
@@ -179,7 +203,7 @@ class Database:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Database]:
     """A PostgreSQL for all tests of this run, which does not wait for the disk."""
-    with server() as it, it.admin() as admin:
+    with run_server() as it, it.admin() as admin:
         yield Database(it, admin)
 
 
@@ -200,17 +224,17 @@ server_reset_query_always = 1
 
 
 @contextmanager
-def pooler(to: Server) -> Generator[str]:
+def run_pooler(to: Server) -> Generator[str]:
     """Run PgBouncer in transaction mode before a server, over two connections that keep nothing; give its DSN."""
-    program = found("pgbouncer")
+    program = find_program("pgbouncer")
     if program is None:
-        missing("pgbouncer")
-    with folder() as place:
-        port = refused_port()
+        skip_or_fail("pgbouncer")
+    with make_folder() as place:
+        port = find_refused_port()
         (place / "ini").write_text(_POOLER.format(server=to.port, port=port, place=place))
         (place / "users").write_text(f'"{_USER}" ""\n')
         with (place / "log").open("wb") as log:
-            process = subprocess.Popen([program, place / "ini"], stdout=log, stderr=log, **unprivileged())
+            process = subprocess.Popen([program, place / "ini"], stdout=log, stderr=log, **get_unprivileged_options())
         dsn = to.dsn.replace(f":{to.port}/", f":{port}/")
         try:
             while True:

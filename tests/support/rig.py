@@ -10,7 +10,7 @@ from typing import Any, Final
 import attrs
 
 from bardge_async import BardgeClient, PurchaseCredits, RetryPolicy
-from tests.support.clock import ManualClock
+from bardge_async.testing import ManualClock
 from tests.support.server import Received, ScriptedServer, Step
 
 PURCHASE: Final = PurchaseCredits(client_id="client_abc123", package_id="cpkg_50")
@@ -28,7 +28,7 @@ class Rig:
     clock: ManualClock
 
     @property
-    def sent(self) -> int:
+    def request_count(self) -> int:
         """How many requests arrived."""
         return len(self.server.requests)
 
@@ -39,7 +39,7 @@ class Rig:
 
 
 @asynccontextmanager
-async def rig(*script: Step, clock: ManualClock | None = None, **options: Any) -> AsyncGenerator[Rig]:
+async def open_rig(*script: Step, clock: ManualClock | None = None, **options: Any) -> AsyncGenerator[Rig]:
     """Run a scripted server with a client of it; ``options`` are the client's."""
     clock = clock or ManualClock()
     options = {"retry": AT_ONCE, "clock": clock, **options}
@@ -47,14 +47,14 @@ async def rig(*script: Step, clock: ManualClock | None = None, **options: Any) -
         yield Rig(server, bardge, clock)
 
 
-def late(clock: ManualClock, seconds: float, then: Step | None = None) -> Step:
+def advance_then(clock: ManualClock, seconds: float, then: Step | None = None) -> Step:
     """Let time pass once the request has arrived, then go on with ``then``, or never answer."""
 
-    async def step(request: Received, writer: asyncio.StreamWriter) -> None:
+    async def handle_request(request: Received, writer: asyncio.StreamWriter) -> None:
         clock.advance(seconds)
         if then is None:
             await asyncio.Event().wait()
         else:
             await then(request, writer)
 
-    return step
+    return handle_request

@@ -37,7 +37,7 @@ def reply(
     content = json.dumps({} if payload is None else payload).encode() if body is None else body
     lines = {"Content-Type": "application/json", "Content-Length": str(len(content)), **(headers or {})}
     head = f"HTTP/1.1 {status} Scripted\r\n" + "".join(f"{k}: {v}\r\n" for k, v in lines.items())
-    return raw(head.encode() + b"\r\n" + content, close=False)
+    return send_raw(head.encode() + b"\r\n" + content, close=False)
 
 
 def error(status: int, kind: str = "api_error", code: str | None = None, message: str = "no", **headers: str) -> Step:
@@ -47,39 +47,39 @@ def error(status: int, kind: str = "api_error", code: str | None = None, message
     return reply(status, {"error": {k: v for k, v in detail.items() if v is not None}}, named)
 
 
-def raw(content: bytes, *, close: bool = True) -> Step:
+def send_raw(content: bytes, *, close: bool = True) -> Step:
     """Send bytes as they are, then close the connection or keep it."""
 
-    async def step(_: Received, writer: asyncio.StreamWriter) -> None:
+    async def handle_request(_: Received, writer: asyncio.StreamWriter) -> None:
         writer.write(content)
         await writer.drain()
         if close:
             writer.close()
 
-    return step
+    return handle_request
 
 
 def cut() -> Step:
     """Reset the connection without an answer, after the whole request arrived."""
 
-    async def step(_: Received, writer: asyncio.StreamWriter) -> None:
+    async def handle_request(_: Received, writer: asyncio.StreamWriter) -> None:
         writer.transport.abort()
 
-    return step
+    return handle_request
 
 
 def hang(reached: anyio.Event | None = None) -> Step:
     """Never answer; ``reached`` tells when the request has arrived."""
 
-    async def step(_: Received, writer: asyncio.StreamWriter) -> None:
+    async def handle_request(_: Received, writer: asyncio.StreamWriter) -> None:
         if reached is not None:
             reached.set()
         await asyncio.Event().wait()
 
-    return step
+    return handle_request
 
 
-def free_port() -> int:
+def find_free_port() -> int:
     """Find a port of this machine that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -107,7 +107,7 @@ class ScriptedServer:
         return f"{scheme}://localhost:{self.port}" if self._tls else f"{scheme}://127.0.0.1:{self.port}"
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=self._tls)
+        self._server = await asyncio.start_server(self._serve_connection, "127.0.0.1", self.port, ssl=self._tls)
         self.port = int(self._server.sockets[0].getsockname()[1])
         return self
 
@@ -126,15 +126,15 @@ class ScriptedServer:
 
     async def reopen(self) -> None:
         """Listen again at the same port after ``refuse``."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=self._tls)
+        self._server = await asyncio.start_server(self._serve_connection, "127.0.0.1", self.port, ssl=self._tls)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
         self.connections += 1
         try:
-            while not writer.is_closing() and (request := await _read(reader)) is not None:
+            while not writer.is_closing() and (request := await _read_request(reader)) is not None:
                 self.requests.append(request)
                 step = self.script[min(len(self.requests), len(self.script)) - 1]
                 await step(request, writer)
@@ -145,7 +145,7 @@ class ScriptedServer:
             writer.transport.abort()
 
 
-async def _read(reader: asyncio.StreamReader) -> Received | None:
+async def _read_request(reader: asyncio.StreamReader) -> Received | None:
     try:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     except (asyncio.IncompleteReadError, ConnectionError):

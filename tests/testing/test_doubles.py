@@ -16,7 +16,7 @@ NOT_FOUND = json_response({"error": {"type": "invalid_request_error", "message":
 CLOCKS: list[Clock] = [ManualClock(), SkippingClock(ManualClock()), SkippingClock(SandboxClock())]
 
 
-def fake(*script: WireResponse | BaseException, clock: Clock | None = None) -> tuple[FakeTransport, BardgeClient]:
+def make_fake(*script: WireResponse | BaseException, clock: Clock | None = None) -> tuple[FakeTransport, BardgeClient]:
     """A client on a fake transport."""
     transport: Transport = FakeTransport(*script)
     assert isinstance(transport, FakeTransport)
@@ -25,7 +25,7 @@ def fake(*script: WireResponse | BaseException, clock: Clock | None = None) -> t
 
 async def test_fake_answers_and_records() -> None:
     """A scripted answer comes back decoded, and the request is on record."""
-    transport, bardge = fake(CREDITS)
+    transport, bardge = make_fake(CREDITS)
     async with bardge:
         assert (await bardge.clients.get_credits("client_abc123")).balance == 25
     (sent,) = transport.requests
@@ -34,7 +34,7 @@ async def test_fake_answers_and_records() -> None:
 
 async def test_fake_raises() -> None:
     """A scripted exception is what the transport raises; the repeat takes the next step."""
-    transport, bardge = fake(NoAnswerError("cut"), CREDITS)
+    transport, bardge = make_fake(NoAnswerError("cut"), CREDITS)
     async with bardge:
         await bardge.clients.get_credits("client_abc123")
     assert len(transport.requests) == 2
@@ -43,17 +43,17 @@ async def test_fake_raises() -> None:
 async def test_fake_takes_functions() -> None:
     """A step may look at the request."""
 
-    def echo(request: WireRequest) -> WireResponse:
+    def echo_id(request: WireRequest) -> WireResponse:
         return json_response({"id": request.url.rpartition("/")[2]}, headers={"Bardge-Request-Id": "req_own"})
 
-    async with BardgeClient("key", transport=FakeTransport(echo)) as bardge:
+    async with BardgeClient("key", transport=FakeTransport(echo_id)) as bardge:
         response = await bardge.send("clients.get", "client_7")
     assert (response.value.id, response.request_id) == ("client_7", "req_own")
 
 
 async def test_fake_gives_errors_of_the_api() -> None:
     """An answer with the error object is the API's error."""
-    _, bardge = fake(NOT_FOUND)
+    _, bardge = make_fake(NOT_FOUND)
     async with bardge:
         with pytest.raises(NotFoundError) as caught:
             await bardge.clients.get("nobody")
@@ -62,7 +62,7 @@ async def test_fake_gives_errors_of_the_api() -> None:
 
 async def test_fake_beyond_its_script_says_so() -> None:
     """A request that the script has no step for fails the call at once, by name."""
-    transport, bardge = fake()
+    transport, bardge = make_fake()
     async with bardge:
         with pytest.raises(ConfigurationError, match=r"no step is left for GET .*/clients/client_abc123$"):
             await bardge.clients.get("client_abc123")
@@ -73,7 +73,7 @@ async def test_manual_clock_takes_the_waits() -> None:
     """Half a minute of Retry-After is on record and takes no time."""
     clock = ManualClock()
     busy = json_response({}, 503, {"Retry-After": "30"})
-    _, bardge = fake(busy, CREDITS, clock=clock)
+    _, bardge = make_fake(busy, CREDITS, clock=clock)
     async with bardge:
         await bardge.clients.get_credits("client_abc123")
     assert (sum(clock.sleeps) >= 30, clock.elapsed() >= 30) == (True, True)
@@ -98,6 +98,28 @@ async def test_manual_timers_come_in_order() -> None:
     assert seen == ["first", "second"]
 
 
+@pytest.mark.parametrize("seconds", [3600, -3600], ids=["forwards", "back"])
+def test_manual_wall_clock_jumps_alone(seconds: float) -> None:
+    """A jump of the wall clock adds its seconds to wall time, and no elapsed time: timers stay pending."""
+    clock, fired = ManualClock(1_000_000.0), list[str]()
+    clock.timer(60, lambda: fired.append("timer"))
+    clock.jump_wall(seconds)
+    assert (clock.wall(), clock.elapsed(), fired) == (1_000_000.0 + seconds, 0.0, [])
+    clock.advance(60)
+    assert (clock.wall(), clock.elapsed(), fired) == (1_000_060.0 + seconds, 60.0, ["timer"])
+
+
+def test_manual_clock_counts_pending_timers() -> None:
+    """A timer is pending until it fires or is cancelled."""
+    clock = ManualClock()
+    cancelled, _, _ = (clock.timer(seconds, list) for seconds in (1, 2, 3))
+    assert clock.pending_timers == 3
+    cancelled.cancel()
+    assert clock.pending_timers == 2
+    clock.advance(2)
+    assert clock.pending_timers == 1
+
+
 async def test_sandbox_timers_fire_when_moved() -> None:
     """A timer of the sandbox's clock fires when it is moved past, once, and not when it was cancelled."""
     clock, seen = SandboxClock(), list[str]()
@@ -115,10 +137,10 @@ async def test_sandbox_timer_of_a_dead_loop_is_dropped() -> None:
     """A loop that is gone does not stop the clock from moving."""
     clock = SandboxClock()
 
-    async def leave() -> None:
+    async def leave_timer() -> None:
         clock.timer(60, list)
 
-    await asyncio.to_thread(asyncio.run, leave())
+    await asyncio.to_thread(asyncio.run, leave_timer())
     clock.advance(60)
     assert clock.timers == set()
 

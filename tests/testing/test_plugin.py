@@ -66,7 +66,7 @@ async def test_seeds_differ(bardge_sandbox):
 async def test_both_clocks_move(bardge_client, bardge_sandbox):
     before = bardge_sandbox.clock.wall()
     bardge_sandbox.clock.advance(91)
-    assert bardge_client._caller.engine.clock_reader.now().wall - before >= 91
+    assert bardge_client._caller.clock_reader.now().wall - before >= 91
 """
 ANYIO = f"""{HEAD}
 @pytest.mark.anyio
@@ -118,7 +118,9 @@ sys.exit(pytest.main())
 """
 
 
-def run(folder: Path, files: dict[str, str], *arguments: str, ini: str = "", command: tuple[str, ...] = ()) -> str:
+def run_pytest(
+    folder: Path, files: dict[str, str], *arguments: str, ini: str = "", command: tuple[str, ...] = ()
+) -> str:
     """Run pytest over files in a folder and return what it prints."""
     for name, text in {"pytest.ini": INI + ini, "conftest.py": CONFTEST, **files}.items():
         (folder / name).write_text(text, encoding="utf-8")
@@ -126,7 +128,7 @@ def run(folder: Path, files: dict[str, str], *arguments: str, ini: str = "", com
     return subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False, timeout=60).stdout
 
 
-def outcomes(output: str) -> dict[str, str]:
+def read_outcomes(output: str) -> dict[str, str]:
     """Read the outcomes by test."""
     lines = re.findall(r"^(PASSED|FAILED|ERROR) (\S+?)(?: - .*)?$", output, re.MULTILINE)
     return {name: outcome for outcome, name in lines}
@@ -138,29 +140,31 @@ def strict(tmp_path_factory: pytest.TempPathFactory) -> str:
     blocks = re.findall(r"^```python\n(.*?)^```", DOCS, re.MULTILINE | re.DOTALL)
     files = {f"test_page_{number}.py": block for number, block in enumerate(blocks)}
     files |= {"test_strict.py": STRICT, "test_anyio.py": ANYIO, "test_misuse.py": MISUSE}
-    return run(tmp_path_factory.mktemp("strict"), files)
+    return run_pytest(tmp_path_factory.mktemp("strict"), files)
 
 
-def passed(output: str, file: str) -> list[str]:
+def list_passed(output: str, file: str) -> list[str]:
     """Name the tests of a file that passed."""
-    return [name for name, outcome in outcomes(output).items() if name.startswith(f"{file}::") and outcome == "PASSED"]
+    return [
+        name for name, outcome in read_outcomes(output).items() if name.startswith(f"{file}::") and outcome == "PASSED"
+    ]
 
 
 def test_under_pytest_asyncio_strict(strict: str) -> None:
     """Fixtures and marker work in strict mode, in a loop of any scope."""
-    assert len(passed(strict, "test_strict.py")) == 6, strict
+    assert len(list_passed(strict, "test_strict.py")) == 6, strict
 
 
 def test_under_anyio(strict: str) -> None:
     """They work under anyio's plugin on asyncio, beside pytest-asyncio; a test on trio is skipped and says why."""
-    assert len(passed(strict, "test_anyio.py")) == 1, strict
+    assert len(list_passed(strict, "test_anyio.py")) == 1, strict
     assert "bardge_async runs on asyncio only" in strict
 
 
-@pytest.mark.parametrize(("number", "tests"), [(0, 3), (1, 1), (2, 1)])
+@pytest.mark.parametrize(("number", "tests"), [(0, 4), (1, 2), (2, 1)])
 def test_page_is_true(strict: str, number: int, tests: int) -> None:
     """Every Python block of the page is a test file that passes as it stands."""
-    assert len(passed(strict, f"test_page_{number}.py")) == tests, strict
+    assert len(list_passed(strict, f"test_page_{number}.py")) == tests, strict
 
 
 def test_page_has_no_other_code() -> None:
@@ -179,7 +183,7 @@ def test_page_has_no_other_code() -> None:
 )
 def test_misuse_is_told(strict: str, name: str, words: str) -> None:
     """A test that cannot work fails before it runs, with what to do and no traceback."""
-    assert outcomes(strict)[f"test_misuse.py::{name}"] == "ERROR"
+    assert read_outcomes(strict)[f"test_misuse.py::{name}"] == "ERROR"
     assert re.search(words, strict)
 
 
@@ -188,8 +192,8 @@ def test_without_pytest_asyncio(tmp_path: Path) -> None:
     ini = "markers = asyncio: as of the plugin that is missing"
     bare = INI.replace("asyncio_default_fixture_loop_scope = function\n", "") + ini
     files = {"test_anyio.py": ANYIO, "test_marked.py": ASYNCIO_MARK, "pytest.ini": bare}
-    output = run(tmp_path, files, "-p", "no:asyncio", command=("-c", WITHOUT_ASYNCIO))
-    assert outcomes(output) == {
+    output = run_pytest(tmp_path, files, "-p", "no:asyncio", command=("-c", WITHOUT_ASYNCIO))
+    assert read_outcomes(output) == {
         "test_anyio.py::test_under_anyio[asyncio]": "PASSED",
         "test_marked.py::test_marked": "ERROR",
     }
@@ -198,8 +202,8 @@ def test_without_pytest_asyncio(tmp_path: Path) -> None:
 
 def test_under_pytest_asyncio_auto(tmp_path: Path) -> None:
     """In auto mode no marker is needed."""
-    output = run(tmp_path, {"test_auto.py": AUTO}, ini="asyncio_mode = auto\n")
-    assert outcomes(output) == {"test_auto.py::test_auto": "PASSED"}, output
+    output = run_pytest(tmp_path, {"test_auto.py": AUTO}, ini="asyncio_mode = auto\n")
+    assert read_outcomes(output) == {"test_auto.py::test_auto": "PASSED"}, output
 
 
 def test_entry_point() -> None:

@@ -12,9 +12,10 @@ import anyio
 import pytest
 
 from bardge_async import BardgeClient, OutcomeUnknownError, PurchaseCredits, RetryPolicy
-from tests.support.clock import ManualClock
-from tests.support.net import BALANCE, Authority, calling, https
-from tests.support.server import Received, ScriptedServer, Step, hang, raw, reply
+from bardge_async.testing import ManualClock
+from tests.support.clock import PausedClock
+from tests.support.net import BALANCE, Authority, call_back_then, get_https_url
+from tests.support.server import Received, ScriptedServer, Step, hang, reply, send_raw
 
 pytestmark = pytest.mark.usefixtures("both_ways")
 
@@ -45,7 +46,7 @@ class Deaf:
 
 
 @asynccontextmanager
-async def deaf() -> AsyncGenerator[Deaf]:
+async def open_deaf() -> AsyncGenerator[Deaf]:
     server = Deaf()
     try:
         yield server
@@ -53,7 +54,7 @@ async def deaf() -> AsyncGenerator[Deaf]:
         server.close()
 
 
-async def drained(peer: socket.socket) -> tuple[int, bool]:
+async def drain(peer: socket.socket) -> tuple[int, bool]:
     """Read all that arrives; tell how much it was, and whether the connection was reset."""
     loop, size = asyncio.get_running_loop(), 0
     with peer:
@@ -70,11 +71,11 @@ async def drained(peer: socket.socket) -> tuple[int, bool]:
 @pytest.mark.parametrize("ending", ["timeout", "cancel"])
 async def test_undelivered_bytes_never_arrive(ending: str) -> None:
     """A POST that stalls while it is written is reset: neither our buffers nor the kernel's are sent later."""
-    clock = ManualClock(auto=False)
-    async with deaf() as server, BardgeClient("key", server.url, retry=ONCE, clock=clock) as bardge:
+    clock = PausedClock()
+    async with open_deaf() as server, BardgeClient("key", server.url, retry=ONCE, clock=clock) as bardge:
         task = asyncio.create_task(bardge.credits.purchase(LARGE))
         peer = await server.accept()
-        await written(peer)
+        await wait_until_written(peer)
         if ending == "timeout":
             clock.advance(30)
         else:
@@ -82,11 +83,11 @@ async def test_undelivered_bytes_never_arrive(ending: str) -> None:
         await asyncio.wait({task})
         with pytest.raises(OutcomeUnknownError if ending == "timeout" else asyncio.CancelledError):
             task.result()
-        size, reset = await drained(peer)
+        size, reset = await drain(peer)
     assert (reset, size < 900_000) == (True, True)
 
 
-async def written(peer: socket.socket) -> None:
+async def wait_until_written(peer: socket.socket) -> None:
     """Wait until the peer's buffer holds the first bytes."""
     loop = asyncio.get_running_loop()
     ready = asyncio.Event()
@@ -99,10 +100,10 @@ async def written(peer: socket.socket) -> None:
 async def test_a_timed_out_connection_is_not_reused(secure: bool) -> None:
     """The next attempt has a connection of its own, and a late answer on the old one reaches nobody."""
     clock, authority = ManualClock(), Authority()
-    late = calling(lambda: clock.advance(21))
-    options: dict[str, Any] = {"ssl": authority.trusting()} if secure else {}
+    late = call_back_then(lambda: clock.advance(21))
+    options: dict[str, Any] = {"ssl": authority.make_client_context()} if secure else {}
     async with ScriptedServer(late, reply(200, BALANCE), tls=authority.server if secure else None) as server:
-        url = https(server) if secure else server.base_url
+        url = get_https_url(server) if secure else server.base_url
         async with BardgeClient("key", url, clock=clock, **options) as bardge:
             assert (await bardge.credits.purchase(SMALL)).balance == 5
     assert (len(server.requests), server.connections) == (2, 2)
@@ -112,8 +113,8 @@ async def test_a_failed_attempt_is_reset() -> None:
     """After an answer that is none the server sees a reset, not a connection left open."""
     ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
-    async def step(request: Received, writer: asyncio.StreamWriter) -> None:
-        await raw(b"garbage\r\n\r\n", close=False)(request, writer)
+    async def handle_request(request: Received, writer: asyncio.StreamWriter) -> None:
+        await send_raw(b"garbage\r\n\r\n", close=False)(request, writer)
         try:
             while True:
                 await asyncio.sleep(0)
@@ -123,7 +124,7 @@ async def test_a_failed_attempt_is_reset() -> None:
             ended.set_result(type(error).__name__)
 
     async with (
-        ScriptedServer(step) as server,
+        ScriptedServer(handle_request) as server,
         BardgeClient("key", server.base_url, retry=ONCE, clock=ManualClock()) as bardge,
     ):
         with pytest.raises(OutcomeUnknownError):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bardge_async import AuthenticationError, BardgeClient, ConfigurationError
-from tests.support.clock import ManualClock
+from bardge_async.testing import ManualClock
 from tests.support.net import BALANCE
 from tests.support.server import Received, ScriptedServer, error, reply
 
@@ -22,28 +22,28 @@ class Vault:
         self._by_await = by_await
         self.asked = 0
 
-    def source(self) -> Any:
+    def get_key(self) -> Any:
         self.asked += 1
         key = self._keys[min(self.asked, len(self._keys)) - 1]
-        return self._later(key) if self._by_await else key
+        return self._get_later(key) if self._by_await else key
 
-    async def _later(self, key: str) -> str:
+    async def _get_later(self, key: str) -> str:
         await asyncio.sleep(0)
         return key
 
 
-def only(*good: str) -> Callable[[Received, asyncio.StreamWriter], Any]:
+def accept_only(*good: str) -> Callable[[Received, asyncio.StreamWriter], Any]:
     """Accept some keys and reject all others."""
 
-    async def step(request: Received, writer: asyncio.StreamWriter) -> None:
+    async def handle_request(request: Received, writer: asyncio.StreamWriter) -> None:
         known = request.headers["authorization"] in {f"Bearer {key}" for key in good}
         answer = reply(200, BALANCE) if known else error(401, "authentication_error", "invalid_api_key")
         await answer(request, writer)
 
-    return step
+    return handle_request
 
 
-async def fifty(bardge: BardgeClient) -> list[object]:
+async def make_fifty_calls(bardge: BardgeClient) -> list[object]:
     calls = [bardge.clients.get_credits("c") for _ in range(50)]
     return list(await asyncio.gather(*calls, return_exceptions=True))
 
@@ -56,10 +56,10 @@ async def test_asked_once_by_many(by_await: bool) -> None:
     """Fifty first calls at once ask for the key once."""
     vault = Vault("a", by_await=by_await)
     async with (
-        ScriptedServer(only("a")) as server,
-        BardgeClient(vault.source, server.base_url, clock=ManualClock()) as bardge,
+        ScriptedServer(accept_only("a")) as server,
+        BardgeClient(vault.get_key, server.base_url, clock=ManualClock()) as bardge,
     ):
-        await fifty(bardge)
+        await make_fifty_calls(bardge)
     assert (vault.asked, len(server.requests)) == (1, 50)
 
 
@@ -68,10 +68,10 @@ async def test_rotation(by_await: bool) -> None:
     """After a rejection a new key is asked for once, and every call is repeated once with it."""
     vault = Vault("old", "new", by_await=by_await)
     async with (
-        ScriptedServer(only("new")) as server,
-        BardgeClient(vault.source, server.base_url, clock=ManualClock()) as bardge,
+        ScriptedServer(accept_only("new")) as server,
+        BardgeClient(vault.get_key, server.base_url, clock=ManualClock()) as bardge,
     ):
-        results = await fifty(bardge)
+        results = await make_fifty_calls(bardge)
     assert not [result for result in results if isinstance(result, Exception)]
     assert (vault.asked, len(server.requests)) == (2, 100)
 
@@ -81,8 +81,8 @@ async def test_an_unchanged_key_is_not_repeated(by_await: bool) -> None:
     """When asking again gives the same key, the 401 stands and nothing is sent again."""
     vault = Vault("bad", by_await=by_await)
     async with (
-        ScriptedServer(only()) as server,
-        BardgeClient(vault.source, server.base_url, clock=ManualClock()) as bardge,
+        ScriptedServer(accept_only()) as server,
+        BardgeClient(vault.get_key, server.base_url, clock=ManualClock()) as bardge,
     ):
         with pytest.raises(AuthenticationError):
             await bardge.clients.get_credits("c")
@@ -93,8 +93,8 @@ async def test_rejected_twice() -> None:
     """A second new key that is rejected too ends the call."""
     vault = Vault("a", "b", "c", by_await=False)
     async with (
-        ScriptedServer(only()) as server,
-        BardgeClient(vault.source, server.base_url, clock=ManualClock()) as bardge,
+        ScriptedServer(accept_only()) as server,
+        BardgeClient(vault.get_key, server.base_url, clock=ManualClock()) as bardge,
     ):
         with pytest.raises(AuthenticationError):
             await bardge.clients.get_credits("c")
@@ -106,16 +106,16 @@ async def test_many_rejections_ask_once() -> None:
     gate: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     asked: list[int] = []
 
-    async def source() -> str:
+    async def get_key() -> str:
         asked.append(1)
         return "bad" if len(asked) == 1 else await gate
 
     async with (
-        ScriptedServer(only()) as server,
-        BardgeClient(source, server.base_url, clock=ManualClock()) as bardge,
+        ScriptedServer(accept_only()) as server,
+        BardgeClient(get_key, server.base_url, clock=ManualClock()) as bardge,
     ):
         calls = asyncio.gather(*[bardge.clients.get_credits("c") for _ in range(50)], return_exceptions=True)
-        lock = bardge._caller.engine.settings.credentials._locks.get()
+        lock = bardge._caller.settings.credentials._locks.get()
         while len(asked) < 2 or lock.statistics().tasks_waiting < 49:  # noqa: ASYNC110 - nothing tells of waiters
             await asyncio.sleep(0)
         gate.set_result("bad")
@@ -126,10 +126,10 @@ async def test_many_rejections_ask_once() -> None:
 async def test_a_callable_that_raises() -> None:
     """A callable that raises ends the call as ConfigurationError; nothing is sent."""
 
-    def source() -> str:
+    def get_key() -> str:
         raise LookupError
 
-    async with ScriptedServer() as server, BardgeClient(source, server.base_url) as bardge:
+    async with ScriptedServer() as server, BardgeClient(get_key, server.base_url) as bardge:
         with pytest.raises(ConfigurationError, match="LookupError"):
             await bardge.clients.get_credits("c")
     assert server.connections == 0

@@ -12,23 +12,28 @@ import aiohttp
 import anyio
 import pytest
 
-from bardge_async import BardgeClient, ConnectError, NoAnswerError
-from bardge_async._core.http import WireRequest, WireResponse
+from bardge_async import (
+    AttemptLimits,
+    BardgeClient,
+    ConnectError,
+    NoAnswerError,
+    SystemClock,
+    WireRequest,
+    WireResponse,
+)
 from bardge_async._core.secret import Secret, SecretBytes
-from bardge_async._network import AttemptLimits
 from bardge_async._network.aiohttp_transport import AiohttpTransport
 from bardge_async._network.direct import AiohttpInternals, DirectExchange, is_supported, is_unpatched
-from bardge_async._runtime.clock import SystemClock
-from tests.support.clock import ManualClock
+from bardge_async.testing import ManualClock
 from tests.support.net import BALANCE
-from tests.support.server import Received, ScriptedServer, Step, raw, reply
+from tests.support.server import Received, ScriptedServer, Step, reply, send_raw
 
 LIMITS: Final = AttemptLimits(5, 5)
 HEADERS: Final = {"Accept": "application/json", "Authorization": Secret("Bearer key"), "User-Agent": "ours"}
 
 
 @asynccontextmanager
-async def transporting(parts: AiohttpInternals | None = None) -> AsyncGenerator[AiohttpTransport]:
+async def open_transport(parts: AiohttpInternals | None = None) -> AsyncGenerator[AiohttpTransport]:
     transport = AiohttpTransport(SystemClock(), internals=parts)
     try:
         yield transport
@@ -36,9 +41,9 @@ async def transporting(parts: AiohttpInternals | None = None) -> AsyncGenerator[
         await transport.aclose()
 
 
-async def wire(request: Callable[[str], WireRequest], parts: AiohttpInternals | None = None) -> Received:
+async def send_and_receive(request: Callable[[str], WireRequest], parts: AiohttpInternals | None = None) -> Received:
     """What arrives of a request."""
-    async with ScriptedServer(reply(200, BALANCE)) as server, transporting(parts) as transport:
+    async with ScriptedServer(reply(200, BALANCE)) as server, open_transport(parts) as transport:
         await transport.send(request(server.base_url.replace("127.0.0.1", "localhost")), LIMITS)
         port = str(server.port)
     arrived = server.requests[0]
@@ -47,7 +52,7 @@ async def wire(request: Callable[[str], WireRequest], parts: AiohttpInternals | 
     )
 
 
-def without(kind: str, name: str) -> AiohttpInternals:
+def drop_attribute(kind: str, name: str) -> AiohttpInternals:
     """Return the parts, one of which has lost an attribute."""
     lost: Any = Without(getattr(AiohttpInternals(), kind), name)
     return AiohttpInternals()._replace(**{kind: lost})
@@ -84,7 +89,7 @@ class Awaited(AiohttpInternals()[0]):  # type: ignore[misc]  # the same
 
 
 BROKEN: Final[dict[str, AiohttpInternals]] = {
-    f"{kind}.{name}": without(kind, name)
+    f"{kind}.{name}": drop_attribute(kind, name)
     for kind, name in (
         ("protocol", "set_response_params"),
         ("protocol", "read"),
@@ -116,7 +121,7 @@ def test_it_fits() -> None:
 async def test_another_aiohttp(name: str) -> None:
     """Where something is missing or changed, requests go through the session."""
     assert not is_supported(BROKEN[name])
-    async with ScriptedServer(reply(200, BALANCE)) as server, transporting(BROKEN[name]) as transport:
+    async with ScriptedServer(reply(200, BALANCE)) as server, open_transport(BROKEN[name]) as transport:
         assert transport._sessions.get_current()[1] is None
         assert (await transport.send(WireRequest("GET", server.base_url + "/", HEADERS), LIMITS)).status == 200
 
@@ -134,7 +139,7 @@ REQUESTS: Final[dict[str, Callable[[str], WireRequest]]] = {
 @pytest.mark.parametrize("name", REQUESTS)
 async def test_same_request(name: str) -> None:
     """What arrives is what the session sends, save for headers that it adds by itself."""
-    lean, session = await wire(REQUESTS[name]), await wire(REQUESTS[name], BROKEN["request"])
+    lean, session = await send_and_receive(REQUESTS[name]), await send_and_receive(REQUESTS[name], BROKEN["request"])
     added = {"accept-encoding"} - {header.lower() for header in HEADERS}
     headers = {header: value for header, value in session.headers.items() if header not in added}
     assert (lean.method, lean.target, lean.body) == (session.method, session.target, session.body)
@@ -171,7 +176,7 @@ async def test_odd_urls(url: str) -> None:
 @pytest.mark.parametrize("value", ["a\r\nX: y", "a\nX: y", "a\rb", "a\0b", "ä"])
 async def test_header_values_cannot_break_out(value: str) -> None:
     """What would end a header early is never sent."""
-    async with ScriptedServer(reply(200, BALANCE)) as server, transporting() as transport:
+    async with ScriptedServer(reply(200, BALANCE)) as server, open_transport() as transport:
         with pytest.raises(ConnectError):
             await transport.send(WireRequest("GET", server.base_url + "/", {"X": value}), LIMITS)
     assert not server.requests
@@ -184,9 +189,9 @@ def test_secret_bytes() -> None:
     assert {repr(data), str(data), f"{data}", f"{data!r}"} == {"b'***'"}
 
 
-async def twice(*script: Step) -> tuple[list[WireResponse], ScriptedServer]:
+async def send_two_requests(*script: Step) -> tuple[list[WireResponse], ScriptedServer]:
     """Send two requests one after another."""
-    async with ScriptedServer(*script) as server, transporting() as transport:
+    async with ScriptedServer(*script) as server, open_transport() as transport:
         request = WireRequest("GET", server.base_url + "/", HEADERS)
         return [await transport.send(request, LIMITS) for _ in range(2)], server
 
@@ -213,14 +218,14 @@ ANSWERS: Final[dict[str, tuple[bytes, int, bytes]]] = {
 async def test_answers_on_one_connection(name: str) -> None:
     """Every kind of whole answer is read to its end, and the connection serves the next request."""
     content, status, body = ANSWERS[name]
-    answers, server = await twice(raw(content, close=False))
+    answers, server = await send_two_requests(send_raw(content, close=False))
     assert [(one.status, one.body) for one in answers] == [(status, body)] * 2
     assert server.connections == 1
 
 
 async def test_headers_without_regard_to_case() -> None:
     """Headers are looked up whatever their case."""
-    answers, _ = await twice(reply(200, BALANCE, {"Bardge-Request-Id": "r"}))
+    answers, _ = await send_two_requests(reply(200, BALANCE, {"Bardge-Request-Id": "r"}))
     assert {one.headers["bardge-request-ID"] for one in answers} == {"r"}
 
 
@@ -234,14 +239,14 @@ NOT_KEPT: Final[dict[str, bytes]] = {
 @pytest.mark.parametrize("name", NOT_KEPT)
 async def test_connections_that_are_not_kept(name: str) -> None:
     """A connection that is to be closed, or holds more than the answer, serves no second request."""
-    answers, server = await twice(raw(NOT_KEPT[name], close=False))
+    answers, server = await send_two_requests(send_raw(NOT_KEPT[name], close=False))
     assert [one.body for one in answers] == [b"{}", b"{}"]
     assert server.connections == 2
 
 
 async def test_an_answer_until_the_end_of_the_connection() -> None:
     """Without a length the answer ends with its connection."""
-    answers, server = await twice(raw(b"HTTP/1.1 200 OK\r\n\r\n{}"))
+    answers, server = await send_two_requests(send_raw(b"HTTP/1.1 200 OK\r\n\r\n{}"))
     assert [one.body for one in answers] == [b"{}", b"{}"]
     assert server.connections == 2
 
@@ -250,12 +255,15 @@ async def test_an_answer_before_the_whole_request_was_read() -> None:
     """The rest of an unread request never stands before another one: the connection is not used again."""
     peers: list[asyncio.StreamWriter] = []
 
-    async def impatient(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def answer_early(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         peers.append(writer)
         await reader.readuntil(b"\r\n\r\n")
         writer.write(OK)
 
-    async with await asyncio.start_server(impatient, "127.0.0.1", 0, limit=1024) as server, transporting() as transport:
+    async with (
+        await asyncio.start_server(answer_early, "127.0.0.1", 0, limit=1024) as server,
+        open_transport() as transport,
+    ):
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
         large = WireRequest("POST", url, HEADERS, b"x" * 32_000_000)
         assert (await transport.send(large, LIMITS)).status == 200
@@ -268,7 +276,7 @@ async def test_an_answer_before_the_whole_request_was_read() -> None:
 @pytest.mark.parametrize("content", [b"garbage\r\n\r\n", OK[:-1], b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", b""])
 async def test_broken_answers(content: bytes) -> None:
     """Garbage and cut answers count as sent, and the next request has a connection of its own."""
-    async with ScriptedServer(raw(content), reply(200, BALANCE)) as server, transporting() as transport:
+    async with ScriptedServer(send_raw(content), reply(200, BALANCE)) as server, open_transport() as transport:
         request = WireRequest("GET", server.base_url + "/", HEADERS)
         with pytest.raises(NoAnswerError) as caught:
             await transport.send(request, LIMITS)
@@ -281,11 +289,11 @@ async def test_closing_while_a_call_runs() -> None:
     """A connection that our own closing takes away is no answer."""
     reached = anyio.Event()
 
-    async def step(request: Received, writer: asyncio.StreamWriter) -> None:
+    async def handle_request(request: Received, writer: asyncio.StreamWriter) -> None:
         reached.set()
         await asyncio.Event().wait()
 
-    async with ScriptedServer(step) as server, transporting() as transport:
+    async with ScriptedServer(handle_request) as server, open_transport() as transport:
         task = asyncio.create_task(transport.send(WireRequest("GET", server.base_url + "/", HEADERS), LIMITS))
         await reached.wait()
         await transport.aclose()
@@ -297,12 +305,12 @@ async def test_a_test_library_is_respected(monkeypatch: pytest.MonkeyPatch) -> N
     """While something else stands in place of the session's own function, it is asked."""
     asked: list[str] = []
 
-    async def replaced(self: object, method: str, url: object, **options: object) -> Awaitable[object]:
+    async def record_url(self: object, method: str, url: object, **options: object) -> Awaitable[object]:
         asked.append(str(url))
         raise aiohttp.ClientConnectionError
 
-    monkeypatch.setattr(aiohttp.ClientSession, "_request", replaced)
-    async with transporting() as transport:
+    monkeypatch.setattr(aiohttp.ClientSession, "_request", record_url)
+    async with open_transport() as transport:
         with pytest.raises(ConnectError):
             await transport.send(WireRequest("GET", "http://127.0.0.1:1/a", HEADERS), LIMITS)
     assert asked == ["http://127.0.0.1:1/a"]
@@ -313,16 +321,16 @@ async def test_an_instrumentation_is_respected(monkeypatch: pytest.MonkeyPatch) 
     seen: list[str] = []
     genuine_init: Any = aiohttp.ClientSession.__init__
 
-    async def started(session: object, context: object, params: aiohttp.TraceRequestStartParams) -> None:
+    async def record_start(session: object, context: object, params: aiohttp.TraceRequestStartParams) -> None:
         seen.append(params.method)
 
-    def traced(self: object, **options: Any) -> None:
+    def add_trace(self: object, **options: Any) -> None:
         config = aiohttp.TraceConfig()
-        config.on_request_start.append(started)
+        config.on_request_start.append(record_start)
         genuine_init(self, **options, trace_configs=[config])
 
-    monkeypatch.setattr(aiohttp.ClientSession, "__init__", traced)
-    async with ScriptedServer(reply(200, BALANCE)) as server, transporting() as transport:
+    monkeypatch.setattr(aiohttp.ClientSession, "__init__", add_trace)
+    async with ScriptedServer(reply(200, BALANCE)) as server, open_transport() as transport:
         await transport.send(WireRequest("GET", server.base_url + "/", HEADERS), LIMITS)
     assert seen == ["GET"]
 
@@ -334,6 +342,6 @@ async def test_the_client_goes_the_short_way() -> None:
         BardgeClient("key", server.base_url, clock=ManualClock()) as bardge,
     ):
         await bardge.clients.get_credits("c")
-        transport = bardge._caller.engine.transport
+        transport = bardge._caller._engine.transport
         assert isinstance(transport, AiohttpTransport)
         assert transport._sessions.get_current()[1] is not None

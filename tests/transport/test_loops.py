@@ -16,35 +16,31 @@ import anyio
 import pytest
 
 from bardge_async import BardgeClient, NotSentError, RetryPolicy
-from tests.support.clock import ManualClock
-from tests.support.net import BALANCE, Authority, calling, https, open_sockets
+from bardge_async.testing import ManualClock
+from tests.support.clock import PausedClock
+from tests.support.loop import run_loop
+from tests.support.net import BALANCE, Authority, call_back_then, count_open_sockets, get_https_url
 from tests.support.server import Received, ScriptedServer, Step, hang, reply
 
 ONCE: Final = RetryPolicy(max_attempts=1)
 
 
-async def turns() -> None:
-    """Let other tasks go on."""
-    for _ in range(20):
-        await asyncio.sleep(0)
-
-
 @contextmanager
-def serving(server: ScriptedServer) -> Generator[ScriptedServer]:
+def serve_in_thread(server: ScriptedServer) -> Generator[ScriptedServer]:
     """Run a server in a thread of its own."""
     ready, loop = threading.Event(), asyncio.new_event_loop()
     over = asyncio.Event()
 
-    async def serve() -> None:
+    async def run_server() -> None:
         async with server:
             ready.set()
             await over.wait()
 
-    def run() -> None:
+    def run_loop() -> None:
         with asyncio.Runner(loop_factory=lambda: loop) as runner:
-            runner.run(serve())
+            runner.run(run_server())
 
-    thread = threading.Thread(target=run)
+    thread = threading.Thread(target=run_loop)
     thread.start()
     ready.wait(10)
     try:
@@ -58,29 +54,31 @@ def serving(server: ScriptedServer) -> Generator[ScriptedServer]:
 def test_several_runs(secure: bool) -> None:
     """One client serves several asyncio.run calls and leaves neither sockets nor warnings behind."""
     authority = Authority()
-    with serving(ScriptedServer(reply(200, BALANCE), tls=authority.server if secure else None)) as server:
-        before = open_sockets()
-        bardge = BardgeClient("key", https(server) if secure else server.base_url, ssl=authority.trusting())
+    with serve_in_thread(ScriptedServer(reply(200, BALANCE), tls=authority.server if secure else None)) as server:
+        before = count_open_sockets()
+        bardge = BardgeClient(
+            "key", get_https_url(server) if secure else server.base_url, ssl=authority.make_client_context()
+        )
 
-        async def call() -> None:
+        async def get_credits() -> None:
             await bardge.clients.get_credits("c")
 
         for _ in range(3):
-            asyncio.run(call())
+            asyncio.run(get_credits())
         asyncio.run(bardge.aclose())
         gc.collect()
-    assert (len(server.requests), open_sockets() < before) == (3, True)
+    assert (len(server.requests), count_open_sockets() < before) == (3, True)
 
 
 def test_four_threads() -> None:
     """One client serves four threads with a loop each."""
-    with serving(ScriptedServer(reply(200, BALANCE))) as server:
+    with serve_in_thread(ScriptedServer(reply(200, BALANCE))) as server:
         bardge = BardgeClient("key", server.base_url)
 
-        async def calls() -> None:
+        async def get_credits() -> None:
             await asyncio.gather(*[bardge.clients.get_credits("c") for _ in range(5)])
 
-        threads = [threading.Thread(target=lambda: asyncio.run(calls())) for _ in range(4)]
+        threads = [threading.Thread(target=lambda: asyncio.run(get_credits())) for _ in range(4)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -89,8 +87,8 @@ def test_four_threads() -> None:
     assert len(server.requests) == 20
 
 
-def _child(bardge: BardgeClient) -> int:
-    async def call() -> int:
+def _run_child(bardge: BardgeClient) -> int:
+    async def get_balance() -> int:
         balance = (await bardge.clients.get_credits("c")).balance
         await bardge.aclose()
         return 0 if balance == 5 else 2
@@ -99,10 +97,10 @@ def _child(bardge: BardgeClient) -> int:
     signal.alarm(3)
     asyncio.set_event_loop(None)
     asyncio._set_running_loop(None)
-    return asyncio.run(call())
+    return asyncio.run(get_balance())
 
 
-def _forked(bardge: BardgeClient) -> int:
+def _call_in_fork(bardge: BardgeClient) -> int:
     """Call in the child of a fork, and return its exit code."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -110,7 +108,7 @@ def _forked(bardge: BardgeClient) -> int:
     if pid == 0:
         code = 1
         try:
-            code = _child(bardge)
+            code = _run_child(bardge)
         finally:
             os._exit(code)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
@@ -118,17 +116,17 @@ def _forked(bardge: BardgeClient) -> int:
 
 def test_fork() -> None:
     """A forked child uses the inherited client, and the parent's kept connection still works."""
-    with serving(ScriptedServer(reply(200, BALANCE))) as server:
+    with serve_in_thread(ScriptedServer(reply(200, BALANCE))) as server:
         bardge = BardgeClient("key", server.base_url)
 
-        async def around() -> int:
+        async def fork_between_calls() -> int:
             await bardge.clients.get_credits("c")
-            code = _forked(bardge)
+            code = _call_in_fork(bardge)
             await bardge.clients.get_credits("c")
             await bardge.aclose()
             return code
 
-        assert asyncio.run(around()) == 0
+        assert asyncio.run(fork_between_calls()) == 0
     assert (len(server.requests), server.connections) == (3, 2)
 
 
@@ -136,12 +134,12 @@ async def test_closing_waits_for_running_calls() -> None:
     """aclose lets a running call finish, and refuses later ones before they are sent."""
     reached, go = anyio.Event(), asyncio.Event()
 
-    async with ScriptedServer(calling(reached.set, _after(go))) as server:
+    async with ScriptedServer(call_back_then(reached.set, _answer_after(go))) as server:
         bardge = BardgeClient("key", server.base_url, clock=ManualClock())
         call = asyncio.create_task(bardge.clients.get_credits("c"))
         await reached.wait()
         closing = asyncio.create_task(bardge.aclose())
-        await turns()
+        await run_loop(20)
         with pytest.raises(NotSentError, match="closed"):
             await bardge.clients.get_credits("c")
         assert not closing.done()
@@ -150,23 +148,23 @@ async def test_closing_waits_for_running_calls() -> None:
         await closing
 
 
-def _after(go: asyncio.Event) -> Step:
-    async def step(request: Received, writer: asyncio.StreamWriter) -> None:
+def _answer_after(go: asyncio.Event) -> Step:
+    async def handle_request(request: Received, writer: asyncio.StreamWriter) -> None:
         await go.wait()
         await reply(200, BALANCE)(request, writer)
 
-    return step
+    return handle_request
 
 
 async def test_closing_is_bounded() -> None:
     """aclose waits no longer than its limit, on the injected clock, and the call left over ends with our error."""
-    reached, clock = anyio.Event(), ManualClock(auto=False)
+    reached, clock = anyio.Event(), PausedClock()
     async with ScriptedServer(hang(reached)) as server:
         bardge = BardgeClient("key", server.base_url, retry=RetryPolicy(max_attempts=3, base=0), clock=clock)
         call = asyncio.create_task(bardge.clients.get_credits("c"))
         await reached.wait()
         closing = asyncio.create_task(bardge.aclose())
-        await turns()
+        await run_loop(20)
         clock.advance(10.5)
         await closing
         while not call.done():
@@ -190,27 +188,27 @@ def test_closing_from_another_loop() -> None:
     """aclose in one thread waits for the call of another one, and closes its connections there."""
     reached, go = threading.Event(), threading.Event()
 
-    async def held(request: Received, writer: asyncio.StreamWriter) -> None:
+    async def hold_request(request: Received, writer: asyncio.StreamWriter) -> None:
         await asyncio.to_thread(go.wait, 10)
         await reply(200, BALANCE)(request, writer)
 
     balances: list[object] = []
-    with serving(ScriptedServer(calling(reached.set, held))) as server:
+    with serve_in_thread(ScriptedServer(call_back_then(reached.set, hold_request))) as server:
         bardge = BardgeClient("key", server.base_url)
 
-        async def call() -> None:
+        async def get_balance() -> None:
             balances.append((await bardge.clients.get_credits("c")).balance)
 
-        async def close() -> None:
+        async def close_client() -> None:
             closing = asyncio.create_task(bardge.aclose())
-            await turns()
+            await run_loop(20)
             go.set()
             await closing
 
-        thread = threading.Thread(target=lambda: asyncio.run(call()))
+        thread = threading.Thread(target=lambda: asyncio.run(get_balance()))
         thread.start()
         reached.wait(10)
-        asyncio.run(close())
+        asyncio.run(close_client())
         thread.join(10)
     assert balances == [5]
 
@@ -220,13 +218,13 @@ async def test_block_left_by_an_exception() -> None:
     async with ScriptedServer(reply(200, BALANCE)) as server:
         bardge = BardgeClient("key", server.base_url)
 
-        async def block() -> None:
+        async def leave_block() -> None:
             async with bardge:
                 await bardge.clients.get_credits("c")
                 raise KeyError
 
         with pytest.raises(KeyError):
-            await block()
+            await leave_block()
         with pytest.raises(NotSentError):
             await bardge.clients.get_credits("c")
 

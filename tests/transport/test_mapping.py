@@ -7,20 +7,17 @@ from typing import Final
 import aiohttp
 import pytest
 
-from bardge_async import ConnectError, NoAnswerError
-from bardge_async._core.http import WireRequest, WireResponse
-from bardge_async._network import AttemptLimits
+from bardge_async import AttemptLimits, ConnectError, NoAnswerError, SystemClock, WireRequest, WireResponse
 from bardge_async._network.aiohttp_transport import AiohttpTransport
-from bardge_async._runtime.clock import SystemClock
-from tests.support.aioresponses_shim import mocked
+from tests.support.aioresponses_shim import mock_requests
 
 URL: Final = "https://api.example.com/passes"
 
 
-async def sent(**answer: object) -> WireResponse:
+async def send_to(**answer: object) -> WireResponse:
     transport = AiohttpTransport(SystemClock())
     try:
-        with mocked() as answers:
+        with mock_requests() as answers:
             answers.get(URL, **answer)  # pyright: ignore[reportArgumentType, reportUnknownMemberType]
             return await transport.send(WireRequest("GET", URL, {}), AttemptLimits(5, 5))
     finally:
@@ -29,7 +26,7 @@ async def sent(**answer: object) -> WireResponse:
 
 async def test_an_answer_is_a_plain_value() -> None:
     """Status, headers and body come back as they were."""
-    response = await sent(status=418, payload={"a": 1}, headers={"Bardge-Request-Id": "r"})
+    response = await send_to(status=418, payload={"a": 1}, headers={"Bardge-Request-Id": "r"})
     assert (response.status, response.body, response.headers["bardge-request-id"]) == (418, b'{"a": 1}', "r")
 
 
@@ -39,10 +36,10 @@ async def test_an_answer_is_a_plain_value() -> None:
 async def test_failures_before_a_connection_are_not_sent(error: Exception) -> None:
     """Whatever fails before our request was begun to be written is ConnectError."""
     with pytest.raises(ConnectError):
-        await sent(exception=error)
+        await send_to(exception=error)
 
 
 async def test_too_large_is_no_answer() -> None:
     """A declared length above the limit is refused unread."""
     with pytest.raises((NoAnswerError, ConnectError), match="larger"):
-        await sent(body=b"{}", headers={"Content-Length": str(17 * 2**20)})
+        await send_to(body=b"{}", headers={"Content-Length": str(17 * 2**20)})

@@ -9,16 +9,16 @@ import aiohttp
 import pytest
 
 from bardge_async import BardgeClient, NoAnswerError, RetryPolicy
-from tests.support.clock import ManualClock
+from bardge_async.testing import ManualClock
 from tests.support.net import BALANCE
-from tests.support.server import Received, ScriptedServer, Step, raw, reply
+from tests.support.server import Received, ScriptedServer, Step, reply, send_raw
 
 pytestmark = pytest.mark.usefixtures("both_ways")
 
 ONCE: Final = RetryPolicy(max_attempts=1)
 
 
-def second_dies(how: str) -> list[Step]:
+def cut_second_request(how: str) -> list[Step]:
     """Answer the first request, then cut the kept-alive connection as each later one arrives."""
 
     async def cut_now(_: Received, writer: asyncio.StreamWriter) -> None:
@@ -32,7 +32,7 @@ def second_dies(how: str) -> list[Step]:
 async def test_no_hidden_second_request(how: str, method: str) -> None:
     """An idempotent request on a dying kept-alive connection goes out once per attempt."""
     async with (
-        ScriptedServer(*second_dies(how)) as server,
+        ScriptedServer(*cut_second_request(how)) as server,
         BardgeClient("key", server.base_url, retry=ONCE, clock=ManualClock()) as bardge,
     ):
         await bardge.clients.get_credits("c")
@@ -44,7 +44,7 @@ async def test_no_hidden_second_request(how: str, method: str) -> None:
 async def test_no_hidden_second_request_on_a_users_session() -> None:
     """The same with a session that the user made."""
     async with (
-        ScriptedServer(*second_dies("closed")) as server,
+        ScriptedServer(*cut_second_request("closed")) as server,
         aiohttp.ClientSession() as session,
         BardgeClient("key", server.base_url, session=session, retry=ONCE, clock=ManualClock()) as bardge,
     ):
@@ -57,7 +57,7 @@ async def test_no_hidden_second_request_on_a_users_session() -> None:
 async def test_attempts_are_counted_as_sent() -> None:
     """With retries on, the server sees exactly as many requests as there were attempts."""
     async with (
-        ScriptedServer(*second_dies("closed")) as server,
+        ScriptedServer(*cut_second_request("closed")) as server,
         BardgeClient("key", server.base_url, retry=RetryPolicy(max_attempts=3), clock=ManualClock()) as bardge,
     ):
         await bardge.clients.get_credits("c")
@@ -68,9 +68,11 @@ async def test_attempts_are_counted_as_sent() -> None:
 
 async def test_a_repeating_middleware_cannot_unsend() -> None:
     """Where a user's middleware repeats, a refused last try does not make an earlier one not sent."""
-    async with ScriptedServer(raw(b"")) as server:
+    async with ScriptedServer(send_raw(b"")) as server:
 
-        async def twice(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        async def send_twice(
+            request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+        ) -> aiohttp.ClientResponse:
             try:
                 return await handler(request)
             except aiohttp.ClientError:
@@ -78,7 +80,7 @@ async def test_a_repeating_middleware_cannot_unsend() -> None:
                 return await handler(request)
 
         async with (
-            aiohttp.ClientSession(middlewares=[twice]) as session,
+            aiohttp.ClientSession(middlewares=[send_twice]) as session,
             BardgeClient("key", server.base_url, session=session, retry=ONCE, clock=ManualClock()) as bardge,
         ):
             with pytest.raises(NoAnswerError) as caught:

@@ -8,28 +8,25 @@ import pytest
 
 from bardge_async import BardgeClient, PoolTimeoutError, RetryPolicy, Timeouts
 from bardge_async._limits.connections import ConnectionSlots
-from tests.support.clock import ManualClock
+from bardge_async.testing import ManualClock
+from tests.support.clock import PausedClock
+from tests.support.loop import run_loop
 from tests.support.net import BALANCE
 from tests.support.server import ScriptedServer, hang, reply
 
 
-async def turns() -> None:
-    for _ in range(10):
-        await asyncio.sleep(0)
-
-
 async def test_first_come_first_served() -> None:
     """Waiters get their place in the order in which they came."""
-    lane, order = ConnectionSlots(1, ManualClock(auto=False)).call_started(), list[int]()
+    lane, order = ConnectionSlots(1, PausedClock()).call_started(), list[int]()
     assert lane.try_acquire()
 
-    async def wait(number: int) -> None:
+    async def wait_for_slot(number: int) -> None:
         await lane.acquire(60)
         order.append(number)
         lane.release()
 
-    tasks = [asyncio.create_task(wait(number)) for number in range(5)]
-    await turns()
+    tasks = [asyncio.create_task(wait_for_slot(number)) for number in range(5)]
+    await run_loop(10)
     lane.release()
     await asyncio.gather(*tasks)
     assert order == [0, 1, 2, 3, 4]
@@ -37,15 +34,15 @@ async def test_first_come_first_served() -> None:
 
 async def test_timeout_on_the_injected_clock() -> None:
     """A call that gets no place in time ends as PoolTimeoutError, not sent."""
-    clock = ManualClock(auto=False)
+    clock = PausedClock()
     options = {"max_connections": 1, "timeout": Timeouts(pool=7), "retry": RetryPolicy(max_attempts=1), "clock": clock}
     async with ScriptedServer(hang()) as server, BardgeClient("key", server.base_url, **options) as bardge:  # type: ignore[arg-type]
         first = asyncio.create_task(bardge.clients.get_credits("c"))
-        await turns()
+        await run_loop(10)
         second = asyncio.create_task(bardge.clients.get_credits("c"))
-        await turns()
+        await run_loop(10)
         clock.advance(6.5)
-        await turns()
+        await run_loop(10)
         assert not second.done()
         clock.advance(1)
         with pytest.raises(PoolTimeoutError) as caught:
@@ -58,10 +55,10 @@ async def test_timeout_on_the_injected_clock() -> None:
 @pytest.mark.parametrize("granted", [False, True])
 async def test_a_cancelled_waiter_leaves_nobody_stuck(granted: bool) -> None:
     """A waiter cancelled in line, or just as its turn came, passes the place on."""
-    lane = ConnectionSlots(1, ManualClock(auto=False)).call_started()
+    lane = ConnectionSlots(1, PausedClock()).call_started()
     assert lane.try_acquire()
     gone, next_one = (asyncio.create_task(lane.acquire(60)) for _ in range(2))
-    await turns()
+    await run_loop(10)
     if granted:
         lane.release()
         gone.cancel()
@@ -85,15 +82,15 @@ async def test_no_more_connections_than_allowed() -> None:
 
 async def test_each_waits_for_its_own_time() -> None:
     """Those who wait in line go when their own time is up, whoever came first, and leave no timer behind."""
-    clock = ManualClock(auto=False)
+    clock = PausedClock()
     lane = ConnectionSlots(1, clock).call_started()
     assert lane.try_acquire()
     patient, hasty = (asyncio.create_task(lane.acquire(seconds)) for seconds in (60, 5))
-    await turns()
+    await run_loop(10)
     clock.advance(6)
-    await turns()
-    assert (hasty.done(), patient.done(), clock.waiting) == (True, False, 1)
+    await run_loop(10)
+    assert (hasty.done(), patient.done(), clock.pending_timers) == (True, False, 1)
     clock.advance(60)
-    assert (await hasty, await patient, clock.waiting) == (False, False, 0)
+    assert (await hasty, await patient, clock.pending_timers) == (False, False, 0)
     lane.release()
     assert lane.try_acquire()

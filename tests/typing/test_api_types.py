@@ -29,7 +29,7 @@ from bardge_async import (
 )
 
 
-async def calls(bardge: BardgeClient, buy: PurchaseCredits, expiry: UpdateIssuedPassExpiry) -> None:
+async def check_calls(bardge: BardgeClient, buy: PurchaseCredits, expiry: UpdateIssuedPassExpiry) -> None:
     """A method returns its row's class."""
     assert_type(await bardge.credits.purchase(buy), CreditPurchase)
     assert_type((await bardge.credits.purchase(buy)).balance, Decimal | None)
@@ -38,7 +38,7 @@ async def calls(bardge: BardgeClient, buy: PurchaseCredits, expiry: UpdateIssued
     assert_type(await bardge.clients.get_credits("c"), ClientCredits)
 
 
-async def lists(bardge: BardgeClient) -> None:
+async def check_lists(bardge: BardgeClient) -> None:
     """A list method returns a walk of its items at once."""
     assert_type(bardge.passes.list(limit=5), Walk[Pass])
     assert_type(bardge.providers.list(lat=6.5, lon=3.4), Walk[Provider])
@@ -46,7 +46,7 @@ async def lists(bardge: BardgeClient) -> None:
         assert_type(package, CreditPackage)
 
 
-async def sends(bardge: BardgeClient, buy: PurchaseCredits) -> None:
+async def check_sends(bardge: BardgeClient, buy: PurchaseCredits) -> None:
     """``send`` of a row is typed by the row; by name it is not."""
     assert_type(PURCHASE_CREDITS, Endpoint[PurchaseCredits, CreditPurchase])
     assert_type(await bardge.send(PURCHASE_CREDITS, request=buy), Response[CreditPurchase])
@@ -55,7 +55,7 @@ async def sends(bardge: BardgeClient, buy: PurchaseCredits) -> None:
     assert_type(await bardge.send("credits.purchase", request=buy), Response[Any])
 
 
-async def block(bardge: BardgeClient, buy: PurchaseCredits) -> None:
+async def check_block(bardge: BardgeClient, buy: PurchaseCredits) -> None:
     """The block yields a client with the same types, and what happened."""
     async with bardge.idempotent("order-1") as once:
         assert_type(once, IdempotentClient)
@@ -67,14 +67,14 @@ async def block(bardge: BardgeClient, buy: PurchaseCredits) -> None:
     assert_type(once.request_id, str | None)
 
 
-async def client(bardge: BardgeClient) -> None:
+async def check_client(bardge: BardgeClient) -> None:
     """Entering a client, or deriving one, gives a client."""
     async with bardge as entered:
         assert_type(entered, BardgeClient)
     assert_type(bardge.with_options(timeout=5), BardgeClient)
 
 
-async def refused(bardge: BardgeClient, buy: PurchaseCredits, expiry: UpdateIssuedPassExpiry) -> None:
+async def check_refused(bardge: BardgeClient, buy: PurchaseCredits, expiry: UpdateIssuedPassExpiry) -> None:
     """What cannot work is an error of the type checker: each line needs its ignore."""
     await bardge.credits.purchase(expiry)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await bardge.credits.purchase()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
@@ -84,7 +84,7 @@ async def refused(bardge: BardgeClient, buy: PurchaseCredits, expiry: UpdateIssu
     bardge.passes.burn()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
 
 
-def errors(api: APIError, unknown: OutcomeUnknownError) -> None:
+def check_errors(api: APIError, unknown: OutcomeUnknownError) -> None:
     """Errors are typed too."""
     assert_type(api.status, int)
     assert_type(api.code, str | None)
@@ -94,4 +94,4 @@ def errors(api: APIError, unknown: OutcomeUnknownError) -> None:
 
 def test_types_are_checked_elsewhere() -> None:
     """This module is for type checkers; that it imports is all that runs."""
-    assert calls.__doc__
+    assert check_calls.__doc__

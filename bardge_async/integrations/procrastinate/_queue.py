@@ -150,7 +150,7 @@ class BardgeQueue:
         if self._worker is not None:
             raise ConfigurationError("run_worker: this process already runs one; raise its concurrency instead")
         async with self._open_app(), self._client() as bardge:
-            if isinstance(bardge._caller.engine.settings.journal, MemoryJournal):  # noqa: SLF001 - of this package
+            if isinstance(bardge._caller.settings.journal, MemoryJournal):  # noqa: SLF001 - of this package
                 raise ConfigurationError(
                     "client: its journal ends with the process, but a job may be delivered again to another one; "
                     "pass it journal=PostgresJournal(...)"
