@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from bardge_async.errors import InvalidArgumentError
+from typing import Final
+
+from bardge_async.errors import ConfigurationError, InvalidArgumentError
+
+_MAX_SCHEMA_LENGTH: Final = 63
+"""PostgreSQL cuts longer identifiers off."""
 
 
 def check_int(name: str, value: object, minimum: int, maximum: int | None) -> None:
@@ -20,3 +25,23 @@ def check_int(name: str, value: object, minimum: int, maximum: int | None) -> No
         return
     allowed = f"{minimum} to {maximum}" if maximum is not None else f"{minimum} or more"
     raise InvalidArgumentError(f"{name}: expected a whole number, {allowed}, got {value!r:.40}")
+
+
+def check_seconds(name: str, value: object, minimum: float) -> None:
+    """Reject a setting that is not a number of seconds from ``minimum``.
+
+    Raises:
+        ConfigurationError: The message names the setting and the minimum.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= minimum:
+        raise ConfigurationError(f"{name}: expected a number of seconds from {minimum:g}, got {value!r:.40}")
+
+
+def check_schema(schema: str) -> None:
+    """Reject a name of a PostgreSQL schema that would need quotes.
+
+    Raises:
+        ConfigurationError: The message says what is allowed.
+    """
+    if not (schema.isidentifier() and schema.isascii() and schema.islower()) or len(schema) > _MAX_SCHEMA_LENGTH:
+        raise ConfigurationError(f"schema: expected lower-case letters, digits, underscores, got {schema!r:.40}")

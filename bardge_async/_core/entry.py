@@ -7,13 +7,17 @@ A key is identified by base URL, account label and key, never by the API key. It
 from __future__ import annotations
 
 import enum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import attrs
 
 from bardge_async._core.window import ClockReading
 
 __all__ = ["EntryState", "JournalEntry", "KeyIdentity", "RecordedResponse"]
+
+
+COMPETING_SECONDS: Final = 600.0
+"""How long before a doubt's first send other entries may have left the evidence that it is judged by, in seconds."""
 
 
 class EntryState(enum.StrEnum):

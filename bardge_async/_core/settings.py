@@ -32,7 +32,8 @@ def _require_between(low: float, high: float) -> Any:  # noqa: ANN401 - an attrs
 
 
 _MIN_TIMEOUT: Final = 0.001
-_DAY: Final = 86_400.0
+DAY: Final = 86_400.0
+"""Seconds."""
 
 
 @attrs.frozen(kw_only=True)
@@ -49,10 +50,10 @@ class Timeouts:
         ConfigurationError: A value that is not a number from 0.001 to 86,400.
     """
 
-    total: float = attrs.field(default=60.0, validator=_require_between(_MIN_TIMEOUT, _DAY))
-    attempt: float = attrs.field(default=20.0, validator=_require_between(_MIN_TIMEOUT, _DAY))
-    connect: float = attrs.field(default=5.0, validator=_require_between(_MIN_TIMEOUT, _DAY))
-    pool: float = attrs.field(default=30.0, validator=_require_between(_MIN_TIMEOUT, _DAY))
+    total: float = attrs.field(default=60.0, validator=_require_between(_MIN_TIMEOUT, DAY))
+    attempt: float = attrs.field(default=20.0, validator=_require_between(_MIN_TIMEOUT, DAY))
+    connect: float = attrs.field(default=5.0, validator=_require_between(_MIN_TIMEOUT, DAY))
+    pool: float = attrs.field(default=30.0, validator=_require_between(_MIN_TIMEOUT, DAY))
 
 
 @attrs.frozen(kw_only=True)
@@ -97,8 +98,8 @@ class ReplayWindow:
         ConfigurationError: A value outside its range, or a margin that leaves no window.
     """
 
-    length: float = attrs.field(default=90.0, validator=_require_between(0.1, _DAY))
-    margin: float = attrs.field(default=10.0, validator=_require_between(0, _DAY))
+    length: float = attrs.field(default=90.0, validator=_require_between(0.1, DAY))
+    margin: float = attrs.field(default=10.0, validator=_require_between(0, DAY))
 
     def __attrs_post_init__(self) -> None:
         if self.margin >= self.length:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import attrs
 
-from bardge_async._core.entry import EntryState, JournalEntry
+from bardge_async._core.entry import COMPETING_SECONDS, EntryState, JournalEntry
 from bardge_async._core.settings import ReplayWindow
 from bardge_async._core.window import ClockReading, key_age
 from bardge_async._doubts.recovery import DoubtVerdict, Finding, body_of
@@ -18,8 +18,6 @@ from bardge_async.endpoints import ENDPOINTS
 from bardge_async.errors import NotFoundError
 from bardge_async.models import BookingType, CreditTransaction, TransactionType
 
-COMPETING_ENTRY_SECONDS: Final = 600.0
-"""How long before a doubt the journal's competing entries start, in seconds."""
 CONCLUSIVE_AFTER: Final = 300.0
 """Seconds after the window has closed before a missing trace proves anything."""
 
@@ -57,7 +55,7 @@ class DoubtContext:
     @property
     def is_complete(self) -> bool:
         """Whether every entry that may claim a trace is still in the journal."""
-        return self.forgotten_until < self.earliest.timestamp() - COMPETING_ENTRY_SECONDS
+        return self.forgotten_until < self.earliest.timestamp() - COMPETING_SECONDS
 
     def could_have_caused(self, timestamp: dt.datetime) -> bool:
         """Return whether something created then can be this doubt's trace."""

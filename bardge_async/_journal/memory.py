@@ -8,14 +8,13 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any, Final, TypeAlias
 
-from bardge_async._core.entry import EntryState, JournalEntry, KeyIdentity, RecordedResponse
+from bardge_async._core.entry import COMPETING_SECONDS, EntryState, JournalEntry, KeyIdentity, RecordedResponse
 from bardge_async._core.window import ClockReading
 from bardge_async._journal.key_holders import KeyHolders
 from bardge_async._runtime.clock import Clock
 
 MAX_FINISHED: Final = 10_000
 RETENTION_SECONDS: Final = 900.0
-COMPETING_SECONDS: Final = 600.0
 
 _PackedEntry: TypeAlias = tuple[Any, ...]
 """A finished entry: its order, when it was last sent, and its content. The garbage collector untracks a plain tuple of

@@ -8,8 +8,10 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Self
 
-from bardge_async._core.entry import JournalEntry, KeyIdentity
+from bardge_async._core.arguments import check_schema, check_seconds
+from bardge_async._core.entry import COMPETING_SECONDS, JournalEntry, KeyIdentity
 from bardge_async._core.secret import Secret
+from bardge_async._core.settings import DAY
 from bardge_async._journal.key_holders import KeyHolders, key_in_use_error
 from bardge_async._runtime.clock import Clock, SystemClock, TimeLimit
 from bardge_async._runtime.loops import PerLoop
@@ -18,13 +20,10 @@ from bardge_async.errors import ConfigurationError, JournalError
 if TYPE_CHECKING:
     from bardge_async._journal.postgres_session import PostgresSession
 
-DAY: Final = 86_400.0
-COMPETING_SECONDS: Final = 600.0
 _POLL_SECONDS: Final = 0.25
 _MIN_TIMEOUT: Final = 10.0
 _PRUNE_INTERVAL: Final = 3600.0
 _CLOSE_TIMEOUT: Final = 15.0
-_MAX_NAME_LENGTH: Final = 63
 
 _OPEN_JOURNALS: Final[weakref.WeakSet[PostgresJournal]] = weakref.WeakSet()
 # All journals of this process over the same tables share their key holders: a key passes from task to task FIFO.
@@ -76,9 +75,8 @@ class PostgresJournal:
             ("keep_bodies", keep_bodies, 0),
             ("keep_entries", keep_entries, 0),
         ):
-            _check_seconds(name, value, minimum)
-        if not (schema.isidentifier() and schema.isascii() and schema.islower()) or len(schema) > _MAX_NAME_LENGTH:
-            raise ConfigurationError(f"schema: expected lower-case letters, digits, underscores, got {schema!r:.40}")
+            check_seconds(name, value, minimum)
+        check_schema(schema)
         #: The highest wall time that this process has stored, in seconds. Across machines the server's clock decides.
         self.highest = 0.0
         self.forgotten = 0.0
@@ -255,11 +253,6 @@ def _make_session_factory(
         ) from None
     settings = parts.SessionSettings(check_dsn(dsn), schema, lease, timeout, clock)
     return lambda: parts.PostgresSession(settings, on_key_dropped)
-
-
-def _check_seconds(name: str, value: object, minimum: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= minimum:
-        raise ConfigurationError(f"{name}: expected a number of seconds from {minimum:g}, got {value!r:.40}")
 
 
 def _after_fork() -> None:

@@ -20,9 +20,10 @@ from bardge_async._journal import postgres_statements as rows
 from bardge_async._journal.postgres_queries import JournalQueries, Query
 from bardge_async._journal.postgres_schema import migrate_tables
 from bardge_async._journal.postgres_statements import RowValues
-from bardge_async._postgres.connection import GroupCommitQueue, PostgresConnection, cancel_and_wait
+from bardge_async._postgres.connection import GroupCommitQueue, PostgresConnection
 from bardge_async._postgres.schema import fill_schema
 from bardge_async._runtime.clock import Clock, TimeLimit
+from bardge_async._runtime.tasks import end_task
 from bardge_async.errors import JournalError
 
 _LOG: Final = logging.getLogger("bardge_async")
@@ -245,7 +246,7 @@ class PostgresSession:
     async def aclose(self) -> None:
         """Release all leases and close the connections."""
         if self._pruning_task is not None:
-            await cancel_and_wait(self._pruning_task)
+            await end_task(self._pruning_task)
         for identity in list(self._leases):
             self.release(identity)
             self._on_key_dropped(identity)

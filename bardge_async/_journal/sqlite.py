@@ -9,17 +9,16 @@ import weakref
 from pathlib import Path
 from typing import Any, Final, Self
 
-from bardge_async._core.entry import EntryState, JournalEntry, KeyIdentity, RecordedResponse
+from bardge_async._core.arguments import check_seconds
+from bardge_async._core.entry import COMPETING_SECONDS, EntryState, JournalEntry, KeyIdentity, RecordedResponse
+from bardge_async._core.settings import DAY
 from bardge_async._core.window import ClockReading
 from bardge_async._journal.key_holders import KeyHolders, key_in_use_error
 from bardge_async._journal.sqlite_digests import compute_checksum, corruption_error, verify_checksum, with_checksum
 from bardge_async._journal.sqlite_locks import KeyFileLocks
 from bardge_async._journal.sqlite_writer import SQLiteWriter
 from bardge_async._runtime.clock import Clock
-from bardge_async.errors import ConfigurationError
 
-DAY: Final = 86_400.0
-COMPETING_SECONDS: Final = 600.0
 _POLL_SECONDS: Final = 0.05
 _PRUNE_INTERVAL: Final = 3600.0
 
@@ -67,8 +66,8 @@ class SQLiteJournal:
     def __init__(
         self, path: str | os.PathLike[str], *, keep_bodies: float = 30 * DAY, keep_entries: float = 400 * DAY
     ) -> None:
-        _check_seconds("keep_bodies", keep_bodies)
-        _check_seconds("keep_entries", keep_entries)
+        check_seconds("keep_bodies", keep_bodies, 0)
+        check_seconds("keep_entries", keep_entries, 0)
         self.path = Path(path).absolute()
         self.highest = 0.0
         self._keep_bodies = keep_bodies
@@ -229,11 +228,6 @@ class SQLiteJournal:
         if not self._keep_entries:  # 0 keeps them forever
             return 0
         return connection.execute(f"DELETE FROM entries WHERE {condition}", (now - self._keep_entries,)).rowcount
-
-
-def _check_seconds(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
-        raise ConfigurationError(f"{name}: expected a number of seconds from 0, got {value!r:.40}")
 
 
 def _after_fork() -> None:

@@ -17,6 +17,7 @@ from typing import Final, TypeAlias
 import attrs
 
 from bardge_async._runtime.clock import Clock, Timer
+from bardge_async._runtime.tasks import end_task
 from bardge_async.errors import ThrottledError
 
 _LOG: Final = logging.getLogger("bardge_async")
@@ -279,8 +280,7 @@ class PermitScheduler:
         self._fail_waiters(ThrottledError("the limiter is closed; create a new one"))
         task = self._task
         if task is not None:
-            task.cancel()
-            await asyncio.wait([task])
+            await end_task(task)
 
 
 def _hold_error(seconds: float) -> ThrottledError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Self
 
+from bardge_async._core.arguments import check_schema
 from bardge_async._core.secret import Secret
 from bardge_async._limits.permits import PermitScheduler
 from bardge_async._runtime.clock import Clock, SystemClock
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from bardge_async._limits.rate_table import RateSettings, RateTable
 
 _CLOSE_TIMEOUT: Final = 5.0
-_MAX_NAME_LENGTH: Final = 63
 _MAX_RATE: Final = 100_000
 
 
@@ -49,8 +49,7 @@ class PostgresLimiter:
         secret_dsn = Secret(dsn)
         del dsn
         _check_arguments(name, per_second)
-        if not (schema.isidentifier() and schema.isascii() and schema.islower()) or len(schema) > _MAX_NAME_LENGTH:
-            raise ConfigurationError(f"schema: expected lower-case letters, digits, underscores, got {schema!r:.40}")
+        check_schema(schema)
         self._closed = False
         self._loops: PerLoop[LoopPermits] = PerLoop(
             _make_permits_factory(

@@ -18,7 +18,7 @@ MAX_PAGE_SIZE: Final = 100
 MAX_READ_AHEAD: Final = 4
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen
 class WalkOptions:
     """Which part of a list to walk, the page size, and how many pages to read ahead."""
 

@@ -32,6 +32,14 @@ class Walk(Generic[T]):
     the walk, items present throughout are delivered exactly once. Items inserted before the current position, or
     deleted before it reaches them, are not delivered.
 
+    Every list method takes these options, by keyword:
+
+    * ``limit``: maximum number of items; None, the default, for the whole list.
+    * ``page_size``: items per request, 1 to 100 (default 100; page: Pagination).
+    * ``starting_after``: start after the item with this id.
+    * ``ending_before``: walk backward from the item with this id; the item itself is excluded.
+    * ``read_ahead``: pages fetched ahead while you process one, 0 to 4 (default 1).
+
     Raises:
         PaginationError: The list cannot be continued (``error.cursors`` are earlier positions to resume from).
         InvalidArgumentError: It is already being iterated.

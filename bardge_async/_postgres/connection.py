@@ -20,6 +20,7 @@ from psycopg.conninfo import conninfo_to_dict
 from bardge_async._core.entry import KeyIdentity
 from bardge_async._core.secret import Secret
 from bardge_async._runtime.clock import Clock, TimeLimit
+from bardge_async._runtime.tasks import end_task
 from bardge_async.errors import ConfigurationError, JournalError
 
 Item = TypeVar("Item")
@@ -244,16 +245,8 @@ class GroupCommitQueue(Generic[Item, Result]):
                     self._task = asyncio.get_running_loop().create_task(self._process_queue())
                 await asyncio.wait([self._task])
         if self._task is not None:
-            await cancel_and_wait(self._task)
+            await end_task(self._task)
         await self._connection.close()
-
-
-async def cancel_and_wait(task: asyncio.Task[None]) -> None:
-    """Cancel a task and wait for it to end."""
-    task.cancel()
-    await asyncio.wait([task])
-    if not task.cancelled():
-        task.exception()  # asyncio logs an exception that was never retrieved
 
 
 def check_dsn(dsn: Secret) -> Secret:

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from bardge_async._resources.caller import Caller
+from bardge_async._resources.caller import EndpointMethods
 from bardge_async.endpoints import GENERATE_ACCESS_CODE
 from bardge_async.models import AccessCode, AccessCodeRequest
 
 
-class AccessCodes:
+class AccessCodes(EndpointMethods):
     """Calls of ``bardge.access_codes``."""
-
-    __slots__ = ("_caller",)
-
-    def __init__(self, caller: Caller) -> None:
-        self._caller = caller
 
     async def generate(self, request: AccessCodeRequest, *, lookup_token: str | None = None) -> AccessCode:
         """Generate a check-in code, valid for one visit on its day (guide: Generate dynamic access code).

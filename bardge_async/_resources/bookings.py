@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bardge_async._pagination import MAX_PAGE_SIZE, Walk, WalkOptions
-from bardge_async._resources.caller import Caller
+from bardge_async._resources.caller import EndpointMethods
 from bardge_async.endpoints import (
     CANCEL_BOOKING,
     CONFIRM_CLASS_BOOKING,
@@ -26,13 +26,8 @@ from bardge_async.models import (
 )
 
 
-class Bookings:
+class Bookings(EndpointMethods):
     """Calls of ``bardge.bookings``."""
-
-    __slots__ = ("_caller",)
-
-    def __init__(self, caller: Caller) -> None:
-        self._caller = caller
 
     async def initiate_class(self, request: BookClass, *, lookup_token: str | None = None) -> ClassBookingInitiation:
         """Request a place in a class; covered classes are booked immediately (page: Initiate a class booking).
@@ -70,20 +65,9 @@ class Bookings:
 
         Args:
             client_id: The client's id.
-            limit: Maximum number of items; None for the whole list.
-            page_size: Items per request, 1 to 100.
-            starting_after: Start after the item with this id.
-            ending_before: Walk backward from the item with this id, nearest item first; the item itself is excluded.
-            read_ahead: Pages fetched ahead while you process one, 0 to 4.
         """
-        span = WalkOptions(
-            limit=limit,
-            page_size=page_size,
-            starting_after=starting_after,
-            ending_before=ending_before,
-            read_ahead=read_ahead,
-        )
-        return self._caller.walk(LIST_CLIENT_BOOKINGS, span, client_id)
+        options = WalkOptions(limit, page_size, starting_after, ending_before, read_ahead)
+        return self._caller.walk(LIST_CLIENT_BOOKINGS, options, client_id)
 
     async def get_status(self, booking_id: str) -> BookingStatus:
         """Get the status of a booking (path inferred: Get booking status)."""

@@ -1,4 +1,4 @@
-"""The protocol that resource methods use to call endpoints and walk lists."""
+"""What resource methods stand on: the protocol to call endpoints and walk lists, and their base class."""
 
 from __future__ import annotations
 
@@ -32,3 +32,12 @@ class Caller(Protocol):
     ) -> Walk[T]:
         """Return a walk over a list; nothing is sent yet."""
         ...
+
+
+class EndpointMethods:
+    """Methods of the endpoints of one noun. Lists take the options of :class:`Walk`."""
+
+    __slots__ = ("_caller",)
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller

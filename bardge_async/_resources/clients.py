@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from bardge_async._resources.caller import Caller
+from bardge_async._resources.caller import EndpointMethods
 from bardge_async.endpoints import GET_CLIENT, GET_CLIENT_CREDITS
 from bardge_async.models import Client, ClientCredits
 
 
-class Clients:
+class Clients(EndpointMethods):
     """Calls of ``bardge.clients``."""
-
-    __slots__ = ("_caller",)
-
-    def __init__(self, caller: Caller) -> None:
-        self._caller = caller
 
     async def get(self, client_id: str) -> Client:
         """Get a client (path inferred: Get a client)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bardge_async._pagination import MAX_PAGE_SIZE, Walk, WalkOptions
-from bardge_async._resources.caller import Caller
+from bardge_async._resources.caller import EndpointMethods
 from bardge_async.endpoints import (
     LIST_GYM_COPAY_OPTIONS,
     PURCHASE_COPAY_PACKAGE,
@@ -24,13 +24,8 @@ from bardge_async.models import (
 )
 
 
-class Copay:
+class Copay(EndpointMethods):
     """Calls of ``bardge.copay``."""
-
-    __slots__ = ("_caller",)
-
-    def __init__(self, caller: Caller) -> None:
-        self._caller = caller
 
     def list_gym_options(
         self,
@@ -46,20 +41,9 @@ class Copay:
 
         Args:
             provider_branch_id: The branch's id.
-            limit: Maximum number of items; None for the whole list.
-            page_size: Items per request, 1 to 100.
-            starting_after: Start after the item with this id.
-            ending_before: Walk backward from the item with this id, nearest item first; the item itself is excluded.
-            read_ahead: Pages fetched ahead while you process one, 0 to 4.
         """
-        span = WalkOptions(
-            limit=limit,
-            page_size=page_size,
-            starting_after=starting_after,
-            ending_before=ending_before,
-            read_ahead=read_ahead,
-        )
-        return self._caller.walk(LIST_GYM_COPAY_OPTIONS, span, provider_branch_id)
+        options = WalkOptions(limit, page_size, starting_after, ending_before, read_ahead)
+        return self._caller.walk(LIST_GYM_COPAY_OPTIONS, options, provider_branch_id)
 
     async def quote_spa(self, provider_id: str, request: SpaCopayQuoteRequest) -> SpaCopayQuote:
         """Get a quote of what a client would pay at a spa; takes no key and changes nothing (guide: Co-pay)."""

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from bardge_async._pagination import MAX_PAGE_SIZE, Walk, WalkOptions
-from bardge_async._resources.caller import Caller
+from bardge_async._resources.caller import EndpointMethods
 from bardge_async.endpoints import LIST_PROVIDERS, LIST_PROVIDERS_FOR_PASS
 from bardge_async.errors import InvalidArgumentError
 from bardge_async.models import Provider
 
 
-class Providers:
+class Providers(EndpointMethods):
     """Calls of ``bardge.providers``."""
-
-    __slots__ = ("_caller",)
-
-    def __init__(self, caller: Caller) -> None:
-        self._caller = caller
 
     def list(
         self,
@@ -33,20 +28,9 @@ class Providers:
         Args:
             lat: Latitude to order by, in degrees.
             lon: Longitude to order by, in degrees.
-            limit: Maximum number of items; None for the whole list.
-            page_size: Items per request, 1 to 100.
-            starting_after: Start after the item with this id.
-            ending_before: Walk backward from the item with this id, nearest item first; the item itself is excluded.
-            read_ahead: Pages fetched ahead while you process one, 0 to 4.
         """
-        span = WalkOptions(
-            limit=limit,
-            page_size=page_size,
-            starting_after=starting_after,
-            ending_before=ending_before,
-            read_ahead=read_ahead,
-        )
-        return self._caller.walk(LIST_PROVIDERS, span, query=_location_query(lat, lon))
+        options = WalkOptions(limit, page_size, starting_after, ending_before, read_ahead)
+        return self._caller.walk(LIST_PROVIDERS, options, query=_location_query(lat, lon))
 
     def list_for_pass(
         self,
@@ -66,20 +50,9 @@ class Providers:
             pass_id: The pass package's id.
             lat: Latitude to order by, in degrees.
             lon: Longitude to order by, in degrees.
-            limit: Maximum number of items; None for the whole list.
-            page_size: Items per request, 1 to 100.
-            starting_after: Start after the item with this id.
-            ending_before: Walk backward from the item with this id, nearest item first; the item itself is excluded.
-            read_ahead: Pages fetched ahead while you process one, 0 to 4.
         """
-        span = WalkOptions(
-            limit=limit,
-            page_size=page_size,
-            starting_after=starting_after,
-            ending_before=ending_before,
-            read_ahead=read_ahead,
-        )
-        return self._caller.walk(LIST_PROVIDERS_FOR_PASS, span, pass_id, query=_location_query(lat, lon))
+        options = WalkOptions(limit, page_size, starting_after, ending_before, read_ahead)
+        return self._caller.walk(LIST_PROVIDERS_FOR_PASS, options, pass_id, query=_location_query(lat, lon))
 
 
 def _location_query(lat: float | None, lon: float | None) -> dict[str, float | None]:

@@ -9,6 +9,14 @@ from typing import Any
 import anyio
 
 
+async def end_task(task: asyncio.Task[Any]) -> None:
+    """Cancel a task and wait for it to end; a cancellation of the caller ends the wait."""
+    task.cancel()
+    await asyncio.wait([task])
+    if not task.cancelled():
+        task.exception()  # or asyncio would log it as never retrieved
+
+
 async def cancel_and_wait(tasks: Iterable[asyncio.Task[Any]]) -> None:
     """Cancel tasks and wait until all have ended; a cancellation of the caller meanwhile is raised afterwards."""
     cancelled_tasks = list(tasks)

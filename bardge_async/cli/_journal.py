@@ -18,6 +18,7 @@ import click
 from bardge_async._client import BardgeClient
 from bardge_async._core.entry import EntryState, JournalEntry
 from bardge_async._core.secret import Secret
+from bardge_async._core.settings import DAY
 from bardge_async._core.window import ClockReading
 from bardge_async._doubts.recovery import DoubtVerdict, Finding, choose_recorded_response, resolve_doubt
 from bardge_async._journal import PostgresJournal, SQLiteJournal
@@ -26,7 +27,6 @@ from bardge_async.errors import BardgeError
 
 AnyJournal: TypeAlias = SQLiteJournal | PostgresJournal
 _CHOICES: Final = ("done", "never_happened", "by_evidence")
-_DAY: Final = 86_400.0
 
 
 @asynccontextmanager
@@ -63,7 +63,7 @@ class JournalTarget:
         """Run work on the opened journal, with retention in days; a ``BardgeError`` becomes a message."""
 
         async def open_and_work() -> None:
-            async with _open_journal(self.path, keep_bodies * _DAY, keep_entries * _DAY) as journal:
+            async with _open_journal(self.path, keep_bodies * DAY, keep_entries * DAY) as journal:
                 await work(journal)
 
         try:

@@ -16,7 +16,7 @@ from bardge_async.cli._api_key import find_api_key
 from bardge_async.cli.batch import _run
 from bardge_async.cli.batch._errors import CommandError, InputErrors, UsageError
 from bardge_async.cli.batch._jobs.files import JobFacts, JobFiles, find_job, find_running_pid
-from bardge_async.cli.batch._jobs.history import JournalReader
+from bardge_async.cli.batch._jobs.history import open_history
 from bardge_async.cli.batch._options import RunOptions
 from bardge_async.cli.batch._report import format_command
 from bardge_async.cli.batch._rows.file import InputFile
@@ -48,7 +48,7 @@ class LocalJob:
 def show_status(job: LocalJob, output: Output) -> int:
     """Print the progress of a job."""
     facts, files = job.facts, job.files
-    with JournalReader(files.journal, facts.base_url, facts.account) as journal:
+    with open_history(files.journal, facts.base_url, facts.account) as journal:
         counts = journal.count_states()
     done, refused, sent = (counts.get(s, 0) for s in (EntryState.DONE, EntryState.REFUSED, EntryState.SENT))
     not_run = max(0, facts.rows - done - refused - sent)

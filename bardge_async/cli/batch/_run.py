@@ -21,7 +21,7 @@ from bardge_async.cli.batch import _report as show
 from bardge_async.cli.batch._cost import NOT_KNOWN, Cost, can_estimate_cost, estimate_cost
 from bardge_async.cli.batch._errors import CommandError, InputErrors, UsageError
 from bardge_async.cli.batch._jobs.files import JobFacts, JobFiles, JobLock, check_name, iter_jobs
-from bardge_async.cli.batch._jobs.history import JournalReader
+from bardge_async.cli.batch._jobs.history import open_history
 from bardge_async.cli.batch._jobs.row_log import RowLog
 from bardge_async.cli.batch._options import RunOptions
 from bardge_async.cli.batch._progress import choose_display
@@ -121,7 +121,7 @@ def prepare_run(
     errors = InputErrors(name)
     table = open_table(source, errors)
     row_log = stack.enter_context(RowLog())
-    with JournalReader(files.journal, options.base_url, options.account) as journal:
+    with open_history(files.journal, options.base_url, options.account) as journal:
         validator = RowValidator(table, fields, errors, journal, files.job)
         checked = validator.validate_rows(options.id, row_log, echo, retry_refused=options.retry_refused)
     return PreparedRun(

@@ -13,7 +13,7 @@ import attrs
 from bardge_async._batch import Operation
 from bardge_async._core.entry import EntryState
 from bardge_async.cli.batch._errors import InputErrors, UsageError
-from bardge_async.cli.batch._jobs.history import JournalReader
+from bardge_async.cli.batch._jobs.history import JobHistory
 from bardge_async.cli.batch._jobs.row_log import RowLog
 from bardge_async.cli.batch._rows.columns import InputFields
 from bardge_async.cli.batch._rows.file import ErrorReporter
@@ -94,7 +94,7 @@ class RowValidator:
     """Check every row."""
 
     def __init__(
-        self, table: InputTable, fields: InputFields, errors: InputErrors, journal: JournalReader, job: str
+        self, table: InputTable, fields: InputFields, errors: InputErrors, journal: JobHistory, job: str
     ) -> None:
         self._table = table
         self._fields = fields
