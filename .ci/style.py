@@ -1,4 +1,4 @@
-"""Check what ruff does not: lengths, docstrings of what is public through a re-export, the root's ``__all__``.
+"""Check what ruff does not: lengths, docstrings of what is public through a re-export, the root's ``__all__``, words.
 
 ``python .ci/style.py [package folder]`` prints ``file:line: why`` for each fault and exits 1.
 """
@@ -6,18 +6,27 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 LONGEST_FUNCTION = 40
 LONGEST_FILE = 400
+LONGEST_README = 170
+# Words of a private dialect; what a native engineer writes stands in CONTRIBUTING.md.
+WORDS = re.compile(
+    r"\b(at once|bear|bears|heed|heeds|mend|mended|mends|nobody|tell whether|under way|what became of|whoever)\b",
+    re.IGNORECASE,
+)
+# A key of the command line's JSON, which programs read; a user of the system.
+STORED = ('"mend"', 'getpwnam("nobody")')
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def lengths(path: Path, tree: ast.Module) -> Iterator[str]:
-    """Tell files and functions that are too long; a docstring does not count."""
+    """Report files and functions that are too long; a docstring does not count."""
     lines = len(path.read_text(encoding="utf-8").splitlines())
     if lines > LONGEST_FILE:
         yield f"{path}:1: {lines} lines, more than {LONGEST_FILE}"
@@ -32,7 +41,7 @@ def _length(node: Function) -> int:
 
 
 def undocumented(path: Path, tree: ast.Module, names: set[str]) -> Iterator[str]:
-    """Tell classes, functions and methods without a docstring that bear one of the public names."""
+    """Report classes, functions and methods that have one of the public names and no docstring."""
     for node in tree.body:
         if isinstance(node, ast.ClassDef | Function) and node.name in names:
             for said in [node, *_methods(node)]:
@@ -81,7 +90,7 @@ def _imports(tree: ast.Module) -> Iterator[ast.ImportFrom]:
 
 
 def exports(path: Path, tree: ast.Module) -> Iterator[str]:
-    """Tell where the root's ``__all__`` and its imports differ; ruff sorts it.
+    """Report where the root's ``__all__`` and its imports differ; ruff sorts it.
 
     What a module exports by ``from module import *`` must be taken over whole, by ``__all__ += module.__all__``.
     """
@@ -114,6 +123,32 @@ def _listed(tree: ast.Module) -> tuple[set[str], set[str], int]:
     return listed, taken, line
 
 
+def words(path: Path) -> Iterator[str]:
+    """Report words that a reader from outside stumbles over."""
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        text = line
+        for stored in STORED:
+            text = text.replace(stored, "")
+        for found in WORDS.finditer(text):
+            yield f"{path}:{number}: {found[0]!r} is not plain technical English"
+
+
+def readme(path: Path) -> Iterator[str]:
+    """Report a README that has grown too long."""
+    lines = len(path.read_text(encoding="utf-8").splitlines()) if path.exists() else 0
+    if lines > LONGEST_README:
+        yield f"{path}:1: {lines} lines, more than {LONGEST_README}: move what is not for the first minutes to docs/"
+
+
+def texts(folder: Path) -> list[Path]:
+    """List what people read: the package, its pages, and the programs beside it."""
+    beside = folder.parent
+    programs = [
+        path for name in ("examples", "campaigns", "benchmarks") for path in beside.joinpath(name).rglob("*.py")
+    ]
+    return sorted([*folder.rglob("*.py"), *beside.glob("*.md"), *beside.glob("docs/*.md"), *programs])
+
+
 def main(arguments: list[str]) -> int:
     """Check the package folder that is given, or this repository's."""
     folder = Path(arguments[0]) if arguments else Path(__file__).resolve().parent.parent / "bardge_async"
@@ -122,6 +157,8 @@ def main(arguments: list[str]) -> int:
     faults = list(exports(folder / "__init__.py", trees[folder / "__init__.py"]))
     for path, tree in trees.items():
         faults += [*lengths(path, tree), *undocumented(path, tree, names[path])]
+    faults += [fault for path in texts(folder) for fault in words(path)]
+    faults += readme(folder.parent / "README.md")
     print(*faults, sep="\n", end="\n" if faults else "")
     return 1 if faults else 0
 

@@ -1,10 +1,10 @@
 """Measure the cost of a batch: ``python -m benchmarks.batch [--operations N] [--rounds N]``.
 
-Compares purchases through ``bardge.batch`` with a journal on disk with plain tasks that share one client: with a journal
-in memory, and with the same journal and keys, which shows the cost of the batch alone. Each runs in a fresh process
-against the stub, 64 concurrent; those of one round run back to back in random order, and ratios are medians of such
-pairs. No client is pinned to a core: a journal on disk has a thread of its own. Exits with 1 if a batch has less than 0.7
-of the rate of plain tasks with a journal in memory.
+Compares purchases through ``bardge.batch``, with a journal on disk, with plain tasks that share one client: with a
+journal in memory, and with the same journal and keys, which shows the cost of the batch alone. Each runs in a fresh
+process against the stub, 64 concurrent; those of one round run back to back in random order, and ratios are medians of
+such pairs. No client is pinned to a core: a journal on disk has a thread of its own. Exits with 1 if a batch has less
+than 0.7 of the rate of plain tasks with a journal in memory.
 """
 
 from __future__ import annotations

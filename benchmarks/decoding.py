@@ -40,7 +40,7 @@ class _Type(enum.StrEnum):
 
 
 def _stock() -> Decode:
-    """Decode as a cattrs user would: no detailed validation, unknown fields dropped, values coerced by default rules."""
+    """Decode as a cattrs user would: no detailed validation, unknown fields dropped, values coerced by default."""
     import attrs  # noqa: PLC0415
     import cattrs  # noqa: PLC0415
     import orjson  # noqa: PLC0415

@@ -1,8 +1,8 @@
 """Measure the gain of shared commits: ``python -m benchmarks.journal [--folder PATH] [--rounds N]``.
 
-200 tasks repeatedly put an intent and an outcome, with one commit for all puts that are waiting, and with one commit for
-each put. Each round runs both back to back, in random order; the ratio is the median of such pairs. The disk's own fsync
-is measured as well. Exits with 1 if the rate is below 3 times, or p99 above 4 times p50.
+200 tasks repeatedly put an intent and an outcome, with one commit for all puts that are waiting, and with one commit
+for each put. Each round runs both back to back, in random order; the ratio is the median of such pairs. The disk's own
+fsync is measured as well. Exits with 1 if the rate is below 3 times, or p99 above 4 times p50.
 """
 
 from __future__ import annotations

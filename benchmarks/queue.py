@@ -141,7 +141,8 @@ def _measure(postgres: Server, base_url: str, workers: int, given: argparse.Name
     )
     return (
         f"{workers} workers: {given.operations:,} operations deferred in {defer_seconds:.1f} s "
-        f"({given.operations / defer_seconds:,.0f}/s), done in {seconds:.1f} s: {given.operations / seconds:,.0f} per second; "
+        f"({given.operations / defer_seconds:,.0f}/s), done in {seconds:.1f} s: "
+        f"{given.operations / seconds:,.0f} per second; "
         f"CPU microseconds each: {each}; cores busy {sum(cost) / seconds:.2f}; bytes each: {bytes_each}"
     )
 

@@ -16,7 +16,7 @@ OPTIONS: Final = ("memory journal", "memory journal, a hook", "SQLite journal")
 
 
 async def measure_calls(call: Callable[[str], Awaitable[str]], count: int, size: int) -> dict[str, float]:
-    """Make ``size`` calls from ``count`` tasks; a call's fair share is the time in which all tasks make one call each."""
+    """Make ``size`` calls from ``count`` tasks; a call's fair share is the time that one call per task takes."""
     slowest = 0.0
 
     async def work(numbers: Iterator[int]) -> None:

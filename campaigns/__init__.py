@@ -1,1 +1,1 @@
-"""Long but bounded campaigns that test the promises: many thousands of faults, kills, foreign tools. Not part of the suite."""
+"""Long but bounded campaigns that test the promises: faults, kills, third-party tools. Not part of the test suite."""

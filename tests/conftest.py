@@ -14,7 +14,7 @@ __all__ = ["both_ways", "postgres"]
 
 @pytest.fixture(params=["lean", "session"])
 def both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Run a test over aiohttp's connector alone, then over its session, as where a test library stands in its way."""
+    """Run a test over aiohttp's connector alone, then over its session, as when a test library replaces it."""
     if request.param == "session":
         genuine: Any = aiohttp.ClientSession._request
 

@@ -1,4 +1,4 @@
-"""The retry budget: the bucket itself, and what clients do with it."""
+"""The retry budget: the token bucket itself, and its effect on clients."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Call = Callable[[BardgeClient], Coroutine[Any, Any, object]]
 
 
 def are_near(found: Sequence[float | None], wanted: Sequence[float | None], by: float = 1e-6) -> bool:
-    """Tell whether times are equal, give or take rounding or a step of the clock."""
+    """Return whether times are equal, up to rounding or a step of the clock."""
     pairs = list(zip(found, wanted, strict=True))
     return all(a is b if a is None or b is None else abs(a - b) <= by for a, b in pairs)
 
@@ -27,7 +27,7 @@ def make_budget(floor: float = 10.0, ratio: float = 0.25) -> RetryBudget:
 
 
 def count_tokens(budget: RetryBudget, now: float) -> int:
-    """How many tokens there are at an instant."""
+    """Return how many tokens there are at an instant."""
     count = 0
     while budget.reserve_token(now, 0.0) is not None:
         count += 1
@@ -40,26 +40,26 @@ def count_tokens(budget: RetryBudget, now: float) -> int:
 
 @pytest.mark.parametrize("floor", [0, 1, 3, 10, 250])
 def test_begins_with_the_floor(floor: float) -> None:
-    """It begins with ``budget_floor`` tokens."""
+    """The bucket starts with ``budget_floor`` tokens."""
     assert count_tokens(make_budget(floor), 1000.0) == floor
 
 
 def test_fills_up_by_the_second() -> None:
-    """It fills by ``budget_floor`` tokens a second."""
+    """The bucket fills by ``budget_floor`` tokens a second."""
     budget = make_budget()
     count_tokens(budget, 1000.0)
     assert [count_tokens(budget, 1000.0 + tenth / 2) for tenth in range(1, 5)] == [5, 5, 5, 5]
 
 
 def test_holds_one_second_of_the_floor() -> None:
-    """However long nobody repeats, it holds one second of the floor."""
+    """However long no call retries, the bucket holds one second of the floor."""
     budget = make_budget()
     count_tokens(budget, 1000.0)
     assert count_tokens(budget, 5000.0) == 10
 
 
 def test_share_of_first_attempts() -> None:
-    """With a ratio of a quarter every fourth first attempt allows one repeat besides."""
+    """With a ratio of a quarter every fourth first attempt adds one token."""
     budget = make_budget()
     for _ in range(100):
         budget.count_first_attempt(1000.0)
@@ -76,7 +76,7 @@ def test_shares_last_10_seconds(later: float, tokens: int) -> None:
 
 
 def test_oldest_shares_are_taken_first() -> None:
-    """What is about to lapse is used first."""
+    """The tokens that expire first are used first."""
     budget = make_budget(floor=0)
     for second in (1000.0, 1005.0):
         for _ in range(40):
@@ -86,7 +86,7 @@ def test_oldest_shares_are_taken_first() -> None:
 
 
 def test_shares_add_up_over_seconds() -> None:
-    """Parts of a token from different seconds make one."""
+    """Fractions of a token from different seconds add up."""
     budget = make_budget(floor=0)
     for second in range(4):
         budget.count_first_attempt(1000.0 + second)
@@ -102,20 +102,20 @@ def test_no_share() -> None:
 
 
 def test_nothing_at_all() -> None:
-    """Without floor and ratio nothing is repeated, however patient one is."""
+    """Without floor and ratio nothing is retried, however long the timeout."""
     budget = make_budget(floor=0, ratio=0)
     budget.count_first_attempt(1000.0)
     assert budget.reserve_token(1000.0, 10_000.0) is None
 
 
 def test_clock_that_stands_still() -> None:
-    """At one instant it never gives more than it holds."""
+    """At one instant the bucket never gives more than it holds."""
     budget = make_budget()
     assert (count_tokens(budget, 1000.0), count_tokens(budget, 1000.0)) == (10, 0)
 
 
 def test_reservations_queue() -> None:
-    """Patient ones get tokens that are still to come, one behind the other."""
+    """Callers that can wait get future tokens, one after the other."""
     budget = make_budget()
     count_tokens(budget, 1000.0)
     waits = [budget.reserve_token(1000.0, 60.0) for _ in range(4)]
@@ -131,7 +131,7 @@ def test_patience_has_an_end() -> None:
 
 
 def test_impatient_ones_wait_behind() -> None:
-    """Reserved tokens are not given to those who come later and cannot wait."""
+    """Reserved tokens are not given to later callers that cannot wait."""
     budget = make_budget()
     count_tokens(budget, 1000.0)
     for _ in range(5):
@@ -158,7 +158,7 @@ OUTAGES: dict[str, Answer] = {
 @pytest.mark.parametrize("outage", OUTAGES.values(), ids=OUTAGES)
 @pytest.mark.parametrize("call", [get_credits, purchase_credits, update_pass])
 async def test_amplification(outage: Answer, call: Call) -> None:
-    """In a total outage requests stay below 1.2 times the calls and ten a second, whatever is called."""
+    """In a total outage requests stay below 1.2 times the calls plus ten a second, whatever is called."""
     calls, seconds = 300, 6
     async with open_traffic(outage, timeout=30) as it:
         for _ in range(seconds * 10):
@@ -177,7 +177,7 @@ async def _ignore_error(call: Awaitable[object]) -> None:
 
 
 async def test_burst() -> None:
-    """Of a thousand calls that fail at once a hundred-odd are repeated, and none of the others waits."""
+    """Of a thousand calls that fail concurrently about a hundred are retried, and none of the others waits."""
     async with open_traffic(OUTAGES["no connection"], retry=RetryPolicy(base=0)) as it:
         for _ in range(1000):
             it.start_call(_ignore_error(get_credits(it.bardge)))
@@ -197,7 +197,7 @@ SLOW = RetryPolicy(budget_floor=0.1, budget_ratio=0, base=0)
 )
 @pytest.mark.parametrize("call", [get_credits, purchase_credits])
 async def test_empty_gives_the_first_error(outage: str, kind: type[errors.BardgeError], call: Call) -> None:
-    """With no token left a call ends with its first error, at once and marked."""
+    """With no token left a call ends with its first error, immediately and marked."""
     async with open_traffic(OUTAGES[outage], retry=NONE) as it:
         with pytest.raises(kind) as caught:
             await it.call_without_delay(call(it.bardge))
@@ -225,7 +225,7 @@ async def test_not_marked_while_there_are_tokens() -> None:
 
 
 async def test_unanswered_post_waits_for_a_token() -> None:
-    """A sent, unanswered POST waits for its token: its repeat is the only way to learn the outcome."""
+    """A sent, unanswered POST waits for its token: a retry is the only way to learn the outcome."""
     answers = answer_in_order(errors.NoAnswerError("cut"), make_response(201))
     async with open_traffic(answers, retry=SLOW) as it:
         task = it.start_call(purchase_credits(it.bardge))
@@ -237,7 +237,7 @@ async def test_unanswered_post_waits_for_a_token() -> None:
 
 
 async def test_unanswered_posts_wait_in_line() -> None:
-    """Many of them are let go one by one, at the budget's pace."""
+    """Many waiting POSTs are released one by one, at the budget's pace."""
     async with open_traffic(
         OUTAGES["no answer"], retry=RetryPolicy(budget_floor=1, budget_ratio=0, base=0, max_attempts=2)
     ) as it:
@@ -248,7 +248,7 @@ async def test_unanswered_posts_wait_in_line() -> None:
 
 
 async def test_waiting_ends_with_the_deadline() -> None:
-    """A token that comes after the deadline is not waited for: outcome unknown, at once."""
+    """A token that comes after the deadline is not waited for: outcome unknown, immediately."""
     async with open_traffic(OUTAGES["no answer"], retry=SLOW, timeout=5) as it:
         with pytest.raises(errors.OutcomeUnknownError) as caught:
             await it.call_without_delay(purchase_credits(it.bardge))
@@ -265,7 +265,7 @@ async def test_waiting_ends_with_the_window() -> None:
 
 
 async def test_no_token_ever() -> None:
-    """Where no token will ever come nobody waits for one."""
+    """If no token will ever come no call waits for one."""
     async with open_traffic(OUTAGES["no answer"], retry=NONE) as it:
         with pytest.raises(errors.OutcomeUnknownError) as caught:
             await it.call_without_delay(purchase_credits(it.bardge))
@@ -273,7 +273,7 @@ async def test_no_token_ever() -> None:
 
 
 async def test_cancelled_waiter_blocks_nobody() -> None:
-    """One that is cancelled while it waits for a token leaves the others their turn."""
+    """A call that is cancelled while it waits for a token leaves the others their turn."""
     policy = RetryPolicy(budget_floor=1, budget_ratio=0, base=0, max_attempts=2)
     async with open_traffic(OUTAGES["no answer"], retry=policy) as it:
         tasks = [it.start_call(_ignore_error(purchase_credits(it.bardge))) for _ in range(4)]

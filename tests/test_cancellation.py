@@ -1,4 +1,4 @@
-"""Cancellation at every await of a keyed POST: what is on record is right, nothing is charged twice, nothing leaks."""
+"""Cancellation at every await of a keyed POST: the record is right, nothing is charged twice, nothing leaks."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Cancel: TypeAlias = Callable[[Awaitable[object], int], Awaitable[bool]]
 
 
 async def cancel_task(call: Awaitable[object], turns: int) -> bool:
-    """Cancel the call's task once, after so many turns of the loop; False when it was over before."""
+    """Cancel the call's task once, after a number of turns of the loop; return False if it was over before."""
     task = asyncio.ensure_future(call)
     for _ in range(turns):
         await asyncio.sleep(0)
@@ -64,8 +64,8 @@ async def cancel_scope(call: Awaitable[object], turns: int) -> bool:
 class Bank:
     """A server that keeps the page's rule: a key's first request charges, those of the next 90 s get its answer.
 
-    ``faults`` are what becomes of a key's first requests: ``cut before`` or ``cut after`` the charge, ``429``, ``400``,
-    ``401``; from then on it answers.
+    ``faults`` are applied to a key's first requests: ``cut before`` or ``cut after`` the charge, ``429``, ``400``,
+    ``401``; later requests are answered.
     """
 
     clock: ManualClock
@@ -101,7 +101,7 @@ class Bank:
 
 
 def make_rotating_key() -> Callable[[], Awaitable[str]]:
-    """Make a source of API keys: each takes a turn of the loop to come, and is another one."""
+    """Make a source of API keys: each call takes a turn of the loop, and returns another key."""
     numbers = itertools.count()
 
     async def get_key() -> str:
@@ -131,7 +131,7 @@ class Scene:
         )
 
     async def read_state(self, key: str) -> EntryState | None:
-        """What is on record; a key that is still held fails the test."""
+        """Return the recorded state; a key that is still held fails the test."""
         identity = KeyIdentity(self.server.base_url, "", key)
         async with asyncio.timeout(GUARD):
             record = await self.journal.claim(identity, 1.0, self.clock)
@@ -139,7 +139,7 @@ class Scene:
         return None if record is None else record.state
 
     async def check_invariants(self, key: str) -> None:
-        """What holds after a cancellation, wherever it came."""
+        """Check what must be true after a cancellation, wherever it happened."""
         state = await self.read_state(key)
         if self.bank.charges[key]:
             assert state in {EntryState.DONE, EntryState.SENT}
@@ -158,7 +158,7 @@ async def open_scene(faults: Sequence[str]) -> AsyncGenerator[Scene]:
 
 
 async def buy(bardge: BardgeClient, key: str) -> str:
-    """Buy under a key: ``done``, or the name of the error."""
+    """Buy under a key; return ``done``, or the name of the error."""
     try:
         await bardge.send("credits.purchase", request=PURCHASE, key=key)
     except errors.BardgeError as found:
@@ -167,7 +167,7 @@ async def buy(bardge: BardgeClient, key: str) -> str:
 
 
 async def drain_server() -> None:
-    """Let the server read and handle what is on its way: a request that it begins late is beyond any client."""
+    """Let the server read and handle what is on its way: no client controls a request that it starts late."""
     for _ in range(30):
         await asyncio.sleep(0)
 
@@ -178,11 +178,11 @@ async def await_within_guard(call: Awaitable[Any]) -> Any:
 
 
 async def count_leftovers(server: ScriptedServer) -> tuple[int, list[str]]:
-    """How many connections are open, and which tasks are left besides the server's, once the server took note."""
+    """Return how many connections are open, and which tasks are left besides the server's, after a pause."""
     await drain_server()
     own = {asyncio.current_task(), *server._tasks}
     tasks = [repr(task) for task in asyncio.all_tasks() if task not in own]
-    # asyncio's own, of the server's side.
+    # asyncio's own, on the server's side.
     return len(server._tasks), [task for task in tasks if "_accept_connection" not in task]
 
 
@@ -200,7 +200,7 @@ ways = pytest.mark.parametrize("cancel", [cancel_task, cancel_scope])
 
 
 async def cancel_at_every_turn(it: Scene, cancel: Cancel, then: Callable[[BardgeClient, str], Awaitable[None]]) -> int:
-    """Cancel a POST after no turn, one turn, two…, until one goes through; return how many were cancelled."""
+    """Cancel a POST after no turn, one turn, two…, until one completes; return how many were cancelled."""
     for turns in range(400):
         key = f"order-{turns}"
         async with it.make_client() as bardge:
@@ -216,7 +216,7 @@ async def cancel_at_every_turn(it: Scene, cancel: Cancel, then: Callable[[Bardge
 @scenes
 @ways
 async def test_entered_again_inside(faults: Sequence[str], cancel: Cancel) -> None:
-    """Entered again inside its window a cancelled POST is finished: charged once, however far it had come."""
+    """Entered again within its window a cancelled POST is completed: charged once, wherever it was cancelled."""
     async with open_scene(faults) as it:
 
         async def enter_again(bardge: BardgeClient, key: str) -> None:
@@ -248,7 +248,7 @@ async def test_entered_again_past(faults: Sequence[str], cancel: Cancel) -> None
 @pytest.mark.parametrize("faults", [(), ("cut after",), ("429",)], ids=["answered", "cut", "429"])
 @ways
 async def test_nothing_leaks(faults: Sequence[str], cancel: Cancel) -> None:
-    """No connection and no task is left of a cancelled call, no timer waits, and the client closes at once."""
+    """A cancelled call leaves no connection, no task and no timer, and the client closes immediately."""
     async with open_scene(faults) as it:
 
         async def check_leaks(bardge: BardgeClient, key: str) -> None:
@@ -260,7 +260,7 @@ async def test_nothing_leaks(faults: Sequence[str], cancel: Cancel) -> None:
 
 @ways
 async def test_waiting_for_the_key(cancel: Cancel) -> None:
-    """Cancelled while another task holds the key, a call leaves the line, and nothing on record."""
+    """Cancelled while another task holds the key, a call leaves the queue, and no record."""
     async with open_scene(()) as it, it.make_client() as bardge:
         identity = KeyIdentity(it.server.base_url, "", "order-1")
         await it.journal.claim(identity, 1.0, it.clock)
@@ -272,7 +272,7 @@ async def test_waiting_for_the_key(cancel: Cancel) -> None:
 
 @ways
 async def test_waiting_for_a_connection(cancel: Cancel) -> None:
-    """Cancelled while all connections are taken, a call leaves the line, and nothing on record."""
+    """Cancelled while all connections are taken, a call leaves the queue, and no record."""
     reached = anyio.Event()
     async with open_scene(()) as it, it.make_client() as bardge:
         it.server.script = [hang(reached), it.bank]
@@ -287,7 +287,7 @@ async def test_waiting_for_a_connection(cancel: Cancel) -> None:
 
 
 async def test_two_with_one_key() -> None:
-    """Of two tasks with one key the first is cancelled, at any turn: the second ends it, charged once."""
+    """Of two tasks with one key the first is cancelled, at any turn: the second completes it, charged once."""
     async with open_scene(("cut after",)) as it, it.make_client() as bardge:
         for turns in range(60):
             key = f"order-{turns}"
@@ -302,7 +302,7 @@ async def test_two_with_one_key() -> None:
 
 
 async def test_note() -> None:
-    """A POST cancelled after it was sent tells its row and key on the cancellation."""
+    """A POST cancelled after it was sent adds its endpoint and key to the cancellation."""
     reached = anyio.Event()
     async with open_scene(()) as it, it.make_client() as bardge:
         it.server.script = [hang(reached)]
@@ -317,7 +317,7 @@ async def test_note() -> None:
 
 
 async def test_no_note_where_nothing_was_sent() -> None:
-    """One that was cancelled before has no note."""
+    """A POST that was cancelled before has no note."""
     async with open_scene(()) as it, it.make_client() as bardge:
         identity = KeyIdentity(it.server.base_url, "", "order-1")
         await it.journal.claim(identity, 1.0, it.clock)
@@ -345,7 +345,7 @@ async def test_fail_after_around_a_call() -> None:
 
 @attrs.define
 class Shop:
-    """The sandbox and clients of it, on clocks that move together."""
+    """The sandbox and clients of it, on clocks that advance together."""
 
     sandbox: Sandbox
     clock: ManualClock

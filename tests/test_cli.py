@@ -24,7 +24,7 @@ def demo() -> Result:
 
 
 def test_demo_ends_well(demo: Result) -> None:
-    """The demo ends with 0."""
+    """The demo exits with 0."""
     assert demo.exit_code == 0, demo.output
 
 
@@ -44,12 +44,12 @@ def test_demo_ends_well(demo: Result) -> None:
     ],
 )
 def test_demo_tells(demo: Result, words: str) -> None:
-    """The demo tells every part of the main job in words."""
+    """The demo explains every part of the main job."""
     assert words in demo.output
 
 
 def test_demo_fits_a_plain_terminal(demo: Result) -> None:
-    """The demo prints ASCII without escapes, in lines that a terminal shows whole."""
+    """The demo prints ASCII without escapes, in lines that fit a terminal."""
     assert demo.output.isascii()
     assert "\x1b" not in demo.output
     assert max(map(len, demo.output.splitlines())) <= 120
@@ -87,7 +87,7 @@ def test_sandbox_serves(served: dict[str, str]) -> None:
 
 
 def test_sandbox_serves_the_client(served: dict[str, str]) -> None:
-    """The printed variables are what the client reads from the environment."""
+    """The printed variables are those that the client reads from the environment."""
 
     async def get_balance() -> object:
         async with BardgeClient(served["BARDGE_API_KEY"], served["BARDGE_BASE_URL"]) as client:
@@ -110,7 +110,7 @@ def test_sandbox_stops_without_a_traceback(name: signal.Signals) -> None:
 
 
 def test_sandbox_on_a_taken_port_says_so(served: dict[str, str]) -> None:
-    """A port that is taken is an error message, no traceback."""
+    """A port in use is an error message, not a traceback."""
     port = served["BARDGE_BASE_URL"].split(":")[2].split("/")[0]
     run = CliRunner().invoke(bardge, ["sandbox", "--port", port])
     assert run.exit_code == 1
@@ -119,7 +119,7 @@ def test_sandbox_on_a_taken_port_says_so(served: dict[str, str]) -> None:
 
 
 def test_missing_click_names_the_extra() -> None:
-    """Without click the command says which extra it needs."""
+    """Without click the command names the extra to install."""
     code = "import sys; sys.modules['click'] = None; from bardge_async.cli import main; main()"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert run.returncode == 1

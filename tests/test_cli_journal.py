@@ -23,7 +23,7 @@ from tests.test_reconcile import ONCE
 
 
 def run_json(*arguments: object) -> Any:
-    """What a command prints as JSON."""
+    """Run a command with ``--json``, and return what it prints."""
     result = run_bardge("journal", *arguments, "--json")
     assert result.exit_code == 0, result.output
     return json.loads(result.stdout)
@@ -31,7 +31,7 @@ def run_json(*arguments: object) -> Any:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """A journal with one entry that is done and two in doubt, of two accounts."""
+    """Write a journal with one done entry and two in doubt, of two accounts."""
     path = tmp_path / "journal.db"
 
     async def fill() -> None:
@@ -46,7 +46,7 @@ def path(tmp_path: Path) -> Path:
 
 @contextmanager
 def leave_doubt(path: Path, monkeypatch: pytest.MonkeyPatch, *, happened: bool, ago: float = 0) -> Generator[Sandbox]:
-    """Leave a purchase in doubt at a sandbox that serves meanwhile, and set the environment."""
+    """Leave a purchase in doubt at a sandbox that keeps running, and set the environment."""
     loop = asyncio.new_event_loop()
     sandbox = Sandbox()
     loop.run_until_complete(sandbox.__aenter__())
@@ -74,7 +74,7 @@ def leave_doubt(path: Path, monkeypatch: pytest.MonkeyPatch, *, happened: bool, 
 
 
 def test_list(path: Path) -> None:
-    """``list`` prints every entry of all servers and accounts, for people a line each."""
+    """``list`` prints every entry of all servers and accounts, one line each."""
     result = run_bardge("journal", "list", path)
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
@@ -85,7 +85,7 @@ def test_list(path: Path) -> None:
 
 
 def test_list_json(path: Path) -> None:
-    """``list --json`` prints all facts but the bodies."""
+    """``list --json`` prints everything but the bodies."""
     first = run_json("list", path)[0]
     assert first == {
         "base_url": "https://api.example/v3",
@@ -101,7 +101,7 @@ def test_list_json(path: Path) -> None:
 
 
 def test_doubts(path: Path) -> None:
-    """``doubts`` prints what is in doubt only."""
+    """``doubts`` prints only what is in doubt."""
     assert {(one["key"], one["account"], one["state"]) for one in run_json("doubts", path)} == {
         ("order-2", "", "in doubt"),
         ("order-2", "b", "in doubt"),
@@ -109,7 +109,7 @@ def test_doubts(path: Path) -> None:
 
 
 def test_one_account(path: Path) -> None:
-    """``--account`` leaves the others out."""
+    """``--account`` excludes other accounts."""
     assert [one["account"] for one in run_json("doubts", path, "--account", "b")] == ["b"]
 
 
@@ -139,7 +139,7 @@ def test_resolve(path: Path, flag: str, state: str) -> None:
     ],
 )
 def test_resolve_refuses(path: Path, arguments: list[str], words: str) -> None:
-    """What is not clear is a message, no traceback, and changes nothing."""
+    """An ambiguous command prints a message, no traceback, and changes nothing."""
     result = run_bardge("journal", "resolve", path, *arguments)
     assert (result.exit_code != 0, words in result.output, "Traceback" in result.output) == (True, True, False)
     assert len(run_json("doubts", path)) == 2
@@ -147,7 +147,7 @@ def test_resolve_refuses(path: Path, arguments: list[str], words: str) -> None:
 
 @pytest.mark.parametrize("command", ["list", "doubts"])
 def test_missing_file(tmp_path: Path, command: str) -> None:
-    """A missing file is a message, and is not made."""
+    """A missing file is a message, and is not created."""
     result = run_bardge("journal", command, tmp_path / "none.db")
     assert result.exit_code == 2
     assert "does not exist" in result.output
@@ -155,7 +155,7 @@ def test_missing_file(tmp_path: Path, command: str) -> None:
 
 
 def test_foreign_file(tmp_path: Path) -> None:
-    """A file of another kind is a message, no traceback."""
+    """A file of another type is a message, not a traceback."""
     (tmp_path / "notes").write_text("hello " * 100)
     result = run_bardge("journal", "list", tmp_path / "notes")
     assert result.exit_code == 1
@@ -164,13 +164,13 @@ def test_foreign_file(tmp_path: Path) -> None:
 
 
 def test_prune(path: Path) -> None:
-    """``prune`` forgets what is old, and leaves doubts."""
+    """``prune`` removes what is old, and keeps doubts."""
     assert run_json("prune", path, "--keep-entries", "0.001") == {"forgotten": 1}
     assert len(run_json("list", path)) == 2
 
 
 def test_reconcile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """``reconcile`` tells the evidence and changes nothing."""
+    """``reconcile`` prints the evidence and changes nothing."""
     path = tmp_path / "journal.db"
     with leave_doubt(path, monkeypatch, happened=True):
         [verdict] = run_json("reconcile", path)
@@ -181,7 +181,7 @@ def test_reconcile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_resolve_by_evidence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """``resolve --by-evidence`` acts on what the server's lists tell."""
+    """``resolve --by-evidence`` acts on what the server's lists show."""
     path = tmp_path / "journal.db"
     with leave_doubt(path, monkeypatch, happened=False, ago=400):
         result = run_bardge("journal", "resolve", path, "order-1", "--by-evidence")
@@ -191,7 +191,7 @@ def test_resolve_by_evidence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_resolve_by_evidence_that_cannot_tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the evidence cannot tell, nothing is changed and the message says so."""
+    """If the evidence is inconclusive, nothing is changed and the message says so."""
     path = tmp_path / "journal.db"
     with leave_doubt(path, monkeypatch, happened=False):
         result = run_bardge("journal", "resolve", path, "order-1", "--by-evidence")
@@ -207,7 +207,7 @@ def test_reconcile_needs_a_key(path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_reconcile_at_another_server(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A base URL in the environment that is not the doubt's is a message: the key would go to the wrong server."""
+    """A base URL in the environment that is not the doubt's is a message: the key would be sent to the wrong server."""
     monkeypatch.setenv("BARDGE_API_KEY", "k")
     monkeypatch.setenv("BARDGE_BASE_URL", "https://other.example/v3")
     result = run_bardge("journal", "reconcile", path)

@@ -17,7 +17,7 @@ from tests.support.postgres import Database
 
 @pytest.fixture
 def dsn(postgres: Database) -> str:
-    """A journal with an entry that is done and one in doubt."""
+    """Write a journal with a done entry and one in doubt."""
     dsn = postgres.clear()
 
     async def fill() -> None:
@@ -30,7 +30,7 @@ def dsn(postgres: Database) -> str:
 
 
 def test_list_and_doubts(dsn: str) -> None:
-    """``list`` prints every entry of the database, ``doubts`` what is in doubt."""
+    """``list`` prints every entry of the database, ``doubts`` those in doubt."""
     assert [one["key"] for one in json.loads(run_bardge("journal", "list", dsn, "--json").stdout)] == [
         "order-1",
         "order-2",
@@ -39,14 +39,14 @@ def test_list_and_doubts(dsn: str) -> None:
 
 
 def test_resolve(dsn: str, postgres: Database) -> None:
-    """``resolve`` settles a doubt, and lets go of its key."""
+    """``resolve`` settles a doubt, and releases its key."""
     assert run_bardge("journal", "resolve", dsn, "order-2", "--done").stdout == "order-2 is recorded as done.\n"
     assert read_states(postgres) == {"order-1": EntryState.DONE, "order-2": EntryState.DONE}
     assert postgres.admin.execute("SELECT count(owner) FROM bardge.entries").fetchone() == (0,)
 
 
 def test_prune(dsn: str, postgres: Database) -> None:
-    """``prune`` takes its days, and leaves doubts alone."""
+    """``prune`` takes a number of days, and keeps doubts."""
     days = (time.time() - WALL) / 86_400
     assert run_bardge("journal", "prune", dsn, "--keep-entries", str(days + 1)).stdout == "0 entries removed.\n"
     assert run_bardge("journal", "prune", dsn, "--keep-entries", str(days - 1)).stdout == "1 entries removed.\n"

@@ -36,7 +36,7 @@ EMPTY = reply(200, {"data": [], "has_more": False})
 
 
 def test_made_outside_of_a_loop() -> None:
-    """A client can be made where no event loop runs, and opens nothing until it is used."""
+    """A client can be created without an event loop, and opens nothing until it is used."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         client = BardgeClient("key", LOCAL)
@@ -57,7 +57,7 @@ def test_used_in_several_loops() -> None:
 
 
 def test_settings_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Key and base URL come from the environment where they are not given."""
+    """Key and base URL come from the environment unless given."""
     monkeypatch.setenv("BARDGE_API_KEY", "from-env")
     monkeypatch.setenv("BARDGE_BASE_URL", "http://localhost:9/v3/")
     assert repr(BardgeClient()) == "BardgeClient(base_url='http://localhost:9/v3', api_key='***')"
@@ -70,7 +70,7 @@ def test_default_base_url(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_arguments_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Given settings beat the environment's."""
+    """Given settings override the environment's."""
     monkeypatch.setenv("BARDGE_API_KEY", "from-env")
     monkeypatch.setenv("BARDGE_BASE_URL", LOCAL)
     async with open_rig(reply(200, {})) as it:
@@ -79,7 +79,7 @@ async def test_arguments_win_over_the_environment(monkeypatch: pytest.MonkeyPatc
 
 
 async def test_key_from_the_environment_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The environment's key goes out as the bearer."""
+    """The environment's key is sent as the bearer token."""
     monkeypatch.setenv("BARDGE_API_KEY", "from-env")
     async with ScriptedServer(reply(200, {})) as server, BardgeClient(base_url=server.base_url) as bardge:
         await bardge.clients.get("c")
@@ -88,7 +88,7 @@ async def test_key_from_the_environment_is_sent(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize("value", [None, ""])
 def test_no_key(monkeypatch: pytest.MonkeyPatch, value: str | None) -> None:
-    """Without a key there is no client, and the error says where to put one."""
+    """Without a key no client is created, and the error says where to put one."""
     monkeypatch.delenv("BARDGE_API_KEY", raising=False)
     if value is not None:
         monkeypatch.setenv("BARDGE_API_KEY", value)
@@ -120,7 +120,7 @@ def test_no_key(monkeypatch: pytest.MonkeyPatch, value: str | None) -> None:
     ],
 )
 def test_refused_base_url(url: Any, word: str) -> None:
-    """A base URL that could leak the key or lead elsewhere is refused when the client is made."""
+    """A base URL that could leak the key or lead elsewhere is rejected when the client is created."""
     with pytest.raises(errors.ConfigurationError, match=word) as caught:
         BardgeClient("key", url)
     assert "s3cret" not in str(caught.value)
@@ -131,7 +131,7 @@ def test_refused_base_url(url: Any, word: str) -> None:
     ["http://127.0.0.1:1", "http://127.8.0.1", "http://[::1]:80/x", "http://localhost", "https://api.example/v3/"],
 )
 def test_allowed_base_url(url: str) -> None:
-    """HTTPS anywhere and HTTP to this machine are allowed."""
+    """HTTPS anywhere and HTTP to this machine are accepted."""
     assert url.rstrip("/") in repr(BardgeClient("key", url))
 
 
@@ -160,7 +160,7 @@ def make_client(settings: dict[str, Any]) -> BardgeClient:
 
 @pytest.mark.parametrize("settings", REFUSED_SETTINGS.values(), ids=REFUSED_SETTINGS)
 def test_refused_settings(settings: dict[str, Any]) -> None:
-    """What cannot work is refused when the client is made."""
+    """Wrong settings are rejected when the client is created."""
     with pytest.raises(errors.ConfigurationError):
         make_client(settings)
 
@@ -183,7 +183,7 @@ REFUSED_VALUES: list[tuple[type[Any], dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("cls", "values"), REFUSED_VALUES)
 def test_refused_setting_values(cls: type[Any], values: dict[str, Any]) -> None:
-    """A setting out of its range is refused by its name."""
+    """A setting out of its range is rejected by its name."""
     with pytest.raises(errors.ConfigurationError, match=next(iter(values)) if len(values) == 1 else "margin"):
         cls(**values)
 
@@ -198,7 +198,7 @@ async def test_number_as_timeout() -> None:
 
 
 async def test_with_options_changes_settings() -> None:
-    """Another key, other paths and another policy over the same connections; the first client keeps its own."""
+    """A derived client has another key, paths and policy over the same connections; the first client keeps its own."""
     async with open_rig(cut(), EMPTY) as it:
         other = it.bardge.with_options(
             api_key="second", paths={"passes.list": "/v4/passes"}, retry=RetryPolicy(max_attempts=1), timeout=5
@@ -228,7 +228,7 @@ async def test_with_options_keeps_what_is_not_given() -> None:
 
 
 def test_with_options_refuses_too() -> None:
-    """The same settings are refused as when a client is made."""
+    """``with_options`` rejects the same settings as the constructor."""
     client = BardgeClient("key", LOCAL)
     refused: list[dict[str, Any]] = [{"timeout": 0}, {"paths": {"x": "/y"}}, {"api_key": "a\nb"}]
     for settings in refused:
@@ -238,7 +238,7 @@ def test_with_options_refuses_too() -> None:
 
 @pytest.mark.parametrize("endpoint", ["credits.purchase", endpoints.PURCHASE_CREDITS])
 async def test_send(endpoint: Any) -> None:
-    """``send`` takes a row or its name and tells what came around the result."""
+    """``send`` takes an endpoint or its name and returns the response's details with the result."""
     async with open_rig(cut(), BOUGHT) as it:
         response = await it.bardge.send(endpoint, request=PURCHASE, key="order-1")
     assert (response.value.balance, response.status, response.request_id) == (5, 201, "req_1")
@@ -248,13 +248,13 @@ async def test_send(endpoint: Any) -> None:
 
 
 async def test_send_tells_a_replay() -> None:
-    """A cached answer is told as the server's."""
+    """A replayed response is marked as the server's."""
     async with open_rig(reply(201, {"balance": 5}, {"x-idempotent-replayed": "TRUE"})) as it:
         assert (await it.bardge.send(endpoints.PURCHASE_CREDITS, request=PURCHASE)).replayed == "server"
 
 
 async def test_send_a_page() -> None:
-    """``send`` of a list gives its first page, with the answer's request id."""
+    """``send`` of a list returns its first page, with the request id."""
     body = {"data": [{"id": "pass_1"}], "has_more": True}
     async with open_rig(reply(200, body, {"Bardge-Request-Id": "req_1"})) as it:
         page = (await it.bardge.send(endpoints.LIST_PASSES)).value
@@ -262,7 +262,7 @@ async def test_send_a_page() -> None:
 
 
 async def test_send_with_path_and_token() -> None:
-    """Path arguments by position, the token on rows that take it."""
+    """Path arguments are positional, and lookup endpoints take the token."""
     async with open_rig(reply(200, {})) as it:
         await it.bardge.send(endpoints.GET_CLIENT, "a/b")
         await it.bardge.send(endpoints.GENERATE_ACCESS_CODE, request=models.AccessCodeRequest(), lookup_token="lkpt_1")
@@ -290,7 +290,7 @@ REFUSED_CALLS: dict[str, tuple[Any, tuple[Any, ...], dict[str, Any]]] = {
 
 @pytest.mark.parametrize(("row", "path", "options"), REFUSED_CALLS.values(), ids=REFUSED_CALLS)
 async def test_refused_calls(row: Any, path: tuple[Any, ...], options: dict[str, Any]) -> None:
-    """A call that is made wrongly is refused before anything is sent."""
+    """A wrong call is rejected before anything is sent."""
     async with open_rig(BOUGHT) as it:
         with pytest.raises(errors.InvalidArgumentError):
             await it.bardge.send(row, *path, **options)
@@ -298,7 +298,7 @@ async def test_refused_calls(row: Any, path: tuple[Any, ...], options: dict[str,
 
 
 async def test_key_for_a_row_that_takes_none() -> None:
-    """A key that the server would ignore is refused: it would protect nothing."""
+    """A key that the server would ignore is rejected: it would protect nothing."""
     async with open_rig(BOUGHT) as it:
         request = models.InitiateLookup(issuer_id="i", client_id="c")
         with pytest.raises(errors.IdempotencyMisuseError):
@@ -307,7 +307,7 @@ async def test_key_for_a_row_that_takes_none() -> None:
 
 
 async def test_request_with_mapping() -> None:
-    """``request`` reaches what has no row: body, query, token and a fresh key go out, JSON comes back."""
+    """``request`` reaches URLs without an endpoint: body, query, token and a fresh key are sent, JSON is returned."""
     async with open_rig(reply(200, {"price": 0.1}, {"Bardge-Request-Id": "req_1"})) as it:
         response = await it.bardge.request(
             "POST",
@@ -344,7 +344,7 @@ async def test_request_get_has_no_key() -> None:
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE"])
 async def test_request_methods(method: str) -> None:
-    """All that may change something goes out under a key."""
+    """Every request that may change something is sent under a key."""
     async with open_rig(reply(200, {})) as it:
         await it.bardge.request(method, "/odd")
     assert (it.server.requests[0].method, it.keys[0] is not None) == (method, True)
@@ -378,7 +378,7 @@ REFUSED_REQUESTS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
 
 @pytest.mark.parametrize(("method", "path", "options"), REFUSED_REQUESTS.values(), ids=REFUSED_REQUESTS)
 async def test_refused_requests(method: Any, path: Any, options: dict[str, Any]) -> None:
-    """A free request that could reach elsewhere, or cannot be sent, is refused before anything is sent."""
+    """A ``request`` call that could reach elsewhere, or cannot be sent, is rejected before anything is sent."""
     async with open_rig(reply(200, {})) as it:
         with pytest.raises(errors.InvalidArgumentError):
             await it.bardge.request(method, path, **options)
@@ -386,7 +386,7 @@ async def test_refused_requests(method: Any, path: Any, options: dict[str, Any])
 
 
 async def test_corrected_paths_reach_the_wire() -> None:
-    """A path that the user corrected is the one that is called, its arguments in the order of the row's own."""
+    """An overridden path is called, with its arguments in the order of the endpoint's own path."""
     paths = {"bookings.cancel": "/v4/bookings/{booking_id}", "passes.list": "/v4/passes"}
     async with open_rig(reply(200, {"data": [], "has_more": False}), paths=paths) as it:
         await it.bardge.bookings.cancel("b/1")
@@ -395,7 +395,7 @@ async def test_corrected_paths_reach_the_wire() -> None:
 
 
 async def test_base_path_is_kept() -> None:
-    """Rows are below the base URL's own path."""
+    """Endpoints are below the base URL's own path."""
     async with ScriptedServer(reply(200, {})) as server, BardgeClient("key", f"{server.base_url}/v3/api/") as bardge:
         await bardge.clients.get("c")
     assert server.requests[0].path == "/v3/api/clients/c"
@@ -403,20 +403,20 @@ async def test_base_path_is_kept() -> None:
 
 @pytest.mark.parametrize("module", [errors, endpoints, models])
 def test_root_has_every_public_name(module: Any) -> None:
-    """Errors, rows and models can all be imported from the root, where they are listed."""
+    """Errors, endpoints and models can all be imported from the root, where they are listed."""
     assert set(module.__all__) <= set(bardge_async.__all__)
     assert all(getattr(bardge_async, name) is getattr(module, name) for name in module.__all__)
 
 
 def test_root_lists_what_it_has() -> None:
-    """``__all__`` holds each name once, and nothing that is not there."""
+    """``__all__`` holds each name once, and nothing that does not exist."""
     names = bardge_async.__all__
     assert len(names) == len(set(names))
     assert all(hasattr(bardge_async, name) for name in names)
 
 
 def test_settings_are_at_the_root() -> None:
-    """What a user sets or annotates with is there too."""
+    """Names that users set or annotate with are there too."""
     wanted = {
         "BardgeClient",
         "IdempotentClient",
@@ -435,7 +435,7 @@ def make_sandbox_client(sandbox: Sandbox, **options: Any) -> BardgeClient:
 
 
 async def test_cut_after_the_charge_is_one_charge() -> None:
-    """The main job: the line is cut after the charge, the money moves once, and the block tells that it was a replay."""
+    """The main job: the connection is cut after the charge, the money moves once, and the block reports a replay."""
     async with Sandbox() as sandbox, make_sandbox_client(sandbox) as bardge:
         before = len(sandbox.ledger("client_abc123"))
         sandbox.cut_after("credits.purchase")
@@ -449,7 +449,7 @@ async def test_cut_after_the_charge_is_one_charge() -> None:
 
 
 async def test_cut_before_the_charge_is_one_charge() -> None:
-    """A line cut before the charge ends in one charge as well, and no replay."""
+    """A connection cut before the charge ends in one charge as well, without a replay."""
     async with Sandbox() as sandbox, make_sandbox_client(sandbox) as bardge:
         before = len(sandbox.ledger("client_abc123"))
         sandbox.cut_before("credits.purchase", times=2)
@@ -460,7 +460,7 @@ async def test_cut_before_the_charge_is_one_charge() -> None:
 
 
 async def test_plain_post_survives_a_cut_too() -> None:
-    """Without a block a POST has a key of its own through all its attempts."""
+    """Without a block a POST has one key through all its attempts."""
     async with Sandbox() as sandbox, make_sandbox_client(sandbox) as bardge:
         before = len(sandbox.ledger("client_abc123"))
         sandbox.cut_after("credits.purchase", times=3)
@@ -469,7 +469,7 @@ async def test_plain_post_survives_a_cut_too() -> None:
 
 
 async def test_line_that_stays_cut() -> None:
-    """If no answer ever comes the outcome is unknown, though the charge was made: once."""
+    """If no response ever arrives the outcome is unknown, though the charge was made: once."""
     async with Sandbox() as sandbox, make_sandbox_client(sandbox) as bardge:
         before = len(sandbox.ledger("client_abc123"))
         sandbox.cut_after("credits.purchase", times=99)
@@ -502,7 +502,7 @@ async def test_other_body_under_a_used_key() -> None:
 
 
 async def test_rotated_key() -> None:
-    """A key that was rotated is asked for again, and the call goes on."""
+    """A key that was rotated is fetched again, and the call continues."""
     async with Sandbox() as sandbox:
         current = [sandbox.api_key]
         async with BardgeClient(lambda: current[0], sandbox.base_url) as bardge:
@@ -512,7 +512,7 @@ async def test_rotated_key() -> None:
 
 
 async def test_error_object_names_the_field() -> None:
-    """A refused field is named in the error's message."""
+    """A rejected field is named in the error's message."""
     async with Sandbox() as sandbox, make_sandbox_client(sandbox) as bardge:
         with pytest.raises(errors.InvalidRequestError, match="package_id") as caught:
             await bardge.credits.purchase(PurchaseCredits(client_id="client_abc123", package_id=""))
@@ -520,7 +520,7 @@ async def test_error_object_names_the_field() -> None:
 
 
 async def test_leaked_client_warns() -> None:
-    """A client that was used and never closed warns when it goes."""
+    """A client that was used and never closed warns when it is garbage-collected."""
     async with ScriptedServer(error(400)) as server:
         client = BardgeClient("key", server.base_url)
         with pytest.raises(errors.InvalidRequestError):
@@ -531,7 +531,7 @@ async def test_leaked_client_warns() -> None:
 
 
 async def test_huge_request_is_refused() -> None:
-    """A body of over 1 MiB is refused before anything is sent."""
+    """A body of over 1 MiB is rejected before anything is sent."""
     async with BardgeClient("key", "http://127.0.0.1:9") as bardge:
         with pytest.raises(errors.InvalidArgumentError, match="more than the limit of 1048576"):
             await bardge.request("POST", "/x", request={"text": "x" * 2**20})

@@ -1,4 +1,4 @@
-"""Clocks that jump: the age of a key is the largest that any clock tells."""
+"""Clocks that jump: the age of a key is the largest that any clock shows."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def jump_elapsed(clock: SuspendableClock, seconds: float) -> None:
 
 
 def make_reading(wall: float = 0.0, elapsed: float = 0.0, highest: float | None = None) -> ClockReading:
-    """An instant later than the first send; the highest wall time is at least the wall's."""
+    """Return an instant later than the first send; the highest wall time is at least the wall's."""
     seen = max(0.0, wall) if highest is None else highest
     return ClockReading(FIRST.wall + wall, FIRST.elapsed + elapsed, FIRST.wall + seen)
 
 
-# Purely.
+# Pure.
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def make_reading(wall: float = 0.0, elapsed: float = 0.0, highest: float | None 
         (make_reading(-HOUR, 0), 0),
     ],
     ids=[
-        "at once",
+        "immediately",
         "in step",
         "back",
         "forward",
@@ -64,7 +64,7 @@ def make_reading(wall: float = 0.0, elapsed: float = 0.0, highest: float | None 
     ],
 )
 def test_age(now: ClockReading, seconds: float) -> None:
-    """A key is as old as the clock says that says most."""
+    """The age of a key is that of the clock that shows the most."""
     assert key_age(FIRST, now) == seconds
 
 
@@ -81,7 +81,7 @@ def test_left(elapsed: float, seconds: float) -> None:
 
 
 def test_no_window() -> None:
-    """Before the first send no window runs."""
+    """Before the first send no window has started."""
     assert seconds_left(ReplayWindow(), History(), make_reading()) is None
 
 
@@ -91,7 +91,7 @@ jumps = st.lists(st.tuples(st.floats(-1e6, 1e6), st.floats(0, 1e3)), max_size=20
 @given(jumps)
 @settings(max_examples=200, deadline=None)
 def test_age_never_shrinks(steps: list[tuple[float, float]]) -> None:
-    """However the wall clock jumps, a key never gets younger, nor younger than the boot-time clock says."""
+    """However the wall clock jumps, a key never gets younger, nor younger than the boot-time clock shows."""
     clock = SuspendableClock()
     watch = ClockReader(clock)
     first = watch.now()
@@ -113,7 +113,7 @@ def test_instants_are_aware() -> None:
 
 
 async def enter_again(it: Rig) -> str:
-    """Enter the key in doubt once more: ``sent``, or the name of the error without a request."""
+    """Enter the key in doubt once more; return ``sent``, or the name of the error without a request."""
     before = it.request_count
     try:
         await it.bardge.send("credits.purchase", request=PURCHASE, key="order-1")
@@ -157,7 +157,7 @@ async def test_forward_and_back() -> None:
 
 
 async def test_machine_that_slept() -> None:
-    """A machine that slept through the window sends nothing when it wakes."""
+    """A machine that was suspended through the window sends nothing when it resumes."""
     clock = SuspendableClock()
     async with open_rig(cut(), BOUGHT, clock=clock, retry=ONE) as it:
         await fail_to_buy(it.bardge)
@@ -166,7 +166,7 @@ async def test_machine_that_slept() -> None:
 
 
 async def test_machine_that_slept_with_its_wall_clock_set_back() -> None:
-    """The boot-time clock alone tells that it slept."""
+    """The boot-time clock alone shows the suspension."""
     clock = SuspendableClock()
     async with open_rig(cut(), BOUGHT, clock=clock, retry=ONE) as it:
         await fail_to_buy(it.bardge)
@@ -175,7 +175,7 @@ async def test_machine_that_slept_with_its_wall_clock_set_back() -> None:
 
 
 class JumpingClock(SuspendableClock):
-    """A clock on which something happens while a call waits before its next attempt."""
+    """A clock that jumps while a call waits before its next attempt."""
 
     wall_jump = 0.0
     elapsed_jump = 0.0
@@ -192,7 +192,7 @@ class JumpingClock(SuspendableClock):
     ids=["back", "forward", "back and slept short", "slept", "back and slept long"],
 )
 async def test_jump_while_a_call_waits(wall: float, elapsed: float, sent: int) -> None:
-    """The window is checked right before each send: what happened during the wait counts."""
+    """The window is checked right before each send: jumps during the wait count."""
     clock = JumpingClock()
     clock.wall_jump, clock.elapsed_jump = wall, elapsed
     async with open_rig(cut(), BOUGHT, clock=clock, retry=AT_ONCE) as it:
@@ -214,7 +214,7 @@ async def test_jump_does_not_lengthen_a_call() -> None:
 
 
 async def test_same_row_past_the_window_by_any_clock() -> None:
-    """A row that sets an absolute state goes on whatever the clocks say."""
+    """An endpoint that sets an absolute state is retried whatever the clocks show."""
     clock = JumpingClock()
     clock.wall_jump = HOUR
     async with open_rig(cut(), cut(), reply(200, {"object": "issued_pass"}), clock=clock) as it:

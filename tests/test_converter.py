@@ -1,4 +1,4 @@
-"""The strict converter: the notes' examples in and out, nothing guessed, nothing dropped."""
+"""The strict converter: the notes' examples in both directions, nothing guessed, nothing dropped."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def list_problems(cls: type[Any], text: str) -> list[str]:
     return [f"${path}: {said}" for path, said in caught.value.mismatches]
 
 
-# What the examples' numbers mean: the first two in milliseconds, the others in seconds.
+# The instants of the examples: the first two in milliseconds, the others in seconds.
 CREATED = parse_utc("2025-05-08T10:26:40")
 EXPIRES = parse_utc("2026-05-01T12:00:00")
 SCHEDULED = parse_utc("2025-05-20T07:00:00")
 BOOKED = parse_utc("2025-05-20T00:13:20")
 
-# Each documented example of an answer, and the value that it is.
+# Each documented example of a response, and its value.
 EXAMPLES: dict[str, tuple[type[Resource], str, Resource]] = {
     "pass": (
         m.Pass,
@@ -274,7 +274,7 @@ EXAMPLES: dict[str, tuple[type[Resource], str, Resource]] = {
 CLIENT: dict[str, Any] = {"client_id": "client_abc123", "first_name": "Adaeze", "last_name": "Okafor"}
 COPAY: dict[str, Any] = {"client_id": "client_abc123", "provider_id": "prov_1"}
 
-# Each request with all its fields, and the JSON that it is: the first four as the vendor shows them.
+# Each request with all its fields, and its JSON: the first four as the vendor shows them.
 REQUESTS: list[tuple[Body, str]] = [
     (m.UpdateIssuedPassExpiry(expiry_date=dt.date(2026, 12, 31)), '{"expiry_date":"2026-12-31"}'),
     (
@@ -362,7 +362,7 @@ REQUESTS: list[tuple[Body, str]] = [
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_example(name: str) -> None:
-    """A documented answer decodes to exactly the documented values."""
+    """A documented response decodes to exactly the documented values."""
     cls, text, value = EXAMPLES[name]
     assert decode(cls, text) == value
 
@@ -374,7 +374,7 @@ def test_request(request_: Body, text: str) -> None:
 
 
 def test_every_request_is_encoded() -> None:
-    """No request class is missing from the list above."""
+    """Every request class is in the list above."""
     bodies = {cls for name in m.__all__ if isinstance(cls := getattr(m, name), type) and issubclass(cls, Body)}
     assert {type(request) for request, _ in REQUESTS} == bodies - {Body}
 
@@ -394,7 +394,7 @@ def test_every_request_is_encoded() -> None:
     ],
 )
 def test_time_units(number: str, instant: dt.datetime) -> None:
-    """Seconds and milliseconds are told apart by magnitude, from 10^11 on, always as aware UTC."""
+    """Seconds and milliseconds are distinguished by magnitude, from 10^11 on, always as aware UTC."""
     created = decode(m.Booking, f'{{"created": {number}}}').created
     assert created == instant
     assert created is not None
@@ -403,7 +403,7 @@ def test_time_units(number: str, instant: dt.datetime) -> None:
 
 @pytest.mark.parametrize("number", ["1e30", "-1e30", "1e308", '"1746700000000"', '"2026-05-20T07:00:00Z"', "true"])
 def test_no_instant(number: str) -> None:
-    """What is no number, or beyond the calendar, is no instant."""
+    """A value that is no number, or beyond the calendar, is no instant."""
     expected = "a timestamp" if "e" in number and '"' not in number and number != "true" else "a number"
     assert list_problems(m.Booking, f'{{"created": {number}}}')[0].startswith(f"$.created: expected {expected}, got ")
 
@@ -424,12 +424,12 @@ def test_case_is_folded(word: str) -> None:
 
 @pytest.mark.parametrize(("word", "state"), [("ACTIVE", "ACTIVE"), ("active", "ACTIVE"), ("cancelled", "CANCELLED")])
 def test_states(word: str, state: str) -> None:
-    """A state of an issued pass is known in both cases."""
+    """A state of an issued pass is recognised in both cases."""
     assert decode(m.IssuedPass, f'{{"status": "{word}"}}').status is m.IssuedPassState(state)
 
 
 def test_enums_are_open() -> None:
-    """A value that no enum lists passes through as the text that it is."""
+    """A value that no enum lists is kept as text."""
     assert type(decode(m.Pass, '{"duration": "Weekly"}').duration) is str
     assert decode(m.Pass, '{"duration": "Weekly"}').duration == "Weekly"
 
@@ -449,7 +449,7 @@ def test_enums_are_open() -> None:
     ],
 )
 def test_money_is_exact(digits: str) -> None:
-    """Money has exactly the digits of the answer, beyond what a float or 64 bits hold."""
+    """Money has exactly the digits of the response, beyond what a float or 64 bits hold."""
     price = decode(m.Pass, f'{{"price": {digits}}}').price
     assert str(price) == digits
 
@@ -466,7 +466,7 @@ def test_exact_in_one_place_only() -> None:
 
 
 def test_unknown_fields_are_kept() -> None:
-    """What the library does not know stays in ``extra``, numbers exactly, null as None."""
+    """Unknown fields stay in ``extra``, numbers exactly, null as None."""
     value = decode(
         m.Issuer,
         '{"id": "iss_1", "new": {"a": [1, 0.1, {"b": 12345678901234567.89}], "big": 36893488147419103232}, "none": null}',
@@ -487,13 +487,13 @@ def test_unknown_numbers_are_exact(raw: str) -> None:
 
 @pytest.mark.parametrize("name", ["extra", "schema", "mark", "__class__", "self"])
 def test_no_name_is_special(name: str) -> None:
-    """A field of the answer that is named like something of ours is an unknown field."""
+    """A field of the response that is named like one of our attributes is an unknown field."""
     value = decode(m.Issuer, json.dumps({"id": "iss_1", name: 1}))
     assert value == m.Issuer(id="iss_1", extra={name: 1})
 
 
 def test_page_names_are_not_special() -> None:
-    """A page's own two names that are not the vendor's come from nowhere but us."""
+    """A page's two fields that are not the vendor's are never taken from the response."""
     page = decode(Page[m.Pass], '{"data": [], "has_more": false, "items": [1], "request_id": "req_1"}')
     assert (page.items, page.request_id) == ((), None)
     assert page.extra == {"items": [1], "request_id": "req_1"}
@@ -529,7 +529,7 @@ def test_null_is_missing(cls: type[Resource]) -> None:
     ],
 )
 def test_strict(field: str, got: str, expected: str) -> None:
-    """A page field of another type is a fault with its path, what was expected, and what came."""
+    """A page field of another type is a fault with its path, the expected type, and the value."""
     assert list_problems(m.Pass, f'{{"{field}": {got}}}') == [f"$.{field}: expected {expected}, got {got}"]
 
 
@@ -541,12 +541,12 @@ def test_none_is_no_text() -> None:
 
 @pytest.mark.parametrize("body", ["[]", '"pass"', "5", "null", "true", "0.1"])
 def test_no_object(body: str) -> None:
-    """A body that is no object is a fault at the root."""
+    """A body that is not an object is a fault at the root."""
     assert list_problems(m.Pass, body) == [f"$: expected an object, got {body}"]
 
 
 def test_all_faults_at_once() -> None:
-    """Every fault of a body is told, each with its path, also where a body is parsed again."""
+    """Every fault of a body is reported with its path, even if the body is parsed again."""
     text = """{"balance": "x", "fee": 0.1, "currency": 5, "transactions": [{"amount": "abc"}, {"amount": 0.5},
     {"amount": true, "timestamp": "now", "type": 1.50}, "no"]}"""
     assert list_problems(m.ClientCredits, text) == [
@@ -561,7 +561,7 @@ def test_all_faults_at_once() -> None:
 
 
 def test_long_values_are_cut() -> None:
-    """A fault shows no more than the beginning of a long value."""
+    """A fault shows only the start of a long value."""
     [said] = list_problems(m.Pass, json.dumps({"price": "x" * 1000}))
     assert len(said) < 120
     assert said.endswith("…")
@@ -618,21 +618,21 @@ def test_guessed_fields_are_kept_raw(cls: type[Resource], field: str, raw: objec
 
 
 def test_guessed_field_inside_a_guessed_one() -> None:
-    """Only the part that was guessed wrongly is kept raw, as near to its place as can be."""
+    """Only the wrongly guessed part is kept raw, as close to its place as possible."""
     value = decode(m.Booking, '{"refund": {"amount": "5000", "currency": "NGN"}}')
     assert value.refund == m.RefundInfo(currency="NGN", extra={"amount": "5000"})
     assert value.extra == {}
 
 
 def test_guessed_number_is_kept_exactly() -> None:
-    """A raw value of a guessed field never went through a float."""
+    """A raw value of a guessed field was never converted to a float."""
     assert decode(m.CopayOption, '{"visits": 2.50}') == m.CopayOption(extra={"visits": Decimal("2.50")})
     assert decode(m.CopayOption, '{"name": 2.50}') == m.CopayOption(extra={"name": Decimal("2.50")})
     assert decode(m.Availability, '{"slots": {"a": [0.1]}}').extra == {"slots": {"a": [Decimal("0.1")]}}
 
 
 def test_guessed_fields_raise_nothing_for_any_type() -> None:
-    """No type in any guide or inferred field is ever a fault."""
+    """No type in a guide or inferred field is ever a fault."""
     for cls, names in find_guessed_fields().items():
         for raw in ANYTHING:
             assert isinstance(decode(cls, json.dumps(dict.fromkeys(names, raw))), cls)
@@ -646,7 +646,7 @@ def find_guessed_fields() -> dict[type[Resource], list[str]]:
 
 
 def read_marks(cls: type[Resource]) -> dict[str, Mark]:
-    """Read the marks anew from the annotations' text, not by the converter's way."""
+    """Read the marks from the annotations' text, independently of the converter."""
     words = {"FromPage": Mark.PAGE, "FromGuide": Mark.GUIDE, "Inferred": Mark.INFERRED}
     types = {
         name: str(kind)
@@ -664,7 +664,7 @@ RESOURCES: list[type[Resource]] = [
 
 
 def test_deep_answers() -> None:
-    """An answer nested beyond all reason is a fault like any other."""
+    """An extremely nested response is a fault like any other."""
     deep = '{"x":' * 1000 + "{}" + "}" * 1000
     assert list_problems(m.Pass, deep) == ["$: nested too deeply"]
     assert list_problems(m.Pass, deep.replace("{}", "0.1")) == ["$: nested too deeply"]
@@ -675,7 +675,7 @@ def test_deep_answers() -> None:
 
 @pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity"])
 def test_no_constants(word: str) -> None:
-    """The exact parser takes no more for JSON than the fast one."""
+    """The exact parser accepts no more than the fast one."""
     with pytest.raises(ValueError, match=f"^{word} is not JSON$"):
         parse_json_exact(f'{{"price": {word}}}'.encode())
 
@@ -691,7 +691,7 @@ def test_unset_is_left_out() -> None:
 
 
 def test_extra_is_merged() -> None:
-    """``extra`` stands beside the declared fields, with exact numbers."""
+    """``extra`` is encoded beside the declared fields, with exact numbers."""
     extra = {"gender": "F", "notes": [1, None, {"fee": Decimal("12345678901234567.89")}], "rate": 0.1}
     sent = dump_body(m.VerifyLookup(access_code="123456", extra=extra))
     assert sent == b'{"access_code":"123456","gender":"F","notes":[1,null,{"fee":12345678901234567.89}],"rate":0.1}'
@@ -701,13 +701,13 @@ def test_extra_is_merged() -> None:
     ("given", "sent"), [("annually", "ANNUALLY"), (Duration.ANNUALLY, "ANNUALLY"), ("Weekly", "Weekly")]
 )
 def test_request_enums(given: str, sent: str) -> None:
-    """A word for an enum goes out in the vendor's case, an unknown one as it is."""
+    """A text for an enum is sent in the vendor's case, an unknown one unchanged."""
     request = m.ConfirmClassBooking(number_of_visits=5, duration=given)
     assert json.loads(dump_body(request)) == {"number_of_visits": 5, "duration": sent}
 
 
 def test_request_enum_may_be_null() -> None:
-    """None for an enum goes out as null."""
+    """None for an enum is sent as null."""
     request = m.ConfirmClassBooking(copay_package_id="copay_abc123", duration=None)
     assert json.loads(dump_body(request)) == {"copay_package_id": "copay_abc123", "duration": None}
 
@@ -743,19 +743,19 @@ def make_loop() -> dict[str, Any]:
     ids=str,
 )
 def test_no_json(extra: dict[str, Any], why: str) -> None:
-    """What JSON cannot hold is refused, and the message names the request."""
+    """A value that JSON cannot hold is rejected, and the message names the request."""
     with pytest.raises(InvalidArgumentError, match=rf"^VerifyLookup: cannot be sent as JSON: .*{why}"):
         dump_body(m.VerifyLookup(access_code="123456", extra=extra))
 
 
 def test_broken_text() -> None:
-    """A text that is no Unicode is refused in a declared field as well."""
+    """Text that is not valid Unicode is rejected in a declared field as well."""
     with pytest.raises(InvalidArgumentError, match=r"^VerifyLookup: cannot be sent as JSON: .*surrogates"):
         dump_body(m.VerifyLookup(access_code="\ud800"))
 
 
 def test_dump_names_the_value() -> None:
-    """A raw body of ``client.request`` is refused under the name that the caller knows."""
+    """A raw body of ``client.request`` is rejected under the name that the caller knows."""
     assert dump_json({"a": Decimal("1.10")}, "json") == b'{"a":1.10}'
     with pytest.raises(InvalidArgumentError, match=r"^json: cannot be sent as JSON: "):
         dump_json({"a": object()}, "json")
@@ -800,7 +800,7 @@ def test_any_json(cls: type[Resource], value: Any) -> None:
 @PROPERTY
 @given(st.data())
 def test_any_object(data: st.DataObject) -> None:
-    """Whatever stands in a model's own fields is either in the value, in ``extra``, or a fault that names it."""
+    """Each of a model's own fields is in the value, in ``extra``, or in a fault that names it."""
     cls = data.draw(st.sampled_from(RESOURCES))
     names = [field.name for field in attrs.fields(cls) if field.name != "extra"]
     sent: dict[str, Any] = data.draw(st.dictionaries(st.sampled_from(names), VALUES, max_size=5))
@@ -818,7 +818,7 @@ MONEY = st.decimals(-(10**30), 10**30, allow_nan=False, allow_infinity=False)
 @PROPERTY
 @given(MONEY)
 def test_money_round_trip(amount: Decimal) -> None:
-    """An amount that is sent and comes back has the same digits."""
+    """An amount keeps its digits when sent and read back."""
     price = decode(m.Pass, dump_json({"price": amount}, "json").decode()).price
     assert price == amount
 
@@ -833,9 +833,9 @@ def test_money_digits(units: int, places: int) -> None:
 
 
 @PROPERTY
-@given(st.datetimes(dt.datetime(1974, 1, 1), dt.datetime(5138, 1, 1)), st.booleans())  # noqa: DTZ001 - naive bounds are hypothesis's way
+@given(st.datetimes(dt.datetime(1974, 1, 1), dt.datetime(5138, 1, 1)), st.booleans())  # noqa: DTZ001 - hypothesis needs naive bounds
 def test_any_instant(moment: dt.datetime, in_seconds: bool) -> None:
-    """Any instant comes back from both units."""
+    """Any instant is read back from both units."""
     whole = moment.replace(microsecond=0, tzinfo=dt.UTC)
     number = int(whole.timestamp()) * (1 if in_seconds else 1000)
     assert decode(m.Pass, f'{{"created": {number}}}').created == whole

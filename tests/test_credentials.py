@@ -1,4 +1,4 @@
-"""The API key: given, or asked for, and asked for again after it was rotated."""
+"""The API key: a fixed value, or a callable that is called again after a rotation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OK = reply(200, {"balance": 5})
 
 
 class Keys:
-    """Give one key after another, the last again and again, and count how often somebody asked."""
+    """Return one key after another, repeating the last, and count the calls."""
 
     def __init__(self, *keys: object) -> None:
         self.keys = keys
@@ -38,7 +38,7 @@ def list_bearers(server: ScriptedServer) -> list[str]:
 
 @pytest.mark.parametrize("awaited", [False, True])
 async def test_asked_once(awaited: bool) -> None:
-    """A callable, or one that must be awaited, is asked once, on first use, however many calls wait for it."""
+    """A callable, sync or async, is called once, on first use, however many calls wait for it."""
     keys = Keys("a")
     async with open_rig(OK) as it:
         bardge = it.bardge.with_options(api_key=keys.get_later if awaited else keys)
@@ -48,7 +48,7 @@ async def test_asked_once(awaited: bool) -> None:
 
 
 async def test_asked_again_after_a_rejection() -> None:
-    """A 401 ``invalid_api_key`` asks again, and the attempt is made once more with the new key, at once."""
+    """After a 401 ``invalid_api_key`` the callable is called again, and the attempt is repeated with the new key."""
     keys = Keys("old", "new")
     async with open_rig(REJECTED, OK) as it:
         await get_credits(it.bardge.with_options(api_key=keys))
@@ -56,7 +56,7 @@ async def test_asked_again_after_a_rejection() -> None:
 
 
 async def test_post_keeps_its_key_over_a_rotation() -> None:
-    """A POST goes out again under the same idempotency key."""
+    """A POST is sent again under the same idempotency key."""
     async with open_rig(REJECTED, OK) as it:
         await it.bardge.with_options(api_key=Keys("old", "new")).credits.purchase(PURCHASE)
     assert (len(set(it.keys)), list_bearers(it.server)) == (1, ["old", "new"])
@@ -75,7 +75,7 @@ async def test_rejection_is_final(keys: Keys, sent: list[str]) -> None:
 
 @pytest.mark.parametrize("step", [error(401, "authentication_error", "key_expired"), reply(401, body=b"<html>")])
 async def test_other_rejections_ask_nobody(step: Any) -> None:
-    """Only ``invalid_api_key`` says that another key may help."""
+    """Only ``invalid_api_key`` fetches the key again."""
     keys = Keys("a", "b")
     async with open_rig(step) as it:
         with pytest.raises(errors.AuthenticationError):
@@ -84,7 +84,7 @@ async def test_other_rejections_ask_nobody(step: Any) -> None:
 
 
 async def test_given_key_is_final() -> None:
-    """A key given as text is not asked for again."""
+    """A key given as text is not fetched again."""
     async with open_rig(REJECTED) as it:
         with pytest.raises(errors.AuthenticationError):
             await get_credits(it.bardge)
@@ -93,7 +93,7 @@ async def test_given_key_is_final() -> None:
 
 @pytest.mark.parametrize("key", [None, 5, b"key", "", " a", "a\r\nX: 1", "é"])
 async def test_callable_with_a_bad_key(key: object) -> None:
-    """What a callable returns is checked like a given key; nothing is sent, and the value is in no error."""
+    """A callable's result is checked like a given key; nothing is sent, and the value is in no error."""
     async with open_rig(OK) as it:
         with pytest.raises(errors.ConfigurationError, match="api_key") as caught:
             await get_credits(it.bardge.with_options(api_key=Keys(key)))
@@ -114,14 +114,14 @@ async def test_callable_that_fails() -> None:
 
 
 async def test_failure_after_a_rejection_leaves_the_rejection() -> None:
-    """If no new key can be had, the caller learns of the 401."""
+    """If no new key is available, the caller gets the 401."""
     async with open_rig(REJECTED) as it:
         with pytest.raises(errors.AuthenticationError):
             await get_credits(it.bardge.with_options(api_key=Keys("a", None)))
 
 
 async def test_rejection_in_doubt() -> None:
-    """A rejected repeat of a POST that was cut, with no new key to be had, leaves its outcome unknown."""
+    """A rejected retry of a POST that was cut, with no new key available, leaves its outcome unknown."""
     async with open_rig(cut(), REJECTED) as it:
         with pytest.raises(errors.OutcomeUnknownError):
             await it.bardge.with_options(api_key=Keys("a", None)).credits.purchase(PURCHASE)

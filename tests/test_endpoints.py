@@ -1,4 +1,4 @@
-"""The table against section 5 of the API notes, and the user's path corrections."""
+"""The table compared with section 5 of the API notes, and path overrides."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bardge_async.endpoints import ENDPOINTS, Endpoint, KeySupport, RepeatEffect
 from bardge_async.errors import ConfigurationError, InvalidArgumentError
 from bardge_async.models import Body, Booking, Mark, Resource
 
-# Name, method and path, mark, request -> response, headers, again: section 5's words without its remarks.
+# Name, method and path, mark, request -> response, headers, repeat: section 5's words without its remarks.
 NOTES = """\
 passes.list | GET /passes | page | → page of Pass | |
 passes.issue | POST /issued_passes | guide | IssuePass → IssuedPass | K | twice
@@ -50,7 +50,7 @@ clients.get_credits | GET /clients/{client_id}/credits | page | → ClientCredit
 
 ROWS = list(ENDPOINTS.values())
 
-# The lists of section 3 and 4, which say a second time what the table says.
+# The lists of section 3 and 4, which repeat what the table says.
 KEY_ACCEPTED = {
     "/issued_passes",
     "/issued_passes/update",
@@ -97,7 +97,7 @@ def format_as_notes(row: Endpoint[Any, Any]) -> str:
 
 
 def drop_placeholder_names(path: str) -> str:
-    """Take the placeholders' names out: the vendor writes them in several ways."""
+    """Remove the placeholders' names: the vendor writes them in several ways."""
     return "/".join("{}" if segment.startswith("{") else segment for segment in path.split("/"))
 
 
@@ -106,20 +106,20 @@ def split_cells(line: str) -> list[str]:
 
 
 def test_names() -> None:
-    """The rows are the 31 of the notes, in their order."""
+    """The endpoints are the 31 of the notes, in their order."""
     assert list(ENDPOINTS) == [split_cells(line)[0] for line in NOTES.splitlines()]
     assert len(ENDPOINTS) == 31
 
 
 @pytest.mark.parametrize("line", NOTES.splitlines(), ids=lambda line: line.split(" |", 1)[0])
 def test_row(line: str) -> None:
-    """A row says what the notes say: method, path, mark, classes, headers, what a second execution does."""
+    """An endpoint agrees with the notes: method, path, mark, classes, headers, effect of a repeat."""
     row = ENDPOINTS[split_cells(line)[0]]
     assert split_cells(format_as_notes(row)) == split_cells(line)
 
 
 def test_constants() -> None:
-    """Every row has a public constant, and every public constant in capitals is a row or the table."""
+    """Every endpoint has a public constant, and every public constant in capitals is an endpoint or the table."""
     constants = {name: getattr(endpoints, name) for name in endpoints.__all__ if name.isupper()}
     del constants["ENDPOINTS"]
     assert {id(row) for row in constants.values()} == {id(row) for row in ROWS}
@@ -127,19 +127,19 @@ def test_constants() -> None:
 
 
 def test_table_is_read_only() -> None:
-    """Nobody can add a row at run time."""
+    """The table cannot be changed at run time."""
     with pytest.raises(TypeError):
         ENDPOINTS["passes.list"] = ROWS[1]  # type: ignore[index]  # pyright: ignore[reportIndexIssue] - that is the claim
 
 
 def test_key_list() -> None:
-    """Every path of the vendor's list of endpoints that accept a key is a K row."""
+    """Every path of the vendor's list of endpoints that accept a key is a K endpoint."""
     keyed = {drop_placeholder_names(row.path) for row in ROWS if row.key is KeySupport.YES}
     assert {drop_placeholder_names(path) for path in KEY_ACCEPTED} <= keyed
 
 
 def test_pagination_list() -> None:
-    """The lists are those of section 4, and the categories, whose answer may also be a bare list."""
+    """The lists are those of section 4, and the categories, whose response may also be a bare list."""
     lists = {drop_placeholder_names(row.path) for row in ROWS if row.paginated and not row.bare_list}
     assert lists == {drop_placeholder_names(path) for path in PAGINATED}
     assert [row.name for row in ROWS if row.bare_list] == ["classes.list_categories"]
@@ -147,7 +147,7 @@ def test_pagination_list() -> None:
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_row_is_coherent(row: Endpoint[Any, Any]) -> None:
-    """A GET has neither body, key nor second execution; a POST says what a second execution does."""
+    """A GET has neither body, key nor repeat effect; a POST has a repeat effect."""
     if row.method == "GET":
         assert (row.request, row.key, row.repeat_effect, row.lookup_token) == (NoneType, KeySupport.NO, None, False)
     else:
@@ -158,7 +158,7 @@ def test_row_is_coherent(row: Endpoint[Any, Any]) -> None:
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_cursor(row: Endpoint[Any, Any]) -> None:
-    """The field that a list's pages go by is a field of its items."""
+    """The cursor field of a list is a field of its items."""
     if row.item is not None:
         assert issubclass(row.item, Resource)
         assert hasattr(row.item(), row.cursor)
@@ -172,19 +172,19 @@ def test_path_parameters() -> None:
 
 
 def test_item() -> None:
-    """The class of a list's items is derived from the response, and None where the answer is no list."""
+    """The class of a list's items is derived from the response, and None if it is no list."""
     assert endpoints.LIST_CLIENT_BOOKINGS.item is Booking
     assert endpoints.GET_CLIENT.item is None
 
 
 @pytest.mark.parametrize("paths", [None, {}])
 def test_uncorrected(paths: dict[str, str] | None) -> None:
-    """Without corrections every row keeps its own path."""
+    """Without overrides every endpoint keeps its own path."""
     assert apply_path_overrides(paths) == {row.name: row.path for row in ROWS}
 
 
 def test_corrected() -> None:
-    """A correction replaces one row's path and leaves the table itself alone."""
+    """An override replaces one endpoint's path and leaves the table itself alone."""
     table = apply_path_overrides({"bookings.cancel": "/bookings/{booking_id}"})
     assert table.pop("bookings.cancel") == "/bookings/{booking_id}"
     assert table == {row.name: row.path for row in ROWS if row.name != "bookings.cancel"}
@@ -198,7 +198,7 @@ def test_plain_segments(path: str) -> None:
 
 
 def test_unknown_row() -> None:
-    """A correction of an unknown row is refused, and the message names it."""
+    """An override of an unknown endpoint is rejected, and the message names it."""
     with pytest.raises(ConfigurationError, match=r"no endpoint is named 'bookings.cancle'"):
         apply_path_overrides({"bookings.cancle": "/bookings/{booking_id}"})
 
@@ -216,7 +216,7 @@ def test_unknown_row() -> None:
     ],
 )
 def test_wrong_placeholders(path: str) -> None:
-    """Other placeholders than the row's are refused, and the message names row and need."""
+    """Other placeholders than the endpoint's are rejected, and the message names endpoint and placeholders."""
     with pytest.raises(ConfigurationError) as caught:
         apply_path_overrides({"bookings.cancel": path})
     assert str(caught.value).startswith(f"paths['bookings.cancel']: {path!r} must contain the placeholders of ")
@@ -224,14 +224,14 @@ def test_wrong_placeholders(path: str) -> None:
 
 
 def test_placeholder_where_none_is_wanted() -> None:
-    """A placeholder on a row without any is refused, and the message says that none is wanted."""
+    """A placeholder on an endpoint without any is rejected, and the message says that none is expected."""
     with pytest.raises(ConfigurationError, match="must contain the placeholders of '/passes': none"):
         apply_path_overrides({"passes.list": "/passes/{client_id}"})
 
 
 @pytest.mark.parametrize("path", ["/bookings/{booking_id", "/bookings/booking_id}", 5, None])
 def test_no_template(path: Any) -> None:
-    """Text with a lone brace, and what is no text, is refused as a template."""
+    """Text with a lone brace, and what is not text, is rejected as a template."""
     with pytest.raises(ConfigurationError, match="is not a path template"):
         apply_path_overrides({"bookings.cancel": path})
 
@@ -256,21 +256,21 @@ def test_no_template(path: Any) -> None:
     ],
 )
 def test_wrong_path(path: str) -> None:
-    """What is no plain absolute path is refused."""
+    """A path that is not a plain absolute path is rejected."""
     with pytest.raises(ConfigurationError, match="must start with / and consist of plain URL segments"):
         apply_path_overrides({"passes.list": path})
 
 
 @pytest.mark.parametrize("path", ["/clients/{client_id!r}", "/clients/{client_id:>10}"])
 def test_format_tricks(path: str) -> None:
-    """A conversion or a format inside a placeholder is refused."""
+    """A conversion or a format inside a placeholder is rejected."""
     with pytest.raises(ConfigurationError, match="plain URL segments"):
         apply_path_overrides({"clients.get": path})
 
 
 @pytest.mark.parametrize("path", ["/clients/../{client_id}", "/./{client_id}", "/{client_id}/.."])
 def test_dot_segments(path: str) -> None:
-    """A path that would be normalised to another one is refused."""
+    """A path that would be normalised to another one is rejected."""
     with pytest.raises(ConfigurationError, match="plain URL segments"):
         apply_path_overrides({"clients.get": path})
 
@@ -280,7 +280,7 @@ def make_endpoint(method: str, path: Any, *, body: bool = False, keyed: bool = F
 
 
 def test_free_get() -> None:
-    """A GET without a row takes neither key nor body, and nothing about it is known."""
+    """A custom GET takes neither key nor body, and nothing about it is known."""
     row = make_endpoint("GET", "/clients/client_abc123")
     assert (row.name, row.method, row.path) == ("GET /clients/client_abc123", "GET", "/clients/client_abc123")
     assert (row.mark, row.key, row.repeat_effect, row.takes_body) == (Mark.INFERRED, KeySupport.NO, None, False)
@@ -289,7 +289,7 @@ def test_free_get() -> None:
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
 @pytest.mark.parametrize(("keyed", "key"), [(True, KeySupport.YES), (False, KeySupport.UNPROVEN)])
 def test_free_change(method: str, keyed: bool, key: KeySupport) -> None:
-    """Any change without a row counts as charging; its key protects it only if the caller says so."""
+    """Any custom change counts as charging; its key protects it only if the caller says so."""
     row = make_endpoint(method, "/passcodes", body=True, keyed=keyed)
     assert (row.method, row.key, row.repeat_effect, row.takes_body) == (method, key, RepeatEffect.DUPLICATES, True)
 
@@ -306,34 +306,34 @@ def test_free_change(method: str, keyed: bool, key: KeySupport) -> None:
     ],
 )
 def test_free_path(path: str, sent: str) -> None:
-    """A free path is encoded once: escapes stay, and braces are no placeholders."""
+    """A custom path is encoded once: escapes stay, and braces are no placeholders."""
     row = make_endpoint("GET", path)
     assert (row.path, row.path_parameters) == (sent, ())
 
 
 @pytest.mark.parametrize("method", ["get", "HEAD", "CONNECT", "", "GET ", None])
 def test_free_method(method: Any) -> None:
-    """An unknown method is refused, and the message lists the known ones."""
+    """An unknown method is rejected, and the message lists the known ones."""
     with pytest.raises(InvalidArgumentError, match=r"^method: expected one of GET, POST, PUT, PATCH, DELETE, got "):
         make_endpoint(method, "/passes")
 
 
 @pytest.mark.parametrize("path", ["", "passes", "https://example.com/", "?limit=1", None, 5, b"/passes"])
 def test_free_path_is_absolute(path: Any) -> None:
-    """A free path that is no text below the base URL is refused."""
+    """A custom path that is no text below the base URL is rejected."""
     with pytest.raises(InvalidArgumentError, match=r"^path: expected text that starts with /, got "):
         make_endpoint("GET", path)
 
 
 @pytest.mark.parametrize("path", ["/a?b=c", "/a#b", "/a\\..\\b", "/a\r\nX: y", "/a\x00", "/a\ud800", "/100%", "/%zz"])
 def test_free_path_is_a_path_only(path: str) -> None:
-    """Query, fragment, backslash, control characters and stray escapes are refused."""
+    """Query, fragment, backslash, control characters and stray escapes are rejected."""
     with pytest.raises(InvalidArgumentError, match="a backslash, a control character or a stray %"):
         make_endpoint("GET", path)
 
 
 @pytest.mark.parametrize("path", ["/", "//a", "/a/", "/a//b", "/./a", "/a/..", "/%2e%2e/a", "/a/.%2E/b", "/%2E"])
 def test_free_path_stays(path: str) -> None:
-    """Empty and dot segments, encoded ones too, would reach another URL and are refused."""
+    """Empty and dot segments, also encoded, would reach another URL and are rejected."""
     with pytest.raises(InvalidArgumentError, match=r"would reach another URL$"):
         make_endpoint("GET", path)

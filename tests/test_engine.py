@@ -33,7 +33,7 @@ VENDOR = "https://api-prod.bardge.com/v3/api/business/reseller"
 HTML = b"<html><h1>Welcome</h1></html>"
 PROMISED = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n"
 
-# What is no usable answer, over a socket.
+# Unusable responses, over a socket.
 UNUSABLE: dict[str, Step] = {
     "connection reset": cut(),
     "connection closed": send_raw(b""),
@@ -71,7 +71,7 @@ async def fail_without_pending(
 
 @unusable
 async def test_post_is_repeated_with_the_same_key_and_bytes(step: Step) -> None:
-    """A POST without a usable answer goes out again, once per attempt, with the same key and bytes."""
+    """A POST without a usable response is sent again, once per attempt, with the same key and bytes."""
     async with open_rig(step, step, BOUGHT) as it:
         assert (await purchase_credits(it.bardge)).balance == 5
     seen = {(r.method, r.target, r.body, r.headers["idempotency-key"]) for r in it.server.requests}
@@ -80,7 +80,7 @@ async def test_post_is_repeated_with_the_same_key_and_bytes(step: Step) -> None:
 
 @unusable
 async def test_post_ends_in_outcome_unknown(step: Step) -> None:
-    """A POST that gets no usable answer at all ends in OutcomeUnknownError, with what is needed to find out."""
+    """A POST without any usable response ends in OutcomeUnknownError, with what is needed to find out."""
     async with open_rig(step, retry=RetryPolicy(base=0, max_attempts=2)) as it:
         started = dt.datetime.fromtimestamp(it.clock.wall(), dt.UTC)
         found = await fail_without_pending(it)
@@ -93,7 +93,7 @@ async def test_post_ends_in_outcome_unknown(step: Step) -> None:
 
 @unusable
 async def test_get_ends_in_no_answer(step: Step) -> None:
-    """A GET that gets no usable answer is repeated and ends in NoAnswerError, or in the ServerError that it got."""
+    """A GET without a usable response is retried and ends in NoAnswerError, or in the ServerError that it got."""
     async with open_rig(step, retry=RetryPolicy(base=0, max_attempts=3)) as it:
         found = await fail_without_pending(it, get_credits)
     assert isinstance(found, errors.NoAnswerError | errors.ServerError)
@@ -101,7 +101,7 @@ async def test_get_ends_in_no_answer(step: Step) -> None:
 
 
 async def test_redirects_are_not_followed() -> None:
-    """No request goes where a redirect points."""
+    """No request follows a redirect."""
     async with ScriptedServer(BOUGHT) as other:
         there = reply(307, headers={"Location": f"{other.base_url}/credit_purchases"})
         async with open_rig(there, retry=RetryPolicy(max_attempts=1)) as it:
@@ -110,7 +110,7 @@ async def test_redirects_are_not_followed() -> None:
 
 
 async def test_get_with_a_server_error() -> None:
-    """A GET that ends with a 5xx error object raises ServerError with its words."""
+    """A GET that ends with a 5xx error object raises ServerError with its message."""
     async with open_rig(error(500, code="boom", message="it broke"), retry=RetryPolicy(base=0, max_attempts=2)) as it:
         found = await fail_without_pending(it, get_credits)
     assert isinstance(found, errors.ServerError)
@@ -119,7 +119,7 @@ async def test_get_with_a_server_error() -> None:
 
 
 async def test_server_error_ends_a_charging_post() -> None:
-    """A 5xx with the API's error object ends a charging POST as outcome unknown, at once."""
+    """A 5xx with the API's error object ends a charging POST as outcome unknown, immediately."""
     async with open_rig(error(500)) as it:
         found = await fail_without_pending(it)
     assert isinstance(found, errors.OutcomeUnknownError)
@@ -127,7 +127,7 @@ async def test_server_error_ends_a_charging_post() -> None:
 
 
 async def test_harmless_post_is_repeated_after_a_server_error() -> None:
-    """A row that sets an absolute state is tried again after a 5xx with the error object."""
+    """An endpoint that sets an absolute state is retried after a 5xx with the error object."""
     async with open_rig(error(500), reply(200, {"object": "issued_pass"})) as it:
         await it.bardge.passes.update(m.UpdateIssuedPass(client_id="c"))
     assert (it.request_count, len(set(it.keys))) == (2, 1)
@@ -157,7 +157,7 @@ async def test_wrong_base_url(status: int, kind: type[errors.APIError], call: Ca
 
 
 async def test_unreadable_success_of_a_post() -> None:
-    """A 2xx that contradicts the page was executed: status, body, key and all problems are kept, nothing is sent again."""
+    """A 2xx that contradicts the page was executed: status, body, key and problems are kept, nothing is sent again."""
     body = b'{"status": 5, "scheduled_for": "soon"}'
     async with open_rig(reply(201, body=body)) as it:
         found = await fail_without_pending(it, lambda bardge: bardge.bookings.confirm_spa("sess_1"))
@@ -168,7 +168,7 @@ async def test_unreadable_success_of_a_post() -> None:
 
 
 async def test_unreadable_success_of_a_get() -> None:
-    """The same of a GET executed nothing."""
+    """A GET with such a response executed nothing."""
     async with open_rig(reply(200, {"balance": "abc"})) as it:
         found = await fail_without_pending(it, get_credits)
     assert isinstance(found, errors.DecodeError)
@@ -176,7 +176,7 @@ async def test_unreadable_success_of_a_get() -> None:
 
 
 async def test_long_timeout_does_not_outlast_the_window() -> None:
-    """However long a POST may take in all, it is not sent again once its window is over."""
+    """Whatever the deadline of a POST, it is not sent again once its window is over."""
     clock = ManualClock()
     patient = Timeouts(total=600, attempt=300)
     async with open_rig(advance_then(clock, 85, cut()), clock=clock, timeout=patient) as it:
@@ -186,7 +186,7 @@ async def test_long_timeout_does_not_outlast_the_window() -> None:
 
 
 async def test_long_timeout_of_harmless_calls() -> None:
-    """A GET, and a POST that sets an absolute state, are repeated for as long as the user allows."""
+    """A GET, and a POST that sets an absolute state, are retried for as long as the user allows."""
     clock = ManualClock()
     patient = Timeouts(total=600, attempt=300)
     script = [
@@ -202,7 +202,7 @@ async def test_long_timeout_of_harmless_calls() -> None:
 
 
 async def test_attempt_timeout() -> None:
-    """An attempt without an answer ends after ``Timeouts.attempt`` and is made again on another connection."""
+    """An attempt without a response ends after ``Timeouts.attempt`` and is repeated on another connection."""
     clock = ManualClock()
     async with open_rig(advance_then(clock, 20), BOUGHT, clock=clock) as it:
         await purchase_credits(it.bardge)
@@ -210,7 +210,7 @@ async def test_attempt_timeout() -> None:
 
 
 async def test_deadline_is_over_all_attempts() -> None:
-    """``Timeouts.total`` ends a call wherever it stands, the last attempt cut short."""
+    """``Timeouts.total`` ends a call at any point, cutting the last attempt short."""
     clock = ManualClock()
     begun = clock.elapsed()
     async with open_rig(
@@ -222,7 +222,7 @@ async def test_deadline_is_over_all_attempts() -> None:
 
 
 async def test_deadline_of_a_get() -> None:
-    """A GET that its deadline ends says so."""
+    """A GET that is ended by its deadline says so."""
     clock = ManualClock()
     async with open_rig(advance_then(clock, 5), clock=clock, timeout=5) as it:
         found = await fail_without_pending(it, get_credits)
@@ -239,7 +239,7 @@ async def test_waits_are_bounded_by_the_policy() -> None:
 
 @pytest.mark.parametrize("status", [429, 503])
 async def test_retry_after_is_waited_for(status: int) -> None:
-    """The server's wish is waited out in full before the next attempt."""
+    """``Retry-After`` is waited out in full before the next attempt."""
     async with open_rig(error(status, Retry_After="7"), reply(200, {"balance": 5})) as it:
         await get_credits(it.bardge)
     assert sum(it.clock.sleeps) >= 7
@@ -256,14 +256,14 @@ async def test_retry_after_as_a_date() -> None:
 
 
 async def test_retry_after_beyond_the_cap() -> None:
-    """A longer wish than the cap ends the call at once, and is told."""
+    """A ``Retry-After`` above the cap ends the call immediately, and is reported."""
     async with open_rig(error(429, Retry_After="61")) as it:
         found = await fail_without_pending(it)
     assert (type(found), found.retry_after, it.request_count, it.clock.sleeps) == (errors.RateLimitError, 61, 1, [])
 
 
 async def test_absurd_retry_after() -> None:
-    """A header that no calendar holds does not bring the call down."""
+    """A header beyond the calendar does not break the call."""
     odd = "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"
     async with open_rig(error(429, Retry_After=odd), BOUGHT) as it:
         await purchase_credits(it.bardge)
@@ -276,7 +276,7 @@ async def test_absurd_retry_after() -> None:
     ids=["401", "403", "429", "500", "503", "404 page", "HTML"],
 )
 async def test_cut_then_something_else(then: Step) -> None:
-    """A POST that was cut stays in doubt, whatever comes later without settling it."""
+    """A POST that was cut stays in doubt, until a later response settles it."""
     async with open_rig(cut(), then) as it:
         found = await fail_without_pending(it)
     assert isinstance(found, errors.OutcomeUnknownError)
@@ -284,7 +284,7 @@ async def test_cut_then_something_else(then: Step) -> None:
 
 
 async def test_cut_then_settled() -> None:
-    """A later 404 with the API's error object settles it."""
+    """A later 404 with the API's error object settles the doubt."""
     async with open_rig(cut(), error(404, "invalid_request_error", "resource_not_found")) as it:
         found = await fail_without_pending(it)
     assert (type(found), found.sent, found.attempts) == (errors.NotFoundError, True, 2)
@@ -309,7 +309,7 @@ async def test_cut_then_refused() -> None:
 
 
 async def test_refused() -> None:
-    """A POST that never got a connection was not sent and may be tried again at any time."""
+    """A POST that never got a connection was not sent and may be retried at any time."""
     async with open_rig() as it:
         it.server.refuse()
         found = await fail_without_pending(it)
@@ -318,7 +318,7 @@ async def test_refused() -> None:
 
 
 class Opening(ManualClock):
-    """A clock on which the server comes up while somebody waits."""
+    """A clock on which the server comes up during a wait."""
 
     server: ScriptedServer | None = None
 
@@ -329,7 +329,7 @@ class Opening(ManualClock):
 
 
 async def test_refused_then_answered() -> None:
-    """A refused connection is tried again, with the same key and bytes."""
+    """A refused connection is retried, with the same key and bytes."""
     clock = Opening()
     async with open_rig(BOUGHT, clock=clock) as it:
         it.server.refuse()
@@ -350,7 +350,7 @@ UNPROTECTED: dict[str, Callable[[BardgeClient], Awaitable[Any]]] = {
 
 @pytest.mark.parametrize("call", UNPROTECTED.values(), ids=UNPROTECTED)
 async def test_unprotected_posts_are_not_repeated(call: Callable[[BardgeClient], Awaitable[Any]]) -> None:
-    """Where no key protects a POST, one that was cut ends at once as unknown."""
+    """A POST without a protecting key that was cut ends immediately as unknown."""
     async with open_rig(cut()) as it:
         found = await fail_without_pending(it, call)
     assert isinstance(found, errors.OutcomeUnknownError)
@@ -358,21 +358,21 @@ async def test_unprotected_posts_are_not_repeated(call: Callable[[BardgeClient],
 
 
 async def test_keyed_request_is_repeated() -> None:
-    """``request(keyed=True)`` says that the server honours the key."""
+    """``request(keyed=True)`` declares that the server honours the key."""
     async with open_rig(cut(), reply(200, {"a": 1})) as it:
         response = await it.bardge.request("POST", "/new", request={"a": 1}, keyed=True)
     assert (response.value, response.attempts, len(set(it.keys))) == ({"a": 1}, 2, 1)
 
 
 async def test_max_attempts_counts_the_first() -> None:
-    """``max_attempts=1`` means no repeat."""
+    """``max_attempts=1`` means no retry."""
     async with open_rig(cut(), retry=RetryPolicy(max_attempts=1)) as it:
         await fail_without_pending(it, get_credits)
     assert it.request_count == 1
 
 
 async def test_user_deadline_around_a_call() -> None:
-    """``anyio.fail_after`` around a call just works, and leaves the client usable."""
+    """``anyio.fail_after`` around a call works, and leaves the client usable."""
     async with open_rig(hang(), reply(200, {"balance": 5})) as it:
         with pytest.raises(TimeoutError), anyio.fail_after(0.05):
             await get_credits(it.bardge)
@@ -390,7 +390,7 @@ async def cancel_call(it: Rig, reached: anyio.Event, call: Callable[[BardgeClien
 
 
 async def test_cancelled_post_leaves_a_trace(caplog: pytest.LogCaptureFixture) -> None:
-    """A POST cancelled after it was sent notes row and key on the cancellation and logs a WARNING with them."""
+    """A POST cancelled after it was sent adds endpoint and key to the cancellation and logs a WARNING with them."""
     reached = anyio.Event()
     async with open_rig(hang(reached)) as it:
         notes = await cancel_call(it, reached, purchase_credits)
@@ -401,7 +401,7 @@ async def test_cancelled_post_leaves_a_trace(caplog: pytest.LogCaptureFixture) -
 
 
 async def test_cancelled_get_leaves_none(caplog: pytest.LogCaptureFixture) -> None:
-    """A cancelled GET changed nothing, so nothing is noted."""
+    """A cancelled GET changed nothing, so it gets no note."""
     reached = anyio.Event()
     async with open_rig(hang(reached)) as it:
         notes = await cancel_call(it, reached, get_credits)
@@ -409,7 +409,7 @@ async def test_cancelled_get_leaves_none(caplog: pytest.LogCaptureFixture) -> No
 
 
 class Endless(ManualClock):
-    """A clock on which a wait never ends; ``reached`` tells that somebody waits."""
+    """A clock on which a wait never ends; ``reached`` is set once a call waits."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -452,7 +452,7 @@ ENDS: dict[str, tuple[Step, type[errors.BardgeError]]] = {
 
 @pytest.mark.parametrize(("step", "kind"), ENDS.values(), ids=ENDS)
 async def test_errors_carry_the_call(step: Step, kind: type[errors.BardgeError]) -> None:
-    """Every error carries row, key, attempts and the rest, and keeps them through ``pickle``."""
+    """Every error has endpoint, key, attempts and the rest, and keeps them through ``pickle``."""
     async with open_rig(step) as it:
         with pytest.raises(kind) as caught:
             await it.bardge.send("credits.purchase", request=PURCHASE, key="order-1")
@@ -465,7 +465,7 @@ async def test_errors_carry_the_call(step: Step, kind: type[errors.BardgeError])
 
 
 async def test_attempts_are_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """At DEBUG each attempt leaves one line: row, status, request id, number; never a body."""
+    """At DEBUG each attempt logs one line: endpoint, status, request id, number; never a body."""
     caplog.set_level(logging.DEBUG, "bardge_async")
     async with open_rig(cut(), BOUGHT) as it:
         await purchase_credits(it.bardge)
@@ -493,7 +493,7 @@ async def test_waiting_for_a_connection_ends() -> None:
 
 
 async def test_closed_client_sends_nothing() -> None:
-    """A call on a closed client is refused as not sent."""
+    """A call on a closed client is rejected as not sent."""
     async with open_rig(BOUGHT) as it:
         await it.bardge.aclose()
         found = await fail_without_pending(it)
@@ -501,7 +501,7 @@ async def test_closed_client_sends_nothing() -> None:
 
 
 class Answering:
-    """A transport of the user's own: raises or returns what it is given, one by one, the last again and again."""
+    """A user's transport: it raises or returns what it is given, one by one, repeating the last."""
 
     def __init__(self, *script: Exception | WireResponse) -> None:
         self.script = list(script)
@@ -515,7 +515,7 @@ class Answering:
         return found
 
     async def aclose(self) -> None:
-        """Nothing is open."""
+        """Close nothing."""
 
 
 def make_client(transport: Transport) -> BardgeClient:
@@ -536,7 +536,7 @@ async def test_own_transport() -> None:
 
 
 async def test_odd_exception_of_a_transport_counts_as_sent() -> None:
-    """Whatever a user's transport raises counts as sent, and nothing of it escapes."""
+    """Whatever a user's transport raises counts as sent, and is never raised to the caller."""
     transport = Answering(RuntimeError("odd"))
     async with make_client(transport) as bardge:
         with pytest.raises(errors.OutcomeUnknownError) as caught:
@@ -545,14 +545,14 @@ async def test_odd_exception_of_a_transport_counts_as_sent() -> None:
 
 
 async def test_odd_bardge_error_of_a_transport_counts_as_sent() -> None:
-    """The same holds for an error of ours that a transport has no business to raise."""
+    """The same is true of an error of ours that a transport must not raise."""
     async with make_client(Answering(errors.ServerError("odd"))) as bardge:
         with pytest.raises(errors.OutcomeUnknownError):
             await purchase_credits(bardge)
 
 
 async def test_later_failure_of_the_setup_does_not_hide_a_doubt() -> None:
-    """A POST that was cut stays in doubt when the next attempt cannot even begin."""
+    """A POST that was cut stays in doubt if the next attempt cannot start."""
     transport = Answering(errors.NoAnswerError("cut"), errors.ConfigurationError("the session was closed"))
     async with make_client(transport) as bardge:
         with pytest.raises(errors.OutcomeUnknownError):
@@ -560,7 +560,7 @@ async def test_later_failure_of_the_setup_does_not_hide_a_doubt() -> None:
 
 
 async def test_asking_for_the_key_is_within_the_deadline() -> None:
-    """A call whose API key never comes ends with its deadline, not sent."""
+    """A call that times out waiting for its API key ends with its deadline, not sent."""
     clock = ManualClock()
     asked = anyio.Event()
 

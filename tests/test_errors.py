@@ -95,7 +95,7 @@ def remake(request: pytest.FixtureRequest) -> Remake:
 
 
 def test_tree() -> None:
-    """The classes and their places are those of the issue."""
+    """The classes and their bases are those of the issue."""
     assert format_tree(BardgeError) == TREE
 
 
@@ -126,7 +126,7 @@ def test_other_errors_are_no_value_errors() -> None:
 
 @pytest.mark.parametrize("cls", CLASSES)
 def test_defaults(cls: type[BardgeError]) -> None:
-    """A bare error claims nothing, but that what was not sent may be tried again."""
+    """A bare error claims nothing, except that what was not sent may be retried."""
     assert {name: getattr(cls(), name) for name in COMMON} == {
         "endpoint": None,
         "idempotency_key": None,
@@ -170,7 +170,7 @@ def test_outcome_unknown_survives(remake: Remake) -> None:
 
 
 def test_decode_error_survives(remake: Remake) -> None:
-    """DecodeError keeps problems, status, raw body and the word that the server did the work."""
+    """DecodeError keeps problems, status, raw body and whether the server executed the request."""
     error = DecodeError("unreadable", ["$.price: expected a number, got null", "$.id: expected text, got 5"])
     error.executed, error.status, error.body = True, 201, b'{"id":5}'
     again = remake(error)
@@ -182,7 +182,7 @@ def test_decode_error_survives(remake: Remake) -> None:
 
 @pytest.mark.parametrize("cls", [cls for cls in CLASSES if issubclass(cls, APIError)])
 def test_api_error_survives(cls: type[APIError], remake: Remake) -> None:
-    """Every API error keeps what the server said."""
+    """Every API error keeps what the server sent."""
     said = {"status": 409, "type": "t", "code": "c", "message": "m", "replayed": True}
     again = remake(make_filled_error(cls, **said))
     assert {name: getattr(again, name) for name in said} == said

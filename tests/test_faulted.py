@@ -21,7 +21,7 @@ async def unknown(bardge: BardgeClient, key: str = "order-1") -> errors.OutcomeU
 
 
 async def test_entering_again_sends_nothing() -> None:
-    """The same key again, its window still open, ends as unknown without a request."""
+    """The same key again, within its window, ends as unknown without a request."""
     async with open_rig(FAULT, BOUGHT) as it:
         await unknown(it.bardge)
         await unknown(it.bardge)
@@ -29,7 +29,7 @@ async def test_entering_again_sends_nothing() -> None:
 
 
 async def test_the_same_post_in_the_block_sends_nothing() -> None:
-    """The same holds for the same POST again within the block."""
+    """The same is true of the same POST again within the block."""
     async with open_rig(FAULT, BOUGHT) as it, it.bardge.idempotent() as once:
         for _ in range(2):
             with pytest.raises(errors.OutcomeUnknownError):
@@ -38,7 +38,7 @@ async def test_the_same_post_in_the_block_sends_nothing() -> None:
 
 
 async def test_a_fault_on_a_repeat_counts_too() -> None:
-    """A repeat on which the handler failed is the end for the key, too."""
+    """A retry on which the handler failed ends the key, too."""
     async with open_rig(cut(), FAULT, BOUGHT) as it:
         await unknown(it.bardge)
         await unknown(it.bardge)
@@ -46,14 +46,14 @@ async def test_a_fault_on_a_repeat_counts_too() -> None:
 
 
 async def test_errors_say_not_to_repeat() -> None:
-    """Neither error, the first one's nor that of entering again, calls a repeat harmless."""
+    """Neither error, the first one nor that of re-entry, calls a repeat harmless."""
     async with open_rig(FAULT) as it:
         found = [await unknown(it.bardge), await unknown(it.bardge)]
     assert [(one.may_repeat, "do not repeat" in str(one)) for one in found] == [(False, True)] * 2
 
 
 async def test_who_trusts_the_server_may_enter_again() -> None:
-    """With ``repeat_server_errors`` the key is sent again inside its window."""
+    """With ``repeat_server_errors`` the key is sent again within its window."""
     async with open_rig(FAULT, BOUGHT, retry=TRUSTING) as it:
         found = await unknown(it.bardge)
         async with it.bardge.idempotent("order-1") as once:
@@ -62,7 +62,7 @@ async def test_who_trusts_the_server_may_enter_again() -> None:
 
 
 async def test_sending_again_keeps_the_fault_on_record() -> None:
-    """A client that trusts the server leaves the failure on record, for those that do not."""
+    """A client that trusts the server records the failure, for clients that do not."""
     async with open_rig(FAULT, cut(), BOUGHT, retry=TRUSTING) as it:
         await unknown(it.bardge)
         await unknown(it.bardge)

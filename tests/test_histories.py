@@ -1,4 +1,4 @@
-"""What a call may say after every pair and triple of answers, by kind of row: tabled here, apart from the code."""
+"""The outcome of every pair and triple of responses, by kind of endpoint: tabled here, independently of the code."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ ROWS: Final[dict[str, Endpoint[Any, Any]]] = {
     "get": e.GET_CLIENT_CREDITS,
 }
 
-# The verdict after two attempts: the first one's answer by line, the second one's by column. A line stands for every
-# kind of answer that comes to the same: "cut" for all that is no usable answer, "401" for all that refuse without
-# settling, "400" for all that settle. Nothing follows what was done.
+# The verdict after two attempts: the first response by line, the second by column. A line stands for every kind of
+# response with the same effect: "cut" for every unusable response, "401" for those that refuse without settling,
+# "400" for those that settle. Nothing follows a done operation.
 #   unknown: OutcomeUnknownError    not sent: nothing reached the server    done: executed, once and known
 #   refused: an APIError, not executed    failed: ServerError, harmless to repeat    no answer: NoAnswerError
 CHARGING = """
@@ -87,7 +87,7 @@ cut         | no answer | no answer | refused | refused  | refused | failed  | f
 400         | refused   | no answer | refused | refused  | refused | failed  | failed       | refused     | refused | refused      | done    | done
 409 conflict| refused   | no answer | refused | refused  | refused | failed  | failed       | refused     | refused | refused      | done    | done
 """
-# Other answers that come to the same as one of the table.
+# Other responses with the same effect as one in the table.
 ALIKE = {
     "cut": ["200 html", "200 empty", "200 broken", "302", "500 page", "502 page", "503 page", "503", "408", "425"],
     "401": ["403", "429 page", "400 page", "409 page"],
@@ -118,7 +118,7 @@ def look_up_verdict(row: str, names: tuple[str, ...]) -> str:
         return pairs["cut", last]
     if last != "refused":
         return pairs["refused", last]
-    # No connection adds nothing: what was said last stands, or that nothing was.
+    # A failed connection adds nothing: the last verdict stands, or that nothing was sent.
     said = [name for name in earlier if name not in {"refused", "cut"}]
     return pairs[said[-1], last] if said else before
 
@@ -179,20 +179,20 @@ def test_triples(row: str) -> None:
 
 def find_unlike() -> list[tuple[str, str, str]]:
     found = [(row, like, other) for row in ROWS for like, others in ALIKE.items() for other in others]
-    # A GET may simply report these, where they bear the API's error object.
+    # A GET may simply report these, if they have the API's error object.
     return [one for one in found if one[0] != "get" or one[2] not in {"408", "425", "503"}]
 
 
 @pytest.mark.parametrize(("row", "like", "other"), find_unlike())
 def test_alike(row: str, like: str, other: str) -> None:
-    """What the table leaves out comes to the same as what stands for it, before and after every other answer."""
+    """A response outside the table has the same effect as its substitute, before and after every other response."""
     places = [(other, last) for last in LASTS] + [(first, other) for first in FIRSTS]
     same = [(like, last) for last in LASTS] + [(first, like) for first in FIRSTS]
     assert [compute_verdict(row, names) for names in places] == [look_up_verdict(row, names) for names in same]
 
 
 def is_retried(row: str, names: tuple[str, ...]) -> bool:
-    """Tell whether a call is repeated after a history, by the rules and in their words."""
+    """Return whether a call is retried after a history, by the written rules."""
     if names[-1] in {"400", "409 conflict", "401", "404 page", "500 replayed", "200 odd", "200"}:
         return False
     if row in {"get", "same", "same-"}:
@@ -203,7 +203,7 @@ def is_retried(row: str, names: tuple[str, ...]) -> bool:
 
 @pytest.mark.parametrize("row", ROWS)
 def test_repeats(row: str) -> None:
-    """After every pair and triple a call is repeated only where nothing is charged by it."""
+    """After every pair and triple a call is retried only if that charges nothing."""
     histories = [*itertools.product(FIRSTS, LASTS), *itertools.product(FIRSTS, FIRSTS, LASTS)]
     cases = {names: build_case(ROWS[row], names) for names in histories if names[-1] != "200"}
     found = {names: isinstance(retry.decide_retry(case), float) for names, case in cases.items()}
@@ -212,7 +212,7 @@ def test_repeats(row: str) -> None:
 
 @pytest.mark.parametrize("row", ROWS)
 def test_unknown_carries_the_key(row: str) -> None:
-    """Every unknown outcome has its key, says that it was sent and when."""
+    """Every unknown outcome has its key, and says that it was sent and when."""
     for names in itertools.product(FIRSTS, LASTS):
         if PAIRS[row][names] == "unknown":
             found = retry.final_error(build_case(ROWS[row], names))
@@ -268,7 +268,7 @@ class Player:
 
 
 def truncate_history(row: str, names: tuple[str, ...]) -> tuple[str, ...]:
-    """The part of a history that a call comes to: it ends with the first answer that is not repeated."""
+    """Return the part of a history that a call reaches: it ends with the first response that is not retried."""
     ends = (at for at in range(1, len(names)) if names[at - 1] != "refused" and not is_retried(row, names[:at]))
     return names[: next(ends, len(names))]
 
@@ -276,7 +276,7 @@ def truncate_history(row: str, names: tuple[str, ...]) -> tuple[str, ...]:
 @pytest.mark.parametrize("row", CALLS)
 @pytest.mark.parametrize("names", [names for names in SAMPLE if "404 page" not in names], ids="-".join)
 async def test_through_sockets(row: str, names: tuple[str, ...]) -> None:
-    """A call through real sockets ends as the table says of what it met."""
+    """A call through real sockets ends as the table says of the responses it got."""
     names = truncate_history(row, names)
     player = Player(list(names))
     raised: BaseException | None = None

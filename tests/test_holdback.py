@@ -1,4 +1,4 @@
-"""Holding back: one answer that asks to wait keeps all calls, or those of its row, from being sent."""
+"""Holding back: one response with ``Retry-After`` keeps all calls, or those of its endpoint, from being sent."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def get_client(bardge: BardgeClient) -> object:
 
 
 async def trigger_hold(it: Traffic, call: Call = get_credits) -> None:
-    """Make the call whose answer asks all to wait."""
+    """Make the call whose response holds the others."""
     with pytest.raises(errors.BardgeError):
         await it.call_without_delay(call(it.bardge))
 
@@ -34,12 +34,12 @@ async def trigger_hold(it: Traffic, call: Call = get_credits) -> None:
 
 
 def test_nothing_holds() -> None:
-    """At first everything may go."""
+    """At first everything may be sent."""
     assert RetryAfterGate().seconds_until_open(GET_CLIENT, 1000.0) <= 0
 
 
 def test_all_rows() -> None:
-    """What holds all holds every row, until its time."""
+    """A hold for all holds every endpoint, until its time."""
     held = RetryAfterGate()
     held.hold_all(1005.0)
     assert (held.seconds_until_open(GET_CLIENT, 1000.0), held.seconds_until_open(GET_CLIENT_CREDITS, 1004.0)) == (5, 1)
@@ -47,7 +47,7 @@ def test_all_rows() -> None:
 
 
 def test_one_row() -> None:
-    """What holds a row leaves the others free."""
+    """A hold for one endpoint leaves the others free."""
     held = RetryAfterGate()
     held.hold_endpoint(GET_CLIENT.name, 1005.0)
     assert held.seconds_until_open(GET_CLIENT, 1000.0) == 5
@@ -56,7 +56,7 @@ def test_one_row() -> None:
 
 @pytest.mark.parametrize("order", [(1005.0, 1009.0), (1009.0, 1005.0)])
 def test_longest_wish_counts(order: tuple[float, float]) -> None:
-    """A shorter wish does not undo a longer one."""
+    """A shorter hold does not shorten a longer one."""
     held = RetryAfterGate()
     for until in order:
         held.hold_all(until)
@@ -65,7 +65,7 @@ def test_longest_wish_counts(order: tuple[float, float]) -> None:
 
 
 def test_row_beside_all() -> None:
-    """A row waits for whichever is later."""
+    """An endpoint waits for the later of its hold and that for all."""
     held = RetryAfterGate()
     held.hold_all(1002.0)
     held.hold_endpoint(GET_CLIENT.name, 1007.0)
@@ -106,14 +106,14 @@ READ: dict[str, float | None] = {
 
 @pytest.mark.parametrize(("text", "seconds"), READ.items())
 def test_retry_after(text: str, seconds: float | None) -> None:
-    """``Retry-After`` is seconds or a date; what is past is zero, what makes no sense is nothing."""
+    """``Retry-After`` is seconds or a date; the past is zero, an invalid value is None."""
     found = parse_retry_after({"Retry-After": text}, NOW)
     assert (found is None) == (seconds is None)
     assert abs((found or 0) - (seconds or 0)) < 1
 
 
 def test_no_retry_after() -> None:
-    """Without the header there is no wish."""
+    """Without the header there is no hold."""
     assert parse_retry_after({}, NOW) is None
 
 
@@ -139,7 +139,7 @@ async def test_429_holds_all_calls(call: Call) -> None:
 
 
 async def test_503_holds_its_row() -> None:
-    """After a 503 with ``Retry-After`` the calls of its row wait, and no others."""
+    """After a 503 with ``Retry-After`` only the calls of its endpoint wait."""
     async with open_traffic(answer_in_order(make_busy_response("7", 503)), retry=ONE) as it:
         await trigger_hold(it)
         free, held = it.start_call(get_client(it.bardge)), it.start_call(get_credits(it.bardge))
@@ -152,7 +152,7 @@ async def test_503_holds_its_row() -> None:
 
 @pytest.mark.parametrize("status", [400, 500, 502, 504])
 async def test_other_answers_hold_nobody(status: int) -> None:
-    """``Retry-After`` on any other answer holds no other call back."""
+    """``Retry-After`` on any other response holds no other call back."""
     async with open_traffic(answer_in_order(make_busy_response("7", status)), retry=ONE) as it:
         await trigger_hold(it)
         await it.call_without_delay(get_credits(it.bardge))
@@ -161,7 +161,7 @@ async def test_other_answers_hold_nobody(status: int) -> None:
 
 @pytest.mark.parametrize("wish", ["-5", "soon", "", "0"])
 async def test_no_wish_holds_nobody(wish: str) -> None:
-    """A 429 whose ``Retry-After`` says nothing, or nothing more to wait, holds no other call back."""
+    """A 429 whose ``Retry-After`` is invalid or zero holds no other call back."""
     async with open_traffic(answer_in_order(make_busy_response(wish)), retry=ONE) as it:
         await trigger_hold(it)
         await it.call_without_delay(get_credits(it.bardge))
@@ -180,7 +180,7 @@ async def test_date_holds_as_well() -> None:
 
 @pytest.mark.parametrize("wish", ["61", "4294967", "9" * 400])
 async def test_wish_above_the_cap(wish: str) -> None:
-    """A wish above the cap ends its own call at once and holds the others for no longer than the cap."""
+    """A ``Retry-After`` above the cap ends its own call immediately and holds the others no longer than the cap."""
     async with open_traffic(answer_in_order(make_busy_response(wish)), timeout=70) as it:
         with pytest.raises(errors.RateLimitError) as caught:
             await it.call_without_delay(get_credits(it.bardge))
@@ -193,7 +193,7 @@ async def test_wish_above_the_cap(wish: str) -> None:
 
 
 async def test_smaller_cap() -> None:
-    """``retry_after_cap`` is the user's."""
+    """``retry_after_cap`` can be set by the user."""
     async with open_traffic(answer_in_order(make_busy_response("6")), retry=RetryPolicy(retry_after_cap=5)) as it:
         with pytest.raises(errors.RateLimitError):
             await it.call_without_delay(get_credits(it.bardge))
@@ -204,7 +204,7 @@ async def test_smaller_cap() -> None:
 
 @pytest.mark.parametrize("call", [get_credits, purchase_credits])
 async def test_deadline_before_the_wish(call: Call) -> None:
-    """A call that would miss its deadline ends at once, says that it was not sent, and how long the wait would be."""
+    """A call that would miss its deadline ends immediately, not sent, and reports how long the wait would be."""
     async with open_traffic(answer_in_order(make_busy_response("30")), retry=ONE, timeout=20) as it:
         await trigger_hold(it)
         it.clock.advance(4)
@@ -215,7 +215,7 @@ async def test_deadline_before_the_wish(call: Call) -> None:
 
 
 async def test_deadline_of_the_one_that_was_told() -> None:
-    """The call that got the 429 ends with it at once when its own deadline is nearer."""
+    """The call that got the 429 ends with it immediately if its own deadline is nearer."""
     async with open_traffic(answer_in_order(make_busy_response("30")), timeout=20) as it:
         with pytest.raises(errors.RateLimitError) as caught:
             await it.call_without_delay(get_credits(it.bardge))
@@ -223,7 +223,7 @@ async def test_deadline_of_the_one_that_was_told() -> None:
 
 
 async def test_waiter_keeps_room_to_send() -> None:
-    """A call that is let go shortly before its deadline is still sent: spreading leaves room for it."""
+    """A call that is released shortly before its deadline is still sent: spreading leaves room for it."""
     async with open_traffic(answer_in_order(make_busy_response("9.9")), retry=ONE, timeout=10) as it:
         await trigger_hold(it)
         tasks = [it.start_call(get_credits(it.bardge)) for _ in range(20)]
@@ -233,7 +233,7 @@ async def test_waiter_keeps_room_to_send() -> None:
 
 
 async def test_released_one_after_the_other() -> None:
-    """Those who waited are let go spread over one second, none before its time."""
+    """Waiting calls are released spread over one second, none before its time."""
     async with open_traffic(answer_in_order(make_busy_response("5")), retry=ONE) as it:
         await trigger_hold(it)
         for _ in range(200):
@@ -247,7 +247,7 @@ async def test_released_one_after_the_other() -> None:
 
 
 async def test_told_again_while_waiting() -> None:
-    """A waiter that wakes and finds a new wish waits on."""
+    """A waiter that wakes and finds a new hold continues to wait."""
     async with open_traffic(answer_in_order(make_busy_response("5"), make_busy_response("20")), retry=ONE) as it:
         await trigger_hold(it)
         early = it.start_call(get_credits(it.bardge))
@@ -262,7 +262,7 @@ async def test_told_again_while_waiting() -> None:
 
 
 async def test_cancelled_waiter_leaves_nobody_stuck() -> None:
-    """Of calls that wait some are cancelled: all the others are sent, and no timer stays."""
+    """If some waiting calls are cancelled all others are sent, and no timer stays."""
     async with open_traffic(answer_in_order(make_busy_response("5")), retry=ONE) as it:
         await trigger_hold(it)
         tasks = [it.start_call(get_credits(it.bardge)) for _ in range(10)]
@@ -276,7 +276,7 @@ async def test_cancelled_waiter_leaves_nobody_stuck() -> None:
 
 
 async def test_waiting_takes_no_connection() -> None:
-    """Whoever is held back occupies no connection: calls of other rows go on."""
+    """A call that is held back occupies no connection: calls of other endpoints continue."""
     async with open_traffic(answer_in_order(make_busy_response("5", 503)), retry=ONE, max_connections=1) as it:
         await trigger_hold(it)
         held = it.start_call(get_credits(it.bardge))
@@ -286,7 +286,7 @@ async def test_waiting_takes_no_connection() -> None:
 
 
 async def test_wish_is_waited_for_in_full() -> None:
-    """The call that got the 429 goes on no earlier than it was told, jitter upwards only."""
+    """The call that got the 429 retries no earlier than ``Retry-After``, with jitter upwards only."""
     async with open_traffic(answer_in_order(make_busy_response("3")), retry=RetryPolicy(base=0.5)) as it:
         task = it.start_call(get_credits(it.bardge))
         await it.advance_in_steps(4)
@@ -305,7 +305,7 @@ async def test_derived_clients_wait_too() -> None:
 
 
 async def test_503_after_a_doubt() -> None:
-    """On a charging POST a 503 with a wish above the cap, after an unanswered attempt, ends as outcome unknown."""
+    """On a charging POST a 503 above the cap, after an unanswered attempt, ends as outcome unknown."""
     async with open_traffic(
         answer_in_order(errors.NoAnswerError("cut"), make_busy_response("100", 503)), retry=RetryPolicy(base=0)
     ) as it:
@@ -337,7 +337,7 @@ async def _expect_rate_limit(bardge: BardgeClient) -> None:
 
 
 async def test_held_back_past_the_window() -> None:
-    """A POST in doubt that would be held back past its window ends at once: the wait would be for nothing."""
+    """A POST in doubt that would be held back past its window ends immediately: the wait would be useless."""
     async with open_traffic(answer_in_order(errors.NoAnswerError("cut"), make_busy_response("30")), retry=ONE) as it:
         with pytest.raises(errors.OutcomeUnknownError):
             await it.call_without_delay(it.bardge.send("credits.purchase", request=PURCHASE, key="order-1"))

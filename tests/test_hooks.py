@@ -39,7 +39,7 @@ WAIT = RetryPolicy(base=2.0)
 
 @attrs.frozen
 class HookRecord(Rig):
-    """A rig with all that its hook was told."""
+    """A rig with all events that its hook received."""
 
     events: list[Event]
 
@@ -58,11 +58,11 @@ async def record_events(*script: Step, **options: Any) -> AsyncGenerator[HookRec
         yield HookRecord(it.server, it.bardge, it.clock, events)
 
 
-# What is told.
+# Events.
 
 
 async def test_plain_call() -> None:
-    """A call that goes well tells its attempt's begin and end."""
+    """A successful call emits the start and the end of its attempt."""
     async with record_events(BOUGHT) as it:
         await buy(it.bardge)
     begun, ended = it.events
@@ -80,14 +80,14 @@ async def test_plain_call() -> None:
 
 
 async def test_get_has_no_key() -> None:
-    """A GET's events bear its row and no key."""
+    """A GET's events have its endpoint and no key."""
     async with record_events(reply(200, {"balance": 5})) as it:
         await it.bardge.clients.get_credits("c")
     assert {(event.endpoint, event.idempotency_key) for event in it.events} == {("clients.get_credits", None)}
 
 
 async def test_fresh_key_is_told() -> None:
-    """A fresh key is in the events too: they are how to find it after a crash."""
+    """A fresh key is in the events too: that is how to find it after a crash."""
     async with record_events(BOUGHT) as it:
         await it.bardge.credits.purchase(PURCHASE)
     assert {event.idempotency_key for event in it.events} == set(it.keys)
@@ -110,7 +110,7 @@ ENDS: dict[str, tuple[Step, int | None, str]] = {
 
 @pytest.mark.parametrize(("step", "status", "outcome"), ENDS.values(), ids=ENDS)
 async def test_ends(step: Step, status: int | None, outcome: str) -> None:
-    """An attempt's end tells status and outcome, whatever came."""
+    """The end of an attempt has status and outcome, whatever happened."""
     async with record_events(step, retry=RetryPolicy(max_attempts=1)) as it:
         with suppress(errors.BardgeError):
             await buy(it.bardge)
@@ -119,7 +119,7 @@ async def test_ends(step: Step, status: int | None, outcome: str) -> None:
 
 
 async def test_not_sent() -> None:
-    """A refused connection is told as not sent, and opens no doubt."""
+    """A refused connection is reported as not sent, and opens no doubt."""
     async with record_events(retry=RetryPolicy(max_attempts=1)) as it:
         it.server.refuse()
         await fail_to_buy(it.bardge)
@@ -128,7 +128,7 @@ async def test_not_sent() -> None:
 
 
 async def test_seconds() -> None:
-    """An attempt's seconds are the clock's."""
+    """The seconds of an attempt are the injected clock's."""
     clock = ManualClock()
     async with record_events(advance_then(clock, 3.5, BOUGHT), clock=clock) as it:
         await buy(it.bardge)
@@ -136,7 +136,7 @@ async def test_seconds() -> None:
 
 
 async def test_doubt_and_settled() -> None:
-    """A cut, then a cached answer: a doubt opens, the call waits, tries again, and the doubt is settled."""
+    """A cut, then a replayed response: a doubt opens, the call waits and retries, and the doubt is settled."""
     async with record_events(cut(), REPLAYED, retry=WAIT) as it:
         begun = dt.datetime.fromtimestamp(it.clock.wall(), dt.UTC)
         await buy(it.bardge)
@@ -163,7 +163,7 @@ async def test_doubt_settled_by_a_refusal() -> None:
 
 
 async def test_doubt_opens_once() -> None:
-    """A doubt that goes on is told once."""
+    """A doubt that continues is reported once."""
     async with record_events(cut()) as it:
         await fail_to_buy(it.bardge)
     assert (
@@ -174,7 +174,7 @@ async def test_doubt_opens_once() -> None:
 
 
 async def test_get_opens_no_doubt() -> None:
-    """A GET without an answer changes nothing, so there is nothing to doubt."""
+    """A GET without a response changes nothing, so there is no doubt."""
     async with record_events(cut()) as it:
         with pytest.raises(errors.NoAnswerError):
             await it.bardge.clients.get("c")
@@ -191,7 +191,7 @@ async def test_doubt_settled_in_a_later_call() -> None:
 
 
 async def test_answer_on_record_tells_nothing() -> None:
-    """A recorded answer takes no attempt."""
+    """A recorded response takes no attempt."""
     async with record_events(BOUGHT) as it:
         await buy(it.bardge)
         it.events.clear()
@@ -200,7 +200,7 @@ async def test_answer_on_record_tells_nothing() -> None:
 
 
 async def test_held_back() -> None:
-    """A call that waits because another was told to, tells for how long."""
+    """A call that is held back by another one's ``Retry-After`` reports for how long."""
     async with record_events(error(429, Retry_After="5"), BOUGHT, retry=RetryPolicy(max_attempts=1)) as it:
         await fail_to_buy(it.bardge, "order-0")
         it.events.clear()
@@ -212,7 +212,7 @@ async def test_held_back() -> None:
 
 
 async def test_cancelled_attempt_opens_a_doubt() -> None:
-    """A POST cancelled under way is in doubt: its attempt ends and the doubt is told."""
+    """A POST cancelled in flight is in doubt: its attempt ends and the doubt is reported."""
     reached = anyio.Event()
     async with record_events(hang(reached)) as it, anyio.create_task_group() as group:
         group.start_soon(buy, it.bardge)
@@ -240,7 +240,7 @@ SECRETS = re.compile(f"{CANARY}|t0ken|client_abc123|cpkg_50|passcode|4711")
 
 
 async def test_nothing_secret(caplog: pytest.LogCaptureFixture) -> None:
-    """Neither key, lookup token, request nor answer is in any event or line of the log."""
+    """Neither key, lookup token, request nor response is in any event or line of the log."""
     answer = {"object": "access_code", "code": "4711", "message": f"passcode {CANARY}"}
     caplog.set_level(logging.DEBUG)
     events: list[Event] = []
@@ -269,7 +269,7 @@ async def test_nothing_secret(caplog: pytest.LogCaptureFixture) -> None:
     assert (list(find_canary(events)), find_in_log(lines)) == ([], [])
 
 
-# Hooks that fail, and hooks that are none.
+# Hooks that fail, and invalid hooks.
 
 
 def raise_in_hook(event: Event) -> None:
@@ -277,7 +277,7 @@ def raise_in_hook(event: Event) -> None:
 
 
 async def test_failing_hook(caplog: pytest.LogCaptureFixture) -> None:
-    """What a hook raises is logged, never raised, and the next hook is told all the same."""
+    """What a hook raises is logged, never raised, and the next hook is still called."""
     events: list[Event] = []
     async with open_rig(cut(), REPLAYED, hooks=[raise_in_hook, events.append]) as it:
         await buy(it.bardge)
@@ -288,7 +288,7 @@ async def test_failing_hook(caplog: pytest.LogCaptureFixture) -> None:
 
 
 async def test_hooks_are_told_in_order() -> None:
-    """Several hooks are told one after the other, in the order given."""
+    """Several hooks are called one after the other, in the order given."""
     order: list[int] = []
     hooks: list[Callable[[Event], object]] = [lambda _: order.append(1), lambda _: order.append(2)]
     async with open_rig(BOUGHT, hooks=hooks) as it:
@@ -297,7 +297,7 @@ async def test_hooks_are_told_in_order() -> None:
 
 
 async def test_derived_hooks() -> None:
-    """``with_options(hooks=...)`` tells other hooks, for the derived client alone."""
+    """``with_options(hooks=...)`` calls other hooks, for the derived client alone."""
     events: list[Event] = []
     async with record_events(BOUGHT) as it:
         await buy(it.bardge.with_options(hooks=[events.append]))
@@ -309,7 +309,7 @@ WRONG: list[Any] = [[None], ["print"], [print, 7], print, None, 7]
 
 @pytest.mark.parametrize("hooks", WRONG, ids=repr)
 def test_not_callable(hooks: Any) -> None:
-    """What is no list of callables is refused when the client is made."""
+    """Anything but a list of callables is rejected when the client is created."""
     with pytest.raises(errors.ConfigurationError, match="hooks"):
         BardgeClient("key", "https://api.example", hooks=hooks)
 
@@ -320,12 +320,12 @@ async def run_later(event: Event) -> None:
 
 class Later:
     async def __call__(self, event: Event) -> None:
-        """Be of the wrong kind, as an object."""
+        """A callable object of the wrong kind."""
 
 
 @pytest.mark.parametrize("hook", [run_later, Later()], ids=["function", "object"])
 def test_coroutine_function(hook: Any) -> None:
-    """A coroutine function would never run: it is refused."""
+    """A coroutine function would never run: it is rejected."""
     with pytest.raises(errors.ConfigurationError, match="synchronous"):
         BardgeClient("key", "https://api.example", hooks=[hook])
 
@@ -340,7 +340,7 @@ def read_log(caplog: pytest.LogCaptureFixture, level: int) -> list[str]:
 
 
 async def test_one_line_for_each_attempt(caplog: pytest.LogCaptureFixture) -> None:
-    """One DEBUG line per attempt: row, number, status or what came, milliseconds, request id."""
+    """One DEBUG line per attempt: endpoint, number, status or failure, milliseconds, request id."""
     caplog.set_level(logging.DEBUG, "bardge_async")
     clock = ManualClock()
     async with open_rig(cut(), advance_then(clock, 0.25, REPLAYED), clock=clock) as it:
@@ -352,7 +352,7 @@ async def test_one_line_for_each_attempt(caplog: pytest.LogCaptureFixture) -> No
 
 
 async def test_nothing_above_debug_when_all_is_well(caplog: pytest.LogCaptureFixture) -> None:
-    """A call that goes well, after a repeat or not, says nothing above DEBUG."""
+    """A successful call, retried or not, logs nothing above DEBUG."""
     caplog.set_level(logging.INFO, "bardge_async")
     async with open_rig(cut(), REPLAYED) as it:
         await buy(it.bardge)
@@ -360,7 +360,7 @@ async def test_nothing_above_debug_when_all_is_well(caplog: pytest.LogCaptureFix
 
 
 async def test_warning_for_a_doubt(caplog: pytest.LogCaptureFixture) -> None:
-    """A call that ends in doubt logs one WARNING with row and key."""
+    """A call that ends in doubt logs one WARNING with endpoint and key."""
     async with open_rig(cut()) as it:
         await fail_to_buy(it.bardge)
     assert read_log(caplog, logging.WARNING) == ["credits.purchase: outcome unknown for idempotency key order-1"]
@@ -376,7 +376,7 @@ async def test_warning_for_a_refused_reentry(caplog: pytest.LogCaptureFixture) -
 
 
 async def test_warning_for_a_cancelled_post(caplog: pytest.LogCaptureFixture) -> None:
-    """A POST cancelled under way logs a WARNING with row and key."""
+    """A POST cancelled in flight logs a WARNING with endpoint and key."""
     reached = anyio.Event()
     async with open_rig(hang(reached)) as it, anyio.create_task_group() as group:
         group.start_soon(buy, it.bardge)
@@ -388,7 +388,7 @@ async def test_warning_for_a_cancelled_post(caplog: pytest.LogCaptureFixture) ->
 
 
 async def test_refusals_are_no_warnings(caplog: pytest.LogCaptureFixture) -> None:
-    """What the server refused is the caller's to log."""
+    """A refusal by the server is left to the caller to log."""
     async with open_rig(error(400)) as it:
         await fail_to_buy(it.bardge)
     assert read_log(caplog, logging.WARNING) == []

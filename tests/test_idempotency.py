@@ -21,14 +21,14 @@ REPLAYED = reply(201, {"balance": 5}, {"Bardge-Request-Id": "req_2", "X-Idempote
 
 
 async def test_given_key() -> None:
-    """The POST goes out under the given key."""
+    """The POST is sent under the given key."""
     async with open_rig(BOUGHT) as it, it.bardge.idempotent("order-8731") as once:
         await once.credits.purchase(PURCHASE)
     assert (it.keys, once.key) == (["order-8731"], "order-8731")
 
 
 async def test_made_key() -> None:
-    """Without a key a fresh one is made, told before anything is sent."""
+    """Without a key a fresh one is made, and known before anything is sent."""
     async with open_rig(BOUGHT) as it, it.bardge.idempotent() as once:
         told = once.key
         await once.credits.purchase(PURCHASE)
@@ -38,7 +38,7 @@ async def test_made_key() -> None:
 
 @pytest.mark.parametrize("key", ["", " a", "a ", "a\nb", "é", "x" * 256, 7])
 async def test_refused_key(key: Any) -> None:
-    """A key that would not reach the server as it is is refused at once."""
+    """A key that would not reach the server unchanged is rejected immediately."""
     async with open_rig(BOUGHT) as it:
         with pytest.raises(errors.InvalidArgumentError):
             it.bardge.idempotent(key)
@@ -51,14 +51,14 @@ async def test_before_the_post() -> None:
 
 
 async def test_first_answer() -> None:
-    """After a plain answer: one attempt, its request id, not replayed."""
+    """After a plain response: one attempt, its request id, not replayed."""
     async with open_rig(BOUGHT) as it, it.bardge.idempotent() as once:
         await once.credits.purchase(PURCHASE)
     assert (once.attempts, once.replayed, once.request_id) == (1, None, "req_1")
 
 
 async def test_replayed_answer() -> None:
-    """After a cut and a cached answer: two attempts, the last request id, replayed by the server."""
+    """After a cut and a replayed response: two attempts, the last request id, replayed by the server."""
     async with open_rig(cut(), REPLAYED) as it, it.bardge.idempotent() as once:
         await once.credits.purchase(PURCHASE)
     assert (once.attempts, once.replayed, once.request_id) == (2, "server", "req_2")
@@ -66,7 +66,7 @@ async def test_replayed_answer() -> None:
 
 
 async def test_refused_answer() -> None:
-    """After a refusal the block still tells attempts and request id."""
+    """After a refusal the block still has attempts and request id."""
     refusal = error(400, "invalid_request_error", Bardge_Request_Id="req_9")
     async with open_rig(refusal) as it, it.bardge.idempotent() as once:
         with pytest.raises(errors.InvalidRequestError):
@@ -75,7 +75,7 @@ async def test_refused_answer() -> None:
 
 
 async def test_same_post_again_is_answered_without_a_request() -> None:
-    """Once answered, the same POST again in the block returns that answer and sends nothing."""
+    """Once answered, the same POST again in the block returns that response and sends nothing."""
     async with open_rig(BOUGHT, error(500)) as it, it.bardge.idempotent() as once:
         first = await once.credits.purchase(PURCHASE)
         again = await once.credits.purchase(m.PurchaseCredits(client_id="client_abc123", package_id="cpkg_50"))
@@ -83,7 +83,7 @@ async def test_same_post_again_is_answered_without_a_request() -> None:
 
 
 async def test_same_post_again_after_an_error_keeps_the_key() -> None:
-    """A POST whose outcome is unknown may be made again in the block, under the same key and with the same bytes."""
+    """A POST whose outcome is unknown may be repeated in the block, under the same key and with the same bytes."""
     async with open_rig(cut(), REPLAYED, retry=RetryPolicy(max_attempts=1)) as it, it.bardge.idempotent() as once:
         with pytest.raises(errors.OutcomeUnknownError):
             await once.credits.purchase(PURCHASE)
@@ -92,7 +92,7 @@ async def test_same_post_again_after_an_error_keeps_the_key() -> None:
 
 
 async def test_same_post_again_has_its_own_attempts() -> None:
-    """``max_attempts`` is for one call: the same POST made again may be repeated as often as the first time."""
+    """``max_attempts`` is for one call: the repeated POST may be retried as often as the first time."""
     policy = RetryPolicy(max_attempts=2, base=0)
     async with open_rig(cut(), cut(), cut(), REPLAYED, retry=policy) as it, it.bardge.idempotent() as once:
         with pytest.raises(errors.OutcomeUnknownError):
@@ -113,7 +113,7 @@ async def test_same_post_again_past_the_window() -> None:
 
 
 async def test_cancelled_post_again_past_the_window() -> None:
-    """A POST cancelled under way is in doubt: past the window the block does not send it again."""
+    """A POST cancelled in flight is in doubt: past the window the block does not send it again."""
     reached = anyio.Event()
     async with open_rig(hang(reached), BOUGHT) as it, it.bardge.idempotent() as once:
         task = asyncio.ensure_future(once.credits.purchase(PURCHASE))
@@ -128,7 +128,7 @@ async def test_cancelled_post_again_past_the_window() -> None:
 
 
 async def test_cancelled_then_refused() -> None:
-    """A POST cancelled under way and then refused a connection is in doubt."""
+    """A POST cancelled in flight and then refused a connection is in doubt."""
     reached = anyio.Event()
     async with open_rig(hang(reached)) as it, it.bardge.idempotent() as once:
         task = asyncio.ensure_future(once.credits.purchase(PURCHASE))
@@ -142,7 +142,7 @@ async def test_cancelled_then_refused() -> None:
 
 
 async def test_unreadable_answer_is_never_sent_again() -> None:
-    """A POST that was executed, though its answer was unreadable, is not sent again once its key is forgotten."""
+    """A POST that was executed, though its response was unreadable, is not sent again once its key is forgotten."""
     async with open_rig(reply(200, [1]), BOUGHT) as it, it.bardge.idempotent() as once:
         with pytest.raises(errors.DecodeError):
             await once.credits.purchase(PURCHASE)
@@ -162,7 +162,7 @@ async def send_other_body(once: IdempotentClient) -> object:
 
 @pytest.mark.parametrize(("second", "word"), [(send_other_endpoint, "endpoint"), (send_other_body, "request")])
 async def test_different_post_is_refused(second: Callable[[IdempotentClient], Awaitable[object]], word: str) -> None:
-    """A second, different POST in a block is refused before it is sent, saying what differs."""
+    """A second, different POST in a block is rejected before it is sent, naming the difference."""
     async with open_rig(BOUGHT) as it, it.bardge.idempotent() as once:
         await once.credits.purchase(PURCHASE)
         with pytest.raises(errors.IdempotencyMisuseError, match=word) as caught:
@@ -190,7 +190,7 @@ async def test_different_post_is_refused_after_a_failure_too() -> None:
 
 
 async def test_refused_arguments_leave_the_block_free() -> None:
-    """A call that could not be sent at all does not take the key."""
+    """A call that could not be sent does not use the key."""
     async with open_rig(reply(200, {"object": "issued_pass"})) as it, it.bardge.idempotent() as once:
         expiry = m.UpdateIssuedPassExpiry(expiry_date=dt.date(2026, 12, 31))
         with pytest.raises(errors.InvalidArgumentError):
@@ -200,14 +200,14 @@ async def test_refused_arguments_leave_the_block_free() -> None:
 
 
 async def test_two_tasks_with_the_same_post() -> None:
-    """Two tasks with the same POST in one block: one request, one answer for both."""
+    """Two tasks with the same POST in one block: one request, one response for both."""
     async with open_rig(BOUGHT) as it, it.bardge.idempotent() as once:
         first, second = await asyncio.gather(*(once.credits.purchase(PURCHASE) for _ in range(2)))
     assert (first, it.request_count) == (second, 1)
 
 
 async def test_two_tasks_with_different_posts() -> None:
-    """Two tasks with different POSTs in one block: the second is refused, it does not get the first one's answer."""
+    """Two tasks with different POSTs in one block: the second is rejected, not given the first one's response."""
     async with open_rig(BOUGHT) as it, it.bardge.idempotent() as once:
         posts = (once.credits.purchase(PURCHASE), once.credits.purchase(OTHER))
         first, second = await asyncio.gather(*posts, return_exceptions=True)
@@ -231,7 +231,7 @@ async def test_blocks_in_tasks_have_their_own_keys() -> None:
 
 
 async def test_client_beside_a_block_has_its_own_keys() -> None:
-    """A POST of the plain client inside a block does not go out under the block's key."""
+    """A POST of the plain client inside a block is not sent under the block's key."""
     async with open_rig(BOUGHT) as it, it.bardge.idempotent("order-1") as once:
         await once.credits.purchase(PURCHASE)
         await it.bardge.credits.purchase(OTHER)
@@ -239,7 +239,7 @@ async def test_client_beside_a_block_has_its_own_keys() -> None:
 
 
 async def test_gets_are_free() -> None:
-    """GETs before and after the POST carry no key and change nothing about it."""
+    """GETs before and after the POST have no key and change nothing about it."""
     page = reply(200, {"data": [], "has_more": False})
     async with open_rig(reply(200, {}), BOUGHT, reply(200, {}), page) as it, it.bardge.idempotent() as once:
         await once.clients.get_credits("c")
@@ -259,7 +259,7 @@ KEYLESS: dict[str, Callable[[IdempotentClient], Awaitable[object]]] = {
 
 @pytest.mark.parametrize("name", [name for name, row in ENDPOINTS.items() if row.method == "POST" and not row.key])
 async def test_post_without_a_key_is_refused(name: str) -> None:
-    """A POST whose row takes no key is refused in a block: nothing would protect it."""
+    """A POST whose endpoint takes no key is rejected in a block: nothing would protect it."""
     async with open_rig(BOUGHT) as it, it.bardge.idempotent() as once:
         with pytest.raises(errors.IdempotencyMisuseError, match="no idempotency key") as caught:
             await KEYLESS[name](once)
@@ -267,7 +267,7 @@ async def test_post_without_a_key_is_refused(name: str) -> None:
 
 
 async def test_send_in_a_block() -> None:
-    """``send`` gives the block's POST as a response, under the block's key."""
+    """``send`` returns the block's POST as a response, under the block's key."""
     async with open_rig(cut(), REPLAYED, reply(200, {"balance": 5})) as it, it.bardge.idempotent("order-1") as once:
         bought = await once.send(PURCHASE_CREDITS, request=PURCHASE)
         read = await once.send(GET_CLIENT_CREDITS, "client_abc123")
@@ -305,7 +305,7 @@ async def test_entering_twice(nested: bool) -> None:
 
 
 async def test_own_exceptions_pass_through() -> None:
-    """What the caller raises in a block comes out as it is."""
+    """What the caller raises in a block is raised unchanged."""
     async with open_rig(BOUGHT) as it:
         with pytest.raises(KeyError):
             async with it.bardge.idempotent():

@@ -1,4 +1,4 @@
-"""aiohttp and cattrs come with the first client, and nothing more during calls."""
+"""aiohttp and cattrs are imported with the first client, and nothing more during calls."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ asyncio.run(main())
 
 
 def test_the_package_alone_is_light() -> None:
-    """``import bardge_async`` brings neither the HTTP client nor the converter."""
+    """``import bardge_async`` imports neither the HTTP client nor the converter."""
     assert "aiohttp" not in run_program(LAZY).split()
     assert "cattrs" not in run_program(LAZY).split()
 

@@ -1,4 +1,4 @@
-"""Keys made from the business id of what is done."""
+"""Keys made from the business id of an operation."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_same_key_in_another_run() -> None:
 
 
 def test_row_or_its_name() -> None:
-    """A row stands for its name."""
+    """An endpoint stands for its name."""
     assert operation_key("n", PURCHASE_CREDITS, "1") == operation_key("n", "credits.purchase", "1")
     assert operation_key("n", PURCHASE_CREDITS, "1") != operation_key("n", ISSUE_PASS, "1")
 
@@ -46,7 +46,7 @@ def test_row_or_its_name() -> None:
     ],
 )
 def test_different_texts(one: tuple[str, str, str], other: tuple[str, str, str]) -> None:
-    """No joining makes two different triples one key."""
+    """No two different triples are joined into one key."""
     assert operation_key(*one) != operation_key(*other)
 
 
@@ -60,7 +60,7 @@ def test_one_key_for_one_triple(one: tuple[str, str, str], other: tuple[str, str
 @given(texts, texts, texts)
 @settings(max_examples=200, deadline=None)
 def test_always_a_key(namespace: str, kind: str, business_id: str) -> None:
-    """Whatever the texts are, the key reaches the server as it is, and shows nothing of them."""
+    """Whatever the texts are, the key reaches the server unchanged, and shows nothing of them."""
     key = operation_key(namespace, kind, business_id)
     assert check_key(key) == key
     assert set(key.removeprefix("op1_")) <= set(string.hexdigits.lower())
@@ -70,7 +70,7 @@ def test_always_a_key(namespace: str, kind: str, business_id: str) -> None:
 @pytest.mark.parametrize("place", range(3))
 @pytest.mark.parametrize("wrong", ["", None, 7, b"x", "\ud800", ["a"]])
 def test_refused_parts(place: int, wrong: Any) -> None:
-    """A part that is no text, or empty, is refused: it is mostly a variable that was never set."""
+    """A part that is not text, or empty, is rejected: it is usually a variable that was never set."""
     parts: list[Any] = ["n", "k", "1"]
     parts[place] = wrong
     with pytest.raises(errors.InvalidArgumentError, match=("namespace", "kind", "business_id")[place]):

@@ -1,4 +1,4 @@
-"""Plain iteration over lists: the right items, in the server's order, in pages of the asked size."""
+"""Plain iteration over lists: the right items, in the server's order, in pages of the requested size."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def collect_ids(bardge: BardgeClient, **span: Any) -> list[str | None]:
 
 
 async def test_all_pages() -> None:
-    """A list is walked over all its pages, each asked for by the last id of the one before."""
+    """A list is walked over all its pages, each requested by the last id of the one before."""
     async with open_rig(reply_page("a", "b", more=True), reply_page("c", "d", more=True), reply_page("e")) as it:
         assert await collect_ids(it.bardge) == ["a", "b", "c", "d", "e"]
     sent = list_queries(it)
@@ -36,14 +36,14 @@ async def test_all_pages() -> None:
 
 
 async def test_empty_list() -> None:
-    """A list without items is one request and nothing to iterate over."""
+    """A list without items takes one request and yields nothing."""
     async with open_rig(reply_page()) as it:
         assert await collect_ids(it.bardge) == []
     assert it.request_count == 1
 
 
 async def test_nothing_is_sent_before_iteration() -> None:
-    """Making a walk sends nothing."""
+    """Creating a walk sends nothing."""
     async with open_rig(reply_page("a")) as it:
         it.bardge.passes.list(limit=5)
     assert it.request_count == 0
@@ -51,7 +51,7 @@ async def test_nothing_is_sent_before_iteration() -> None:
 
 @pytest.mark.parametrize("limit", [0, 1, 2, 3, 4, 99])
 async def test_limit_counts_items(limit: int) -> None:
-    """``limit`` is the number of items in all; no request asks for more than is still needed."""
+    """``limit`` is the number of items in total; no request asks for more than is still needed."""
     async with open_rig(reply_page("a", "b", more=True), reply_page("c", "d")) as it:
         assert await collect_ids(it.bardge, limit=limit, page_size=2) == ["a", "b", "c", "d"][:limit]
     wanted = {0: [], 1: ["1"], 2: ["2"], 3: ["2", "1"]}.get(limit, ["2", "2"])
@@ -59,14 +59,14 @@ async def test_limit_counts_items(limit: int) -> None:
 
 
 async def test_starting_after() -> None:
-    """The walk begins after the given id."""
+    """The walk starts after the given id."""
     async with open_rig(reply_page("c", more=True), reply_page("d")) as it:
         assert await collect_ids(it.bardge, starting_after="b/ü") == ["c", "d"]
     assert [query["starting_after"] for query in list_queries(it)] == ["b/ü", "c"]
 
 
 async def test_ending_before() -> None:
-    """A walk backward asks for what stands before its id, and sends no other cursor."""
+    """A walk backward requests what is before its id, and sends no other cursor."""
     async with open_rig(reply_page("a", "b")) as it:
         assert sorted(map(str, await collect_ids(it.bardge, ending_before="c"))) == ["a", "b"]
     (query,) = list_queries(it)
@@ -91,14 +91,14 @@ async def test_own_cursor_field() -> None:
 
 
 async def test_plain_list() -> None:
-    """A list that comes without the page around it ends after its items."""
+    """A bare list ends after its items."""
     async with open_rig(reply(200, body=json.dumps([{"id": "yoga"}]).encode())) as it:
         assert [item.id async for item in it.bardge.classes.list_categories()] == ["yoga"]
     assert it.request_count == 1
 
 
 async def test_page_is_repeated_like_any_get() -> None:
-    """A page that gets no usable answer is asked for again; no item is lost or comes twice."""
+    """A page without a usable response is requested again; no item is lost or repeated."""
     async with open_rig(reply_page("a", more=True), cut(), reply(502, body=b"<html>"), reply_page("b")) as it:
         assert await collect_ids(it.bardge) == ["a", "b"]
     assert [query.get("starting_after") for query in list_queries(it)] == [None, "a", "a", "a"]
@@ -131,7 +131,7 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("name", "span"), REFUSED)
 async def test_refused_span(name: str, span: dict[str, Any]) -> None:
-    """A wrong span is refused by name before anything is sent."""
+    """A wrong span is rejected by name before anything is sent."""
     async with open_rig(reply_page("a")) as it:
         with pytest.raises(errors.InvalidArgumentError, match=name):
             await collect_ids(it.bardge, **span)
@@ -151,7 +151,7 @@ async def test_refused_span(name: str, span: dict[str, Any]) -> None:
     ],
 )
 async def test_refused_place(name: str, place: dict[str, Any]) -> None:
-    """A place that is none is refused by name before anything is sent."""
+    """An invalid location is rejected by name before anything is sent."""
     async with open_rig(reply_page("a")) as it:
         with pytest.raises(errors.InvalidArgumentError, match=name):
             _ = [item async for item in it.bardge.providers.list_for_pass("pass_1", **place)]

@@ -1,4 +1,4 @@
-"""Calls, faults, clocks and re-entry in any order: hypothesis looks for one that charges twice or reports wrongly."""
+"""Calls, faults, clocks and re-entry in any order: hypothesis searches for a double charge or a wrong report."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ PLAYS: Final = ("well", "well", "slow", "refused", *CUTS, *CUTS, *CUTS, *FATES, 
 
 
 class Wire:
-    """A Transport without a network: it plays what it was told, against the campaign's key store and ledger."""
+    """A Transport without a network: it plays its script, against the campaign's key store and ledger."""
 
     def __init__(self, clock: ManualClock, rules: Rules) -> None:
         self.store = Store(rules, clock.elapsed)
@@ -100,7 +100,7 @@ class Wire:
             raise NoAnswerError("no answer")
 
     async def aclose(self) -> None:
-        """Nothing is open."""
+        """Close nothing."""
 
 
 def make_response(said: Said) -> WireResponse:
@@ -116,7 +116,7 @@ async def catch_result(delivery: Delivery, client: BardgeClient) -> object:
 
 
 class Machine(RuleBasedStateMachine):
-    """Deliver a few operations again and again while everything around them fails and the clocks move."""
+    """Deliver a few operations repeatedly while everything around them fails and the clocks move."""
 
     @initialize(
         rules=st.builds(Rules, st.booleans(), st.booleans(), st.booleans(), st.booleans()),
@@ -153,7 +153,7 @@ class Machine(RuleBasedStateMachine):
         script=st.lists(st.sampled_from(PLAYS), min_size=1, max_size=5),
     )
     def deliver(self, name: str, number: int, variant: str, by: str, script: list[str]) -> None:
-        """Make a call: again and again under the same key, with the same body or another."""
+        """Make a call, repeatedly under the same key, with the same body or another."""
         kind, op = KINDS[name], f"{name}-{number}"
         if variant not in kind.variants:
             variant = "good"
@@ -169,7 +169,7 @@ class Machine(RuleBasedStateMachine):
         script=st.lists(st.sampled_from(PLAYS), max_size=3),
     )
     def deliver_again(self, variant: str, wait: float, script: list[str]) -> None:
-        """Make the last call again after a while: a queue's redelivery."""
+        """Make the last call again after a while, as a queue's redelivery."""
         last = self.last
         assert last is not None
         self.clock.advance(wait)
@@ -180,7 +180,7 @@ class Machine(RuleBasedStateMachine):
         self.last = delivery if delivery.key is not None else None
         wire, op = self.wire, delivery.op
         if self.clock.elapsed() - self.finished.get(op, self.clock.elapsed()) > 800:
-            # The journal keeps what is finished for 15 minutes: that is its promise, and all of it.
+            # The journal keeps finished entries for 15 minutes, and promises no more.
             return
         silent, speaks = self._must_be_silent(delivery), self._must_speak(delivery)
         wire.script, wire.delivery, wire.requests, wire.arrived = list(script), delivery.number, 0, 0
@@ -209,7 +209,7 @@ class Machine(RuleBasedStateMachine):
         return record
 
     def _must_be_silent(self, delivery: Delivery) -> bool:
-        """In doubt, and the key is forgotten or may be, or protects nothing."""
+        """Return whether the key is in doubt, and is or may be forgotten, or protects nothing."""
         begun = self.wire.doubts.get(delivery.key)
         if begun is None or delivery.kind.again == "same" or delivery.key is None:
             return False
@@ -217,7 +217,7 @@ class Machine(RuleBasedStateMachine):
         return unprotected or delivery.key in self.wire.failed or self.clock.elapsed() - begun[0] >= 80
 
     def _must_speak(self, delivery: Delivery) -> bool:
-        """In doubt, and a repeat is the way to learn more: the window is open by every clock."""
+        """Return whether the key is in doubt, and a repeat may learn more: the window is open by every clock."""
         begun = self.wire.doubts.get(delivery.key)
         if begun is None or self._must_be_silent(delivery) or delivery.key is None:
             return False
@@ -225,7 +225,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([0.5, 5.0, 30.0, 75.0, 85.0, 89.0, 91.0, 200.0]))
     def pass_time(self, seconds: float) -> None:
-        """Let time pass, or the machine sleep: the boot-time clock goes on in either."""
+        """Let time pass, or suspend the machine: the boot-time clock advances in either case."""
         self.clock.advance(seconds)
 
     @rule(seconds=st.sampled_from([-86_400.0, -100.0, -10.0, 10.0, 100.0, 86_400.0]))
@@ -235,7 +235,7 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def ledger_agrees(self) -> None:
-        """All that was ever reported still holds."""
+        """Check that everything reported so far is still true."""
         if hasattr(self, "loop"):
             self.highest = max(self.highest, self.clock.wall())
             for ended in self.ends:

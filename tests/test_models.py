@@ -1,4 +1,4 @@
-"""The models: a class for every schema of the vendor's menu, frozen values, checked requests."""
+"""The models: a class for every schema of the vendor's menu, frozen values, validated requests."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ ConfirmAccessCodeV3Request ConfirmAccessCode
 UpdateLookupEnabledRequest UpdateLookupEnabled
 """,
 }
-# Section 6, the fields of the answers: ² is a guide's, ¹ is inferred, the others are on a page.
+# Section 6, the fields of the responses: ² is a guide's, ¹ is inferred, the others are on a page.
 FIELDS = """\
 Pass: object id name description price currency duration categories livemode created payment_model provider_count
 CategoryDetail: type tiers duration credit_allocated visits_allowed
@@ -202,7 +202,7 @@ WITHOUT_SCHEMA = ["ClassCategory", "CreditPackage", "CreditTransaction", "Issuer
 
 
 def find_concrete_models() -> list[type[Model]]:
-    """Every class that the modules of ``models`` define, exported or not."""
+    """Return every class that the modules of ``models`` define, exported or not."""
     modules = [
         importlib.import_module(f"bardge_async.models.{info.name}") for info in pkgutil.iter_modules(models.__path__)
     ]
@@ -238,7 +238,7 @@ def read_fields(value: Model) -> dict[str, Any]:
 
 
 def list_request_fields() -> list[tuple[type[Model], str, str]]:
-    """Every field of every request, with its annotation in words."""
+    """Return every field of every request, with its annotation as text."""
     return [(cls, name, str(typing.get_type_hints(cls)[name])) for cls in BODIES for name in list_field_names(cls)]
 
 
@@ -249,7 +249,7 @@ def test_menu() -> None:
 
 
 def test_without_schema() -> None:
-    """Four classes stand for what the menu has no name for."""
+    """Four classes have no schema in the menu."""
     assert [cls.__name__ for cls in CLASSES if cls.schema is None] == WITHOUT_SCHEMA
 
 
@@ -258,7 +258,7 @@ def test_without_schema() -> None:
     [(mark, *line.split()) for mark, lines in BY_MARK.items() for line in lines.splitlines()],
 )
 def test_class_of_schema(mark: Mark, schema: str, name: str) -> None:
-    """A schema's class bears the name and the mark of the notes."""
+    """A schema's class has the name and the mark of the notes."""
     cls = getattr(models, name)
     assert (cls.schema, cls.mark) == (schema, mark)
 
@@ -300,7 +300,7 @@ def test_frozen(cls: type[Model]) -> None:
 
 @pytest.mark.parametrize("cls", CLASSES)
 def test_hash_leaves_extra_out(cls: type[Model]) -> None:
-    """Values can be hashed whatever ``extra`` holds, and it is no part of the hash."""
+    """Values can be hashed whatever ``extra`` holds, and it is not part of the hash."""
     assert hash(make_model(cls, extra={"new": ["unhashable"]})) == hash(make_model(cls))
 
 
@@ -336,19 +336,19 @@ def list_marked_fields(cls: type[Model]) -> list[str]:
 
 @pytest.mark.parametrize("line", FIELDS.splitlines(), ids=lambda line: line.split(":")[0])
 def test_fields(line: str) -> None:
-    """An answer has the fields of the notes, each with its mark: it decides whether another type raises."""
+    """A response has the fields of the notes, each with its mark, which decides whether another type raises."""
     name, fields = line.split(": ")
     assert sorted(list_marked_fields(getattr(models, name))) == sorted(fields.split())
 
 
 def test_fields_cover_answers() -> None:
-    """No answer is missing from the list above."""
+    """Every response class is in the list above."""
     assert sorted(line.split(":")[0] for line in FIELDS.splitlines()) == [cls.__name__ for cls in RESOURCES]
 
 
 @pytest.mark.parametrize("cls", RESOURCES)
 def test_missing_response_fields_are_none(cls: type[Model]) -> None:
-    """A response with nothing in it has None in every field but the page's own two."""
+    """An empty response has None in every field except the page's own two."""
     own = {"items": (), "has_more": False} if cls is models.Page else {}
     assert read_fields(make_model(cls)) == {**dict.fromkeys(list_field_names(cls)), **own}
 
@@ -370,13 +370,13 @@ def test_unset() -> None:
 
 @pytest.mark.parametrize("cls", [BookClass, PurchaseCredits, VerifyLookup, UpdateIssuedPassExpiry])
 def test_required(cls: type[Body]) -> None:
-    """What a page or a guide calls for cannot be left out."""
+    """A field that a page or a guide requires cannot be left out."""
     with pytest.raises(TypeError, match="required keyword-only argument"):
         cls()
 
 
 def test_keywords_only() -> None:
-    """Fields are given by name, so that a new field breaks no call."""
+    """Fields are given by keyword, so that a new field breaks no call."""
     cls: Any = VerifyLookup
     with pytest.raises(TypeError):
         cls("123456")
@@ -404,7 +404,7 @@ def classify_annotation(annotation: str) -> str:
 
 @pytest.mark.parametrize(("cls", "name", "annotation"), list_request_fields())
 def test_wrong_type(cls: type[Body], name: str, annotation: str) -> None:
-    """A value of another type is refused for every request field; the message names class, field, fix and value."""
+    """A value of another type is rejected for every request field; the message names class, field, fix and value."""
     kind = classify_annotation(annotation.replace("<class 'str'>", "str"))
     for wrong in WRONG[kind]:
         with pytest.raises(InvalidArgumentError) as caught:
@@ -417,20 +417,20 @@ def test_wrong_type(cls: type[Body], name: str, annotation: str) -> None:
     ("cls", "name"), [(cls, name) for cls, name, text in list_request_fields() if "None" not in text]
 )
 def test_none_for_required(cls: type[Body], name: str) -> None:
-    """None and the unset value are refused where a value is required."""
+    """None and the unset value are rejected where a value is required."""
     with pytest.raises(InvalidArgumentError, match=rf"{cls.__name__}\.{name}: expected .*, got None"):
         make_model(cls, **{name: None})
 
 
 def test_long_values_are_cut() -> None:
-    """A refused value is not written out in full."""
+    """A rejected value is not written out in full."""
     with pytest.raises(InvalidArgumentError) as caught:
         make_model(VerifyLookup, access_code=["x" * 1000])
     assert len(str(caught.value)) < 150
 
 
 def test_lists_become_tuples() -> None:
-    """A list of texts is taken, and kept as a tuple."""
+    """A list of texts is accepted, and kept as a tuple."""
     services = ["svc_massage", "svc_aroma"]
     assert BookSpa(service_ids=services).service_ids == ("svc_massage", "svc_aroma")
     assert SpaCopayQuoteRequest(service_ids=services).service_ids == tuple(services)
@@ -438,7 +438,7 @@ def test_lists_become_tuples() -> None:
 
 @pytest.mark.parametrize(("cls", "name"), [(cls, name) for cls, name, _ in list_request_fields()])
 def test_extra_names_no_declared_field(cls: type[Body], name: str) -> None:
-    """``extra`` may not name a declared field, even an unset one; the message tells how to pass it."""
+    """``extra`` may not name a declared field, even an unset one; the message says how to pass it."""
     with pytest.raises(InvalidArgumentError) as caught:
         make_model(cls, extra={name: "x"})
     assert str(caught.value) == f"{cls.__name__}.extra: {name!r} is a declared field, pass it as {name}=..."
@@ -446,7 +446,7 @@ def test_extra_names_no_declared_field(cls: type[Body], name: str) -> None:
 
 @pytest.mark.parametrize("extra", [None, ["a"], "a", 5])
 def test_extra_is_a_dict(extra: Any) -> None:
-    """Anything but a dict is refused as ``extra``."""
+    """Anything but a dict is rejected as ``extra``."""
     with pytest.raises(InvalidArgumentError, match=r"^IssuePass\.extra: expected a dict, got "):
         IssuePass(extra=extra)
 
@@ -476,7 +476,7 @@ def test_one_alternative(cls: type[Body], given: dict[str, Any]) -> None:
     ],
 )
 def test_alternatives(cls: type[Body], given: dict[str, Any], got: str) -> None:
-    """Neither, both, or a part of a confirmation's alternatives is refused; the message names them."""
+    """Neither, both, or a part of a confirmation's alternatives is rejected; the message names them."""
     with pytest.raises(InvalidArgumentError) as caught:
         cls(**given)
     choice = "give either copay_package_id, or number_of_visits and duration"
@@ -494,7 +494,7 @@ def test_copay_alternative(given: dict[str, Any]) -> None:
     ("given", "got"), [({}, "none of them"), ({**COPAY, "quote_id": "q_1"}, "copay_package_id and quote_id")]
 )
 def test_copay_alternatives(given: dict[str, Any], got: str) -> None:
-    """Neither or both of option and quote is refused."""
+    """Neither or both of option and quote is rejected."""
     with pytest.raises(InvalidArgumentError) as caught:
         PurchaseCopayPackage(client_id="client_abc123", provider_id="prov_1", **given)
     assert str(caught.value) == f"PurchaseCopayPackage: give either copay_package_id, or quote_id; got {got}"
@@ -506,11 +506,11 @@ def test_none_is_a_value() -> None:
 
 
 def test_evolve_checks_again() -> None:
-    """A changed copy of a request is checked like a new one."""
+    """A changed copy of a request is validated like a new one."""
     with pytest.raises(InvalidArgumentError, match=r"VerifyLookup\.access_code: expected text, got 5"):
         attrs.evolve(cast("Any", make_model(VerifyLookup)), access_code=5)
 
 
 def test_responses_can_be_made_by_hand() -> None:
-    """A user's own tests can build a response from the fields they need."""
+    """Users' own tests can build a response from the fields they need."""
     assert Pass(id="pass_abc123", name="Lagos Monthly").id == "pass_abc123"

@@ -57,14 +57,14 @@ def is_valid(schema: dict[str, Any], value: object) -> bool:
 
 
 def spell_value(value: Any) -> Iterator[Any]:
-    """How a JSON value can be given in Python."""
+    """Yield the ways to give a JSON value in Python."""
     yield tuple(typing.cast("list[object]", value)) if isinstance(value, list) else value
     if isinstance(value, str) and value == "2026-12-31":
         yield dt.date.fromisoformat(value)
 
 
 def make_or_none(cls: type[Any], values: dict[str, Any]) -> Any:
-    """Make a request if the class takes these JSON values, in any spelling."""
+    """Make a request if the class accepts these JSON values, in any spelling."""
     for given in itertools.product(*(spell_value(value) for value in values.values())):
         try:
             return cls(**dict(zip(values, given, strict=True)))
@@ -75,22 +75,22 @@ def make_or_none(cls: type[Any], values: dict[str, Any]) -> Any:
 
 @functools.cache
 def make_sample(cls: str, name: str) -> Any:
-    """A JSON value that the field's schema takes."""
+    """Return a JSON value that the field's schema accepts."""
     return next(value for value in SAMPLES if is_valid(SCHEMAS[cls]["properties"][name], value))
 
 
 def test_document_is_valid() -> None:
-    """A validator that is not ours finds no fault."""
+    """An independent validator finds no fault."""
     validate(DOCUMENT)
 
 
 def test_document_is_plain_json() -> None:
-    """The document is the same after a trip through JSON."""
+    """The document survives a round trip through JSON."""
     assert json.loads(json.dumps(DOCUMENT)) == DOCUMENT
 
 
 def test_every_class_has_a_schema_and_no_other() -> None:
-    """Schemas are the classes and one page for each class of items."""
+    """The schemas are the classes and one page for each class of items."""
     pages = {page_name(row.item) for row in ENDPOINTS.values() if row.item}
     assert set(SCHEMAS) == {cls.__name__ for cls in CLASSES} | pages
 
@@ -103,14 +103,14 @@ def test_fields_are_properties(cls: type[Any]) -> None:
 
 @by_class
 def test_marks_of_classes(cls: type[Any]) -> None:
-    """A schema bears the class's mark and the vendor's name."""
+    """A schema has the class's mark and the vendor's name."""
     schema = SCHEMAS[cls.__name__]
     assert (schema["x-bardge-mark"], schema.get("x-bardge-schema")) == (cls.mark.value, cls.schema)
 
 
 @by_answer
 def test_marks_of_fields(cls: type[Any]) -> None:
-    """A property bears the mark of its field."""
+    """A property has the mark of its field."""
     hints = typing.get_type_hints(cls, include_extras=True)
     marks = {name: schema["x-bardge-mark"] for name, schema in SCHEMAS[cls.__name__]["properties"].items()}
     assert marks == {name: hints[name].__metadata__[0].value for name in list_field_names(cls)}
@@ -118,11 +118,11 @@ def test_marks_of_fields(cls: type[Any]) -> None:
 
 @by_answer
 def test_answers_are_read_as_the_schema_says(cls: type[Any]) -> None:
-    """A value fits a property exactly if the library reads it into the attribute."""
+    """A value is valid for a property exactly if the library reads it into the attribute."""
     for name, value in itertools.product(list_field_names(cls), SAMPLES):
         schema = SCHEMAS[cls.__name__]["properties"][name]
         if schema.get("format") == "int64" and value == 2.5:
-            continue  # the library reads fractions of an instant too, should they ever come
+            continue  # the library also reads fractions of an instant, should they ever occur
         try:
             taken = not structure_value({name: value}, json.dumps({name: value}).encode(), cls).extra
         except StructureError:
@@ -132,7 +132,7 @@ def test_answers_are_read_as_the_schema_says(cls: type[Any]) -> None:
 
 @by_body
 def test_requests_are_taken_as_the_schema_says(cls: type[Any]) -> None:
-    """A value fits a property exactly if the request class takes it, and is sent as that value."""
+    """A value is valid for a property exactly if the request class accepts it, and is sent as that value."""
     schema = SCHEMAS[cls.__name__]
     groups = _facts.ALTERNATIVES.get(cls.__name__, ((),))
     for name, value in itertools.product(list_field_names(cls), (*SAMPLES, None)):
@@ -141,7 +141,7 @@ def test_requests_are_taken_as_the_schema_says(cls: type[Any]) -> None:
             name: value
         }
         if cls.__name__ in _facts.ALTERNATIVES and value is None:
-            continue  # null is "not given" there: the test of the groups has it
+            continue  # null means "not given" there: covered by the test of the groups
         request = make_or_none(cls, values)
         assert is_valid(schema, values) is (request is not None), (name, value)
         assert request is None or json.loads(dump_body(request)) == values
@@ -149,7 +149,7 @@ def test_requests_are_taken_as_the_schema_says(cls: type[Any]) -> None:
 
 @by_body
 def test_groups_of_fields(cls: type[Any]) -> None:
-    """A choice of fields, or of nulls, fits exactly if the class takes it."""
+    """A choice of fields, or of nulls, is valid exactly if the class accepts it."""
     schema = SCHEMAS[cls.__name__]
     for count in range(len(list_field_names(cls)) + 1):
         for chosen in itertools.combinations(list_field_names(cls), count):
@@ -161,7 +161,7 @@ def test_groups_of_fields(cls: type[Any]) -> None:
 
 @by_name
 def test_operation_is_the_row(name: str) -> None:
-    """An operation tells mark, repetition, key and cursor as the table does."""
+    """An operation has mark, repetition, key and cursor of the table."""
     row, found = ENDPOINTS[name], get_operation(name)
     told = [found.get(f"x-bardge-{word}") for word in ("mark", "again", "key-support", "cursor")]
     key = row.key.value if row.key is not KeySupport.NO else None
@@ -171,7 +171,7 @@ def test_operation_is_the_row(name: str) -> None:
 
 @by_name
 def test_parameters_are_the_rows(name: str) -> None:
-    """Path, query, page and header parameters are the row's, and no others."""
+    """Path, query, page and header parameters are exactly the endpoint's."""
     row = ENDPOINTS[name]
     wanted = [("path", word) for word in row.path_parameters] + [("query", word) for word in row.query]
     wanted += [("query", word) for word in ("limit", "starting_after", "ending_before") if row.paginated]
@@ -183,13 +183,13 @@ def test_parameters_are_the_rows(name: str) -> None:
 
 
 def test_no_operations_beyond_the_table() -> None:
-    """There is one operation for each row."""
+    """There is one operation for each endpoint."""
     assert sum(len(methods) for methods in DOCUMENT["paths"].values()) == len(ENDPOINTS)
 
 
 @by_name
 def test_documented_exchange_fits(name: str) -> None:
-    """What the contract tests send and get fits the operation's schemas."""
+    """What the contract tests send and receive is valid for the operation's schemas."""
     example, found = EXAMPLES[name], get_operation(name)
     if "requestBody" in found:
         assert is_valid(found["requestBody"]["content"]["application/json"]["schema"], example.sent)
@@ -200,14 +200,14 @@ def test_documented_exchange_fits(name: str) -> None:
 
 @by_name
 def test_statuses(name: str) -> None:
-    """Every documented status is there; only what changes state can conflict."""
+    """Every documented status is there; only requests that change state can conflict."""
     errors = {"400", "401", "403", "404", "500"} | ({"409"} if ENDPOINTS[name].method == "POST" else set[str]())
     found = set(get_operation(name)["responses"])
     assert (found - {"200", "201"}, "200" in found) == (errors, True)
 
 
 def walk_objects(value: object, place: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """All objects of the document, with their places."""
+    """Yield all objects of the document, with their places."""
     if isinstance(value, dict):
         inside = typing.cast("dict[str, Any]", value)
         yield place, inside
@@ -219,12 +219,12 @@ def walk_objects(value: object, place: str = "") -> Iterator[tuple[str, dict[str
 
 
 def test_enums_stay_open() -> None:
-    """No list of values is closed: a new value must not make an answer wrong."""
+    """No list of values is closed: a new value must not make a response invalid."""
     assert [place for place, found in walk_objects(DOCUMENT) if "enum" in found] == []
 
 
 def test_examples_fit_their_schemas() -> None:
-    """Every example fits the schema beside it."""
+    """Every example is valid for its schema."""
     for place, found in walk_objects(DOCUMENT):
         for value in found.get("examples", ()) if "type" in found else ():
             assert is_valid({"type": found["type"]}, value), place
@@ -237,7 +237,7 @@ def test_examples_fit_their_schemas() -> None:
 
 
 def test_facts_are_about_real_fields() -> None:
-    """Facts beside the models name fields that exist."""
+    """Facts kept beside the models name existing fields."""
     pages = {"Page": {"data", *list_field_names(m.Page)}}
     real = {cls.__name__: set(list_field_names(cls)) for cls in CLASSES} | pages
     told = {(cls, field) for cls, fields in _facts.EXAMPLES.items() for field in fields}
@@ -258,7 +258,7 @@ def test_units_of_instants_are_told() -> None:
 
 
 def test_links_lead_somewhere() -> None:
-    """A link gives an existing field of one row's answer to a path parameter of another."""
+    """A link passes an existing field of one endpoint's response to a path parameter of another."""
     for source, targets in _facts.LINKS.items():
         row = ENDPOINTS[source]
         for target, (parameter, place) in targets.items():
@@ -291,7 +291,7 @@ def test_command_names_a_server() -> None:
 
 
 def test_missing_yaml_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without PyYAML the command says which extra it needs."""
+    """Without PyYAML the command names the extra to install."""
     monkeypatch.setitem(__import__("sys").modules, "yaml", None)
     result = CliRunner().invoke(bardge, ["openapi", "--yaml"])
     assert (result.exit_code, "bardge-async[cli,yaml]" in result.output) == (1, True)

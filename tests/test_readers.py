@@ -1,4 +1,4 @@
-"""The generated readers give what the careful way gives, for our classes; a user's own class may be anything."""
+"""The generated readers agree with the careful path, for our classes; a user's own class may be anything."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ CLASSES: list[type[Any]] = [
 
 @attrs.frozen(kw_only=True)
 class Plain(Resource):
-    """Nothing but marked fields."""
+    """Only marked fields."""
 
     id: FromPage[str] = None
 
@@ -44,21 +44,21 @@ def upper(text: str | None) -> str | None:
 
 @attrs.frozen(kw_only=True)
 class Converted(Resource):
-    """A converter changes what came."""
+    """A converter changes the value."""
 
     id: FromPage[str] = attrs.field(default=None, converter=upper)
 
 
 @attrs.frozen(kw_only=True)
 class Defaulted(Resource):
-    """A missing field is no None."""
+    """A missing field is not None."""
 
     id: FromPage[str] = "none"
 
 
 @attrs.frozen(kw_only=True)
 class Checked(Resource):
-    """It refuses what it does not like."""
+    """A validator rejects some values."""
 
     id: FromPage[str] = None
 
@@ -69,7 +69,7 @@ class Checked(Resource):
 
 @attrs.frozen(kw_only=True)
 class Beside(Resource):
-    """One field is no field of the answer."""
+    """One field is not a field of the response."""
 
     id: FromPage[str] = None
     seen: int = 0
@@ -77,21 +77,21 @@ class Beside(Resource):
 
 @attrs.frozen(kw_only=True)
 class Longer(Plain):
-    """It adds to a class that is one already."""
+    """A subclass of such a class."""
 
     name: FromPage[str] = None
 
 
 @attrs.frozen(kw_only=True, slots=False)
 class Loose(Resource):
-    """It has no slots."""
+    """A class without slots."""
 
     id: FromPage[str] = None
 
 
 @attrs.frozen(kw_only=True)
 class Foreign(Resource):
-    """Its field is of a type that cattrs reads by itself."""
+    """A field of a type that cattrs reads by itself."""
 
     names: Inferred[dict[str, int]] = None
 
@@ -103,7 +103,7 @@ def decode(cls: Any, value: object) -> Any:
 
 @pytest.mark.parametrize("cls", CLASSES)
 def test_ours_stay_plain(cls: type[Any]) -> None:
-    """No converter, validator, ``__attrs_post_init__`` or default may come to a class of ours unseen."""
+    """A converter, validator, ``__attrs_post_init__`` or default on one of our classes is detected."""
     assert is_simple(cls, _collect_fields(cls))
 
 
@@ -129,7 +129,7 @@ def test_others_are_not(cls: type[Any]) -> None:
     ],
 )
 def test_own_classes(cls: Any, sent: object, value: object) -> None:
-    """A class of the user's is read as its own ``__init__`` makes it."""
+    """A user's class is read as its own ``__init__`` makes it."""
     assert decode(cls, sent) == value
 
 
@@ -140,7 +140,7 @@ def test_own_checks() -> None:
 
 
 def test_value_is_of_its_class() -> None:
-    """Nothing of how a value was made shows: class, repr, freezing, extra."""
+    """Values made either way are indistinguishable: class, repr, freezing, extra."""
     value: Any = decode(Plain, {"id": "a"})
     assert type(value).__name__ == "Plain"
     assert isinstance(value, Plain)
@@ -161,7 +161,7 @@ OBJECTS = st.dictionaries(st.sampled_from([*NAMES, "new", "self", "_"]), LEAVES,
 
 
 def read_outcome(read: Any, cls: type[Any], body: bytes) -> Any:
-    """What reading comes to: the value with its repr, or the faults."""
+    """Return what reading gives: the value with its repr, or the faults."""
     try:
         value = read(parse_json(body), body, cls)
     except StructureError as error:
@@ -180,7 +180,7 @@ def read_carefully(parsed: Any, body: bytes, cls: type[Any]) -> Any:
 @settings(deadline=None, derandomize=True, max_examples=600)
 @given(st.sampled_from(CLASSES), st.data())
 def test_same_as_carefully(cls: type[Any], data: st.DataObject) -> None:
-    """Both ways give the same values, and the same faults."""
+    """Both paths give the same values, and the same faults."""
     own = [field.name for field in attrs.fields(cls) if field.name != "extra"]
     nested = LEAVES | OBJECTS | st.lists(OBJECTS, max_size=2)
     sent = data.draw(st.dictionaries(st.sampled_from([*own, "extra", "new"]), nested, max_size=12))
@@ -190,13 +190,13 @@ def test_same_as_carefully(cls: type[Any], data: st.DataObject) -> None:
 
 @pytest.mark.parametrize("number", NUMBERS)
 def test_instants(number: int) -> None:
-    """Seconds and milliseconds, before and after 1970, read alike on both ways; too large ones are faults."""
+    """Seconds and milliseconds, before and after 1970, are read alike on both paths; too large ones are faults."""
     body = json.dumps({"created": number}).encode()
     assert read_outcome(structure_value, models.Pass, body) == read_outcome(read_carefully, models.Pass, body)
 
 
 def test_milliseconds_are_kept() -> None:
-    """The part below a second stays."""
+    """Fractions of a second are kept."""
     assert decode(models.Pass, {"created": 1746700000123}).created == dt.datetime(
         2025, 5, 8, 10, 26, 40, 123000, tzinfo=dt.UTC
     )

@@ -1,4 +1,4 @@
-"""Doubts against the sandbox: what the evidence says, and how they are settled."""
+"""Doubts against the sandbox: what the evidence shows, and how they are settled."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Stage:
     journal: SQLiteJournal
 
     def pass_time(self, seconds: float) -> None:
-        """Move the client's and the server's time."""
+        """Advance the client's and the server's time."""
         self.clock.advance(seconds)
         self.sandbox.clock.advance(seconds)
 
@@ -96,7 +96,7 @@ async def test_credits_did_not(tmp_path: Path) -> None:
 
 
 async def test_credits_not_ripe(tmp_path: Path) -> None:
-    """No transaction, but less than 5 minutes since the window closed: nobody can tell."""
+    """No transaction, but less than 5 minutes since the window closed: inconclusive."""
     async with open_stage(tmp_path) as it:
         await it.leave_doubt(happened=False)
         it.pass_time(389)
@@ -118,7 +118,7 @@ async def test_credits_list_does_not_reach_back(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("happened", [False, True])
 async def test_finished_rivals_claim_their_traces(tmp_path: Path, *, happened: bool) -> None:
-    """Purchases that other entries know as done are theirs, also later ones: what is left over decides."""
+    """Purchases of other entries known as done are attributed to them, even later ones: the rest decides."""
     async with open_stage(tmp_path) as it:
         await it.buy("before")
         await it.buy("beside")
@@ -134,7 +134,7 @@ async def test_finished_rivals_claim_their_traces(tmp_path: Path, *, happened: b
 
 @pytest.mark.parametrize("happened", [False, True])
 async def test_rivals_near_the_beginning(tmp_path: Path, *, happened: bool) -> None:
-    """A rival whose trace may be from before or after the doubt's beginning: a trace cannot be told apart."""
+    """A rival whose trace may be from before or after the start of the doubt: a trace cannot be attributed."""
     async with open_stage(tmp_path) as it:
         await it.buy("beside")
         it.pass_time(5)
@@ -144,7 +144,7 @@ async def test_rivals_near_the_beginning(tmp_path: Path, *, happened: bool) -> N
 
 
 async def test_rivals_in_doubt(tmp_path: Path) -> None:
-    """Two doubts and one trace: nobody can tell whose it is."""
+    """Two doubts and one trace: inconclusive."""
     async with open_stage(tmp_path) as it:
         await it.leave_doubt(happened=True)
         await it.leave_doubt("order-2", happened=False)
@@ -154,7 +154,7 @@ async def test_rivals_in_doubt(tmp_path: Path) -> None:
 
 
 async def test_strangers_trace(tmp_path: Path) -> None:
-    """Two traces that no entry claims: nobody can tell."""
+    """Two traces that no entry claims: inconclusive."""
     async with open_stage(tmp_path) as it:
         await it.leave_doubt(happened=True)
         async with BardgeClient(it.sandbox.api_key, it.sandbox.base_url) as stranger:
@@ -165,7 +165,7 @@ async def test_strangers_trace(tmp_path: Path) -> None:
 
 
 async def test_a_late_trace(tmp_path: Path) -> None:
-    """A trace from after the window may be a stranger's or a slow server's: nobody can tell."""
+    """A trace from after the window may be a stranger's or a slow server's: inconclusive."""
     async with open_stage(tmp_path) as it:
         await it.leave_doubt(happened=False)
         it.pass_time(400)
@@ -188,7 +188,7 @@ async def test_missing_trace_of_a_rival(tmp_path: Path) -> None:
 
 
 async def test_forgotten_rivals(tmp_path: Path) -> None:
-    """Where entries of that time are no longer on record, a trace may be theirs."""
+    """If entries of that time are no longer recorded, a trace may be theirs."""
     async with open_stage(tmp_path) as it:
         it.journal._keep_entries = 100.0
         await it.leave_doubt(happened=True)
@@ -200,7 +200,7 @@ async def test_forgotten_rivals(tmp_path: Path) -> None:
 
 
 async def test_pass_happened(tmp_path: Path) -> None:
-    """The client's pass is the one that was asked for, made since: it happened."""
+    """The client's pass is the one that was requested, made since: it happened."""
     async with open_stage(tmp_path) as it:
         await it.leave_doubt(happened=True, request=attrs.evolve(ISSUE, pass_id=await get_first_pass(it)))
         verdict = await it.bardge.reconcile("order-1")
@@ -208,7 +208,7 @@ async def test_pass_happened(tmp_path: Path) -> None:
 
 
 async def test_pass_unknown_client(tmp_path: Path) -> None:
-    """A 404 that speaks of the client, not of a pass, proves nothing: the path is inferred."""
+    """A 404 about the client, not about a pass, proves nothing: the path is inferred."""
     async with open_stage(tmp_path) as it:
         await it.leave_doubt(happened=False, request=attrs.evolve(ISSUE, pass_id=await get_first_pass(it)))
         it.pass_time(400)
@@ -219,7 +219,7 @@ async def test_pass_unknown_client(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("happened", [False, True])
 async def test_booking(tmp_path: Path, *, happened: bool) -> None:
-    """A class booking made since, and none in a list that was walked to its end, by fields of the vendor's page."""
+    """A class booking made since, or none in a list walked to its end, is conclusive by fields of the vendor's page."""
     async with open_stage(tmp_path) as it:
         await it.leave_doubt(happened=happened, request=BOOK)
         it.pass_time(400)
@@ -228,7 +228,7 @@ async def test_booking(tmp_path: Path, *, happened: bool) -> None:
 
 
 async def test_bookings_that_were_confirmed(tmp_path: Path) -> None:
-    """A booking may also be what a confirmed session left: then nobody can tell."""
+    """A booking may also be what a confirmed session left: then the evidence is inconclusive."""
     async with open_stage(tmp_path) as it:
         await it.leave_doubt(happened=True, request=BOOK)
         asked = await it.bardge.bookings.initiate_class(attrs.evolve(BOOK, client_id="client_visits_used"))
@@ -238,7 +238,7 @@ async def test_bookings_that_were_confirmed(tmp_path: Path) -> None:
 
 
 async def test_rows_without_lists(tmp_path: Path) -> None:
-    """Rows that leave no trace in a list: nobody can tell, and harmless ones may be entered again."""
+    """Endpoints that leave no trace in a list: inconclusive, and harmless ones may be entered again."""
     async with open_stage(tmp_path) as it:
         it.sandbox.cut_before("passes.update_expiry")
         request = m.UpdateIssuedPassExpiry(expiry_date=dt.date(2027, 12, 31))
@@ -250,7 +250,7 @@ async def test_rows_without_lists(tmp_path: Path) -> None:
 
 
 async def test_free_rows(tmp_path: Path) -> None:
-    """What ``request`` sent and is in doubt is listed, not recovered, and nobody can tell."""
+    """What ``request`` sent and is in doubt is listed, not recovered, and inconclusive."""
     async with open_stage(tmp_path) as it:
         it.sandbox.cut_before()
         with pytest.raises(errors.OutcomeUnknownError):
@@ -263,7 +263,7 @@ async def test_free_rows(tmp_path: Path) -> None:
 
 
 async def test_unproven_keys(tmp_path: Path) -> None:
-    """A row of which nobody knows whether it honours keys has no window, and is not recovered."""
+    """An endpoint that is not known to honour keys has no window, and is not recovered."""
     async with open_stage(tmp_path) as it:
         it.sandbox.cut_before("copay.purchase_package")
         request = m.PurchaseCopayPackage(client_id="client_abc123", copay_package_id="c1", provider_id="p1")
@@ -275,7 +275,7 @@ async def test_unproven_keys(tmp_path: Path) -> None:
 
 
 async def test_doubt(tmp_path: Path) -> None:
-    """A doubt tells key, endpoint, request, when it was sent and when its window closes."""
+    """A doubt has key, endpoint, request, when it was sent and when its window closes."""
     async with open_stage(tmp_path) as it:
         await it.leave_doubt(happened=False)
         begun = dt.datetime.fromtimestamp(it.clock.wall(), dt.UTC)
@@ -309,7 +309,7 @@ async def test_resolve_done(tmp_path: Path) -> None:
 
 
 async def test_resolve_with_the_answer(tmp_path: Path) -> None:
-    """``done={...}``: entering the key returns that answer."""
+    """``done={...}``: entering the key returns that response."""
     async with open_stage(tmp_path) as it:
         await it.leave_doubt(happened=True)
         await it.bardge.resolve("order-1", done={"object": "credit_purchase", "balance": 7})
@@ -356,7 +356,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("name", REFUSED)
 async def test_resolve_refuses(tmp_path: Path, name: str) -> None:
-    """What is no clear word about this doubt is refused, and the doubt stays."""
+    """An ambiguous decision about this doubt is rejected, and the doubt stays."""
     given, words = REFUSED[name]
     async with open_stage(tmp_path) as it:
         await it.leave_doubt(happened=True)
@@ -366,7 +366,7 @@ async def test_resolve_refuses(tmp_path: Path, name: str) -> None:
 
 
 async def test_resolve_with_what_is_no_answer(tmp_path: Path) -> None:
-    """An answer that contradicts the vendor's page is refused: entering the key could not return it."""
+    """A response that contradicts the vendor's page is rejected: entering the key could not return it."""
     async with open_stage(tmp_path) as it:
         await it.leave_doubt(happened=True, request=BOOK)
         with pytest.raises(errors.InvalidArgumentError, match=r"not a response of bookings\.initiate_class"):
@@ -375,7 +375,7 @@ async def test_resolve_with_what_is_no_answer(tmp_path: Path) -> None:
 
 
 async def test_resolve_what_is_not_in_doubt(tmp_path: Path) -> None:
-    """An unknown key and one that is done are refused."""
+    """An unknown key and one that is done are rejected."""
     async with open_stage(tmp_path) as it:
         await it.buy("order-2")
         with pytest.raises(errors.InvalidArgumentError, match="is not on record"):
@@ -387,7 +387,7 @@ async def test_resolve_what_is_not_in_doubt(tmp_path: Path) -> None:
 
 
 async def test_resolve_what_is_under_work(tmp_path: Path) -> None:
-    """A key that somebody works on cannot be settled."""
+    """A key that is held by a call cannot be settled."""
     async with open_stage(tmp_path) as it:
         await it.leave_doubt(happened=True)
         identity = KeyIdentity(it.sandbox.base_url, "", "order-1")
@@ -399,5 +399,5 @@ async def test_resolve_what_is_under_work(tmp_path: Path) -> None:
 
 
 def test_moment() -> None:
-    """A moment tells its instant in UTC."""
+    """A reading returns its instant in UTC."""
     assert ClockReading(0, 0, 0).to_datetime() == dt.datetime(1970, 1, 1, tzinfo=dt.UTC)

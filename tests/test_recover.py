@@ -39,7 +39,7 @@ async def test_window_closed(tmp_path: Path) -> None:
 
 
 async def test_recovered_in_vain(tmp_path: Path) -> None:
-    """A repeat that is cut again is told as what it ended with, and stays in doubt."""
+    """A retry that is cut again is reported with its error, and stays in doubt."""
     async with open_stage(tmp_path) as it:
         await it.leave_doubt(happened=False)
         it.sandbox.cut_before("credits.purchase")
@@ -49,7 +49,7 @@ async def test_recovered_in_vain(tmp_path: Path) -> None:
 
 
 async def test_held_keys_are_left_alone(tmp_path: Path) -> None:
-    """What somebody alive works on is left alone."""
+    """A key that a live call holds is left alone."""
     async with open_stage(tmp_path) as it:
         await it.leave_doubt(happened=True)
         identity = KeyIdentity(it.sandbox.base_url, "", "order-1")
@@ -61,7 +61,7 @@ async def test_held_keys_are_left_alone(tmp_path: Path) -> None:
 
 
 async def test_many_at_once(tmp_path: Path) -> None:
-    """Many tasks and journals that recover at once send each doubt at most once more, and charge it once."""
+    """Many tasks and journals that recover concurrently send each doubt at most once more, and charge it once."""
     async with open_stage(tmp_path) as it:
         for number in range(8):
             await it.leave_doubt(f"order-{number}", happened=number % 2 == 0)

@@ -1,4 +1,4 @@
-"""What to do after an attempt: every answer, on every kind of row, after every history; pure, on hand-made values."""
+"""What to do after an attempt: every response, for every kind of endpoint, after every history; pure."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Play:
     history: History = attrs.field(factory=History)
 
     def enter_attempt(self, name: str, *, at: ClockReading = START, **headers: str) -> retry.RetryContext:
-        """Enter one more attempt, begun at an instant; return the case that it makes, with 60 s of the call left."""
+        """Enter one more attempt that started at an instant; return its case, with 60 s of the call left."""
         self.history.attempts += name != "no slot"
         if self.history.first_sent is None:
             self.history.first_sent = at
@@ -87,7 +87,7 @@ class Play:
 
 
 def build_case(row: str, *names: str, **headers: str) -> retry.RetryContext:
-    """The case after attempts of these names, all at the same instant."""
+    """Return the case after attempts of these names, all at the same instant."""
     play = Play(ROWS[row], RetryPolicy(max_attempts=100))
     *first, last = names
     for name in first:
@@ -96,7 +96,7 @@ def build_case(row: str, *names: str, **headers: str) -> retry.RetryContext:
 
 
 def decide(case: retry.RetryContext) -> str:
-    """``again``, or the name of the error to end with."""
+    """Return ``again``, or the name of the error to end with."""
     decided = retry.decide_retry(case)
     return type(decided).__name__ if isinstance(decided, BardgeError) else "again"
 
@@ -113,7 +113,7 @@ def decide_unknown(case: retry.RetryContext) -> OutcomeUnknownError:
     return error
 
 
-# What the first attempt's answer leads to, by kind of row: "?" has K?, "-" has no key.
+# What the first attempt's response leads to, by kind of endpoint: "?" has K?, "-" has no key.
 FIRST = """
 answer       | get | same | same- | twice | twice? | twice- | conflict? | conflict-
 refused      | again | again | again | again | again | again | again | again
@@ -149,14 +149,14 @@ def parse_cells() -> list[tuple[str, str, str]]:
 
 @pytest.mark.parametrize(("answer", "row", "expected"), parse_cells())
 def test_first_answer(answer: str, row: str, expected: str) -> None:
-    """Each answer to a first attempt leads to a repeat or to its one error, by kind of row."""
+    """Each response to a first attempt leads to a retry or to its one error, by kind of endpoint."""
     wanted = {"again": "again", "Unknown": "OutcomeUnknownError"}.get(expected, f"{expected}Error")
     assert decide(build_case(row, answer)) == wanted
 
 
 @pytest.mark.parametrize("second", [*UNDECIDED, *DOUBTFUL, "500", "500 replayed"])
 def test_doubt_stays(second: str) -> None:
-    """Once a charging POST was sent and not answered, nothing but a settling answer makes its outcome known."""
+    """Once a charging POST was sent and not answered, only a settling response makes its outcome known."""
     error = retry.final_error(build_case("twice", "cut", second))
     assert (type(error), error.sent) == (OutcomeUnknownError, True)
 
@@ -168,7 +168,7 @@ def test_doubt_is_settled(second: str) -> None:
 
 
 def predict_doubt(names: tuple[str, ...]) -> bool:
-    """Tell, the plain way, whether a history leaves a charging POST in doubt."""
+    """Return whether a history leaves a charging POST in doubt, computed the simple way."""
     doubt = False
     for name in names:
         doubt = name not in SETTLING and (doubt or name in {*DOUBTFUL, "500", "500 replayed"})
@@ -176,7 +176,7 @@ def predict_doubt(names: tuple[str, ...]) -> bool:
 
 
 def test_every_history_of_three() -> None:
-    """After any three answers the verdict is over the whole history, never over the last attempt."""
+    """After any three responses the verdict covers the whole history, never only the last attempt."""
     kinds = [*UNDECIDED, *DOUBTFUL, *SETTLING, "500", "500 replayed"]
     wrong = [
         names
@@ -196,7 +196,7 @@ def test_not_sent_means_not_sent() -> None:
 
 
 def test_refused_then_cut_counts_from_the_send() -> None:
-    """An attempt that was proved not sent opens no window: it runs from the first send."""
+    """An attempt that was proved not sent starts no window: it counts from the first send."""
     play = Play()
     play.enter_attempt("refused")
     error = retry.final_error(play.enter_attempt("cut", at=make_reading(30)))
@@ -206,7 +206,7 @@ def test_refused_then_cut_counts_from_the_send() -> None:
 
 @pytest.mark.parametrize("first", ["429", "401", "404 page"])
 def test_refusal_opens_no_window(first: str) -> None:
-    """An answer that proves that nothing was executed opens no window."""
+    """A response that proves that nothing was executed starts no window."""
     play = Play()
     play.enter_attempt(first)
     error = retry.final_error(play.enter_attempt("cut", at=make_reading(30)))
@@ -216,32 +216,32 @@ def test_refusal_opens_no_window(first: str) -> None:
 
 @pytest.mark.parametrize("row", ["same", "same-", "get"])
 def test_harmless_rows_repeat_after_a_fault(row: str) -> None:
-    """A 5xx with the API's error object is repeated where that is harmless, and ends as ServerError."""
+    """A 5xx with the API's error object is retried where that is harmless, and ends as ServerError."""
     case = build_case(row, "500", "500")
     assert (decide(case), type(retry.final_error(case))) == ("again", errors.ServerError)
 
 
 def test_fault_of_a_charging_post() -> None:
-    """A 5xx error object on a ``twice`` row ends as outcome unknown, with it as ``last_error``."""
+    """A 5xx error object on a ``twice`` endpoint ends as outcome unknown, with it as ``last_error``."""
     error = decide_unknown(build_case("twice", "500"))
     assert (type(error.last_error), error.attempts) == (errors.ServerError, 1)
 
 
 @pytest.mark.parametrize(("row", "expected"), [("twice", "again"), ("twice?", "OutcomeUnknownError")])
 def test_repeat_server_errors(row: str, expected: str) -> None:
-    """Users who know that errors are cached may repeat a faulted POST, where a key protects it."""
+    """Users who know that errors are cached may retry a faulted POST, if a key protects it."""
     case = attrs.evolve(build_case(row, "500"), policy=RetryPolicy(repeat_server_errors=True))
     assert decide(case) == expected
 
 
 def test_repeat_server_errors_spares_replayed_ones() -> None:
-    """A cached failure is not hammered, whatever the policy."""
+    """A cached failure is not retried, whatever the policy."""
     case = attrs.evolve(build_case("twice", "500 replayed"), policy=RetryPolicy(repeat_server_errors=True))
     assert decide(case) == "OutcomeUnknownError"
 
 
 def test_replayed_page_is_not_hammered() -> None:
-    """A 5xx page that is marked as replayed is cached too: no repeat."""
+    """A 5xx page that is marked as replayed is cached too: no retry."""
     assert decide(build_case("twice", "500 page", X_Idempotent_Replayed="true")) == "OutcomeUnknownError"
 
 
@@ -253,7 +253,7 @@ def test_max_attempts_counts_the_first(answer: str) -> None:
 
 
 def test_waiting_for_a_connection_is_not_repeated() -> None:
-    """A call that got no connection in its time has waited enough."""
+    """A call that timed out waiting for a connection has waited enough."""
     assert decide(build_case("get", "no slot")) == "PoolTimeoutError"
 
 
@@ -268,7 +268,7 @@ def test_full_jitter(roll: float, attempts: int, expected: float) -> None:
 
 @pytest.mark.parametrize(("roll", "low", "high"), [(0.0, 5, 5), (1.0, 5, 5.25), (0.5, 5, 5.25)])
 def test_retry_after_is_a_lower_bound(roll: float, low: float, high: float) -> None:
-    """``Retry-After`` is waited out in full; jitter goes only upwards."""
+    """``Retry-After`` is waited out in full; jitter only adds to it."""
     wait = retry.decide_retry(attrs.evolve(build_case("get", "429", Retry_After="5"), jitter=roll))
     assert isinstance(wait, float)
     assert low <= wait <= high
@@ -276,18 +276,18 @@ def test_retry_after_is_a_lower_bound(roll: float, low: float, high: float) -> N
 
 @pytest.mark.parametrize(("row", "answer"), [("get", "429"), ("twice", "429"), ("get", "503")])
 def test_retry_after_beyond_the_cap(row: str, answer: str) -> None:
-    """A ``Retry-After`` above the cap ends the call at once and is told."""
+    """A ``Retry-After`` above the cap ends the call immediately and is reported."""
     error = decide_error(build_case(row, answer, Retry_After="61"))
     assert (isinstance(error, errors.APIError), error.retry_after) == (True, 61)
 
 
 def test_retry_after_beyond_the_cap_in_doubt() -> None:
-    """A 503 that asks a charging POST to wait too long leaves its outcome unknown, with the time asked."""
+    """A 503 with a too long ``Retry-After`` for a charging POST leaves its outcome unknown, with the time asked."""
     assert decide_unknown(build_case("twice", "503", Retry_After="61")).retry_after == 61
 
 
 def test_retry_after_survives_a_refused_connection() -> None:
-    """What the server asked in its last answer is told, although the last attempt got no connection."""
+    """The ``Retry-After`` of the last response is reported even if the last attempt got no connection."""
     play = Play()
     play.enter_attempt("429", Retry_After="7")
     error = retry.final_error(play.enter_attempt("refused"))
@@ -297,13 +297,13 @@ def test_retry_after_survives_a_refused_connection() -> None:
 @pytest.mark.parametrize("answer", ["refused", "cut", "429", "500 page"])
 @pytest.mark.parametrize("call_left", [0.0, 0.1, -1.0])
 def test_wait_past_the_deadline_is_not_begun(answer: str, call_left: float) -> None:
-    """A wait that would lead past the call's deadline is not begun, and the error says that time ended the call."""
+    """A wait that would exceed the call's deadline is not started, and the error says that time ended the call."""
     error = decide_error(attrs.evolve(build_case("get", answer), call_seconds_left=call_left))
     assert error.timed_out
 
 
 def test_retry_after_past_the_deadline() -> None:
-    """The same holds for a wait that the server asked for."""
+    """The same is true of a wait that the server asked for."""
     error = decide_error(attrs.evolve(build_case("get", "429", Retry_After="30"), call_seconds_left=20.0))
     assert (type(error), error.retry_after) == (errors.RateLimitError, 30)
 
@@ -312,7 +312,7 @@ def test_retry_after_past_the_deadline() -> None:
     ("age", "expected"), [(0, "again"), (70, "again"), (78.5, "again"), (79.5, "ends"), (80, "ends"), (500, "ends")]
 )
 def test_window(age: float, expected: str) -> None:
-    """An unanswered charging POST is repeated only inside the window less its margin, with a second to spare."""
+    """An unanswered charging POST is retried only within the window less its margin, with a second to spare."""
     play = Play()
     play.enter_attempt("cut")
     decided = decide(play.enter_attempt("cut", at=make_reading(age)))
@@ -320,7 +320,7 @@ def test_window(age: float, expected: str) -> None:
 
 
 def test_wait_past_the_window_is_not_begun() -> None:
-    """A wait that would lead past the window is not begun either."""
+    """A wait that would exceed the window is not started either."""
     play = Play()
     play.enter_attempt("cut")
     assert decide(play.enter_attempt("503", at=make_reading(50), Retry_After="31")) == "OutcomeUnknownError"
@@ -328,14 +328,14 @@ def test_wait_past_the_window_is_not_begun() -> None:
 
 @pytest.mark.parametrize("answer", ["cut", "429", "refused"])
 def test_same_rows_repeat_past_the_window(answer: str) -> None:
-    """A row that sets an absolute state has nothing to fear from a forgotten key."""
+    """An endpoint that sets an absolute state does not depend on the key's window."""
     play = Play(e.UPDATE_EXPIRY)
     play.enter_attempt("cut")
     assert decide(play.enter_attempt(answer, at=make_reading(500))) == "again"
 
 
 def test_not_sent_has_no_window() -> None:
-    """What was proved not sent may be repeated at any time."""
+    """What was proved not sent may be retried at any time."""
     play = Play()
     play.enter_attempt("refused")
     assert decide(play.enter_attempt("refused", at=make_reading(500))) == "again"
@@ -351,14 +351,14 @@ def test_not_sent_has_no_window() -> None:
     ids=["wall jumped back", "elapsed stood still", "wall was once later"],
 )
 def test_no_clock_reopens_a_window(now: ClockReading) -> None:
-    """A window is as old as the clock that says most."""
+    """The age of a window is that of the clock that shows the most."""
     play = Play()
     play.enter_attempt("cut")
     assert decide(play.enter_attempt("cut", at=now)) == "OutcomeUnknownError"
 
 
 def test_other_window_lengths() -> None:
-    """Length and margin are the user's to set."""
+    """Length and margin can be set by the user."""
     play = Play(window=ReplayWindow(length=10, margin=2))
     play.enter_attempt("cut")
     assert [decide(play.enter_attempt("cut", at=make_reading(age))) == "again" for age in (5, 7.5)] == [True, False]
@@ -375,7 +375,7 @@ def test_unknown_outcome_tells_the_window() -> None:
 
 @pytest.mark.parametrize("row", ["twice?", "twice-", "conflict?", "conflict-"])
 def test_no_window_without_a_proven_key(row: str) -> None:
-    """Where no key protects the row there is no window to repeat in."""
+    """Without a key that protects the endpoint there is no window for retries."""
     error = decide_unknown(build_case(row, "cut"))
     assert (error.window_closes_at, error.may_repeat) == (None, False)
 
@@ -384,7 +384,7 @@ def test_no_window_without_a_proven_key(row: str) -> None:
     ("row", "age", "expected"), [("twice", 0, True), ("twice", 79.9, False), ("same", 79.9, True), ("same-", 0, True)]
 )
 def test_may_repeat(row: str, age: float, expected: bool) -> None:
-    """It may be repeated by hand while the window is open, or where a repeat is harmless anyway."""
+    """It may be repeated by hand while the window is open, or if a repeat is harmless anyway."""
     play = Play(ROWS[row])
     play.enter_attempt("cut")
     error = retry.final_error(play.enter_attempt("cut", at=make_reading(age)))
@@ -396,13 +396,13 @@ def test_may_repeat(row: str, age: float, expected: bool) -> None:
     ("row", "word"), [("twice", "get_credits"), ("conflict?", "list_for_client"), ("same", "harmless")]
 )
 def test_unknown_outcome_says_how_to_find_out(row: str, word: str) -> None:
-    """The message says in words how to find out, or that it does not matter."""
+    """The message says how to find out, or that it does not matter."""
     assert word in str(retry.final_error(build_case(row, "cut")))
 
 
 @pytest.mark.parametrize(("names", "expected"), [(("409 conflict",), False), (("cut", "409 conflict"), True)])
 def test_conflict_that_may_be_our_own(names: tuple[str, ...], expected: bool) -> None:
-    """A resource conflict on a repeat may be our own doing, and says so."""
+    """A resource conflict on a retry may be our own doing, and says so."""
     error = retry.final_error(build_case("twice", *names))
     assert isinstance(error, errors.ResourceConflictError)
     assert error.sent_before is expected
@@ -424,14 +424,14 @@ def test_conflict_that_may_be_our_own(names: tuple[str, ...], expected: bool) ->
     ],
 )
 def test_retryable(row: str, names: tuple[str, ...], expected: bool) -> None:
-    """``retryable`` tells whether the same call under the same key may be tried later without harm."""
+    """``retryable`` says whether the same call under the same key may be retried later without harm."""
     assert retry.final_error(build_case(row, *names)).retryable is expected
 
 
 @pytest.mark.parametrize("row", ROWS)
 @pytest.mark.parametrize("answer", [*OBJECTS, *PAGES, "cut", "refused", "200 odd"])
 def test_every_error_carries_the_call(row: str, answer: str) -> None:
-    """Whatever a call ends with names its row, its key and its attempts."""
+    """Whatever a call ends with names its endpoint, its key and its attempts."""
     error = retry.final_error(build_case(row, "refused", answer))
     assert (error.endpoint, error.idempotency_key, error.attempts) == (ROWS[row].name, "order-1", 2)
 
@@ -444,7 +444,7 @@ def test_every_answer_leaves_its_request_id(row: str, answer: str) -> None:
 
 
 def test_timed_out_is_about_the_end() -> None:
-    """A time limit that an earlier attempt ran into is not what ended a call that was then refused."""
+    """A time limit of an earlier attempt is not what ended a call that was then refused."""
     play = Play()
     case = play.enter_attempt("cut")
     assert case.outcome.error is not None

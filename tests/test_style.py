@@ -80,6 +80,8 @@ def test_allowed(tmp_path: Path, files: dict[str, str]) -> None:
             "__init__.py:1: errors.__all__ is added and not imported",
         ),
         ("__init__.py", "from bardge_async.errors import *", "__init__.py:1: no __all__"),
+        ("_a.py", "# What became of it?", "_a.py:1: 'What became of' is not plain technical English"),
+        ("_a.py", "# It is under\n# way at once.", "_a.py:2: 'at once' is not plain technical English"),
         ("__init__.py", "__all__ = ['C']", "__init__.py:1: C is in __all__ and not imported"),
     ],
 )

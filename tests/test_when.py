@@ -31,7 +31,7 @@ PLAYS: Final[dict[str, Play]] = {**DURABLE, **BATCHES}
 
 
 def when(situation: str) -> Callable[[Play], Play]:
-    """Name the line of the table that a function plays."""
+    """Register a function as the scenario of a line of the table."""
 
     def register_play(play: Play) -> Play:
         PLAYS[situation] = play
@@ -41,7 +41,7 @@ def when(situation: str) -> Callable[[Play], Play]:
 
 
 def parse_table(text: str) -> list[list[str]]:
-    """The cells of the table's lines."""
+    """Return the cells of the table's lines."""
     found = re.search(r"<!-- when -->\n(.*?)<!-- /when -->", text, re.DOTALL)
     lines = found.group(1).splitlines()[2:] if found else []
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
@@ -58,7 +58,7 @@ async def test_line(situation: str) -> None:
 
 
 def test_lines_and_plays() -> None:
-    """The table holds a line for every play, once, with three cells that say something."""
+    """The table has one line for every scenario, with three cells that are not empty."""
     assert sorted(LINES) == sorted(PLAYS)
     assert all(len(cells) == 3 and all(cells) for cells in parse_table(PAGE))
 

@@ -1,4 +1,4 @@
-"""Values to bytes and back: path segments, query values, ``Retry-After``, and which error an answer is."""
+"""Values to bytes and back: path segments, query values, ``Retry-After``, and the error of a response."""
 
 from __future__ import annotations
 
@@ -38,20 +38,20 @@ ROW = e.PURCHASE_CREDITS
     ],
 )
 def test_segment(given_text: str, expected: str) -> None:
-    """A path argument goes out as one percent-encoded UTF-8 segment."""
+    """A path argument is sent as one percent-encoded UTF-8 segment."""
     assert encode_segment("id", given_text) == expected
 
 
 @pytest.mark.parametrize("text", ["", ".", "..", "a\nb", "a\x00", "\x7f", "\x85", "\ud800", None, 7, b"x"])
 def test_refused_segment(text: Any) -> None:
-    """Empty, dots, control characters and what is no text are refused, naming the argument."""
+    """Empty text, dots, control characters and non-text are rejected, naming the argument."""
     with pytest.raises(InvalidArgumentError, match="client_id"):
         encode_segment("client_id", text)
 
 
 @pytest.mark.parametrize("arguments", [(), ("a", "b")])
 def test_number_of_path_arguments(arguments: tuple[str, ...]) -> None:
-    """Too few or too many path arguments are refused, naming those of the path."""
+    """Too few or too many path arguments are rejected, naming those of the path."""
     with pytest.raises(InvalidArgumentError, match="client_id"):
         fill_path(e.GET_CLIENT, e.GET_CLIENT.path, arguments)
 
@@ -65,20 +65,20 @@ def test_number_of_path_arguments(arguments: tuple[str, ...]) -> None:
     ],
 )
 def test_query_string(values: Mapping[str, object], expected: str) -> None:
-    """Query values are percent-encoded, those that are None left out."""
+    """Query values are percent-encoded, and None is left out."""
     assert encode_query(values) == expected
 
 
 @pytest.mark.parametrize("value", [True, [1], b"x", "\ud800", float("nan"), float("inf")])
 def test_refused_query_value(value: object) -> None:
-    """A query value that cannot be sent is refused by its name."""
+    """A query value that cannot be sent is rejected by its name."""
     with pytest.raises(InvalidArgumentError, match="lat"):
         encode_query({"lat": value})
 
 
 @pytest.mark.parametrize("values", [[("a", 1)], "a=1", {5: "a"}, {"\ud800": 1}])
 def test_refused_query(values: Any) -> None:
-    """A query that is no mapping of names is refused."""
+    """A query that is no mapping of names is rejected."""
     with pytest.raises(InvalidArgumentError):
         encode_query(values)
 
@@ -101,13 +101,13 @@ def test_refused_query(values: Any) -> None:
     ],
 )
 def test_retry_after(text: str, expected: float | None) -> None:
-    """``Retry-After`` is seconds or a date; what makes no sense is as good as missing."""
+    """``Retry-After`` is seconds or a date; an invalid one counts as missing."""
     assert wire.parse_retry_after({"Retry-After": text}, WALL) == expected
 
 
 @given(st.text(max_size=60) | st.from_regex(r"[A-Z][a-z]{2}, \d+ Jan \d+ \d+:\d+:\d+ [+-]?\d+"))
 def test_retry_after_never_raises(text: str) -> None:
-    """No header value can bring a call down."""
+    """No header value can break a call."""
     found = wire.parse_retry_after({"Retry-After": text}, WALL)
     assert found is None or found >= 0
 
@@ -127,7 +127,7 @@ CLASSES = {
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_error_object(name: str) -> None:
-    """An answer with the API's error object is the error of its status, with the object's words."""
+    """A response with the API's error object is the error of its status, with the object's message."""
     error = classify_attempt(ROW, name).error
     assert isinstance(error, APIError)
     assert type(error) is CLASSES[name]
@@ -161,13 +161,13 @@ def test_page_instead_of_the_api(name: str) -> None:
     "body", [b'{"error": null}', b'{"error": "no"}', b'{"error": {}}', b'{"error": []}', b'[{"error": {}}]', b"null"]
 )
 def test_what_is_no_error_object(body: bytes) -> None:
-    """Only an object under ``error`` that says something is the API's error object."""
+    """Only an object under ``error`` with some content is the API's error object."""
     error = wire.classify(ROW, WireResponse(400, CIMultiDict(), body), WALL, ORIGIN).error
     assert ORIGIN in str(error)
 
 
 def test_odd_words_in_an_error_object() -> None:
-    """Error words of another type than text are left out, never raised on."""
+    """Error members of another type than text are left out, and raise nothing."""
     body = b'{"error": {"type": 1, "code": ["x"], "message": {}, "request_id": 5}}'
     error = wire.classify(ROW, WireResponse(400, CIMultiDict(), body), WALL, ORIGIN).error
     assert isinstance(error, APIError)
@@ -184,14 +184,14 @@ def test_request_id_of_the_body() -> None:
 
 
 def test_error_object_with_success() -> None:
-    """A 2xx that bears an error object is no usable answer."""
+    """A 2xx with an error object is no usable response."""
     body = make_response("400").body
     assert wire.classify(ROW, WireResponse(200, CIMultiDict(), body), WALL, ORIGIN).verdict is Verdict.NO_ANSWER
 
 
 @pytest.mark.parametrize(("row", "executed"), [(e.PURCHASE_CREDITS, True), (e.GET_CLIENT, False)])
 def test_unreadable_success(row: e.Endpoint[Any, Any], executed: bool) -> None:
-    """An answer that contradicts the page keeps status, body and request id, and says whether the work was done."""
+    """A response that contradicts the page keeps status, body and request id, and says whether it was executed."""
     answer = WireResponse(201, CIMultiDict({"Bardge-Request-Id": "req_7"}), b"[1]")
     error = wire.classify(row, answer, WALL, ORIGIN).error
     assert isinstance(error, errors.DecodeError)
@@ -202,14 +202,14 @@ def test_unreadable_success(row: e.Endpoint[Any, Any], executed: bool) -> None:
 
 @pytest.mark.parametrize("body", [b'[{"id": "cat_1"}]', b'{"data": [{"id": "cat_1"}], "has_more": false}'])
 def test_plain_list_is_a_page(body: bytes) -> None:
-    """Where the notes leave it open, a plain list is one page like any other, with its request id."""
+    """Where the notes leave it open, a bare list is one page like any other, with its request id."""
     answer = WireResponse(200, CIMultiDict({"Bardge-Request-Id": "req_7"}), body)
     page = wire.classify(e.LIST_CLASS_CATEGORIES, answer, WALL, ORIGIN).value
     assert (page.items, page.has_more, page.request_id) == ((m.ClassCategory(id="cat_1"),), False, "req_7")
 
 
 def test_all_problems_at_once() -> None:
-    """Each fault of an answer has a text with its path."""
+    """Each fault of a response has a text with its path."""
     body = b'{"balance": "abc", "transactions": [{"amount": "5"}, {"timestamp": []}]}'
     error = wire.classify(e.GET_CLIENT_CREDITS, WireResponse(200, CIMultiDict(), body), WALL, ORIGIN).error
     assert isinstance(error, errors.DecodeError)
@@ -219,20 +219,20 @@ def test_all_problems_at_once() -> None:
 
 @pytest.mark.parametrize("key", ["a", "order-8731", "a b", "~!", "x" * 255])
 def test_good_key(key: str) -> None:
-    """Keys of 1-255 visible ASCII characters are taken as they are."""
+    """Keys of 1-255 visible ASCII characters are accepted unchanged."""
     assert check_key(key) == key
 
 
 @pytest.mark.parametrize("key", ["", " ", " a", "a ", "a\n", "a\tb", "é", "x" * 256, "a\x7f", None, 7, b"a"])
 def test_refused_key(key: object) -> None:
-    """Any other key is refused."""
+    """Any other key is rejected."""
     with pytest.raises(InvalidArgumentError, match="idempotency key"):
         check_key(key)
 
 
 @pytest.mark.parametrize("token", ["", "a\r\nX-Evil: 1", "a\x00", " a", "a\n", "é", 7])
 def test_refused_token(token: object) -> None:
-    """A lookup token that could not be sent as it is is refused, and not shown."""
+    """A lookup token that could not be sent unchanged is rejected, and not shown."""
     with pytest.raises(InvalidArgumentError, match="lookup_token") as caught:
         check_token(token)
     assert "Evil" not in str(caught.value)

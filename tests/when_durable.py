@@ -1,4 +1,4 @@
-"""The plays of those lines of "What happens when…" that need a journal on disk."""
+"""Scenarios for the lines of "What happens when…" that need a journal on disk."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ONE = RetryPolicy(max_attempts=1, base=0)
 
 @asynccontextmanager
 async def run_process(it: Rig, folder: str, **options: Any) -> AsyncGenerator[BardgeClient]:
-    """A client with the journal of a folder, as one process has it."""
+    """Open a client with the journal of a folder, as one process has it."""
     options = {"retry": ONE, "clock": it.clock, **options}
     with SQLiteJournal(Path(folder) / "journal.db") as journal:
         async with BardgeClient("key", it.server.base_url, journal=journal, **options) as bardge:
@@ -34,7 +34,7 @@ async def run_process(it: Rig, folder: str, **options: Any) -> AsyncGenerator[Ba
 
 
 def buy_until_killed(it: Rig, folder: str) -> None:
-    """Buy in a process of its own; to be killed."""
+    """Buy in a process of its own, to be killed."""
 
     async def main() -> None:
         async with run_process(it, folder) as bardge:
@@ -94,7 +94,7 @@ async def play_redelivered() -> None:
 
 
 async def fill_disk(journal: SQLiteJournal) -> None:
-    """Let the file grow no more."""
+    """Prevent the file from growing."""
     await journal._writer.run(lambda found: found.execute("PRAGMA max_page_count = 1"), writes=False)
 
 

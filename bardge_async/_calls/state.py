@@ -178,17 +178,17 @@ class CallState:
         return self.add_to_history(Outcome(Verdict.NOT_SENT, error=throttled))
 
     def _pool_timeout(self) -> Outcome:
-        return self._timed_out(
+        return self._end_timed_out(
             PoolTimeoutError("timed out waiting for a free connection; raise `max_connections` or `Timeouts(pool=...)`")
         )
 
     async def _deadline_passed(self) -> Outcome:
         await self._discard_intent()
-        return self._timed_out(
+        return self._end_timed_out(
             NotSentError("not sent: too little time left before the deadline or the end of the replay window")
         )
 
-    def _timed_out(self, error: BardgeError) -> Outcome:
+    def _end_timed_out(self, error: BardgeError) -> Outcome:
         error.timed_out = True
         return self.add_to_history(Outcome(Verdict.NOT_SENT, error=error))
 
@@ -220,7 +220,7 @@ class CallState:
             return self.add_to_history(Outcome(Verdict.NOT_SENT, error=error))
         if not in_time:
             await self._discard_intent()
-            return self._timed_out(JournalError("timed out recording the intent in the journal; nothing was sent"))
+            return self._end_timed_out(JournalError("timed out recording the intent in the journal; nothing was sent"))
         self._intent_recorded = True
         self.history.first_sent = entry.first_sent
         return None

@@ -196,10 +196,10 @@ def _replace_surrogates(text: str) -> str:
 
 
 def _read_idempotency(sandbox: ControlledSandbox, _: Mapping[str, str]) -> JSON:
-    return {"kept": [_kept_answer_json(answer) for answer in sandbox.kept_answers]}
+    return {"kept": [_answer_to_json(answer) for answer in sandbox.kept_answers]}
 
 
-def _kept_answer_json(answer: KeptAnswer) -> JSON:
+def _answer_to_json(answer: KeptAnswer) -> JSON:
     texts = {"body": answer.body.decode(errors="replace"), "answer": answer.answer.decode(errors="replace")}
     return {**attrs.asdict(answer), **texts, "key": _replace_surrogates(answer.key)}
 

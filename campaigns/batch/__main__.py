@@ -1,4 +1,4 @@
-"""``python -m campaigns.batch``: kill a batch and its server repeatedly; exits with 1 if anything was charged wrongly."""
+"""``python -m campaigns.batch``: kill a batch and its server repeatedly; exits with 1 after a wrong charge."""
 
 from __future__ import annotations
 

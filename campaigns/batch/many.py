@@ -69,7 +69,8 @@ class Long:
 
     def format_summary(self) -> str:
         return (
-            f"{self.operations:,} expiry updates, {self.seconds:.0f} s, {self.operations / self.seconds:,.0f} per second: "
+            f"{self.operations:,} expiry updates, {self.seconds:.0f} s, "
+            f"{self.operations / self.seconds:,.0f} per second: "
             f"{format_counts(self.ends)}; {self.first / MIB:.1f} MiB, grew by {self.grown / MIB:.1f} MiB; "
             f"{len(self.wrong)} errors"
         )

@@ -35,7 +35,8 @@ class BatchReport(Report):
             f"{self.purchases} purchases, {self.kills} kills, {self.restarts} restarts of the server, "
             f"{self.seconds:.0f} s: {self.doubled} charged twice, {self.lost} lost, {self.doubts} in doubt at the end "
             f"({self.of_them_charged} of them charged), {len(self.wrong)} errors\n"
-            f"{self.faults.total()} faults: {format_counts(self.faults)}\noutcomes of all runs: {format_counts(self.ends)}"
+            f"{self.faults.total()} faults: {format_counts(self.faults)}\n"
+            f"outcomes of all runs: {format_counts(self.ends)}"
         )
 
 

@@ -1,4 +1,4 @@
-"""``python -m campaigns.fleet``: test a fleet; exits with 1 if anything was charged wrongly, or if the control shows nothing."""
+"""``python -m campaigns.fleet``: test a fleet; exits with 1 after a wrong charge or a control without one."""
 
 # ruff: noqa: T201 - a command
 from __future__ import annotations

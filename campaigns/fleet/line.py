@@ -10,8 +10,8 @@ from typing import Any, Self
 class Line:
     """Forward bytes to a port of this machine, until cut.
 
-    A cut line resets open connections and refuses new ones. A stalled line forwards nothing in either direction, also on
-    new connections, and resets all of them when it is restored.
+    A cut line resets open connections and refuses new ones. A stalled line forwards nothing in either direction, also
+    on new connections, and resets all of them when it is restored.
     """
 
     def __init__(self, target: int, port: int = 0) -> None:
@@ -44,7 +44,7 @@ class Line:
         """Stop forwarding, without closing any connection."""
         self._flowing.clear()
 
-    async def mend(self) -> None:
+    async def restore(self) -> None:
         """Restore the line."""
         if not self._flowing.is_set():
             self._reset()
@@ -93,8 +93,8 @@ async def _run_line(target: int, talk: Any) -> None:
         talk.send(line.port)
         while True:
             command = await asyncio.to_thread(talk.recv)
-            if command == "mend":
-                await line.mend()
+            if command == "restore":
+                await line.restore()
             else:
                 getattr(line, command)()
             talk.send(command)

@@ -1,4 +1,4 @@
-"""The scenarios: what is done to the fleet while it works, and how ledger, queue and journal are compared afterwards."""
+"""The scenarios: what is done to the fleet while it works, and how its results are checked."""
 
 from __future__ import annotations
 
@@ -196,7 +196,8 @@ def _kill_one_worker(fleet: Fleet) -> None:
     dead = [
         job
         for (job,) in fleet.query(
-            "SELECT id FROM procrastinate_jobs WHERE status = 'doing' AND worker_id = (SELECT min(id) FROM procrastinate_workers)"
+            "SELECT id FROM procrastinate_jobs "
+            "WHERE status = 'doing' AND worker_id = (SELECT min(id) FROM procrastinate_workers)"
         )
     ]
     fleet.wait_until_finished()
@@ -231,10 +232,10 @@ def _cut_connection(fleet: Fleet) -> None:
             fleet.station, dsn=fleet.postgres.dsn.replace(str(fleet.postgres.port), str(talk.recv()))
         )
         fleet.start_workers()
-        for said in ("stall" if fleet.options.seed % 2 else "cut", "mend"):
+        for said in ("stall" if fleet.options.seed % 2 else "cut", "restore"):
             talk.send(said)
             talk.recv()
-            time.sleep(fleet.options.cut if said != "mend" else 0)
+            time.sleep(fleet.options.cut if said != "restore" else 0)
         fleet.wait_until_finished()
         fleet.compare_with_ledger()
         for _ in range(_WORKERS):

@@ -70,7 +70,7 @@ def count_busiest_second(times: Sequence[float]) -> int:
 
 @attrs.define
 class Api:
-    """A server that records who sends when, and responds once with a 429, when told to. Measuring starts at ``begun``."""
+    """A server that records who sends when, and sends one 429 when told to; ``begun``: when measuring starts."""
 
     seen: list[tuple[float, str]] = attrs.field(factory=list[tuple[float, str]])
     begun: float = 0.0

@@ -1,4 +1,7 @@
-"""``python -m campaigns.strangers [schemathesis] [prism] [generated]``: run third-party tools, by default all; exits with 1 if one finds a fault."""
+"""``python -m campaigns.strangers [schemathesis] [prism] [generated]``: run third-party tools.
+
+Runs all of them by default; exits with 1 if one finds a fault.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,8 @@ def run_tool(name: str, folder: Path, python: str) -> bool:
         output, clean = STRANGERS[name](Place(folder, python)), True
     except Fault as fault:
         output, clean = str(fault), False
-    print(f"{name}: {'no fault' if clean else 'FAULT'} in {time.monotonic() - began:.0f} s\n{output}\n", flush=True)  # noqa: T201
+    verdict, seconds = "no fault" if clean else "FAULT", time.monotonic() - began
+    print(f"{name}: {verdict} in {seconds:.0f} s\n{output}\n", flush=True)  # noqa: T201
     return clean
 
 

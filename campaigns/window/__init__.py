@@ -1,4 +1,4 @@
-"""Prove that nothing is charged twice: a fault server on real sockets with an exact ledger, and a client that must agree.
+"""Prove that nothing is charged twice: a fault server with real sockets and an exact ledger.
 
 ``python -m campaigns.window --faults N --seed S [--control random-key|no-window]``
 """

@@ -139,7 +139,7 @@ class FaultServer:
         if not plan.kinds or rng.random() >= plan.rate or self._seen[request.business] > plan.first:
             return None
         kind = rng.choice(plan.kinds)
-        # The handler forgets its own work: a client survives this only if the response arrives and no other request waits.
+        # The handler forgets its own work: this is safe only if the response arrives and no other request waits.
         if kind == "error_after_forgotten" and (request.fragile or self._pending[request.key]):
             return None
         self.played[kind] += 1

@@ -18,7 +18,7 @@ def make_purchases(count: int) -> list[Operation[Any, Any]]:
 
 
 class Taken(Iterator[Operation[Any, Any]]):
-    """Operations that tell how many were taken."""
+    """Operations that count how many were taken."""
 
     def __init__(self, operations: Iterable[Operation[Any, Any]]) -> None:
         self._rest = iter(operations)
@@ -45,6 +45,6 @@ async def collect_statuses(batch: Batch) -> list[str]:
 
 
 async def collect_into(found: list[OperationOutcome[Any]], batch: Batch) -> None:
-    """Add a batch's outcomes to a list, as far as it comes."""
+    """Append a batch's outcomes to a list until it ends or raises."""
     async for outcome in batch:
         found.append(outcome)  # noqa: PERF401 - what is there before an error counts

@@ -1,4 +1,4 @@
-"""The plays of those lines of "What happens when…" that are about batches."""
+"""Scenarios for the lines of "What happens when…" that are about batches."""
 
 from __future__ import annotations
 

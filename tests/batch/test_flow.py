@@ -40,7 +40,7 @@ from tests.support.server import ScriptedServer, Step, cut, error, hang, reply
 
 
 async def test_back_pressure() -> None:
-    """While nobody takes outcomes, no more operations are taken than twice as many as run at once."""
+    """While the caller takes no outcomes, at most twice as many operations are taken as run concurrently."""
     async with open_rig(reply()) as it:
         source = Taken(make_purchases(100))
         async with it.bardge.batch(source, job="j", concurrency=4) as batch:
@@ -52,7 +52,7 @@ async def test_back_pressure() -> None:
 
 
 async def test_concurrency() -> None:
-    """As many run at once as were asked for, and no more."""
+    """As many operations run concurrently as requested, and no more."""
     together: list[int] = []
     under_way = 0
     full = anyio.Event()
@@ -73,7 +73,7 @@ async def test_concurrency() -> None:
 
 
 async def test_no_more_than_connections() -> None:
-    """More than the client's connections never run at once, so that no operation waits for one in vain."""
+    """Never more operations run than the client has connections, so that none waits for one in vain."""
     async with open_rig(reply(), max_connections=2) as it:
         batch = it.bardge.batch(make_purchases(10), job="j", concurrency=50)
         async for _ in batch:
@@ -81,7 +81,7 @@ async def test_no_more_than_connections() -> None:
 
 
 async def test_ordered() -> None:
-    """In order means in the order of the operations, whichever is done first."""
+    """Ordered outcomes come in the order of the operations, whichever finishes first."""
     held = anyio.Event()
 
     async def answer_slowly(request: Any, writer: asyncio.StreamWriter) -> None:
@@ -98,7 +98,7 @@ async def test_ordered() -> None:
 
 
 async def test_as_they_finish() -> None:
-    """Without an order an outcome comes when it is there, whatever waits before it."""
+    """Unordered outcomes come as they finish, whatever started earlier."""
     held = anyio.Event()
 
     async def answer_slowly(request: Any, writer: asyncio.StreamWriter) -> None:
@@ -115,7 +115,7 @@ async def test_as_they_finish() -> None:
 
 
 async def test_async_source() -> None:
-    """Operations may come from an async iterable, which is asked by one worker at a time."""
+    """Operations may come from an async iterable, which one worker at a time reads."""
 
     async def yield_operations() -> AsyncGenerator[Operation[Any, Any]]:
         for number in range(20):
@@ -127,13 +127,13 @@ async def test_async_source() -> None:
 
 
 async def test_nothing_to_do() -> None:
-    """A batch of nothing ends at once."""
+    """An empty batch ends immediately."""
     async with open_rig(reply()) as it:
         assert await collect_statuses(it.bardge.batch([], job="j")) == []
 
 
 async def read_state(it: Rig, outcome_or_key: str) -> EntryState | None:
-    """Read how far a key has come."""
+    """Read the state of a key in the journal."""
     journal = it.bardge._caller.settings.journal
     identity = KeyIdentity(it.server.base_url, "", outcome_or_key)
     record = await journal.claim(identity, 0.0, it.clock)
@@ -142,12 +142,12 @@ async def read_state(it: Rig, outcome_or_key: str) -> EntryState | None:
 
 
 async def read_recorded_states(it: Rig) -> set[EntryState | None]:
-    """Read how far the keys have come that the server saw."""
+    """Read the states of all keys that the server received."""
     return {await read_state(it, key or "") for key in it.keys}
 
 
 async def test_left_early() -> None:
-    """Leaving the loop begins nothing new; what was begun is on record when the batch is closed."""
+    """Leaving the loop starts no further operations; those in flight are recorded by the time the batch is closed."""
     async with open_rig(reply()) as it:
         source = Taken(make_purchases(1000))
         async with it.bardge.batch(source, job="j", concurrency=4) as batch:
@@ -158,7 +158,7 @@ async def test_left_early() -> None:
 
 
 async def test_left_early_and_client_closed() -> None:
-    """A loop that is just left begins nothing new either, and the client's end waits for what was begun."""
+    """Abandoning the loop starts no further operations either; closing the client waits for those in flight."""
     reached, go = anyio.Event(), anyio.Event()
 
     async def answer_slowly(request: Any, writer: asyncio.StreamWriter) -> None:
@@ -178,7 +178,7 @@ async def test_left_early_and_client_closed() -> None:
 
 
 async def test_cancelled() -> None:
-    """A cancelled consumer begins nothing new; what was begun runs to its end and is on record."""
+    """A cancelled consumer starts no further operations; those in flight run to completion and are recorded."""
     reached, go = anyio.Event(), anyio.Event()
 
     async def answer_slowly(request: Any, writer: asyncio.StreamWriter) -> None:
@@ -201,7 +201,7 @@ async def test_cancelled() -> None:
 
 
 async def test_stopped() -> None:
-    """A stop begins nothing new, delivers what is under way, and ends the iteration."""
+    """Stopping starts no further operations, delivers those in flight and ends the iteration."""
     async with open_rig(reply()) as it:
         source = Taken(make_purchases(1000))
         batch = it.bardge.batch(source, job="j", concurrency=4)
@@ -213,7 +213,7 @@ async def test_stopped() -> None:
 
 
 async def test_stopped_before() -> None:
-    """A batch that was stopped before its iteration begins nothing at all."""
+    """A batch that was stopped before its iteration starts nothing."""
     async with open_rig(reply()) as it:
         batch = it.bardge.batch(make_purchases(5), job="j")
         batch.stop()
@@ -235,7 +235,7 @@ async def test_stopped_while_the_source_waits() -> None:
 
 
 async def test_stopped_in_doubt() -> None:
-    """After a stop an unanswered operation is not asked about again: its outcome says in doubt."""
+    """After a stop an unanswered operation is not retried: its outcome is in doubt."""
     async with AsyncExitStack() as stack:
         batches: list[Batch] = []
 
@@ -249,7 +249,7 @@ async def test_stopped_in_doubt() -> None:
 
 
 async def test_run_again_goes_on() -> None:
-    """The same batch again does only what is not done."""
+    """Running the same batch again does only what is not done."""
     async with Sandbox() as sandbox, BardgeClient(sandbox.api_key, sandbox.base_url) as bardge:
         async with bardge.batch(make_purchases(50), job="j", concurrency=4) as batch:
             async for _ in batch:
@@ -261,7 +261,7 @@ async def test_run_again_goes_on() -> None:
 
 
 async def test_failing_source() -> None:
-    """What the source raises comes out of the loop, after the outcomes of all that was taken."""
+    """An exception of the source is raised by the loop, after the outcomes of all operations taken before it."""
 
     def yield_operations() -> Any:
         yield from make_purchases(5)
@@ -275,7 +275,7 @@ async def test_failing_source() -> None:
 
 
 async def test_cancelled_source() -> None:
-    """A source that ends by a cancellation of its own is no source that is at its end: the loop raises it."""
+    """A source that raises CancelledError has not reached its end: the loop raises it."""
 
     async def yield_operations() -> AsyncGenerator[Operation[Any, Any]]:
         yield make_purchase(1)
@@ -289,7 +289,7 @@ async def test_cancelled_source() -> None:
 
 
 async def test_batch_fed_by_another_one() -> None:
-    """A batch may take its operations from the outcomes of another one, even where only one request may run."""
+    """A batch may take its operations from another batch's outcomes, even if only one request may run."""
     async with open_rig(reply()) as it:
 
         async def yield_operations() -> AsyncGenerator[Operation[Any, Any]]:
@@ -303,7 +303,7 @@ async def test_batch_fed_by_another_one() -> None:
 
 
 async def test_foreign_things_in_the_source() -> None:
-    """What is no operation ends the batch with an error that names it."""
+    """An item that is not an operation ends the batch with an error that names it."""
     async with open_rig(reply()) as it:
         with pytest.raises(errors.InvalidArgumentError, match="expected Operation"):
             await collect_outcomes(it.bardge.batch(cast("Any", ["order-1"]), job="j"))
@@ -317,7 +317,7 @@ FATAL: dict[str, tuple[Step, type[errors.BardgeError]]] = {
 
 @pytest.mark.parametrize("case", FATAL)
 async def test_stops_all(case: str) -> None:
-    """A wrong key or a disabled account ends the batch after the outcomes that are there, and is raised."""
+    """A wrong key or a disabled account ends the batch with its error, after the outcomes known so far."""
     step, kind = FATAL[case]
     async with open_rig(step) as it:
         source = Taken(make_purchases(1000))
@@ -329,7 +329,7 @@ async def test_stops_all(case: str) -> None:
 
 
 async def test_wrong_key_after_a_doubt() -> None:
-    """A wrong key ends all as well where it leaves an operation in doubt."""
+    """A wrong key ends the whole batch even if it leaves an operation in doubt."""
     steps = (cut(), error(401, "authentication_error", "invalid_api_key"))
     async with open_rig(*steps) as it:
         found: list[OperationOutcome[Any]] = []
@@ -339,7 +339,7 @@ async def test_wrong_key_after_a_doubt() -> None:
 
 
 async def test_client_closed() -> None:
-    """A batch ends when its client is closed under it, instead of failing to the last row."""
+    """A batch ends when its client is closed, instead of failing each remaining operation."""
     async with open_rig(reply()) as it:
         source = Taken(make_purchases(1000))
         found = aiter(it.bardge.batch(source, job="j", concurrency=2))
@@ -374,7 +374,7 @@ BAD: list[tuple[str, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("named", "given"), BAD)
 async def test_bad_arguments(named: str, given: dict[str, Any]) -> None:
-    """An argument that cannot work is refused at once, by its name."""
+    """A wrong argument is rejected immediately, by name."""
     arguments: dict[str, Any] = {"operations": [], "job": "j", **given}
     async with open_rig(reply()) as it:
         with pytest.raises(errors.InvalidArgumentError, match=f"^{named}: "):
@@ -382,7 +382,7 @@ async def test_bad_arguments(named: str, given: dict[str, Any]) -> None:
 
 
 async def test_doubts_first() -> None:
-    """What an earlier run left in doubt is asked again before anything new is sent."""
+    """Operations that an earlier run left in doubt are retried before anything new is sent."""
     async with open_rig(cut(), reply(), retry=RetryPolicy(max_attempts=1)) as it:
         with pytest.raises(errors.OutcomeUnknownError):
             await it.bardge.send("credits.purchase", request=make_purchase(1).request, key="earlier")
@@ -391,7 +391,7 @@ async def test_doubts_first() -> None:
 
 
 async def test_doubts_every_five_seconds() -> None:
-    """Doubts that arise meanwhile are asked again every 5 seconds."""
+    """Doubts that arise during a run are retried every 5 seconds."""
     clock = PausedClock()
     reached, go = anyio.Event(), anyio.Event()
 
@@ -416,7 +416,7 @@ async def test_doubts_every_five_seconds() -> None:
 
 
 async def test_delivered_is_let_go() -> None:
-    """Operations that were delivered are not held: memory stays flat whatever the length."""
+    """Delivered operations are released: memory stays constant whatever the length."""
     alive: weakref.WeakSet[Operation[Any, Any]] = weakref.WeakSet()
 
     def yield_operations() -> Any:
@@ -434,14 +434,14 @@ async def test_delivered_is_let_go() -> None:
 
 
 async def test_late_answer_ends_in_time() -> None:
-    """An operation that the server answers in time is done, however many wait behind it."""
+    """An operation that the server answers in time is done, however many are queued after it."""
     clock = ManualClock()
     async with open_rig(advance_then(clock, 19, reply()), reply(), clock=clock) as it:
         assert await collect_statuses(it.bardge.batch(make_purchases(5), job="j", concurrency=1)) == ["done"] * 5
 
 
 async def test_loop_shut_down() -> None:
-    """A batch whose loop is shut down ends with it, and leaves what was sent on record."""
+    """A batch whose event loop is shut down ends with it, and what was sent is recorded."""
     server = ScriptedServer(hang())
     async with server:
         bardge = BardgeClient("key", server.base_url)

@@ -1,4 +1,4 @@
-"""What an operation of a batch comes to."""
+"""The outcomes of single operations in a batch."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def get_purchase_id(outcome: OperationOutcome[Any]) -> str | None:
 
 
 async def test_done() -> None:
-    """An operation that the server does is done, with its answer, its key and what support asks for."""
+    """An executed operation is done, with its response, its key and the request id for support."""
     async with open_rig(reply(200, {"id": "cp_1"}, {"Bardge-Request-Id": "req_7"})) as it:
         outcome = await collect_only_outcome(it.bardge.batch([make_purchase(1)], job="j"))
         key = operation_key("j", "credits.purchase", "order-1")
@@ -51,13 +51,13 @@ async def test_done() -> None:
 
 
 async def test_replayed() -> None:
-    """An answer that the server had cached says so."""
+    """A response that the server replayed is marked."""
     async with open_rig(reply(200, {}, REPLAYED)) as it:
         assert await collect_statuses(it.bardge.batch([make_purchase(1)], job="j")) == ["replayed"]
 
 
 async def test_skipped() -> None:
-    """What is on record as done is not sent again, and gives its answer and its request id."""
+    """An operation recorded as done is not sent again: it returns its response and request id."""
     async with open_rig(reply(200, {"id": "cp_1"}, {"Bardge-Request-Id": "req_7"})) as it:
         await collect_only_outcome(it.bardge.batch([make_purchase(1)], job="j"))
         again = await collect_only_outcome(it.bardge.batch([make_purchase(1)], job="j"))
@@ -77,7 +77,7 @@ async def test_another_job() -> None:
 
 
 async def test_done_long_ago(tmp_path: Path) -> None:
-    """What was done so long ago that its answer is gone is skipped, with the error that says it."""
+    """An operation whose stored response was removed is skipped, with the error that explains it."""
     clock = ManualClock()
     with SQLiteJournal(tmp_path / "journal.db", keep_bodies=10) as journal:
         async with open_rig(reply(), clock=clock, journal=journal) as it:
@@ -89,7 +89,7 @@ async def test_done_long_ago(tmp_path: Path) -> None:
 
 
 async def test_refused() -> None:
-    """What the API refuses is refused, in its own words."""
+    """An operation that the API rejects is refused, with the API's message."""
     async with open_rig(error(404, "invalid_request_error", "resource_not_found", "no such package")) as it:
         outcome = await collect_only_outcome(it.bardge.batch([make_purchase(1)], job="j"))
         assert (outcome.status, outcome.result) == (OperationStatus.REFUSED, None)
@@ -99,7 +99,7 @@ async def test_refused() -> None:
 
 @pytest.mark.parametrize("durable", [False, True])
 async def test_refused_before(tmp_path: Path, *, durable: bool) -> None:
-    """What was refused in an earlier run is told again in the same words, and not sent."""
+    """An operation refused in an earlier run is reported with the same message, and not sent."""
     journal = SQLiteJournal(tmp_path / "journal.db") if durable else None
     async with open_rig(error(400, "invalid_request_error", "validation_error", "too late"), journal=journal) as it:
         first = await collect_only_outcome(it.bardge.batch([make_purchase(1)], job="j"))
@@ -112,7 +112,7 @@ async def test_refused_before(tmp_path: Path, *, durable: bool) -> None:
 
 
 async def test_refused_and_its_answer_gone(tmp_path: Path) -> None:
-    """A refusal whose words are not kept any more is still one, and not sent."""
+    """A refusal whose message is no longer stored is still a refusal, and not sent."""
     clock = ManualClock()
     with SQLiteJournal(tmp_path / "journal.db", keep_bodies=10) as journal:
         async with open_rig(error(404, "invalid_request_error"), clock=clock, journal=journal) as it:
@@ -125,7 +125,7 @@ async def test_refused_and_its_answer_gone(tmp_path: Path) -> None:
 
 
 async def test_refused_and_retried() -> None:
-    """With ``retry_refused`` it is sent again."""
+    """With ``retry_refused`` a refused operation is sent again."""
     async with open_rig(error(404, "invalid_request_error"), reply()) as it:
         await collect_only_outcome(it.bardge.batch([make_purchase(1)], job="j"))
         assert await collect_statuses(it.bardge.batch([make_purchase(1)], job="j", retry_refused=True)) == ["done"]
@@ -133,14 +133,14 @@ async def test_refused_and_retried() -> None:
 
 @pytest.mark.parametrize("step", [error(403, "permission_error", "permission_denied"), reply(404)])
 async def test_not_executed_is_failed(step: Any) -> None:
-    """What the server did not execute failed: it is sent again in the next run, without asking."""
+    """An operation that the server did not execute has failed: the next run sends it again without being asked."""
     async with open_rig(step, reply(), retry=RetryPolicy(max_attempts=1)) as it:
         assert await collect_statuses(it.bardge.batch([make_purchase(1)], job="j")) == ["failed"]
         assert await collect_statuses(it.bardge.batch([make_purchase(1)], job="j")) == ["done"]
 
 
 async def test_asked_to_go_slower() -> None:
-    """Where the server answers 429 an operation waits, beyond the attempts of a call, and is done when it may."""
+    """After a 429 an operation waits beyond the attempts of one call, and is done once the server allows it."""
     async with open_rig(*[error(429, Retry_After="20")] * 9, reply()) as it:
         outcome = await collect_only_outcome(it.bardge.batch([make_purchase(1)], job="j"))
         assert (outcome.status, outcome.attempts) == (OperationStatus.DONE, 10)
@@ -156,7 +156,7 @@ async def test_asked_to_go_slower_for_ever() -> None:
 
 
 async def test_unreachable_is_failed() -> None:
-    """What never reached the server failed, and may be run again."""
+    """An operation that never reached the server has failed, and may be retried."""
     async with BardgeClient("key", f"http://127.0.0.1:{find_free_port()}", retry=RetryPolicy(max_attempts=1)) as bardge:
         outcome = await collect_only_outcome(bardge.batch([make_purchase(1)], job="j"))
         assert (outcome.status, type(outcome.error)) == (OperationStatus.FAILED, errors.ConnectError)
@@ -168,7 +168,7 @@ NO_TOKENS = RetryPolicy(base=1, budget_ratio=0, budget_floor=0)
 
 
 class Outage(ManualClock):
-    """A clock by which an outage is over after five seconds of waiting."""
+    """An outage ends after five seconds of waiting on this clock."""
 
     over: Callable[[], Awaitable[None]]
 
@@ -179,7 +179,7 @@ class Outage(ManualClock):
 
 
 async def test_no_token_fails_nothing() -> None:
-    """An operation that there is no token to repeat is tried again later: an outage does not fail all that is left."""
+    """An operation without a retry token is retried later: an outage does not fail all remaining operations."""
     clock = Outage()
     async with open_rig(reply(), retry=NO_TOKENS, clock=clock) as it:
         it.server.refuse()
@@ -188,7 +188,7 @@ async def test_no_token_fails_nothing() -> None:
 
 
 async def test_no_token_for_long() -> None:
-    """It is tried again for no longer than a call may take, and has failed then."""
+    """Without a token an operation is retried for at most the time of one call, and has then failed."""
     async with open_rig(retry=NO_TOKENS, timeout=30) as it:
         it.server.refuse()
         assert await collect_statuses(it.bardge.batch([make_purchase(1)], job="j")) == ["failed"]
@@ -206,7 +206,7 @@ BAD: dict[str, Operation[Any, Any]] = {
 
 @pytest.mark.parametrize("named", BAD)
 async def test_bad_operation(named: str) -> None:
-    """A bad operation fails alone, with an error that names what is wrong; the others go on."""
+    """An invalid operation fails alone, with an error that names the fault; the others continue."""
     async with open_rig(reply()) as it:
         found = await collect_outcomes(it.bardge.batch([BAD[named], make_purchase(2)], job="j", ordered=True))
         assert [outcome.status for outcome in found] == ["failed", "done"]
@@ -216,7 +216,7 @@ async def test_bad_operation(named: str) -> None:
 
 
 async def test_in_doubt() -> None:
-    """What was sent and failed in the server is in doubt, and stays so in the next run, without a request."""
+    """An operation that failed in the server is in doubt, and stays so in the next run, without a request."""
     async with open_rig(error(500)) as it:
         found = [await collect_only_outcome(it.bardge.batch([make_purchase(1)], job="j")) for _ in range(2)]
         assert [outcome.status for outcome in found] == [OperationStatus.IN_DOUBT] * 2
@@ -226,14 +226,14 @@ async def test_in_doubt() -> None:
 
 
 async def test_asked_until_answered() -> None:
-    """An unanswered operation is asked again beyond its call, under its key, while the window is open."""
+    """An unanswered operation is retried beyond its call, under its key, while the window is open."""
     async with open_rig(*[cut()] * 5, reply(200, {}, REPLAYED), retry=RetryPolicy(max_attempts=1, base=1)) as it:
         outcome = await collect_only_outcome(it.bardge.batch([make_purchase(1)], job="j"))
         assert (outcome.status, outcome.attempts, len(set(it.keys))) == (OperationStatus.REPLAYED, 6, 1)
 
 
 async def test_asked_no_longer_than_the_window() -> None:
-    """Once the window is closed nothing is sent any more: it is in doubt."""
+    """Once the window is closed nothing is sent any more: the operation is in doubt."""
     clock = ManualClock()
     async with open_rig(advance_then(clock, 85, cut()), clock=clock, retry=RetryPolicy(max_attempts=1)) as it:
         assert await collect_statuses(it.bardge.batch([make_purchase(1)], job="j")) == ["in_doubt"]
@@ -241,7 +241,7 @@ async def test_asked_no_longer_than_the_window() -> None:
 
 
 async def test_done_and_unreadable() -> None:
-    """What was done counts as done, though its answer cannot be read."""
+    """An executed operation is done even if its response cannot be read."""
     async with open_rig(reply(200, ["not", "a", "purchase"])) as it:
         outcome = await collect_only_outcome(it.bardge.batch([make_purchase(1)], job="j"))
         assert (outcome.status, type(outcome.error)) == (OperationStatus.DONE, errors.DecodeError)
@@ -250,7 +250,7 @@ async def test_done_and_unreadable() -> None:
 
 
 async def test_one_id_twice() -> None:
-    """An id that comes twice is one operation: it is done once."""
+    """An id that occurs twice is one operation: it is executed once."""
     async with Sandbox() as sandbox, BardgeClient(sandbox.api_key, sandbox.base_url) as bardge:
         found = await collect_statuses(bardge.batch([make_purchase(1), make_purchase(1)], job="j"))
         assert sorted(found) == ["done", "skipped"]
@@ -258,7 +258,7 @@ async def test_one_id_twice() -> None:
 
 
 async def test_one_id_for_two_requests() -> None:
-    """An id that stands for another request already fails, and says what differs."""
+    """An id that is recorded for a different request fails, and the error names the difference."""
     async with open_rig(reply()) as it:
         operations = [make_purchase(1), make_purchase(1, OTHER)]
         first, second = await collect_outcomes(it.bardge.batch(operations, job="j", ordered=True))
@@ -275,13 +275,13 @@ async def test_counts() -> None:
 
 
 def test_rows_without_a_key() -> None:
-    """A row that takes no key is refused where the operation is made."""
+    """An endpoint that takes no key is rejected when the operation is made."""
     with pytest.raises(errors.InvalidArgumentError, match=r"lookups\.initiate takes no idempotency key"):
         Operation("lookups.initiate", id="1")
 
 
 def test_unknown_row() -> None:
-    """A row that is not there is refused where the operation is made."""
+    """An unknown endpoint is rejected when the operation is made."""
     with pytest.raises(errors.InvalidArgumentError, match="no endpoint is named"):
         Operation("credits.buy", id="1")
 

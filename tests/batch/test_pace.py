@@ -1,4 +1,4 @@
-"""How fast batches go: by what the server bears, and by a rate."""
+"""How fast batches send: by what the server can handle, and by a rate."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.server import Received, error, reply
 
 
 class Load:
-    """A pacer and a server that answers whole rounds: as many as may run at once, all in the same time."""
+    """A pacer and a server that answers in whole rounds: as many requests as allowed, all with the same latency."""
 
     def __init__(self, most: int = 1000) -> None:
         self.pacer = AdaptiveLimit()
@@ -38,58 +38,58 @@ class Load:
         return int(self.pacer.limit)
 
     def report_strain(self, begun: float | None = None) -> int:
-        """Play one sign of strain; return the limit after it."""
+        """Report one sign of overload; return the limit after it."""
         self.pacer.observe(True, started_at=self.now if begun is None else begun, seconds=0.1)
         return int(self.pacer.limit)
 
 
 def test_begins_small() -> None:
-    """A client begins with 16 at once, whatever it is allowed."""
+    """A client starts with 16 concurrent requests, however many are allowed."""
     assert Load(1000).pacer.limit == 16
 
 
 def test_never_above_what_was_asked_for() -> None:
-    """It begins with no more than it is allowed, and never goes above."""
+    """The limit starts no higher than allowed, and never exceeds it."""
     load = Load(20)
     assert [load.play_round(0.1) for _ in range(3)] == [20, 20, 20]
     assert Load(3).pacer.limit == 3
 
 
 def test_doubles_while_latency_is_flat() -> None:
-    """Until the first strain it doubles with every round of answers that come as fast as before."""
+    """Until the first sign of overload the limit doubles with every round that is as fast as before."""
     load = Load()
     assert [load.play_round(0.1) for _ in range(4)] == [32, 64, 128, 256]
 
 
 def test_stays_when_latency_rises() -> None:
-    """It does not grow while answers take longer and no more of them come."""
+    """The limit does not grow while latency rises and throughput does not."""
     load = Load()
     load.play_round(0.1)
     assert [load.play_round(0.3), load.play_round(0.3)] == [32, 32]
 
 
 def test_grows_while_more_comes_through() -> None:
-    """It grows while more answers a second come, though each takes longer."""
+    """The limit grows while throughput rises, even if latency does too."""
     load = Load()
     load.play_round(0.1)
     assert load.play_round(0.16) == 64
 
 
 def test_grows_while_answers_are_quick() -> None:
-    """Answers within 20 ms are no strain, whatever the best of times was."""
+    """Latency within 20 ms is no overload, whatever the best latency was."""
     load = Load()
     load.play_round(0.001)
     assert load.play_round(0.019) == 64
 
 
 def test_does_not_grow_unused() -> None:
-    """What is not used is not raised."""
+    """A limit that is not used does not grow."""
     load = Load()
     assert load.play_round(0.1, running=3) == 16
 
 
 def test_halves() -> None:
-    """A sign of strain halves it, down to one."""
+    """A sign of overload halves the limit, down to one."""
     load = Load()
     limits: list[int] = []
     for _ in range(5):
@@ -99,7 +99,7 @@ def test_halves() -> None:
 
 
 def test_halves_once_for_all_under_way() -> None:
-    """What was under way when it was halved halves it no more."""
+    """Requests that were in flight when the limit was halved do not halve it again."""
     load = Load()
     before = load.now
     assert [load.report_strain(before), load.report_strain(before), load.report_strain(before)] == [8, 8, 8]
@@ -107,7 +107,7 @@ def test_halves_once_for_all_under_way() -> None:
 
 
 def test_adds_after_strain() -> None:
-    """After the first strain it grows by one a round."""
+    """After the first sign of overload the limit grows by one per round."""
     load = Load()
     load.report_strain()
     load.now += 1
@@ -115,7 +115,7 @@ def test_adds_after_strain() -> None:
 
 
 def test_slower_for_good() -> None:
-    """A server that has become slower for good is grown into again."""
+    """A permanently slower server becomes the new baseline."""
     load = Load()
     load.play_round(0.1)
     assert max(load.play_round(0.2) for _ in range(60)) > 32
@@ -123,7 +123,7 @@ def test_slower_for_good() -> None:
 
 @pytest.mark.parametrize("step", [error(429), error(503, "api_error")])
 async def test_strained_server(step: Any) -> None:
-    """A 429 or a 503 halves what runs at once, and the batch shows it."""
+    """A 429 or a 503 halves the concurrency, and the batch reports it."""
     async with open_rig(step, reply(), retry=RetryPolicy(base=0)) as it:
         batch = it.bardge.batch(make_purchases(1), job="j")
         await collect_outcomes(batch)
@@ -131,7 +131,7 @@ async def test_strained_server(step: Any) -> None:
 
 
 async def test_timeout_is_strain() -> None:
-    """An attempt that times out halves what runs at once."""
+    """An attempt that times out halves the concurrency."""
     clock = ManualClock()
     async with open_rig(advance_then(clock, 21), reply(), clock=clock) as it:
         batch = it.bardge.batch(make_purchases(1), job="j")
@@ -140,7 +140,7 @@ async def test_timeout_is_strain() -> None:
 
 
 async def test_refusals_are_no_strain() -> None:
-    """What the API refuses says nothing about its load."""
+    """A request that the API rejects says nothing about its load."""
     async with open_rig(error(404, "invalid_request_error")) as it:
         batch = it.bardge.batch(make_purchases(10), job="j")
         await collect_outcomes(batch)
@@ -148,7 +148,7 @@ async def test_refusals_are_no_strain() -> None:
 
 
 async def test_calls_beside_a_batch_count() -> None:
-    """A 429 to any call of the client halves its batches."""
+    """A 429 for any call of the client halves its batches' limit."""
     async with open_rig(error(429), reply(), retry=RetryPolicy(max_attempts=1)) as it:
         batch = it.bardge.batch(iter(make_purchases(2)), job="j", concurrency=1)
         found = aiter(batch)
@@ -158,7 +158,7 @@ async def test_calls_beside_a_batch_count() -> None:
 
 
 async def test_batches_of_a_client_share() -> None:
-    """Two batches of one client together run no more at once than the limit."""
+    """Two batches of one client together stay within the limit."""
     together = most = 0
 
     async def handle_request(request: Received, writer: asyncio.StreamWriter) -> None:
@@ -176,7 +176,7 @@ async def test_batches_of_a_client_share() -> None:
 
 
 async def test_a_cancelled_waiter_leaves_nobody_stuck() -> None:
-    """Who is cancelled in line, even with the turn in hand, leaves it to the next."""
+    """A waiter that is cancelled while queued, even with its permit just granted, passes the permit on."""
     pacer = AdaptiveLimit()
     pacer.add_batch(1)
     await pacer.acquire()
@@ -194,7 +194,7 @@ async def test_a_cancelled_waiter_leaves_nobody_stuck() -> None:
     gaps=st.lists(st.floats(0, 0.7), min_size=1, max_size=80),
 )
 def test_rate_in_any_second(per_second: float, gaps: list[float]) -> None:
-    """However late the wake-ups come, no second holds more than the rate and max(1, 3 %)."""
+    """However late the wake-ups, no second contains more than the rate and max(1, 3 %)."""
     rate, now, begun = GcraRate(), 1000.0, list[float]()
     lateness = itertools.cycle(gaps)
     while len(begun) < 400 and now < 1010:
@@ -209,7 +209,7 @@ def test_rate_in_any_second(per_second: float, gaps: list[float]) -> None:
 
 
 def test_rate_makes_up_for_late_wake_ups() -> None:
-    """What a late wake-up lost is made up for, within 3 %."""
+    """Permits lost by a late wake-up are made up for, within 3 %."""
     rate, now, begun = GcraRate(), 1000.0, 0
     while now < 1010:
         wait = rate.seconds_until_free(200, now, take=True)
@@ -219,7 +219,7 @@ def test_rate_makes_up_for_late_wake_ups() -> None:
 
 
 def test_looking_takes_no_turn() -> None:
-    """To ask whether a turn is free does not take it."""
+    """Checking whether a permit is free does not take it."""
     rate = GcraRate()
     assert [
         rate.seconds_until_free(1, 5.0, take=False),
@@ -229,7 +229,7 @@ def test_looking_takes_no_turn() -> None:
 
 
 async def measure_start_times(count: int, jobs: str, rate: float) -> list[float]:
-    """Run batches side by side; return when each operation was begun by the injected clock, which moves in small steps."""
+    """Run batches side by side; return each operation's start by the injected clock, which advances in small steps."""
     clock = PausedClock()
     found: list[float] = []
 
@@ -249,14 +249,14 @@ async def measure_start_times(count: int, jobs: str, rate: float) -> list[float]
 
 @pytest.mark.parametrize("jobs", ["a", "ab"])
 async def test_rate_of_a_client(jobs: str) -> None:
-    """One batch of a client, and several together, keep the rate in every second and use it."""
+    """One batch of a client, or several together, keep within the rate in every second and use all of it."""
     found = await measure_start_times(60 // len(jobs), jobs, 20)
     assert all(sum(one <= other < one + 0.999 for other in found) <= 21 for one in found)
     assert found[-1] - found[0] == pytest.approx(59 / 20, rel=0.05)
 
 
 async def test_nothing_begins_while_held_back() -> None:
-    """While a 429 asks all calls to wait, nothing new is taken: its time would run meanwhile."""
+    """While a 429 holds all calls, no operation is taken: its deadline would run meanwhile."""
     clock = PausedClock()
     taken = 0
 

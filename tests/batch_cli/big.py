@@ -37,7 +37,7 @@ def write_input(path: Path, size: int) -> int:
 
 
 def write_result_file(path: Path, rows: int) -> None:
-    """Write results of the file, as a run does at its end."""
+    """Write a results file for the input, as a run does at its end."""
     with InputFile(path, path.name) as source, RowLog() as book:
         table = open_table(source, InputErrors(path.name))
         for row in range(1, rows, 2):
@@ -46,7 +46,7 @@ def write_result_file(path: Path, rows: int) -> None:
 
 
 def main() -> int:
-    """Write the file, check it in a process of its own, and write its results here."""
+    """Write the file, check it in a child process, and write its results here."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--gigabytes", type=float, default=1.0)
     size = int(parser.parse_args().gigabytes * 1e9)

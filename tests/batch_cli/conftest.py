@@ -1,4 +1,4 @@
-"""An operator with a shell, a folder of files, and a sandbox that serves in a thread."""
+"""An operator with a shell, a folder of files, and a sandbox served in a thread."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Scripted = Callable[..., ScriptedServer]
 
 @attrs.frozen
 class Operator:
-    """Run commands in a folder, and look at what they leave there."""
+    """Run commands in a folder, and read the files they leave there."""
 
     folder: Path
     sandbox: Sandbox
@@ -41,13 +41,13 @@ class Operator:
         return CliRunner().invoke(bardge, ["batch", *map(str, arguments)], input=input)
 
     def run_file(self, content: str | bytes, *arguments: object, job: str = "j", name: str = "clients.csv") -> Result:
-        """Buy what a file names, without asking."""
+        """Make a purchase for each row of a file, without confirmation."""
         return self.run_batch_command(
             "run", self.write_file(content, name).name, *BUY, "--job", job, "--yes", *arguments
         )
 
     def run_json(self, *arguments: object) -> Any:
-        """What a command prints as JSON."""
+        """Run a command with ``--json``, and return what it prints."""
         return json.loads(self.run_batch_command(*arguments, "--json").stdout)
 
     def read_results(self, name: str = "clients.j.results.csv") -> list[dict[str, str]]:
@@ -61,12 +61,12 @@ class Operator:
 
     @property
     def purchase_count(self) -> int:
-        """How many purchases arrived."""
+        """Return how many purchases arrived."""
         return sum(request.method == "POST" for request in self.sandbox.requests)
 
 
 class Threaded:
-    """Serve something in a thread of its own."""
+    """Serve an async context manager in a thread."""
 
     def __init__(self, server: Sandbox | ScriptedServer) -> None:
         self._loop = asyncio.new_event_loop()
@@ -93,7 +93,7 @@ def served() -> Iterator[Sandbox]:
 
 @pytest.fixture
 def operator(served: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Operator:
-    """An operator whose environment names the sandbox."""
+    """An operator whose environment points to the sandbox."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("BARDGE_BASE_URL", served.base_url)

@@ -1,4 +1,4 @@
-"""Hostile files: each is read right, or refused with line, column and reason before anything is sent."""
+"""Hostile files: each is read correctly, or rejected with line, column and reason before anything is sent."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def check_file(operator: Operator, content: str | bytes, *arguments: str, name: 
     ],
 )
 def test_bad_file(operator: Operator, content: str | bytes, words: str) -> None:
-    """A bad file is refused with exit code 2, its place and its reason, and nothing is sent."""
+    """A bad file is rejected with exit code 2, position and reason, and nothing is sent."""
     result = check_file(operator, content)
     assert words in result.stderr
     assert (result.exit_code, "Traceback" in result.stderr, len(operator.sandbox.requests)) == (2, False, 0)
@@ -80,7 +80,7 @@ def test_bad_file(operator: Operator, content: str | bytes, words: str) -> None:
     ],
 )
 def test_bad_json_line(operator: Operator, line: str, words: str) -> None:
-    """A bad line of JSONL is refused with its number and reason."""
+    """A bad line of JSONL is rejected with its number and reason."""
     result = check_file(operator, line + "\n", name="clients.jsonl")
     assert (result.exit_code, f"clients.jsonl, {words}" in result.stderr) == (2, True), result.stderr
 
@@ -100,7 +100,7 @@ def test_bad_json_line(operator: Operator, line: str, words: str) -> None:
     ids=["plain", "no last line end", "BOM", "CRLF", "CR", "blanks", "quoted", "JSONL"],
 )
 def test_good_file(operator: Operator, content: str) -> None:
-    """Each common form of one row is run as that row, and said back with its status."""
+    """Each common form of one row runs as that row, and is reported with its status."""
     assert operator.run_file(content).exit_code == 0
     [row] = operator.read_results()
     assert {name.strip(): cell.strip() for name, cell in row.items() if name != "request_id"} == {
@@ -113,21 +113,21 @@ def test_good_file(operator: Operator, content: str) -> None:
 
 
 def test_all_faults_are_counted(operator: Operator) -> None:
-    """All rows are looked at: every fault is counted, the first 20 are shown."""
+    """All rows are checked: every fault is counted, the first 20 are shown."""
     result = check_file(operator, HEAD + ",,\n" * 1000)
     assert "clients.csv has 3,000 errors; the first 20 are shown." in result.stderr
     assert result.stderr.count("clients.csv, line") == 20
 
 
 def test_faults_as_json(operator: Operator) -> None:
-    """``--json`` gives the faults to programs."""
+    """``--json`` prints the faults for programs."""
     said = json.loads(check_file(operator, HEAD + "1,,p\n", "--json").stdout)
     assert said["exit_code"] == 2
     assert said["error"]["faults"] == [{"line": 2, "column": "client_id", "reason": "it is empty"}]
 
 
 def test_a_good_row_among_bad_ones_is_not_sent(operator: Operator) -> None:
-    """One fault keeps every row from being sent, and leaves no results."""
+    """A single fault prevents all sending, and leaves no results."""
     assert operator.run_file(HEAD + ROW + "2,,p\n").exit_code == 2
     assert len(operator.sandbox.requests) == 0
     assert not (operator.folder / "clients.j.results.csv").exists()
@@ -135,7 +135,7 @@ def test_a_good_row_among_bad_ones_is_not_sent(operator: Operator) -> None:
 
 @pytest.mark.parametrize("content", [HEAD, "\ufeff" + HEAD.rstrip("\n")])
 def test_header_only(operator: Operator, content: str) -> None:
-    """A header without rows is no fault: there is nothing to do."""
+    """A header without rows is not a fault: there is nothing to do."""
     result = operator.run_file(content)
     assert (result.exit_code, "Nothing to do" in result.stderr) == (0, True)
     assert (
@@ -147,14 +147,14 @@ def test_header_only(operator: Operator, content: str) -> None:
     ("file", "words"), [("none.csv", "none.csv cannot be read: No such file"), (".", ". is a directory")]
 )
 def test_no_file(operator: Operator, file: str, words: str) -> None:
-    """A missing file or a folder is a message."""
+    """A missing file or a folder is reported by a message."""
     result = operator.run_batch_command("run", file, *BUY, "--job", "j", "--yes")
     assert (result.exit_code, words in result.stderr) == (2, True)
 
 
 @pytest.mark.parametrize("at", [0, 1], ids=["before the first row", "in the middle"])
 def test_file_that_changes(operator: Operator, scripted: Scripted, at: int) -> None:
-    """A file that is changed meanwhile stops the job with a message, and no results are made up."""
+    """A file that changes during the run stops the job with a message, and no results are invented."""
     path = operator.write_file(make_purchase_csv(3000))
     answers = [PACKAGES, reply(200, {"balance": 1})]
     answers[at] = call_back_then(lambda: path.write_text(make_purchase_csv(2)), answers[at])

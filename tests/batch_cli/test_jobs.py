@@ -1,4 +1,4 @@
-"""Jobs on record: where they live, who runs them, what is asked of them later."""
+"""Recorded jobs: where they are stored, who runs them, and the commands about them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_place(operator: Operator) -> None:
 
 
 def test_default_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without XDG_STATE_HOME, or with a relative one, jobs are below ~/.local/state."""
+    """Without an absolute XDG_STATE_HOME, jobs are stored below ~/.local/state."""
     monkeypatch.setenv("HOME", "/home/ada")
     for value in ("", "relative"):
         monkeypatch.setenv("XDG_STATE_HOME", value)
@@ -47,7 +47,7 @@ def test_default_place(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("other", [("j", "https://b/v3", ""), ("j", "https://a/v3", "x"), ("J", "https://a/v3", "")])
 def test_one_place_for_each(operator: Operator, other: tuple[str, str, str]) -> None:
-    """Job, server and account each have a place of their own, though names may look the same in files."""
+    """Each combination of job, server and account has a folder of its own, even if the names look alike in files."""
     assert JobFiles.for_job(*other, None).folder != JobFiles.for_job("j", "https://a/v3", "", None).folder
 
 
@@ -55,19 +55,19 @@ def test_one_place_for_each(operator: Operator, other: tuple[str, str, str]) -> 
     ("job", "part"), [("renewals-2026-11", "renewals-2026-11"), ("../../etc", "etc"), ("a b/ü", "a-b"), ("..", "job")]
 )
 def test_slug(job: str, part: str) -> None:
-    """Any job name makes a safe part of a file's name."""
+    """Any job name is turned into a safe part of a file name."""
     assert make_slug(job) == part
 
 
 @pytest.mark.parametrize("job", ["", "  ", "a\nb", "x" * 101])
 def test_bad_name(operator: Operator, job: str) -> None:
-    """A job's name is checked."""
+    """A job's name is validated."""
     result = operator.run_file(make_purchase_csv(1), job=job)
     assert (result.exit_code, "--job: expected 1 to 100 printable characters" in result.stderr) == (2, True)
 
 
 def test_live_job_is_refused(operator: Operator) -> None:
-    """A second run of a job that is run is refused, and names the process."""
+    """A second concurrent run of a job is rejected, and the message names the process."""
     place = get_job_files(operator)
     place.create_folders()
     with JobLock(place.lock_path, "j"):
@@ -77,7 +77,7 @@ def test_live_job_is_refused(operator: Operator) -> None:
 
 
 def test_lock_outlives_no_process(operator: Operator) -> None:
-    """The lock file of a run that ended keeps nobody out."""
+    """The lock file of a run that ended locks no one out."""
     place = get_job_files(operator)
     place.create_folders()
     with JobLock(place.lock_path, "j"):
@@ -87,21 +87,21 @@ def test_lock_outlives_no_process(operator: Operator) -> None:
 
 
 def test_other_operation_is_refused(operator: Operator) -> None:
-    """A job goes on with the operation that it was begun with."""
+    """A job continues with the operation that it was started with."""
     operator.run_file(make_purchase_csv(1))
     result = operator.run_batch_command("run", "clients.csv", "--op", "passes.issue", "--job", "j", "--yes")
     assert (result.exit_code, "was started with --op credits.purchase" in result.stderr) == (2, True)
 
 
 def test_other_journal_is_refused(operator: Operator) -> None:
-    """A job whose journal is another one is refused: all would be sent again."""
+    """A job with a different journal is rejected: everything would be sent again."""
     operator.run_file(make_purchase_csv(1))
     result = operator.run_file(make_purchase_csv(1), "--journal", "own.db")
     assert (result.exit_code, "uses the journal" in result.stderr, operator.purchase_count) == (2, True, 1)
 
 
 def test_own_journal(operator: Operator) -> None:
-    """A journal of the operator's own serves the job in every command."""
+    """A journal that the operator chose serves the job in every command."""
     operator.run_file(make_purchase_csv(2) + "x,client_abc123,none\n", "--journal", "own.db")
     assert operator.run_json("status", "j")["counts"] == {
         "rows": 3,
@@ -115,27 +115,27 @@ def test_own_journal(operator: Operator) -> None:
 
 
 def test_own_journal_is_one_jobs(operator: Operator) -> None:
-    """Another job in the same journal is refused."""
+    """Another job in the same journal is rejected."""
     operator.run_file(make_purchase_csv(1), "--journal", "own.db")
     result = operator.run_file(make_purchase_csv(1), "--journal", "own.db", job="k")
     assert (result.exit_code, "belongs to the job 'j'" in result.stderr, operator.purchase_count) == (2, True, 1)
 
 
 def test_journal_in_no_folder(operator: Operator) -> None:
-    """A journal in a missing folder is a message before anything is sent."""
+    """A journal in a missing folder is reported before anything is sent."""
     result = operator.run_file(make_purchase_csv(1), "--journal", "none/own.db")
     assert (result.exit_code, "--journal: the folder" in result.stderr, operator.purchase_count) == (2, True, 0)
 
 
 def test_journal_that_could_not_be_begun_binds_nothing(operator: Operator) -> None:
-    """A job that could not be put on record beside its journal may take another journal."""
+    """A job that could not be recorded beside its journal may use another journal."""
     result = operator.run_file(make_purchase_csv(1), "--journal", "x" * 246)
     assert (result.exit_code, ".job.json cannot be written: File name too long." in result.stderr) == (1, True)
     assert operator.run_file(make_purchase_csv(1), "--journal", "other.db").exit_code == 0
 
 
 def test_file_that_is_no_journal(operator: Operator) -> None:
-    """A journal that is another kind of file is a message, and the file stays."""
+    """A journal of another file type is reported, and the file is left unchanged."""
     operator.write_file("hello " * 100, "own.db")
     result = operator.run_file(make_purchase_csv(1), "--journal", "own.db")
     assert (result.exit_code, "own.db" in result.stderr, operator.purchase_count) == (1, True, 0), result.stderr
@@ -143,7 +143,7 @@ def test_file_that_is_no_journal(operator: Operator) -> None:
 
 
 def test_status(operator: Operator) -> None:
-    """``status`` tells what is on record, for people and for programs."""
+    """``status`` prints the recorded state, for people and for programs."""
     operator.run_file(make_purchase_csv(3) + "x,client_abc123,none\n")
     said = operator.run_json("status", "j")
     assert said["counts"] == {"rows": 4, "done": 3, "refused": 1, "in_doubt": 0, "not_run": 0}
@@ -164,14 +164,14 @@ def test_status_of_a_live_job(operator: Operator) -> None:
 
 @pytest.mark.parametrize("command", ["status", "resume", "doubts"])
 def test_unknown_job(operator: Operator, command: str) -> None:
-    """A job that is not on record is a message that names those that are."""
+    """For an unknown job the message lists the known ones."""
     operator.run_file(make_purchase_csv(1))
     result = operator.run_batch_command(command, "k")
     assert (result.exit_code, "No job is named 'k'.\nRecorded jobs: j." in result.stderr) == (2, True)
 
 
 def test_resume(operator: Operator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """``resume`` needs nothing but the name, from any folder, and asks nothing of what was agreed to."""
+    """``resume`` needs only the name, from any folder, and does not repeat a confirmation."""
     operator.write_file("k,client_id,pack\n1,client_abc123,cpkg_50\n2,client_abc123,none\n")
     operator.run_batch_command(
         "run", "clients.csv", *BUY, "--job", "j", "--yes", "--id", "k", "--map", "package_id=pack"
@@ -184,7 +184,7 @@ def test_resume(operator: Operator, monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
 
 def test_resume_of_a_changed_file_asks(operator: Operator) -> None:
-    """``resume`` asks when the file is not the one that was agreed to."""
+    """``resume`` asks for confirmation if the file has changed."""
     operator.run_file(make_purchase_csv(1))
     operator.write_file(make_purchase_csv(2))
     refused = operator.run_batch_command("resume", "j")
@@ -193,7 +193,7 @@ def test_resume_of_a_changed_file_asks(operator: Operator) -> None:
 
 
 def test_resume_retries_refused(operator: Operator) -> None:
-    """``resume --retry-refused`` sends again what was refused."""
+    """``resume --retry-refused`` sends refused rows again."""
     operator.run_file(make_purchase_csv(1, "none"))
     operator.run_batch_command("resume", "j")
     assert operator.purchase_count == 1
@@ -202,7 +202,7 @@ def test_resume_retries_refused(operator: Operator) -> None:
 
 
 def test_retrying_refused_is_for_one_run(operator: Operator) -> None:
-    """What was refused once more is not sent by the next ``resume``: --retry-refused is not remembered."""
+    """A row refused twice is not sent by the next ``resume``: --retry-refused is not remembered."""
     operator.run_file(make_purchase_csv(1, "none"), "--retry-refused")
     operator.run_batch_command("resume", "j", "--retry-refused")
     operator.sandbox.forget_requests()
@@ -211,7 +211,7 @@ def test_retrying_refused_is_for_one_run(operator: Operator) -> None:
 
 
 def test_job_at_two_servers(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where several servers have a job of one name, the environment or --base-url tells which is meant."""
+    """If several servers have a job of one name, the environment or --base-url selects it."""
     operator.run_file(make_purchase_csv(1))
     other = Sandbox()
     thread = Threaded(other)
@@ -228,14 +228,14 @@ def test_job_at_two_servers(operator: Operator, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_namesake(operator: Operator) -> None:
-    """A job of the same name at another account is pointed to: it knows nothing of this one."""
+    """A job of the same name for another account is mentioned: it knows nothing of this one."""
     operator.run_file(make_purchase_csv(1))
     result = operator.run_file(make_purchase_csv(1), "--account", "acme")
     assert f"Note: another job of this name exists for {operator.sandbox.base_url}.\n" in result.stderr
 
 
 def test_job_elsewhere(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A job is never gone on with at another server than the environment's: the key would go there."""
+    """A job is never resumed at a server other than the environment's: the key would be sent there."""
     operator.run_file(make_purchase_csv(1))
     monkeypatch.setenv("BARDGE_BASE_URL", "https://other.example/v3")
     result = operator.run_batch_command("resume", "j")
@@ -243,7 +243,7 @@ def test_job_elsewhere(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_doubts(operator: Operator) -> None:
-    """``doubts`` lists what has no outcome, with line, id and key."""
+    """``doubts`` lists rows without an outcome, with line, id and key."""
     leave_doubt(operator)
     [doubt] = operator.run_json("doubts", "j")
     key = operation_key("j", "credits.purchase", "o2")
@@ -254,7 +254,7 @@ def test_doubts(operator: Operator) -> None:
 
 
 def test_doubts_without_the_file(operator: Operator) -> None:
-    """``doubts`` lists keys where the file is gone."""
+    """``doubts`` lists keys if the file is gone."""
     leave_doubt(operator)
     (operator.folder / "clients.csv").unlink()
     [doubt] = operator.run_json("doubts", "j")
@@ -262,7 +262,7 @@ def test_doubts_without_the_file(operator: Operator) -> None:
 
 
 def test_no_doubts(operator: Operator) -> None:
-    """Without any, ``doubts`` says so."""
+    """Without doubts, ``doubts`` says so."""
     operator.run_file(make_purchase_csv(1))
     assert operator.run_batch_command("doubts", "j").stdout == "Nothing is in doubt.\n"
     assert operator.run_json("doubts", "j") == []
@@ -271,7 +271,7 @@ def test_no_doubts(operator: Operator) -> None:
 @pytest.mark.parametrize(("flag", "status"), [("--done", "skipped"), ("--never-happened", "replayed")])
 @pytest.mark.parametrize("by_key", [False, True])
 def test_resolve(operator: Operator, flag: str, status: str, by_key: bool) -> None:
-    """``resolve`` settles the doubt of an id or key; the next run heeds it."""
+    """``resolve`` settles the doubt of an id or key, and the next run respects it."""
     leave_doubt(operator)
     wanted = operation_key("j", "credits.purchase", "o2") if by_key else "o2"
     assert operator.run_batch_command("resolve", "j", wanted, flag).exit_code == 0
@@ -280,7 +280,7 @@ def test_resolve(operator: Operator, flag: str, status: str, by_key: bool) -> No
 
 
 def test_resolve_by_evidence_that_cannot_tell(operator: Operator) -> None:
-    """``resolve --by-evidence`` changes nothing where the server cannot tell."""
+    """``resolve --by-evidence`` changes nothing if the server's lists are inconclusive."""
     leave_doubt(operator)
     result = operator.run_batch_command("resolve", "j", "o2", "--by-evidence")
     assert (result.exit_code, len(operator.run_json("doubts", "j"))) == (1, 1), result.stderr
@@ -296,7 +296,7 @@ def test_resolve_by_evidence_that_cannot_tell(operator: Operator) -> None:
     ],
 )
 def test_resolve_refuses(operator: Operator, arguments: list[str], words: str) -> None:
-    """What is not clear changes nothing."""
+    """An ambiguous ``resolve`` changes nothing."""
     leave_doubt(operator)
     result = operator.run_batch_command("resolve", "j", *arguments)
     assert (result.exit_code > 0, words in result.stderr, len(operator.run_json("doubts", "j"))) == (True, True, 1)
@@ -304,14 +304,14 @@ def test_resolve_refuses(operator: Operator, arguments: list[str], words: str) -
 
 @pytest.mark.parametrize("content", ["", "{}", '{"form": 9}', '{"form": 1, "job": "j"}', "[]"])
 def test_damaged_record(operator: Operator, content: str) -> None:
-    """A damaged description of a job is a message that names the file."""
+    """A damaged job description is reported with the file's name."""
     path = operator.write_file(content, "job.json")
     with pytest.raises(CommandError, match=r"job\.json"):
         JobFacts.read_from(path)
 
 
 def test_record_holds_no_key(operator: Operator) -> None:
-    """What is kept of a job holds no API key."""
+    """The stored job holds no API key."""
     operator.run_file(make_purchase_csv(1))
     place = get_job_files(operator)
     assert json.loads(place.facts_path.read_text())["job"] == "j"

@@ -1,4 +1,4 @@
-"""Files through a queue: put in, worked off, asked about."""
+"""Files through a queue: submitted, worked, inspected."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def submit_file(operator: Operator, queue: str, content: str, *more: str) -> int
 
 
 def run_worker(operator: Operator, queue: str) -> int:
-    """Work until nothing is due, and return the exit code."""
+    """Run a worker until no job is due, and return the exit code."""
     return operator.run_batch_command("worker", "--queue", queue, "--until-done").exit_code
 
 
@@ -40,7 +40,7 @@ def read_counts(operator: Operator, queue: str) -> dict[str, int]:
 
 
 def test_a_submitted_file_is_worked_off(operator: Operator, queue: str) -> None:
-    """Each row is done once, and the status tells it."""
+    """Each row is executed once, and the status reports it."""
     assert (
         submit_file(operator, queue, make_purchase_csv(30)),
         run_worker(operator, queue),
@@ -58,7 +58,7 @@ def test_a_file_that_is_submitted_twice_is_sent_once(operator: Operator, queue: 
 
 
 def test_a_wrong_row_puts_nothing_in(operator: Operator, queue: str) -> None:
-    """Every row is checked before, as a run does."""
+    """Every row is validated first, as in a run."""
     result = operator.write_file(make_purchase_csv(2) + "o3,,cpkg_50\n")
     found = operator.run_batch_command("submit", result.name, *BUY, "--job", "j", "--queue", queue, "--yes")
     assert (found.exit_code, "line 4" in found.stderr) == (2, True)
@@ -66,19 +66,19 @@ def test_a_wrong_row_puts_nothing_in(operator: Operator, queue: str) -> None:
 
 
 def test_a_dry_run_puts_nothing_in(operator: Operator, queue: str) -> None:
-    """It only checks."""
+    """``--dry-run`` only validates."""
     assert submit_file(operator, queue, make_purchase_csv(2), "--dry-run") == 0
     assert operator.run_batch_command("status", "j", "--queue", queue).exit_code == 2
 
 
 def test_a_job_of_this_machine_is_not_submitted(operator: Operator, queue: str) -> None:
-    """What it did is on record in a file, where no worker looks: its rows would be sent again."""
+    """A job that ran without a queue is recorded in a file, which no worker reads: its rows would be sent again."""
     operator.run_file(make_purchase_csv(2))
     assert submit_file(operator, queue, make_purchase_csv(2)) == 2
 
 
 def test_what_is_in_doubt_is_listed_settled_and_goes_on(operator: Operator, queue: str) -> None:
-    """Doubts have the rows' ids; once settled, resume lets the job end well."""
+    """Doubts are listed with the rows' ids; once they are settled, resume ends the job successfully."""
     operator.sandbox.faults.script([Fault(kind="status", endpoint="credits.purchase", status=500, times=1)])
     submit_file(operator, queue, make_purchase_csv(1))
     run_worker(operator, queue)
@@ -93,14 +93,14 @@ def test_what_is_in_doubt_is_listed_settled_and_goes_on(operator: Operator, queu
 def test_a_wrong_key_ends_the_worker_and_leaves_the_rows(
     operator: Operator, queue: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing is failed for want of a key."""
+    """Without an API key no job fails."""
     submit_file(operator, queue, make_purchase_csv(3))
     monkeypatch.setenv("BARDGE_API_KEY", "wrong")
     assert (run_worker(operator, queue), read_counts(operator, queue)["waiting"]) == (1, 3)
 
 
 def test_a_shared_rate_is_taken(operator: Operator, queue: str) -> None:
-    """With --rate the workers take their turns from the database."""
+    """With --rate the workers take their permits from the database."""
     submit_file(operator, queue, make_purchase_csv(3))
     result = operator.run_batch_command("worker", "--queue", queue, "--until-done", "--rate", "500")
     assert (result.exit_code, operator.purchase_count) == (0, 3), result.stderr
@@ -119,7 +119,7 @@ def test_a_queue_is_a_database(operator: Operator) -> None:
 
 
 def _run_without_extra(*arguments: str) -> tuple[int, str]:
-    """Run the command where the extra is not installed."""
+    """Run the command without the extra installed."""
     hidden = "import sys; sys.modules['procrastinate'] = None; from bardge_async.cli import main; main()"
     found = subprocess.run(
         [sys.executable, "-c", hidden, "batch", *arguments], capture_output=True, text=True, check=False
@@ -128,12 +128,12 @@ def _run_without_extra(*arguments: str) -> tuple[int, str]:
 
 
 def test_a_queue_without_its_extra_is_told(operator: Operator) -> None:
-    """The message says what to install."""
+    """The message names the extra to install."""
     code, said = _run_without_extra("status", "j", "--queue", "postgresql://127.0.0.1/none")
     assert (code, "bardge-async[cli,procrastinate]" in said) == (2, True)
 
 
 def test_jobs_of_this_machine_need_no_extra(operator: Operator) -> None:
-    """Only --queue does."""
+    """Only --queue needs the extra."""
     code, said = _run_without_extra("status", "j")
     assert (code, "No job is named 'j'" in said) == (2, True)

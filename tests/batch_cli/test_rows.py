@@ -1,4 +1,4 @@
-"""From cells to requests, by the row's own fields and types."""
+"""From cells to requests, by the fields and types of the endpoint's request."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.batch_cli.conftest import Operator
 
 @attrs.frozen(kw_only=True)
 class Everything(Body):
-    """A request with a field of every type that a request may have."""
+    """A request with a field of every type that requests have."""
 
     text: str
     flag: Optional[bool] = UNSET
@@ -40,7 +40,7 @@ ROW: Endpoint[Any, Any] = attrs.evolve(ENDPOINTS["credits.purchase"], request=Ev
 def build_operation(
     cells: dict[str, Any], row: Endpoint[Any, Any] = ROW, *, typed: bool = False
 ) -> tuple[Any, list[str]]:
-    """Make an operation of cells, and tell the faults."""
+    """Build an operation from cells, and return it with the faults."""
     faults = InputErrors("f")
     operation = InputFields(row, {}).build_operation(InputRow(2, cells), "1", faults.add_error, typed=typed)
     return operation, [f"{fault.column}: {fault.reason}" for fault in faults.shown]
@@ -74,7 +74,7 @@ def test_cell(name: str, cell: str, value: object) -> None:
     [("text", "12"), ("flag", True), ("whole", 12), ("money", Decimal("1.50")), ("words", ("a", "b"))],
 )
 def test_json_value(name: str, value: Any) -> None:
-    """A JSON value of the field's type is taken as it is."""
+    """A JSON value of the field's type is taken unchanged."""
     raw: Any = ["a", "b"] if name == "words" else value
     operation, faults = build_operation({"text": "t", name: raw}, typed=True)
     assert (faults, getattr(operation.request, name)) == ([], value)
@@ -95,7 +95,7 @@ def test_json_value(name: str, value: Any) -> None:
     ],
 )
 def test_bad_cell(name: str, cell: str, reason: str) -> None:
-    """A cell of another type is a fault that names column and value."""
+    """A cell of another type is a fault that names the column and the value."""
     operation, faults = build_operation({"text": "t", name: cell})
     assert operation is None
     assert faults[0].startswith(f"{name}: {reason}")
@@ -119,13 +119,13 @@ def test_bad_json_value(name: str, value: object, reason: str) -> None:
 
 
 def test_empty_optional_cell_is_unset() -> None:
-    """An empty cell of an optional field leaves it out; JSON's null is sent."""
+    """An empty cell leaves an optional field out; JSON's null is sent."""
     assert build_operation({"text": "t", "whole": " "})[0].request.whole is UNSET
     assert build_operation({"text": "t", "whole": None}, typed=True)[0].request.whole is None
 
 
 def test_each_faulty_cell_of_a_row_is_told() -> None:
-    """All cells of a row are looked at."""
+    """All cells of a row are checked."""
     assert [fault.partition(":")[0] for fault in build_operation({"flag": "x", "day": "y"})[1]] == [
         "text",
         "flag",
@@ -142,7 +142,7 @@ def test_path_argument(argument: str) -> None:
 
 
 def test_alternatives_of_a_request() -> None:
-    """The request class's own rules are applied."""
+    """The request class's own validation applies."""
     cells = {"session_id": "s", "copay_package_id": "c", "duration": "monthly", "number_of_visits": "2"}
     choice = "either copay_package_id, or number_of_visits and duration"
     assert build_operation(cells, ENDPOINTS["bookings.confirm_class"])[1] == [
@@ -151,7 +151,7 @@ def test_alternatives_of_a_request() -> None:
 
 
 def test_lookup_token() -> None:
-    """A row that takes a lookup token has it from a column of that name, if there is one."""
+    """An endpoint that takes a lookup token reads it from the column of that name, if there is one."""
     row = ENDPOINTS["access_codes.generate"]
     assert build_operation({"client_id": "c", "lookup_token": "lkpt_1"}, row)[0].lookup_token == "lkpt_1"
     assert build_operation({"client_id": "c"}, row)[0].lookup_token is None
@@ -159,7 +159,7 @@ def test_lookup_token() -> None:
 
 @pytest.mark.parametrize("name", list_batch_endpoints())
 def test_every_row_can_be_read(name: str) -> None:
-    """Each field of each row that takes a key has a type that cells can be read as."""
+    """Each field of each endpoint that takes a key has a type that cells can be read as."""
     row = ENDPOINTS[name]
     known = {field.name for field in InputFields(row, {}).all_fields}
     body = {a.name for a in attrs.fields(row.request)} - {"extra"} if row.takes_body else set[str]()
@@ -167,7 +167,7 @@ def test_every_row_can_be_read(name: str) -> None:
 
 
 def test_one_operation_a_row(tmp_path: Path) -> None:
-    """A file is read into operations with ids and lines, the same at every reading."""
+    """A file is read into operations with ids and lines, identically on every reading."""
     path = tmp_path / "f.csv"
     path.write_text("id,client_id,package_id\n1,a,p\n\n2,b,q\n")
     with InputFile(path, "f.csv") as source:
@@ -188,7 +188,7 @@ ID_CASES: Final[list[tuple[str, list[str], str]]] = [
 
 @pytest.mark.parametrize(("content", "arguments", "words"), ID_CASES)
 def test_id_column(operator: Operator, content: str, arguments: list[str], words: str) -> None:
-    """Ids are taken from the column that was named, else id, else the client's where that is unique."""
+    """Ids come from the named column, else from id, else from the client's id if unique."""
     operator.write_file(content)
     result = operator.run_batch_command(
         "run", "clients.csv", "--op", "credits.purchase", "--job", "j", "--dry-run", *arguments
@@ -216,7 +216,7 @@ def test_id_column(operator: Operator, content: str, arguments: list[str], words
     ],
 )
 def test_no_unique_ids(operator: Operator, content: str, arguments: list[str], words: str) -> None:
-    """Without a column of unique ids the run stops, names both lines, and says what to pass."""
+    """Without a column of unique ids the run stops, names both lines, and says which option to pass."""
     operator.write_file(content)
     result = operator.run_batch_command(
         "run", "clients.csv", "--op", "credits.purchase", "--job", "j", "--yes", *arguments
@@ -235,7 +235,7 @@ def test_no_unique_ids(operator: Operator, content: str, arguments: list[str], w
     ],
 )
 def test_bad_map(operator: Operator, pair: str, words: str) -> None:
-    """A --map that names nothing is a fault."""
+    """A --map that names no field is a fault."""
     operator.write_file("id,client_id,package_id\n1,c,p\n")
     arguments = ["--op", "credits.purchase", "--job", "j", "--dry-run", "--map", pair]
     result = operator.run_batch_command("run", "clients.csv", *arguments)
@@ -243,7 +243,7 @@ def test_bad_map(operator: Operator, pair: str, words: str) -> None:
 
 
 def test_bad_map_of_json(operator: Operator) -> None:
-    """A --map of JSONL whose column is in no row is a fault, of an optional field too."""
+    """A --map of JSONL whose column is in no row is a fault, even for an optional field."""
     operator.write_file('{"client_id": "c"}\n')
     arguments = ["--op", "passes.update", "--job", "j", "--dry-run", "--map", "email=mail"]
     result = operator.run_batch_command("run", "clients.csv", *arguments)
@@ -257,7 +257,7 @@ def test_twice_mapped(operator: Operator) -> None:
 
 
 def test_no_field_at_all(operator: Operator) -> None:
-    """A file without a column for any field of a request is no list of empty requests."""
+    """A file without a column for any field of a request is rejected, not read as empty requests."""
     operator.write_file("id,mail\n1,a\n")
     result = operator.run_batch_command("run", "clients.csv", "--op", "passes.issue", "--job", "j", "--dry-run")
     assert (result.exit_code, "no column is a field of passes.issue (client_id, pass_id," in result.stderr) == (2, True)
@@ -265,6 +265,6 @@ def test_no_field_at_all(operator: Operator) -> None:
 
 @pytest.mark.parametrize("name", ["nothing", "passes.list", "lookups.initiate"])
 def test_unknown_operation(operator: Operator, name: str) -> None:
-    """An operation that takes no key, or does not exist, is refused with the list of those that do."""
+    """An operation that takes no key, or does not exist, is rejected with the list of those that do."""
     result = operator.run_batch_command("run", "f", "--op", name, "--job", "j")
     assert (result.exit_code, "It is one of: passes.issue, passes.update," in result.stderr) == (2, True)

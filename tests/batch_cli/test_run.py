@@ -1,4 +1,4 @@
-"""Runs against the sandbox: what is sent, what is written, how it ends."""
+"""Runs against the sandbox: requests, results and exit codes."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_every_row_is_sent_once(operator: Operator) -> None:
 
 
 def test_finished_job_sends_nothing(operator: Operator) -> None:
-    """A finished job that is run again sends nothing, asks nothing, needs no key, and exits 0."""
+    """A finished job that is run again sends nothing, asks for nothing, needs no key, and exits 0."""
     operator.run_file(make_purchase_csv(5))
     operator.sandbox.forget_requests()
     result = operator.run_batch_command("run", "clients.csv", *BUY, "--job", "j")
@@ -52,21 +52,21 @@ def test_finished_job_sends_nothing(operator: Operator) -> None:
 
 
 def test_finished_job_needs_no_key(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where nothing is left, no API key is asked for."""
+    """If no row is left, no API key is asked for."""
     operator.run_file(make_purchase_csv(5))
     monkeypatch.delenv("BARDGE_API_KEY")
     assert operator.run_batch_command("run", "clients.csv", *BUY, "--job", "j").exit_code == 0
 
 
 def test_added_rows_are_sent(operator: Operator) -> None:
-    """Rows that were added to the file are sent, those before are not."""
+    """Rows added to the file are sent, earlier ones are not."""
     operator.run_file(make_purchase_csv(3))
     operator.run_file(make_purchase_csv(5))
     assert (operator.purchase_count, operator.read_statuses()) == (5, ["skipped"] * 3 + ["done"] * 2)
 
 
 def test_refused_rows(operator: Operator) -> None:
-    """One refused row stops no other; exit code 3, and it is sent again only with --retry-refused."""
+    """A refused row stops no other; the exit code is 3, and only --retry-refused sends it again."""
     bad = make_purchase_csv(3).replace("o2,client_abc123,cpkg_50", "o2,client_abc123,cpkg_none")
     result = operator.run_file(bad)
     assert (result.exit_code, operator.read_statuses()) == (3, ["done", "refused", "done"])
@@ -78,7 +78,7 @@ def test_refused_rows(operator: Operator) -> None:
 
 
 def test_changed_row_fails(operator: Operator) -> None:
-    """A row that says something else under an id that is done is not sent: it fails, with exit code 3."""
+    """A row that differs from what is recorded as done under its id is not sent: it fails, with exit code 3."""
     operator.run_file(make_purchase_csv(2))
     operator.sandbox.forget_requests()
     result = operator.run_file(make_purchase_csv(2).replace("o2,client_abc123,cpkg_50", "o2,client_abc123,cpkg_10"))
@@ -87,7 +87,7 @@ def test_changed_row_fails(operator: Operator) -> None:
 
 
 def test_doubts_weigh_more(operator: Operator) -> None:
-    """With something in doubt the exit code is 4, whatever was refused; the command for it is printed."""
+    """With a doubt the exit code is 4, whatever was refused, and the command for it is printed."""
     operator.sandbox.faults.script([Fault(kind="status", endpoint="credits.purchase", status=500, after=True)])
     result = operator.run_file(
         "id,client_id,package_id\n1,client_abc123,cpkg_50\n2,client_abc123,x\n", "--concurrency", "1"
@@ -97,7 +97,7 @@ def test_doubts_weigh_more(operator: Operator) -> None:
 
 
 def test_wrong_key_stops_before_anything(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A wrong API key is found before anything is sent, and never shown."""
+    """A wrong API key is detected before anything is sent, and never shown."""
     monkeypatch.setenv("BARDGE_API_KEY", "bardge_wrong_0123456789")
     result = operator.run_file(make_purchase_csv(3))
     assert (result.exit_code, operator.purchase_count) == (1, 0)
@@ -107,7 +107,7 @@ def test_wrong_key_stops_before_anything(operator: Operator, monkeypatch: pytest
 
 
 def test_key_that_dies_in_the_middle(operator: Operator) -> None:
-    """A key that is refused later ends the job with what is there, exit code 1, and how to go on."""
+    """A key that is rejected during the run ends the job with the results so far, exit code 1, and how to continue."""
     refusal = Fault(kind="status", endpoint="passes.update_expiry", status=401, times=None)
     operator.sandbox.faults.script([refusal])
     operator.write_file("client_id,expiry_date\n" + "".join(f"client_{n},2026-12-31\n" for n in range(300)))
@@ -119,7 +119,7 @@ def test_key_that_dies_in_the_middle(operator: Operator) -> None:
 
 
 def test_what_a_dead_key_failed_is_left_to_send(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rows that failed for a wrong key are no refused ones: they are counted as left, and sending them is asked for."""
+    """Rows that failed for a wrong key are not refused: they count as left, and need a confirmation to be sent."""
     operator.write_file("client_id,expiry_date\nclient_abc123,2026-12-31\n")
     extend = ("run", "clients.csv", "--op", "passes.update_expiry", "--job", "j")
     with monkeypatch.context() as wrong:
@@ -139,7 +139,7 @@ def test_what_a_dead_key_failed_is_left_to_send(operator: Operator, monkeypatch:
 
 
 def test_corrected_row_is_left_to_send(operator: Operator) -> None:
-    """A refused row that was corrected since is counted as left, and sending it is asked for."""
+    """A refused row that was corrected counts as left, and needs a confirmation to be sent."""
     operator.run_file("id,client_id,package_id\n1,client_abc123,cpkg_none\n")
     operator.sandbox.forget_requests()
     operator.write_file("id,client_id,package_id\n1,client_abc123,cpkg_50\n")
@@ -149,7 +149,7 @@ def test_corrected_row_is_left_to_send(operator: Operator) -> None:
 
 
 def test_unreachable_server(operator: Operator) -> None:
-    """A server that is not there is found before anything is sent."""
+    """An unreachable server is detected before anything is sent."""
     result = operator.run_file(make_purchase_csv(3), "--base-url", f"http://127.0.0.1:{find_refused_port()}")
     assert (result.exit_code, "cannot connect" in result.stderr, "Nothing was sent." in result.stderr) == (
         1,
@@ -159,7 +159,7 @@ def test_unreachable_server(operator: Operator) -> None:
 
 
 def test_server_that_goes_away(tmp_path: Path) -> None:
-    """Where the server goes away, the job stops after 100 rows in a row instead of failing every one."""
+    """If the server goes away, the job stops after 100 consecutive failures instead of failing every row."""
     path = tmp_path / "clients.csv"
     path.write_text(make_purchase_csv(1000))
     fake = FakeTransport(*[json_response({"balance": 1})] * 50, *[ConnectError("no connection")] * 3000)
@@ -176,7 +176,7 @@ def test_server_that_goes_away(tmp_path: Path) -> None:
 
 
 def test_path_arguments(operator: Operator) -> None:
-    """Columns go into the path by the API's names."""
+    """Columns fill the path's placeholders by the API's names."""
     operator.write_file("client_id,expiry_date\nclient_abc123,2026-12-31\n")
     result = operator.run_batch_command("run", "clients.csv", "--op", "passes.update_expiry", "--job", "j", "--yes")
     assert (result.exit_code, operator.sandbox.requests[-1].path[-30:]) == (
@@ -187,7 +187,7 @@ def test_path_arguments(operator: Operator) -> None:
 
 
 def test_dry_run(operator: Operator) -> None:
-    """--dry-run tells all, and leaves nothing: no purchase, no journal, no results."""
+    """--dry-run reports everything, and leaves no purchase, no journal and no results."""
     operator.write_file(make_purchase_csv(3))
     result = operator.run_batch_command("run", "clients.csv", *BUY, "--job", "j", "--dry-run")
     assert (result.exit_code, operator.purchase_count) == (0, 0)
@@ -205,21 +205,21 @@ def test_dry_run(operator: Operator) -> None:
 
 
 def test_unknown_package_has_no_cost(operator: Operator) -> None:
-    """A package that the API does not list is said to be without a price."""
+    """A package that the API does not list is reported as having no known price."""
     operator.write_file(make_purchase_csv(2, "cpkg_none"))
     said = operator.run_json("run", "clients.csv", *BUY, "--job", "j", "--dry-run")
     assert said["cost"] == {"totals": {}, "without_amount": {"cpkg_none": 2}, "unknown": None, "inferred": True}
 
 
 def test_nobody_to_ask(operator: Operator) -> None:
-    """Without a terminal and without --yes nothing begins."""
+    """Without a terminal and without --yes nothing is sent."""
     operator.write_file(make_purchase_csv(3))
     result = operator.run_batch_command("run", "clients.csv", *BUY, "--job", "j", input="y\n")
     assert (result.exit_code, "Pass --yes to go ahead." in result.stderr, operator.purchase_count) == (2, True, 0)
 
 
 class Terminal(io.StringIO):
-    """Standard input that somebody types on."""
+    """Standard input that is a terminal."""
 
     def isatty(self) -> bool:
         return True
@@ -227,7 +227,7 @@ class Terminal(io.StringIO):
 
 @pytest.mark.parametrize(("typed", "code", "bought"), [("y\n", 0, 3), ("n\n", 1, 0), ("\n", 1, 0), ("", 130, 0)])
 def test_asks(operator: Operator, monkeypatch: pytest.MonkeyPatch, typed: str, code: int, bought: int) -> None:
-    """On a terminal it asks, and only a clear yes begins."""
+    """On a terminal the command asks, and only a clear yes starts the run."""
     file = operator.write_file(make_purchase_csv(3)).name
     monkeypatch.setattr(sys, "stdin", Terminal(typed))
     order = RunOptions(file=file, operation=BUY[1], job="j", base_url=operator.sandbox.base_url, account="")
@@ -236,7 +236,7 @@ def test_asks(operator: Operator, monkeypatch: pytest.MonkeyPatch, typed: str, c
 
 
 def test_pipe_as_file(operator: Operator) -> None:
-    """A named pipe, as shells make of <(...), is read once and kept."""
+    """A named pipe, as shells make for <(...), is read once and stored."""
     pipe = operator.folder / "pipe"
     os.mkfifo(pipe)
     writer = threading.Thread(target=pipe.write_text, args=(make_purchase_csv(2),))
@@ -248,7 +248,7 @@ def test_pipe_as_file(operator: Operator) -> None:
 
 
 def test_json(operator: Operator) -> None:
-    """--json prints one object on standard output; words stay on standard error."""
+    """--json prints one object on standard output; messages stay on standard error."""
     result = operator.run_file(make_purchase_csv(3), "--json")
     said = json.loads(result.stdout)
     assert said["counts"] == {
@@ -266,7 +266,7 @@ def test_json(operator: Operator) -> None:
 
 
 def test_standard_input(operator: Operator) -> None:
-    """Standard input is kept, readable by the owner only, and can be resumed."""
+    """Standard input is stored, readable by the owner only, and can be resumed."""
     arguments = ["run", "-", *BUY, "--job", "j", "--yes"]
     result = operator.run_batch_command(*arguments, input=make_purchase_csv(2) + "o3,client_abc123,none\n")
     assert (result.exit_code, operator.read_statuses("j.results.csv")) == (3, ["done", "done", "refused"]), (
@@ -279,7 +279,7 @@ def test_standard_input(operator: Operator) -> None:
 
 
 def test_bad_standard_input_leaves_the_kept_one(operator: Operator) -> None:
-    """Bad rows on standard input do not take the place of those that a job was begun with."""
+    """Bad rows on standard input do not replace those that a job was started with."""
     operator.run_batch_command("run", "-", *BUY, "--job", "j", "--yes", input=make_purchase_csv(2))
     assert (
         operator.run_batch_command("run", "-", *BUY, "--job", "j", "--yes", input="id,client_id\n1,c\n").exit_code == 2
@@ -288,7 +288,7 @@ def test_bad_standard_input_leaves_the_kept_one(operator: Operator) -> None:
 
 
 def test_standard_input_that_was_not_begun_leaves_no_copy(operator: Operator) -> None:
-    """Rows from standard input that ended in bad input or unasked are not kept: they are personal data."""
+    """Rejected or unconfirmed rows from standard input are not stored: they are personal data."""
     for rows, more in (("id,client_id\n1,c\n", ["--yes"]), (make_purchase_csv(2), [])):
         assert operator.run_batch_command("run", "-", *BUY, "--job", "j", *more, input=rows).exit_code == 2
         folder = JobFiles.for_job("j", operator.sandbox.base_url, "", None).folder
@@ -311,7 +311,7 @@ def test_results_elsewhere(operator: Operator) -> None:
     ],
 )
 def test_bad_results_file(operator: Operator, out: str, words: str) -> None:
-    """Results that cannot be written are a message before anything is sent."""
+    """Results that cannot be written are reported before anything is sent."""
     result = operator.run_file(make_purchase_csv(2), "--out", out)
     assert (result.exit_code, words in result.stderr, operator.purchase_count) == (2, True, 0)
 
@@ -319,7 +319,7 @@ def test_bad_results_file(operator: Operator, out: str, words: str) -> None:
 @pytest.mark.parametrize("own", [True, False])
 @pytest.mark.parametrize("begun", [True, False])
 def test_results_never_replace_what_is_remembered(operator: Operator, own: bool, begun: bool) -> None:
-    """--out may name no file of the job's memory, be it there or not: with it would go what was done already."""
+    """--out may not name a file of the job's own state, existing or not: overwriting it would lose what was done."""
     journal = operator.folder / "own.db" if own else JobFiles.for_job("j", operator.sandbox.base_url, "", None).journal
     options = ("--journal", journal) if own else ()
     if begun:
@@ -338,13 +338,13 @@ def test_results_of_jobs_whose_names_are_alike(operator: Operator, job: str, oth
 
 
 def test_results_are_for_the_owner(operator: Operator) -> None:
-    """The results hold personal data: only their owner reads them."""
+    """Results hold personal data: only their owner can read them."""
     operator.run_file(make_purchase_csv(2))
     assert (operator.folder / "clients.j.results.csv").stat().st_mode & 0o777 == 0o600
 
 
 def test_columns_of_our_names(operator: Operator) -> None:
-    """Where the input has columns of our names, ours get a number."""
+    """If the input has columns with our names, ours are numbered."""
     operator.run_file("status,id,client_id,package_id,error\nold,1,client_abc123,cpkg_50,none\n")
     [row] = operator.read_results()
     assert list(row) == ["status", "id", "client_id", "package_id", "error", "status_2", "error_2", "request_id"]
@@ -370,14 +370,14 @@ def test_columns_of_our_names(operator: Operator) -> None:
     ],
 )
 def test_formulas(operator: Operator, cell: str, written: str) -> None:
-    """What a spreadsheet would run is written with an apostrophe before it; plain numbers are not."""
+    """A cell that a spreadsheet would execute is written with a leading apostrophe; plain numbers are not."""
     quoted = cell.replace('"', '""')
     operator.run_file(f'id,client_id,package_id,note\n1,client_abc123,cpkg_50,"{quoted}"\n')
     assert operator.read_results()[0]["note"] == written
 
 
 def test_json_lines_in_the_results(operator: Operator) -> None:
-    """The names of all JSONL objects become columns; what is no text is written as JSON."""
+    """The names of all JSONL objects become columns; values other than text are written as JSON."""
     rows = [
         {"id": 1, "client_id": "client_abc123", "package_id": "cpkg_50", "tags": ["a", 1.5]},
         {"id": 2, "client_id": "client_abc123", "package_id": "cpkg_50", "vip": True, "note": None},

@@ -1,4 +1,4 @@
-"""Ctrl-C and its kind: once for an orderly end, twice for one at once; a kill is survived."""
+"""Ctrl-C and similar signals: one for an orderly end, two for an immediate one; a kill is survived."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COMMAND = [sys.executable, "-W", "error", "-m", "bardge_async", "batch"]
 
 @pytest.mark.parametrize("name", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_first_signal(operator: Operator, scripted: Scripted, name: signal.Signals) -> None:
-    """The first signal begins nothing new, finishes what is under way, writes the results and says how to go on."""
+    """The first signal starts no more rows, completes those in flight, writes the results and says how to continue."""
     before = signal.getsignal(name)
     server = scripted(PACKAGES, BOUGHT, call_back_then(lambda: os.kill(os.getpid(), name), BOUGHT), BOUGHT)
     result = operator.run_file(make_purchase_csv(500), "--concurrency", "2")
@@ -34,7 +34,7 @@ def test_first_signal(operator: Operator, scripted: Scripted, name: signal.Signa
 
 
 def test_ignored_signal(operator: Operator, scripted: Scripted) -> None:
-    """A signal that the command was started to ignore, as under nohup, stays ignored."""
+    """A signal that the command was started to ignore, as by nohup, stays ignored."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         scripted(PACKAGES, call_back_then(lambda: os.kill(os.getpid(), signal.SIGHUP), BOUGHT), BOUGHT)
@@ -44,7 +44,7 @@ def test_ignored_signal(operator: Operator, scripted: Scripted) -> None:
 
 
 def test_resume_after_a_signal(operator: Operator, scripted: Scripted) -> None:
-    """What was done before the signal is not sent again by the resumed run."""
+    """Rows that were done before the signal are not sent again by the resumed run."""
     server = scripted(PACKAGES, call_back_then(lambda: os.kill(os.getpid(), signal.SIGINT), BOUGHT), BOUGHT)
     operator.run_file(make_purchase_csv(200))
     assert operator.run_batch_command("resume", "j").exit_code == 0
@@ -54,7 +54,7 @@ def test_resume_after_a_signal(operator: Operator, scripted: Scripted) -> None:
 
 
 def test_signal_as_json(operator: Operator, scripted: Scripted) -> None:
-    """``--json`` tells that the run was interrupted, and the command to go on with."""
+    """``--json`` reports the interruption, and the command to continue with."""
     scripted(PACKAGES, call_back_then(lambda: os.kill(os.getpid(), signal.SIGINT), BOUGHT), BOUGHT)
     operator.write_file(make_purchase_csv(200))
     said = operator.run_json("run", "clients.csv", *BUY, "--job", "j", "--yes")
@@ -63,7 +63,7 @@ def test_signal_as_json(operator: Operator, scripted: Scripted) -> None:
 
 
 def test_signal_before_the_first_row(operator: Operator, scripted: Scripted) -> None:
-    """A signal before anything is sent ends the command at once, and leaves no results."""
+    """A signal before anything is sent ends the command immediately, and leaves no results."""
     scripted(call_back_then(lambda: os.kill(os.getpid(), signal.SIGINT)))
     result = operator.run_file(make_purchase_csv(5))
     assert (result.exit_code, result.stderr) == (130, "Error: Interrupted.\n")
@@ -89,7 +89,7 @@ def hanging(operator: Operator, scripted: Scripted) -> Iterator[subprocess.Popen
 
 
 def test_second_signal(operator: Operator, hanging: subprocess.Popen[str]) -> None:
-    """The second Ctrl-C ends the run at once; what was under way is on record as in doubt."""
+    """The second Ctrl-C ends the run immediately; requests in flight are recorded as in doubt."""
     assert hanging.stderr is not None
     hanging.send_signal(signal.SIGINT)
     for line in hanging.stderr:
@@ -103,7 +103,7 @@ def test_second_signal(operator: Operator, hanging: subprocess.Popen[str]) -> No
 
 
 def test_kill(operator: Operator, hanging: subprocess.Popen[str]) -> None:
-    """A run that was killed is told by ``status``, keeps its doubts, and frees its lock."""
+    """A run that was killed is reported by ``status``, keeps its doubts, and releases its lock."""
     old = operator.write_file("old\n", "clients.j.results.csv")
     hanging.kill()
     hanging.wait()

@@ -1,4 +1,4 @@
-"""What is said, where, and in how many columns; where the API key comes from."""
+"""What is printed, where, and in how many columns; where the API key comes from."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.batch_cli.conftest import BUY, Operator, make_purchase_csv
 
 @pytest.fixture
 def figures() -> ProgressCounter:
-    """Figures of a long job in the middle."""
+    """The counters of a long job in progress."""
     batch = BardgeClient("key", transport=FakeTransport()).batch([], job="j")
     found = ProgressCounter("renewals-2026-11-of-all-clients", 100_000, batch, 0.0)
     numbers = (60_000, 1_012, 100, 200, 1, 3)
@@ -40,7 +40,7 @@ def figures() -> ProgressCounter:
 
 
 def draw_bar(figures: ProgressCounter, width: int, **options: object) -> str:
-    """What a terminal is sent."""
+    """Return what is written to a terminal of this width."""
     file = io.StringIO()
     console = Console(file=file, width=width, height=25, force_terminal=True, legacy_windows=False, **options)  # type: ignore[arg-type]
     bar = BarDisplay(console)
@@ -51,7 +51,7 @@ def draw_bar(figures: ProgressCounter, width: int, **options: object) -> str:
 
 
 def strip_escapes(text: str) -> list[str]:
-    """The lines of a terminal's text without its escapes."""
+    """Return the lines of a terminal's text without its escapes."""
     return [line.rstrip() for line in Text.from_ansi(text).plain.splitlines()]
 
 
@@ -67,19 +67,19 @@ def test_bar_fits(figures: ProgressCounter, width: int) -> None:
 
 
 def test_bar_tells_what_happens(figures: ProgressCounter) -> None:
-    """What is said meanwhile stands above the bar."""
+    """Messages printed during the run stand above the bar."""
     assert "Stopping" in strip_escapes(draw_bar(figures, 80, color_system=None))
 
 
 def test_no_color(figures: ProgressCounter, monkeypatch: pytest.MonkeyPatch) -> None:
-    """NO_COLOR takes the colours away."""
+    """NO_COLOR turns colours off."""
     coloured = draw_bar(figures, 80, color_system="standard")
     monkeypatch.setenv("NO_COLOR", "1")
     assert ("\x1b[32m" in coloured, "\x1b[32m" in draw_bar(figures, 80, color_system="standard")) == (True, False)
 
 
 def test_lines(figures: ProgressCounter, capsys: pytest.CaptureFixture[str]) -> None:
-    """Elsewhere than on a terminal there are plain lines on standard error."""
+    """Without a terminal there are plain lines on standard error."""
     LineDisplay(Output()).show_progress(figures)
     said = capsys.readouterr()
     assert said.err == (
@@ -91,7 +91,7 @@ def test_lines(figures: ProgressCounter, capsys: pytest.CaptureFixture[str]) -> 
 
 @pytest.mark.parametrize(("seconds", "words"), [(0.4, "0:00"), (61, "1:01"), (3_725, "1:02:05")])
 def test_duration(seconds: float, words: str) -> None:
-    """Times are told in hours, minutes and seconds."""
+    """Times are printed in hours, minutes and seconds."""
     assert format_duration(seconds) == words
 
 
@@ -104,7 +104,7 @@ def test_rate_is_of_late(figures: ProgressCounter) -> None:
 
 
 def test_pipe_has_no_escapes(operator: Operator) -> None:
-    """Elsewhere than on a terminal nothing is coloured or moved."""
+    """Without a terminal nothing is coloured or moved."""
     result = operator.run_file(make_purchase_csv(3))
     assert "\x1b" not in result.output
     assert "j: 3 of 3 (100%)" in result.stderr
@@ -118,7 +118,7 @@ class Gone(io.StringIO):
 
 
 def test_gone_reader(figures: ProgressCounter, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A terminal that is closed, or a reader who goes away, ends nothing."""
+    """A closed terminal, or a reader that goes away, does not end the run."""
     monkeypatch.setattr(sys, "stderr", Gone())
     monkeypatch.setattr(sys, "stdout", Gone())
     Output().write_message("hello")
@@ -132,7 +132,7 @@ def test_gone_reader(figures: ProgressCounter, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("flag", [True, False])
 def test_traceback(operator: Operator, monkeypatch: pytest.MonkeyPatch, flag: bool) -> None:
-    """A traceback is shown only when it was asked for, by option or environment."""
+    """A traceback is shown only on request, by option or environment."""
     result = operator.run_batch_command("status", "none")
     assert "Traceback" not in result.stderr
     if not flag:
@@ -141,14 +141,14 @@ def test_traceback(operator: Operator, monkeypatch: pytest.MonkeyPatch, flag: bo
 
 
 def test_no_escapes_from_files(operator: Operator) -> None:
-    """What a file holds cannot steer the terminal."""
+    """The content of a file cannot control the terminal."""
     result = operator.run_file("id,client_id,pack\x1b[2Jage\n1,c,p\n")
     assert ("\x1b" in result.stderr, "pack\\x1b[2Jage" in result.stderr) == (False, True)
 
 
 @pytest.mark.parametrize("file", ["-", "clients.csv"])
 def test_no_standard_input(operator: Operator, monkeypatch: pytest.MonkeyPatch, file: str) -> None:
-    """A command that was started without standard input says what is missing."""
+    """A command that was started without standard input reports what is missing."""
     operator.write_file(make_purchase_csv(1))
     monkeypatch.setattr(sys, "stdin", None)
     voice = Output()
@@ -167,7 +167,7 @@ def test_no_standard_input(operator: Operator, monkeypatch: pytest.MonkeyPatch, 
     ],
 )
 def test_every_error_is_a_message(capsys: pytest.CaptureFixture[str], error: Exception, words: str) -> None:
-    """Whatever ends a command becomes a message and exit code 1."""
+    """Whatever exception ends a command, it prints a message and exits with 1."""
 
     def fail() -> int:
         raise error
@@ -177,7 +177,7 @@ def test_every_error_is_a_message(capsys: pytest.CaptureFixture[str], error: Exc
 
 
 def test_error_as_json(operator: Operator) -> None:
-    """``--json`` tells errors to programs, too."""
+    """``--json`` prints errors for programs, too."""
     said = operator.run_json("status", "none")
     assert said == {
         "error": {"message": "No job is named 'none'.", "mend": "Recorded jobs: none.", "request_id": None},
@@ -202,7 +202,7 @@ def test_key_and_rows_from_standard_input(operator: Operator) -> None:
 
 @pytest.fixture
 def keyring(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
-    """A module like keyring that a test writes."""
+    """A module like keyring that a test can write."""
     monkeypatch.delenv("BARDGE_API_KEY", raising=False)
     folder = tmp_path / "modules"
     folder.mkdir()
@@ -213,7 +213,7 @@ def keyring(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
 
 
 def test_keyring(operator: Operator, keyring: Path) -> None:
-    """Without BARDGE_API_KEY a keyring is asked, for the account's key."""
+    """Without BARDGE_API_KEY the keyring is asked for the account's key."""
     key = operator.sandbox.api_key
     keyring.write_text(
         f"def get_password(service, user):\n    return {{'bardge/acme': {key!r}}}.get(f'{{service}}/{{user}}')"
@@ -224,7 +224,7 @@ def test_keyring(operator: Operator, keyring: Path) -> None:
 
 @pytest.mark.parametrize("module", ["def get_password(service, user):\n    raise RuntimeError", None])
 def test_no_keyring(operator: Operator, keyring: Path, module: str | None) -> None:
-    """Without a keyring that works, the message names all the ways to give a key."""
+    """Without a working keyring, the message names all the ways to give a key."""
     if module is not None:
         keyring.write_text(module)
     assert (module is None) == (importlib.util.find_spec("keyring") is None)
@@ -235,13 +235,13 @@ def test_no_keyring(operator: Operator, keyring: Path, module: str | None) -> No
 
 @pytest.mark.parametrize("url", ["http://example.com", "ftp://x", "https://user:secret@x", "nonsense"])
 def test_bad_server(operator: Operator, url: str) -> None:
-    """A base URL that cannot be one is a message that shows nothing of it."""
+    """An invalid base URL is reported without showing any of it."""
     result = operator.run_file(make_purchase_csv(1), "--base-url", url)
     assert (result.exit_code, "Error: base_url: " in result.stderr, "secret" in result.stderr) == (2, True, False)
 
 
 def complete_words(words: str) -> list[str]:
-    """What bash offers behind some words."""
+    """Return what bash completes some words with."""
     parts = words.split(" ")
     env = {"_BARDGE_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(len(parts) - 1)}
     result = CliRunner().invoke(bardge, [], env=env, prog_name="bardge")
@@ -259,7 +259,7 @@ def test_completion(operator: Operator) -> None:
 def test_a_job_of_this_machine_needs_no_database(
     operator: Operator, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
-    """Without the extra of queues, what is asked of a job of this machine is answered."""
+    """Without the queue extra, commands about jobs on this machine still work."""
     operator.run_file(make_purchase_csv(1))
     monkeypatch.delitem(sys.modules, "bardge_async.cli.batch._queue_jobs", raising=False)
     monkeypatch.delattr("bardge_async.cli.batch._queue_jobs", raising=False)
@@ -271,7 +271,7 @@ def test_a_job_of_this_machine_needs_no_database(
 
 @pytest.mark.parametrize("command", [["submit", "f", *BUY, "--job", "j"], ["worker"]])
 def test_queue_without_its_extra(operator: Operator, monkeypatch: pytest.MonkeyPatch, command: list[str]) -> None:
-    """A command of queues names the extra that it needs."""
+    """A queue command names the extra that it needs."""
     for name in ("_queue_jobs", "_submit"):
         monkeypatch.delitem(sys.modules, f"bardge_async.cli.batch.{name}", raising=False)
         monkeypatch.delattr(f"bardge_async.cli.batch.{name}", raising=False)

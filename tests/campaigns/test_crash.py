@@ -18,26 +18,26 @@ pytestmark = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning"
 
 
 def test_windows_open() -> None:
-    """Killed and run again while windows are open: nothing twice, nothing lost, nothing in doubt."""
+    """Killed and run again while windows are open: nothing duplicated, nothing lost, nothing in doubt."""
     report = play(3, 60, 1)
     assert (report.kills, report.doubled, report.lost, report.doubts, report.wrong) == (3, 0, 0, 0, [])
 
 
 def test_windows_closed() -> None:
-    """Killed and run again after windows closed: nothing twice or lost, and the doubts are exactly the unanswered."""
+    """Killed and run again after windows closed: nothing duplicated or lost; exactly the unanswered are in doubt."""
     report = play(3, 60, 5, closed=True)
     assert (report.kills, report.doubled, report.lost, report.wrong) == (3, 0, 0, [])
     assert report.doubts > 0
 
 
 def test_control() -> None:
-    """With a random key for every entry the same play doubles: it is not blind."""
+    """With a random key for every entry the same scenario duplicates: the campaign detects it."""
     assert play(3, 60, 1, random_key=True).doubled > 0
 
 
 @pytest.fixture
 def job() -> Iterator[Job]:
-    """A server, and 100 orders that nobody has worked on."""
+    """A server, and 100 orders not yet processed."""
     with (
         tempfile.TemporaryDirectory() as folder,
         running(host, Path(folder) / "server.db", 90.0) as (_, answer),
@@ -52,7 +52,7 @@ def count_requests(job: Job) -> Counter[tuple[str, str]]:
 
 
 def test_two_processes_with_the_same_keys(job: Job) -> None:
-    """Two processes enter the same 100 keys at once: each is sent by one of them, and both get its answer."""
+    """Two processes enter the same 100 keys concurrently: each is sent by one of them, and both get its response."""
     begin = FORK.Barrier(2)
     both = [FORK.Process(target=drain, args=(job, begin)) for _ in range(2)]
     for process in both:
@@ -64,7 +64,7 @@ def test_two_processes_with_the_same_keys(job: Job) -> None:
 
 
 def test_killed_holder(job: Job) -> None:
-    """One of two processes with the same keys is killed: the other gets all of its orders done."""
+    """One of two processes with the same keys is killed: the other completes all of its orders."""
     begin = FORK.Barrier(2)
     victim, other = (FORK.Process(target=drain, args=(job, begin)) for _ in range(2))
     victim.start()

@@ -1,4 +1,4 @@
-"""Nothing is charged twice, and every call's end agrees with the server's ledger, whatever goes wrong on the way."""
+"""Nothing is charged twice, and each call's outcome agrees with the server's ledger, whatever goes wrong."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PATIENT = Setup(
     row="purchase",
 )
 
-# What a purchase ends with when its first request meets a fault and every other one goes well.
+# The outcome of a purchase whose first request meets a fault and whose others go well.
 ENDS = {
     "done": """
         reset_before reset_after hang_before hang_after cut_header cut_body bad_json html_200 empty_200 page_500
@@ -43,7 +43,7 @@ ENDS = {
 
 @pytest.fixture(autouse=True)
 def quiet(caplog: pytest.LogCaptureFixture) -> None:
-    """Doubts are this campaign's daily bread: nobody reads a warning for each."""
+    """Silence the log: this campaign produces doubts constantly, with a warning for each."""
     caplog.set_level(logging.CRITICAL, "bardge_async")
 
 
@@ -53,14 +53,14 @@ def format_faults(report: Report) -> str:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_mixed_faults(seed: int) -> None:
-    """500 faults of all kinds charge nothing twice, and every end agrees with the ledger."""
+    """500 faults of all kinds charge nothing twice, and every outcome agrees with the ledger."""
     report = run(campaign(draw(str(seed)), EACH))
     assert (report.doubles, format_faults(report)) == (0, "")
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_kind_alone(kind: str) -> None:
-    """A kind that befalls nearly every request charges nothing twice, and every end agrees with the ledger."""
+    """A fault kind that hits nearly every request charges nothing twice, and every outcome agrees with the ledger."""
     setup = attrs.evolve(draw(f"alone {kind}", (kind,)), rate=0.9, first=3)
     report = run(campaign(setup, 40))
     assert (report.played[kind] >= 40, report.doubles, format_faults(report)) == (True, 0, "")
@@ -72,7 +72,7 @@ def list_expected() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("kind", "end"), list_expected())
 def test_first_request_meets(kind: str, end: str) -> None:
-    """One fault does not keep a purchase from being done, unless the server's own word stands against a repeat."""
+    """A single fault does not prevent a purchase, unless the server's own response rules out a retry."""
 
     async def read_first_answer() -> str:
         async with serving(attrs.evolve(PATIENT, kinds=(kind,))) as server:
@@ -83,29 +83,29 @@ def test_first_request_meets(kind: str, end: str) -> None:
 
 
 def test_every_kind_is_known() -> None:
-    """The table names all kinds but those that refuse, or whose Retry-After may be beyond the cap."""
+    """The table names all kinds except those that refuse, or whose Retry-After may exceed the cap."""
     assert set(PLAYS) - {kind for kind, _ in list_expected()} == {"unauthorized", "page_404", "unavailable"}
 
 
 def test_late_requests_are_counted_apart() -> None:
-    """A request that is begun after its key expired can charge twice: nothing else can, and the ledger tells them apart."""
+    """Only a request that starts after its key expired can charge twice, and the ledger shows which ones did."""
     report = run(campaign(attrs.evolve(draw("late", ("late",)), first=1, rate=1.0), 60))
     assert (report.doubles, report.late_doubles > 0, format_faults(report)) == (0, True, "")
 
 
 @pytest.mark.parametrize("control", ["random-key", "no-window"])
 def test_controls_are_charged_twice(control: Control) -> None:
-    """A client without its key, or without its window, is charged twice: the campaign is not blind."""
+    """A client without its key, or without its window, is charged twice: the campaign detects it."""
     assert run(campaign(draw("1", control=control), EACH)).doubles > 0
 
 
 def test_same_seed_same_run() -> None:
-    """A run can be repeated by its seed."""
+    """A run can be reproduced by its seed."""
     assert run(campaign(draw("5"), 200)) == run(campaign(draw("5"), 200))
 
 
 @pytest.mark.parametrize(("arguments", "code"), [([], 0), (["--control", "random-key"], 0)])
 def test_command(arguments: list[str], code: int, capsys: pytest.CaptureFixture[str]) -> None:
-    """The command tells how many faults were played and ends well when all is as it must be."""
+    """The command prints how many faults were played and succeeds when every check passes."""
     assert main(["--faults", "100", "--seed", "1", *arguments]) == code
     assert " faults in " in capsys.readouterr().out

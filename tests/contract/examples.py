@@ -1,4 +1,4 @@
-"""One call of every row: the method's arguments, what must arrive, an answer from the notes, and the value it is."""
+"""One call of every endpoint: arguments, the expected request, a response from the notes, and its decoded value."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Made: TypeAlias = Awaitable[Any] | Walk[Any]
 
 @attrs.frozen(kw_only=True)
 class Example:
-    """``path`` is below the base URL, ``sent`` the JSON body, ``result`` a list's items for a list."""
+    """``path`` is relative to the base URL, ``sent`` the JSON body, ``result`` the items if the response is a list."""
 
     call: Callable[[BardgeClient], Made]
     path: str

@@ -1,4 +1,4 @@
-"""The 31 names of the table, written out: a row, a method or a behaviour that goes missing fails a test by its name."""
+"""The table's 31 names, written out: a missing endpoint, method or behaviour fails a test by its name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every row is called once end to end: through its method, over a socket, and back into a value."""
+"""Every endpoint is called once end to end: through its method, over a socket, and back into a value."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ async def await_result(made: Made) -> object:
 
 
 async def call_endpoint(name: str) -> tuple[Received, object]:
-    """Call a row; return the one request that arrived, and the result."""
+    """Call an endpoint; return the one request that arrived, and the result."""
     example = EXAMPLES[name]
     async with open_rig(reply(200, example.answer)) as it:
         result = await await_result(example.call(it.bardge))
@@ -44,7 +44,7 @@ def list_expected_headers(name: str) -> dict[str, bool]:
 
 @pytest.mark.parametrize("name", NAMES)
 async def test_row(name: str) -> None:
-    """The method sends the row's request as the notes show it, and its answer becomes the documented value."""
+    """The method sends the request as the notes show it, and its response becomes the documented value."""
     example = EXAMPLES[name]
     request, result = await call_endpoint(name)
     assert (request.method, request.path) == (ENDPOINTS[name].method, example.path)
@@ -68,17 +68,17 @@ async def test_header_values() -> None:
 
 
 async def test_fresh_keys() -> None:
-    """Two POSTs outside of a block go out under different keys of at least 128 random bits."""
+    """Two POSTs outside a block are sent under different keys of at least 128 random bits."""
     keys = [(await call_endpoint("credits.purchase"))[0].headers["idempotency-key"] for _ in range(2)]
     assert (len(set(keys)), min(map(len, keys)) >= 32) == (2, True)
 
 
 async def test_documented_bytes() -> None:
-    """A request is exactly the documented JSON, without blanks."""
+    """A request body is exactly the documented JSON, without whitespace."""
     request, _ = await call_endpoint("passes.update_expiry")
     assert request.body == b'{"expiry_date":"2026-12-31"}'
 
 
 def test_examples_are_complete() -> None:
-    """There is one example for every row, and no other."""
+    """There is exactly one example for every endpoint."""
     assert set(EXAMPLES) == set(NAMES)

@@ -1,4 +1,4 @@
-"""Table, client methods and sandbox behaviours are one thing, by name and signature; the README has its own test."""
+"""Table, client methods and sandbox behaviours correspond, by name and signature; the README has its own test."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ by_name = pytest.mark.parametrize("name", NAMES)
 
 @functools.cache
 def find_resource_classes() -> dict[str, type[Any]]:
-    """The classes of ``bardge.passes`` and its like, by attribute."""
+    """Return the resource classes, such as that of ``bardge.passes``, by attribute."""
     client = BardgeClient("key", "http://localhost:1")
     return {noun: type(getattr(client, noun)) for noun in vars(client) if not noun.startswith("_")}
 
@@ -59,34 +59,34 @@ def get_promised_type(row: Endpoint[Any, Any]) -> object:
 
 @by_name
 def test_row_exists(name: str) -> None:
-    """Each of the notes' rows stands in the table under its own name."""
+    """Each of the notes' endpoints is in the table under its own name."""
     assert ENDPOINTS[name].name == name
 
 
 @by_name
 def test_method_exists(name: str) -> None:
-    """Each row has a method of its name, with a docstring."""
+    """Each endpoint has a method of its name, with a docstring."""
     assert (get_method(name).__doc__ or "").strip()
 
 
 @by_name
 def test_behaviour_exists(name: str) -> None:
-    """The sandbox does each row."""
+    """The sandbox implements each endpoint."""
     assert callable(BEHAVIOURS[name])
 
 
 def test_no_rows_beyond_the_notes() -> None:
-    """The table holds the notes' rows, in their order, and no others."""
+    """The table holds the notes' endpoints, in their order, and no others."""
     assert tuple(ENDPOINTS) == NAMES
 
 
 def test_no_methods_beyond_the_table() -> None:
-    """No public method of a resource is without a row."""
+    """Every public method of a resource has an endpoint."""
     assert set(list_method_names()) == set(NAMES)
 
 
 def test_no_behaviours_beyond_the_table() -> None:
-    """The sandbox does nothing that has no row."""
+    """The sandbox implements nothing that is not an endpoint."""
     assert set(BEHAVIOURS) == set(NAMES)
 
 
@@ -100,14 +100,14 @@ def test_client_and_block_have_the_same_resources() -> None:
 
 @by_name
 def test_positional_arguments(name: str) -> None:
-    """Path arguments come first, named as in the path, then ``request`` exactly where the row has one."""
+    """Path arguments come first, named as in the path, then ``request`` exactly if the endpoint takes one."""
     row = ENDPOINTS[name]
     assert list_positional(name) == [*row.path_parameters, *(["request"] if row.takes_body else [])]
 
 
 @by_name
 def test_keyword_arguments(name: str) -> None:
-    """Lists take the span and the row's query values, L rows the token, and nothing else takes either."""
+    """Only lists take the span and the endpoint's query values, and only lookup endpoints the token."""
     row = ENDPOINTS[name]
     wanted = {*(SPAN if row.paginated else ()), *row.query, *(["lookup_token"] if row.lookup_token else [])}
     optional = {"read_ahead"} if row.paginated else set[str]()
@@ -124,7 +124,7 @@ def test_only_plain_parameters(name: str) -> None:
 
 @by_name
 def test_annotations(name: str) -> None:
-    """Path arguments are text, ``request`` is of the row's class, the result is the row's."""
+    """Path arguments are text, ``request`` is of the endpoint's class, the result is of its response class."""
     row = ENDPOINTS[name]
     hints = typing.get_type_hints(get_method(name))
     wanted: dict[str, object] = {**dict.fromkeys(row.path_parameters, str), "return": get_promised_type(row)}
@@ -135,13 +135,13 @@ def test_annotations(name: str) -> None:
 
 @by_name
 def test_lists_are_walks_at_once(name: str) -> None:
-    """A list method is a plain function that returns a walk; every other method is a coroutine function."""
+    """A list method is a plain function that returns a walk; all other methods are coroutine functions."""
     assert inspect.iscoroutinefunction(get_method(name)) is not ENDPOINTS[name].paginated
 
 
 @by_name
 def test_behaviour_signature(name: str) -> None:
-    """A behaviour takes one call and returns the answer's body."""
+    """A behaviour takes one call and returns the response body."""
     behaviour = BEHAVIOURS[name]
     hints = typing.get_type_hints(behaviour)
     assert (len(inspect.signature(behaviour).parameters), hints.pop("return"), *hints.values()) == (

@@ -1,4 +1,4 @@
-"""Every row, through the client, against the sandbox: real behaviour, nothing left over."""
+"""Every endpoint, through the client, against the sandbox: real behaviour, with nothing left in ``extra``."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ SCENES: dict[str, Scene] = {
 
 
 def collect_extra(value: Any) -> dict[str, Any]:
-    """Collect what ended in ``extra`` anywhere in a result."""
+    """Collect what is in ``extra`` anywhere in a result."""
     if isinstance(value, list | tuple):
         items: list[Any] = list(cast("list[Any]", value))
         return {name: found for item in items for name, found in collect_extra(item).items()}
@@ -187,13 +187,13 @@ def collect_extra(value: Any) -> dict[str, Any]:
 
 
 def test_every_row_has_a_scene() -> None:
-    """No row is without a call against the sandbox."""
+    """Every endpoint has a call against the sandbox."""
     assert SCENES.keys() == ENDPOINTS.keys()
 
 
 @pytest.mark.parametrize("name", SCENES)
 async def test_row_against_the_sandbox(name: str, stage: tuple[BardgeClient, Sandbox]) -> None:
-    """The row's method reaches a real behaviour, whose answer decodes with nothing left in ``extra``."""
+    """The method reaches a real behaviour, whose response decodes with nothing left in ``extra``."""
     result = await SCENES[name](*stage)
     row = ENDPOINTS[name]
     first = result[0] if row.paginated else result

@@ -1,4 +1,4 @@
-"""Journals as other machines have them: with connections and lines of their own over the same tables."""
+"""Journals as on other machines: with their own connections and key locks over the same tables."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.postgres import Database
 
 
 def connect_other_machine(database: Database, name: str = "elsewhere", **options: Any) -> PostgresJournal:
-    """A journal of another machine's; its own name in the connection string keeps it apart within this process."""
+    """Open a journal as another machine would; its own application name keeps it separate within this process."""
     return PostgresJournal(f"{database.dsn}?application_name={name}", **options)
 
 
@@ -32,17 +32,17 @@ async def open_two_machines(
 
 
 def expire_leases(database: Database) -> None:
-    """Let every lease run out now."""
+    """Let every lease expire now."""
     database.admin.execute("UPDATE bardge.entries SET lease_until = clock_timestamp() - interval '1 second'")
 
 
 def read_states(database: Database) -> dict[str, EntryState | str]:
-    """The state of every key."""
+    """Return the state of every key."""
     found = database.admin.execute("SELECT key, state FROM bardge.entries ORDER BY key").fetchall()
     return {key: state if state == "held" else EntryState(state) for key, state in found}
 
 
 async def take_over(database: Database, there: PostgresJournal) -> None:
-    """Let the lease run out and another machine take the key."""
+    """Let the lease expire and another machine take the key."""
     expire_leases(database)
     await there.claim(KEY, 0, ManualClock())

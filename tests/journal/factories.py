@@ -1,4 +1,4 @@
-"""The journals that the suite in this folder runs on; a new store adds its line here."""
+"""The journals that the tests in this folder run on; a new store adds its line here."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _open_sqlite(folder: Path) -> Opener:
 
 
 def open_on_postgres(dsn: str) -> Opener:
-    """Open journals over a database's tables, each with connections of its own."""
+    """Open journals over a database's tables, each with its own connections."""
 
     @asynccontextmanager
     async def open_journal() -> AsyncGenerator[Journal]:
@@ -64,14 +64,14 @@ FACTORIES: Final[Mapping[str, Callable[[Path], Opener]]] = {"memory": _open_memo
 
 
 def make_reading(seconds: float) -> ClockReading:
-    """The instant so many seconds after the tests' beginning."""
+    """Return the instant a number of seconds after the tests' start."""
     return ClockReading(WALL + seconds, ELAPSED + seconds, WALL + seconds)
 
 
 def make_sent(
     identity: KeyIdentity = KEY, *, second: float = 0.0, path: str = "/p", given: bool = True
 ) -> JournalEntry:
-    """A POST that was sent and not answered."""
+    """Make an entry for a POST that was sent and not answered."""
     return JournalEntry(
         identity=identity,
         endpoint="passes.update_expiry",
@@ -86,11 +86,11 @@ def make_sent(
 
 
 def make_done(record: JournalEntry, *, second: float = 0.0, state: EntryState = EntryState.DONE) -> JournalEntry:
-    """The same, answered."""
+    """Return the same entry, answered."""
     answer = RecordedResponse(201, b'{"balance":5}', "req_1") if state is EntryState.DONE else None
     return attrs.evolve(record, state=state, last_sent=make_reading(second), answer=answer)
 
 
 def make_identity(key: str) -> KeyIdentity:
-    """Another key of the same account."""
+    """Return another key of the same account."""
     return KEY._replace(key=key)

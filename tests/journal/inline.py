@@ -1,4 +1,4 @@
-"""The journal on disk without its thread: for loops whose time is not the real one."""
+"""The journal on disk without its thread, for loops with simulated time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class _InlineWriter(SQLiteWriter):
-    """Do every job at once, and tell of it at the loop's next turn."""
+    """Run every task immediately, and deliver its result at the loop's next turn."""
 
     async def run(self, work: Callable[[sqlite3.Connection], T], *, writes: bool) -> T:
         loop = asyncio.get_running_loop()
@@ -26,7 +26,7 @@ class _InlineWriter(SQLiteWriter):
 
 
 class InlineJournal(SQLiteJournal):
-    """The same file, rules and locks; the disk is waited for in the loop."""
+    """The same file, rules and locks; the loop blocks on the disk."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         super().__init__(path)

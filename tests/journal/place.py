@@ -19,7 +19,7 @@ from tests.support.server import ScriptedServer, Step
 
 @attrs.frozen
 class Place:
-    """What a test of the rules plays with; ``bardge`` is the first client."""
+    """A server, a clock and a store with its clients; ``bardge`` is the first client."""
 
     server: ScriptedServer
     clock: ManualClock
@@ -36,12 +36,12 @@ class Place:
         return [request.headers.get("idempotency-key") for request in self.server.requests]
 
     async def open_another(self, base_url: str | None = None, *, api_key: str = "key2", **options: Any) -> BardgeClient:
-        """One more client over the same store, as another worker has."""
+        """Open one more client over the same store, as another worker has."""
         options = {"clock": self.clock, "base_url": base_url or self.server.base_url, "api_key": api_key, **options}
         return await _open_client(self.stack, self.opener, options)
 
     async def read_record(self, key: str = "order-1", *, account: str = "") -> JournalEntry | None:
-        """What is on record under a key."""
+        """Return the record of a key."""
         async with self.opener() as journal:
             identity = KeyIdentity(self.server.base_url, account, key)
             found = await journal.claim(identity, 1.0, self.clock)

@@ -1,4 +1,4 @@
-"""A journal that fails: before the send nothing goes out, after it the answer counts more than the record."""
+"""A failing journal: before the send nothing is sent, after it the response counts more than the record."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BOUGHT = reply(201, {"balance": 5})
 
 @attrs.define(eq=False)
 class Broken(MemoryJournal):
-    """Fail to keep records of some states, or to be read."""
+    """Fail to store records of some states, or to be read."""
 
     states: tuple[EntryState, ...] = ()
     readable: bool = True
@@ -38,7 +38,7 @@ class Broken(MemoryJournal):
 
 @pytest.mark.parametrize("journal", [Broken(readable=False), Broken(states=(EntryState.SENT,))], ids=["read", "write"])
 async def test_no_record_no_request(journal: Broken) -> None:
-    """A key whose record cannot be read, or whose intent cannot be kept, is not sent."""
+    """A key whose record cannot be read, or whose intent cannot be stored, is not sent."""
     async with open_rig(BOUGHT, journal=journal) as it:
         found = await fail_to_buy(it.bardge)
     assert isinstance(found, errors.JournalError)
@@ -47,7 +47,7 @@ async def test_no_record_no_request(journal: Broken) -> None:
 
 
 async def test_outcome_that_cannot_be_kept(caplog: pytest.LogCaptureFixture) -> None:
-    """An answer is returned though its record failed: ``recorded`` is False, and the log says so."""
+    """A response is returned though storing it failed: ``recorded`` is False, and the log says so."""
     async with (
         open_rig(BOUGHT, journal=Broken(states=(EntryState.DONE,))) as it,
         it.bardge.idempotent("order-1") as once,
@@ -59,7 +59,7 @@ async def test_outcome_that_cannot_be_kept(caplog: pytest.LogCaptureFixture) -> 
 
 
 async def test_unrecorded_outcome_stays_in_doubt() -> None:
-    """Entered again past its window, what could not be recorded is in doubt, and not sent."""
+    """An operation whose outcome could not be recorded is in doubt past its window, and not sent."""
     async with open_rig(BOUGHT, journal=Broken(states=(EntryState.DONE,))) as it:
         await buy(it.bardge)
         it.clock.advance(85)
@@ -68,7 +68,7 @@ async def test_unrecorded_outcome_stays_in_doubt() -> None:
 
 
 async def test_doubt_that_cannot_be_recorded_again() -> None:
-    """A key in doubt whose record fails when it is entered again is not sent, and stays in doubt."""
+    """A key in doubt whose record cannot be read on re-entry is not sent, and stays in doubt."""
     journal = Broken()
     async with open_rig(cut(), journal=journal, retry=RetryPolicy(max_attempts=1)) as it:
         await fail_to_buy(it.bardge)

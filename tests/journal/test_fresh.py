@@ -1,4 +1,4 @@
-"""Keys that the client makes: they are held like any other, but no record of them has to be looked for."""
+"""Keys that the client makes: they are locked like any other, but their records are not looked up."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.server import ScriptedServer, cut, reply
 
 
 class Asked(SQLiteJournal):
-    """A journal that notes which keys are looked for."""
+    """A journal that records which keys are looked up."""
 
     keys: tuple[str, ...] = ()
 
@@ -24,7 +24,7 @@ class Asked(SQLiteJournal):
 
 
 async def test_a_fresh_key_is_not_looked_for(tmp_path: Path) -> None:
-    """A POST under a key that was made just now is recorded without a look at the file."""
+    """A POST under a newly made key is recorded without reading the file."""
     async with ScriptedServer(reply(201, {"balance": 5})) as server:
         with Asked(tmp_path / "journal.db") as journal:
             async with BardgeClient("key", server.base_url, journal=journal) as bardge:
@@ -33,7 +33,7 @@ async def test_a_fresh_key_is_not_looked_for(tmp_path: Path) -> None:
 
 
 async def test_a_fresh_key_in_doubt_is_looked_for(tmp_path: Path) -> None:
-    """Recovering a POST under a key that the client made goes on from its record, as for any other key."""
+    """Recovering a POST under a key that the client made continues from its record, as for any other key."""
     options = {"retry": RetryPolicy(max_attempts=1), "clock": ManualClock()}
     async with ScriptedServer(cut(), reply(201, {"balance": 5})) as server:
         with Asked(tmp_path / "journal.db") as journal:
@@ -45,7 +45,7 @@ async def test_a_fresh_key_in_doubt_is_looked_for(tmp_path: Path) -> None:
 
 
 def test_one_holder(tmp_path: Path) -> None:
-    """A fresh key is held by one at a time, until it is let go."""
+    """A fresh key has one holder at a time, until it is released."""
     with SQLiteJournal(tmp_path / "journal.db") as journal, SQLiteJournal(tmp_path / "journal.db") as other:
         held = [journal.hold_fresh(KEY), other.hold_fresh(KEY)]
         journal.release(KEY)

@@ -1,4 +1,4 @@
-"""How long the journal of one process keeps what."""
+"""Retention in the journal of one process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ async def put_done(journal: MemoryJournal, identity: KeyIdentity, second: float)
 
 
 async def test_finished_ones_stay_for_15_minutes() -> None:
-    """What is done is known for 15 minutes, and forgotten when another one ends later than that."""
+    """A done key is known for 15 minutes, and removed when another one finishes later than that."""
     journal = MemoryJournal()
     await put_done(journal, KEY, 0)
     await put_done(journal, make_identity("order-2"), 15 * MINUTE)
@@ -24,7 +24,7 @@ async def test_finished_ones_stay_for_15_minutes() -> None:
 
 
 async def test_unfinished_ones_stay() -> None:
-    """What is in doubt is never forgotten, however long ago and however many came after."""
+    """A key in doubt is never removed, however old and however many came after."""
     journal = MemoryJournal()
     await journal.put(make_sent())
     for number in range(10_100):
@@ -33,7 +33,7 @@ async def test_unfinished_ones_stay() -> None:
 
 
 async def test_the_last_10_000_finished_ones_stay() -> None:
-    """Of finished ones the last 10,000 are known, not one less or more."""
+    """Of finished keys exactly the last 10,000 are known."""
     journal = MemoryJournal()
     for number in range(10_001):
         await put_done(journal, make_identity(f"order-{number}"), 1)
@@ -42,7 +42,7 @@ async def test_the_last_10_000_finished_ones_stay() -> None:
 
 
 async def test_refused_then_done() -> None:
-    """A key that was refused first and done later is known for 15 minutes from when it was done."""
+    """A key that was refused first and done later is known for 15 minutes after it was done."""
     journal = MemoryJournal()
     await journal.put(make_done(make_sent(), state=EntryState.REFUSED))
     await journal.put(make_sent(second=14 * MINUTE))
@@ -54,7 +54,7 @@ async def test_refused_then_done() -> None:
 
 
 async def test_refused_then_in_doubt() -> None:
-    """A key that was refused first and is in doubt now is not forgotten with its refusal."""
+    """A key that was refused first and is now in doubt is not removed with its refusal."""
     journal = MemoryJournal()
     await journal.put(make_done(make_sent(), state=EntryState.REFUSED))
     await journal.put(make_sent(second=14 * MINUTE))
@@ -63,7 +63,7 @@ async def test_refused_then_in_doubt() -> None:
 
 
 async def test_a_key_counts_once() -> None:
-    """A key that was refused many times before it was done takes one of the 10,000 places."""
+    """A key that was refused many times before it was done takes one of the 10,000 slots."""
     journal = MemoryJournal()
     await put_done(journal, KEY, 0)
     for second in range(10_000):

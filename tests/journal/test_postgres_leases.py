@@ -1,4 +1,4 @@
-"""Keys over several machines: who holds one, who takes it over, and what a holder that lost it may still do."""
+"""Keys across machines: who holds one, who takes it over, and what a holder that lost it may still do."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ REFUSED = make_done(make_sent(), state=EntryState.REFUSED)
 
 
 async def test_other_machines_wait(postgres: Database) -> None:
-    """A key that one machine holds, another one waits for, as long as it has patience."""
+    """A claim waits for a key that another machine holds, until its timeout."""
     async with open_two_machines(postgres) as (here, there):
         await here.claim(KEY, 0, ManualClock())
         with pytest.raises(errors.KeyInUseError, match="order-1") as caught:
@@ -37,7 +37,7 @@ async def test_other_machines_wait(postgres: Database) -> None:
 
 
 async def test_released_for_other_machines(postgres: Database) -> None:
-    """A key that was let go is granted to a machine that waits for it, with what was put."""
+    """A released key is granted to the machine that waits for it, with what was put."""
     async with open_two_machines(postgres) as (here, there):
         await here.claim(KEY, 0, ManualClock())
         waiting = asyncio.ensure_future(there.claim(KEY, 1000, ManualClock()))
@@ -47,7 +47,7 @@ async def test_released_for_other_machines(postgres: Database) -> None:
 
 
 async def test_taken_over_when_the_lease_has_run_out(postgres: Database) -> None:
-    """The key of a holder that renews nothing is another machine's after the lease, by the server's clock."""
+    """The key of a holder that renews nothing passes to another machine after the lease, by the server's clock."""
     async with open_two_machines(postgres, lease=0.4) as (here, there):
         begun = time.monotonic()
         await here.claim(KEY, 0, ManualClock())
@@ -56,14 +56,14 @@ async def test_taken_over_when_the_lease_has_run_out(postgres: Database) -> None
 
 
 async def test_renewed_while_it_is_held(postgres: Database) -> None:
-    """A holder that lives renews its lease three times in its length."""
+    """A live holder renews its lease three times in its length."""
     postgres.clear()
     clock = PausedClock()
     async with connect_other_machine(postgres, clock=clock, lease=15) as here:
         await here.claim(KEY, 0, ManualClock())
         expire_leases(postgres)
         clock.advance(5)
-        while read_remaining_lease(postgres) < 0:  # noqa: ASYNC110 - the server is what is waited for
+        while read_remaining_lease(postgres) < 0:  # noqa: ASYNC110 - waits for the server
             await asyncio.sleep(0)
         assert 14 < read_remaining_lease(postgres) <= 15
 
@@ -75,7 +75,7 @@ def read_remaining_lease(database: Database) -> float:
 
 
 async def test_no_timer_when_nothing_is_held(postgres: Database) -> None:
-    """Once every key is let go the journal's timers end."""
+    """Once every key is released the journal has no timers left."""
     postgres.clear()
     clock = PausedClock()
     async with connect_other_machine(postgres, clock=clock) as here:
@@ -86,7 +86,7 @@ async def test_no_timer_when_nothing_is_held(postgres: Database) -> None:
 
 
 async def test_lost_lease_is_told(postgres: Database, caplog: pytest.LogCaptureFixture) -> None:
-    """A holder whose key was taken learns it when it renews: it says so, and puts no intent."""
+    """A holder whose key was taken learns it on renewal: it logs it, and puts no intent."""
     clock = PausedClock()
     async with (
         open_two_machines(postgres) as (_, there),
@@ -95,7 +95,7 @@ async def test_lost_lease_is_told(postgres: Database, caplog: pytest.LogCaptureF
         await third.claim(KEY, 0, ManualClock())
         await take_over(postgres, there)
         clock.advance(5)
-        while not caplog.records:  # noqa: ASYNC110 - the server is what is waited for
+        while not caplog.records:  # noqa: ASYNC110 - waits for the server
             await asyncio.sleep(0)
         with pytest.raises(errors.JournalError, match="another process has claimed"):
             await third.put(make_sent())
@@ -108,7 +108,7 @@ def make_client(server: ScriptedServer, journal: PostgresJournal, api_key: Any =
 
 
 async def test_stalled_holder_sends_nothing(postgres: Database) -> None:
-    """A call that stalls before its intent, while another machine does the same, sends nothing."""
+    """A call that stalls before its intent while another machine makes the same call sends nothing."""
     async with (
         open_two_machines(postgres) as (here, there),
         ScriptedServer(BOUGHT) as server,
@@ -128,7 +128,7 @@ async def test_stalled_holder_sends_nothing(postgres: Database) -> None:
 
 
 async def test_run_out_and_not_taken(postgres: Database) -> None:
-    """A lease that has run out and that nobody took is good for an intent, and begins anew with it."""
+    """An expired lease that was not taken over is valid for an intent, which renews it."""
     async with open_two_machines(postgres) as (here, _):
         await here.claim(KEY, 0, ManualClock())
         expire_leases(postgres)
@@ -154,7 +154,7 @@ class Jumping(PausedClock):
 
 
 async def test_intent_that_took_longer_than_a_lease(postgres: Database) -> None:
-    """An intent that was written too slowly is not believed: it is written again, and the lost lease shows."""
+    """An intent that was written too slowly is not trusted: it is written again, and the lost lease is detected."""
     postgres.clear()
     steal = "UPDATE bardge.entries SET owner = 'another'"
     clock = Jumping(lambda: postgres.admin.execute(steal))
@@ -167,7 +167,7 @@ async def test_intent_that_took_longer_than_a_lease(postgres: Database) -> None:
 
 
 async def test_answer_after_the_lease(postgres: Database) -> None:
-    """An answer that comes after the key was taken is kept: whoever has the key sends nothing any more."""
+    """A response that arrives after the key was taken over is kept: the new holder sends nothing more."""
     async with (
         open_two_machines(postgres) as (here, there),
         ScriptedServer(BOUGHT) as server,
@@ -191,7 +191,7 @@ async def test_answer_after_the_lease(postgres: Database) -> None:
     "later", [REFUSED, make_sent(), make_done(make_sent(), second=9)], ids=["refused", "sent", "done again"]
 )
 async def test_done_stays_done(postgres: Database, later: Any) -> None:
-    """Nothing that a holder puts whose key was taken replaces what the other one did."""
+    """A holder whose key was taken over cannot replace what the new holder put."""
     async with open_two_machines(postgres) as (here, there):
         await here.claim(KEY, 0, ManualClock())
         await here.put(make_sent())
@@ -203,7 +203,7 @@ async def test_done_stays_done(postgres: Database, later: Any) -> None:
 
 
 async def test_refused_after_the_key_was_taken(postgres: Database) -> None:
-    """A refusal is kept after the key was taken, if the other holder has not put anything yet."""
+    """A refusal is kept after the key was taken over, if the new holder has not put anything yet."""
     async with open_two_machines(postgres) as (here, there):
         await here.claim(KEY, 0, ManualClock())
         await here.put(make_sent())
@@ -213,7 +213,7 @@ async def test_refused_after_the_key_was_taken(postgres: Database) -> None:
 
 
 async def test_refused_after_the_other_has_sent(postgres: Database) -> None:
-    """A refusal is not kept once the other holder has sent: that one's outcome counts, and the key stays in doubt."""
+    """A refusal is not kept once the new holder has sent: that outcome counts, and the key stays in doubt."""
     async with open_two_machines(postgres) as (here, there):
         await here.claim(KEY, 0, ManualClock())
         await here.put(make_sent())
@@ -226,7 +226,7 @@ async def test_refused_after_the_other_has_sent(postgres: Database) -> None:
 
 
 async def test_withdrawn_after_the_key_was_taken(postgres: Database) -> None:
-    """An intent is not taken back by a holder whose key was taken: the record is the other one's."""
+    """A holder whose key was taken over cannot take an intent back: the record is the new holder's."""
     async with open_two_machines(postgres) as (here, there):
         await here.claim(KEY, 0, ManualClock())
         await here.put(make_sent())
@@ -249,7 +249,7 @@ async def test_withdrawn_and_put_again(postgres: Database) -> None:
 
 
 async def test_late_release_frees_nothing_of_another(postgres: Database) -> None:
-    """Whoever lost a key and lets go of it leaves the other's lease alone."""
+    """A former holder that releases a key leaves the new holder's lease alone."""
     async with open_two_machines(postgres) as (here, there), connect_other_machine(postgres, "third") as third:
         await here.claim(KEY, 0, ManualClock())
         await take_over(postgres, there)
@@ -260,7 +260,7 @@ async def test_late_release_frees_nothing_of_another(postgres: Database) -> None
 
 
 async def test_unfinished_leaves_out_what_other_machines_work_on(postgres: Database) -> None:
-    """``unfinished`` tells of a key in doubt once its holder's lease is gone, not before."""
+    """``unfinished`` lists a key in doubt once its holder's lease has expired, not before."""
     async with open_two_machines(postgres) as (here, there):
         await here.claim(KEY, 0, ManualClock())
         await here.put(make_sent())
@@ -271,7 +271,7 @@ async def test_unfinished_leaves_out_what_other_machines_work_on(postgres: Datab
 
 @pytest.mark.parametrize("turns", [0, 1, 2, 5, 20, 100])
 async def test_cancelled_claim_leaves_no_lease(postgres: Database, turns: int) -> None:
-    """A claim that is cancelled, at whatever moment, leaves no lease behind that others would wait for."""
+    """A claim that is cancelled at any moment leaves no lease that others would wait for."""
     async with open_two_machines(postgres) as (here, _):
         await here.listed()
         task = asyncio.ensure_future(here.claim(KEY, 0, ManualClock()))
@@ -285,7 +285,7 @@ async def test_cancelled_claim_leaves_no_lease(postgres: Database, turns: int) -
 
 
 async def test_closed_journal_gives_its_keys_back(postgres: Database) -> None:
-    """``aclose`` gives every key back; later calls say that the journal is closed."""
+    """``aclose`` releases every key; later calls report that the journal is closed."""
     postgres.clear()
     here = connect_other_machine(postgres, "here")
     await here.claim(KEY, 0, ManualClock())
@@ -297,7 +297,7 @@ async def test_closed_journal_gives_its_keys_back(postgres: Database) -> None:
 
 
 def test_ended_loop_gives_its_keys_back(postgres: Database) -> None:
-    """A loop that ends takes its leases and connections with it; the journal goes on in the next one."""
+    """A loop that ends takes its leases and connections with it; the journal works in the next one."""
     postgres.clear()
     journal = connect_other_machine(postgres)
     asyncio.run(hold_key(journal))
@@ -312,7 +312,7 @@ async def hold_key(journal: PostgresJournal) -> None:
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_fork(postgres: Database) -> None:
-    """The child of a fork holds nothing of its parent's, and both go on with connections of their own."""
+    """The child of a fork holds nothing of its parent's, and both continue with their own connections."""
     postgres.clear()
     journal = connect_other_machine(postgres)
     loop = asyncio.new_event_loop()
@@ -327,7 +327,7 @@ def test_fork(postgres: Database) -> None:
     if not pid:
         try:
             asyncio.run(run_child())
-        except BaseException:  # noqa: BLE001 - a child never goes on as the test
+        except BaseException:  # noqa: BLE001 - a child must never continue as the test
             os._exit(1)
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
@@ -338,7 +338,7 @@ def test_fork(postgres: Database) -> None:
 
 
 class Machine(ManualClock):
-    """A clock of another machine."""
+    """The clock of another machine."""
 
     def __init__(self, boot: str, wall: float, elapsed: float) -> None:
         super().__init__(wall - elapsed)
@@ -348,7 +348,7 @@ class Machine(ManualClock):
 
 @pytest.mark.parametrize(("ago", "requests"), [(30, 2), (85, 1)])
 async def test_age_is_the_servers(postgres: Database, ago: int, requests: int) -> None:
-    """How old another machine's key is says the server's clock, though this machine's wall is an hour late."""
+    """The age of another machine's key comes from the server's clock, though this machine's clock is an hour off."""
     postgres.clear()
     async with ScriptedServer(error(503), BOUGHT) as server:
         server.script = [reply(503, body=b"<html>")] * 4 + [BOUGHT]

@@ -1,4 +1,4 @@
-"""The journal through PgBouncer in transaction mode: every statement may go to another session, which keeps nothing."""
+"""The journal through PgBouncer in transaction mode: each statement may use another session, which keeps no state."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from tests.support.server import ScriptedServer, cut, reply
 
 @pytest.fixture(scope="module")
 def pooled(postgres: Database) -> Iterator[str]:
-    """The pooler's connection string."""
+    """Return the pooler's connection string."""
     with run_pooler(postgres.server) as dsn:
         yield dsn
 
 
 async def test_tables_are_made_through_a_pooler(postgres: Database, pooled: str) -> None:
-    """A journal makes its tables through a pooler, and works in them."""
+    """A journal creates and uses its tables through a pooler."""
     async with PostgresJournal(pooled, schema="pooled") as journal:
         await journal.put(make_sent())
         assert await journal.listed() == [make_sent()]
@@ -56,7 +56,7 @@ async def test_calls_through_a_pooler(postgres: Database, pooled: str) -> None:
 
 
 async def test_claims_through_a_pooler(postgres: Database, pooled: str) -> None:
-    """A key that is claimed through one session is held for every other, until it is let go through a third."""
+    """A key that is claimed through one session is held for every other, until it is released through a third."""
     postgres.clear()
     async with PostgresJournal(pooled) as here, PostgresJournal(f"{pooled}?application_name=there") as there:
         await here.claim(KEY, 0, ManualClock())

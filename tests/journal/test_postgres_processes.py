@@ -1,4 +1,4 @@
-"""Processes that share a journal in PostgreSQL, with the same orders: one charge for each, whoever dies or stalls."""
+"""Processes that share a journal in PostgreSQL, with the same orders: one charge each, even if one dies or stalls."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ORDERS: Final = tuple(f"order-{number}" for number in range(60))
 
 @attrs.frozen
 class Job:
-    """What a process is told."""
+    """The arguments of a worker process."""
 
     dsn: str
     folder: Path
@@ -47,7 +47,7 @@ class Job:
         return Counter((order, word) for order, word in noted(self.folder / "ended"))
 
     def count_charges(self) -> Counter[str]:
-        """Count the charges of each key in the server's own books."""
+        """Count the charges of each key in the server's ledger."""
         with contextlib.closing(sqlite3.connect(self.folder / "server.db")) as books:
             rows = books.execute("SELECT idempotency_key FROM entries WHERE book = 'credits' AND type = 'CREDIT'")
             return Counter(key for (key,) in rows if key in ORDERS)
@@ -55,7 +55,7 @@ class Job:
 
 @pytest.fixture
 def job(postgres: Database) -> Iterator[Job]:
-    """A server of the API, and orders that nobody has worked on."""
+    """A server of the API, and orders not yet processed."""
     with (
         tempfile.TemporaryDirectory() as folder,
         running(host, Path(folder) / "server.db", 90.0) as (_, answer),
@@ -64,7 +64,7 @@ def job(postgres: Database) -> Iterator[Job]:
 
 
 def work(job: Job, begin: Any) -> None:
-    """Enter every order, some at once, beginning with the other process."""
+    """Enter every order, some concurrently, at the same time as the other process."""
 
     async def main() -> None:
         begun, ended = Notes(job.folder / "begun"), Notes(job.folder / "ended")
@@ -101,7 +101,7 @@ def wait_for_half(job: Job) -> None:
 
 
 def test_the_same_keys_at_once(job: Job) -> None:
-    """Two processes enter the same keys at once: each is sent by exactly one of them, and both get its answer."""
+    """Two processes enter the same keys concurrently: each is sent by exactly one, and both get its response."""
     processes = start_two_processes(job)
     for process in processes:
         process.join(30)
@@ -111,7 +111,7 @@ def test_the_same_keys_at_once(job: Job) -> None:
 
 
 def test_killed_holder(job: Job) -> None:
-    """One of two processes is killed with keys in its hands: the other does all orders once the leases have run out."""
+    """One of two processes is killed while it holds keys: the other completes all orders after the leases expire."""
     victim, other = start_two_processes(job := attrs.evolve(job, lease=0.6))
     wait_for_half(job)
     victim.kill()
@@ -122,7 +122,7 @@ def test_killed_holder(job: Job) -> None:
 
 
 def test_stalled_holder(job: Job) -> None:
-    """One of two processes stands still for longer than its leases, with requests under way, and goes on: no double."""
+    """One of two processes stalls beyond its leases with requests in flight, then continues: nothing is duplicated."""
     victim, other = start_two_processes(job := attrs.evolve(job, lease=0.6))
     wait_for_half(job)
     os.kill(victim.pid, signal.SIGSTOP)

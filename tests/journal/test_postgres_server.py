@@ -1,4 +1,4 @@
-"""A server that is killed, cut off, slow to come back or refuses: what is lost, what waits, what is said."""
+"""A server that is killed, cut off, slow to return or refuses: what is lost, what waits, what is reported."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def start_server(it: Server) -> None:
 
 
 async def test_killed_server(durable: Server) -> None:
-    """What was put is there after the server was killed; what comes while it is away is done when it is back."""
+    """What was put survives the server's kill; operations during the outage complete when it is back."""
     async with PostgresJournal(durable.dsn, schema="killed") as journal:
         await journal.put(make_sent())
         durable.kill()
@@ -49,7 +49,7 @@ async def test_killed_server(durable: Server) -> None:
 
 
 async def test_killed_under_a_request(durable: Server) -> None:
-    """A server that is killed while a request is under way: its answer is kept once the server is back."""
+    """A server is killed while a request is in flight: the response is stored once the server is back."""
     journal = PostgresJournal(durable.dsn, schema="under_way")
     async with journal, ScriptedServer() as api, BardgeClient("key", api.base_url, journal=journal) as bardge:
         api.script = [call_back_then(durable.kill, reply(201, {"balance": 5}))]
@@ -61,13 +61,13 @@ async def test_killed_under_a_request(durable: Server) -> None:
 
 
 async def bring_back(durable: Server, api: ScriptedServer) -> None:
-    while not api.requests or durable.process is not None:  # noqa: ASYNC110 - the loop's turns are what is waited for
+    while not api.requests or durable.process is not None:  # noqa: ASYNC110 - waits for turns of the loop
         await asyncio.sleep(0)
     await start_server(durable)
 
 
 async def test_no_server() -> None:
-    """Without a server, what waited long enough ends with an error that says what to mend; nothing hangs."""
+    """Without a server, operations end after their patience with an error that says what to fix; nothing hangs."""
     async with PostgresJournal("postgresql://nobody@127.0.0.1:1/none", patience=0) as journal:
         with pytest.raises(errors.JournalError, match=r"cannot be reached, start it or check dsn=.*refused"):
             await journal.put(make_sent())
@@ -78,7 +78,7 @@ async def test_no_server_and_little_time() -> None:
     async with PostgresJournal("postgresql://nobody@127.0.0.1:1/none", clock=ManualClock()) as journal:
         clock = PausedClock()
         claiming = asyncio.ensure_future(journal.claim(KEY, 5, clock))
-        while not clock.pending_timers:  # noqa: ASYNC110 - the loop's turns are what is waited for
+        while not clock.pending_timers:  # noqa: ASYNC110 - waits for turns of the loop
             await asyncio.sleep(0)
         clock.advance(5)
         with pytest.raises(errors.JournalError) as caught:
@@ -87,7 +87,7 @@ async def test_no_server_and_little_time() -> None:
 
 
 async def test_ended_sessions(postgres: Database) -> None:
-    """Sessions that an administrator ends are made anew, unnoticed."""
+    """Sessions that an administrator terminates are reopened transparently."""
     postgres.clear()
     async with connect_other_machine(postgres) as journal:
         await journal.put(make_sent())
@@ -101,7 +101,7 @@ async def test_ended_sessions(postgres: Database) -> None:
 
 @attrs.define
 class Wire:
-    """A way to the server that can be made to swallow everything."""
+    """A connection to the server that can be made to drop all traffic."""
 
     port: int = 0
     silent: bool = False
@@ -133,7 +133,7 @@ async def proxy_connections(to: int) -> AsyncGenerator[Wire]:
 
 
 async def test_silent_network(postgres: Database) -> None:
-    """A network that swallows everything: after 10 s the connection is given up, and the work done over a new one."""
+    """A network that drops all traffic: after 10 s the connection is abandoned, and the work done over a new one."""
     postgres.clear()
     clock = PausedClock()
     async with proxy_connections(postgres.server.port) as it:
@@ -145,7 +145,7 @@ async def test_silent_network(postgres: Database) -> None:
             await it.swallowed.wait()
             it.silent = False
             clock.advance(10)
-            while not clock.sleeps:  # noqa: ASYNC110 - until it waits for its next try
+            while not clock.sleeps:  # noqa: ASYNC110 - until it waits for its next attempt
                 await asyncio.sleep(0)
             clock.advance(1)
             await putting
@@ -153,7 +153,7 @@ async def test_silent_network(postgres: Database) -> None:
 
 
 async def test_taken_back_when_the_database_is_there_again(postgres: Database) -> None:
-    """A call that takes its intent back ends after 2 s though the database is away; the intent goes all the same."""
+    """A call that takes its intent back ends after 2 s during an outage; the intent is still removed afterwards."""
     postgres.clear()
     clock = PausedClock()
     async with proxy_connections(postgres.server.port) as it:
@@ -169,15 +169,15 @@ async def test_taken_back_when_the_database_is_there_again(postgres: Database) -
                 await removing
             it.silent = False
             clock.advance(8)
-            while not clock.sleeps:  # noqa: ASYNC110 - until it waits for its next try
+            while not clock.sleeps:  # noqa: ASYNC110 - until it waits for its next attempt
                 await asyncio.sleep(0)
             clock.advance(1)
-            while read_states(postgres) != {"order-1": "held"}:  # noqa: ASYNC110 - the server is what is waited for
+            while read_states(postgres) != {"order-1": "held"}:  # noqa: ASYNC110 - waits for the server
                 await asyncio.sleep(0)
 
 
 async def test_waiters_share_commits(postgres: Database) -> None:
-    """Records that are put at the same time share transactions."""
+    """Records that are put concurrently share transactions."""
     postgres.clear()
     async with connect_other_machine(postgres) as journal:
         await asyncio.gather(*(journal.put(make_sent(make_identity(f"order-{number}"))) for number in range(200)))
@@ -187,7 +187,7 @@ async def test_waiters_share_commits(postgres: Database) -> None:
 
 
 async def test_one_items_fault_is_its_own(postgres: Database) -> None:
-    """What the database refuses of one record is an error of its put alone."""
+    """A record that the database rejects fails only its own put."""
     postgres.clear()
     bad = attrs.evolve(make_sent(make_identity("bad")), url="\x00")
     async with connect_other_machine(postgres) as journal:
@@ -198,7 +198,7 @@ async def test_one_items_fault_is_its_own(postgres: Database) -> None:
 
 
 async def test_dropped_tables(postgres: Database) -> None:
-    """Tables that are gone while the journal is open are an error that names them; nothing is made anew in their place."""
+    """Tables that disappear while the journal is open are an error that names them; they are not recreated."""
     async with connect_other_machine(postgres, schema="gone") as journal:
         await journal.put(make_sent())
         postgres.admin.execute("DROP SCHEMA gone CASCADE")
@@ -207,7 +207,7 @@ async def test_dropped_tables(postgres: Database) -> None:
 
 
 async def test_many_keys_at_once_on_two_machines(postgres: Database) -> None:
-    """Two machines that claim, put and release the same keys in other orders do not block each other for good."""
+    """Two machines that claim, put and release the same keys in different orders do not deadlock."""
     postgres.clear()
     names = [make_identity(f"order-{number}") for number in range(40)]
     async with connect_other_machine(postgres, "here") as here, connect_other_machine(postgres) as there:
@@ -223,7 +223,7 @@ async def test_many_keys_at_once_on_two_machines(postgres: Database) -> None:
 
 
 async def test_calls_over_a_server_with_few_connections(postgres: Database) -> None:
-    """However many calls are under way, a loop has three connections."""
+    """However many calls are in flight, a loop has three connections."""
     postgres.clear()
     async with connect_other_machine(postgres) as journal, ScriptedServer(reply(201, {"balance": 5})) as api:
         options: dict[str, Any] = {"journal": journal, "retry": AT_ONCE, "max_connections": 50}

@@ -1,4 +1,4 @@
-"""The journal's tables: made, migrated, pruned and searched; what the constructor refuses."""
+"""The journal's tables: created, migrated, pruned and searched; what the constructor rejects."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def put_one(dsn: str, number: int, begin: Any) -> None:
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_made_by_many_processes_at_once(postgres: Database) -> None:
-    """Eight processes that open a journal where there are no tables make them once, and all of them put."""
+    """Eight processes that open a journal without tables create them once, and all of them can put."""
     begin = FORK.Barrier(8)
     processes = [FORK.Process(target=put_one, args=(postgres.dsn, number, begin)) for number in range(8)]
     for process in processes:
@@ -47,7 +47,7 @@ def test_made_by_many_processes_at_once(postgres: Database) -> None:
 
 
 async def test_nothing_is_made_where_tables_are(postgres: Database) -> None:
-    """A user without any right to make tables works with those that another one made."""
+    """A user without the right to create tables works with those that another user created."""
     async with connect_other_machine(postgres, schema="given") as journal:
         await journal.put(make_sent())
     postgres.admin.execute("CREATE ROLE plain LOGIN")
@@ -59,7 +59,7 @@ async def test_nothing_is_made_where_tables_are(postgres: Database) -> None:
 
 
 async def test_newer_tables(postgres: Database) -> None:
-    """Tables of a newer version are an error that says so."""
+    """Tables of a newer version are rejected with an error that says so."""
     async with connect_other_machine(postgres, schema="newer") as journal:
         await journal.put(make_sent())
         postgres.admin.execute("UPDATE newer.facts SET value = 99 WHERE name = 'version'")
@@ -69,7 +69,7 @@ async def test_newer_tables(postgres: Database) -> None:
 
 
 async def read_after(postgres: Database, days: float, record: JournalEntry, **options: Any) -> JournalEntry | None:
-    """What is left of a record so many days later."""
+    """Return what is left of a record a number of days later."""
     postgres.clear()
     async with connect_other_machine(postgres, **options) as journal:
         await journal.put(record)
@@ -79,24 +79,24 @@ async def read_after(postgres: Database, days: float, record: JournalEntry, **op
 
 @pytest.mark.parametrize(("days", "kept"), [(29.9, True), (30.1, False)])
 async def test_bodies_stay_for_30_days(postgres: Database, days: float, *, kept: bool) -> None:
-    """The bodies of what is done are removed after 30 days; key, fingerprint and outcome stay."""
+    """Bodies of done entries are removed after 30 days; key, fingerprint and outcome stay."""
     bare = attrs.evolve(make_done(make_sent()), body=None, answer=RecordedResponse(201, None, "req_1"))
     assert await read_after(postgres, days, make_done(make_sent())) == (make_done(make_sent()) if kept else bare)
 
 
 @pytest.mark.parametrize(("days", "keep", "kept"), [(399.9, 400, True), (400.1, 400, False), (40_000, 0, True)])
 async def test_entries_stay_for_400_days(postgres: Database, days: float, keep: int, *, kept: bool) -> None:
-    """What is done is forgotten after 400 days; ``keep_entries=0`` keeps it for ever."""
+    """Done entries are removed after 400 days; ``keep_entries=0`` keeps them for ever."""
     assert (await read_after(postgres, days, make_done(make_sent()), keep_entries=keep * DAY) is not None) is kept
 
 
 async def test_doubts_stay(postgres: Database) -> None:
-    """What is in doubt stays, with its body, however old."""
+    """Entries in doubt stay, with their bodies, however old."""
     assert await read_after(postgres, 40_000, make_sent()) == make_sent()
 
 
 async def test_held_keys_are_not_forgotten(postgres: Database) -> None:
-    """An old entry whose key somebody holds stays: its holder goes by it."""
+    """An old entry whose key is held stays: its holder relies on it."""
     postgres.clear()
     async with connect_other_machine(postgres) as journal:
         await journal.claim(KEY, 0, ManualClock())
@@ -107,7 +107,7 @@ async def test_held_keys_are_not_forgotten(postgres: Database) -> None:
 
 
 async def test_forgotten_is_everybodys(postgres: Database) -> None:
-    """Up to when entries may be gone, every process tells, whoever pruned."""
+    """Every process reports up to when entries may be missing, whichever process pruned."""
     await read_after(postgres, 401, make_done(make_sent(), second=5))
     async with connect_other_machine(postgres) as journal:
         assert journal.forgotten == 0
@@ -116,7 +116,7 @@ async def test_forgotten_is_everybodys(postgres: Database) -> None:
 
 
 async def test_pruned_by_the_way(postgres: Database) -> None:
-    """Nobody needs to call ``prune``: putting records does it, in one process and at most once an hour."""
+    """Pruning needs no call: putting records prunes, in one process and at most once an hour."""
     postgres.clear()
     postgres.admin.execute("DELETE FROM bardge.facts WHERE name = 'pruned'")
     async with connect_other_machine(postgres) as journal:
@@ -128,7 +128,7 @@ async def test_pruned_by_the_way(postgres: Database) -> None:
 
 
 async def test_orphans_are_removed(postgres: Database) -> None:
-    """A key that was claimed by a process that died leaves no row behind for long."""
+    """A key claimed by a process that died does not leave a row for long."""
     postgres.clear()
     async with connect_other_machine(postgres) as journal:
         await journal.claim(KEY, 0, ManualClock())
@@ -152,7 +152,7 @@ async def test_erase(postgres: Database) -> None:
 
 
 async def test_since(postgres: Database) -> None:
-    """``since`` tells the row's other records from ten minutes before on, but no refused and no foreign ones."""
+    """``since`` returns the endpoint's other records from ten minutes before, but no refused or foreign ones."""
     postgres.clear()
     other = make_identity("order-2")._replace(account="b")
     records = {
@@ -184,7 +184,7 @@ ASKED: Final = {
     "url": "https://api.example/v3/credits",
 }
 
-# Each statement, what it is asked with, and the index that must do the work.
+# Each statement, its parameters, and the index that must serve it.
 SEARCHES: Final[Mapping[str, tuple[str, Any, str]]] = {
     "claim": (rows.CLAIM, [15.0, ["https://api.example/v3"], [""], ["k7"], ["token"]], "entries_pkey"),
     "release": (rows.RELEASE, [["https://api.example/v3"], [""], ["k7"], ["token"]], "entries_pkey"),
@@ -215,7 +215,7 @@ async def create_tables(postgres: Database) -> None:
 
 @pytest.mark.parametrize("name", SEARCHES)
 def test_searched_by_index(filled_tables: Database, name: str) -> None:
-    """No question reads the whole table: each goes by an index of its own."""
+    """No query reads the whole table: each uses an index of its own."""
     statement, given, index = SEARCHES[name]
     plan = filled_tables.admin.execute(b"EXPLAIN " + fill_schema(statement, "bardge"), given).fetchall()
     lines = "\n".join(line for (line,) in plan)
@@ -230,13 +230,13 @@ def test_searched_by_index(filled_tables: Database, name: str) -> None:
     ids=str,
 )
 def test_settings(options: dict[str, Any]) -> None:
-    """What is out of range is refused by name."""
+    """A value out of range is rejected by name."""
     with pytest.raises(errors.ConfigurationError, match=next(iter(options))):
         PostgresJournal("postgresql://127.0.0.1/x", **options)
 
 
 def test_bad_connection_string() -> None:
-    """A connection string that nobody can read is refused without repeating it: it may hold a password."""
+    """An unreadable connection string is rejected without repeating it: it may hold a password."""
     with pytest.raises(errors.ConfigurationError, match="dsn: ") as caught:
         PostgresJournal("postgresql//bardge:secret@127.0.0.1/x")
     assert "secret" not in str(caught.value)
@@ -253,12 +253,12 @@ def test_extra_is_missing() -> None:
 
 
 def test_psycopg_comes_with_the_first_journal() -> None:
-    """``import bardge_async`` does not bring psycopg."""
+    """``import bardge_async`` does not import psycopg."""
     assert run_program("import sys, bardge_async; print('psycopg' in sys.modules)") == "False"
 
 
 def test_age() -> None:
-    """A first send of this boot is told as it was; of another, by this one's clock and as old as the server says."""
+    """A first send of this boot is returned as it was; of another boot, by this clock and as old as the server says."""
     clock = ManualClock()
     assert rows.rebase_first_sent(make_sent(), 50.0, clock) == make_sent()
     foreign = attrs.evolve(make_sent(), first_sent=attrs.evolve(make_reading(0), boot="other"))

@@ -1,4 +1,4 @@
-"""What every journal does with claims and records, whatever it stands on."""
+"""What every journal does with claims and records, whatever stores them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LONG = 1000.0
 
 
 async def read_record(journal: Journal, identity: KeyIdentity = KEY) -> JournalEntry | None:
-    """What is on record, as a claim tells."""
+    """Return the record of a key, as a claim does."""
     record = await journal.claim(identity, LONG, ManualClock())
     journal.release(identity)
     return record
@@ -48,13 +48,13 @@ async def cancel_task(task: asyncio.Task[JournalEntry | None]) -> None:
 
 
 async def test_unknown_key(journal: Journal) -> None:
-    """A key that was never put has no record, also after it was claimed."""
+    """A key that was never put has no record, even after a claim."""
     assert await read_record(journal) is None
     assert await read_record(journal) is None
 
 
 async def test_put_then_claimed(journal: Journal) -> None:
-    """What is put is what a claim returns, field by field."""
+    """A claim returns what was put, field by field."""
     async with hold_key(journal):
         await journal.put(make_sent())
     assert await read_record(journal) == make_sent()
@@ -68,21 +68,21 @@ async def test_put_again_replaces(journal: Journal) -> None:
 
 
 async def test_put_is_there_for_another_opener(opener: Opener) -> None:
-    """A record is kept when ``put`` returns: another client over the same store reads it."""
+    """A record is stored when ``put`` returns: another client over the same store reads it."""
     async with opener() as first, opener() as second:
         await first.put(make_sent())
         assert await read_record(second) == make_sent()
 
 
 async def test_remove(journal: Journal) -> None:
-    """A removed record is gone, and its key free for anything."""
+    """A removed record is gone, and its key is free for any request."""
     await journal.put(make_sent())
     await journal.remove(KEY)
     assert await read_record(journal) is None
 
 
 async def test_remove_nothing(journal: Journal) -> None:
-    """Removing what is not there does nothing."""
+    """Removing a missing record does nothing."""
     await journal.remove(KEY)
     assert await read_record(journal) is None
 
@@ -93,7 +93,7 @@ async def test_remove_nothing(journal: Journal) -> None:
     ids=["base URL", "account", "key"],
 )
 async def test_identity(journal: Journal, other: KeyIdentity) -> None:
-    """Base URL, account and key keep records apart, and claims as well."""
+    """Base URL, account and key keep records, and claims, separate."""
     await journal.put(make_sent())
     async with hold_key(journal):
         assert await read_record(journal, other) is None
@@ -101,7 +101,7 @@ async def test_identity(journal: Journal, other: KeyIdentity) -> None:
 
 @pytest.mark.parametrize("body", [None, b"", b'{"a":1}', '{"a":"\u00e9\u0000"}'.encode()])
 async def test_bodies(journal: Journal, body: bytes | None) -> None:
-    """Bytes come back as they were, none as none."""
+    """Bytes are returned unchanged, and none as none."""
     record = attrs.evolve(make_sent(), body=body, answer=RecordedResponse(200, body, None), state=EntryState.DONE)
     await journal.put(record)
     assert await read_record(journal) == record
@@ -109,7 +109,7 @@ async def test_bodies(journal: Journal, body: bytes | None) -> None:
 
 @pytest.mark.parametrize("state", EntryState)
 async def test_states(journal: Journal, state: EntryState) -> None:
-    """Every state comes back."""
+    """Every state is returned unchanged."""
     await journal.put(attrs.evolve(make_sent(), state=state))
     record = await read_record(journal)
     assert record is not None
@@ -118,7 +118,7 @@ async def test_states(journal: Journal, state: EntryState) -> None:
 
 @pytest.mark.parametrize(("given", "kept"), [(True, b'{"balance":5}'), (False, None)])
 async def test_answers_of_fresh_keys(journal: Journal, given: bool, kept: bytes | None) -> None:
-    """The answer to a key that the caller chose is kept; of a fresh one's only that and when it was done."""
+    """The response to a caller's key is stored; for a fresh key only that it was done, and when."""
     await journal.put(make_done(make_sent(given=given)))
     record = await read_record(journal)
     assert record is not None
@@ -135,7 +135,7 @@ async def test_unfinished_fresh_keys_keep_their_body(journal: Journal) -> None:
 
 
 async def test_claims_wait_in_line(journal: Journal) -> None:
-    """A key has one holder at a time; the others get it in the order in which they came."""
+    """A key has one holder at a time; waiters get it in the order in which they came."""
     clock, order = ManualClock(), list[int]()
 
     async def hold_briefly(number: int) -> None:
@@ -154,7 +154,7 @@ async def test_claims_wait_in_line(journal: Journal) -> None:
 
 
 async def test_claims_wait_across_openers(opener: Opener) -> None:
-    """A key that one client holds, another client over the same store waits for."""
+    """A claim waits for a key that another client holds over the same store."""
     async with opener() as first, opener() as second:
         async with hold_key(first):
             task = start_claim(second, ManualClock())
@@ -166,7 +166,7 @@ async def test_claims_wait_across_openers(opener: Opener) -> None:
 
 
 async def test_newcomers_wait_behind_the_line(journal: Journal) -> None:
-    """A claim right after a release does not overtake the one that waited."""
+    """A claim right after a release does not overtake a queued one."""
     clock = ManualClock()
     await journal.claim(KEY, LONG, clock)
     first = start_claim(journal, clock)
@@ -182,7 +182,7 @@ async def test_newcomers_wait_behind_the_line(journal: Journal) -> None:
 
 
 async def test_waiter_reads_the_latest_record(journal: Journal) -> None:
-    """Whoever waited gets what the holder put last."""
+    """A waiter gets what the holder put last."""
     async with hold_key(journal):
         task = start_claim(journal, ManualClock())
         await run_loop(20)
@@ -193,7 +193,7 @@ async def test_waiter_reads_the_latest_record(journal: Journal) -> None:
 
 
 async def test_patience(journal: Journal) -> None:
-    """Patience is counted on the given clock: KeyInUseError at its end, not before."""
+    """The timeout of a claim is counted on the given clock: KeyInUseError at its end, not before."""
     clock = ManualClock()
     async with hold_key(journal):
         task = start_claim(journal, clock, 10)
@@ -208,7 +208,7 @@ async def test_patience(journal: Journal) -> None:
 
 
 async def test_error_survives_pickle(journal: Journal) -> None:
-    """KeyInUseError crosses processes."""
+    """KeyInUseError can be pickled."""
     clock = ManualClock()
     async with hold_key(journal):
         task = start_claim(journal, clock, 1)
@@ -220,7 +220,7 @@ async def test_error_survives_pickle(journal: Journal) -> None:
 
 
 async def test_impatient_waiter_holds_nothing(journal: Journal) -> None:
-    """After KeyInUseError the next in line gets the key, and after it everyone else."""
+    """After a KeyInUseError the next queued claim gets the key, and after it all others."""
     clock = ManualClock()
     async with hold_key(journal):
         impatient, patient = start_claim(journal, clock, 1), start_claim(journal, clock)
@@ -234,7 +234,7 @@ async def test_impatient_waiter_holds_nothing(journal: Journal) -> None:
 
 
 async def test_granted_claim_stops_its_timer(journal: Journal) -> None:
-    """A claim that got its key leaves no timer behind."""
+    """A claim that was granted leaves no timer behind."""
     clock = ManualClock()
     async with hold_key(journal):
         task = start_claim(journal, clock)
@@ -245,7 +245,7 @@ async def test_granted_claim_stops_its_timer(journal: Journal) -> None:
 
 
 async def test_cancelled_waiter_leaves_the_line(journal: Journal) -> None:
-    """A cancelled claim holds nothing: the one behind it gets the key."""
+    """A cancelled claim holds nothing: the next one gets the key."""
     clock = ManualClock()
     async with hold_key(journal):
         first, second = start_claim(journal, clock), start_claim(journal, clock)
@@ -258,7 +258,7 @@ async def test_cancelled_waiter_leaves_the_line(journal: Journal) -> None:
 
 @pytest.mark.parametrize("turns", range(6))
 async def test_cancelled_while_it_is_granted(journal: Journal, turns: int) -> None:
-    """A claim that is cancelled while the key is handed to it passes it on, at whatever turn of the loop."""
+    """A claim that is cancelled while the key is handed to it passes it on, at any turn of the loop."""
     clock = ManualClock()
     await journal.claim(KEY, LONG, clock)
     first = start_claim(journal, clock)
@@ -276,7 +276,7 @@ async def test_cancelled_while_it_is_granted(journal: Journal, turns: int) -> No
 
 
 async def test_cancelled_scope_holds_nothing(journal: Journal) -> None:
-    """A claim inside a scope that is cancelled holds nothing either."""
+    """A claim inside a cancelled scope holds nothing either."""
     clock = ManualClock()
     async with hold_key(journal), anyio.create_task_group() as group:
         group.start_soon(journal.claim, KEY, LONG, clock)
@@ -286,7 +286,7 @@ async def test_cancelled_scope_holds_nothing(journal: Journal) -> None:
 
 
 async def test_out_of_patience_while_it_is_granted(journal: Journal) -> None:
-    """A claim whose patience ends as the key is handed to it holds it or passes it on, never neither."""
+    """A claim that times out as the key is handed to it either holds it or passes it on."""
     clock = ManualClock()
     await journal.claim(KEY, LONG, clock)
     first = start_claim(journal, clock, 5)
@@ -302,7 +302,7 @@ async def test_out_of_patience_while_it_is_granted(journal: Journal) -> None:
 
 
 def claim_in_thread(opener: Opener, got: threading.Event, order: list[str]) -> threading.Thread:
-    """A thread with a loop of its own that claims the key, and lets go."""
+    """Start a thread with its own loop that claims the key and releases it."""
 
     async def claim_and_release() -> None:
         async with opener() as journal:
@@ -377,14 +377,14 @@ def test_waiter_whose_loop_has_ended(opener: Opener) -> None:
 
 
 async def test_overtaken_by_a_later_post(journal: Journal) -> None:
-    """A POST to the same row and path, sent later under another key, overtakes a record."""
+    """A POST to the same endpoint and path, sent later under another key, supersedes a record."""
     await journal.put(make_sent())
     await journal.put(make_sent(make_identity("order-2"), second=1))
     assert await journal.overtaken(make_sent())
 
 
 async def test_not_overtaken_by_earlier_posts(journal: Journal) -> None:
-    """What was sent before a record does not overtake it."""
+    """A POST that was sent before a record does not supersede it."""
     await journal.put(make_sent())
     await journal.put(make_sent(make_identity("order-2"), second=1))
     assert not await journal.overtaken(make_sent(make_identity("order-2"), second=1))
@@ -400,14 +400,14 @@ async def test_not_overtaken_by_earlier_posts(journal: Journal) -> None:
     ids=["another path", "another account", "another server"],
 )
 async def test_not_overtaken_by_others(journal: Journal, other: JournalEntry) -> None:
-    """Only the same account's POST to the same row and path at the same server overtakes."""
+    """Only the same account's POST to the same endpoint and path at the same server supersedes."""
     await journal.put(make_sent())
     await journal.put(other)
     assert not await journal.overtaken(make_sent())
 
 
 async def test_overtaken_by_what_was_sent_again(journal: Journal) -> None:
-    """An older key that was refused, and sent again after a record, overtakes it."""
+    """An older key that was refused, and sent again after a record, supersedes it."""
     await journal.put(make_done(make_sent(make_identity("order-2")), state=EntryState.REFUSED))
     await journal.put(make_sent(second=10))
     await journal.put(make_sent(make_identity("order-2"), second=20))
@@ -423,7 +423,7 @@ async def test_sent_again_is_not_overtaken_by_what_came_between(journal: Journal
 
 
 async def test_not_overtaken_by_an_earlier_post_that_ends_later(journal: Journal) -> None:
-    """It is the sending that counts: a POST sent before and answered after a record does not overtake it."""
+    """The time of sending counts: a POST sent before and answered after a record does not supersede it."""
     await journal.put(make_sent(make_identity("order-2")))
     await journal.put(make_sent(second=10))
     await journal.put(make_done(make_sent(make_identity("order-2"))))
@@ -431,7 +431,7 @@ async def test_not_overtaken_by_an_earlier_post_that_ends_later(journal: Journal
 
 
 async def test_removed_posts_overtake_nothing(journal: Journal) -> None:
-    """A later POST that never reached the server overtakes nothing."""
+    """A later POST that never reached the server supersedes nothing."""
     await journal.put(make_sent())
     await journal.put(make_sent(make_identity("order-2"), second=1))
     await journal.remove(make_identity("order-2"))
@@ -439,14 +439,14 @@ async def test_removed_posts_overtake_nothing(journal: Journal) -> None:
 
 
 async def test_overtaken_after_the_record_is_gone(journal: Journal) -> None:
-    """A record that was forgotten between claim and question raises nothing."""
+    """A record that was removed between claim and query raises nothing."""
     await journal.put(make_sent())
     await journal.remove(KEY)
     assert not await journal.overtaken(make_sent())
 
 
 async def test_records_survive_pickle(journal: Journal) -> None:
-    """A record as it is read crosses processes."""
+    """A record can be pickled."""
     await journal.put(make_done(make_sent()))
     record = await read_record(journal)
     assert pickle.loads(pickle.dumps(record)) == record  # noqa: S301 - our own bytes

@@ -1,4 +1,4 @@
-"""What a key's record does to a call that comes later: the rules, through clients over one journal."""
+"""What a key's record does to a later call: the rules, through clients over one journal."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ async def extend_expiry(
 
 
 async def wait_for_timers(it: Place, number: int) -> None:
-    """Wait until so many timers wait on the clock."""
-    while it.clock.pending_timers < number:  # noqa: ASYNC110 - the loop's turns are what is waited for
+    """Wait until a number of timers are pending on the clock."""
+    while it.clock.pending_timers < number:  # noqa: ASYNC110 - waits for turns of the loop
         await asyncio.sleep(0)
 
 
@@ -44,7 +44,7 @@ async def wait_for_timers(it: Place, number: int) -> None:
 
 @pytest.mark.parametrize("later", [0, 60, 95, 800])
 async def test_done(opener: Opener, later: float) -> None:
-    """A key that was done gives the recorded answer, in and past its window: no request, ``replayed`` says journal."""
+    """A done key returns the recorded response, in and past its window: no request, ``replayed`` is "journal"."""
     async with open_place(opener, BOUGHT) as it:
         first = await buy(it.bardge)
         it.clock.advance(later)
@@ -54,7 +54,7 @@ async def test_done(opener: Opener, later: float) -> None:
 
 
 async def test_done_by_send(opener: Opener) -> None:
-    """``send`` with a key that was done tells the same, with the recorded status and request id."""
+    """``send`` with a done key returns the same, with the recorded status and request id."""
     async with open_place(opener, BOUGHT) as it:
         await buy(it.bardge)
         again = await (await it.open_another()).send("credits.purchase", request=PURCHASE, key="order-1")
@@ -63,7 +63,7 @@ async def test_done_by_send(opener: Opener) -> None:
 
 
 async def test_done_though_unreadable(opener: Opener) -> None:
-    """An answer that could not be read was executed: the same DecodeError again, without a request."""
+    """A response that could not be decoded was executed: the same DecodeError again, without a request."""
     async with open_place(opener, reply(201, [1])) as it:
         first = await fail_to_buy(it.bardge)
         it.clock.advance(100)
@@ -75,7 +75,7 @@ async def test_done_though_unreadable(opener: Opener) -> None:
 
 
 async def test_done_after_a_doubt(opener: Opener) -> None:
-    """A key that was cut first and answered then is done."""
+    """A key that was first cut and then answered is done."""
     async with open_place(opener, cut(), BOUGHT) as it:
         await buy(it.bardge)
         assert await it.read_state() is EntryState.DONE
@@ -84,7 +84,7 @@ async def test_done_after_a_doubt(opener: Opener) -> None:
 
 
 async def test_fresh_key_given_again(opener: Opener) -> None:
-    """A fresh key's answer is not kept: given again, it was done already, and nothing is sent."""
+    """A fresh key's response is not stored: when the key is given again, it is reported done, and nothing is sent."""
     async with open_place(opener, BOUGHT) as it:
         key = (await it.bardge.send("credits.purchase", request=PURCHASE)).idempotency_key
         assert key is not None
@@ -94,7 +94,7 @@ async def test_fresh_key_given_again(opener: Opener) -> None:
 
 
 async def test_made_key_of_a_block(opener: Opener) -> None:
-    """A block tells its made key beforehand: given again, it has its recorded answer."""
+    """A block exposes its made key before the call: given again, it returns its recorded response."""
     async with open_place(opener, BOUGHT) as it:
         async with it.bardge.idempotent() as once:
             first = await once.credits.purchase(PURCHASE)
@@ -116,7 +116,7 @@ async def test_refused_then_the_same(opener: Opener, later: float) -> None:
 
 
 async def test_refused_then_corrected_inside(opener: Opener) -> None:
-    """Inside its 90 s a refused key takes no other body: the server may hold it to the first one."""
+    """Within its 90 s a refused key accepts no other body: the server may hold it to the first one."""
     async with open_place(opener, REFUSED, BOUGHT) as it:
         await fail_to_buy(it.bardge)
         it.clock.advance(89)
@@ -126,7 +126,7 @@ async def test_refused_then_corrected_inside(opener: Opener) -> None:
 
 
 async def test_refused_then_corrected_past(opener: Opener) -> None:
-    """After its 90 s a refused key takes any body."""
+    """After its 90 s a refused key accepts any body."""
     async with open_place(opener, REFUSED, BOUGHT) as it:
         await fail_to_buy(it.bardge)
         it.clock.advance(91)
@@ -135,7 +135,7 @@ async def test_refused_then_corrected_past(opener: Opener) -> None:
 
 
 async def test_corrected_then_done(opener: Opener) -> None:
-    """What was corrected and done stands under the key from then on."""
+    """A corrected request that is done is what the key stands for from then on."""
     async with open_place(opener, REFUSED, BOUGHT) as it:
         await fail_to_buy(it.bardge)
         it.clock.advance(91)
@@ -151,7 +151,7 @@ async def test_corrected_then_done(opener: Opener) -> None:
     ids=["401", "403", "404", "429", "404 page"],
 )
 async def test_answered_and_not_executed(opener: Opener, refusal: Step) -> None:
-    """Every answer that says "not executed" leaves the key refused, and is sent again when asked."""
+    """Every response that means "not executed" leaves the key refused, and it is sent again on request."""
     async with open_place(opener, refusal, BOUGHT, retry=ONE) as it:
         await fail_to_buy(it.bardge)
         assert await it.read_state() is EntryState.REFUSED
@@ -161,7 +161,7 @@ async def test_answered_and_not_executed(opener: Opener, refusal: Step) -> None:
 
 
 async def test_refused_then_in_doubt(opener: Opener) -> None:
-    """A refused key that was sent again and not answered is in doubt, and past its window not sent."""
+    """A refused key that was sent again and not answered is in doubt, and not sent past its window."""
     async with open_place(opener, REFUSED, cut(), BOUGHT, retry=ONE) as it:
         await fail_to_buy(it.bardge)
         it.clock.advance(300)
@@ -172,7 +172,7 @@ async def test_refused_then_in_doubt(opener: Opener) -> None:
 
 
 async def test_refused_then_no_connection(opener: Opener) -> None:
-    """A refused key stays bound to its body for 90 s, also when a later call could not connect."""
+    """A refused key stays bound to its body for 90 s, even if a later call could not connect."""
     async with open_place(opener, REFUSED, BOUGHT, retry=ONE) as it:
         await fail_to_buy(it.bardge)
         it.server.refuse()
@@ -186,7 +186,7 @@ async def test_refused_then_no_connection(opener: Opener) -> None:
 
 @pytest.mark.parametrize("later", [0, 78])
 async def test_in_doubt_inside(opener: Opener, later: float) -> None:
-    """Inside its window a key in doubt is sent again, and what comes back settles it."""
+    """Within its window a key in doubt is sent again, and the response settles it."""
     async with open_place(opener, cut(), BOUGHT, retry=ONE) as it:
         assert isinstance(await fail_to_buy(it.bardge), errors.OutcomeUnknownError)
         it.clock.advance(later)
@@ -198,7 +198,7 @@ async def test_in_doubt_inside(opener: Opener, later: float) -> None:
 
 @pytest.mark.parametrize("later", [79.5, 85, 91, 100_000])
 async def test_in_doubt_past(opener: Opener, later: float) -> None:
-    """With less than a second left of its window, margin off, a key in doubt is not sent: its outcome stays unknown."""
+    """With less than a second of its window left, without margin, a key in doubt is not sent and stays unknown."""
     async with open_place(opener, cut(), BOUGHT, retry=ONE) as it:
         first = await fail_to_buy(it.bardge)
         it.clock.advance(later)
@@ -217,7 +217,7 @@ async def test_in_doubt_past(opener: Opener, later: float) -> None:
 
 
 async def test_charging_row_says_how_to_find_out(opener: Opener) -> None:
-    """Later POSTs to the same path under other keys do not change what is said of a charging one."""
+    """Later POSTs to the same path under other keys do not change what is reported of a charging one."""
     async with open_place(opener, cut(), BOUGHT, retry=ONE) as it:
         await fail_to_buy(it.bardge)
         it.clock.advance(1)
@@ -229,7 +229,7 @@ async def test_charging_row_says_how_to_find_out(opener: Opener) -> None:
 
 
 async def test_window_is_the_settings(opener: Opener) -> None:
-    """``window=`` says when a key in doubt may still be sent."""
+    """``window=`` sets how long a key in doubt may still be sent."""
     window = ReplayWindow(length=20, margin=5)
     async with open_place(opener, cut(), retry=ONE, window=window) as it:
         await fail_to_buy(it.bardge)
@@ -241,7 +241,7 @@ async def test_window_is_the_settings(opener: Opener) -> None:
 
 
 async def test_in_doubt_counts_from_the_first_send(opener: Opener) -> None:
-    """Sending again does not move the window: it counts from the very first send, over all calls."""
+    """Sending again does not extend the window: it counts from the first send, over all calls."""
     async with open_place(opener, cut(), retry=ONE) as it:
         for _ in range(3):
             await fail_to_buy(it.bardge)
@@ -251,7 +251,7 @@ async def test_in_doubt_counts_from_the_first_send(opener: Opener) -> None:
 
 
 async def test_in_doubt_keeps_its_window(opener: Opener) -> None:
-    """A key in doubt that is sent again goes on only inside the window of its very first send."""
+    """A key in doubt that is sent again retries only within the window of its first send."""
     async with open_place(opener, cut(), retry=ONE) as it:
         first = await fail_to_buy(it.bardge)
         it.clock.advance(75)
@@ -268,7 +268,7 @@ async def test_in_doubt_keeps_its_window(opener: Opener) -> None:
 
 
 async def test_journal_bytes_are_sent(opener: Opener) -> None:
-    """A key in doubt goes out with the journal's bytes, though the new request encodes in another order."""
+    """A key in doubt is sent with the journal's bytes, even if the new request encodes in another order."""
     async with open_place(opener, cut(), reply(200, {}), retry=ONE) as it:
         with pytest.raises(errors.OutcomeUnknownError):
             await it.bardge.request("POST", "/new", request={"a": 1, "b": {"c": 2, "d": 3}}, key="k", keyed=True)
@@ -277,7 +277,7 @@ async def test_journal_bytes_are_sent(opener: Opener) -> None:
 
 
 async def test_fresh_key_in_doubt(opener: Opener) -> None:
-    """The key on an OutcomeUnknownError, fresh or not, sends the same again inside the window."""
+    """The key of an OutcomeUnknownError, fresh or not, sends the same request again within the window."""
     async with open_place(opener, cut(), BOUGHT, retry=ONE) as it:
         with pytest.raises(errors.OutcomeUnknownError) as caught:
             await it.bardge.credits.purchase(PURCHASE)
@@ -297,7 +297,7 @@ async def test_server_error_then_again(opener: Opener) -> None:
 
 
 async def test_cut_then_429(opener: Opener) -> None:
-    """A doubt is over the whole history: a later 429 or 401 does not turn it into "refused"."""
+    """A doubt covers the whole history: a later 429 or 401 does not turn it into "refused"."""
     async with open_place(opener, cut(), error(429), error(401), BOUGHT) as it:
         assert isinstance(await fail_to_buy(it.bardge), errors.OutcomeUnknownError)
         assert await it.read_state() is EntryState.SENT
@@ -307,7 +307,7 @@ async def test_cut_then_429(opener: Opener) -> None:
 
 
 async def test_reentered_then_no_connection(opener: Opener) -> None:
-    """A key in doubt that cannot connect when it is entered again stays in doubt."""
+    """A key in doubt that cannot connect on re-entry stays in doubt."""
     async with open_place(opener, cut(), retry=ONE) as it:
         await fail_to_buy(it.bardge)
         it.server.refuse()
@@ -326,7 +326,7 @@ async def test_reentered_then_refused(opener: Opener) -> None:
 
 
 async def test_reentered_then_conflict(opener: Opener) -> None:
-    """A resource conflict on a key in doubt says that it may be our own doing."""
+    """A resource conflict on a key in doubt says that our own earlier request may have caused it."""
     async with open_place(opener, cut(), error(409, "resource_conflict_error"), retry=ONE) as it:
         await fail_to_buy(it.bardge)
         again = await fail_to_buy(await it.open_another())
@@ -334,7 +334,7 @@ async def test_reentered_then_conflict(opener: Opener) -> None:
     assert again.sent_before
 
 
-# Another request under the key.
+# A different request under the key.
 
 
 async def send_other_body(bardge: BardgeClient) -> object:
@@ -363,7 +363,7 @@ DIFFERENT: dict[str, tuple[Callable[[BardgeClient], Awaitable[object]], str]] = 
 async def test_another_request(
     opener: Opener, first: Step, later: float, call: Callable[[BardgeClient], Awaitable[object]], words: str
 ) -> None:
-    """Another request under a key, done or in doubt, in its window or past it, is refused: what differs is named."""
+    """A different request under a key, done or in doubt, in its window or past it, is rejected by its difference."""
     async with open_place(opener, first, BOUGHT, retry=ONE) as it:
         await asyncio.gather(buy(it.bardge), return_exceptions=True)
         it.clock.advance(later)
@@ -374,7 +374,7 @@ async def test_another_request(
 
 
 async def test_another_path(opener: Opener) -> None:
-    """A key of one session's confirmation is refused for another session's: the path is what differs."""
+    """A key of one session's confirmation is rejected for another session's: the paths differ."""
     async with open_place(opener, reply(200, {"object": "booking"})) as it:
         await it.bardge.send("bookings.confirm_spa", "sess_1", key="k")
         with pytest.raises(errors.IdempotencyMisuseError, match="path"):
@@ -383,7 +383,7 @@ async def test_another_path(opener: Opener) -> None:
 
 
 async def test_unset_is_not_null(opener: Opener) -> None:
-    """A field that is null is another request than one that is left out."""
+    """A request with a null field differs from one without the field."""
     async with open_place(opener, reply(200, {})) as it:
         await it.bardge.request("POST", "/new", request={"a": None}, key="k")
         with pytest.raises(errors.IdempotencyMisuseError):
@@ -391,11 +391,11 @@ async def test_unset_is_not_null(opener: Opener) -> None:
     assert it.request_count == 1
 
 
-# Rows that set an absolute state.
+# Endpoints that set an absolute state.
 
 
 async def test_same_row_past_the_window(opener: Opener) -> None:
-    """A row that sets an absolute state is sent again past its window, under its key, when nothing came after it."""
+    """If nothing superseded it, an endpoint that sets an absolute state is sent again past its window, under its key."""
     async with open_place(opener, cut(), UPDATED, retry=ONE) as it:
         with pytest.raises(errors.OutcomeUnknownError):
             await extend_expiry(it.bardge, "k1")
@@ -405,7 +405,7 @@ async def test_same_row_past_the_window(opener: Opener) -> None:
 
 
 async def test_same_row_overtaken(opener: Opener) -> None:
-    """Past its window it is not sent when a later POST to the same row and path is on record: that would undo it."""
+    """It is not sent past its window if a later POST to the same endpoint and path is recorded: it would undo that."""
     async with open_place(opener, cut(), UPDATED, retry=ONE) as it:
         with pytest.raises(errors.OutcomeUnknownError):
             await extend_expiry(it.bardge, "k1")
@@ -442,7 +442,7 @@ async def test_same_row_overtaken_by_a_fresh_key(opener: Opener) -> None:
 
 
 async def test_same_row_other_path(opener: Opener) -> None:
-    """A later POST for another client does not stand in its way."""
+    """A later POST for another client does not prevent it."""
     async with open_place(opener, cut(), UPDATED, retry=ONE) as it:
         with pytest.raises(errors.OutcomeUnknownError):
             await extend_expiry(it.bardge, "k1")
@@ -453,7 +453,7 @@ async def test_same_row_other_path(opener: Opener) -> None:
 
 
 async def test_same_row_not_overtaken_by_what_never_left(opener: Opener) -> None:
-    """A later POST that was proved not to be sent does not stand in its way."""
+    """A later POST that was proved not sent does not prevent it."""
     async with open_place(opener, cut(), UPDATED, retry=ONE) as it:
         with pytest.raises(errors.OutcomeUnknownError):
             await extend_expiry(it.bardge, "k1")
@@ -468,7 +468,7 @@ async def test_same_row_not_overtaken_by_what_never_left(opener: Opener) -> None
 
 
 async def test_same_row_overtaken_by_a_repeat(opener: Opener) -> None:
-    """An older key in doubt that was sent again after it overtakes it."""
+    """An older key in doubt that was sent again after it supersedes it."""
     async with open_place(opener, cut(), retry=ONE) as it:
         for key, request in (("k1", DECEMBER), ("k2", JANUARY), ("k1", DECEMBER)):
             with pytest.raises(errors.OutcomeUnknownError):
@@ -481,7 +481,7 @@ async def test_same_row_overtaken_by_a_repeat(opener: Opener) -> None:
 
 
 async def test_same_row_done(opener: Opener) -> None:
-    """Done, it is not sent again either: setting it back later would undo what came after."""
+    """A done key is not sent again either: resetting the state later would undo what came after."""
     async with open_place(opener, UPDATED) as it:
         await extend_expiry(it.bardge, "k1")
         it.clock.advance(500)
@@ -489,12 +489,12 @@ async def test_same_row_done(opener: Opener) -> None:
     assert it.request_count == 1
 
 
-# Rows that no key protects.
+# Endpoints that no key protects.
 
 
 @pytest.mark.parametrize("later", [0, 100])
 async def test_unproven_row_in_doubt(opener: Opener, later: float) -> None:
-    """A row whose key nothing shows to be honoured has no window: in doubt it is never sent again."""
+    """An endpoint whose key is not known to be honoured has no window: in doubt it is never sent again."""
     request = m.PurchaseCopayPackage(client_id="c", provider_id="p", quote_id="q")
     async with open_place(opener, cut()) as it:
         with pytest.raises(errors.OutcomeUnknownError):
@@ -506,7 +506,7 @@ async def test_unproven_row_in_doubt(opener: Opener, later: float) -> None:
 
 
 async def test_unproven_row_done(opener: Opener) -> None:
-    """Done, the journal protects it all the same."""
+    """When it is done, the journal still protects it."""
     async with open_place(opener, reply(200, {"object": "booking"})) as it:
         first = await it.bardge.send("bookings.cancel", "bk_1", key="k")
         again = await (await it.open_another()).send("bookings.cancel", "bk_1", key="k")
@@ -514,7 +514,7 @@ async def test_unproven_row_done(opener: Opener) -> None:
 
 
 async def test_keyless_row_leaves_nothing(opener: Opener) -> None:
-    """A POST without a key is on no record: each call is sent."""
+    """A POST without a key is not recorded: each call is sent."""
     async with open_place(opener, reply(200, {"object": "lookup"})) as it:
         for _ in range(2):
             await it.bardge.lookups.initiate(m.InitiateLookup(issuer_id="i", client_id="c"))
@@ -525,7 +525,7 @@ async def test_keyless_row_leaves_nothing(opener: Opener) -> None:
 
 
 async def test_refused_connection_leaves_nothing(opener: Opener) -> None:
-    """What was proved not to be sent leaves no record: any body, at any time."""
+    """A POST that was proved not sent leaves no record: the key is free for any body at any time."""
     async with open_place(opener, BOUGHT) as it:
         it.server.refuse()
         assert isinstance(await fail_to_buy(it.bardge), errors.ConnectError)
@@ -536,7 +536,7 @@ async def test_refused_connection_leaves_nothing(opener: Opener) -> None:
 
 
 async def test_no_free_connection_leaves_nothing(opener: Opener) -> None:
-    """A call that got no connection of ours in time leaves no record."""
+    """A call that timed out waiting for a connection leaves no record."""
     reached = anyio.Event()
     async with open_place(opener, hang(reached), max_connections=1) as it:
         hanging = asyncio.ensure_future(buy(it.bardge, "order-0"))
@@ -558,18 +558,18 @@ async def test_held_back_leaves_nothing(opener: Opener) -> None:
     assert it.request_count == 1
 
 
-# Two at once, cancelled ones, and what keeps keys apart.
+# Concurrent and cancelled calls, and what keeps keys apart.
 
 
 async def test_two_at_once(opener: Opener) -> None:
-    """Two workers with one key at the same time: one request, one answer for both."""
+    """Two concurrent workers with one key: one request, one response for both."""
     async with open_place(opener, BOUGHT) as it:
         first, second = await asyncio.gather(buy(it.bardge), buy(await it.open_another()))
     assert (first, it.request_count) == (second, 1)
 
 
 async def test_two_at_once_with_different_requests(opener: Opener) -> None:
-    """Two workers with one key and different requests: one request, a refusal for the second."""
+    """Two workers with one key and different requests: one request, and the second is rejected."""
     async with open_place(opener, BOUGHT) as it:
         done, refused = await asyncio.gather(buy(it.bardge), fail_to_buy(await it.open_another(), request=OTHER))
     assert done.balance == 5
@@ -577,7 +577,7 @@ async def test_two_at_once_with_different_requests(opener: Opener) -> None:
 
 
 async def test_second_waits_for_its_own_deadline(opener: Opener) -> None:
-    """A worker waits for the key's holder as long as its own call may take, then says that nothing was sent."""
+    """A worker waits for the key's holder as long as its own call may take, then reports that nothing was sent."""
     reached = anyio.Event()
     async with open_place(opener, hang(reached)) as it:
         first = asyncio.ensure_future(buy(it.bardge))
@@ -594,7 +594,7 @@ async def test_second_waits_for_its_own_deadline(opener: Opener) -> None:
 
 
 async def test_key_in_use_is_retryable(opener: Opener) -> None:
-    """KeyInUseError says that the same call may be tried later without harm."""
+    """KeyInUseError says that the same call may be retried later without harm."""
     reached = anyio.Event()
     async with open_place(opener, hang(reached)) as it:
         first = asyncio.ensure_future(buy(it.bardge))
@@ -615,7 +615,7 @@ async def cancel_in_flight(it: Place, reached: anyio.Event) -> None:
 
 
 async def test_cancelled_then_entered_inside(opener: Opener) -> None:
-    """A call cancelled after sending is in doubt: inside the window its key is sent again."""
+    """A call cancelled after sending is in doubt: within the window its key is sent again."""
     reached = anyio.Event()
     async with open_place(opener, hang(reached), BOUGHT) as it:
         await cancel_in_flight(it, reached)
@@ -625,7 +625,7 @@ async def test_cancelled_then_entered_inside(opener: Opener) -> None:
 
 
 async def test_cancelled_then_entered_past(opener: Opener) -> None:
-    """Past the window it is not."""
+    """Past the window it is not sent."""
     reached = anyio.Event()
     async with open_place(opener, hang(reached), BOUGHT) as it:
         await cancel_in_flight(it, reached)
@@ -652,7 +652,7 @@ async def test_base_urls_keep_keys_apart(opener: Opener) -> None:
 
 
 async def test_api_keys_do_not_keep_keys_apart(opener: Opener) -> None:
-    """A rotated API key changes nothing: what was done under the old one is known."""
+    """A rotated API key changes nothing: operations done under the old one are known."""
     async with open_place(opener, BOUGHT, api_key="old") as it:
         await buy(it.bardge)
         await buy(await it.open_another(api_key="new"))
@@ -672,14 +672,14 @@ async def test_no_secret_is_on_record(opener: Opener) -> None:
 
 
 async def test_echoed_key_is_not_on_record(opener: Opener) -> None:
-    """An answer that echoes the API key is not kept with it."""
+    """A response that echoes the API key is stored without it."""
     async with open_place(opener, reply(201, {"balance": 5, "debug": f"Bearer {CANARY}"}), api_key=CANARY) as it:
         await buy(it.bardge)
         assert CANARY not in repr(await it.read_record())
 
 
 async def test_garbage_answers_are_not_on_record(opener: Opener) -> None:
-    """A page in place of an answer leaves the key in doubt, without the page."""
+    """An HTML page instead of a response leaves the key in doubt, and is not stored."""
     async with open_place(opener, send_raw(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n<h1>"), retry=ONE) as it:
         await fail_to_buy(it.bardge)
         record: Any = await it.read_record()

@@ -1,4 +1,4 @@
-"""A disk that is full, locked or slow; waits that are cut short; what a commit costs."""
+"""A disk that is full, locked or slow; waits that are cut short; the cost of a commit."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ BOUGHT = reply(201, {"object": "credit_purchase", "balance": 5})
 
 @contextmanager
 def lock_file(path: Path) -> Generator[sqlite3.Connection]:
-    """Keep every writer of a journal waiting, as a slow disk or another program does."""
+    """Block every writer of a journal, as a slow disk or another program does."""
     other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     other.execute("BEGIN IMMEDIATE")
     try:
@@ -78,12 +78,12 @@ async def open_bench(folder: Path, *script: Step, **options: Any) -> AsyncGenera
 
 
 async def fill_disk(it: Bench) -> None:
-    """Let the journal's file grow no more; free pages are used up first."""
+    """Prevent the journal's file from growing, once its free pages are used up."""
     await run_statements(it.journal, "PRAGMA max_page_count = 1")
 
 
 async def disable_lock_wait(it: Bench) -> None:
-    """Let a locked file be an error at once."""
+    """Make a locked file an immediate error."""
     await run_statements(it.journal, "PRAGMA busy_timeout = 1")
 
 
@@ -105,7 +105,7 @@ async def test_full_before_the_send(tmp_path: Path) -> None:
 
 
 def fill_disk_then(it: list[Bench], then: Step) -> Step:
-    """Fill the disk once the request has arrived, then go on."""
+    """Fill the disk once the request has arrived, then continue."""
 
     async def handle_request(request: Received, writer: asyncio.StreamWriter) -> None:
         await fill_disk(it[0])
@@ -134,7 +134,7 @@ async def check_not_recorded(it: Bench, caplog: pytest.LogCaptureFixture, unlock
 
 
 async def test_full_after_the_send(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A full disk after the answer: the answer is returned, ``recorded`` is False, an ERROR, the key in doubt."""
+    """A full disk after the response: the response is returned, ``recorded`` is False, an ERROR, the key in doubt."""
     its: list[Bench] = []
     async with open_bench(tmp_path, fill_disk_then(its, LARGE)) as it:
         its.append(it)
@@ -152,7 +152,7 @@ async def test_locked_before_the_send(tmp_path: Path) -> None:
 
 
 async def test_locked_after_the_send(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A file that is locked when the answer comes: the answer is returned, not recorded, in doubt."""
+    """A file that is locked when the response arrives: the response is returned, not recorded, in doubt."""
     its: list[Bench] = []
     with contextlib.ExitStack() as stack:
         async with open_bench(tmp_path, lock_file_then(its, stack, BOUGHT)) as it:
@@ -179,7 +179,7 @@ async def test_locked_fails_all_at_once(tmp_path: Path) -> None:
 
 
 async def test_removed_before_the_send(tmp_path: Path) -> None:
-    """A file that was removed while it was open: JournalError, nothing is sent, no new file."""
+    """A file that was removed while open: JournalError, nothing is sent, no new file."""
     async with open_bench(tmp_path) as it:
         it.journal.path.unlink()
         with pytest.raises(errors.JournalError, match="removed"):
@@ -188,7 +188,7 @@ async def test_removed_before_the_send(tmp_path: Path) -> None:
 
 
 async def test_slow_disk_does_not_block_the_loop(tmp_path: Path) -> None:
-    """While a put waits for the disk the loop turns freely."""
+    """While a put waits for the disk the loop is not blocked."""
     with SQLiteJournal(tmp_path / "journal.db") as journal:
         with lock_file(journal.path):
             waiting = asyncio.ensure_future(journal.put(make_sent()))
@@ -199,7 +199,7 @@ async def test_slow_disk_does_not_block_the_loop(tmp_path: Path) -> None:
 
 
 async def test_deadline_while_the_intent_waits(tmp_path: Path) -> None:
-    """The deadline passes while the intent is written: JournalError ``timed_out``, nothing sent, nothing on record."""
+    """The deadline passes while the intent is written: JournalError ``timed_out``, nothing sent, nothing recorded."""
     async with open_bench(tmp_path) as it:
         with lock_file(it.journal.path):
             call = asyncio.ensure_future(buy(it.bardge))
@@ -214,7 +214,7 @@ async def test_deadline_while_the_intent_waits(tmp_path: Path) -> None:
 
 
 async def test_cancelled_while_the_intent_waits(tmp_path: Path) -> None:
-    """A call that is cancelled while its intent is written sends nothing and leaves nothing on record."""
+    """A call that is cancelled while its intent is written sends nothing and leaves no record."""
     async with open_bench(tmp_path) as it:
         with lock_file(it.journal.path):
             call = asyncio.ensure_future(buy(it.bardge))
@@ -228,7 +228,7 @@ async def test_cancelled_while_the_intent_waits(tmp_path: Path) -> None:
 
 
 async def test_cancelled_while_the_outcome_waits(tmp_path: Path) -> None:
-    """A call that is cancelled while its outcome is written is on record as done."""
+    """A call that is cancelled while its outcome is written is recorded as done."""
     its: list[Bench] = []
     with contextlib.ExitStack() as stack:
         async with open_bench(tmp_path, lock_file_then(its, stack, BOUGHT)) as it:
@@ -246,7 +246,7 @@ async def test_cancelled_while_the_outcome_waits(tmp_path: Path) -> None:
 
 
 async def test_waiters_share_commits(tmp_path: Path) -> None:
-    """200 puts at once take a few commits, and all of them are there."""
+    """200 concurrent puts take a few commits, and all of them are stored."""
     with SQLiteJournal(tmp_path / "journal.db") as journal:
         await journal.listed()
         said = list[str]()
@@ -260,7 +260,7 @@ async def test_waiters_share_commits(tmp_path: Path) -> None:
 
 
 async def test_one_jobs_fault_is_its_own(tmp_path: Path) -> None:
-    """A record that cannot be written fails alone; the others of its commit are kept, and the thread goes on."""
+    """A record that cannot be written fails alone; the others of its commit are stored, and the thread continues."""
     with SQLiteJournal(tmp_path / "journal.db") as journal:
         bad = make_sent(make_identity("\ud800"))
         ends = await asyncio.gather(
@@ -274,7 +274,7 @@ async def test_one_jobs_fault_is_its_own(tmp_path: Path) -> None:
 
 
 async def test_damaged_entry(tmp_path: Path) -> None:
-    """An entry whose bytes were changed is an error for whoever asks for it, never another answer."""
+    """An entry whose bytes were changed raises an error on every read, never a wrong response."""
     with SQLiteJournal(tmp_path / "journal.db") as journal:
         await journal.put(make_done(make_sent()))
         await run_statements(journal, "UPDATE entries SET state = 'refused'")
@@ -307,7 +307,7 @@ asyncio.run(main())
 
 
 async def test_limit_of_the_system(tmp_path: Path) -> None:
-    """A write that the system refuses is a JournalError, and all that was kept before is there."""
+    """A write that the system refuses is a JournalError, and earlier records are intact."""
     environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
     command = [sys.executable, "-W", "error", "-c", LIMITED, str(tmp_path / "journal.db")]
     run = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)  # noqa: ASYNC221

@@ -1,6 +1,6 @@
-"""The journal's file: how it is made, who may open it, and what is left alone."""
+"""The journal's file: how it is created, who may open it, and what is left alone."""
 
-# ruff: noqa: ASYNC240 - tests may wait for the disk
+# ruff: noqa: ASYNC240 - tests may block on the disk
 from __future__ import annotations
 
 import asyncio
@@ -34,7 +34,7 @@ def read_files(folder: Path) -> dict[str, bytes]:
 
 
 def read_all_records(path: Path) -> list[JournalEntry]:
-    """All that a journal's file holds."""
+    """Return all records of a journal's file."""
 
     async def main() -> list[JournalEntry]:
         with SQLiteJournal(path) as journal:
@@ -44,7 +44,7 @@ def read_all_records(path: Path) -> list[JournalEntry]:
 
 
 def put_in_a_process(path: str, number: int, begin: object) -> None:
-    """Open a journal at the same moment as others, and put a record."""
+    """Open a journal at the same moment as other processes, and put a record."""
     begin.wait()  # type: ignore[attr-defined]
 
     async def main() -> None:
@@ -55,7 +55,7 @@ def put_in_a_process(path: str, number: int, begin: object) -> None:
 
 
 def test_many_processes_make_one_file(tmp_path: Path) -> None:
-    """Six processes that first create one file at once all succeed, and nothing that they put is lost."""
+    """Six processes that concurrently create one file all succeed, and no record is lost."""
     path = tmp_path / "journal.db"
     begin = FORK.Barrier(6)
     processes = [FORK.Process(target=put_in_a_process, args=(str(path), number, begin)) for number in range(6)]
@@ -81,7 +81,7 @@ def make_foreign_file(path: Path) -> None:
 
 
 def make_foreign_file_with_log(path: Path) -> None:
-    """Another program's database, killed with commits that are only in its log."""
+    """Write another program's database, killed with commits that are only in its log."""
     aside = path.with_name("aside.db")
     found = sqlite3.connect(aside)
     found.executescript("PRAGMA journal_mode = WAL; CREATE TABLE theirs (x); INSERT INTO theirs VALUES (1)")
@@ -119,22 +119,22 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
 
 @pytest.mark.parametrize("name", BAD)
 def test_bad_files_stay_unchanged(tmp_path: Path, name: str) -> None:
-    """What is no journal of this version raises JournalError and keeps every byte, with no file left beside it."""
+    """A file that is no journal of this version raises JournalError and stays unchanged, with no file beside it."""
     make, words = BAD[name]
     make(tmp_path / "journal.db")
     before = read_files(tmp_path)
     with pytest.raises(errors.JournalError, match=words):
         SQLiteJournal(tmp_path / "journal.db")
     after = read_files(tmp_path)
-    # An empty lock file may lie beside a file of ours.
+    # An empty lock file may stay beside a journal's file.
     assert {name: content for name, content in after.items() if name != "journal.db-lock" or content} == {
         name: content for name, content in before.items() if name != "journal.db-lock"
     }
 
 
 @pytest.fixture
-def nobody() -> Iterator[Path]:
-    """A folder that everybody may enter, as a user who may do little, where the suite is run by root."""
+def unprivileged_folder() -> Iterator[Path]:
+    """A folder that everybody may enter, as an unprivileged user if the suite is run by root."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         yield Path(folder)
@@ -152,12 +152,12 @@ def run_unprivileged(work: Callable[[], object]) -> None:
 
 
 @pytest.mark.parametrize("mode", [0o400, 0o444, 0o000])
-def test_no_permission(nobody: Path, mode: int) -> None:
+def test_no_permission(unprivileged_folder: Path, mode: int) -> None:
     """A file that this user may not read and write raises JournalError and stays unchanged."""
-    path = nobody / "journal.db"
+    path = unprivileged_folder / "journal.db"
     SQLiteJournal(path).close()
     path.with_name("journal.db-lock").unlink()
-    before = read_files(nobody)
+    before = read_files(unprivileged_folder)
     path.chmod(mode)
 
     def try_to_open() -> None:
@@ -166,30 +166,30 @@ def test_no_permission(nobody: Path, mode: int) -> None:
 
     run_unprivileged(try_to_open)
     path.chmod(0o600)
-    assert read_files(nobody) == before
+    assert read_files(unprivileged_folder) == before
 
 
-def test_read_only_folder(nobody: Path) -> None:
-    """A folder in which this user may make no file raises JournalError."""
+def test_read_only_folder(unprivileged_folder: Path) -> None:
+    """A folder in which this user may not create files raises JournalError."""
 
     def try_to_open() -> None:
-        nobody_path = nobody / "inner"
+        path_inside = unprivileged_folder / "inner"
         with pytest.raises(errors.JournalError, match="cannot be opened: Permission denied"):
-            SQLiteJournal(nobody_path / "journal.db")
+            SQLiteJournal(path_inside / "journal.db")
 
-    (nobody / "inner").mkdir(mode=0o555)
+    (unprivileged_folder / "inner").mkdir(mode=0o555)
     run_unprivileged(try_to_open)
 
 
 def test_missing_folder(tmp_path: Path) -> None:
-    """A missing folder raises JournalError, and is not made."""
+    """A missing folder raises JournalError, and is not created."""
     with pytest.raises(errors.JournalError, match="No such file"):
         SQLiteJournal(tmp_path / "missing" / "journal.db")
 
 
 @pytest.mark.parametrize("touched", [False, True])
 async def test_modes(tmp_path: Path, *, touched: bool) -> None:
-    """The file and its companions are 0600, also where an empty file was there before."""
+    """The file and its companions are 0600, even if an empty file existed before."""
     path = tmp_path / "journal.db"
     if touched:
         path.touch(0o644)
@@ -219,7 +219,7 @@ async def test_no_secrets(tmp_path: Path) -> None:
 
 
 async def test_half_made_file(tmp_path: Path) -> None:
-    """A file whose maker was killed in its first commit is made anew."""
+    """A file whose creator was killed in its first commit is created again."""
     path = tmp_path / "journal.db"
     with sqlite3.connect(path, isolation_level=None) as found:
         found.execute("PRAGMA cache_size = 1")
@@ -239,7 +239,7 @@ async def test_half_made_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("end", ["", "-wal", "-shm", "-lock"])
 @pytest.mark.parametrize("replaced", [False, True])
 async def test_removed_or_replaced(tmp_path: Path, end: str, *, replaced: bool) -> None:
-    """A journal of which any file was removed or replaced while it was open takes no more records."""
+    """A journal of which any file was removed or replaced while open accepts no more records."""
     path = tmp_path / "journal.db"
     with SQLiteJournal(path) as journal:
         await journal.put(make_sent())
@@ -289,7 +289,7 @@ def _is_free_elsewhere(path: Path) -> bool:
 
 
 async def test_closed(tmp_path: Path) -> None:
-    """A closed journal raises JournalError, and is not opened again behind the caller's back."""
+    """A closed journal raises JournalError, and is not reopened silently."""
     journal = SQLiteJournal(tmp_path / "journal.db")
     await journal.put(make_sent())
     journal.close()
@@ -301,7 +301,7 @@ async def test_closed(tmp_path: Path) -> None:
 
 
 def test_application_id(tmp_path: Path) -> None:
-    """The file itself names its program, however little was put in it."""
+    """The file identifies its program, even if little was put in it."""
     SQLiteJournal(tmp_path / "journal.db").close()
     head = (tmp_path / "journal.db").read_bytes()[:100]
     assert (int.from_bytes(head[68:72]), int.from_bytes(head[60:64])) == (APPLICATION_ID, 1)
@@ -309,14 +309,14 @@ def test_application_id(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("seconds", [-1, True, "1", float("nan")])
 def test_settings(tmp_path: Path, seconds: float) -> None:
-    """Times that are no numbers from 0 on are refused, and no file is made."""
+    """Retention times that are not numbers from 0 on are rejected, and no file is created."""
     with pytest.raises(errors.ConfigurationError, match="keep_bodies"):
         SQLiteJournal(tmp_path / "journal.db", keep_bodies=seconds)
     assert list(tmp_path.iterdir()) == []
 
 
 async def test_close_in_the_same_turn(tmp_path: Path) -> None:
-    """What was asked for just before the journal is closed is still written."""
+    """A put requested just before the journal is closed is still written."""
     journal = SQLiteJournal(tmp_path / "journal.db")
     task = asyncio.create_task(journal.put(make_sent()))
     await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""Years, reboots and forks: what the journal on disk keeps, and what it forgets."""
+"""Years, reboots and forks: what the journal on disk keeps and what it removes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ BOUGHT = reply(201, {"object": "credit_purchase", "balance": 5})
 
 
 async def read_after(journal: SQLiteJournal, days: float, record: JournalEntry) -> JournalEntry | None:
-    """What is left of a record after so many days, once something else is written."""
+    """Return what is left of a record after a number of days, once something else is written."""
     await journal.put(record)
     await journal.prune(WALL + days * DAY)
     return await read_record(journal, record.identity)
@@ -43,7 +43,7 @@ async def read_after(journal: SQLiteJournal, days: float, record: JournalEntry) 
 
 @pytest.mark.parametrize(("days", "kept"), [(29.9, True), (30.1, False)])
 async def test_bodies_stay_for_30_days(tmp_path: Path, days: float, *, kept: bool) -> None:
-    """The bodies of what is done are removed after 30 days; key, fingerprint and outcome stay."""
+    """Bodies of done entries are removed after 30 days; key, fingerprint and outcome stay."""
     with SQLiteJournal(tmp_path / "journal.db") as journal:
         record = make_done(make_sent())
         bare = attrs.evolve(record, body=None, answer=RecordedResponse(201, None, "req_1"))
@@ -52,7 +52,7 @@ async def test_bodies_stay_for_30_days(tmp_path: Path, days: float, *, kept: boo
 
 @pytest.mark.parametrize(("days", "kept"), [(399.9, True), (400.1, False)])
 async def test_entries_stay_for_400_days(tmp_path: Path, days: float, *, kept: bool) -> None:
-    """What is done is forgotten after 400 days."""
+    """Done entries are removed after 400 days."""
     with SQLiteJournal(tmp_path / "journal.db") as journal:
         assert (await read_after(journal, days, make_done(make_sent())) is not None) is kept
 
@@ -64,13 +64,13 @@ async def test_entries_for_ever(tmp_path: Path) -> None:
 
 
 async def test_doubts_stay(tmp_path: Path) -> None:
-    """What is in doubt stays, with its body, however old."""
+    """Entries in doubt stay, with their bodies, however old."""
     with SQLiteJournal(tmp_path / "journal.db") as journal:
         assert await read_after(journal, 40_000, make_sent()) == make_sent()
 
 
 async def test_pruned_by_the_way(tmp_path: Path) -> None:
-    """Nobody needs to call ``prune``: putting records does it, at most once an hour."""
+    """Pruning needs no call: putting records prunes, at most once an hour."""
     with SQLiteJournal(tmp_path / "journal.db") as journal:
         await journal.put(make_done(make_sent()))
         await journal.put(make_done(make_sent(make_identity("order-2"), second=31 * DAY), second=31 * DAY))
@@ -102,7 +102,7 @@ async def test_erased_bytes_are_gone(tmp_path: Path) -> None:
 
 @asynccontextmanager
 async def open_shop(folder: Path, *script: Step) -> AsyncGenerator[tuple[ScriptedServer, Callable[..., Any]]]:
-    """A scripted server, and a way to run a client of it with the folder's journal."""
+    """Run a scripted server, and yield it with a function that opens a client over the folder's journal."""
     async with ScriptedServer(*script) as server:
 
         @asynccontextmanager
@@ -116,7 +116,7 @@ async def open_shop(folder: Path, *script: Step) -> AsyncGenerator[tuple[Scripte
 
 
 async def test_already_done(tmp_path: Path) -> None:
-    """A key that was done and whose answer was removed raises AlreadyDoneError; nothing is sent."""
+    """A done key whose response was removed raises AlreadyDoneError; nothing is sent."""
     clock = ManualClock()
     async with open_shop(tmp_path, BOUGHT) as (server, client), client(clock) as (bardge, journal):
         await buy(bardge)
@@ -127,7 +127,7 @@ async def test_already_done(tmp_path: Path) -> None:
 
 
 async def test_refused_long_ago(tmp_path: Path) -> None:
-    """A key that was refused, and whose body was removed since, is sent with the body of the caller."""
+    """A refused key whose body was removed is sent with the caller's body."""
     clock = ManualClock()
     async with open_shop(tmp_path, error(400), BOUGHT) as (server, client), client(clock) as (bardge, journal):
         await fail_to_buy(bardge)
@@ -165,7 +165,7 @@ async def buy_once(bardge: BardgeClient) -> None:
 
 
 async def test_reboot_past_the_window(tmp_path: Path) -> None:
-    """After a reboot past the window a doubt is neither recovered nor sent again, though the boot's clock is young."""
+    """After a reboot past the window a doubt is neither recovered nor sent again, though the boot clock restarted."""
     clock = ManualClock()
     async with open_shop(tmp_path, cut(), BOUGHT) as (server, client):
         async with client(clock) as (bardge, _):
@@ -180,7 +180,7 @@ async def test_reboot_past_the_window(tmp_path: Path) -> None:
 
 
 async def test_wall_jumps_back_over_a_restart(tmp_path: Path) -> None:
-    """A wall clock that jumps back between two processes opens no window again: the journal knows the highest time."""
+    """A wall clock that jumps back between two processes reopens no window: the journal stores the highest time."""
     clock = ManualClock()
     async with open_shop(tmp_path, cut(), BOUGHT) as (server, client):
         async with client(clock) as (bardge, _):
@@ -195,7 +195,7 @@ async def test_wall_jumps_back_over_a_restart(tmp_path: Path) -> None:
 
 
 async def test_overtaken_while_the_wall_is_back(tmp_path: Path) -> None:
-    """What was sent later overtakes a record also when the wall clock had jumped back in between."""
+    """A later POST supersedes a record even if the wall clock had jumped back in between."""
     with SQLiteJournal(tmp_path / "journal.db") as journal:
         await journal.put(make_sent())
         back = ClockReading(WALL - 3600, ELAPSED + 1, WALL)
@@ -204,12 +204,12 @@ async def test_overtaken_while_the_wall_is_back(tmp_path: Path) -> None:
 
 
 def run_in_child(work: Callable[[], object]) -> int:
-    """Run something in the child of a fork; its exit code."""
+    """Run a function in the child of a fork, and return its exit code."""
     child = os.fork()
     if not child:
         try:
             work()
-        except BaseException:  # noqa: BLE001 - a child never goes on as the test
+        except BaseException:  # noqa: BLE001 - a child must never continue as the test
             os._exit(1)
         os._exit(0)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -219,7 +219,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning"
 
 
 def test_fork(tmp_path: Path) -> None:
-    """The child of a fork uses the journal that it inherited, and the parent goes on with it."""
+    """The child of a fork uses the inherited journal, and the parent continues to use it."""
     journal = SQLiteJournal(tmp_path / "journal.db")
     asyncio.run(journal.put(make_sent()))
 
@@ -234,7 +234,7 @@ def test_fork(tmp_path: Path) -> None:
 
 
 def test_fork_keeps_the_parents_keys(tmp_path: Path) -> None:
-    """A key that the parent holds is held for its children, and stays held when they end."""
+    """A key that the parent holds is locked for its children, and stays locked when they end."""
     journal = SQLiteJournal(tmp_path / "journal.db")
     asyncio.run(journal.claim(KEY, 0, ManualClock()))
 
@@ -256,7 +256,7 @@ def test_fork_keeps_the_parents_keys(tmp_path: Path) -> None:
 
 
 def test_parent_closes_after_a_fork(tmp_path: Path) -> None:
-    """A parent that closes after the fork takes no log away under its child: what the child puts is there."""
+    """A parent that closes after the fork does not remove the log that its child uses: the child's record is stored."""
     journal = SQLiteJournal(tmp_path / "journal.db")
     asyncio.run(journal.put(make_sent()))
     read_end, write_end = os.pipe()
@@ -280,6 +280,6 @@ def test_parent_closes_after_a_fork(tmp_path: Path) -> None:
 
 
 def test_states_by_name() -> None:
-    """The states have the names that files hold."""
+    """The states have the names stored in files."""
     assert [state.value for state in EntryState] == ["intent", "sent", "done", "refused"]
     assert make_reading(1).wall == WALL + 1

@@ -3,7 +3,7 @@
 Here some of the bytes and all at the edges; all of them: ``python -m tests.journal.test_sqlite_torn``.
 """
 
-# ruff: noqa: T201, ASYNC240 - a command, too; it may wait for the disk
+# ruff: noqa: T201, ASYNC240 - also a command; it may block on the disk
 from __future__ import annotations
 
 import asyncio
@@ -28,7 +28,7 @@ State = frozenset[JournalEntry]
 
 @attrs.frozen
 class Written:
-    """The files after one write, and what they hold: ``before`` it and after it."""
+    """The files after one write, and their state ``before`` and after it."""
 
     name: str
     files: dict[str, bytes]
@@ -108,7 +108,7 @@ def open_copy(files: dict[str, bytes], folder: Path) -> State | None:
 
 
 def find_faults(written: Written, folder: Path, places: Iterable[int]) -> Iterator[str]:
-    """Tell every cut of a write that opens with a wrong state."""
+    """Yield every cut of a write that opens with a wrong state."""
     end = "-wal" if written.files.get("-wal") else ""
     size = FRAME if end else PAGE
     for number, content in enumerate(cut_content(written.files[end], size, places)):
@@ -136,7 +136,7 @@ def test_torn(writes: list[Written], tmp_path: Path, name: str, end: str) -> Non
 
 
 def test_whole(writes: list[Written], tmp_path: Path) -> None:
-    """What is not cut opens as it was written, so that the test above sees something."""
+    """An uncut file opens as it was written, so that the test above is meaningful."""
     assert [open_copy(one.files, tmp_path) for one in writes] == [one.after for one in writes]
 
 
@@ -157,7 +157,7 @@ async def write_many(path: Path, end: int) -> None:
 
 
 def test_killed_while_the_log_is_moved(tmp_path: Path) -> None:
-    """A process that was killed while it moved its log into the file, after any page of it, loses nothing."""
+    """A process that was killed while it moved its log into the file, after any page, loses nothing."""
     path = tmp_path / "journal.db"
     asyncio.run(write_many(path, 60))
     after, before = path.read_bytes(), Path(f"{path}.before").read_bytes()
@@ -171,7 +171,7 @@ def test_killed_while_the_log_is_moved(tmp_path: Path) -> None:
 
 
 def main() -> int:
-    """Cut everything everywhere."""
+    """Test every cut of every write."""
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:  # noqa: S108
         (Path(folder) / "made").mkdir()
         total, wrong = 0, 0

@@ -1,4 +1,4 @@
-"""A limiter of the tests' own, in this process: evenly spaced turns on an injected clock."""
+"""A limiter of the tests' own, in this process: evenly spaced permits on an injected clock."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.line import make_response
 
 @attrs.define
 class Rail:
-    """Give a turn every so many seconds; ``asked`` holds the patience of all who came, ``holds`` what a 429 asked.
+    """Grant permits evenly; ``asked`` holds the timeouts of all callers, ``holds`` the seconds that 429s asked for.
 
     ``held`` is for how long another process's 429 holds everyone.
     """
@@ -46,7 +46,7 @@ class Rail:
 
 @attrs.define
 class Broken(Rail):
-    """A limiter that fails in a way of its own."""
+    """A limiter that raises an error of its own."""
 
     async def acquire(self, timeout: float) -> None:
         raise OSError("no route to the limiter")

@@ -1,4 +1,4 @@
-"""A store of slots in this process, as the row in PostgreSQL is one, with a clock, delays and failures of its own."""
+"""A slot store in this process that behaves like the PostgreSQL row, with its own clock, delays and failures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RATE = 200.0
 
 @attrs.define
 class Store:
-    """Grant slots of a rate; ``asked`` holds how many each time. ``ahead`` is how far its clock is ahead of the others'."""
+    """Grant slots of a rate; ``asked`` holds the counts. ``ahead`` is how far its clock is ahead of the others'."""
 
     clock: ManualClock
     rate: float = RATE
@@ -49,7 +49,7 @@ class Store:
 
 @attrs.define
 class Loop:
-    """One loop's turns, and when its tasks got theirs."""
+    """One loop's permits, and when its tasks got theirs."""
 
     scheduler: PermitScheduler
     clock: ManualClock
@@ -57,7 +57,7 @@ class Loop:
     tasks: list[asyncio.Task[None]] = attrs.field(factory=list[asyncio.Task[None]])
 
     def start_waiting(self, timeout: float = 1000.0) -> asyncio.Task[None]:
-        """Begin to wait for a turn."""
+        """Start to wait for a permit."""
         task = asyncio.ensure_future(self._acquire_one(timeout))
         self.tasks.append(task)
         return task
@@ -67,7 +67,7 @@ class Loop:
         self.got.append(self.clock.elapsed())
 
     def keep_acquiring(self) -> None:
-        """Wait for one turn after the other."""
+        """Keep waiting for one permit after another."""
         self.tasks.append(asyncio.ensure_future(self._acquire_forever()))
 
     async def _acquire_forever(self) -> None:
@@ -77,7 +77,7 @@ class Loop:
 
 @attrs.define
 class Fleet:
-    """Loops over one store, on one clock that the test moves."""
+    """Loops over one store, on one clock that the test advances."""
 
     clock: ManualClock
     store: Store
@@ -89,23 +89,23 @@ class Fleet:
 
     @property
     def got(self) -> list[float]:
-        """When anybody got a turn."""
+        """Return when permits were granted, in order."""
         return sorted(at for loop in self.loops for at in loop.got)
 
     async def settle(self) -> None:
-        """Let everyone run until they wait."""
+        """Let all tasks run until they wait."""
         for _ in range(8):
             await asyncio.sleep(0)
 
     async def advance_in_steps(self, seconds: float, step: float = 0.001) -> None:
-        """Move the clock in steps, with everyone running in between."""
+        """Advance the clock in steps, and let all tasks run in between."""
         await self.settle()
         for _ in range(round(seconds / step)):
             self.clock.advance(step)
             await self.settle()
 
     async def aclose(self) -> None:
-        """End every task."""
+        """Cancel every task."""
         tasks = [task for loop in self.loops for task in loop.tasks]
         for task in tasks:
             task.cancel()
@@ -115,7 +115,7 @@ class Fleet:
 
 
 def make_fleet(loops: int = 1, rate: float = RATE, delay: float = 0.0) -> Fleet:
-    """Make loops over a fresh store."""
+    """Make loops over a new store."""
     clock = PausedClock()
     store = Store(clock, rate, delay)
     return Fleet(clock, store, [Loop(PermitScheduler(store.take_slots, rate, clock), clock) for _ in range(loops)])

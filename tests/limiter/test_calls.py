@@ -1,4 +1,4 @@
-"""Calls under a limiter: every attempt takes a turn first, and a 429 holds everyone who shares the rate."""
+"""Calls under a limiter: every attempt takes a permit first, and a 429 holds everyone who shares the rate."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ONE = RetryPolicy(max_attempts=1)
 
 @attrs.define
 class Limited(Traffic):
-    """Traffic under a limiter."""
+    """Calls under a limiter."""
 
     rail: Rail = attrs.field(kw_only=True)
     events: list[Event] = attrs.field(kw_only=True)
@@ -31,7 +31,7 @@ class Limited(Traffic):
         return self.start_call(self.bardge.clients.get_credits("c"))
 
     async def get_failure(self, call: asyncio.Task[Any]) -> errors.BardgeError:
-        """The error that a call has come to."""
+        """Return the error of a call that must have failed by now."""
         await self.settle()
         with pytest.raises(errors.BardgeError) as caught:
             await self.get_results(call)
@@ -42,7 +42,7 @@ class Limited(Traffic):
 async def open_limited(
     answers: Answer | None = None, *, rail: type[Rail] = Rail, set_up: dict[str, float] | None = None, **options: Any
 ) -> AsyncGenerator[Limited]:
-    """Make a client over a line; ``set_up`` is the limiter's."""
+    """Make a client on a fake transport; ``set_up`` holds the limiter's arguments."""
     clock = PausedClock()
     line = Line(clock, answer_in_order() if answers is None else answers)
     limiter = rail(clock, **(set_up or {}))  # type: ignore[arg-type] # numbers by name
@@ -60,7 +60,7 @@ async def open_limited(
 
 
 async def test_turns_space_out_calls() -> None:
-    """Calls are sent when their turns come."""
+    """Calls are sent when their permits are granted."""
     async with open_limited(set_up={"interval": 0.5}) as it:
         for _ in range(3):
             it.start_get_credits()
@@ -69,7 +69,7 @@ async def test_turns_space_out_calls() -> None:
 
 
 async def test_every_attempt_takes_a_turn() -> None:
-    """A repeated attempt takes a turn of its own."""
+    """A retried attempt takes a permit of its own."""
     async with open_limited(answer_in_order(make_response(502), make_response(502))) as it:
         it.start_get_credits()
         await it.advance_in_steps(0.2)
@@ -77,7 +77,7 @@ async def test_every_attempt_takes_a_turn() -> None:
 
 
 async def test_no_turn_in_time() -> None:
-    """A turn that would come after the deadline is not waited for: the call ends at once, and was not sent."""
+    """A permit that would come after the deadline is not waited for: the call ends immediately, not sent."""
     async with open_limited(set_up={"interval": 20.0}, timeout=10.0) as it:
         await it.call_without_delay(it.bardge.clients.get_credits("c"))
         error = await it.get_failure(it.start_get_credits())
@@ -86,7 +86,7 @@ async def test_no_turn_in_time() -> None:
 
 
 async def test_patience_is_the_deadline() -> None:
-    """A call that has used up some of its time asks for a turn within the rest."""
+    """A call that has used some of its time asks for a permit within the rest."""
     async with open_limited(answer_in_order(make_busy_response("4")), timeout=10.0) as it:
         it.start_get_credits()
         await it.advance_in_steps(5)
@@ -95,7 +95,7 @@ async def test_patience_is_the_deadline() -> None:
 
 
 async def test_patience_ends_before_the_window() -> None:
-    """A POST in doubt waits for a turn only while its window is open, and stays in doubt without one."""
+    """A POST in doubt waits for a permit only while its window is open, and stays in doubt without one."""
     async with open_limited(answer_in_order(errors.NoAnswerError("cut")), retry=ONE, timeout=200.0) as it:
         await it.get_failure(it.start_call(it.bardge.send("credits.purchase", request=PURCHASE, key="order-1")))
         it.clock.advance(70)
@@ -108,7 +108,7 @@ async def test_patience_ends_before_the_window() -> None:
 
 @pytest.mark.parametrize(("asked", "held"), [("7", 7), ("99", 60), (None, 1)])
 async def test_429_holds_the_limiter(asked: str | None, held: float) -> None:
-    """A 429 holds everyone for what it asks, capped, or for a second where it does not say."""
+    """A 429 holds everyone for as long as it asks, capped, or for a second without ``Retry-After``."""
     said = make_response(429) if asked is None else make_busy_response(asked)
     async with open_limited(answer_in_order(said), retry=ONE) as it:
         await it.get_failure(it.start_get_credits())
@@ -116,14 +116,14 @@ async def test_429_holds_the_limiter(asked: str | None, held: float) -> None:
 
 
 async def test_503_holds_no_limiter() -> None:
-    """A 503 is about its row, and no reason for others to wait."""
+    """A 503 concerns its endpoint only, and does not hold other calls."""
     async with open_limited(answer_in_order(make_busy_response("7", 503)), retry=ONE) as it:
         await it.get_failure(it.start_get_credits())
     assert it.rail.holds == []
 
 
 async def test_known_hold_is_not_asked_about() -> None:
-    """What a call learned of another process's hold keeps the next calls from asking, until it ends."""
+    """Another process's hold, learned by one call, keeps the next calls from asking until it ends."""
     async with open_limited(set_up={"held": 20.0}, timeout=10.0) as it:
         first_error = await it.get_failure(it.start_get_credits())
         second_error = await it.get_failure(it.start_get_credits())
@@ -136,7 +136,7 @@ async def test_known_hold_is_not_asked_about() -> None:
 
 
 async def test_503_during_the_wait_for_a_turn() -> None:
-    """A call whose row is held back while it waits for its turn is not sent before the hold ends."""
+    """A call whose endpoint is held back while it waits for its permit is not sent before the hold ends."""
     async with open_limited(answer_in_order(make_busy_response("7", 503)), set_up={"interval": 0.5}, retry=ONE) as it:
         it.start_get_credits()
         waiting = it.start_get_credits()
@@ -147,7 +147,7 @@ async def test_503_during_the_wait_for_a_turn() -> None:
 
 
 async def test_options_keep_the_limiter() -> None:
-    """A client with other options shares the turns."""
+    """A client with other options shares the permits."""
     async with open_limited(set_up={"interval": 5.0}) as it:
         it.start_get_credits()
         it.start_call(it.bardge.with_options(timeout=30.0).clients.get_credits("c"))
@@ -158,7 +158,7 @@ async def test_options_keep_the_limiter() -> None:
 
 
 async def test_long_waits_are_told() -> None:
-    """Hooks are told of a second's wait or more, and not of shorter ones."""
+    """Hooks are called for waits of a second or more, and not for shorter ones."""
     async with open_limited(set_up={"interval": 0.6}) as it:
         for _ in range(3):
             it.start_get_credits()
@@ -177,7 +177,7 @@ async def test_failing_limiter() -> None:
 
 
 async def test_turn_after_the_place() -> None:
-    """A call that waits for a connection takes its turn when it has one: an earlier one would have lapsed."""
+    """A call that waits for a connection takes its permit afterwards: an earlier one would have lapsed."""
     door = Door()
     async with open_limited(transport=door, max_connections=1) as it:
         it.start_get_credits()
@@ -191,7 +191,7 @@ async def test_turn_after_the_place() -> None:
 
 
 async def test_place_lost_during_the_turn() -> None:
-    """A call that found no connection any more when its turn had come takes another turn before it is sent."""
+    """A call that finds no connection after its permit was granted takes another permit before it is sent."""
     door = Door()
     async with open_limited(transport=door, max_connections=1, set_up={"interval": 0.5}) as it:
         it.rail.due = it.clock.elapsed() + 0.5
@@ -205,7 +205,7 @@ async def test_place_lost_during_the_turn() -> None:
 
 
 async def test_cancelled_with_a_place() -> None:
-    """A call that is cancelled while it has a connection and waits for its turn gives the connection back."""
+    """A call that is cancelled while it has a connection and waits for its permit returns the connection."""
     door = Door()
     async with open_limited(transport=door, max_connections=1, set_up={"interval": 5.0}) as it:
         it.start_get_credits()
@@ -222,7 +222,7 @@ async def test_cancelled_with_a_place() -> None:
 
 
 async def test_no_turn_with_a_place() -> None:
-    """A call that has a connection and gets no turn in time gives the connection back."""
+    """A call that has a connection and times out waiting for a permit returns the connection."""
     door = Door()
     async with open_limited(transport=door, max_connections=1, set_up={"interval": 5.0}, timeout=4.0) as it:
         it.start_get_credits()
@@ -237,7 +237,7 @@ async def test_no_turn_with_a_place() -> None:
 
 
 async def test_batch_waits_for_another_process() -> None:
-    """What an operation learned of another process's hold keeps a batch from beginning more until it ends."""
+    """Another process's hold, learned by one operation, keeps a batch from starting more until it ends."""
     async with open_limited(set_up={"held": 70.0}) as it:
         batch = it.start_call(collect_statuses(it.bardge.batch(make_purchases(3), job="job", concurrency=1)))
         await it.settle(50)
@@ -247,6 +247,6 @@ async def test_batch_waits_for_another_process() -> None:
 
 
 def test_not_a_limiter() -> None:
-    """A limiter that gives no turns is refused when the client is made."""
+    """A limiter that grants no permits is rejected when the client is made."""
     with pytest.raises(errors.ConfigurationError, match="limiter: expected a Limiter with a method acquire"):
         BardgeClient("key", "https://api.example", limiter=object())  # type: ignore[arg-type] # that is the point

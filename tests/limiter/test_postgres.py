@@ -1,4 +1,4 @@
-"""One rate in PostgreSQL: its row, holds over processes, outages, a pooler, and clients that send by it."""
+"""One rate in PostgreSQL: its row, holds across processes, outages, a pooler, and clients that use it."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ RATE = 50.0
 
 
 def make_fresh_name() -> str:
-    """A rate's name that no other test uses."""
+    """Return a rate name that no other test uses."""
     return os.urandom(8).hex()
 
 
 @asynccontextmanager
 async def open_row(database: Database, name: str, schema: str = "bardge") -> AsyncGenerator[RateTable]:
-    """A connection to a rate's row."""
+    """Open a connection to a rate's row."""
     one = RateTable(RateSettings(Secret(database.dsn), schema, name, RATE, SystemClock()))
     try:
         yield one
@@ -50,7 +50,7 @@ async def take_slots(
 
 
 async def get_refusal(limiter: PostgresLimiter, timeout: float) -> errors.ThrottledError:
-    """The error that waiting for a turn ends with."""
+    """Return the error that waiting for a permit ends with."""
     with pytest.raises(errors.ThrottledError) as caught:
         await limiter.acquire(timeout)
     return caught.value
@@ -59,7 +59,7 @@ async def get_refusal(limiter: PostgresLimiter, timeout: float) -> errors.Thrott
 async def wait_for_hold(database: Database, name: str, schema: str = "bardge") -> None:
     """Wait until a hold has reached the database."""
     query = fill_schema("SELECT held_until > clock_timestamp() FROM {schema}.rates WHERE name = %s", schema)
-    while database.admin.execute(query, (name,)).fetchone() != (True,):  # noqa: ASYNC110 - another session's doing
+    while database.admin.execute(query, (name,)).fetchone() != (True,):  # noqa: ASYNC110 - waits for another session
         await asyncio.sleep(0)
 
 
@@ -71,7 +71,7 @@ ASKS = st.lists(st.tuples(st.integers(0, 2), st.integers(1, 20), st.floats(0, 0.
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(asks=ASKS)
 def test_slots_never_overlap(postgres: Database, asks: list[tuple[int, int, float, float]]) -> None:
-    """Whoever asks, for how many, how far ahead and with what hold: slots follow one another, none in a hold."""
+    """Whatever the askers, counts, lead times and holds, slots never overlap and never lie within a hold."""
 
     async def take_all() -> list[tuple[PermitGrant, int]]:
         name = make_fresh_name()
@@ -90,7 +90,7 @@ def test_slots_never_overlap(postgres: Database, asks: list[tuple[int, int, floa
 
 
 async def test_slots_of_many_at_once(postgres: Database) -> None:
-    """Those who ask at the same moment get slots one after the other, without gaps."""
+    """Concurrent askers get consecutive slots, without gaps."""
     name = make_fresh_name()
     async with open_row(postgres, name) as a, open_row(postgres, name) as b, open_row(postgres, name) as c:
         await take_slots(a, 50)
@@ -100,7 +100,7 @@ async def test_slots_of_many_at_once(postgres: Database) -> None:
 
 
 async def test_rates_are_apart(postgres: Database) -> None:
-    """A rate of another name knows nothing of this one."""
+    """Rates of different names are independent."""
     async with open_row(postgres, make_fresh_name()) as one, open_row(postgres, make_fresh_name()) as other:
         await take_slots(one, 500, hold=60)
         grant = await take_slots(other)
@@ -108,7 +108,7 @@ async def test_rates_are_apart(postgres: Database) -> None:
 
 
 async def test_far_slots_are_left(postgres: Database) -> None:
-    """Slots beyond the asker's patience stay where they are."""
+    """Slots beyond the asker's timeout are not taken."""
     async with open_row(postgres, make_fresh_name()) as one:
         await take_slots(one, 100)
         far = await take_slots(one, 5, timeout=1)
@@ -118,7 +118,7 @@ async def test_far_slots_are_left(postgres: Database) -> None:
 
 
 async def test_slots_in_time(postgres: Database) -> None:
-    """A slot is not due before its answer can have come."""
+    """A slot is not due before its response can have arrived."""
     async with open_row(postgres, make_fresh_name()) as one:
         new, known = await take_slots(one, lead=0.2), await take_slots(one, lead=0.2)
     assert new.first_slot - new.now == pytest.approx(0.2, abs=1e-3)
@@ -126,20 +126,20 @@ async def test_slots_in_time(postgres: Database) -> None:
 
 
 async def test_server_clock_set_back(postgres: Database) -> None:
-    """When the server's clock is set back by an hour nobody waits for an hour, and a hold lasts as long as before."""
+    """When the server's clock is set back by an hour no caller waits for an hour, and a hold keeps its length."""
     name = make_fresh_name()
     async with open_row(postgres, name) as one:
         await take_slots(one, 50, hold=5)
         hour = "interval '1 hour'"
         columns = ", ".join(f"{it} = {it} + {hour}" for it in ("first_at", "next_at", "held_until", "asked_at"))
-        postgres.admin.execute(f"UPDATE bardge.rates SET {columns} WHERE name = %s", (name,))  # noqa: S608 - of this file
+        postgres.admin.execute(f"UPDATE bardge.rates SET {columns} WHERE name = %s", (name,))  # noqa: S608 - a constant of this file
         grant = await take_slots(one)
     assert grant.held_until - grant.now == pytest.approx(5, abs=0.2)
     assert grant.first_slot - grant.now == pytest.approx(6, abs=0.2)
 
 
 async def test_table_is_made_once(postgres: Database) -> None:
-    """Limiters and journals that begin at the same moment in a database without tables make them once."""
+    """Limiters and journals that start concurrently in a database without tables create them once."""
     rows = [RateTable(RateSettings(Secret(postgres.dsn), "at_once", "one", RATE, SystemClock())) for _ in range(6)]
     async with PostgresJournal(postgres.dsn, schema="at_once") as journal:
         grants, _ = await asyncio.gather(asyncio.gather(*(take_slots(one) for one in rows)), journal.listed())
@@ -148,7 +148,7 @@ async def test_table_is_made_once(postgres: Database) -> None:
 
 
 async def test_no_right_to_the_table(postgres: Database) -> None:
-    """Where the database refuses, the error says what it said."""
+    """If the database refuses, the error contains its message."""
     postgres.admin.execute("DROP ROLE IF EXISTS stranger; CREATE ROLE stranger LOGIN")
     dsn = postgres.dsn.replace("bardge@", "stranger@")
     async with PostgresLimiter(dsn, make_fresh_name(), RATE, schema="strange") as limiter:
@@ -157,11 +157,11 @@ async def test_no_right_to_the_table(postgres: Database) -> None:
     assert told.sent is False
 
 
-# Turns.
+# Permits.
 
 
 async def test_two_limiters_share_a_rate(postgres: Database) -> None:
-    """What two processes' limiters give together comes no faster than the rate."""
+    """Two processes' limiters together grant no more than the rate."""
     name = make_fresh_name()
     async with PostgresLimiter(postgres.dsn, name, 200) as here, PostgresLimiter(postgres.dsn, name, 200) as there:
         await asyncio.gather(here.acquire(5), there.acquire(5))
@@ -172,7 +172,7 @@ async def test_two_limiters_share_a_rate(postgres: Database) -> None:
 
 
 async def test_hold_over_limiters(postgres: Database) -> None:
-    """A hold of one process is every other's, who says for how long."""
+    """A hold of one process applies to every other, which reports its length."""
     name = make_fresh_name()
     async with PostgresLimiter(postgres.dsn, name, RATE) as here, PostgresLimiter(postgres.dsn, name, RATE) as there:
         here.hold(30)
@@ -182,7 +182,7 @@ async def test_hold_over_limiters(postgres: Database) -> None:
 
 
 async def test_cancelled_under_way(postgres: Database) -> None:
-    """A caller that goes away while slots are being asked for leaves the next one its turn."""
+    """A caller that is cancelled while slots are requested leaves its permit to the next one."""
     async with PostgresLimiter(postgres.dsn, make_fresh_name(), RATE) as limiter:
         gone = asyncio.ensure_future(limiter.acquire(5))
         await asyncio.sleep(0)
@@ -193,7 +193,7 @@ async def test_cancelled_under_way(postgres: Database) -> None:
 
 
 async def test_no_server() -> None:
-    """Without a server nobody gets a turn: calls wait as long as they may, and the error says what to mend."""
+    """Without a server no permit is granted: calls wait for their timeout, and the error says what to fix."""
     clock = PausedClock()
     async with PostgresLimiter("postgresql://nobody@127.0.0.1:1/none", "one", RATE, clock=clock) as limiter:
         waiting = asyncio.ensure_future(limiter.acquire(5))
@@ -205,7 +205,7 @@ async def test_no_server() -> None:
 
 
 async def test_ended_session(postgres: Database) -> None:
-    """A session that an administrator ends is made anew, and nobody misses a turn."""
+    """A session that an administrator terminates is reopened, and no waiter misses a permit."""
     dsn = f"{postgres.dsn}?application_name=rates"
     async with PostgresLimiter(dsn, make_fresh_name(), RATE) as limiter:
         await limiter.acquire(5)
@@ -218,7 +218,7 @@ async def test_ended_session(postgres: Database) -> None:
 
 
 async def test_pooler(postgres: Database) -> None:
-    """Turns and holds come through PgBouncer in transaction mode."""
+    """Permits and holds work through PgBouncer in transaction mode."""
     with run_pooler(postgres.server) as dsn:
         name = make_fresh_name()
         async with (
@@ -232,7 +232,7 @@ async def test_pooler(postgres: Database) -> None:
 
 
 async def test_closed(postgres: Database) -> None:
-    """A closed limiter sends away who waits and who comes, and leaves no session."""
+    """A closed limiter rejects waiters and new callers, and leaves no session."""
     dsn = f"{postgres.dsn}?application_name=closing"
     clock = PausedClock()
     limiter = PostgresLimiter(dsn, make_fresh_name(), 1, clock=clock)
@@ -245,12 +245,12 @@ async def test_closed(postgres: Database) -> None:
     assert "closed" in str(await get_refusal(limiter, 5))
     limiter.hold(5)
     count = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'closing'"
-    while postgres.admin.execute(count).fetchone() != (0,):  # noqa: ASYNC110 - another session's doing
+    while postgres.admin.execute(count).fetchone() != (0,):  # noqa: ASYNC110 - waits for another session
         await asyncio.sleep(0)
 
 
 def test_several_loops(postgres: Database) -> None:
-    """One limiter works in loops one after the other and in threads, and ends with each."""
+    """One limiter works in successive loops and in threads, and ends with each."""
     limiter = PostgresLimiter(postgres.dsn, make_fresh_name(), 1000)
 
     async def acquire_some() -> None:
@@ -268,7 +268,7 @@ def test_several_loops(postgres: Database) -> None:
 
 
 async def test_clients_of_two_processes(postgres: Database) -> None:
-    """A 429 that one client was answered keeps another process's client from sending."""
+    """A 429 for one client keeps another process's client from sending."""
     name = make_fresh_name()
     busy = error(429, Retry_After="20")
     async with (
@@ -300,7 +300,7 @@ async def test_clients_of_two_processes(postgres: Database) -> None:
     ],
 )
 def test_arguments_that_cannot_work(name: str, per_second: float, options: dict[str, str], said: str) -> None:
-    """What cannot work is refused when the limiter is made."""
+    """Wrong arguments are rejected when the limiter is made."""
     with pytest.raises(errors.ConfigurationError, match=said):
         PostgresLimiter(
             "postgresql://nobody@127.0.0.1:1/none", name, per_second, schema=options.get("schema", "bardge")
@@ -319,7 +319,7 @@ def test_extra_is_missing() -> None:
 
 
 def test_no_connection_string() -> None:
-    """What is no connection string is refused, and not repeated: it may hold a password."""
+    """An invalid connection string is rejected without being repeated: it may hold a password."""
     with pytest.raises(errors.ConfigurationError, match="dsn") as caught:
         PostgresLimiter("postgresql://me:canary@[", "one", 1.0)
     assert "canary" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""Turns of event loops over one store of slots: how many in a second, in what order, and who is told what."""
+"""Permits of event loops over one slot store: how many per second, in what order, and which errors."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ async def run_fleet(loops: int = 1, rate: float = RATE, delay: float = 0.0) -> A
 
 
 def count_fullest_second(times: Sequence[float]) -> int:
-    """How many times lie in the fullest second."""
+    """Return the largest count of times within one second."""
     return max((bisect_left(times, at + 1.0 - 1e-9) - place for place, at in enumerate(times)), default=0)
 
 
 async def get_failure(task: asyncio.Task[None]) -> ThrottledError:
-    """The error that a waiter has come to."""
+    """Return the error of a waiter that must have failed by now."""
     assert task.done()
     with pytest.raises(ThrottledError) as caught:
         await task
@@ -47,7 +47,7 @@ async def get_failure(task: asyncio.Task[None]) -> ThrottledError:
     delay=st.sampled_from([0.0, 0.004, 0.05]),
 )
 def test_no_second_has_too_many(rate: float, waiters: list[int], steps: list[float], delay: float) -> None:
-    """However late loops wake up, however long the store takes: at most the rate in any second, and 3 % or one more."""
+    """However late loops wake up and however slow the store, a second has at most the rate and 3 % or one more."""
 
     async def run_schedule() -> list[float]:
         async with run_fleet(len(waiters), rate, delay) as it:
@@ -65,7 +65,7 @@ def test_no_second_has_too_many(rate: float, waiters: list[int], steps: list[flo
 
 @pytest.mark.parametrize("delay", [0.0, 0.03])
 async def test_all_of_the_rate_is_used(delay: float) -> None:
-    """Loops that always have something to send use the whole rate between them, in equal shares."""
+    """Loops that always have something to send share the whole rate equally."""
     async with run_fleet(3, delay=delay) as it:
         for loop in it.loops:
             for _ in range(20):
@@ -89,7 +89,7 @@ async def test_one_loop_alone_uses_all() -> None:
 
 
 async def test_first_come_first_served() -> None:
-    """Turns are given in the order of the asking."""
+    """Permits are granted in the order of the requests."""
     async with run_fleet(rate=10) as it:
         tasks = [it.first.start_waiting() for _ in range(4)]
         await it.advance_in_steps(0.15, 0.05)
@@ -97,7 +97,7 @@ async def test_first_come_first_served() -> None:
 
 
 async def test_idle_time_is_not_saved_up() -> None:
-    """After a pause turns are as far apart as ever."""
+    """After a pause permits have their usual spacing."""
     async with run_fleet(rate=10) as it:
         it.first.start_waiting()
         await it.advance_in_steps(60, 10)
@@ -108,7 +108,7 @@ async def test_idle_time_is_not_saved_up() -> None:
 
 
 async def test_missed_slots_lapse() -> None:
-    """A loop that was busy for a second sends what is due now, not what was due meanwhile."""
+    """A loop that was busy for a second sends what is due now, not what it missed."""
     async with run_fleet() as it:
         for _ in range(100):
             it.first.start_waiting()
@@ -120,7 +120,7 @@ async def test_missed_slots_lapse() -> None:
 
 
 async def test_slow_loop_at_a_low_rate() -> None:
-    """A loop that always wakes up late still gets its turns at a low rate."""
+    """A loop that always wakes up late still gets its permits at a low rate."""
     async with run_fleet(rate=1) as it:
         it.first.keep_acquiring()
         await it.advance_in_steps(10, 0.4)
@@ -128,7 +128,7 @@ async def test_slow_loop_at_a_low_rate() -> None:
 
 
 async def test_lone_caller_takes_one() -> None:
-    """Whoever needs one slot takes one."""
+    """A single waiter takes a single slot."""
     async with run_fleet() as it:
         it.first.start_waiting()
         await it.settle()
@@ -136,7 +136,7 @@ async def test_lone_caller_takes_one() -> None:
 
 
 async def test_many_callers_take_few_at_a_time() -> None:
-    """However many wait, a loop takes 40 milliseconds' worth at a time, before those in hand are used up."""
+    """However many wait, a loop takes 40 milliseconds' worth at a time, before its current slots are used up."""
     async with run_fleet() as it:
         for _ in range(500):
             it.first.start_waiting()
@@ -146,7 +146,7 @@ async def test_many_callers_take_few_at_a_time() -> None:
 
 
 async def test_far_store() -> None:
-    """A store that takes long is asked earlier, and for more."""
+    """A slow store is asked earlier, and for more."""
     async with run_fleet(delay=0.2) as it:
         for _ in range(200):
             it.first.keep_acquiring()
@@ -157,7 +157,7 @@ async def test_far_store() -> None:
 
 
 async def test_lone_caller_and_far_store() -> None:
-    """A slot from a store that takes long is due when it has arrived, not before."""
+    """A slot from a slow store is due when it has arrived, not before."""
     async with run_fleet(delay=0.2) as it:
         for _ in range(5):
             it.first.start_waiting()
@@ -166,7 +166,7 @@ async def test_lone_caller_and_far_store() -> None:
 
 
 async def test_crowd() -> None:
-    """Where many loops share a rate everyone takes less at a time, so that a new one need not wait long."""
+    """If many loops share a rate each takes fewer slots at a time, so that a new one need not wait long."""
     async with run_fleet(60) as it:
         for loop in it.loops:
             for _ in range(10):
@@ -179,7 +179,7 @@ async def test_crowd() -> None:
 
 
 async def test_cancelled_waiter_takes_no_slot() -> None:
-    """Whoever stops waiting leaves their place in line to the next."""
+    """A waiter that gives up leaves its place in the queue to the next."""
     async with run_fleet(rate=10) as it:
         it.first.start_waiting()
         gone, next_one = it.first.start_waiting(), it.first.start_waiting()
@@ -190,7 +190,7 @@ async def test_cancelled_waiter_takes_no_slot() -> None:
 
 
 async def test_turn_given_and_cancelled() -> None:
-    """A turn whose waiter is cancelled the moment it comes is the next one's."""
+    """A permit whose waiter is cancelled as it is granted goes to the next one."""
     async with run_fleet(rate=10) as it:
         it.first.start_waiting()
         gone, next_one = it.first.start_waiting(), it.first.start_waiting()
@@ -203,7 +203,7 @@ async def test_turn_given_and_cancelled() -> None:
 
 
 async def test_everyone_cancelled() -> None:
-    """When nobody waits any more no task and no timer is left."""
+    """When no task waits any more, no task and no timer is left."""
     async with run_fleet(rate=10) as it:
         tasks = [it.first.start_waiting() for _ in range(5)]
         await it.settle()
@@ -215,7 +215,7 @@ async def test_everyone_cancelled() -> None:
 
 
 async def test_rate_used_up() -> None:
-    """Whoever's turn does not come within their patience is told so, and takes no slot."""
+    """A waiter whose permit does not come within its timeout fails, and takes no slot."""
     async with run_fleet(rate=1) as it:
         it.first.start_waiting()
         late, last = it.first.start_waiting(0.5), it.first.start_waiting()
@@ -227,7 +227,7 @@ async def test_rate_used_up() -> None:
 
 
 async def test_far_slot_is_not_waited_for() -> None:
-    """Where the next free slot is farther away than a caller may wait it is told at once, and the slot is others'."""
+    """If the next free slot is beyond a caller's timeout, the caller fails immediately and the slot stays free."""
     async with run_fleet(2, rate=1) as it:
         for _ in range(9):
             it.first.start_waiting()
@@ -243,7 +243,7 @@ async def test_far_slot_is_not_waited_for() -> None:
 
 
 async def test_hold_drops_slots_in_hand() -> None:
-    """After a 429 nobody gets a turn for as long as was asked, those who wait already included."""
+    """After a 429 no permit is granted for the time that it asked for, even to those already waiting."""
     async with run_fleet() as it:
         for _ in range(300):
             it.first.start_waiting()
@@ -257,7 +257,7 @@ async def test_hold_drops_slots_in_hand() -> None:
 
 
 async def test_hold_over_loops() -> None:
-    """What one loop was answered stops another one as soon as it asks for slots: within a quarter of a second."""
+    """A 429 for one loop stops the others when they next ask for slots: within a quarter of a second."""
     async with run_fleet(2) as it:
         for loop in it.loops:
             for _ in range(20):
@@ -272,7 +272,7 @@ async def test_hold_over_loops() -> None:
 
 
 async def test_rate_after_a_hold() -> None:
-    """When a hold ends turns are as far apart as before it."""
+    """When a hold ends permits have the same spacing as before."""
     async with run_fleet(2) as it:
         for loop in it.loops:
             for _ in range(50):
@@ -283,7 +283,7 @@ async def test_rate_after_a_hold() -> None:
 
 
 async def test_hold_longer_than_patience() -> None:
-    """Whoever may not wait as long as a hold lasts is told at once, with how long that is."""
+    """A caller whose timeout is shorter than a hold fails immediately, with the hold's length."""
     async with run_fleet(rate=1) as it:
         it.first.start_waiting()
         waiting = it.first.start_waiting(3)
@@ -297,7 +297,7 @@ async def test_hold_longer_than_patience() -> None:
 
 
 async def test_shorter_hold() -> None:
-    """A shorter wish does not undo a longer one."""
+    """A shorter hold does not shorten a longer one."""
     async with run_fleet() as it:
         it.first.scheduler.hold(5)
         it.first.scheduler.hold(1)
@@ -307,7 +307,7 @@ async def test_shorter_hold() -> None:
 
 
 async def test_hold_is_told_without_waiters() -> None:
-    """A hold reaches the store although nobody waits for a turn, and after an outage of it."""
+    """A hold reaches the store even if no task waits for a permit, and after an outage of the store."""
     async with run_fleet(2) as it:
         it.store.away = "gone"
         it.first.scheduler.hold(9)
@@ -323,7 +323,7 @@ async def test_hold_is_told_without_waiters() -> None:
 
 
 async def test_store_away(caplog: pytest.LogCaptureFixture) -> None:
-    """Without the store nobody gets a turn; whoever has waited long enough is told why, and the log says it once."""
+    """Without the store no permit is granted; a waiter times out with the reason, and the log has it once."""
     async with run_fleet() as it:
         it.store.away = "connection refused"
         task = it.first.start_waiting(5)
@@ -338,7 +338,7 @@ async def test_store_away(caplog: pytest.LogCaptureFixture) -> None:
 
 
 async def test_store_back() -> None:
-    """When the store is back, who still waits gets a turn within a second."""
+    """When the store is back, those still waiting get permits within a second."""
     async with run_fleet() as it:
         it.store.away = "connection refused"
         task = it.first.start_waiting(60)
@@ -350,7 +350,7 @@ async def test_store_back() -> None:
 
 
 async def test_slots_in_hand_during_an_outage() -> None:
-    """An outage stops what has no slot yet: nobody sends without one."""
+    """During an outage of the store nothing is sent without a slot."""
     async with run_fleet() as it:
         for _ in range(40):
             it.first.start_waiting()
@@ -362,7 +362,7 @@ async def test_slots_in_hand_during_an_outage() -> None:
 
 
 async def test_store_refuses() -> None:
-    """What the store refuses for good is told at once, to each in an error of its own."""
+    """A permanent refusal by the store fails each waiter immediately, with an error of its own."""
     async with run_fleet() as it:
         it.store.refuses = "permission denied"
         tasks = [it.first.start_waiting(), it.first.start_waiting()]
@@ -373,7 +373,7 @@ async def test_store_refuses() -> None:
 
 
 async def test_closed() -> None:
-    """Closing sends away who waits."""
+    """Closing rejects all waiters."""
     async with run_fleet(rate=1) as it:
         it.first.start_waiting()
         waiting = it.first.start_waiting()
@@ -387,7 +387,7 @@ async def test_closed() -> None:
 
 
 def test_offset_lies_between() -> None:
-    """A server's time is known within half of the quickest answer."""
+    """A server's time is known to within half of the fastest round trip."""
     offset = ClockOffset()
     offset.add_sample(10.0, 11.0, 510.9)
     offset.add_sample(20.0, 20.2, 520.1)
@@ -396,7 +396,7 @@ def test_offset_lies_between() -> None:
 
 
 def test_offset_of_a_set_clock() -> None:
-    """A server whose clock was set is believed."""
+    """A server clock that was set is followed."""
     offset = ClockOffset()
     offset.add_sample(10.0, 10.2, 510.1)
     offset.add_sample(20.0, 20.2, 120.1)
@@ -404,7 +404,7 @@ def test_offset_of_a_set_clock() -> None:
 
 
 def test_offset_of_a_drifting_clock() -> None:
-    """A server whose clock runs a little faster stays known."""
+    """A server clock that runs slightly fast stays known."""
     offset = ClockOffset()
     for second in range(10_000):
         offset.add_sample(second, second + 0.01, (second + 0.005) * 1.0002 + 500)
@@ -413,7 +413,7 @@ def test_offset_of_a_drifting_clock() -> None:
 
 @pytest.mark.parametrize("jump", [-3600.0, 3600.0])
 async def test_store_whose_clock_is_set(jump: float) -> None:
-    """A server's clock that is set changes nothing once its slots have gone with it."""
+    """A server's clock that was set has no effect once its slots have moved with it."""
     async with run_fleet() as it:
         for _ in range(10):
             it.first.keep_acquiring()

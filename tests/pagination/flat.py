@@ -1,4 +1,4 @@
-"""Walk many items and print by how many KiB the process grew after the first tenth: run as a child process."""
+"""Walk many items and print by how many KiB the process grew after the first tenth; run as a child process."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def serve_page(asked: Asked) -> Step:
 
 
 async def work_on_item(item: Booking) -> Booking:
-    """Work on an item."""
+    """Process an item."""
     return item
 
 
 async def measure_walk(way: str) -> tuple[int, int]:
-    """Walk in one of the ways; return the count and the growth."""
+    """Walk in one of the ways; return the item count and the growth."""
     count = early = 0
     listed = HostileList([], route=serve_page)
     async with ScriptedServer(listed) as server, BardgeClient("key", server.base_url) as bardge:
@@ -46,13 +46,13 @@ async def measure_walk(way: str) -> tuple[int, int]:
 
 
 def read_peak_memory() -> int:
-    """Return the most memory that the process ever held, in KiB."""
+    """Return the peak memory of the process, in KiB."""
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most // 1024 if sys.platform == "darwin" else most
 
 
 def main() -> None:
-    """Walk and tell."""
+    """Walk and print the result."""
     count, growth = asyncio.run(measure_walk(sys.argv[2]))
     sys.stdout.write(json.dumps({"count": count, "growth": growth}))
 

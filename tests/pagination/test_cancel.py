@@ -1,4 +1,4 @@
-"""A walk that is cancelled, at whatever await, loses nothing and leaves nothing behind."""
+"""A walk that is cancelled at any await loses nothing and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ALL = make_ids(11)
 @pytest.mark.parametrize("again", [False, True])
 @pytest.mark.parametrize("read_ahead", [0, 1, 3])
 async def test_cancel_at_every_await(read_ahead: int, again: bool) -> None:
-    """A walk cancelled at any await leaves no task and no connection, and goes on with none lost and none twice."""
+    """A walk cancelled at any await leaves no task or connection, and continues without losing or repeating items."""
     async with serve_list(ALL) as rig:
         cancelled = True
         number = 0
@@ -43,7 +43,7 @@ async def test_cancel_at_every_await(read_ahead: int, again: bool) -> None:
 
 @pytest.mark.parametrize("read_ahead", [0, 1, 3])
 async def test_cancelled_collect_at_every_await(read_ahead: int) -> None:
-    """A cancelled collect leaves the walk where it was, and nothing behind."""
+    """A cancelled collect leaves the walk at its position, and nothing behind."""
     async with serve_list(ALL) as rig:
         cancelled = True
         number = 0
@@ -57,7 +57,7 @@ async def test_cancelled_collect_at_every_await(read_ahead: int) -> None:
 
 
 async def test_slow_page_and_a_deadline() -> None:
-    """A deadline around a walk ends a slow page at once, and the walk goes on."""
+    """A deadline around a walk ends a slow page immediately, and the walk can continue."""
     async with serve_list(ALL, {3: replace_answer(hang())}) as rig:
         walk = rig.start_walk(page_size=3)
         found: list[str | None] = []
@@ -72,7 +72,7 @@ async def test_slow_page_and_a_deadline() -> None:
 
 
 async def test_cancellation_while_closing_is_not_swallowed() -> None:
-    """A cancellation that comes while a walk closes is raised when the page read ahead has ended."""
+    """A cancellation during the closing of a walk is raised after the page read ahead has ended."""
     async with serve_list(ALL, {3: replace_answer(hang())}) as rig:
         items = aiter(rig.start_walk(page_size=3))
         for _ in range(4):
@@ -87,7 +87,7 @@ async def test_cancellation_while_closing_is_not_swallowed() -> None:
 
 
 async def test_foreign_cancellation_of_the_page_ahead() -> None:
-    """Somebody else who cancels all tasks, as on shutdown, does not make the walk hang or end early."""
+    """Cancelling all tasks from outside, as on shutdown, does not make the walk hang or end early."""
     async with serve_list(ALL) as rig:
         found: list[str | None] = []
         async for item in rig.start_walk(page_size=3, read_ahead=2):

@@ -1,4 +1,4 @@
-"""A walk's place as text: it goes on in another process, and garbage is refused."""
+"""A walk's position as text: it continues in another process, and invalid cursors are rejected."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ALL = make_ids(11)
 
 @pytest.mark.parametrize("cut", range(12))
 async def test_resume_in_another_client(cut: int) -> None:
-    """A cursor goes on with the next item in another client, from any place, inside a page too."""
+    """A cursor continues with the next item in another client, from any position, even inside a page."""
     async with serve_list(ALL) as rig:
         walk = rig.start_walk(page_size=4, read_ahead=0)
         found = await read_some(walk, cut) if cut else []
@@ -42,7 +42,7 @@ async def test_resume_in_another_client(cut: int) -> None:
 
 
 async def test_finished_cursor() -> None:
-    """The cursor of a finished walk goes on with nothing and sends nothing."""
+    """The cursor of a finished walk delivers nothing and sends nothing."""
     async with serve_list(ALL) as rig:
         walk = rig.start_walk()
         await read_rest(walk)
@@ -53,7 +53,7 @@ async def test_finished_cursor() -> None:
 
 
 async def test_typed_resume() -> None:
-    """A walk's own resume goes on from a cursor of the same list."""
+    """A walk's own resume continues from a cursor of the same list."""
     async with serve_list(ALL) as rig:
         walk = rig.start_walk(page_size=4)
         await read_some(walk, 5)
@@ -61,7 +61,7 @@ async def test_typed_resume() -> None:
 
 
 async def test_typed_resume_refuses_others() -> None:
-    """A walk's own resume refuses cursors of another list, client, place, limit, start and direction."""
+    """A walk's own resume rejects cursors of another list, client, location, limit, start or direction."""
     async with serve_list(ALL) as rig:
         bookings, providers = rig.bardge.bookings, rig.bardge.providers
         refused: list[tuple[Walk[Any], Walk[Any]]] = [
@@ -149,7 +149,7 @@ GARBAGE: dict[str, Any] = {
 
 @pytest.mark.parametrize("kind", GARBAGE)
 async def test_garbage_is_refused(kind: str) -> None:
-    """What is no cursor, or a damaged one, is refused by both kinds of resume, and nothing is sent."""
+    """Both kinds of resume reject text that is no cursor, or a damaged one, and nothing is sent."""
     async with serve_list(ALL) as rig:
         walk = rig.start_walk()
         await read_some(walk, 3)
@@ -164,7 +164,7 @@ async def test_garbage_is_refused(kind: str) -> None:
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999", "true", '"1"', "null"])
 async def test_query_of_a_cursor(number: str) -> None:
-    """A cursor's query holds finite numbers."""
+    """A cursor's query holds only finite numbers."""
     async with serve_list(ALL) as rig:
         good = rig.bardge.providers.list(lat=1.5, lon=2).cursor
         with pytest.raises(InvalidArgumentError):
@@ -185,7 +185,7 @@ async def test_query_is_kept() -> None:
 @pytest.mark.parametrize("page_size", [1, 2, 4])
 @pytest.mark.parametrize("deleted", [1, 2])
 async def test_deleted_cursor(deleted: int, page_size: int, read_ahead: int, backward: bool) -> None:
-    """When the cursor's item is deleted, the error's places go on with what was not yet delivered."""
+    """When the cursor's item is deleted, the error's cursors continue with what was not yet delivered."""
     wanted = ALL[9::-1] if backward else ALL
 
     def serve_page(asked: Asked) -> Step:
@@ -216,7 +216,7 @@ async def _resume_or_none(rig: ListRig, cursor: str) -> list[str | None] | None:
 
 
 async def test_deleted_first_item() -> None:
-    """When the only delivered item is deleted, the place before it is one to go on from."""
+    """When the only delivered item is deleted, the position before it can be resumed from."""
     async with serve_list(ALL) as rig:
         walk = rig.start_walk(page_size=1)
         assert await read_some(walk, 1) == ["b0"]
@@ -228,7 +228,7 @@ async def test_deleted_first_item() -> None:
 
 
 async def test_item_that_comes_again_after_a_resume() -> None:
-    """The last ids are in the cursor, so that an overlap of pages is not delivered twice after a resume."""
+    """The last ids are in the cursor, so that overlapping pages are not delivered twice after a resume."""
     async with serve_list(ALL) as rig:
         walk = rig.start_walk(page_size=3)
         await read_some(walk, 6)
@@ -239,7 +239,7 @@ async def test_item_that_comes_again_after_a_resume() -> None:
 
 
 async def test_item_that_comes_again_at_the_end_of_a_page() -> None:
-    """Where a page ends with an item that came before, the next cursor is behind that one, and so is the walk's."""
+    """If a page ends with a repeated item, the next cursor is after that item, and so is the walk's."""
     pages = {None: ALL[:3], "b2": ["b3", "b1"], "b1": ALL[4:]}
     listed = HostileList(
         [], route=lambda asked: reply(200, listed.make_page(pages[asked.after], more=asked.after != "b1"))
@@ -251,7 +251,7 @@ async def test_item_that_comes_again_at_the_end_of_a_page() -> None:
 
 
 async def test_place_gone_back_to_asks_for_enough() -> None:
-    """From an earlier place one request brings what is left of the limit, not one for each item delivered already."""
+    """From an earlier position one request fetches what is left of the limit, not one per item delivered already."""
     listed = HostileList(ALL)
     async with serve_list(listed) as rig:
         walk = rig.start_walk(page_size=6, limit=7, read_ahead=0)

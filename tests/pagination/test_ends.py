@@ -1,4 +1,4 @@
-"""A walk ends where the list ends, or with the one right error."""
+"""A walk ends where the list ends, or with the right error."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ READ_AHEAD = pytest.mark.parametrize("read_ahead", range(5))
 
 
 async def walk_to_its_end(walk: Any) -> tuple[list[str | None], BardgeError | None]:
-    """Walk as far as it goes."""
+    """Walk until the end or an error."""
     found: list[str | None] = []
     try:
         async for item in walk:
@@ -49,7 +49,7 @@ async def walk_to_its_end(walk: Any) -> tuple[list[str | None], BardgeError | No
 @READ_AHEAD
 @pytest.mark.parametrize("length", [1, 2, 7])
 async def test_circle(length: int, read_ahead: int) -> None:
-    """A list that goes round ends in an error after each of its items came once."""
+    """A list that loops ends in an error after each of its items was delivered once."""
     pages = [make_ids(3, f"p{number}_") for number in range(length)]
     async with serve_list(HostileList([], route=answer_in_circle(*pages))) as rig:
         found, failure = await walk_to_its_end(rig.start_walk(page_size=3, read_ahead=read_ahead))
@@ -60,7 +60,7 @@ async def test_circle(length: int, read_ahead: int) -> None:
 
 @READ_AHEAD
 async def test_circle_ahead_of_the_caller(read_ahead: int) -> None:
-    """A list that begins to go round among pages read ahead ends in the same error after the same items."""
+    """A list that starts to loop among pages read ahead ends in the same error after the same items."""
     pages = {None: ["a"], "a": ["b"], "b": ["c"], "c": ["d"], "d": ["c"]}
     listed = HostileList([], route=lambda asked: reply(200, listed.make_page(pages[asked.after], more=True)))
     async with serve_list(listed) as rig:
@@ -75,7 +75,7 @@ async def test_circle_ahead_of_the_caller(read_ahead: int) -> None:
 
 
 async def test_circle_over_several_iterations() -> None:
-    """A circle is found also where every page is taken by an iteration of its own."""
+    """A loop is detected even if every page is taken by a separate iteration."""
     async with serve_list(HostileList([], route=answer_in_circle(["a"], ["b"], ["c"]))) as rig:
         walk = rig.start_walk(page_size=1)
         assert [getattr(await walk.first(), "id", None) for _ in range(3)] == ["a", "b", "c"]
@@ -84,7 +84,7 @@ async def test_circle_over_several_iterations() -> None:
 
 
 async def test_circle_is_no_page_under_a_limit() -> None:
-    """A page that ends as one before is refused even if it would fill the limit."""
+    """A page with the same last item as an earlier page is rejected even if it would fill the limit."""
     async with serve_list(HostileList([], route=answer_in_circle(["a", "b"], ["c", "d"]))) as rig:
         found, failure = await walk_to_its_end(rig.start_walk(limit=6, page_size=2))
     assert found == ["a", "b", "c", "d"]
@@ -92,7 +92,7 @@ async def test_circle_is_no_page_under_a_limit() -> None:
 
 
 async def test_last_page_of_an_earlier_one() -> None:
-    """A last page that ends as an earlier one is refused: its items would come twice."""
+    """A last page with the same last item as an earlier page is rejected: its items would be repeated."""
     page = HostileList([]).make_page(["a", "b"], more=False)
     async with serve_list(
         HostileList([], {3: replace_answer(reply(200, page))}, route=answer_in_circle(["a", "b"], ["c", "d"]))
@@ -103,7 +103,7 @@ async def test_last_page_of_an_earlier_one() -> None:
 
 
 async def test_last_page_repeats_the_cursor() -> None:
-    """A last page that only repeats the item before it is the end, not a circle."""
+    """A last page that only repeats the item before it is the end, not a loop."""
     page = HostileList([]).make_page(["b1"], more=False)
     async with serve_list(
         HostileList(make_ids(2), {1: change_page(has_more=True), 2: replace_answer(reply(200, page))})
@@ -114,7 +114,7 @@ async def test_last_page_repeats_the_cursor() -> None:
 @READ_AHEAD
 @pytest.mark.parametrize("times", [1, 3])
 async def test_empty_page_is_asked_for_again(times: int, read_ahead: int) -> None:
-    """An empty page that says more follows is asked for again, with backoff, and loses nothing."""
+    """An empty page with more to follow is requested again, with backoff, and nothing is lost."""
     plays = dict.fromkeys(range(2, 2 + times), EMPTY)
     async with serve_list(make_ids(7), plays) as rig:
         assert await walk_to_its_end(rig.start_walk(page_size=3, read_ahead=read_ahead)) == (make_ids(7), None)
@@ -125,7 +125,7 @@ async def test_empty_page_is_asked_for_again(times: int, read_ahead: int) -> Non
 
 @READ_AHEAD
 async def test_empty_pages_for_ever(read_ahead: int) -> None:
-    """The fourth empty page in a row is an error after all items before it, and the walk goes on when it is over."""
+    """The fourth consecutive empty page is an error after all items before it, and the walk can continue later."""
     async with serve_list(make_ids(7), dict.fromkeys(range(3, 7), EMPTY)) as rig:
         walk = rig.start_walk(page_size=3, read_ahead=read_ahead)
         found, failure = await walk_to_its_end(walk)
@@ -136,7 +136,7 @@ async def test_empty_pages_for_ever(read_ahead: int) -> None:
 
 
 async def test_empty_pages_from_the_begin() -> None:
-    """A list that is always empty and always has more is an error, also on its first page."""
+    """A list that is always empty and always has more is an error, even on its first page."""
     async with serve_list([], dict.fromkeys(range(1, 5), EMPTY)) as rig:
         found, failure = await walk_to_its_end(rig.start_walk())
     assert (found, len(rig.list.asked)) == ([], 4)
@@ -144,7 +144,7 @@ async def test_empty_pages_from_the_begin() -> None:
 
 
 async def test_empty_last_page() -> None:
-    """An empty page without more is the end."""
+    """An empty page without more to follow is the end."""
     async with serve_list(make_ids(3), {1: change_page(has_more=True)}) as rig:
         assert await walk_to_its_end(rig.start_walk(page_size=3)) == (make_ids(3), None)
     assert len(rig.list.asked) == 2
@@ -158,7 +158,7 @@ async def test_empty_list() -> None:
 
 
 async def test_too_long_page() -> None:
-    """A page of 150 for a limit of 100 is delivered whole, and the next begins behind it."""
+    """A page of 150 items for a limit of 100 is delivered whole, and the next page starts after it."""
     data = [{"id": name} for name in make_ids(150)]
     async with serve_list(make_ids(200), {1: change_page(data=data)}) as rig:
         assert await walk_to_its_end(rig.start_walk()) == (make_ids(200), None)
@@ -166,7 +166,7 @@ async def test_too_long_page() -> None:
 
 
 async def test_too_long_page_under_a_limit() -> None:
-    """A page longer than asked for does not deliver more than the walk's limit."""
+    """A page longer than requested does not deliver more than the walk's limit."""
     data = [{"id": name} for name in make_ids(150)]
     async with serve_list(make_ids(200), {1: change_page(data=data)}) as rig:
         assert await walk_to_its_end(rig.start_walk(limit=100)) == (make_ids(100), None)
@@ -175,7 +175,7 @@ async def test_too_long_page_under_a_limit() -> None:
 
 @READ_AHEAD
 async def test_ids_of_the_page_before(read_ahead: int) -> None:
-    """Items that come again on the next page are delivered once."""
+    """Items that the next page repeats are delivered once."""
     data = [{"id": name} for name in ("b1", "b2", "b3", "b4")]
     async with serve_list(make_ids(9), {2: change_page(data=data)}) as rig:
         walk = rig.start_walk(page_size=3, limit=8, read_ahead=read_ahead)
@@ -183,7 +183,7 @@ async def test_ids_of_the_page_before(read_ahead: int) -> None:
 
 
 async def test_page_of_known_ids_only() -> None:
-    """A page that brings nothing new, yet another last id, is passed over."""
+    """A page with nothing new but a different last id is skipped."""
     data = [{"id": name} for name in ("b0", "b1")]
     plays: dict[int, Play] = {
         2: change_page(data=data, has_more=True),
@@ -194,7 +194,7 @@ async def test_page_of_known_ids_only() -> None:
 
 
 async def test_inclusive_cursor() -> None:
-    """A server that begins its page with the cursor's own item delivers it once."""
+    """A server whose page starts with the cursor's own item delivers it once."""
     pages = {None: make_ids(3), "b2": ["b2", "b3", "b4"], "b4": ["b4", "b5"]}
     route = HostileList(
         [], route=lambda asked: reply(200, route.make_page(pages[asked.after], more=asked.after != "b4"))
@@ -223,7 +223,7 @@ KINDS: dict[str, tuple[Play, type[BardgeError], int]] = {
 @pytest.mark.parametrize("page", [1, 2, 3, 4])
 @pytest.mark.parametrize("kind", KINDS)
 async def test_error_on_a_page(kind: str, page: int, read_ahead: int) -> None:
-    """An error on any page comes after all items before it, with the place, and the same walk goes on after it."""
+    """An error on any page is raised after all items before it, with the cursor, and the same walk can continue."""
     play, expected, attempts = KINDS[kind]
     if page == 1 and expected is PaginationError:
         expected = BardgeError
@@ -254,7 +254,7 @@ async def test_decode_error_names_the_path(play: Play, problem: str) -> None:
 
 
 async def test_refused_start_is_the_callers() -> None:
-    """A cursor that the caller gave is the caller's fault when refused, not the list's."""
+    """A cursor that the caller gave is the caller's fault if it is rejected, not the list's."""
     async with serve_list(make_ids(2)) as rig:
         _, failure = await walk_to_its_end(rig.start_walk(starting_after="gone"))
     assert isinstance(failure, InvalidRequestError)
@@ -263,7 +263,7 @@ async def test_refused_start_is_the_callers() -> None:
 
 @pytest.mark.parametrize("status", [401, 403])
 async def test_refusals_that_are_not_about_the_cursor(status: int) -> None:
-    """A refused key in mid-walk is told as such."""
+    """A key that is rejected during a walk is reported as such."""
     async with serve_list(make_ids(4), {2: replace_answer(error(status, "authentication_error"))}) as rig:
         found, failure = await walk_to_its_end(rig.start_walk(page_size=2))
     assert found == make_ids(2)
@@ -275,7 +275,7 @@ async def walk_copay(rig: ListRig, **options: Any) -> tuple[list[str | None], Ba
 
 
 async def test_cursor_field_of_the_row() -> None:
-    """A row's own cursor field is what pages go by."""
+    """Pages follow the endpoint's own cursor field."""
     async with serve_list(HostileList(make_ids(5), field="copay_package_id")) as rig:
         assert await walk_copay(rig, page_size=2) == (make_ids(5), None)
     assert [asked.after for asked in rig.list.asked] == [None, "b1", "b3"]
@@ -283,7 +283,7 @@ async def test_cursor_field_of_the_row() -> None:
 
 @READ_AHEAD
 async def test_item_without_id(read_ahead: int) -> None:
-    """Items without a cursor field are delivered; the error comes where the next page is needed."""
+    """Items without a cursor field are delivered; the error comes when the next page is needed."""
     listed = HostileList([], field="copay_package_id")
     plays: dict[int, Play] = {
         1: replace_answer(reply(200, listed.make_page(["a", "b"], more=True))),
@@ -304,7 +304,7 @@ async def test_last_item_without_id() -> None:
 
 
 async def test_place_of_an_item_without_id() -> None:
-    """The place behind an item without a cursor field cannot be told; behind the next one it can."""
+    """After an item without a cursor field there is no cursor; after the next item there is."""
     page = HostileList([], field="copay_package_id").make_page([None, "b"], more=False)
     async with serve_list([], {1: replace_answer(reply(200, page))}) as rig:
         walk = rig.bardge.copay.list_gym_options("branch")

@@ -1,4 +1,4 @@
-"""``walk.map``: bounded work over the items, in order or not, that stops cleanly and loses nothing."""
+"""``walk.map``: bounded concurrency over the items, ordered or not, that stops cleanly and loses nothing."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ORDERS = pytest.mark.parametrize("ordered", [True, False])
 
 
 class Worker:
-    """A function to map whose calls end when the test says; it counts what runs."""
+    """A function to map whose calls end when the test says; it counts those running."""
 
     def __init__(self, *, at_once: bool = True) -> None:
         self.begun: list[str] = []
@@ -55,7 +55,7 @@ class Worker:
         return self._gates.setdefault(name, asyncio.Event())
 
     def release_calls(self, *finished: str) -> None:
-        """Let the calls for these items end."""
+        """Let the calls for these items return."""
         for name in finished:
             self._get_gate(name).set()
 
@@ -64,7 +64,7 @@ class Worker:
 @pytest.mark.parametrize("concurrency", [1, 2, 7, 100])
 @pytest.mark.parametrize("read_ahead", [0, 1, 4])
 async def test_all_items(read_ahead: int, concurrency: int, ordered: bool) -> None:
-    """Every item is worked on once, never more than the bound at a time, and in order unless told otherwise."""
+    """Every item is processed once, never more than the bound concurrently, and in order by default."""
     worker = Worker()
     async with serve_list(ALL) as rig:
         walk = rig.start_walk(page_size=5, read_ahead=read_ahead)
@@ -106,7 +106,7 @@ async def test_unordered() -> None:
 
 @ORDERS
 async def test_back_pressure(ordered: bool) -> None:
-    """While the caller does not take results, no more items are begun and no pages asked for than the bounds allow."""
+    """If the caller takes no results, no more items are started and no pages requested than the bounds allow."""
     worker = Worker()
     async with serve_list(make_ids(500)) as rig:
         async with aclosing(rig.start_walk(page_size=10).map(worker, concurrency=3, ordered=ordered)) as results:
@@ -114,13 +114,13 @@ async def test_back_pressure(ordered: bool) -> None:
                 await anext(results)
                 await run_loop(20)
                 assert len(worker.begun) <= taken + 2
-        # What is worked on reaches into page 4 at most; one more is read ahead.
+        # Processing reaches into page 4 at most; one more page is read ahead.
         assert len(rig.list.asked) <= 5
 
 
 @ORDERS
 async def test_no_page_before_there_is_room(ordered: bool) -> None:
-    """Without reading ahead the next page is asked for when its items can be begun, not before."""
+    """Without read-ahead the next page is requested when its items can be started, not before."""
     worker = Worker(at_once=False)
     async with serve_list(ALL) as rig:
         walk = rig.start_walk(page_size=5, read_ahead=0)
@@ -138,7 +138,7 @@ async def test_no_page_before_there_is_room(ordered: bool) -> None:
 
 
 async def test_unordered_does_not_run_away() -> None:
-    """One item that never ends lets the others get ahead by two pages at most, not by the whole list."""
+    """One item that never finishes lets the others get ahead by two pages at most, not by the whole list."""
     worker = Worker(at_once=False)
     listed = make_ids(2000)
     worker.release_calls(*listed[1:])
@@ -160,7 +160,7 @@ async def test_unordered_does_not_run_away() -> None:
 
 @ORDERS
 async def test_results_do_not_wait_for_a_slow_page(ordered: bool) -> None:
-    """Results that are there are delivered while the next page is still awaited."""
+    """Finished results are delivered while the next page is still awaited."""
     async with serve_list(ALL, {2: replace_answer(hang())}) as rig:
         async with aclosing(rig.start_walk(page_size=5).map(Worker(), concurrency=10, ordered=ordered)) as results:
             found = [await anext(results) for _ in range(5)]
@@ -173,7 +173,7 @@ async def test_results_do_not_wait_for_a_slow_page(ordered: bool) -> None:
 
 
 class OddError(Exception):
-    """The caller's own."""
+    """An exception of the caller's own."""
 
 
 async def fail_on_item(item: Booking) -> str:
@@ -186,7 +186,7 @@ async def fail_on_item(item: Booking) -> str:
 @ORDERS
 @pytest.mark.parametrize("concurrency", [1, 4, 50])
 async def test_failing_function(concurrency: int, ordered: bool) -> None:
-    """A failing function's own exception comes out, all work has ended by then, and its item comes again."""
+    """A failing function's exception is raised after all running work has ended, and its item is delivered again."""
     worker = Worker()
     async with serve_list(ALL) as rig:
         walk = rig.start_walk(page_size=5)
@@ -201,7 +201,7 @@ async def test_failing_function(concurrency: int, ordered: bool) -> None:
 
 @ORDERS
 async def test_collected_errors(ordered: bool) -> None:
-    """With errors="collect" a failing function's exception stands in its place."""
+    """With errors="collect" a failing function's exception takes the place of its result."""
     async with serve_list(ALL) as rig:
         found = [
             type(result) if isinstance(result, Exception) else result
@@ -213,7 +213,7 @@ async def test_collected_errors(ordered: bool) -> None:
 
 
 def return_no_awaitable(item: Booking) -> Any:
-    """Return no awaitable."""
+    """Return something that is not awaitable."""
     return item.id
 
 
@@ -227,7 +227,7 @@ async def test_function_that_raises_at_once() -> None:
 
 
 async def test_error_of_the_library_in_the_function() -> None:
-    """An error of this library that the function raises bears the place before its item."""
+    """An error of this library that the function raises has the cursor before its item."""
 
     async def refuse_item(item: Booking) -> None:
         if item.id == "b7":
@@ -242,7 +242,7 @@ async def test_error_of_the_library_in_the_function() -> None:
 
 @pytest.mark.parametrize("collect", ["raise", "collect"])
 async def test_function_that_is_cancelled(collect: Any) -> None:
-    """A cancellation inside the function comes out, and its item counts as not delivered."""
+    """A cancellation inside the function is raised, and its item counts as not delivered."""
 
     async def cancel_item(item: Booking) -> str:
         if item.id == "b2":
@@ -261,7 +261,7 @@ async def test_function_that_is_cancelled(collect: Any) -> None:
 @pytest.mark.parametrize("wait", [True, False])
 @pytest.mark.parametrize("cut", [1, 4, 5, 6, 12, 22])
 async def test_break_and_go_on(cut: int, wait: bool, closing: bool, ordered: bool) -> None:
-    """After a break in mid-work the walk goes on with what was not delivered: none lost, none twice."""
+    """After a break during processing the walk continues with what was not delivered: none lost, none repeated."""
     worker = Worker()
     async with serve_list(ALL) as rig:
         walk = rig.start_walk(page_size=5)
@@ -286,7 +286,7 @@ async def test_break_and_go_on(cut: int, wait: bool, closing: bool, ordered: boo
 
 
 async def test_dropped_work_ends_first() -> None:
-    """Work of a dropped map has ended before the next iteration begins the same items again."""
+    """Abandoned work of a map has ended before the next iteration starts the same items again."""
     worker = Worker(at_once=False)
     worker.release_calls("b0")
     async with serve_list(ALL) as rig:
@@ -306,7 +306,7 @@ async def test_dropped_work_ends_first() -> None:
 @ORDERS
 @pytest.mark.parametrize("cut", range(1, 14))
 async def test_cursor_in_mid_work(cut: int, ordered: bool) -> None:
-    """The cursor in mid-work goes on with exactly what was not delivered, also where later items came first."""
+    """The cursor during processing resumes exactly what was not delivered, even if later items finished first."""
     worker = Worker(at_once=False)
     turn = ["b3", "b0", "b5", "b1", "b2", "b9", "b6", "b8", "b4", "b7", "b10", "b12", "b11"]
     async with serve_list(ALL) as rig:
@@ -325,7 +325,7 @@ async def test_cursor_in_mid_work(cut: int, ordered: bool) -> None:
 
 
 async def test_passed_ids_do_not_pile_up() -> None:
-    """Ids that a cursor names as delivered already are dropped once they are passed, over any number of resumes."""
+    """Ids that a cursor lists as delivered are dropped once they are passed, over any number of resumes."""
     async with serve_list(make_ids(300)) as rig:
         text = rig.start_walk(page_size=10).cursor
         found: list[str] = []
@@ -354,7 +354,7 @@ async def test_passed_ids_do_not_pile_up() -> None:
     [(omit_member("data"), Exception), (EMPTY, PaginationError), (replace_answer(error(500)), ServerError)],
 )
 async def test_page_error(play: Play, expected: type[Exception], page: int, read_ahead: int, ordered: bool) -> None:
-    """A page's error comes after the results of all items before it, and the walk goes on after it."""
+    """A page's error is raised after the results of all items before it, and the walk can continue."""
     async with serve_list(ALL, dict.fromkeys(range(page, page + 4), play)) as rig:
         walk = rig.start_walk(page_size=5, read_ahead=read_ahead)
         found: list[str] = []
@@ -370,7 +370,7 @@ async def test_page_error(play: Play, expected: type[Exception], page: int, read
 
 @ORDERS
 async def test_cancel_at_every_await(ordered: bool) -> None:
-    """Mapping that is cancelled at any await leaves no task and no connection, and the walk goes on with the rest."""
+    """A map that is cancelled at any await leaves no task and no connection, and the walk continues with the rest."""
     async with serve_list(ALL[:9]) as rig:
         cancelled = True
         number = 0
@@ -387,7 +387,7 @@ async def test_cancel_at_every_await(ordered: bool) -> None:
 
 
 async def test_cancelled_page() -> None:
-    """Somebody else who cancels the wait for a page cancels the map; the walk goes on."""
+    """Cancelling the wait for a page from outside cancels the map; the walk can continue."""
     async with serve_list(ALL, {2: replace_answer(hang())}) as rig:
         walk = rig.start_walk(page_size=5)
         results = walk.map(Worker(), concurrency=6)
@@ -402,7 +402,7 @@ async def test_cancelled_page() -> None:
 
 @ORDERS
 async def test_items_without_id(ordered: bool) -> None:
-    """Items without a cursor field are worked on like others; only their place cannot be told."""
+    """Items without a cursor field are processed like others; only their position has no cursor."""
     page = HostileList([]).make_page(["a", None, "c"], more=False)
     async with serve_list([], {1: replace_answer(reply(200, page))}) as rig:
         walk = rig.start_walk()
@@ -426,7 +426,7 @@ async def test_items_without_id(ordered: bool) -> None:
     ],
 )
 async def test_wrong_values(options: dict[str, Any], message: str) -> None:
-    """Wrong values are refused at once with what is allowed."""
+    """Wrong values are rejected immediately, with what is allowed."""
     async with serve_list(ALL) as rig:
         walk = rig.start_walk()
         with pytest.raises(InvalidArgumentError) as caught:
@@ -435,7 +435,7 @@ async def test_wrong_values(options: dict[str, Any], message: str) -> None:
 
 
 async def test_unordered_over_several_resumes() -> None:
-    """What came out of order stays delivered over one resume after the other, and over a deleted cursor."""
+    """Items delivered out of order stay delivered over successive resumes, and over a deleted cursor."""
     async with serve_list(ALL[:12]) as rig:
         text = rig.start_walk(page_size=12).cursor
         found: list[str] = []
@@ -458,7 +458,7 @@ async def test_unordered_over_several_resumes() -> None:
 
 
 async def test_item_without_id_that_comes_first() -> None:
-    """The place cannot be told where an item without an id came before one that stands in front of it."""
+    """There is no cursor if an item without an id was delivered before an earlier one."""
     page = HostileList([]).make_page(["a", None, "c"], more=False)
     worker = Worker(at_once=False)
     worker.release_calls("")

@@ -15,7 +15,7 @@ MOST_KIB = 5 * 1024
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the peak is asked of the resource module")
 def test_flat() -> None:
-    """Over 100,000 items a process grows by a few pages at most, and likewise while it maps."""
+    """Over 100,000 items a process grows by a few pages at most, also while it maps."""
     ways = {"items": 100_000, "map": 40_000, "unordered": 40_000}
     children = {
         way: subprocess.Popen(

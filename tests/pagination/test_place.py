@@ -1,4 +1,4 @@
-"""A walk keeps its place over breaks, errors and event loops, in each way of iterating."""
+"""A walk keeps its position over breaks, errors and event loops, in each way of iterating."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def do_nothing(_: Booking) -> None:
 
 
 async def test_nothing_is_sent_before_iteration() -> None:
-    """Making a walk, its generators and its cursor sends nothing."""
+    """Creating a walk, its generators and its cursor sends nothing."""
     async with serve_list(ALL) as rig:
         walk = rig.start_walk()
         _ = walk.cursor
@@ -47,7 +47,7 @@ async def test_nothing_is_sent_before_iteration() -> None:
 @pytest.mark.parametrize("wait", [True, False])
 @pytest.mark.parametrize("cut", range(1, 11))
 async def test_break_and_go_on(cut: int, wait: bool, closing: bool) -> None:
-    """After a break the same walk goes on with the next item, at once or later, closed or not."""
+    """After a break the same walk continues with the next item, immediately or later, closed or not."""
     async with serve_list(ALL) as rig:
         walk = rig.start_walk(page_size=3, read_ahead=2)
         found: list[str | None] = []
@@ -67,7 +67,7 @@ async def test_break_and_go_on(cut: int, wait: bool, closing: bool) -> None:
 
 
 async def test_plain_break_leaves_nothing() -> None:
-    """A plain break while a page is read ahead ends that request and gives the connection back."""
+    """A plain break while a page is read ahead ends that request and releases the connection."""
     async with serve_list(ALL, {3: replace_answer(hang())}, max_connections=100) as rig:
         async for item in rig.start_walk(page_size=3):
             if item.id == "b3":
@@ -86,7 +86,7 @@ async def test_aclosing_leaves_nothing() -> None:
 
 
 async def test_second_iteration_is_refused() -> None:
-    """A second iteration of any kind is refused while one runs, sends nothing and leaves the first one whole."""
+    """A second iteration of any kind is rejected while one runs, sends nothing and does not disturb the first."""
     async with serve_list(ALL) as rig:
         walk = rig.start_walk(page_size=3, read_ahead=0)
         found: list[str | None] = []
@@ -110,7 +110,7 @@ async def iterate_late(walk: Any) -> AsyncGenerator[Any]:
 
 
 async def test_error_in_the_callers_code() -> None:
-    """An exception of the caller's own ends the iteration behind the item that was delivered."""
+    """An exception of the caller's own ends the iteration after the item that was delivered."""
     async with serve_list(ALL) as rig:
         walk = rig.start_walk(page_size=3)
         with pytest.raises(ZeroDivisionError):
@@ -119,7 +119,7 @@ async def test_error_in_the_callers_code() -> None:
 
 
 async def test_several_event_loops() -> None:
-    """A walk begun in one event loop goes on in another one."""
+    """A walk that was started in one event loop continues in another."""
     async with serve_list(ALL) as rig:
         walk = rig.start_walk(page_size=3)
         assert await asyncio.to_thread(lambda: asyncio.run(read_some(walk, 4))) == ALL[:4]
@@ -132,14 +132,14 @@ async def test_several_event_loops() -> None:
 @pytest.mark.parametrize("limit", [0, 1, 3, 4, 10, 11, 12, 500])
 @pytest.mark.parametrize("read_ahead", [0, 1, 4])
 async def test_limit(limit: int, read_ahead: int) -> None:
-    """The limit counts items in all, and no more is ever asked for."""
+    """The limit counts items in total, and no more is ever requested."""
     async with serve_list(ALL) as rig:
         assert await read_rest(rig.start_walk(limit=limit, page_size=3, read_ahead=read_ahead)) == ALL[:limit]
         assert sum(asked.limit for asked in rig.list.asked) <= max(limit, 0)
 
 
 async def test_page_size_defaults_to_the_largest() -> None:
-    """Without a page size 100 items are asked for, not the server's 10."""
+    """Without a page size 100 items are requested, not the server's default of 10."""
     async with serve_list(ALL) as rig:
         await read_rest(rig.start_walk())
         assert [asked.limit for asked in rig.list.asked] == [100]
@@ -147,7 +147,7 @@ async def test_page_size_defaults_to_the_largest() -> None:
 
 @pytest.mark.parametrize("cut", range(1, 9))
 async def test_limit_over_interruptions(cut: int) -> None:
-    """The limit counts over breaks and over cursors."""
+    """The limit counts across breaks and cursors."""
     async with serve_list(ALL) as rig:
         walk = rig.start_walk(limit=8, page_size=3)
         found = await read_some(walk, cut)
@@ -158,7 +158,7 @@ async def test_limit_over_interruptions(cut: int) -> None:
 
 @pytest.mark.parametrize("read_ahead", range(5))
 async def test_backward(read_ahead: int) -> None:
-    """With ending_before the nearest item comes first, over all pages to the list's begin."""
+    """With ending_before the nearest item comes first, over all pages to the start of the list."""
     async with serve_list(ALL) as rig:
         assert await read_rest(rig.start_walk(ending_before="b9", page_size=2, read_ahead=read_ahead)) == ALL[8::-1]
         assert [asked.before for asked in rig.list.asked] == ["b9", "b7", "b5", "b3", "b1"]
@@ -174,7 +174,7 @@ async def test_backward_pages() -> None:
 
 @pytest.mark.parametrize("cut", range(1, 9))
 async def test_backward_resumed(cut: int) -> None:
-    """A backward walk goes on backward from its cursor."""
+    """A backward walk continues backward from its cursor."""
     async with serve_list(ALL) as rig:
         walk = rig.start_walk(ending_before="b9", page_size=2)
         found = await read_some(walk, cut)
@@ -201,18 +201,18 @@ async def test_backward_resumed(cut: int) -> None:
     ],
 )
 async def test_wrong_values(options: dict[str, Any], message: str) -> None:
-    """Wrong values are refused with the allowed range when the walk is made."""
+    """Wrong values are rejected with the allowed range when the walk is created."""
     async with serve_list(ALL) as rig:
         with pytest.raises(InvalidArgumentError) as caught:
             rig.start_walk(**options)
         assert message in str(caught.value)
 
 
-# -- all at once
+# -- first, collect, count and pages
 
 
 async def test_first() -> None:
-    """The first item takes one request for one item, and the walk goes on behind it."""
+    """Reading the first item takes one request for one item, and the walk continues after it."""
     async with serve_list(ALL) as rig:
         walk = rig.start_walk(page_size=3)
         assert getattr(await walk.first(), "id", None) == "b0"
@@ -229,7 +229,7 @@ async def test_first_of_none() -> None:
 
 
 async def test_collect_and_count() -> None:
-    """Collect and count go to the end, from where the walk stands."""
+    """Collect and count run to the end, from the walk's position."""
     async with serve_list(ALL) as rig:
         assert read_ids(await rig.start_walk(page_size=3).collect()) == ALL
         walk = rig.start_walk(page_size=3)
@@ -240,7 +240,7 @@ async def test_collect_and_count() -> None:
 
 @pytest.mark.parametrize(("bound", "fits"), [(0, False), (3, False), (10, False), (11, True), (None, True)])
 async def test_collect_within_a_bound(bound: int | None, fits: bool) -> None:
-    """Collect refuses more than its bound, stops there, and leaves the walk where it was."""
+    """Collect rejects more than its bound, stops there, and leaves the walk at its position."""
     async with serve_list(ALL) as rig:
         walk = rig.start_walk(page_size=3)
         if not fits:
@@ -264,7 +264,7 @@ async def test_collect_refuses_other_bounds(bound: Any) -> None:
 
 @pytest.mark.parametrize("asked", [Walk[Booking].collect, Walk[Booking].count])
 async def test_all_or_nothing(asked: Callable[[Walk[Booking]], Awaitable[object]]) -> None:
-    """An error in collect or count leaves the walk where it was before, with that place on the error."""
+    """An error in collect or count leaves the walk at its previous position, with that cursor on the error."""
     async with serve_list(ALL, {3: omit_member("has_more")}) as rig:
         walk = rig.start_walk(page_size=3)
         await read_some(walk, 1)
@@ -276,7 +276,7 @@ async def test_all_or_nothing(asked: Callable[[Walk[Booking]], Awaitable[object]
 
 
 async def test_cursors_of_a_failed_collect() -> None:
-    """The places on the error of a collect are behind what the walk delivered, not behind what collect dropped."""
+    """The cursors on the error of a collect are after what the walk delivered, not after what collect dropped."""
     async with serve_list(ALL, dict.fromkeys(range(2, 6), EMPTY)) as rig:
         walk = rig.start_walk(page_size=6)
         await read_some(walk, 3)
@@ -288,7 +288,7 @@ async def test_cursors_of_a_failed_collect() -> None:
 
 
 async def test_pages() -> None:
-    """Pages bring the envelope, and after a break inside a page what is left of it."""
+    """Pages include the envelope, and after a break inside a page the rest of it."""
     async with serve_list(ALL) as rig:
         walk = rig.start_walk(page_size=4)
         await read_some(walk, 1)
@@ -299,7 +299,7 @@ async def test_pages() -> None:
 
 
 async def test_request_id_of_a_page() -> None:
-    """A page bears the request id of its answer, and an error about it too."""
+    """A page has the request id of its response, and so does an error about it."""
     page = HostileList([]).make_page(["a"], more=True)
     step = reply(200, page, {"Bardge-Request-Id": "req_7"})
     async with serve_list(HostileList([], route=lambda _: step)) as rig:

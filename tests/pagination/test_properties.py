@@ -81,7 +81,7 @@ async def iterate_walk(walk: Walk[Booking], way: str) -> AsyncGenerator[str]:
 
 
 async def take_stretch(rig: ListRig, walk: Walk[Booking], way: str, count: int, found: list[str]) -> bool:
-    """Take some items, then interrupt; tell whether the end was reached."""
+    """Take some items, then interrupt; return whether the end was reached."""
     if way == "first":
         first = await walk.first()
         found += [first.id or ""] if first else []
@@ -99,7 +99,7 @@ async def take_stretch(rig: ListRig, walk: Walk[Booking], way: str, count: int, 
         async for name in source:
             found.append(name)
             taken += 1
-            # A page was delivered as a whole: it is taken whole.
+            # A page was delivered whole: it is taken whole.
             if taken >= count and (way != "pages" or not _is_in_page(walk, name)):
                 return False
     finally:
@@ -155,7 +155,7 @@ async def _wait_until_idle(rig: ListRig) -> bool:
 
 
 def resume_walk(rig: ListRig, walk: Walk[Booking], way: str, case: dict[str, Any]) -> Walk[Booking]:
-    """Go on with the same walk, or by its text."""
+    """Continue with the same walk, or from its cursor."""
     if way == "text":
         return rig.bardge.resume(walk.cursor)
     if way == "typed":
@@ -166,7 +166,7 @@ def resume_walk(rig: ListRig, walk: Walk[Booking], way: str, case: dict[str, Any
 @BOUNDED
 @given(draw_cases())
 def test_once_each_in_order(case: dict[str, Any]) -> None:
-    """Whatever happens on the way, the items delivered are the list's, once each, and in order but for `unordered`."""
+    """Whatever happens, the items delivered are the list's, once each, and in order except with `unordered`."""
     found = asyncio.run(walk_to_the_end(case))
     if any(way == "unordered" for way, _ in case["cuts"]):
         found.sort(key=make_ids(case["length"]).index, reverse=case["side"] == "ending_before")
@@ -181,7 +181,7 @@ def test_once_each_in_order(case: dict[str, Any]) -> None:
     )
 )
 def test_garbage_cursors(garbage: Any) -> None:
-    """Anything that is no cursor is refused as a wrong argument."""
+    """Anything that is no cursor is rejected as a wrong argument."""
 
     async def check_refusal() -> None:
         from bardge_async import BardgeClient  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""Pages are asked for while the caller works: really on the wire, never too many, and given up when left."""
+"""Pages are requested while the caller works: really on the wire, never too many, and abandoned on leaving."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ALL = make_ids(40)
 
 
 def block_until_asked(listed: HostileList, count: int) -> bool:
-    """Keep the event loop from turning until the server, in its own thread, has got so many requests."""
+    """Block the event loop until the server, in its own thread, has received a number of requests."""
     end = time.monotonic() + 2
     while len(listed.asked) < count:
         if time.monotonic() > end:
@@ -59,7 +59,7 @@ async def test_on_the_wire_for_map() -> None:
 
 
 async def test_first_page_reads_nothing_ahead() -> None:
-    """On the first page nothing is asked for ahead: whoever needs only that pays for no more."""
+    """On the first page nothing is read ahead: a caller that needs only that page pays for no more."""
     async with serve_list(ALL) as rig, aclosing(aiter(rig.start_walk(page_size=5, read_ahead=4))) as items:
         for _ in range(5):
             await anext(items)
@@ -69,7 +69,7 @@ async def test_first_page_reads_nothing_ahead() -> None:
 
 @pytest.mark.parametrize("read_ahead", range(5))
 async def test_never_further_ahead_than_told(read_ahead: int) -> None:
-    """However long the caller works, exactly as many pages as told are asked for ahead."""
+    """However long the caller works, exactly the configured number of pages is read ahead."""
     async with serve_list(ALL) as rig:
         number = 0
         async for _ in rig.start_walk(page_size=5, read_ahead=read_ahead).pages():
@@ -83,7 +83,7 @@ async def test_never_further_ahead_than_told(read_ahead: int) -> None:
 @pytest.mark.parametrize("read_ahead", range(5))
 @pytest.mark.parametrize("limit", [5, 9, 10, 11, 14, 15])
 async def test_never_beyond_the_limit(limit: int, read_ahead: int) -> None:
-    """Nothing is asked for ahead that the limit does not need."""
+    """Nothing is read ahead beyond the limit."""
     async with serve_list(ALL) as rig:
         async for _ in rig.start_walk(page_size=5, limit=limit, read_ahead=read_ahead):
             await run_loop(5)
@@ -92,7 +92,7 @@ async def test_never_beyond_the_limit(limit: int, read_ahead: int) -> None:
 
 @pytest.mark.parametrize("read_ahead", [1, 2, 4])
 async def test_error_of_a_page_ahead_waits(read_ahead: int) -> None:
-    """An error of a page read ahead comes after all items before it, however early it was known."""
+    """An error of a page read ahead is raised after all items before it, however early it occurred."""
     async with serve_list(ALL, {4: omit_member("data")}) as rig:
         found: list[str | None] = []
         items = aiter(rig.start_walk(page_size=5, read_ahead=read_ahead))
@@ -106,7 +106,7 @@ async def test_error_of_a_page_ahead_waits(read_ahead: int) -> None:
 
 @pytest.mark.parametrize("read_ahead", [1, 4])
 async def test_leaving_early_gives_the_only_connection_back(read_ahead: int) -> None:
-    """After a plain break another call gets the client's only connection at once."""
+    """After a plain break another call gets the client's only connection immediately."""
     async with serve_list(ALL, {3: replace_answer(hang())}, max_connections=1) as rig:
         async for item in rig.start_walk(page_size=5, read_ahead=read_ahead):
             if item.id == "b5":
@@ -117,7 +117,7 @@ async def test_leaving_early_gives_the_only_connection_back(read_ahead: int) -> 
 
 
 async def test_caller_that_calls_meanwhile() -> None:
-    """With one connection in all, calls in the loop's body wait for the page read ahead and are not stuck."""
+    """With a single connection, calls in the loop's body wait for the page read ahead and do not deadlock."""
     async with serve_list(ALL, max_connections=1) as rig:
         async for _ in rig.start_walk(page_size=20):
             await rig.start_walk().first()

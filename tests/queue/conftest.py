@@ -32,7 +32,7 @@ def make_connector(dsn: str) -> procrastinate.PsycopgConnector:
 
 @attrs.frozen
 class QueueRig:
-    """What a test of the queue plays with."""
+    """A queue, its database, and a server that plays a script."""
 
     database: Database
     app: procrastinate.App
@@ -52,7 +52,7 @@ class QueueRig:
         return open_worker_client(self.database.dsn, self.server.base_url, self.opened)
 
     async def run_worker(self) -> None:
-        """Do what is due."""
+        """Run a worker until no job is due."""
         await self.queue.run_worker(wait=False, signals=False)
 
     def query(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
@@ -63,13 +63,13 @@ class QueueRig:
         return [status for (status,) in self.query("SELECT status::text FROM procrastinate_jobs ORDER BY id")]
 
     def redeliver_jobs(self) -> None:
-        """Put every job back, as after a worker's death."""
+        """Make every job due again, as after a worker's death."""
         self.query("UPDATE procrastinate_jobs SET status = 'todo', scheduled_at = NULL")
 
 
 @asynccontextmanager
 async def open_worker_client(dsn: str, base_url: str, opened: list[str]) -> AsyncGenerator[BardgeClient]:
-    """Make a worker's client and its journal, and note when they are opened and closed."""
+    """Make a worker's client and its journal, and record when they are opened and closed."""
     async with (
         PostgresJournal(dsn) as journal,
         BardgeClient("key", base_url, journal=journal, retry=ONCE, timeout=5) as bardge,
@@ -84,7 +84,7 @@ Make: TypeAlias = Callable[..., AbstractAsyncContextManager[QueueRig]]
 
 @pytest.fixture
 def make(postgres: Database) -> Make:
-    """Make a queue over emptied tables, beside a server that plays a script; ``port`` is a line to the database."""
+    """Return a function that opens a queue over emptied tables, with a server that plays a script."""
     if postgres.admin.execute("SELECT to_regclass('procrastinate_jobs') IS NULL").fetchone() == (True,):
         postgres.admin.execute(SchemaManager.get_schema().encode())
     postgres.admin.execute("TRUNCATE procrastinate_jobs, procrastinate_workers, procrastinate_events CASCADE")
@@ -103,7 +103,7 @@ def make(postgres: Database) -> Make:
 
 
 async def wait_until(reached: Callable[[], bool]) -> None:
-    """Wait for what other processes or the database bring about."""
+    """Wait until other processes or the database have made a condition true."""
     async with asyncio.timeout(30):
-        while not reached():  # noqa: ASYNC110 - nothing tells
+        while not reached():  # noqa: ASYNC110 - there is no signal to wait for
             await asyncio.sleep(0.01)

@@ -1,4 +1,4 @@
-"""The line between a worker and its database."""
+"""The connection between a worker and its database."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ async def test_a_worker_comes_back_when_its_line_to_the_database_was_cut(
         seen += 1
         if seen == 5:
             line.cut() if how == "cut" else line.stall()
-            asyncio.get_running_loop().call_later(0.2, lambda: mending.append(asyncio.ensure_future(line.mend())))
+            asyncio.get_running_loop().call_later(0.2, lambda: restoring.append(asyncio.ensure_future(line.restore())))
         await DONE(request, writer)
 
-    mending: list[asyncio.Future[None]] = []
+    restoring: list[asyncio.Future[None]] = []
     async with Line(postgres.server.port) as line, make(cut_connections, port=line.port) as rig:
         await rig.queue.defer_many([make_purchase(number) for number in range(30)], job=JOB)
         task = asyncio.create_task(rig.queue.run_worker(signals=False))

@@ -1,4 +1,4 @@
-"""Which jobs are tried again, and when: the decision alone."""
+"""Which jobs are retried, and when: the decision alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Workers: what becomes of jobs, of doubts, and of workers that die."""
+"""Workers: the outcome of jobs and doubts, and workers that die."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ UPDATE procrastinate_jobs SET status = 'doing', worker_id = dead.id FROM dead
 
 @asynccontextmanager
 async def run_worker(rig: QueueRig, **options: Any) -> AsyncGenerator[asyncio.Task[None]]:
-    """Have a worker until the end of the block, or of the worker."""
+    """Run a worker until the end of the block, or of the worker."""
     task = asyncio.create_task(rig.queue.run_worker(signals=False, **options))
     yield task
     task.cancel()
@@ -40,7 +40,7 @@ async def run_worker(rig: QueueRig, **options: Any) -> AsyncGenerator[asyncio.Ta
 
 
 def mark_jobs_taken(rig: QueueRig, seconds: float) -> None:
-    """Let a worker have taken every job, and be heard of last so many seconds ago."""
+    """Mark every job as taken by a worker whose last heartbeat was a number of seconds ago."""
     rig.query(_DEAD, seconds)
 
 

@@ -1,4 +1,4 @@
-"""Raw requests against a running sandbox: no client of ours is in between."""
+"""Raw requests to a running sandbox, without our client."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ JSON: TypeAlias = dict[str, Any]
 
 @attrs.frozen
 class Reply:
-    """What came back."""
+    """A response."""
 
     status: int
     headers: dict[str, str]
@@ -28,22 +28,22 @@ class Reply:
 
     @property
     def json(self) -> JSON:
-        """The decoded body."""
+        """Return the decoded body."""
         return dict(orjson.loads(self.body))
 
     @property
     def error(self) -> JSON:
-        """The error object."""
+        """Return the error object."""
         return dict(self.json["error"])
 
     @property
     def replayed(self) -> bool:
-        """Whether the answer came from the idempotency store."""
+        """Return whether the response came from the idempotency store."""
         return self.headers.get("X-Idempotent-Replayed") == "true"
 
     @property
     def ids(self) -> list[str]:
-        """Ids of a page's items."""
+        """Return the ids of a page's items."""
         return [item["id"] for item in self.json["data"]]
 
 
@@ -97,18 +97,18 @@ async def open_sandbox(**settings: Any) -> AsyncGenerator[Raw]:
 
 @pytest.fixture
 def sandboxed() -> Open:
-    """Open a sandbox with settings of the test's own."""
+    """Return a function that opens a sandbox with settings of the test's own."""
     return open_sandbox
 
 
 @pytest.fixture
 def buy() -> JSON:
-    """The body of a credit purchase."""
+    """Return the body of a credit purchase."""
     return {"client_id": "client_abc123", "package_id": "cpkg_50"}
 
 
 @pytest_asyncio.fixture(loop_scope="function")
 async def raw() -> AsyncGenerator[Raw]:
-    """A sandbox as it comes."""
+    """Open a sandbox with default settings."""
     async with open_sandbox() as opened:
         yield opened

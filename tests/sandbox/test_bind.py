@@ -1,4 +1,4 @@
-"""Binding elsewhere than to loopback is asked for and warned of."""
+"""Binding to other addresses than loopback is explicit and prints a warning."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from bardge_async.cli._commands import bardge
 from bardge_async.cli._sandbox import serve
 
-EVERYWHERE = "0.0.0.0"  # noqa: S104 - the tests' point
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - what the tests are about
 
 
 async def _serve_until_printed(host: str) -> dict[str, str]:
@@ -45,19 +45,19 @@ async def _serve_until_printed(host: str) -> dict[str, str]:
 
 @pytest.mark.parametrize(("host", "warned"), [("127.0.0.1", False), ("localhost", False), (EVERYWHERE, True)])
 async def test_binding_elsewhere_warns(host: str, capsys: pytest.CaptureFixture[str], *, warned: bool) -> None:
-    """A warning on stderr, for other addresses than this machine's."""
+    """For addresses other than this machine's, a warning is printed on stderr."""
     await _serve_until_printed(host)
     assert (f"Warning: anyone who can reach {host}" in capsys.readouterr().err) is warned
 
 
 async def test_controls_are_named() -> None:
-    """Other processes are told where the controls are: at the server's root."""
+    """Other processes learn where the controls are from the server's root."""
     said = await _serve_until_printed("127.0.0.1")
     assert said["BARDGE_SANDBOX_URL"] == said["BARDGE_BASE_URL"].partition("/v3/")[0] + "/_sandbox"
 
 
 def test_bind_is_the_option() -> None:
-    """``--bind`` is offered, loopback its default, and ``--host`` is no way around it."""
+    """``--bind`` defaults to loopback, and ``--host`` does not bypass it."""
     asked = CliRunner().invoke(bardge, ["sandbox", "--help"])
     wrong = CliRunner().invoke(bardge, ["sandbox", "--host", EVERYWHERE])
     assert ("--bind" in asked.output, "127.0.0.1" in asked.output, wrong.exit_code) == (True, True, 2)

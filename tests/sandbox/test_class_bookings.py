@@ -1,4 +1,4 @@
-"""Class bookings: three outcomes, their confirmations, races, cancelling and moving."""
+"""Class bookings: three outcomes, their confirmations, races, cancelling and rescheduling."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MINUTE = 60
 
 
 def make_booking_request(instance: str = "ci_abc123", client: str = "client_abc123") -> dict[str, str]:
-    """Ask for a place."""
+    """Make the body of a booking request."""
     return {"class_instance_id": instance, "client_id": client}
 
 
@@ -22,7 +22,7 @@ async def open_session(raw: Any, body: dict[str, str]) -> str:
 
 
 async def count_spots(raw: Any, instance: str = "ci_abc123") -> int:
-    """Count the places left."""
+    """Count the free spots."""
     for id in (await raw.get("/classes", limit=100)).ids:
         for date in (await raw.get(f"/classes/{id}")).json["instances"]:
             if date["id"] == instance:
@@ -38,13 +38,13 @@ async def test_covered_class_is_booked_at_once(raw: Any) -> None:
 
 
 async def test_booking_takes_a_place(raw: Any) -> None:
-    """The instance has one place less."""
+    """The instance has one spot less."""
     await raw.post("/bookings/class", make_booking_request())
     assert await count_spots(raw) == 999
 
 
 async def test_used_up_visits_need_more(raw: Any) -> None:
-    """Without a visit left there is a session and a price per visit."""
+    """Without a visit left the response has a session and a price per visit."""
     reply = (await raw.post("/bookings/class", make_booking_request(client="client_visits_used"))).json
     assert (reply["additional_visits_required"], reply["cost_per_visit"], "booking_id" in reply) == (True, 3500, False)
 
@@ -59,7 +59,7 @@ async def test_confirming_visits_debits_cost_times_visits(raw: Any) -> None:
 
 
 async def test_other_tier_needs_a_copay(raw: Any) -> None:
-    """A gym above the pass offers its co-pay options."""
+    """A gym above the pass's tier offers its co-pay options."""
     reply = (await raw.post("/bookings/class", make_booking_request("ci_premium"))).json
     assert (reply["copay_required"], reply["copay_options"][0]["copay_package_id"]) == (True, "copay_abc123")
 
@@ -72,7 +72,7 @@ async def test_confirming_a_copay_debits_its_price(raw: Any) -> None:
 
 
 async def test_bought_copay_covers_the_next_class(raw: Any) -> None:
-    """A co-pay bought beforehand books at once."""
+    """A co-pay bought beforehand books immediately."""
     body = {"client_id": "client_abc123", "provider_id": "prov_gym_premium", "copay_package_id": "copay_abc123"}
     await raw.post("/gym_copay_purchases", body)
     assert "booking_id" in (await raw.post("/bookings/class", make_booking_request("ci_premium"))).json
@@ -95,14 +95,14 @@ async def test_bought_copay_covers_the_next_class(raw: Any) -> None:
 async def test_wrong_confirmation_is_named(
     raw: Any, instance: str, client: str, body: dict[str, Any], named: str
 ) -> None:
-    """What does not fit the session's outcome is a validation error of the field."""
+    """What does not match the session's outcome is a validation error of the field."""
     id = await open_session(raw, make_booking_request(instance, client))
     reply = await raw.post(f"/bookings/class/{id}/confirm", body)
     assert (reply.status, reply.error["message"].partition(":")[0]) == (400, named)
 
 
 async def test_session_expires(raw: Any) -> None:
-    """A session that is too old is not found."""
+    """An expired session is not found."""
     id = await open_session(raw, make_booking_request("ci_premium"))
     raw.sandbox.clock.advance(15 * MINUTE)
     assert (await raw.post(f"/bookings/class/{id}/confirm", {"copay_package_id": "copay_abc123"})).status == 404
@@ -128,13 +128,13 @@ async def test_too_few_credits_are_400(raw: Any) -> None:
 
 
 async def test_full_class_is_409(raw: Any) -> None:
-    """The page's code for a class without places."""
+    """A full class returns the documented code."""
     reply = await raw.post("/bookings/class", make_booking_request("ci_full"))
     assert (reply.status, reply.error["type"], reply.error["code"]) == (409, "resource_conflict_error", "class_full")
 
 
 async def test_last_place_goes_to_one(raw: Any) -> None:
-    """Two clients race for it: one booking, one ``class_full``, and no visit lost."""
+    """Two clients race for the last spot: one booking, one ``class_full``, and no visit lost."""
     asks = (
         raw.post("/bookings/class", make_booking_request("ci_last", client))
         for client in ("client_abc123", "client_lookup")
@@ -145,7 +145,7 @@ async def test_last_place_goes_to_one(raw: Any) -> None:
 
 
 async def test_place_may_go_while_a_session_is_open(raw: Any) -> None:
-    """A session holds no place: its confirmation can find the class full, and nothing is charged then."""
+    """A session reserves no spot: its confirmation can find the class full, and nothing is charged then."""
     id = await open_session(raw, make_booking_request("ci_last", "client_visits_used"))
     await raw.post("/bookings/class", make_booking_request("ci_last"))
     reply = await raw.post(f"/bookings/class/{id}/confirm", {"number_of_visits": 5, "duration": "MONTHLY"})
@@ -153,14 +153,14 @@ async def test_place_may_go_while_a_session_is_open(raw: Any) -> None:
 
 
 async def test_past_class_cannot_be_booked(raw: Any) -> None:
-    """A class that has begun is a validation error."""
+    """A class that has started is a validation error."""
     raw.sandbox.clock.advance(30 * 86_400)
     assert (await raw.post("/bookings/class", make_booking_request())).error["message"].startswith("class_instance_id:")
 
 
 @pytest.mark.parametrize("client", ["client_expired", "client_cancelled", "client_no_pass"])
 async def test_without_a_pass_no_class(raw: Any, client: str) -> None:
-    """A pass that is over, or none, is ``pass_not_found``."""
+    """An expired pass, or none, is ``pass_not_found``."""
     assert (await raw.post("/bookings/class", make_booking_request(client=client))).error["code"] == "pass_not_found"
 
 
@@ -172,12 +172,12 @@ async def test_pass_of_another_category_covers_no_class(raw: Any) -> None:
 
 
 async def test_unknown_class_date_is_404(raw: Any) -> None:
-    """An instance that nobody holds is not found."""
+    """An instance that does not exist is not found."""
     assert (await raw.post("/bookings/class", make_booking_request("ci_none"))).status == 404
 
 
 async def test_pass_can_be_named(raw: Any) -> None:
-    """``user_pass_id`` decides which pass is used, and must be the client's."""
+    """``user_pass_id`` selects the pass, and must be the client's."""
     replies = [
         await raw.post("/bookings/class", make_booking_request() | {"user_pass_id": f"brgpass_{n}"})
         for n in ("abc123", "x")
@@ -186,7 +186,7 @@ async def test_pass_can_be_named(raw: Any) -> None:
 
 
 async def test_cancelling_gives_place_and_visit_back(raw: Any) -> None:
-    """The refund tells the visit, and the place is free again."""
+    """The refund names the visit, and the spot is free again."""
     made = (await raw.post("/bookings/class", make_booking_request())).json
     reply = (await raw.post(f"/bookings/{made['booking_id']}/cancel")).json
     found = (reply["status"], reply["refund"]["visits_restored"], await count_spots(raw))
@@ -194,7 +194,7 @@ async def test_cancelling_gives_place_and_visit_back(raw: Any) -> None:
 
 
 async def test_cancelling_gives_credits_back(raw: Any) -> None:
-    """Credits that were spent come back as an entry of their own."""
+    """Credits that were spent are refunded as an entry of their own."""
     made = (await raw.post("/bookings/class", make_booking_request("ci_credits"))).json
     refund = (await raw.post(f"/bookings/{made['booking_id']}/cancel")).json["refund"]
     last = raw.sandbox.ledger("client_abc123")[-1]
@@ -218,7 +218,7 @@ async def test_cancelling_twice_conflicts(raw: Any) -> None:
 
 @pytest.mark.parametrize(("honoured", "statuses"), [(False, [200, 409]), (True, [200, 200])])
 async def test_unproven_keys_count_by_switch(sandboxed: Any, *, honoured: bool, statuses: list[int]) -> None:
-    """A row marked K? ignores the key unless told otherwise."""
+    """An endpoint marked K? ignores the key by default."""
     async with sandboxed(unproven_keys=honoured) as raw:
         made = (await raw.post("/bookings/class", make_booking_request())).json
         path = f"/bookings/{made['booking_id']}/cancel"
@@ -226,7 +226,7 @@ async def test_unproven_keys_count_by_switch(sandboxed: Any, *, honoured: bool, 
 
 
 async def test_booking_is_completed_when_its_time_has_come(raw: Any) -> None:
-    """A class that was held can no longer be cancelled."""
+    """A class that has taken place can no longer be cancelled."""
     made = (await raw.post("/bookings/class", make_booking_request())).json
     raw.sandbox.clock.advance(30 * 86_400)
     state = (await raw.get(f"/bookings/{made['booking_id']}")).json["status"]
@@ -234,7 +234,7 @@ async def test_booking_is_completed_when_its_time_has_come(raw: Any) -> None:
 
 
 async def find_other_date(raw: Any, class_name: str) -> str:
-    """Find another date of the class that ``ci_abc123`` is of."""
+    """Find another date of the class that ``ci_abc123`` belongs to."""
     for item in (await raw.get("/classes", limit=100)).json["data"]:
         if item["name"] == class_name and item["provider_id"] == "prov_gym_standard":
             dates = (await raw.get(f"/classes/{item['id']}")).json["instances"]
@@ -243,7 +243,7 @@ async def find_other_date(raw: Any, class_name: str) -> str:
 
 
 async def test_rescheduling_closes_the_old_and_makes_a_new(raw: Any) -> None:
-    """The old booking is rescheduled, its place free, and the new one has another id."""
+    """The old booking is rescheduled, its spot free, and the new one has another id."""
     made = (await raw.post("/bookings/class", make_booking_request())).json
     body = {"class_instance_id": await find_other_date(raw, made["class_name"])}
     new = (await raw.post(f"/bookings/{made['booking_id']}/reschedule", body)).json

@@ -1,4 +1,4 @@
-"""The sandbox's clock runs, moves forward and wakes who waits on it."""
+"""The sandbox's clock runs, advances and wakes its waiters."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ START = dt.datetime(2026, 5, 19, 12, tzinfo=dt.UTC)
 
 
 async def test_clock_starts_where_told() -> None:
-    """A start makes the time known."""
+    """A given start is the time."""
     assert SandboxClock(START).now() - START < dt.timedelta(seconds=1)
 
 
 async def test_advance_moves_both_readings() -> None:
-    """``now`` and ``wall`` tell the same time."""
+    """``now`` and ``wall`` return the same time."""
     clock = SandboxClock(START)
     clock.advance(3_600)
     assert (
@@ -29,13 +29,13 @@ async def test_advance_moves_both_readings() -> None:
 
 @pytest.mark.parametrize("seconds", [-1, float("nan"), float("inf"), 1e9])
 async def test_clock_makes_no_wild_steps(seconds: float) -> None:
-    """A step back, or one beyond all calendars, is refused."""
+    """A step back, or one beyond the calendar, is rejected."""
     with pytest.raises(InvalidArgumentError):
         SandboxClock().advance(seconds)
 
 
 async def test_advance_wakes_a_sleeper() -> None:
-    """An hour passes at once, and not before it is over."""
+    """An hour passes immediately when advanced, and not before it is over."""
     clock = SandboxClock()
     task = asyncio.ensure_future(clock.sleep(3_600))
     await asyncio.sleep(0)
@@ -48,5 +48,5 @@ async def test_advance_wakes_a_sleeper() -> None:
 
 
 async def test_sleep_passes_by_itself() -> None:
-    """Without a push the time runs with real time."""
+    """Without being advanced the time passes in real time."""
     await SandboxClock().sleep(0.01)

@@ -1,4 +1,4 @@
-"""The sandbox and the table agree, and no answer holds a field that the models do not know."""
+"""The sandbox and the table agree, and no response holds a field that the models do not know."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_every_row_has_a_behaviour() -> None:
 
 
 def test_every_row_is_called_here() -> None:
-    """No row is left out of the calls below."""
+    """Every endpoint has a call below."""
     assert CALLS.keys() == ENDPOINTS.keys()
 
 
@@ -139,7 +139,7 @@ async def test_row_answers_what_its_model_knows(raw: Any, name: str) -> None:
 
 
 def find_extra(value: object) -> Iterator[str]:
-    """Find what a decoded value could not place, at every depth."""
+    """Yield what a decoded value has in ``extra``, at every depth."""
     if isinstance(value, Model):
         yield from value.extra
         for field in attrs.fields(type(value)):

@@ -24,7 +24,7 @@ CHANGES: dict[str, Any] = {
 
 
 async def send_control(raw: Any, name: str, change: object = None, **options: Any) -> tuple[int, Any]:
-    """Ask a control, or change something."""
+    """Read a control, or change it."""
     method = "GET" if change is None else "POST"
     url = f"{raw.sandbox.control_url}/{name}"
     async with raw.session.request(method, url, json=change, **options) as response:
@@ -32,19 +32,19 @@ async def send_control(raw: Any, name: str, change: object = None, **options: An
 
 
 def get_host(raw: Any) -> str:
-    """Host and port."""
+    """Return host and port."""
     url: str = raw.sandbox.base_url
     return urlsplit(url).netloc
 
 
 async def test_overview(raw: Any) -> None:
-    """The root tells where the API is and with which keys."""
+    """The root says where the API is and with which keys."""
     _, said = await send_control(raw, "")
     assert (said["base_url"], said["api_keys"]) == (raw.sandbox.base_url, dict(raw.sandbox.api_keys))
 
 
 async def test_clock(raw: Any) -> None:
-    """The clock is read and moved."""
+    """The clock is read and advanced."""
     before = raw.sandbox.clock.wall()
     _, said = await send_control(raw, "clock", {"advance": 91})
     assert said["wall"] == pytest.approx(before + 91, abs=2)
@@ -52,21 +52,21 @@ async def test_clock(raw: Any) -> None:
 
 
 async def test_moved_clock_forgets_keys(raw: Any, buy: Any) -> None:
-    """Moving the clock by HTTP closes a key's window."""
+    """Advancing the clock by HTTP closes a key's window."""
     await raw.post(BUY, buy, key="order-1")
     await send_control(raw, "clock", {"advance": 91})
     assert not (await raw.post(BUY, buy, key="order-1")).replayed
 
 
 async def test_faults_by_script(raw: Any) -> None:
-    """Faults are scripted, listed and happen."""
+    """Faults are scripted, listed and applied."""
     fault = {"kind": "status", "status": 503, "endpoint": "passes.list", "times": 2}
     _, said = await send_control(raw, "faults", {"script": [fault]})
     assert (said["pending"], (await raw.get("/passes")).status) == ([fault], 503)
 
 
 async def test_faults_at_random_and_cleared(raw: Any) -> None:
-    """Dice are set with what to draw from, and everything is cleared before more is added."""
+    """Random faults are set with what to draw from, and everything is cleared before more is added."""
     dice = {"rate": 1, "seed": 7, "faults": [{"kind": "status", "status": 500}], "endpoint": "passes.list"}
     _, said = await send_control(raw, "faults", {"random": dice})
     failed = (await raw.get("/passes")).status
@@ -80,13 +80,13 @@ async def test_faults_at_random_and_cleared(raw: Any) -> None:
 
 
 async def test_random_faults_need_no_list(raw: Any) -> None:
-    """Rate and seed are enough."""
+    """Rate and seed are enough for random faults."""
     _, said = await send_control(raw, "faults", {"random": {"rate": 0.1, "seed": 7}})
     assert len(said["random"]["faults"]) > 3
 
 
 async def test_request_log(raw: Any, buy: Any) -> None:
-    """The log holds requests without credentials, not those for control, and can be emptied."""
+    """The log holds requests without credentials and without those for control, and can be emptied."""
     await raw.post(BUY, buy, key="order-1")
     _, said = await send_control(raw, "requests")
     (seen,) = said["requests"]
@@ -101,7 +101,7 @@ async def test_request_log(raw: Any, buy: Any) -> None:
 
 
 async def test_request_log_holds_odd_bytes(raw: Any) -> None:
-    """A header that is no UTF-8 does not break the log."""
+    """A header that is not UTF-8 does not break the log."""
     reader, writer = await asyncio.open_connection(*get_host(raw).split(":"))
     writer.write(b"GET /x HTTP/1.1\r\nHost: x\r\nX-Odd: \xff\xfe\r\nIdempotency-Key: \xe9\r\nConnection: close\r\n\r\n")
     await reader.read()
@@ -111,7 +111,7 @@ async def test_request_log_holds_odd_bytes(raw: Any) -> None:
 
 
 async def test_idempotency_store(raw: Any, buy: Any) -> None:
-    """The store tells what it replays, and forgets it."""
+    """The store lists what it replays, and can be emptied."""
     made = await raw.post(BUY, buy, key="order-1")
     _, said = await send_control(raw, "idempotency")
     (kept,) = said["kept"]
@@ -121,7 +121,7 @@ async def test_idempotency_store(raw: Any, buy: Any) -> None:
 
 
 async def test_ledger(raw: Any, buy: Any) -> None:
-    """Entries of a client, of the account, and of another reseller's."""
+    """The ledger lists a client's entries, the account's, and another reseller's."""
     await raw.post(BUY, buy, key="order-1")
     _, credits = await send_control(raw, "ledger", params={"client_id": "client_abc123"})
     _, account = await send_control(raw, "ledger")
@@ -136,7 +136,7 @@ async def test_ledger(raw: Any, buy: Any) -> None:
 
 
 async def test_reset(raw: Any, buy: Any) -> None:
-    """A reset brings back first data and keys, and forgets everything else."""
+    """A reset restores the initial data and keys, and clears everything else."""
     key = raw.sandbox.api_key
     await raw.post(BUY, buy, key="order-1")
     raw.sandbox.rotate_key()
@@ -149,7 +149,7 @@ async def test_reset(raw: Any, buy: Any) -> None:
 
 
 async def test_reset_of_a_file(sandboxed: Any, buy: Any, tmp_path: Any) -> None:
-    """A sandbox with a file is reset, too, and the file holds the first data."""
+    """A sandbox with a file is reset, too, and the file holds the initial data."""
     async with sandboxed(db=tmp_path / "state.db") as raw:
         await raw.post(BUY, buy)
         raw.sandbox.reset()
@@ -187,14 +187,14 @@ WRONG: list[tuple[str, Any]] = [
 
 @pytest.mark.parametrize(("name", "change"), WRONG, ids=str)
 async def test_wrong_change_is_400(raw: Any, name: str, change: object) -> None:
-    """What a control does not understand is refused in words, and changes nothing."""
+    """An invalid control request is rejected with an explanation, and changes nothing."""
     status, said = await send_control(raw, name, change)
     assert (status, bool(said["error"]["message"]), raw.sandbox.faults.pending) == (400, True, ())
 
 
 @pytest.mark.parametrize(("body", "status"), [(b"{", 400), (b"", 400), (b'{"advance": 1}', 200)])
 async def test_body_is_json(raw: Any, body: bytes, status: int) -> None:
-    """JSON with a charset is taken, broken JSON is refused."""
+    """JSON with a charset is accepted, broken JSON is rejected."""
     headers = {"Content-Type": "application/json; charset=utf-8"}
     async with raw.session.post(f"{raw.sandbox.control_url}/clock", data=body, headers=headers) as response:
         assert response.status == status
@@ -202,13 +202,13 @@ async def test_body_is_json(raw: Any, body: bytes, status: int) -> None:
 
 @pytest.mark.parametrize("query", [{"client_id": "nobody"}, {"reseller": "nobody"}, {"client": "client_abc123"}])
 async def test_wrong_query_is_400(raw: Any, query: dict[str, str]) -> None:
-    """The ledger of nobody is an error."""
+    """The ledger of an unknown client or reseller is an error."""
     assert (await send_control(raw, "ledger", params=query))[0] == 400
 
 
 @pytest.mark.parametrize(("method", "name", "status"), [("PUT", "clock", 405), ("POST", "ledger", 405)])
 async def test_wrong_method(raw: Any, method: str, name: str, status: int) -> None:
-    """GET reads, POST changes, nothing else is there."""
+    """GET reads, POST changes, other methods are rejected."""
     async with raw.session.request(method, f"{raw.sandbox.control_url}/{name}", json={}) as response:
         assert response.status == status
 
@@ -221,7 +221,7 @@ async def test_what_cannot_be_read(raw: Any, name: str, status: int) -> None:
 
 @pytest.mark.parametrize("name", CHANGES)
 async def test_cross_origin_form_is_refused(raw: Any, name: str) -> None:
-    """A form of another site, as a browser posts it, changes nothing."""
+    """A form that a browser posts from another site changes nothing."""
     headers = {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}
     before = raw.sandbox.clock.wall()
     async with raw.session.post(f"{raw.sandbox.control_url}/{name}", data={"a": "b"}, headers=headers) as response:
@@ -240,7 +240,7 @@ FORMS: list[dict[str, str]] = [
 
 @pytest.mark.parametrize("headers", FORMS, ids=lambda headers: headers["Content-Type"])
 async def test_only_json_changes(raw: Any, headers: dict[str, str]) -> None:
-    """JSON under a type that a form can send is refused even without an origin."""
+    """JSON under a content type that a form can send is rejected even without an origin."""
     url = f"{raw.sandbox.control_url}/faults"
     async with raw.session.post(url, data=b'{"script": [{"kind": "cut_after"}]}', headers=headers) as response:
         status = response.status
@@ -272,7 +272,7 @@ async def test_web_page_cannot_read(raw: Any, name: str, headers: dict[str, str]
 
 
 async def test_rebound_host_cannot_change(raw: Any) -> None:
-    """A page whose name was rebound is of one origin with it, and is refused for the name."""
+    """A page whose host name was rebound has the same origin, and is rejected for its host name."""
     port = get_host(raw).rpartition(":")[2]
     headers = {"Host": f"evil.example:{port}", "Origin": f"http://evil.example:{port}", "Sec-Fetch-Site": "same-origin"}
     for name, change in CHANGES.items():
@@ -281,14 +281,14 @@ async def test_rebound_host_cannot_change(raw: Any) -> None:
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "LOCALHOST:80", "[::1]:9", "127.1.2.3"])
 async def test_this_machine_may(raw: Any, host: str) -> None:
-    """Every name of loopback is let in, and so is a page of the sandbox's own origin."""
+    """Every name of loopback is accepted, and so is a page of the sandbox's own origin."""
     headers = {"Host": host, "Origin": f"http://{host}", "Sec-Fetch-Site": "same-origin"}
     assert (await send_control(raw, "clock", {"advance": 1}, headers=headers))[0] == 200
 
 
 async def test_bound_name_may() -> None:
     """A sandbox that was bound to another name or address answers to that, and to no third one."""
-    async with Sandbox(host="0.0.0.0") as sandbox, aiohttp.ClientSession() as session:  # noqa: S104 - the test's point
+    async with Sandbox(host="0.0.0.0") as sandbox, aiohttp.ClientSession() as session:  # noqa: S104 - what the test is about
         url = sandbox.control_url.replace("0.0.0.0", "127.0.0.1") + "/clock"  # noqa: S104 - the same
         statuses: list[int] = []
         for host in ("0.0.0.0:1", "example.com"):

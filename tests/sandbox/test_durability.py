@@ -71,7 +71,7 @@ async def serve_in_process(db: Path, answers: int) -> AsyncGenerator[tuple[async
 
 
 async def kill_after(db: Path, answers: int) -> set[str]:
-    """Kill the server once so many purchases were answered, and return the keys of those."""
+    """Kill the server once a number of purchases were answered, and return their keys."""
     async with serve_in_process(db, answers) as (child, buyer), aiohttp.ClientSession() as session:
         buyers = [asyncio.ensure_future(buyer.send_share(n, session)) for n in range(AT_ONCE)]
         await buyer.enough.wait()
@@ -109,7 +109,7 @@ def test_books_and_idempotency_store_agree_after_a_kill(killed: Killed) -> None:
 
 
 def test_answered_purchases_outlive_a_kill(killed: Killed) -> None:
-    """What was answered is on record."""
+    """What was answered is stored."""
     assert killed.answered <= set(query_file(killed.db, "SELECT key FROM idempotency"))
 
 
@@ -138,7 +138,7 @@ async def test_restarted_server_replays_what_it_answered(killed: Killed) -> None
 
 
 async def test_work_and_key_are_one_transaction(raw: Any, buy: dict[str, str]) -> None:
-    """A keyed purchase ends in a single commit, which holds money and record."""
+    """A keyed purchase takes a single commit, which holds money and record."""
     statements: list[str] = []
     raw.sandbox._store._db.set_trace_callback(statements.append)
     await raw.post("/credit_purchases", buy, key="order-1")
@@ -148,7 +148,7 @@ async def test_work_and_key_are_one_transaction(raw: Any, buy: dict[str, str]) -
 
 
 def test_broken_transaction_leaves_nothing() -> None:
-    """Whatever ends a transaction but its end undoes it."""
+    """A transaction that does not reach its end is rolled back, whatever stops it."""
     with closing(Store()) as store:
         store.create_tables()
         with pytest.raises(KeyboardInterrupt):
@@ -164,7 +164,7 @@ def leave_transaction_open(store: Store) -> None:
 
 
 async def test_file_keeps_the_state(tmp_path: Path) -> None:
-    """What was made is there at the next start, the key too."""
+    """Changes survive a restart, including the key."""
     db = tmp_path / "sandbox.db"
     async with Sandbox(db=db) as sandbox:
         rotated = sandbox.rotate_key()

@@ -18,14 +18,14 @@ ROW = "credits.purchase"
 
 
 def count_charges(raw: Any) -> int:
-    """How often the reseller was charged."""
+    """Count the charges of the reseller."""
     return len(raw.sandbox.account())
 
 
 @pytest.mark.parametrize(("after", "charged"), [(False, 0), (True, 1)], ids=["before", "after"])
 @pytest.mark.parametrize("status", [302, 400, 418, 429, 500, 503])
 async def test_status(raw: Any, buy: Any, status: int, *, after: bool, charged: int) -> None:
-    """Any status comes in place of the work or after it, once, as the API's error object."""
+    """Any status replaces the work or follows it, once, as the API's error object."""
     raw.sandbox.faults.script([Fault(kind="status", endpoint=ROW, status=status, after=after)])
     reply = await raw.send("POST", BUY, json=buy, allow_redirects=False)
     assert (reply.status, reply.error["request_id"], count_charges(raw)) == (
@@ -37,14 +37,14 @@ async def test_status(raw: Any, buy: Any, status: int, *, after: bool, charged: 
 
 
 async def test_status_after_the_work_leaves_the_answer(raw: Any, buy: Any) -> None:
-    """A page in place of an answer does not change what the idempotency store replays."""
+    """An HTML page instead of a response does not change what the idempotency store replays."""
     raw.sandbox.faults.script([Fault(kind="status", status=504, error=False, after=True)])
     first, second = [await raw.post(BUY, buy, key="order-1") for _ in range(2)]
     assert (first.status, second.status, second.replayed, count_charges(raw)) == (504, 201, True, 1)
 
 
 async def test_status_as_a_proxy_says_it(raw: Any) -> None:
-    """Without the error object it is a page of HTML, without a request id."""
+    """Without the error object the response is an HTML page, without a request id."""
     raw.sandbox.faults.script([Fault(kind="status", status=502, error=False)])
     reply = await raw.get("/passes")
     assert (reply.headers["Content-Type"], reply.body[:6], "Bardge-Request-Id" in reply.headers) == (
@@ -56,7 +56,7 @@ async def test_status_as_a_proxy_says_it(raw: Any) -> None:
 
 @pytest.mark.parametrize(("asked", "header"), [(30, "30"), (1.5, "1.5"), ("Wed, 21 Oct 2026 07:28:00 GMT", None)])
 async def test_retry_after(raw: Any, asked: Any, header: str | None) -> None:
-    """``Retry-After`` is there in seconds or as given."""
+    """``Retry-After`` is sent in seconds or as given."""
     raw.sandbox.faults.script([Fault(kind="status", status=503, retry_after=asked)])
     assert (await raw.get("/passes")).headers["Retry-After"] == (header or asked)
 
@@ -69,10 +69,10 @@ async def test_status_without_a_body(raw: Any) -> None:
 
 @pytest.mark.parametrize(("after", "charged"), [(False, 0), (True, 1)], ids=["before", "after"])
 async def test_latency(raw: Any, buy: Any, *, after: bool, charged: int) -> None:
-    """An hour by the sandbox's clock, before the work or after it."""
+    """A latency of an hour by the sandbox's clock, before the work or after it."""
     raw.sandbox.faults.script([Fault(kind="latency", seconds=3600, after=after)])
     task = asyncio.ensure_future(raw.post(BUY, buy))
-    while not raw.sandbox.clock.timers:  # noqa: ASYNC110 - the server tells nobody that it waits
+    while not raw.sandbox.clock.timers:  # noqa: ASYNC110 - the server does not signal that it waits
         await asyncio.sleep(0.001)
     early = count_charges(raw)
     raw.sandbox.clock.advance(3600)
@@ -81,7 +81,7 @@ async def test_latency(raw: Any, buy: Any, *, after: bool, charged: int) -> None
 
 @pytest.mark.parametrize(("keep", "arrived"), [(0, 0), (7, 7), (None, None)])
 async def test_truncation(raw: Any, buy: Any, keep: int | None, arrived: int | None) -> None:
-    """The work is done, and the body ends before its length is reached."""
+    """The work is done, and the body ends before its declared length."""
     raw.sandbox.faults.script([Fault(kind="truncate", keep=keep)])
     headers = {"Authorization": f"Bearer {raw.sandbox.api_key}"}
     async with raw.session.post(raw.sandbox.base_url + BUY, json=buy, headers=headers) as response:
@@ -93,7 +93,7 @@ async def test_truncation(raw: Any, buy: Any, keep: int | None, arrived: int | N
 
 
 async def test_drip(raw: Any, buy: Any) -> None:
-    """The answer comes in ten pieces, by the sandbox's clock, and is whole in the end."""
+    """The response comes in ten pieces, by the sandbox's clock, and is complete."""
     raw.sandbox.faults.script([Fault(kind="drip", seconds=100)])
     task = asyncio.ensure_future(raw.post(BUY, buy))
     steps = 0
@@ -106,7 +106,7 @@ async def test_drip(raw: Any, buy: Any) -> None:
 
 
 async def test_malformed_json(raw: Any, buy: Any) -> None:
-    """The work is done, and its answer is whole but no JSON."""
+    """The work is done, and its response is complete but not JSON."""
     raw.sandbox.faults.script([Fault(kind="malformed")])
     reply = await raw.post(BUY, buy)
     with pytest.raises(json.JSONDecodeError):
@@ -115,7 +115,7 @@ async def test_malformed_json(raw: Any, buy: Any) -> None:
 
 
 async def test_limit(raw: Any, buy: Any) -> None:
-    """Two a second, by the sandbox's clock: the third is refused with 429 and not executed, and then it goes on."""
+    """Two requests a second, by the sandbox's clock: the third gets a 429 and is not executed; later ones pass."""
     raw.sandbox.faults.script([Fault(kind="limit", endpoint=ROW, rate=2)])
     replies = [await raw.post(BUY, buy) for _ in range(3)]
     assert [(r.status, r.headers.get("Retry-After")) for r in replies] == [(201, None), (201, None), (429, "1")]
@@ -124,7 +124,7 @@ async def test_limit(raw: Any, buy: Any) -> None:
 
 
 async def test_limit_spares_other_rows_and_ends(raw: Any, buy: Any) -> None:
-    """A limit of one row counts that row only; its turns are used up by refusals."""
+    """A limit of one endpoint counts that endpoint only; refusals use it up, too."""
     raw.sandbox.faults.script([Fault(kind="limit", endpoint=ROW, rate=1, times=1)])
     await raw.get("/passes")
     statuses = [(await raw.post(BUY, buy)).status for _ in range(3)]
@@ -132,7 +132,7 @@ async def test_limit_spares_other_rows_and_ends(raw: Any, buy: Any) -> None:
 
 
 async def test_faults_come_in_order_by_row(raw: Any) -> None:
-    """The first fault that fits is taken, so many times as it says."""
+    """The first matching fault is applied, as many times as it says."""
     raw.sandbox.faults.script(
         [
             Fault(kind="status", status=500, endpoint=ROW),
@@ -144,7 +144,7 @@ async def test_faults_come_in_order_by_row(raw: Any) -> None:
 
 
 async def test_faults_are_in_the_record(raw: Any) -> None:
-    """The request log tells what was made to go wrong, and what was answered."""
+    """The request log records the fault, and the response."""
     raw.sandbox.faults.script([Fault(kind="status", status=503)])
     await raw.post(BUY, b"{}")
     (seen,) = raw.sandbox.requests
@@ -163,7 +163,7 @@ async def test_random_faults_are_the_same_for_a_seed(raw: Any) -> None:
 
 
 async def test_random_faults_end(raw: Any) -> None:
-    """Rate 1 hits all of a row, ``clear`` and rate 0 end it."""
+    """Rate 1 hits all requests of an endpoint; ``clear`` and rate 0 end it."""
     faults: FaultPlan = raw.sandbox.faults
     seen: list[list[int]] = []
     changes: list[Callable[[], None]] = [
@@ -178,7 +178,7 @@ async def test_random_faults_end(raw: Any) -> None:
 
 
 async def test_random_faults_by_default_are_a_networks() -> None:
-    """By default cuts, half answers and proxies' pages are drawn, and nothing that takes time."""
+    """By default cuts, half responses and HTML pages are drawn, and nothing that takes time."""
     faults = FaultPlan()
     faults.random(1, 3)
     drawn = {fault.kind.value for _ in range(100) if (fault := faults.take_fault(None, 0.0))}
@@ -206,7 +206,7 @@ WRONG: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("wrong", WRONG, ids=str)
 async def test_fault_that_could_not_happen_is_refused(wrong: Any) -> None:
-    """A field that is missing, out of range or not of the kind is an error where the fault is made."""
+    """A missing field, one out of range or of another kind is an error where the fault is made."""
     with pytest.raises(InvalidArgumentError, match="Fault"):
         Fault(**wrong)
 
@@ -215,7 +215,7 @@ async def test_fault_that_could_not_happen_is_refused(wrong: Any) -> None:
     "wrong", [{"rate": 1.1}, {"rate": -1}, {"faults": []}, {"faults": [Fault(kind="limit", rate=1)]}, {"endpoint": "x"}]
 )
 async def test_wrong_dice_are_refused(wrong: Any) -> None:
-    """A rate beyond 1, nothing to draw from, a limit, an unknown row: refused."""
+    """A rate beyond 1, nothing to draw from, a limit and an unknown endpoint are rejected."""
     dice: dict[str, Any] = {"rate": 0.5, "seed": 1, **wrong}
     with pytest.raises(InvalidArgumentError):
         FaultPlan().random(**dice)

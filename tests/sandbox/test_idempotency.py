@@ -21,20 +21,20 @@ WRONG = {"client_id": "client_abc123"}
 
 
 async def test_same_key_and_body_is_replayed(sandboxed: Any, buy: dict[str, str]) -> None:
-    """A repeat gets the first answer, marked, and moves no money."""
+    """A repeat gets the first response, marked, and moves no money."""
     async with sandboxed() as raw:
         first, second = [await raw.post(BUY, buy, key="order-1") for _ in range(2)]
         assert (second.replayed, second.json, len(raw.sandbox.ledger("client_abc123"))) == (True, first.json, 3)
 
 
 async def test_first_answer_is_not_marked(sandboxed: Any, buy: dict[str, str]) -> None:
-    """The header stands on replays only."""
+    """The header is on replays only."""
     async with sandboxed() as raw:
         assert not (await raw.post(BUY, buy, key="order-1")).replayed
 
 
 async def test_other_body_is_refused(sandboxed: Any, buy: dict[str, str]) -> None:
-    """A key that comes with another body is a 409 of its own type."""
+    """A key with a different body is a 409 of its own type."""
     async with sandboxed() as raw:
         await raw.post(BUY, buy, key="order-1")
         reply = await raw.post(BUY, buy | {"package_id": "cpkg_10"}, key="order-1")
@@ -58,7 +58,7 @@ async def test_path_is_not_in_the_key(sandboxed: Any, buy: dict[str, str]) -> No
 
 
 async def test_without_key_each_post_counts(sandboxed: Any, buy: dict[str, str]) -> None:
-    """No key: every request is processed."""
+    """Without a key every request is processed."""
     async with sandboxed() as raw:
         replies = [await raw.post(BUY, buy) for _ in range(2)]
         assert [r.json["balance"] for r in replies] == [75, 125]
@@ -74,7 +74,7 @@ async def test_key_is_forgotten_after_the_window(sandboxed: Any, buy: dict[str, 
 
 
 async def test_key_is_remembered_inside_the_window(sandboxed: Any, buy: dict[str, str]) -> None:
-    """Just before the 90 seconds are over the answer is still kept."""
+    """Just before the 90 seconds are over the response is still stored."""
     async with sandboxed() as raw:
         await raw.post(BUY, buy, key="order-1")
         raw.sandbox.clock.advance(88)
@@ -102,21 +102,21 @@ async def test_window_length_is_a_setting(sandboxed: Any, buy: dict[str, str]) -
 
 @pytest.mark.parametrize("cached", [False, True])
 async def test_errors_are_cached_as_the_switch_says(sandboxed: Any, *, cached: bool) -> None:
-    """With ``cache_errors`` a repeat of a refused request gets the same refusal, marked; without it a fresh one."""
+    """With ``cache_errors`` a repeat of a refused request gets the same refusal, marked; without it a new one."""
     async with sandboxed(cache_errors=cached) as raw:
         first, second = [await raw.post(BUY, WRONG, key="order-1") for _ in range(2)]
         assert (second.replayed, second.json == first.json) == (cached, cached)
 
 
 async def test_refused_body_may_be_mended_under_the_same_key(sandboxed: Any, buy: dict[str, str]) -> None:
-    """Where errors are not cached a refused request leaves no trace of its key."""
+    """If errors are not cached a refused request leaves no trace of its key."""
     async with sandboxed() as raw:
         await raw.post(BUY, WRONG, key="order-1")
         assert (await raw.post(BUY, buy, key="order-1")).status == 201
 
 
 async def test_second_waits_while_the_first_runs(sandboxed: Any, buy: dict[str, str]) -> None:
-    """Two requests at once under one key are one purchase, and both get its answer."""
+    """Two concurrent requests under one key are one purchase, and both get its response."""
     async with sandboxed(latency=30) as raw:
         both = asyncio.gather(*(raw.post(BUY, buy, key="order-1") for _ in range(2)))
         first, second = await run_with_latency(raw, both, 30)
@@ -124,7 +124,7 @@ async def test_second_waits_while_the_first_runs(sandboxed: Any, buy: dict[str, 
 
 
 async def test_200_parallel_posts_are_one_charge(sandboxed: Any, buy: dict[str, str]) -> None:
-    """200 requests at once under one key: one charge, 200 equal answers, 199 of them marked."""
+    """200 concurrent requests under one key: one charge, 200 equal responses, 199 of them marked."""
     async with sandboxed() as raw:
         replies = await asyncio.gather(*(raw.post(BUY, buy, key="order-1") for _ in range(200)))
         found = (len({str(r.json) for r in replies}), sum(r.replayed for r in replies))
@@ -140,7 +140,7 @@ async def test_50_resellers_may_use_the_same_keys(sandboxed: Any, buy: dict[str,
 
 
 async def test_cut_after_leaves_the_answer_in_the_store(sandboxed: Any, buy: dict[str, str]) -> None:
-    """A connection cut after the charge: the repeat is told, and charged once."""
+    """A connection cut after the charge: the repeat gets the response, and is charged once."""
     async with sandboxed() as raw:
         raw.sandbox.cut_after("credits.purchase")
         with pytest.raises(aiohttp.ClientError):
@@ -159,7 +159,7 @@ async def test_cut_before_does_nothing(sandboxed: Any, buy: dict[str, str]) -> N
 
 
 async def test_second_goes_on_where_the_first_was_broken_off() -> None:
-    """When the first request never finished, one that waited for it is processed itself."""
+    """If the first request never finished, the one that waited for it is processed itself."""
     settings, store = SandboxSettings(), Store()
     with closing(store), store.transaction():
         store.create_tables()
@@ -175,12 +175,12 @@ async def test_second_goes_on_where_the_first_was_broken_off() -> None:
 
 
 async def make_response() -> SandboxResponse:
-    """Finish at once."""
+    """Return a finished response."""
     return SandboxResponse(200, b"{}", "req_1")
 
 
 async def run_with_latency(raw: Any, work: Any, seconds: float) -> Any:
-    """Let a request with latency run through by moving the clock."""
+    """Advance the clock until a request with latency is done."""
     task = asyncio.ensure_future(work)
     before = len(raw.sandbox.requests)
     while not task.done() and len(raw.sandbox.requests) == before:

@@ -1,4 +1,4 @@
-"""Every list pages by both cursors and refuses what is no limit or cursor."""
+"""Every list pages by both cursors and rejects what is no limit or cursor."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ async def test_unknown_cursor_is_named(raw: Any, path: str, cursor: str, paramet
 
 @every_list
 async def test_both_cursors_are_refused(raw: Any, path: str, cursor: str) -> None:
-    """The cursors never go together."""
+    """The cursors cannot be combined."""
     first = read_ids(await raw.get(path, limit=2), cursor)
     assert (await raw.get(path, starting_after=first[0], ending_before=first[1])).status == 400
 
@@ -107,7 +107,7 @@ async def test_page_says_where_it_came_from(raw: Any) -> None:
 
 
 async def test_new_items_come_first(raw: Any) -> None:
-    """A booking that was just made leads the list."""
+    """A new booking is first in the list."""
     made = await raw.post("/bookings/class", {"class_instance_id": "ci_abc123", "client_id": "client_abc123"})
     assert (await raw.get("/clients/client_abc123/bookings", limit=1)).ids == [made.json["booking_id"]]
 
@@ -119,7 +119,7 @@ async def test_cursor_of_another_client_is_unknown(raw: Any) -> None:
 
 
 async def test_place_orders_by_distance(raw: Any) -> None:
-    """With a place the nearest provider comes first."""
+    """With a location the nearest provider comes first."""
     found = (await raw.get("/providers", limit=100, lat=9.06, lon=7.49)).json["data"]
     distances = [item["distance"] for item in found]
     assert (distances, found[0]["city"], found[-1]["city"]) == (sorted(distances), "Abuja", "Lagos")
@@ -130,7 +130,7 @@ async def test_place_orders_by_distance(raw: Any) -> None:
     [({"lat": 6.4}, "lon"), ({"lon": 3.4}, "lat"), ({"lat": 91, "lon": 3}, "lat"), ({"lat": "nan", "lon": 3}, "lat")],
 )
 async def test_bad_place_is_named(raw: Any, query: dict[str, Any], named: str) -> None:
-    """A place needs both coordinates in their bounds."""
+    """A location needs both coordinates within their bounds."""
     reply = await raw.get("/providers", **query)
     assert (reply.status, reply.error["message"].partition(":")[0]) == (400, named)
 

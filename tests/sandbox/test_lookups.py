@@ -13,29 +13,29 @@ DAY = 86_400
 
 
 async def initiate_lookup(raw: Any) -> str:
-    """Begin a lookup."""
+    """Initiate a lookup."""
     return str((await raw.post("/lookups", ISSUER)).json["id"])
 
 
 async def verify_lookup(raw: Any, id: str, code: object = None) -> Any:
-    """Hand in a code, by default the right one."""
+    """Verify a code, by default the right one."""
     return await raw.post(f"/lookups/{id}/verify", {"access_code": code or raw.sandbox.lookup_code(id)})
 
 
 async def obtain_token(raw: Any) -> str:
-    """Go the whole way to a token."""
+    """Initiate and verify a lookup, and return the token."""
     return str((await verify_lookup(raw, await initiate_lookup(raw))).json["lookup_token"])
 
 
 async def test_token_is_told_once(raw: Any) -> None:
-    """Verifying tells the token; a second time conflicts."""
+    """Verifying returns the token; a second time conflicts."""
     id = await initiate_lookup(raw)
     first, second = await verify_lookup(raw, id), await verify_lookup(raw, id)
     assert (first.json["lookup_token"][:5], second.status) == ("lkpt_", 409)
 
 
 async def test_initiation_has_no_token(raw: Any) -> None:
-    """Before the code there is no token."""
+    """Before verification there is no token."""
     assert "lookup_token" not in (await raw.post("/lookups", ISSUER)).json
 
 
@@ -47,7 +47,7 @@ async def test_token_opens_the_other_resellers_client(raw: Any) -> None:
 
 
 async def test_token_opens_access_codes(raw: Any) -> None:
-    """A code is made for the looked-up client."""
+    """An access code is made for the looked-up client."""
     assert (
         await raw.post("/access-codes", {"client_id": "client_lookup"}, token=await obtain_token(raw))
     ).status == 201
@@ -55,7 +55,7 @@ async def test_token_opens_access_codes(raw: Any) -> None:
 
 @pytest.mark.parametrize("wrong", ["lkpt_none", "x"])
 async def test_unknown_token_is_403(raw: Any, wrong: str) -> None:
-    """A token that nobody was told is refused."""
+    """An unknown token is rejected."""
     reply = await raw.post("/bookings/class", CLASS, token=wrong)
     assert (reply.status, reply.error["code"]) == (403, "permission_denied")
 
@@ -67,13 +67,13 @@ async def test_token_is_for_its_client(raw: Any) -> None:
 
 
 async def test_token_is_for_its_reseller(raw: Any) -> None:
-    """A token is worth nothing to another account."""
+    """A token is not valid for another account."""
     other = raw.sandbox.api_keys["kainji_health"]
     assert (await raw.post("/bookings/class", CLASS, token=await obtain_token(raw), api_key=other)).status == 403
 
 
 async def test_token_expires(raw: Any) -> None:
-    """A day later the token is refused."""
+    """A day later the token is rejected."""
     kept = await obtain_token(raw)
     raw.sandbox.clock.advance(DAY)
     assert (await raw.post("/bookings/class", CLASS, token=kept)).status == 403
@@ -87,14 +87,14 @@ async def test_wrong_code_is_400(raw: Any) -> None:
 
 
 async def test_code_expires(raw: Any) -> None:
-    """After ten minutes a code is refused."""
+    """After ten minutes a code is rejected."""
     id = await initiate_lookup(raw)
     raw.sandbox.clock.advance(600)
     assert (await verify_lookup(raw, id)).error["message"] == "access_code: the code has expired"
 
 
 async def test_client_must_allow_lookups(raw: Any) -> None:
-    """A client who does not is out of reach."""
+    """A client with lookups disabled cannot be looked up."""
     closed = await raw.post("/lookups", ISSUER | {"client_id": "client_abc123"})
     assert (closed.status, closed.error["code"]) == (403, "permission_denied")
 
@@ -103,17 +103,17 @@ async def test_client_must_allow_lookups(raw: Any) -> None:
     "change", [{"issuer_id": "iss_none"}, {"issuer_id": "iss_eko_benefits"}, {"client_id": "nobody"}]
 )
 async def test_unknown_issuer_or_client_is_404(raw: Any, change: dict[str, str]) -> None:
-    """Nobody, or oneself, cannot be looked up."""
+    """An unknown client, or the reseller's own, cannot be looked up."""
     assert (await raw.post("/lookups", ISSUER | change)).status == 404
 
 
 async def test_unknown_lookup_is_404(raw: Any) -> None:
-    """A lookup that was never begun is not found."""
+    """A lookup that was never initiated is not found."""
     assert (await verify_lookup(raw, "lkp_none", "1")).status == 404
 
 
 async def test_issuers_are_the_others(raw: Any) -> None:
-    """The list holds neither oneself nor the disabled account."""
+    """The list holds neither the reseller itself nor the disabled account."""
     found = (await raw.get("/issuers", limit=100)).ids
     assert {"iss_eko_benefits", "iss_disabled"} & set(found) == set()
 
@@ -151,12 +151,12 @@ async def test_each_visit_has_its_own_code(raw: Any) -> None:
     ],
 )
 async def test_code_goes_by_the_pass(raw: Any, body: dict[str, str], status: int) -> None:
-    """A code is made where the pass covers the provider and a visit is left."""
+    """A code is made if the pass covers the provider and a visit is left."""
     assert (await raw.post("/access-codes", body)).status == status
 
 
 async def test_bought_copay_makes_a_code(raw: Any) -> None:
-    """Where the pass does not reach, a bought co-pay does, once for each visit."""
+    """If the pass does not cover the provider, a bought co-pay does, once for each visit."""
     place = {"client_id": "client_abc123", "provider_id": "prov_gym_premium"}
     await raw.post("/gym_copay_purchases", place | {"copay_package_id": "copay_abc123"})
     assert [(await raw.post("/access-codes", place)).status for _ in range(2)] == [201, 400]

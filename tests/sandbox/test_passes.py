@@ -38,7 +38,7 @@ async def test_pass_expires_by_visits(raw: Any) -> None:
 
 
 async def test_unlimited_pass_never_runs_out(raw: Any) -> None:
-    """A pass without a cap tells no number and lets in again and again."""
+    """A pass without a cap shows no number and admits any number of visits."""
     await raw.post("/issued_passes", {"client_id": "client_new", "pass_id": "pass_oasis_unlimited_monthly"})
     codes = [await raw.post("/access-codes", {"client_id": "client_new"}) for _ in range(20)]
     shown = (await raw.get("/issued_passes/client_new")).json
@@ -47,7 +47,7 @@ async def test_unlimited_pass_never_runs_out(raw: Any) -> None:
 
 @pytest.mark.parametrize("day", ["0001-01-01", "1969-12-31", "3000-01-01", "9999-12-31"])
 async def test_day_off_the_calendar_is_refused(raw: Any, day: str) -> None:
-    """A start at either end of the calendar is a 400, no failure."""
+    """A start at either end of the calendar is a 400, not a failure."""
     body = {"client_id": "client_new", "pass_id": "pass_abc123", "start_date": day}
     assert (await raw.post("/issued_passes", body)).status == 400
 
@@ -63,7 +63,7 @@ async def test_expiry_is_set_to_the_end_of_the_day(raw: Any) -> None:
 
 
 async def test_expired_pass_can_be_extended(raw: Any) -> None:
-    """A later date brings an expired pass back."""
+    """A later date reactivates an expired pass."""
     await raw.post("/issued_passes/client_expired/expiry", {"expiry_date": "2099-12-31"})
     assert await read_state(raw, "client_expired") == "ACTIVE"
 
@@ -77,7 +77,7 @@ async def test_nothing_to_extend_is_404(raw: Any, client: str) -> None:
 
 @pytest.mark.parametrize("day", ["2026-02-30", "31.12.2026", "2026-W01-1", "20261231", 5, None])
 async def test_bad_expiry_date_is_named(raw: Any, day: object) -> None:
-    """What is no calendar day is a validation error of that field."""
+    """What is not a calendar day is a validation error of that field."""
     reply = await raw.post("/issued_passes/client_abc123/expiry", {"expiry_date": day})
     assert (reply.error["code"], reply.error["message"].partition(":")[0]) == ("validation_error", "expiry_date")
 
@@ -107,14 +107,14 @@ async def test_issuing_twice_makes_two(raw: Any) -> None:
 
 
 async def test_pass_starts_on_the_day_asked_for(raw: Any) -> None:
-    """``start_date`` is a day in Lagos, and a monthly pass lasts thirty more."""
+    """``start_date`` is a day in Lagos, and a monthly pass lasts thirty days more."""
     body = {"client_id": "client_new", "pass_id": "pass_oasis_4_monthly", "start_date": "2027-01-01"}
     issued = (await raw.post("/issued_passes", body)).json
     assert (issued["start_date"], issued["expires_at"]) == (1798758000000, 1801436399000)
 
 
 async def test_unknown_pass_is_404(raw: Any) -> None:
-    """The page's own example of an error."""
+    """The error is the documented example."""
     reply = await raw.post("/issued_passes", {"client_id": "client_abc123", "pass_id": "pass_01H8XYZ"})
     assert (reply.status, reply.error["code"], reply.error["message"]) == (
         404,
@@ -124,7 +124,7 @@ async def test_unknown_pass_is_404(raw: Any) -> None:
 
 
 async def test_update_changes_the_holder(raw: Any) -> None:
-    """What is given is changed, the rest stays."""
+    """Given fields are changed, the others stay."""
     before = (await raw.get("/clients/client_abc123")).json
     await raw.post("/issued_passes/update", {"client_id": "client_abc123", "email": "a@example.com"})
     assert (await raw.get("/clients/client_abc123")).json == before | {"email": "a@example.com"}

@@ -1,4 +1,4 @@
-"""The first data: the same every time for a seed, large enough, quickly there."""
+"""The initial data: the same every time for a seed, large enough, quickly created."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ START = dt.datetime(2026, 5, 19, 12, tzinfo=dt.UTC)
 
 
 async def read_initial_data(sandboxed: Any, seed: int) -> list[Any]:
-    """Read parts of every kind."""
+    """Read data of every kind."""
     async with sandboxed(seed=seed, clock=SandboxClock(START)) as raw:
         paths = ("/classes/class_0007", "/clients/client_0042", "/providers", "/clients/client_abc123/bookings")
         return [(await raw.get(path)).json for path in paths]
 
 
 async def test_same_seed_gives_the_same_data(sandboxed: Any) -> None:
-    """Two starts of one seed on one day answer alike."""
+    """Two starts with one seed on one day return the same data."""
     assert await read_initial_data(sandboxed, 7) == await read_initial_data(sandboxed, 7)
 
 
@@ -35,7 +35,7 @@ async def test_other_seed_gives_other_data(sandboxed: Any) -> None:
     [("/passes", 10), ("/providers", 40), ("/classes", 90), ("/clients/client_abc123/bookings", 1_000)],
 )
 async def test_lists_are_long_enough(raw: Any, path: str, least: int) -> None:
-    """There is enough to page through."""
+    """There is enough data to page through."""
     count = 0
     query: dict[str, str] = {}
     while True:
@@ -48,7 +48,7 @@ async def test_lists_are_long_enough(raw: Any, path: str, least: int) -> None:
 
 
 async def test_providers_are_in_lagos_and_abuja(raw: Any) -> None:
-    """Forty of them, in two cities."""
+    """There are forty providers, in two cities."""
     found = (await raw.get("/providers", limit=100)).json["data"]
     assert (len(found), {item["city"] for item in found}) == (40, {"Lagos", "Abuja"})
 
@@ -68,7 +68,7 @@ async def test_client_to_start_with_has_pass_and_credits(raw: Any) -> None:
 
 
 async def test_start_takes_well_under_a_second() -> None:
-    """Even the first start, which grows the data, is quick."""
+    """Even the first start, which generates the data, is quick."""
     before = time.perf_counter()
     async with Sandbox(seed=4711):
         assert time.perf_counter() - before < 1

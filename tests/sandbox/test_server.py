@@ -22,14 +22,14 @@ BUY = "/credit_purchases"
     "value", ["", "Bearer", "Bearer wrong", "Basic {key}", "{key}"], ids=["none", "empty", "wrong", "basic", "bare"]
 )
 async def test_wrong_key_is_401(raw: Any, value: str) -> None:
-    """Only a bearer token that somebody has is let in."""
+    """Only a known bearer token is accepted."""
     header = value.format(key=raw.sandbox.api_key)
     reply = await raw.send("GET", "/passes", headers={"Authorization": header})
     assert (reply.status, reply.error["type"], reply.error["code"]) == (401, "authentication_error", "invalid_api_key")
 
 
 async def test_disabled_account_is_403(raw: Any) -> None:
-    """A key of an account that is switched off is refused as documented."""
+    """A key of a disabled account is rejected as documented."""
     reply = await raw.get("/passes", api_key=raw.sandbox.api_keys["disabled"])
     assert (reply.status, reply.error["type"], reply.error["code"]) == (403, "permission_error", "account_disabled")
 
@@ -43,14 +43,14 @@ async def test_rotating_a_key_kills_the_old_one(raw: Any) -> None:
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/nope"), ("DELETE", "/passes"), ("POST", "/passes")])
 async def test_unknown_route_is_404(raw: Any, method: str, path: str) -> None:
-    """What no row answers gets the error object too."""
+    """An unknown URL gets the error object, too."""
     reply = await raw.send(method, path)
     assert (reply.status, reply.error["code"]) == (404, "resource_not_found")
 
 
 @pytest.mark.parametrize("path", ["/passes", "/nope", "/passes?limit=0"])
 async def test_every_answer_has_a_request_id(raw: Any, path: str) -> None:
-    """Success or error, the header is there."""
+    """Success or error, the request id header is present."""
     assert (await raw.get(path)).headers["Bardge-Request-Id"].startswith("req_")
 
 
@@ -79,14 +79,14 @@ async def test_wrong_field_is_named(raw: Any, value: object) -> None:
 
 
 async def test_too_large_body_is_an_error_object(raw: Any) -> None:
-    """Even what the HTTP layer refuses comes as an error object."""
+    """Even an error of the HTTP layer is sent as an error object."""
     reply = await raw.send("POST", BUY, data=BytesIO(b"x" * 2_000_000))
     assert (reply.status, reply.error["type"]) == (413, "invalid_request_error")
 
 
 @pytest.mark.parametrize("id", ["nobody", "a/b", "a%20b", "zażółć", "?x"])
 async def test_unknown_client_is_404(raw: Any, id: str) -> None:
-    """An id of any characters that names nobody is a 404 that quotes it."""
+    """An unknown id of any characters is a 404 that quotes it."""
     reply = await raw.get("/clients/" + quote(id, safe=""))
     assert (reply.status, id in reply.error["message"]) == (404, True)
 
@@ -109,19 +109,19 @@ async def test_unknown_client_is_404(raw: Any, id: str) -> None:
     ],
 )
 async def test_unknown_path_argument_is_404(raw: Any, method: str, path: str) -> None:
-    """Whatever the path names must be there."""
+    """Every resource that the path names must exist."""
     reply = await raw.send(method, path, json={"expiry_date": "2099-12-31"})
     assert (reply.status, reply.error["code"]) in ((404, "resource_not_found"), (404, "pass_not_found"))
 
 
 async def test_failed_request_changes_nothing(raw: Any) -> None:
-    """A purchase that is refused halfway leaves balance and ledger as they were."""
+    """A purchase that is refused halfway leaves balance and ledger unchanged."""
     await raw.post(BUY, {"client_id": "client_abc123", "package_id": "cpkg_none"})
     assert len(raw.sandbox.ledger("client_abc123")) == 2
 
 
 async def test_resellers_are_isolated(raw: Any) -> None:
-    """What one reseller makes, another does not see."""
+    """What one reseller creates, another does not see."""
     made = await raw.post("/bookings/class", {"class_instance_id": "ci_abc123", "client_id": "client_abc123"})
     other = raw.sandbox.api_keys["zuma_bank"]
     assert (await raw.get(f"/bookings/{made.json['booking_id']}", api_key=other)).status == 404
@@ -148,7 +148,7 @@ async def test_cut_requests_are_recorded_without_a_status(raw: Any) -> None:
 
 
 async def test_faults_hit_their_row_only(raw: Any) -> None:
-    """A fault for one row leaves the others alone and stays pending."""
+    """A fault for one endpoint leaves the others alone and stays pending."""
     raw.sandbox.faults.script([Fault(kind="cut_after", endpoint="credits.purchase", times=2)])
     assert ((await raw.get("/passes")).status, raw.sandbox.faults.pending[0].times) == (200, 2)
 
@@ -157,20 +157,20 @@ async def test_faults_hit_their_row_only(raw: Any) -> None:
     "wrong", [{"kind": "melt"}, {"kind": "cut_after", "endpoint": "x"}, {"kind": "cut_after", "times": 0}]
 )
 async def test_wrong_fault_is_refused(wrong: Any) -> None:
-    """A fault that could never happen is an error of the test that scripts it."""
+    """A fault that could never apply is an error of the test that scripts it."""
     with pytest.raises(InvalidArgumentError):
         Fault(**wrong)
 
 
 @pytest.mark.parametrize("wrong", [{"window": -1}, {"window_from": "later"}, {"latency": -1}, {"resellers": 0}])
 async def test_wrong_setting_is_refused(wrong: Any) -> None:
-    """A setting out of its range is refused at once."""
+    """A setting out of its range is rejected immediately."""
     with pytest.raises(InvalidArgumentError):
         Sandbox(**wrong)
 
 
 async def test_sandbox_must_run() -> None:
-    """Asking a sandbox that does not run says what to do."""
+    """Reading a sandbox that does not run raises an error that says what to do."""
     with pytest.raises(InvalidArgumentError, match="async with"):
         _ = Sandbox().api_key
 
@@ -185,7 +185,7 @@ UNKNOWN: list[Callable[[Sandbox], object]] = [
 
 @pytest.mark.parametrize("ask", UNKNOWN, ids=["client", "reseller", "account", "lookup"])
 async def test_unknown_names_are_refused(raw: Any, ask: Any) -> None:
-    """The ledger of nobody is an error, not an empty list."""
+    """The ledger of an unknown client is an error, not an empty list."""
     with pytest.raises(InvalidArgumentError, match="nobody"):
         ask(raw.sandbox)
 
@@ -197,7 +197,7 @@ async def test_other_resellers_ledger_can_be_read(raw: Any) -> None:
 
 
 async def test_faults_can_be_forgotten(raw: Any) -> None:
-    """After ``clear`` nothing goes wrong any more."""
+    """After ``clear`` no fault is applied any more."""
     raw.sandbox.cut_before(times=5)
     raw.sandbox.faults.clear()
     assert (await raw.get("/passes")).status == 200
@@ -212,7 +212,7 @@ async def test_taken_port_is_an_error_and_leaks_nothing(raw: Any) -> None:
 
 
 async def test_serve_tells_when_it_is_ready() -> None:
-    """``serve`` hands over the sandbox once it answers, and ends when cancelled."""
+    """``serve`` yields the sandbox once it answers, and ends when cancelled."""
     ready: asyncio.Future[Sandbox] = asyncio.get_running_loop().create_future()
     task = asyncio.ensure_future(serve(on_ready=ready.set_result))
     sandbox = await ready
@@ -225,7 +225,7 @@ async def test_serve_tells_when_it_is_ready() -> None:
 
 
 async def test_latency_goes_by_the_sandbox_clock(sandboxed: Any) -> None:
-    """An hour of latency passes when the clock is moved."""
+    """An hour of latency passes when the clock is advanced."""
     async with sandboxed(latency=3600) as raw:
         task = asyncio.ensure_future(raw.get("/passes"))
         while not task.done():
@@ -235,7 +235,7 @@ async def test_latency_goes_by_the_sandbox_clock(sandboxed: Any) -> None:
 
 
 async def test_fault_of_a_behaviour_is_an_api_error(raw: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A defect of the sandbox comes as the documented 500, and the server lives on."""
+    """A defect of the sandbox is the documented 500, and the server continues."""
     monkeypatch.setattr(_server, "BEHAVIOURS", {})
     reply = await raw.get("/passes")
     assert (reply.status, reply.error["type"], "code" in reply.error) == (500, "api_error", False)

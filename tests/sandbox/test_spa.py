@@ -1,4 +1,4 @@
-"""Spas: sessions, slots, quotes and what pays."""
+"""Spas: sessions, slots, quotes and payment."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ DAY = {"date": "2099-01-05", "time": "14:30"}
 
 
 def make_booking_request(kind: str = "standard", client: str = "client_abc123", **changes: object) -> dict[str, Any]:
-    """Ask for two services at a spa."""
+    """Make the body of a request for two services at a spa."""
     services = [f"svc_spa_{kind}_{n}" for n in (1, 2)]
     return {"provider_id": f"prov_spa_{kind}", "service_ids": services, "client_id": client, **DAY, **changes}
 
@@ -34,7 +34,7 @@ async def test_covered_services_cost_nothing(raw: Any) -> None:
 
 
 async def test_confirmation_books_several_services(raw: Any) -> None:
-    """A bodiless confirmation makes a booking that names them all."""
+    """A confirmation without a body makes a booking that names all services."""
     booking = (await confirm_booking(raw, await open_session(raw, make_booking_request()))).json
     assert (booking["type"], booking["service_name"], booking["time"], "visits_deducted" in booking) == (
         "spa",
@@ -51,7 +51,7 @@ async def test_copay_spa_wants_a_purchase_first(raw: Any) -> None:
 
 
 async def request_quote(raw: Any) -> dict[str, Any]:
-    """Ask for a quote of the two services."""
+    """Request a quote for the two services."""
     body = {key: make_booking_request("premium")[key] for key in ("client_id", "service_ids")}
     return dict((await raw.post("/providers/prov_spa_premium/spa-copay-quote", body)).json)
 
@@ -86,13 +86,13 @@ async def test_quote_is_for_its_services(raw: Any) -> None:
 
 
 async def test_covered_quote_is_free(raw: Any) -> None:
-    """What the pass covers is quoted at nothing."""
+    """What the pass covers is quoted at zero."""
     body = {"client_id": "client_abc123", "service_ids": ["svc_spa_standard_1"]}
     assert (await raw.post("/providers/prov_spa_standard/spa-copay-quote", body)).json["amount"] == 0
 
 
 async def test_quote_expires(raw: Any) -> None:
-    """An old quote is not found."""
+    """An expired quote is not found."""
     quoted = await request_quote(raw)
     raw.sandbox.clock.advance(30 * 60)
     assert (await buy_quote(raw, quoted["quote_id"])).status == 404
@@ -131,13 +131,13 @@ async def test_slot_goes_to_one(raw: Any) -> None:
 
 
 async def test_taken_slot_is_409_at_once(raw: Any) -> None:
-    """A slot that is booked cannot be asked for."""
+    """A booked slot cannot be requested."""
     await confirm_booking(raw, await open_session(raw, make_booking_request()))
     assert (await raw.post("/bookings/spa", make_booking_request())).error["code"] == "slot_unavailable"
 
 
 async def test_cancelled_slot_is_free_again(raw: Any) -> None:
-    """Cancelling gives slot and visit back."""
+    """Cancelling releases slot and visit."""
     booking = (await confirm_booking(raw, await open_session(raw, make_booking_request()))).json
     await raw.post(f"/bookings/{booking['id']}/cancel")
     assert (await raw.post("/bookings/spa", make_booking_request())).status == 201
@@ -152,7 +152,7 @@ async def test_moving_takes_another_slot(raw: Any) -> None:
 
 
 async def test_moving_to_a_taken_slot_conflicts(raw: Any) -> None:
-    """Somebody else's slot is not available."""
+    """A slot that another client booked is not available."""
     await confirm_booking(raw, await open_session(raw, make_booking_request(time="10:00")))
     booking = (await confirm_booking(raw, await open_session(raw, make_booking_request()))).json
     reply = await raw.post(f"/bookings/{booking['id']}/reschedule", DAY | {"time": "10:00"})
@@ -160,7 +160,7 @@ async def test_moving_to_a_taken_slot_conflicts(raw: Any) -> None:
 
 
 async def test_moving_to_the_same_slot_is_refused(raw: Any) -> None:
-    """A booking cannot be moved to where it is."""
+    """A booking cannot be rescheduled to its own time."""
     booking = (await confirm_booking(raw, await open_session(raw, make_booking_request()))).json
     assert (await raw.post(f"/bookings/{booking['id']}/reschedule", DAY)).error["message"].startswith("date:")
 
@@ -199,7 +199,7 @@ async def test_gym_is_no_spa(raw: Any) -> None:
 
 
 async def test_class_session_is_no_spa_session(raw: Any) -> None:
-    """A session is confirmed where it was opened."""
+    """A class session cannot be confirmed as a spa session."""
     body = {"class_instance_id": "ci_premium", "client_id": "client_abc123"}
     id = (await raw.post("/bookings/class", body)).json["session_id"]
     assert (await confirm_booking(raw, id)).status == 404

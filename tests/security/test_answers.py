@@ -1,4 +1,4 @@
-"""Answers have limits: size, compressed size, headers; whatever arrives, the errors are ours and memory is bounded."""
+"""Limits of responses: size, decompressed size, headers; whatever arrives, errors are ours and memory is bounded."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MIB: Final = 2**20
 
 
 def send_endlessly(head: bytes, piece: bytes) -> Step:
-    """Send a head, then a piece over and over, until the client hangs up."""
+    """Send a head, then a piece repeatedly, until the client disconnects."""
 
     async def handle_request(_: Received, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\n" + head)
@@ -73,7 +73,7 @@ BAD: Final[dict[str, Step]] = {
 
 @pytest.mark.parametrize("name", BAD)
 async def test_bad_answers_are_no_answer(name: str) -> None:
-    """An answer that is too large, endless or broken ends as NoAnswerError, as sent, without a timeout."""
+    """A response that is too large, endless or broken ends as NoAnswerError, as sent, without a timeout."""
     async with (
         ScriptedServer(BAD[name]) as server,
         BardgeClient("key", server.base_url, retry=ONCE, clock=ManualClock()) as bardge,
@@ -85,7 +85,7 @@ async def test_bad_answers_are_no_answer(name: str) -> None:
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
 async def test_compressed_answers_are_read(encoding: str) -> None:
-    """What the client asks for it can read."""
+    """The client can read every encoding that it asks for."""
     content = b'{"balance": 5}'
     step = reply_packed(encoding, gzip.compress(content) if encoding == "gzip" else zlib.compress(content))
     async with (
@@ -96,7 +96,7 @@ async def test_compressed_answers_are_read(encoding: str) -> None:
 
 
 async def test_largest_answer() -> None:
-    """An answer just inside the limit is read."""
+    """A response just within the limit is read."""
     content = b'{"balance": 5}'
     async with (
         ScriptedServer(reply(200, body=content + b" " * (16 * MIB - len(content)))) as server,
@@ -132,7 +132,7 @@ CHILD: Final = """
 
 
 def test_bombs_take_little_memory() -> None:
-    """What unpacks to 192 MiB costs the process less than 48 MiB."""
+    """A body that decompresses to 192 MiB costs the process less than 48 MiB."""
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(CHILD)], capture_output=True, text=True, check=False, timeout=60
     )
@@ -141,7 +141,7 @@ def test_bombs_take_little_memory() -> None:
 
 
 async def test_hanging_answer_ends_in_time() -> None:
-    """A server that never answers is left when the attempt's time is over."""
+    """A server that never answers is abandoned when the attempt's time is over."""
     clock = ManualClock()
 
     async def handle_request(request: Received, writer: asyncio.StreamWriter) -> None:

@@ -1,4 +1,4 @@
-"""The API key shows nowhere: not in logs, representations, errors, tracebacks or the locals of their frames."""
+"""The API key appears nowhere: not in logs, representations, errors, tracebacks or the locals of their frames."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Caller = Callable[[BardgeClient], Coroutine[Any, Any, object]]
 
 @asynccontextmanager
 async def open_watched(base_url: str, **options: Any) -> AsyncGenerator[BardgeClient]:
-    """Give a client with the canary as its key, in a loop that debugs."""
+    """Open a client with the canary as its key, in a loop in debug mode."""
     asyncio.get_running_loop().set_debug(True)
     options = {"clock": ManualClock(), "retry": RetryPolicy(max_attempts=2, base=0), **options}
     async with BardgeClient(CANARY, base_url, **options) as bardge:
@@ -40,10 +40,10 @@ def at_debug(caplog: pytest.LogCaptureFixture) -> None:
 
 
 async def find_in_outcome(call: Awaitable[object]) -> list[str]:
-    """Return where the canary shows in what a call raises."""
+    """Return where the canary appears in what a call raises."""
     try:
         await call
-    except BaseException as error:  # noqa: BLE001 - whatever it is
+    except BaseException as error:  # noqa: BLE001 - any exception
         return find_in_error(error)
     return []
 
@@ -58,7 +58,7 @@ def echo_key(status: int, wrap: Callable[[str], object]) -> Step:
 
 
 def echo_head(before: bytes) -> Step:
-    """Send the request's head back as if it were an answer."""
+    """Send the request's head back as if it were a response."""
 
     async def handle_request(request: Received, writer: asyncio.StreamWriter) -> None:
         head = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
@@ -98,7 +98,7 @@ SCRIPTS: Final[dict[str, Step]] = {
 @pytest.mark.parametrize("call", [get_credits, purchase_credits])
 @pytest.mark.parametrize("name", SCRIPTS)
 async def test_answers(name: str, call: Caller, caplog: pytest.LogCaptureFixture) -> None:
-    """Whatever the server does, the key shows in no error, log record or object of the client."""
+    """Whatever the server does, the key appears in no error, log record or object of the client."""
     async with ScriptedServer(SCRIPTS[name]) as server, open_watched(server.base_url) as bardge:
         found = await find_in_outcome(call(bardge))
         found += find_canary(bardge)
@@ -119,7 +119,7 @@ async def test_cancelled_task(call: Caller, caplog: pytest.LogCaptureFixture) ->
 
 @pytest.mark.parametrize("call", [get_credits, purchase_credits])
 async def test_fail_after(call: Caller, caplog: pytest.LogCaptureFixture) -> None:
-    """A call that ends by anyio's fail_after shows the key nowhere."""
+    """A call that is ended by anyio's fail_after shows the key nowhere."""
 
     async def call_with_deadline() -> None:
         with anyio.fail_after(60) as scope:
@@ -133,7 +133,7 @@ async def test_fail_after(call: Caller, caplog: pytest.LogCaptureFixture) -> Non
 
 @pytest.mark.parametrize("call", [get_credits, purchase_credits])
 async def test_asyncio_timeout(call: Caller, caplog: pytest.LogCaptureFixture) -> None:
-    """A call that ends by asyncio.timeout shows the key nowhere."""
+    """A call that is ended by asyncio.timeout shows the key nowhere."""
 
     async def call_with_deadline() -> None:
         async with asyncio.timeout(60) as limit:
@@ -157,7 +157,7 @@ async def test_attempt_timeout(caplog: pytest.LogCaptureFixture) -> None:
 
 
 async def test_connect_timeout(caplog: pytest.LogCaptureFixture) -> None:
-    """A connection that never comes about shows the key nowhere."""
+    """A connection that is never established shows the key nowhere."""
     clock = ManualClock()
 
     async def never_answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -228,19 +228,19 @@ WRONG: Final[dict[str, Callable[[], object]]] = {
 
 @pytest.mark.parametrize("name", WRONG)
 def test_construction(name: str) -> None:
-    """A client that cannot be made is a ConfigurationError without the key, in no frame's locals either."""
+    """A client that cannot be created raises ConfigurationError without the key, even in frames' locals."""
     with pytest.raises(ConfigurationError) as caught:
         WRONG[name]()
     assert not find_in_error(caught.value)
 
 
 def test_half_made_client() -> None:
-    """A client whose construction failed can still be shown, as error reporters do with a frame's locals."""
+    """A client whose construction failed can still be represented, as error reporters do with a frame's locals."""
     assert repr(BardgeClient.__new__(BardgeClient)) == "BardgeClient(base_url=None, api_key='***')"
 
 
 def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A key from the environment that cannot be used shows nowhere."""
+    """An invalid key from the environment appears nowhere."""
     monkeypatch.setenv("BARDGE_API_KEY", CANARY + "\n")
     with pytest.raises(ConfigurationError) as caught:
         BardgeClient()
@@ -248,7 +248,7 @@ def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_base_url_from_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A key in the environment's base URL shows nowhere."""
+    """A key in the environment's base URL appears nowhere."""
     monkeypatch.setenv("BARDGE_BASE_URL", f"https://{CANARY}@example.com")
     with pytest.raises(ConfigurationError) as caught:
         BardgeClient(CANARY)
@@ -265,7 +265,7 @@ SOURCES: Final[dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", SOURCES)
 async def test_callable(name: str, caplog: pytest.LogCaptureFixture) -> None:
-    """A callable that fails, or gives what is no key, shows no key."""
+    """A callable that fails, or returns an invalid key, shows no key."""
     async with BardgeClient(SOURCES[name], f"http://127.0.0.1:{find_refused_port()}") as bardge:
         with pytest.raises(ConfigurationError) as caught:
             await get_credits(bardge)
@@ -273,7 +273,7 @@ async def test_callable(name: str, caplog: pytest.LogCaptureFixture) -> None:
 
 
 async def test_callable_by_await(caplog: pytest.LogCaptureFixture) -> None:
-    """An awaited key shows nowhere, in use or after a refusal."""
+    """An awaited key appears nowhere, in use or after a rejection."""
 
     async def get_key() -> str:
         return CANARY
@@ -290,7 +290,7 @@ async def test_callable_by_await(caplog: pytest.LogCaptureFixture) -> None:
 
 
 async def test_derived_client(caplog: pytest.LogCaptureFixture) -> None:
-    """A key given to with_options shows nowhere either."""
+    """A key given to with_options appears nowhere either."""
     async with (
         ScriptedServer(error(403)) as server,
         BardgeClient("other", server.base_url, clock=ManualClock()) as bardge,
@@ -303,7 +303,7 @@ async def test_derived_client(caplog: pytest.LogCaptureFixture) -> None:
 
 
 async def test_live_objects() -> None:
-    """While a call is under way, no object of the library or of aiohttp shows the key by its repr."""
+    """While a call is in flight, no object of the library or of aiohttp shows the key by its repr."""
     reached = anyio.Event()
     async with ScriptedServer(hang(reached)) as server, open_watched(server.base_url) as bardge:
         task = asyncio.create_task(purchase_credits(bardge))

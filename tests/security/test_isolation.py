@@ -1,4 +1,4 @@
-"""Requests go where they should and carry what we say: no redirects, cookies, environment, or stale answers."""
+"""Requests go where they should and contain what we intend: no redirects, cookies, environment, or stale responses."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ONCE = RetryPolicy(max_attempts=1)
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_redirects_are_not_followed(status: int) -> None:
-    """A redirect is no usable answer, and its target gets neither request nor key."""
+    """A redirect is no usable response, and its target gets neither request nor key."""
     async with ScriptedServer(reply(200, BALANCE)) as other:
         away = reply(status, headers={"Location": other.base_url + "/x"})
         async with (
@@ -34,7 +34,7 @@ async def test_redirects_are_not_followed(status: int) -> None:
 
 
 async def test_cookies_are_neither_kept_nor_sent() -> None:
-    """A cookie that the server sets comes back with no later request."""
+    """A cookie that the server sets is sent with no later request."""
     async with (
         ScriptedServer(reply(200, BALANCE, {"Set-Cookie": "track=1; Path=/"})) as server,
         BardgeClient("key", server.base_url.replace("127.0.0.1", "localhost"), clock=ManualClock()) as bardge,
@@ -58,7 +58,7 @@ async def test_environment_is_ignored(monkeypatch: pytest.MonkeyPatch, tmp_path:
 
 
 async def test_accept_encoding_is_fixed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What codecs happen to be installed does not change what we ask for."""
+    """Installed codecs do not change what we ask for."""
     monkeypatch.setitem(ClientRequest.DEFAULT_HEADERS, hdrs.ACCEPT_ENCODING, "gzip, deflate, br, zstd")
     async with (
         ScriptedServer(reply(200, BALANCE)) as server,
@@ -69,7 +69,7 @@ async def test_accept_encoding_is_fixed(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 async def test_headers_are_ours_alone() -> None:
-    """A GET and a POST carry exactly the headers that the client means to send."""
+    """A GET and a POST have exactly the headers that the client intends to send."""
     common = {"host", "accept", "accept-encoding", "user-agent", "authorization"}
     async with (
         ScriptedServer(reply(200, BALANCE)) as server,
@@ -82,7 +82,7 @@ async def test_headers_are_ours_alone() -> None:
 
 
 async def test_unasked_bytes_are_no_answer() -> None:
-    """An answer that arrives on an idle connection is not taken for the next request's."""
+    """A response that arrives on an idle connection is not taken for the next request's."""
     poison, sent = anyio.Event(), anyio.Event()
     fake = b'HTTP/1.1 200 OK\r\nContent-Length: 14\r\n\r\n{"balance":99}'
 
@@ -106,7 +106,7 @@ async def test_unasked_bytes_are_no_answer() -> None:
 
 
 async def test_bytes_behind_an_answer_are_no_answer() -> None:
-    """A second answer sent along with the first is not taken for the next request's."""
+    """A second response sent along with the first is not taken for the next request's."""
     double = b'HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n{"balance":5}' * 2
     async with (
         ScriptedServer(send_raw(double, close=False), reply(200, {"balance": 7})) as server,

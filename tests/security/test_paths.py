@@ -1,4 +1,4 @@
-"""Path arguments are one segment, and nothing that a user passes adds a header or another URL."""
+"""Path arguments are one segment, and no user input adds a header or changes the URL."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ async def find_segment(client_id: Any) -> str:
     ],
 )
 async def test_one_segment(value: str, segment: str) -> None:
-    """What has a meaning in a URL arrives encoded, once."""
+    """Characters with a meaning in a URL arrive encoded, once."""
     assert await find_segment(value) == segment
 
 
@@ -80,7 +80,7 @@ REFUSED: list[Any] = [
 
 @pytest.mark.parametrize("value", REFUSED)
 async def test_refused_before_sending(value: Any) -> None:
-    """What would reach another URL, or is no text, is refused and nothing connects."""
+    """A value that would change the URL, or is not text, is rejected and nothing connects."""
     async with ScriptedServer() as server, BardgeClient("key", server.base_url) as bardge:
         with pytest.raises(InvalidArgumentError):
             await bardge.clients.get_credits(value)
@@ -90,7 +90,7 @@ async def test_refused_before_sending(value: Any) -> None:
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(value=st.text(min_size=0, max_size=40) | st.text("./%\\?#;~ \r\n\x00", max_size=8))
 async def test_any_text_is_one_segment_or_refused(value: str) -> None:
-    """For any text the server sees exactly that text as one segment, or the call is refused."""
+    """For any text the server sees exactly that text as one segment, or the call is rejected."""
     try:
         segment = await find_segment(value)
     except InvalidArgumentError:
@@ -106,7 +106,7 @@ INJECTIONS = ["a\r\nX-Evil: 1", "a\n", "\ra", "a\x00b", "a\x0bb", "é", " a", "a
 
 @pytest.mark.parametrize("value", INJECTIONS)
 async def test_header_values(value: str) -> None:
-    """Neither an idempotency key nor a lookup token can add a header or arrive as something else."""
+    """Neither an idempotency key nor a lookup token can add a header or arrive changed."""
     async with ScriptedServer() as server, BardgeClient("key", server.base_url) as bardge:
         with pytest.raises(InvalidArgumentError):
             await bardge.send("credits.purchase", request=PurchaseCredits(client_id="c", package_id="p"), key=value)
@@ -126,7 +126,7 @@ def test_api_key(value: str) -> None:
     "path", ["@evil.com/x", "//evil.com/x", "/../x", "/a/%2e%2e/b", "/a\r\nb", "/a?b=c", "x", "/a\\b"]
 )
 async def test_free_paths(path: str) -> None:
-    """A free path stays below the base URL."""
+    """The path of ``client.request()`` stays below the base URL."""
     async with ScriptedServer() as server, BardgeClient("key", server.base_url) as bardge:
         with pytest.raises(InvalidArgumentError):
             await bardge.request("GET", path)
@@ -137,6 +137,6 @@ async def test_free_paths(path: str) -> None:
     "path", ["@evil.com/passes", "//evil.com/passes", ".evil.com/passes", "/a/../passes", "/a\r\nb"]
 )
 def test_corrected_paths(path: str) -> None:
-    """A corrected path stays below the base URL."""
+    """A path override stays below the base URL."""
     with pytest.raises(ConfigurationError):
         BardgeClient("key", paths={"passes.list": path})

@@ -1,4 +1,4 @@
-"""Certificates are verified, and the key goes over plain HTTP to this machine only."""
+"""Certificates are verified, and the key is sent over plain HTTP to this machine only."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def test_own_authority_is_trusted_when_given() -> None:
 
 @pytest.mark.parametrize("names", [("localhost",), ("other.example",)])
 async def test_bad_certificates_are_refused(names: tuple[str, ...]) -> None:
-    """An unknown CA, and a certificate for another host, end before anything is sent."""
+    """An unknown CA, and a certificate for another host, fail before anything is sent."""
     authority = Authority(*names)
     options: dict[str, Any] = {} if names == ("localhost",) else {"ssl": authority.make_client_context()}
     async with (
@@ -52,7 +52,7 @@ def _make_blind_context(*, mode: ssl.VerifyMode) -> ssl.SSLContext:
     "value", [False, True, "x", _make_blind_context(mode=ssl.CERT_NONE), _make_blind_context(mode=ssl.CERT_REQUIRED)]
 )
 def test_verification_cannot_be_switched_off(value: Any) -> None:
-    """Anything but a context that verifies certificate and host name is refused."""
+    """Anything but a context that verifies certificate and host name is rejected."""
     with pytest.raises(ConfigurationError, match="ssl"):
         BardgeClient("key", ssl=value)
 
@@ -71,7 +71,7 @@ def test_verification_cannot_be_switched_off(value: Any) -> None:
     ],
 )
 def test_base_url_allowed(url: str) -> None:
-    """HTTPS to anywhere and plain HTTP to loopback are fine."""
+    """HTTPS to anywhere and plain HTTP to loopback are accepted."""
     BardgeClient("key", url)
 
 
@@ -114,7 +114,7 @@ def test_base_url_allowed(url: str) -> None:
     ],
 )
 def test_base_url_refused(url: str) -> None:
-    """Plain HTTP to the network, user info, query, fragment, other schemes and ambiguous hosts are refused."""
+    """Plain HTTP to the network, user info, query, fragment, other schemes and ambiguous hosts are rejected."""
     with pytest.raises(ConfigurationError, match="base_url"):
         BardgeClient("key", url)
 
@@ -123,13 +123,13 @@ def test_base_url_refused(url: str) -> None:
     "proxy", ["proxy", "ftp://proxy:1", "http://", "http://a\r\nX: y", "http://[::1", "http://h:p", "http://a b"]
 )
 def test_proxy_refused(proxy: str) -> None:
-    """A proxy that is no clean URL is refused when the client is made."""
+    """A proxy that is no clean URL is rejected when the client is made."""
     with pytest.raises(ConfigurationError, match="proxy"):
         BardgeClient("key", proxy=proxy)
 
 
 def test_plain_http_through_a_remote_proxy_is_refused() -> None:
-    """Loopback's plain HTTP is not carried over the network by a proxy."""
+    """Plain HTTP to loopback is not sent over the network by a proxy."""
     with pytest.raises(ConfigurationError, match="plain-HTTP"):
         BardgeClient("key", "http://127.0.0.1:8000", proxy="http://proxy.example:3128")
     BardgeClient("key", "http://127.0.0.1:8000", proxy="http://127.0.0.1:3128")

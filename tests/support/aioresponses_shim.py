@@ -22,6 +22,6 @@ class _Response(ClientResponse):
 
 @contextmanager
 def mock_requests() -> Generator[aioresponses]:
-    """Replace aiohttp's requests by prepared answers."""
+    """Replace aiohttp's requests by prepared responses."""
     with mock.patch("aioresponses.core.ClientResponse", _Response), aioresponses() as answers:
         yield answers

@@ -1,4 +1,4 @@
-"""What one attempt can come to, by short names, as the transport and the wire module would tell it."""
+"""Outcomes of one attempt, by short names, as the transport and the response module report them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ORIGIN: Final = "https://api.example/v3"
 PAGE: Final = b"<html>Bad Gateway</html>"
 WALL: Final = 1_780_000_000.0
 
-# Name of an answer with the API's error object: status, type, code.
+# Name of a response with the API's error object: status, type, code.
 OBJECTS: Final = {
     "400": (400, "invalid_request_error", "validation_error"),
     "401": (401, "authentication_error", "invalid_api_key"),
@@ -34,7 +34,7 @@ OBJECTS: Final = {
     "500 replayed": (500, "api_error", None),
     "503": (503, "api_error", None),
 }
-# Name of an answer that is not the API's: status, body.
+# Name of a response that is not the API's: status, body.
 PAGES: Final = {
     "200 html": (200, PAGE),
     "200 empty": (200, b""),
@@ -52,7 +52,7 @@ PAGES: Final = {
 
 
 def make_response(name: str, **headers: str) -> WireResponse:
-    """Make the answer of a name; header names are given with underscores."""
+    """Make the response of a name; header names are given with underscores."""
     lines = CIMultiDict({key.replace("_", "-"): value for key, value in headers.items()})
     lines.setdefault("Bardge-Request-Id", "req_header")
     if name in PAGES:
@@ -66,7 +66,7 @@ def make_response(name: str, **headers: str) -> WireResponse:
 
 
 def classify_attempt(row: Endpoint[Any, Any], name: str, **headers: str) -> Outcome:
-    """Tell what an attempt of that name comes to."""
+    """Return the outcome of an attempt with the response of that name."""
     made: dict[str, Outcome] = {
         "refused": Outcome(Verdict.NOT_SENT, error=ConnectError("no connection")),
         "no slot": Outcome(Verdict.NOT_SENT, error=PoolTimeoutError("no connection came free")),

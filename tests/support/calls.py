@@ -23,7 +23,7 @@ async def purchase_credits(bardge: BardgeClient) -> m.CreditPurchase:
 
 
 async def buy(bardge: BardgeClient, key: str = "order-1", request: PurchaseCredits = PURCHASE) -> Response[Any]:
-    """Make a charging POST under a key of the caller's."""
+    """Make a charging POST under the caller's key."""
     return await bardge.send("credits.purchase", request=request, key=key)
 
 

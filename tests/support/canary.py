@@ -16,14 +16,14 @@ _CLOSED: Final = (ModuleType, FunctionType, MethodType, FrameType, type, Secret)
 
 
 def holds_canary(text: object) -> bool:
-    """Tell whether text or bytes hold the canary."""
+    """Return whether text or bytes contain the canary."""
     if isinstance(text, bytes | bytearray):
         return CANARY.encode() in text
     return isinstance(text, str) and CANARY in text
 
 
 def find_canary(value: object, path: str = "", seen: set[int] | None = None, depth: int = 12) -> Iterator[str]:
-    """Yield the paths below a value at which the canary shows: by ``repr``, as text or as bytes."""
+    """Yield the paths below a value at which the canary appears: by ``repr``, as text or as bytes."""
     seen = set() if seen is None else seen
     if id(value) in seen or depth == 0:
         return
@@ -39,7 +39,7 @@ def find_canary(value: object, path: str = "", seen: set[int] | None = None, dep
 def _make_repr(value: object) -> str:
     try:
         return repr(value)
-    except Exception:  # noqa: BLE001 - aiohttp's, of what is half made
+    except Exception:  # noqa: BLE001 - of a half-built aiohttp object
         return ""
 
 
@@ -65,7 +65,7 @@ def _list_attributes(value: object) -> Iterator[tuple[str, object]]:
 
 
 def find_in_error(error: BaseException) -> list[str]:
-    """Return where the canary shows in an error, its whole chain, its tracebacks and the locals of their frames."""
+    """Return where the canary appears in an error, its whole chain, its tracebacks and the locals of their frames."""
     found: list[str] = []
     for one in _list_chain(error):
         name = type(one).__name__
@@ -91,7 +91,7 @@ def _list_chain(error: BaseException) -> list[BaseException]:
 
 
 def find_in_log(records: list[logging.LogRecord]) -> list[str]:
-    """Return where the canary shows in log records, their arguments included."""
+    """Return where the canary appears in log records, their arguments included."""
     return [
         f"{record.name} {record.getMessage()[:80]}"
         for record in records

@@ -41,7 +41,7 @@ class _Cancelled:
 
 
 async def cancel_at(call: Awaitable[Any], number: int, *, again: bool) -> bool:
-    """Run something in a task that is cancelled at its n-th await; False if it ended before."""
+    """Run something in a task that is cancelled at its n-th await; return False if it ended before."""
 
     async def run_cancelled() -> None:
         await _Cancelled(call, number, again=again)

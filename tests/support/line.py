@@ -1,4 +1,4 @@
-"""A transport of the test's own: answers at once from a function, and notes when what was sent."""
+"""A transport for tests: it answers immediately from a function, and records when what was sent."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ Answer: TypeAlias = Callable[[WireRequest], WireResponse | BardgeError]
 
 
 def make_response(status: int = 200, payload: object = None, **headers: str) -> WireResponse:
-    """An answer in JSON; header names are given with underscores."""
+    """Make a JSON response; header names are given with underscores."""
     lines = CIMultiDict({name.replace("_", "-"): value for name, value in headers.items()})
     return WireResponse(status, lines, json.dumps({"balance": 5} if payload is None else payload).encode())
 
 
 def make_busy_response(after: str, status: int = 429) -> WireResponse:
-    """An answer that asks to wait."""
+    """Make a response with ``Retry-After``."""
     return make_response(status, {"error": {"type": "api_error", "message": "slow down"}}, Retry_After=after)
 
 
 def answer_in_order(*answers: WireResponse | BardgeError) -> Answer:
-    """Give these answers first, and a good one from then on."""
+    """Return these responses first, and a good one from then on."""
     script = iter(answers)
     return lambda _: next(script, make_response())
 
 
 @attrs.define
 class Line:
-    """Answer from ``answers``; ``sent`` holds the clock's elapsed time and row path of each request."""
+    """Answer from ``answers``; ``sent`` holds the clock's elapsed time and last path segment of each request."""
 
     clock: ManualClock
     answers: Answer
@@ -62,7 +62,7 @@ class Line:
 
 @attrs.define
 class Traffic:
-    """Calls on a clock that stands still until the test moves it."""
+    """Calls on a clock that stands still until the test advances it."""
 
     bardge: BardgeClient
     clock: ManualClock
@@ -70,13 +70,13 @@ class Traffic:
     tasks: list[asyncio.Task[Any]] = attrs.field(factory=list[asyncio.Task[Any]])
 
     def start_call(self, call: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Begin a call."""
+        """Start a call."""
         task = asyncio.ensure_future(call)
         self.tasks.append(task)
         return task
 
     async def get_results(self, *tasks: asyncio.Task[T]) -> list[T]:
-        """What calls came to that must be over by now."""
+        """Return the results of calls that must have ended by now."""
         assert all(task.done() for task in tasks), "a call still waits"
         return [await task for task in tasks]
 
@@ -92,7 +92,7 @@ class Traffic:
             await asyncio.sleep(0)
 
     async def advance_in_steps(self, seconds: float, step: float = 0.1) -> None:
-        """Move the clock in steps, with everyone running in between."""
+        """Advance the clock in steps, and let all tasks run in between."""
         await self.settle()
         for _ in range(round(seconds / step)):
             self.clock.advance(step)
@@ -101,7 +101,7 @@ class Traffic:
 
 @asynccontextmanager
 async def open_traffic(answers: Answer, **options: Any) -> AsyncGenerator[Traffic]:
-    """Make a client over a line; what still runs at the end is cancelled."""
+    """Make a client on a fake transport; calls still running at the end are cancelled."""
     clock = PausedClock()
     line = Line(clock, answers)
     bardge = BardgeClient("key", "https://api.example/v3", transport=line, clock=clock, **options)

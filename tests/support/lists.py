@@ -1,4 +1,4 @@
-"""A list server on a real socket that is honest, except where it is told to play something else."""
+"""A list server on a real socket that behaves correctly, except where it is scripted to misbehave."""
 
 from __future__ import annotations
 
@@ -43,17 +43,17 @@ class Asked:
 
 
 def change_page(**changes: Any) -> Play:
-    """Change members of the honest page."""
+    """Change members of the correct page."""
     return lambda page: reply(200, {**page, **changes})
 
 
 def omit_member(member: str) -> Play:
-    """Leave a member of the honest page out."""
+    """Omit a member of the correct page."""
     return lambda page: reply(200, {name: value for name, value in page.items() if name != member})
 
 
 def replace_answer(step: Step) -> Play:
-    """Do something else than to answer with a page."""
+    """Replace the page by another step."""
     return lambda _: step
 
 
@@ -112,7 +112,7 @@ class HostileList:
 
 
 def answer_in_circle(*pages: Sequence[str]) -> Callable[[Asked], Step]:
-    """Answer with pages in turn for ever, each saying that more follows."""
+    """Answer with pages in turn for ever, each with more to follow."""
     made = HostileList([])
     turn = iter(range(10**9))
     return lambda _: reply(200, made.make_page(pages[next(turn) % len(pages)], more=True))
@@ -120,7 +120,7 @@ def answer_in_circle(*pages: Sequence[str]) -> Callable[[Asked], Step]:
 
 @attrs.frozen
 class ListRig:
-    """A client beside a list."""
+    """A client and its list server."""
 
     list: HostileList
     server: ScriptedServer
@@ -133,12 +133,12 @@ class ListRig:
 
     @property
     def is_idle(self) -> bool:
-        """Tell whether no call is under way and every connection was given back."""
+        """Return whether no call is in flight and every connection was released."""
         lane = self.bardge._caller.slots._semaphores.get()
         return lane.calls_in_flight == 0 and lane.free == 100
 
     def is_settled(self) -> bool:
-        """Tell whether nothing of the client's is left in this loop: for a server in a thread of its own."""
+        """Return whether nothing of the client is left in this loop, when the server runs in a thread of its own."""
         return self.is_idle and asyncio.all_tasks() == {asyncio.current_task()}
 
 
@@ -160,7 +160,7 @@ def serve_in_thread(listed: HostileList) -> Generator[ScriptedServer]:
 
 
 async def _wait_until_stopped(server: ScriptedServer) -> None:
-    await run_loop(5)  # what was just accepted gets its task, and what was aborted is closed
+    await run_loop(5)  # new connections get their tasks, and aborted ones are closed
     await server.__aexit__()
     await run_loop(5)
 
@@ -179,7 +179,7 @@ async def serve_list(
 
 
 async def take_into(items: AsyncIterable[Item], found: list[Item]) -> None:
-    """Take items as far as they go; what came before an error stays in ``found``."""
+    """Append items until the end or an error."""
     async for item in items:
         found.append(item)  # noqa: PERF401 - an error must not lose what came before
 

@@ -1,4 +1,4 @@
-"""Odd peers on loopback: a port that refuses, a listener that never answers, a CONNECT proxy, TLS by a private CA."""
+"""Unusual peers on loopback: a refusing port, a silent listener, a CONNECT proxy, TLS by a private CA."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Authority:
 
 
 def call_back_then(callback: Callable[[], object], then: Step | None = None) -> Step:
-    """Call back when the request has arrived, then go on with ``then``, or never answer."""
+    """Call back when the request has arrived, then continue with ``then``, or never answer."""
 
     async def handle_request(request: Received, writer: asyncio.StreamWriter) -> None:
         callback()
@@ -63,7 +63,7 @@ def call_back_then(callback: Callable[[], object], then: Step | None = None) -> 
 
 
 def send_in_pieces(*parts: bytes, between: Callable[[], object]) -> Step:
-    """Send an answer in pieces with something happening after each, then never end."""
+    """Send a response in pieces with something happening after each, then never end."""
 
     async def handle_request(_: Received, writer: asyncio.StreamWriter) -> None:
         for part in parts:
@@ -81,7 +81,7 @@ Visit = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 @asynccontextmanager
 async def listen(visit: Visit, tls: ssl.SSLContext | None = None) -> AsyncGenerator[int]:
-    """Run a bare TCP server on loopback and give its port."""
+    """Run a bare TCP server on loopback and yield its port."""
     tasks: set[asyncio.Task[Any]] = set()
 
     async def serve_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

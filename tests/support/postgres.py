@@ -32,7 +32,7 @@ _SMALL: Final = ("shared_buffers=16MB", "max_connections=60", "autovacuum=off", 
 
 
 def skip_or_fail(what: str) -> NoReturn:
-    """Skip a test for want of a program, or fail where nothing may be skipped."""
+    """Skip a test because a program is missing, or fail where skipping is not allowed."""
     reason = f"no {what} on this machine"
     if os.environ.get("BARDGE_NO_SKIP") == "1":
         pytest.fail(reason)
@@ -40,7 +40,7 @@ def skip_or_fail(what: str) -> NoReturn:
 
 
 def find_program(name: str) -> Path | None:
-    """Find a program on the path, or among the versions that Debian keeps beside it."""
+    """Find a program on the path, or among the versions that Debian installs."""
     plain = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
     if plain is not None:
         return Path(plain)
@@ -49,7 +49,7 @@ def find_program(name: str) -> Path | None:
 
 
 def get_unprivileged_options() -> dict[str, Any]:
-    """What makes a child process run as somebody else than root, which PostgreSQL refuses."""
+    """Return the options that run a child process as another user than root, which PostgreSQL refuses."""
     if os.geteuid() != 0:
         return {}
     for name in ("postgres", "nobody"):
@@ -61,7 +61,7 @@ def get_unprivileged_options() -> dict[str, Any]:
 
 @contextmanager
 def make_folder() -> Generator[Path]:
-    """A temporary folder of the unprivileged user's; pytest's own are root's alone."""
+    """Make a temporary folder for the unprivileged user; pytest's own folders belong to root."""
     who = get_unprivileged_options()
     places = [Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp")]  # noqa: S108 - the folder in it is private
     place = next(it for it in places if not who or _is_passable(it))
@@ -72,7 +72,7 @@ def make_folder() -> Generator[Path]:
 
 
 def _is_passable(place: Path) -> bool:
-    """Tell whether anybody may go through a folder."""
+    """Return whether every user may enter a folder."""
     return all(it.stat().st_mode & stat.S_IXOTH for it in (place, *place.parents))
 
 
@@ -115,7 +115,7 @@ class Server:
                 return
 
     def kill(self) -> None:
-        """End it with all of its children as a crash of the machine does: nobody writes anything any more."""
+        """Kill the server with all of its children, as a crash of the machine does: no process writes any more."""
         assert self.process is not None
         pid = self.process.pid
         family = [pid, *map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
@@ -125,7 +125,7 @@ class Server:
         self._wait_until_ended()
 
     def stop(self) -> None:
-        """Ask it to end at once."""
+        """Request an immediate shutdown."""
         if self.process is not None:
             self.process.send_signal(signal.SIGQUIT)
             self._wait_until_ended()
@@ -136,13 +136,13 @@ class Server:
             self.process = None
 
     def admin(self) -> psycopg.Connection[Any]:
-        """Return a connection of the test's own."""
+        """Return a connection for the test's own use."""
         return psycopg.connect(self.dsn, autocommit=True)
 
 
 @contextmanager
 def run_server(*, durable: bool = False) -> Generator[Server]:
-    """Run a fresh PostgreSQL; ``durable`` waits for the disk as in earnest."""
+    """Run a new PostgreSQL; ``durable`` makes it wait for the disk as in production."""
     for name in ("postgres", "initdb"):
         if find_program(name) is None:
             skip_or_fail(name)
@@ -202,7 +202,7 @@ class Database:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Database]:
-    """A PostgreSQL for all tests of this run, which does not wait for the disk."""
+    """Run a PostgreSQL for all tests of this run, which does not wait for the disk."""
     with run_server() as it, it.admin() as admin:
         yield Database(it, admin)
 
@@ -225,7 +225,7 @@ server_reset_query_always = 1
 
 @contextmanager
 def run_pooler(to: Server) -> Generator[str]:
-    """Run PgBouncer in transaction mode before a server, over two connections that keep nothing; give its DSN."""
+    """Run PgBouncer in transaction mode before a server, over two stateless connections; yield its DSN."""
     program = find_program("pgbouncer")
     if program is None:
         skip_or_fail("pgbouncer")

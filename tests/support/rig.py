@@ -1,4 +1,4 @@
-"""A client beside a scripted server, on a clock that the test moves."""
+"""A client with a scripted server, on a clock that the test advances."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ AT_ONCE: Final = RetryPolicy(base=0)
 
 @attrs.frozen
 class Rig:
-    """What a test of the client plays with."""
+    """A client, its server and its clock."""
 
     server: ScriptedServer
     bardge: BardgeClient
@@ -29,12 +29,12 @@ class Rig:
 
     @property
     def request_count(self) -> int:
-        """How many requests arrived."""
+        """Return how many requests arrived."""
         return len(self.server.requests)
 
     @property
     def keys(self) -> list[str | None]:
-        """The idempotency keys that arrived, in order."""
+        """Return the idempotency keys that arrived, in order."""
         return [request.headers.get("idempotency-key") for request in self.server.requests]
 
 
@@ -48,7 +48,7 @@ async def open_rig(*script: Step, clock: ManualClock | None = None, **options: A
 
 
 def advance_then(clock: ManualClock, seconds: float, then: Step | None = None) -> Step:
-    """Let time pass once the request has arrived, then go on with ``then``, or never answer."""
+    """Let time pass once the request has arrived, then continue with ``then``, or never answer."""
 
     async def handle_request(request: Received, writer: asyncio.StreamWriter) -> None:
         clock.advance(seconds)

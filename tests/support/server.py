@@ -1,4 +1,4 @@
-"""A raw loopback server that plays a script, one step for each request: for what a well-behaved server never does."""
+"""A raw loopback server that plays a script, one step per request: for what a well-behaved server never does."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def cut() -> Step:
 
 
 def hang(reached: anyio.Event | None = None) -> Step:
-    """Never answer; ``reached`` tells when the request has arrived."""
+    """Never answer; ``reached`` is set when the request has arrived."""
 
     async def handle_request(_: Received, writer: asyncio.StreamWriter) -> None:
         if reached is not None:
@@ -80,7 +80,7 @@ def hang(reached: anyio.Event | None = None) -> Step:
 
 
 def find_free_port() -> int:
-    """Find a port of this machine that nobody listens on."""
+    """Find a port of this machine that no process listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -120,7 +120,7 @@ class ScriptedServer:
         await self._server.wait_closed()
 
     def refuse(self) -> None:
-        """Refuse new connections; those that are open go on."""
+        """Refuse new connections; open ones continue."""
         assert self._server is not None
         self._server.close()
 

@@ -1,4 +1,4 @@
-"""What users test with, without sockets: the fake transport and the clocks."""
+"""Test doubles for users, without sockets: the fake transport and the clocks."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ CLOCKS: list[Clock] = [ManualClock(), SkippingClock(ManualClock()), SkippingCloc
 
 
 def make_fake(*script: WireResponse | BaseException, clock: Clock | None = None) -> tuple[FakeTransport, BardgeClient]:
-    """A client on a fake transport."""
+    """Make a fake transport, and a client on it."""
     transport: Transport = FakeTransport(*script)
     assert isinstance(transport, FakeTransport)
     return transport, BardgeClient("key", transport=transport, clock=clock or ManualClock())
 
 
 async def test_fake_answers_and_records() -> None:
-    """A scripted answer comes back decoded, and the request is on record."""
+    """A scripted response is decoded, and the request is recorded."""
     transport, bardge = make_fake(CREDITS)
     async with bardge:
         assert (await bardge.clients.get_credits("client_abc123")).balance == 25
@@ -33,7 +33,7 @@ async def test_fake_answers_and_records() -> None:
 
 
 async def test_fake_raises() -> None:
-    """A scripted exception is what the transport raises; the repeat takes the next step."""
+    """A scripted exception is raised by the transport; the retry takes the next step."""
     transport, bardge = make_fake(NoAnswerError("cut"), CREDITS)
     async with bardge:
         await bardge.clients.get_credits("client_abc123")
@@ -41,7 +41,7 @@ async def test_fake_raises() -> None:
 
 
 async def test_fake_takes_functions() -> None:
-    """A step may look at the request."""
+    """A step may read the request."""
 
     def echo_id(request: WireRequest) -> WireResponse:
         return json_response({"id": request.url.rpartition("/")[2]}, headers={"Bardge-Request-Id": "req_own"})
@@ -52,7 +52,7 @@ async def test_fake_takes_functions() -> None:
 
 
 async def test_fake_gives_errors_of_the_api() -> None:
-    """An answer with the error object is the API's error."""
+    """A response with the error object is the API's error."""
     _, bardge = make_fake(NOT_FOUND)
     async with bardge:
         with pytest.raises(NotFoundError) as caught:
@@ -61,7 +61,7 @@ async def test_fake_gives_errors_of_the_api() -> None:
 
 
 async def test_fake_beyond_its_script_says_so() -> None:
-    """A request that the script has no step for fails the call at once, by name."""
+    """A request beyond the script fails the call immediately, by name."""
     transport, bardge = make_fake()
     async with bardge:
         with pytest.raises(ConfigurationError, match=r"no step is left for GET .*/clients/client_abc123$"):
@@ -70,7 +70,7 @@ async def test_fake_beyond_its_script_says_so() -> None:
 
 
 async def test_manual_clock_takes_the_waits() -> None:
-    """Half a minute of Retry-After is on record and takes no time."""
+    """Half a minute of Retry-After is recorded and takes no time."""
     clock = ManualClock()
     busy = json_response({}, 503, {"Retry-After": "30"})
     _, bardge = make_fake(busy, CREDITS, clock=clock)
@@ -81,14 +81,14 @@ async def test_manual_clock_takes_the_waits() -> None:
 
 @pytest.mark.parametrize("clock", CLOCKS, ids=["manual", "skipping manual", "skipping sandbox"])
 async def test_clock_moves_both_readings(clock: Clock) -> None:
-    """A wait takes no time, and passes on the wall and since the begin."""
+    """A wait takes no real time, and passes on both clocks."""
     wall, elapsed = clock.wall(), clock.elapsed()
     await clock.sleep(50)
     assert [clock.wall() - wall, clock.elapsed() - elapsed] == [pytest.approx(50, abs=1)] * 2
 
 
 async def test_manual_timers_come_in_order() -> None:
-    """What is due is called in order; what was cancelled or is not due is not."""
+    """Expired timers are called in order; cancelled and later ones are not."""
     clock, seen = ManualClock(), list[str]()
     clock.timer(2, lambda: seen.append("second"))
     clock.timer(1, lambda: seen.append("first"))
@@ -121,7 +121,7 @@ def test_manual_clock_counts_pending_timers() -> None:
 
 
 async def test_sandbox_timers_fire_when_moved() -> None:
-    """A timer of the sandbox's clock fires when it is moved past, once, and not when it was cancelled."""
+    """A timer of the sandbox's clock fires when the clock passes it, once, and not if it was cancelled."""
     clock, seen = SandboxClock(), list[str]()
     clock.timer(60, lambda: seen.append("due"))
     clock.timer(60, lambda: seen.append("cancelled")).cancel()
@@ -134,7 +134,7 @@ async def test_sandbox_timers_fire_when_moved() -> None:
 
 
 async def test_sandbox_timer_of_a_dead_loop_is_dropped() -> None:
-    """A loop that is gone does not stop the clock from moving."""
+    """A closed event loop does not keep the clock from advancing."""
     clock = SandboxClock()
 
     async def leave_timer() -> None:
@@ -146,7 +146,7 @@ async def test_sandbox_timer_of_a_dead_loop_is_dropped() -> None:
 
 
 async def test_waits_of_many_pass_together() -> None:
-    """Ten tasks that wait ten seconds each move the clock by ten, not by a hundred."""
+    """Ten concurrent waits of ten seconds each advance the clock by ten, not by a hundred."""
     clock = ManualClock()
     skipping = SkippingClock(clock)
     await asyncio.gather(*(skipping.sleep(10) for _ in range(10)))
@@ -154,7 +154,7 @@ async def test_waits_of_many_pass_together() -> None:
 
 
 async def test_client_shares_the_sandbox_clock() -> None:
-    """Limits of the client run on the sandbox's clock: an hour there is an hour here."""
+    """Limits of the client count on the sandbox's clock: an hour there is an hour here."""
     async with Sandbox() as sandbox:
         sandbox.faults.script([Fault(kind="latency", seconds=3600, times=None)])
         clock = SkippingClock(sandbox.clock)

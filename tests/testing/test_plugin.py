@@ -129,7 +129,7 @@ def run_pytest(
 
 
 def read_outcomes(output: str) -> dict[str, str]:
-    """Read the outcomes by test."""
+    """Read the outcome of each test."""
     lines = re.findall(r"^(PASSED|FAILED|ERROR) (\S+?)(?: - .*)?$", output, re.MULTILINE)
     return {name: outcome for outcome, name in lines}
 
@@ -144,7 +144,7 @@ def strict(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def list_passed(output: str, file: str) -> list[str]:
-    """Name the tests of a file that passed."""
+    """Return the tests of a file that passed."""
     return [
         name for name, outcome in read_outcomes(output).items() if name.startswith(f"{file}::") and outcome == "PASSED"
     ]
@@ -188,7 +188,7 @@ def test_misuse_is_told(strict: str, name: str, words: str) -> None:
 
 
 def test_without_pytest_asyncio(tmp_path: Path) -> None:
-    """anyio's plugin is enough; a test that wants the other is told which extra is missing."""
+    """anyio's plugin is enough; a test that needs the other one is told which extra is missing."""
     ini = "markers = asyncio: as of the plugin that is missing"
     bare = INI.replace("asyncio_default_fixture_loop_scope = function\n", "") + ini
     files = {"test_anyio.py": ANYIO, "test_marked.py": ASYNCIO_MARK, "pytest.ini": bare}

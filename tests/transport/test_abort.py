@@ -1,4 +1,4 @@
-"""The connection of a failed attempt is reset: what was not delivered never arrives, and nobody reuses it."""
+"""The connection of a failed attempt is reset: unsent bytes never arrive, and no call reuses it."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ async def open_deaf() -> AsyncGenerator[Deaf]:
 
 
 async def drain(peer: socket.socket) -> tuple[int, bool]:
-    """Read all that arrives; tell how much it was, and whether the connection was reset."""
+    """Read all that arrives; return its length, and whether the connection was reset."""
     loop, size = asyncio.get_running_loop(), 0
     with peer:
         while True:
@@ -98,7 +98,7 @@ async def wait_until_written(peer: socket.socket) -> None:
 
 @pytest.mark.parametrize("secure", [False, True])
 async def test_a_timed_out_connection_is_not_reused(secure: bool) -> None:
-    """The next attempt has a connection of its own, and a late answer on the old one reaches nobody."""
+    """The next attempt has a connection of its own, and a late response on the old one is discarded."""
     clock, authority = ManualClock(), Authority()
     late = call_back_then(lambda: clock.advance(21))
     options: dict[str, Any] = {"ssl": authority.make_client_context()} if secure else {}
@@ -110,7 +110,7 @@ async def test_a_timed_out_connection_is_not_reused(secure: bool) -> None:
 
 
 async def test_a_failed_attempt_is_reset() -> None:
-    """After an answer that is none the server sees a reset, not a connection left open."""
+    """After an invalid response the server sees a reset, not a connection left open."""
     ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     async def handle_request(request: Received, writer: asyncio.StreamWriter) -> None:

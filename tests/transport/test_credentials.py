@@ -1,4 +1,4 @@
-"""A callable key: asked once, and again after it was rejected."""
+"""A callable key: called once, and again after it was rejected."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.server import Received, ScriptedServer, error, reply
 
 
 class Vault:
-    """Give keys one after the other, the last one over and over; ``asked`` counts."""
+    """Return keys one after the other, repeating the last one; ``asked`` counts."""
 
     def __init__(self, *keys: str, by_await: bool) -> None:
         self._keys = list(keys)
@@ -53,7 +53,7 @@ both = pytest.mark.parametrize("by_await", [False, True])
 
 @both
 async def test_asked_once_by_many(by_await: bool) -> None:
-    """Fifty first calls at once ask for the key once."""
+    """Fifty concurrent first calls fetch the key once."""
     vault = Vault("a", by_await=by_await)
     async with (
         ScriptedServer(accept_only("a")) as server,
@@ -65,7 +65,7 @@ async def test_asked_once_by_many(by_await: bool) -> None:
 
 @both
 async def test_rotation(by_await: bool) -> None:
-    """After a rejection a new key is asked for once, and every call is repeated once with it."""
+    """After a rejection a new key is fetched once, and every call is retried once with it."""
     vault = Vault("old", "new", by_await=by_await)
     async with (
         ScriptedServer(accept_only("new")) as server,
@@ -78,7 +78,7 @@ async def test_rotation(by_await: bool) -> None:
 
 @both
 async def test_an_unchanged_key_is_not_repeated(by_await: bool) -> None:
-    """When asking again gives the same key, the 401 stands and nothing is sent again."""
+    """If fetching again returns the same key, the 401 stands and nothing is sent again."""
     vault = Vault("bad", by_await=by_await)
     async with (
         ScriptedServer(accept_only()) as server,
@@ -102,7 +102,7 @@ async def test_rejected_twice() -> None:
 
 
 async def test_many_rejections_ask_once() -> None:
-    """Fifty rejections that arrive together ask once, though the key is the same."""
+    """Fifty rejections that arrive together fetch the key once, though it is the same."""
     gate: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     asked: list[int] = []
 
@@ -116,7 +116,7 @@ async def test_many_rejections_ask_once() -> None:
     ):
         calls = asyncio.gather(*[bardge.clients.get_credits("c") for _ in range(50)], return_exceptions=True)
         lock = bardge._caller.settings.credentials._locks.get()
-        while len(asked) < 2 or lock.statistics().tasks_waiting < 49:  # noqa: ASYNC110 - nothing tells of waiters
+        while len(asked) < 2 or lock.statistics().tasks_waiting < 49:  # noqa: ASYNC110 - there is no signal for waiters
             await asyncio.sleep(0)
         gate.set_result("bad")
         assert {type(one) for one in await calls} == {AuthenticationError}

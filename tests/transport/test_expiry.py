@@ -1,4 +1,4 @@
-"""An attempt's time limit ends the attempt alone: whoever cancels from outside goes first, and nothing stays behind."""
+"""An attempt's time limit ends the attempt alone: a cancellation from outside comes first, and nothing stays behind."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def make_client(server: ScriptedServer, clock: ManualClock) -> BardgeClient:
 
 @pytest.mark.parametrize("steps", [(20.0,), (5.0, 15.0), (4.0, 1.0, 14.9, 0.1)])
 async def test_the_time_limit_counts_from_the_begin(steps: tuple[float, ...]) -> None:
-    """Time in small steps or in one: the attempt ends when its whole time is up, not before."""
+    """Whether time passes in small steps or in one, the attempt ends when its whole time is up, not before."""
     clock, reached = ManualClock(), anyio.Event()
     async with ScriptedServer(hang(reached)) as server, make_client(server, clock) as bardge:
         task = asyncio.create_task(bardge.clients.get_credits("c"))
@@ -65,7 +65,7 @@ def _expire_limit_first(task: asyncio.Task[object], clock: ManualClock) -> None:
 
 @pytest.mark.parametrize("both", [_cancel_task_first, _expire_limit_first])
 async def test_cancelling_the_task_wins(both: Callable[[asyncio.Task[object], ManualClock], None]) -> None:
-    """A task that is cancelled in the very turn in which the time is up is cancelled."""
+    """A task that is cancelled in the same turn in which the time is up is cancelled."""
     clock, reached = ManualClock(), anyio.Event()
     async with ScriptedServer(hang(reached)) as server, make_client(server, clock) as bardge:
         task: asyncio.Task[object] = asyncio.create_task(bardge.clients.get_credits("c"))
@@ -78,7 +78,7 @@ async def test_cancelling_the_task_wins(both: Callable[[asyncio.Task[object], Ma
 
 @pytest.mark.parametrize("scope_first", [True, False])
 async def test_a_scope_around_wins(scope_first: bool) -> None:
-    """A scope of anyio's that is cancelled in the same turn ends the block; the task goes on, uncancelled."""
+    """An anyio scope that is cancelled in the same turn ends the block; the task continues, uncancelled."""
     clock, reached = ManualClock(), anyio.Event()
     async with ScriptedServer(hang(reached)) as server, make_client(server, clock) as bardge:
         scope = anyio.CancelScope()
@@ -145,7 +145,7 @@ async def test_an_earlier_cancellation_is_not_counted() -> None:
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with 3.12")
 async def test_eager_tasks() -> None:
-    """A call that begins eagerly, inside another task's step, is ended by its own limit alone."""
+    """A call that starts eagerly, inside another task's step, is ended by its own limit alone."""
     clock, reached = ManualClock(), anyio.Event()
     async with ScriptedServer(hang(reached)) as server, make_client(server, clock) as bardge:
         loop = asyncio.get_running_loop()
@@ -169,7 +169,7 @@ class StallingClock(SuspendableClock):
 
 
 async def test_nothing_is_written_after_a_stall() -> None:
-    """Where the process stalled until the time to connect was over, nothing is written on the connection that came."""
+    """If the process stalls until the connect time is over, nothing is written on the new connection."""
     clock = StallingClock()
     async with ScriptedServer(reply(200, BALANCE)) as server, make_client(server, clock) as bardge:
         clock.stall = 6.0
@@ -185,7 +185,7 @@ async def test_one_timer_for_many_attempts() -> None:
     async with ScriptedServer(hang(), hang()) as server, make_client(server, clock) as bardge:
         hasty = bardge.with_options(timeout=Timeouts(total=60, attempt=7, connect=5))
         patient, short = (asyncio.create_task(one.clients.get_credits("c")) for one in (bardge, hasty))
-        while len(server.requests) < 2:  # noqa: ASYNC110 - the loop's turns are what is waited for
+        while len(server.requests) < 2:  # noqa: ASYNC110 - waits for turns of the loop
             await asyncio.sleep(0)
         assert clock.pending_timers == 1
         clock.advance(7)

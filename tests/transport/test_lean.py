@@ -1,4 +1,4 @@
-"""The short way over aiohttp's connector: the same bytes as by its session, and only where it is safe."""
+"""The direct path over aiohttp's connector: the same bytes as by its session, and only where it is safe."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def open_transport(parts: AiohttpInternals | None = None) -> AsyncGenerato
 
 
 async def send_and_receive(request: Callable[[str], WireRequest], parts: AiohttpInternals | None = None) -> Received:
-    """What arrives of a request."""
+    """Send a request, and return what arrives."""
     async with ScriptedServer(reply(200, BALANCE)) as server, open_transport(parts) as transport:
         await transport.send(request(server.base_url.replace("127.0.0.1", "localhost")), LIMITS)
         port = str(server.port)
@@ -53,13 +53,13 @@ async def send_and_receive(request: Callable[[str], WireRequest], parts: Aiohttp
 
 
 def drop_attribute(kind: str, name: str) -> AiohttpInternals:
-    """Return the parts, one of which has lost an attribute."""
+    """Return the aiohttp internals, one of which lacks an attribute."""
     lost: Any = Without(getattr(AiohttpInternals(), kind), name)
     return AiohttpInternals()._replace(**{kind: lost})
 
 
 class Without:
-    """A class that has lost an attribute of the original."""
+    """A class that lacks an attribute of the original."""
 
     def __init__(self, original: type[Any], name: str) -> None:
         self._original = original
@@ -75,7 +75,7 @@ class Without:
 
 
 class Changed(AiohttpInternals()[0]):  # type: ignore[misc]  # aiohttp's, by the table
-    """A protocol that wants to be told more."""
+    """A protocol with other arguments."""
 
     def set_response_params(self, *, more: int, **options: Any) -> None:
         """Take other arguments."""
@@ -85,7 +85,7 @@ class Awaited(AiohttpInternals()[0]):  # type: ignore[misc]  # the same
     """A protocol whose reading is no longer awaited."""
 
     def read(self) -> None:
-        """Read at once."""
+        """Read immediately."""
 
 
 BROKEN: Final[dict[str, AiohttpInternals]] = {
@@ -112,14 +112,14 @@ BROKEN: Final[dict[str, AiohttpInternals]] = {
 
 
 def test_it_fits() -> None:
-    """The aiohttp at hand has all that the short way needs."""
+    """The installed aiohttp has all that the direct path needs."""
     assert is_supported(AiohttpInternals())
     assert is_unpatched()
 
 
 @pytest.mark.parametrize("name", BROKEN)
 async def test_another_aiohttp(name: str) -> None:
-    """Where something is missing or changed, requests go through the session."""
+    """If something is missing or changed, requests go through the session."""
     assert not is_supported(BROKEN[name])
     async with ScriptedServer(reply(200, BALANCE)) as server, open_transport(BROKEN[name]) as transport:
         assert transport._sessions.get_current()[1] is None
@@ -138,7 +138,7 @@ REQUESTS: Final[dict[str, Callable[[str], WireRequest]]] = {
 
 @pytest.mark.parametrize("name", REQUESTS)
 async def test_same_request(name: str) -> None:
-    """What arrives is what the session sends, save for headers that it adds by itself."""
+    """What arrives is what the session sends, except for headers that it adds by itself."""
     lean, session = await send_and_receive(REQUESTS[name]), await send_and_receive(REQUESTS[name], BROKEN["request"])
     added = {"accept-encoding"} - {header.lower() for header in HEADERS}
     headers = {header: value for header, value in session.headers.items() if header not in added}
@@ -158,7 +158,7 @@ async def test_same_request(name: str) -> None:
     ],
 )
 async def test_host(origin: str, host: str) -> None:
-    """The Host header bears a port that is not the scheme's own, and brackets around IPv6."""
+    """The Host header has a port other than the scheme's own, and brackets around IPv6."""
     async with aiohttp.ClientSession() as session:
         assert DirectExchange(session)._make_origin(origin).host == host
 
@@ -175,7 +175,7 @@ async def test_odd_urls(url: str) -> None:
 
 @pytest.mark.parametrize("value", ["a\r\nX: y", "a\nX: y", "a\rb", "a\0b", "ä"])
 async def test_header_values_cannot_break_out(value: str) -> None:
-    """What would end a header early is never sent."""
+    """A character that would end a header early is never sent."""
     async with ScriptedServer(reply(200, BALANCE)) as server, open_transport() as transport:
         with pytest.raises(ConnectError):
             await transport.send(WireRequest("GET", server.base_url + "/", {"X": value}), LIMITS)
@@ -183,7 +183,7 @@ async def test_header_values_cannot_break_out(value: str) -> None:
 
 
 def test_secret_bytes() -> None:
-    """Bytes that hold the key show it in no text of theirs."""
+    """Bytes that hold the key show it in no representation."""
     data = SecretBytes(b"Bearer key")
     assert bytes(data) == b"Bearer key"
     assert {repr(data), str(data), f"{data}", f"{data!r}"} == {"b'***'"}
@@ -216,7 +216,7 @@ ANSWERS: Final[dict[str, tuple[bytes, int, bytes]]] = {
 
 @pytest.mark.parametrize("name", ANSWERS)
 async def test_answers_on_one_connection(name: str) -> None:
-    """Every kind of whole answer is read to its end, and the connection serves the next request."""
+    """Every kind of complete response is read to its end, and the connection serves the next request."""
     content, status, body = ANSWERS[name]
     answers, server = await send_two_requests(send_raw(content, close=False))
     assert [(one.status, one.body) for one in answers] == [(status, body)] * 2
@@ -238,21 +238,21 @@ NOT_KEPT: Final[dict[str, bytes]] = {
 
 @pytest.mark.parametrize("name", NOT_KEPT)
 async def test_connections_that_are_not_kept(name: str) -> None:
-    """A connection that is to be closed, or holds more than the answer, serves no second request."""
+    """A connection that is to be closed, or holds more than the response, serves no second request."""
     answers, server = await send_two_requests(send_raw(NOT_KEPT[name], close=False))
     assert [one.body for one in answers] == [b"{}", b"{}"]
     assert server.connections == 2
 
 
 async def test_an_answer_until_the_end_of_the_connection() -> None:
-    """Without a length the answer ends with its connection."""
+    """Without a length the response ends with its connection."""
     answers, server = await send_two_requests(send_raw(b"HTTP/1.1 200 OK\r\n\r\n{}"))
     assert [one.body for one in answers] == [b"{}", b"{}"]
     assert server.connections == 2
 
 
 async def test_an_answer_before_the_whole_request_was_read() -> None:
-    """The rest of an unread request never stands before another one: the connection is not used again."""
+    """The rest of an unread request never precedes another one: the connection is not used again."""
     peers: list[asyncio.StreamWriter] = []
 
     async def answer_early(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -275,7 +275,7 @@ async def test_an_answer_before_the_whole_request_was_read() -> None:
 
 @pytest.mark.parametrize("content", [b"garbage\r\n\r\n", OK[:-1], b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", b""])
 async def test_broken_answers(content: bytes) -> None:
-    """Garbage and cut answers count as sent, and the next request has a connection of its own."""
+    """Garbage and cut responses count as sent, and the next request has a connection of its own."""
     async with ScriptedServer(send_raw(content), reply(200, BALANCE)) as server, open_transport() as transport:
         request = WireRequest("GET", server.base_url + "/", HEADERS)
         with pytest.raises(NoAnswerError) as caught:
@@ -286,7 +286,7 @@ async def test_broken_answers(content: bytes) -> None:
 
 
 async def test_closing_while_a_call_runs() -> None:
-    """A connection that our own closing takes away is no answer."""
+    """A connection that our own closing removes is no response."""
     reached = anyio.Event()
 
     async def handle_request(request: Received, writer: asyncio.StreamWriter) -> None:
@@ -302,7 +302,7 @@ async def test_closing_while_a_call_runs() -> None:
 
 
 async def test_a_test_library_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
-    """While something else stands in place of the session's own function, it is asked."""
+    """If another function replaces the session's own, it is called."""
     asked: list[str] = []
 
     async def record_url(self: object, method: str, url: object, **options: object) -> Awaitable[object]:
@@ -317,7 +317,7 @@ async def test_a_test_library_is_respected(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 async def test_an_instrumentation_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where every session is given trace configs, they see every request."""
+    """If every session is given trace configs, they see every request."""
     seen: list[str] = []
     genuine_init: Any = aiohttp.ClientSession.__init__
 

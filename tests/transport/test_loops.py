@@ -1,4 +1,4 @@
-"""One client over several loops, threads and forks, and its end."""
+"""One client over several loops, threads and forks, and its closing."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_fork() -> None:
 
 
 async def test_closing_waits_for_running_calls() -> None:
-    """aclose lets a running call finish, and refuses later ones before they are sent."""
+    """aclose lets a running call finish, and rejects later ones before they are sent."""
     reached, go = anyio.Event(), asyncio.Event()
 
     async with ScriptedServer(call_back_then(reached.set, _answer_after(go))) as server:
@@ -157,7 +157,7 @@ def _answer_after(go: asyncio.Event) -> Step:
 
 
 async def test_closing_is_bounded() -> None:
-    """aclose waits no longer than its limit, on the injected clock, and the call left over ends with our error."""
+    """aclose waits no longer than its limit, on the injected clock, and the remaining call ends with our error."""
     reached, clock = anyio.Event(), PausedClock()
     async with ScriptedServer(hang(reached)) as server:
         bardge = BardgeClient("key", server.base_url, retry=RetryPolicy(max_attempts=3, base=0), clock=clock)
@@ -214,7 +214,7 @@ def test_closing_from_another_loop() -> None:
 
 
 async def test_block_left_by_an_exception() -> None:
-    """Leaving the block by an exception closes the client and lets the exception through."""
+    """Leaving the block by an exception closes the client and raises the exception."""
     async with ScriptedServer(reply(200, BALANCE)) as server:
         bardge = BardgeClient("key", server.base_url)
 
@@ -230,7 +230,7 @@ async def test_block_left_by_an_exception() -> None:
 
 
 async def test_leaked_client_warns() -> None:
-    """A client that was used and never closed is told of; a closed or unused one is not."""
+    """A client that was used and never closed is reported; a closed or unused one is not."""
     async with ScriptedServer(reply(200, BALANCE)) as server:
         bardge = BardgeClient("key", server.base_url)
         await bardge.clients.get_credits("c")

@@ -1,4 +1,4 @@
-"""What the transport makes of aiohttp's answers and exceptions, with the network replaced by aioresponses."""
+"""How the transport maps aiohttp's responses and exceptions, with the network replaced by aioresponses."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def send_to(**answer: object) -> WireResponse:
 
 
 async def test_an_answer_is_a_plain_value() -> None:
-    """Status, headers and body come back as they were."""
+    """Status, headers and body are returned unchanged."""
     response = await send_to(status=418, payload={"a": 1}, headers={"Bardge-Request-Id": "r"})
     assert (response.status, response.body, response.headers["bardge-request-id"]) == (418, b'{"a": 1}', "r")
 
@@ -34,12 +34,12 @@ async def test_an_answer_is_a_plain_value() -> None:
     "error", [aiohttp.ServerDisconnectedError(), aiohttp.ClientPayloadError("x"), OSError(), ValueError()]
 )
 async def test_failures_before_a_connection_are_not_sent(error: Exception) -> None:
-    """Whatever fails before our request was begun to be written is ConnectError."""
+    """Every failure before the request is written is a ConnectError."""
     with pytest.raises(ConnectError):
         await send_to(exception=error)
 
 
 async def test_too_large_is_no_answer() -> None:
-    """A declared length above the limit is refused unread."""
+    """A declared length above the limit is rejected unread."""
     with pytest.raises((NoAnswerError, ConnectError), match="larger"):
         await send_to(body=b"{}", headers={"Content-Length": str(17 * 2**20)})

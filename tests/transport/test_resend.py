@@ -42,7 +42,7 @@ async def test_no_hidden_second_request(how: str, method: str) -> None:
 
 
 async def test_no_hidden_second_request_on_a_users_session() -> None:
-    """The same with a session that the user made."""
+    """The same is true of the user's own session."""
     async with (
         ScriptedServer(*cut_second_request("closed")) as server,
         aiohttp.ClientSession() as session,
@@ -67,7 +67,7 @@ async def test_attempts_are_counted_as_sent() -> None:
 
 
 async def test_a_repeating_middleware_cannot_unsend() -> None:
-    """Where a user's middleware repeats, a refused last try does not make an earlier one not sent."""
+    """If a user's middleware repeats, a refused last try does not make an earlier one not sent."""
     async with ScriptedServer(send_raw(b"")) as server:
 
         async def send_twice(

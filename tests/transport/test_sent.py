@@ -36,7 +36,7 @@ ONCE: Final = RetryPolicy(max_attempts=1)
 
 
 async def fail_to_connect(bardge: BardgeClient) -> ConnectError:
-    """Make a charging call that cannot get through, and return its error."""
+    """Make a charging call that cannot connect, and return its error."""
     with pytest.raises(ConnectError) as caught:
         await bardge.credits.purchase(PURCHASE)
     assert (caught.value.sent, caught.value.retryable) == (False, True)
@@ -44,13 +44,13 @@ async def fail_to_connect(bardge: BardgeClient) -> ConnectError:
 
 
 async def test_refused_port() -> None:
-    """A refused connection is not sent."""
+    """A refused connection counts as not sent."""
     async with BardgeClient("key", f"http://127.0.0.1:{find_refused_port()}", retry=ONCE) as bardge:
         await fail_to_connect(bardge)
 
 
 async def test_unknown_host(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A host that has no address is not sent."""
+    """A host without an address counts as not sent."""
 
     async def fail_to_resolve(*_: object, **__: object) -> object:
         raise OSError(-2, "Name or service not known")
@@ -61,7 +61,7 @@ async def test_unknown_host(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_tls_handshake_failure() -> None:
-    """A peer that speaks no TLS is not sent to."""
+    """A peer that does not speak TLS counts as not sent."""
 
     async def answer_plain(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1)
@@ -73,7 +73,7 @@ async def test_tls_handshake_failure() -> None:
 
 
 async def test_connect_timeout() -> None:
-    """A handshake that does not end within the connect limit is not sent, on the injected clock."""
+    """A handshake that does not end within the connect limit counts as not sent, on the injected clock."""
     clock = ManualClock()
 
     async def stay_silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -90,7 +90,7 @@ async def test_connect_timeout() -> None:
 
 @pytest.mark.parametrize("refusal", [b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n", b"garbage\r\n\r\n", b""])
 async def test_refused_by_the_proxy(refusal: bytes) -> None:
-    """A CONNECT that is refused, answered with garbage or cut is not sent, and the proxy sees no key."""
+    """A CONNECT that is refused, answered with garbage or cut counts as not sent, and the proxy sees no key."""
     async with (
         ConnectProxy(refusal=refusal) as proxy,
         BardgeClient("key-of-ours", "https://localhost:1", proxy=proxy.url, retry=ONCE, clock=ManualClock()) as bardge,
@@ -101,14 +101,14 @@ async def test_refused_by_the_proxy(refusal: bytes) -> None:
 
 
 async def test_proxy_that_is_not_there() -> None:
-    """A proxy that refuses the connection is not sent."""
+    """A proxy that refuses the connection counts as not sent."""
     gone = f"http://127.0.0.1:{find_refused_port()}"
     async with BardgeClient("key", "https://localhost:1", proxy=gone, retry=ONCE) as bardge:
         await fail_to_connect(bardge)
 
 
 async def test_tunnel() -> None:
-    """Through a CONNECT proxy the certificate is verified end to end and the answer comes back."""
+    """Through a CONNECT proxy the certificate is verified end to end and the response is returned."""
     authority = Authority()
     async with (
         ScriptedServer(reply(200, BALANCE), tls=authority.server) as server,
@@ -121,7 +121,7 @@ async def test_tunnel() -> None:
 
 
 async def test_untrusted_behind_the_proxy() -> None:
-    """A server with an untrusted certificate behind a proxy is not sent to."""
+    """A server with an untrusted certificate behind a proxy counts as not sent."""
     async with (
         ScriptedServer(reply(200, BALANCE), tls=Authority().server) as server,
         ConnectProxy() as proxy,
@@ -169,7 +169,7 @@ SENT: Final[dict[str, Step]] = {
 
 
 async def fail_with_unknown_outcome(server_step: Step, clock: ManualClock) -> OutcomeUnknownError:
-    """Make a charging call that goes out once and comes to nothing."""
+    """Make a charging call that is sent once and gets no usable response."""
     async with (
         ScriptedServer(server_step) as server,
         BardgeClient("key", server.base_url, retry=ONCE, clock=clock) as bardge,
@@ -205,7 +205,7 @@ async def test_reset_before_the_request_was_read() -> None:
 
 
 async def test_slow_drip_ends_with_the_attempt() -> None:
-    """Bytes that keep coming do not prolong an attempt beyond its limit."""
+    """Bytes that keep arriving do not extend an attempt beyond its limit."""
     clock = ManualClock()
     drip = send_in_pieces(*[b"HTTP/1.1 200 OK\r\n"] + [b"X-A: b\r\n"] * 9, between=lambda: clock.advance(3))
     error = await fail_with_unknown_outcome(drip, clock)
@@ -213,7 +213,7 @@ async def test_slow_drip_ends_with_the_attempt() -> None:
 
 
 async def test_connecting_counts_into_the_attempt() -> None:
-    """The attempt's limit runs from its begin: time spent connecting is not given twice."""
+    """The attempt's limit runs from its start: time spent connecting is not granted twice."""
     clock, authority = ManualClock(), Authority()
     started = clock.elapsed()
     slow = call_back_then(lambda: clock.advance(16.5))

@@ -1,4 +1,4 @@
-"""Places for requests: first come, first served, bounded in time, and nobody is left stuck."""
+"""Slots for requests: FIFO, bounded in time, and no waiter is left stuck."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.server import ScriptedServer, hang, reply
 
 
 async def test_first_come_first_served() -> None:
-    """Waiters get their place in the order in which they came."""
+    """Waiters get their slots in the order in which they came."""
     lane, order = ConnectionSlots(1, PausedClock()).call_started(), list[int]()
     assert lane.try_acquire()
 
@@ -33,7 +33,7 @@ async def test_first_come_first_served() -> None:
 
 
 async def test_timeout_on_the_injected_clock() -> None:
-    """A call that gets no place in time ends as PoolTimeoutError, not sent."""
+    """A call that times out waiting for a slot ends as PoolTimeoutError, not sent."""
     clock = PausedClock()
     options = {"max_connections": 1, "timeout": Timeouts(pool=7), "retry": RetryPolicy(max_attempts=1), "clock": clock}
     async with ScriptedServer(hang()) as server, BardgeClient("key", server.base_url, **options) as bardge:  # type: ignore[arg-type]
@@ -54,7 +54,7 @@ async def test_timeout_on_the_injected_clock() -> None:
 
 @pytest.mark.parametrize("granted", [False, True])
 async def test_a_cancelled_waiter_leaves_nobody_stuck(granted: bool) -> None:
-    """A waiter cancelled in line, or just as its turn came, passes the place on."""
+    """A waiter that is cancelled while queued, or just as it gets its slot, passes the slot on."""
     lane = ConnectionSlots(1, PausedClock()).call_started()
     assert lane.try_acquire()
     gone, next_one = (asyncio.create_task(lane.acquire(60)) for _ in range(2))
@@ -81,7 +81,7 @@ async def test_no_more_connections_than_allowed() -> None:
 
 
 async def test_each_waits_for_its_own_time() -> None:
-    """Those who wait in line go when their own time is up, whoever came first, and leave no timer behind."""
+    """Queued waiters leave when their own time is up, in any order, and leave no timer behind."""
     clock = PausedClock()
     lane = ConnectionSlots(1, clock).call_started()
     assert lane.try_acquire()

@@ -1,4 +1,4 @@
-"""A user's own session is used as it is, never closed, and refused where it would change what we send."""
+"""A user's own session is used unchanged, never closed, and rejected if it would change what we send."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.server import ScriptedServer, reply
 
 
 async def test_it_stays_open() -> None:
-    """Closing the client leaves the user's session open, and its headers go along."""
+    """Closing the client leaves the user's session open, and the session's headers are sent."""
     async with ScriptedServer(reply(200, BALANCE)) as server, aiohttp.ClientSession(headers={"X-Own": "1"}) as session:
         async with BardgeClient("key", server.base_url, session=session) as bardge:
             await bardge.clients.get_credits("c")
@@ -33,7 +33,7 @@ async def test_it_stays_open() -> None:
     ids=str,
 )
 async def test_settings_that_are_refused(options: dict[str, Any]) -> None:
-    """A session that would raise, redirect, or send other headers than ours is refused."""
+    """A session that would raise, redirect, or send other headers than ours is rejected."""
     async with aiohttp.ClientSession(**options) as session:
         with pytest.raises(ConfigurationError, match="session"):
             BardgeClient("key", session=session)
@@ -41,21 +41,21 @@ async def test_settings_that_are_refused(options: dict[str, Any]) -> None:
 
 @pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning")
 async def test_auth_is_refused() -> None:
-    """A session with auth of its own is refused."""
+    """A session with auth of its own is rejected."""
     async with aiohttp.ClientSession(auth=aiohttp.BasicAuth("a", "b")) as session:
         with pytest.raises(ConfigurationError, match="auth"):
             BardgeClient("key", session=session)
 
 
 async def test_a_connector_that_verifies_nothing_is_refused() -> None:
-    """A session whose connector has ssl=False is refused."""
+    """A session whose connector has ssl=False is rejected."""
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=False)) as session:
         with pytest.raises(ConfigurationError, match="ssl"):
             BardgeClient("key", session=session)
 
 
 async def test_closed_sessions_are_refused() -> None:
-    """A closed session is refused when the client is made, and when it is closed later, at the call."""
+    """A closed session is rejected when the client is made, and when it is closed later, at the call."""
     session = aiohttp.ClientSession()
     bardge = BardgeClient("key", session=session, retry=RetryPolicy(max_attempts=1))
     await session.close()
@@ -67,7 +67,7 @@ async def test_closed_sessions_are_refused() -> None:
 
 
 async def test_another_loop_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A session that belongs to another loop is refused at the call."""
+    """A session that belongs to another loop is rejected at the call."""
     async with aiohttp.ClientSession() as session, BardgeClient("key", session=session) as bardge:
         monkeypatch.setattr(session, "_loop", object())
         with pytest.raises(ConfigurationError, match="loop"):

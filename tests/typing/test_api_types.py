@@ -30,7 +30,7 @@ from bardge_async import (
 
 
 async def check_calls(bardge: BardgeClient, buy: PurchaseCredits, expiry: UpdateIssuedPassExpiry) -> None:
-    """A method returns its row's class."""
+    """A method returns its endpoint's class."""
     assert_type(await bardge.credits.purchase(buy), CreditPurchase)
     assert_type((await bardge.credits.purchase(buy)).balance, Decimal | None)
     assert_type(await bardge.passes.update_expiry("c", expiry), IssuedPassMessage)
@@ -39,7 +39,7 @@ async def check_calls(bardge: BardgeClient, buy: PurchaseCredits, expiry: Update
 
 
 async def check_lists(bardge: BardgeClient) -> None:
-    """A list method returns a walk of its items at once."""
+    """A list method returns a walk of its items directly."""
     assert_type(bardge.passes.list(limit=5), Walk[Pass])
     assert_type(bardge.providers.list(lat=6.5, lon=3.4), Walk[Provider])
     async for package in bardge.credits.list_packages():
@@ -47,7 +47,7 @@ async def check_lists(bardge: BardgeClient) -> None:
 
 
 async def check_sends(bardge: BardgeClient, buy: PurchaseCredits) -> None:
-    """``send`` of a row is typed by the row; by name it is not."""
+    """``send`` of an endpoint is typed by the endpoint; by name it is not."""
     assert_type(PURCHASE_CREDITS, Endpoint[PurchaseCredits, CreditPurchase])
     assert_type(await bardge.send(PURCHASE_CREDITS, request=buy), Response[CreditPurchase])
     assert_type((await bardge.send(LIST_PASSES)).value, Page[Pass])
@@ -68,14 +68,14 @@ async def check_block(bardge: BardgeClient, buy: PurchaseCredits) -> None:
 
 
 async def check_client(bardge: BardgeClient) -> None:
-    """Entering a client, or deriving one, gives a client."""
+    """Entering a client, or deriving one, returns a client."""
     async with bardge as entered:
         assert_type(entered, BardgeClient)
     assert_type(bardge.with_options(timeout=5), BardgeClient)
 
 
 async def check_refused(bardge: BardgeClient, buy: PurchaseCredits, expiry: UpdateIssuedPassExpiry) -> None:
-    """What cannot work is an error of the type checker: each line needs its ignore."""
+    """A wrong call is an error of the type checker: each line needs its ignore."""
     await bardge.credits.purchase(expiry)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await bardge.credits.purchase()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     await bardge.credits.purchase(buy, lookup_token="t")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
@@ -93,5 +93,5 @@ def check_errors(api: APIError, unknown: OutcomeUnknownError) -> None:
 
 
 def test_types_are_checked_elsewhere() -> None:
-    """This module is for type checkers; that it imports is all that runs."""
+    """This module is for type checkers; only its import is run."""
     assert check_calls.__doc__

@@ -157,7 +157,7 @@ def to_command_error(error: Exception) -> CommandError:
     if isinstance(error, CommandError) or not isinstance(error, BardgeError):
         return error if isinstance(error, CommandError) else CommandError(f"{type(error).__name__}: {error}")
     cause = error.last_error if isinstance(error, OutcomeUnknownError) and error.last_error is not None else error
-    hint = next((mend for kind, mend in _HINTS if isinstance(cause, kind)), "")
+    hint = next((text for kind, text in _HINTS if isinstance(cause, kind)), "")
     return CommandError(str(error), hint, request_id=error.request_id)
 
 

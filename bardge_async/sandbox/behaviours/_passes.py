@@ -62,14 +62,14 @@ def _visits_json(category: Row) -> JSON:
     return {} if category["visits_allowed"] is None else {"visits_allowed": category["visits_allowed"]}
 
 
-def _issued_pass_json(request: SandboxRequest, held: HeldPass, client: Row, message: str) -> JSON:
+def _format_issued_pass(request: SandboxRequest, held: HeldPass, client: Row, message: str) -> JSON:
     row = held.row
     return {
         "object": "issued_pass",
         "id": row["id"],
         "passcode": row["passcode"],
         "status": held.status_at(request.now_ms),
-        "categories": [_issued_category_json(category, row["duration"]) for category in held.categories],
+        "categories": [_format_issued_category(category, row["duration"]) for category in held.categories],
         "created": row["created"],
         "message": message,
         "client_id": client["id"],
@@ -82,7 +82,7 @@ def _issued_pass_json(request: SandboxRequest, held: HeldPass, client: Row, mess
     }
 
 
-def _issued_category_json(category: Row, duration: str) -> JSON:
+def _format_issued_category(category: Row, duration: str) -> JSON:
     return {
         "type": category["type"],
         "duration": duration.upper(),
@@ -94,7 +94,7 @@ def _issued_category_json(category: Row, duration: str) -> JSON:
 def get_issued_pass(request: SandboxRequest) -> JSON:
     """Answer ``passes.get_issued``."""
     client = find_client(request, request.path["client_id"])
-    return _issued_pass_json(request, find_current_pass(request, client), client, "Issued pass retrieved successfully")
+    return _format_issued_pass(request, find_current_pass(request, client), client, "Issued pass retrieved successfully")
 
 
 def issue_pass(request: SandboxRequest) -> JSON:
@@ -109,7 +109,7 @@ def issue_pass(request: SandboxRequest) -> JSON:
     client = _find_or_create_client(request, id, details)
     _insert_pass(request, client, package, start, fields)
     debit_reseller(request, client, package["price"], f"Pass {package['name']}")
-    return _issued_pass_json(request, find_current_pass(request, client), client, "Pass issued successfully")
+    return _format_issued_pass(request, find_current_pass(request, client), client, "Pass issued successfully")
 
 
 def _find_or_create_client(request: SandboxRequest, id: str, details: dict[str, str | None]) -> Row:

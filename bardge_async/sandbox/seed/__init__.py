@@ -35,13 +35,13 @@ def load_seed(store: Store, settings: SandboxSettings, now: dt.datetime) -> None
     """Create and fill the tables, all or nothing; in memory the result is cached per process and day."""
     midnight = dt.datetime.combine(now.astimezone(LAGOS).date(), dt.time(), LAGOS)
     if settings.db is None:
-        store.load_state(_serialized_seed(settings.seed, settings.resellers, midnight))
+        store.load_state(_serialize_seeding(settings.seed, settings.resellers, midnight))
     else:
         _write_seed(store, settings.seed, settings.resellers, midnight)
 
 
 @functools.lru_cache(maxsize=4)
-def _serialized_seed(seed: int, resellers: int, midnight: dt.datetime) -> bytes:
+def _serialize_seeding(seed: int, resellers: int, midnight: dt.datetime) -> bytes:
     store = Store()
     try:
         _write_seed(store, seed, resellers, midnight)

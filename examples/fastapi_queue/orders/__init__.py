@@ -1,4 +1,4 @@
-"""Takes orders over HTTP; workers charge them."""
+"""Take orders over HTTP; workers charge them."""
 
 from __future__ import annotations
 

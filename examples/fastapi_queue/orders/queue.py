@@ -1,4 +1,4 @@
-"""The queue that the web service puts into and the workers work off."""
+"""The queue that the web service defers jobs to and the workers run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Configure = Callable[[psycopg.AsyncConnection[Any]], Awaitable[None]]
 def make_queue(
     dsn: str, api_key: str | None = None, base_url: str | None = None, configure: Configure | None = None
 ) -> tuple[procrastinate.App, BardgeQueue]:
-    """Return procrastinate's app, to be opened, and the queue over it."""
+    """Return procrastinate's app, not yet opened, and the queue on it."""
 
     @asynccontextmanager
     async def client() -> AsyncGenerator[BardgeClient]:
@@ -31,9 +31,10 @@ def make_queue(
 
 
 async def make_tables(dsn: str) -> None:
-    """Make the tables of orders and of the queue, once; the journal makes its own."""
+    """Create the tables of orders and of the queue, once; the journal creates its own."""
     async with await psycopg.AsyncConnection.connect(dsn) as connection:
         await connection.execute(
-            "CREATE TABLE orders (number text PRIMARY KEY, client_id text NOT NULL, package_id text NOT NULL, job bigint)"
+            "CREATE TABLE orders "
+            "(number text PRIMARY KEY, client_id text NOT NULL, package_id text NOT NULL, job bigint)"
         )
         await connection.execute(SchemaManager.get_schema().encode())

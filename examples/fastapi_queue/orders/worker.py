@@ -1,4 +1,4 @@
-"""``python -m orders.worker``: charge what was ordered, until SIGTERM; run as many as you like."""
+"""``python -m orders.worker``: charge orders until SIGTERM; run as many workers as you like."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from orders.queue import make_queue
 
 
 async def main() -> None:
-    """Work; the API key comes from ``BARDGE_API_KEY``."""
+    """Run a worker; the API key is read from ``BARDGE_API_KEY``."""
     _, queue = make_queue(os.environ["ORDERS_DSN"], configure=worker_connection)
     await queue.run_worker(concurrency=25)
 

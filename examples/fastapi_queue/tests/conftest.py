@@ -1,4 +1,4 @@
-"""A PostgreSQL of the tests' own: on a free port, in a temporary folder, never as root."""
+"""The tests' own PostgreSQL: on a free port, in a temporary folder, never as root."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ import psycopg
 import pytest
 
 
-def _program(name: str) -> str:
+def _find_program(name: str) -> str:
     found = shutil.which(name) or max(map(str, Path("/usr/lib/postgresql").glob(f"*/bin/{name}")), default=None)
     if found is None:
-        pytest.skip(f"no {name} on this machine")
+        pytest.skip(f"{name} is not installed on this machine")
     return found
 
 
-def _somebody() -> dict[str, Any]:
-    """Run as another user than root, which PostgreSQL refuses."""
+def _choose_user() -> dict[str, Any]:
+    """Return arguments to run as a user other than root, which PostgreSQL refuses."""
     if os.geteuid() != 0:
         return {}
     user = pwd.getpwnam("nobody")
@@ -34,9 +34,9 @@ def _somebody() -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[str]:
-    """Run PostgreSQL; give the address of its first database."""
-    postgres, initdb, who = _program("postgres"), _program("initdb"), _somebody()
-    # Another user must get through the folders above, which those of root's may not let.
+    """Run PostgreSQL; yield the address of its default database."""
+    postgres, initdb, who = _find_program("postgres"), _find_program("initdb"), _choose_user()
+    # The other user needs access to the parent folders, which root's may not allow.
     place = "/tmp" if who else None
     with tempfile.TemporaryDirectory(dir=place) as folder, socket.socket() as probe:
         os.chown(folder, who.get("user", -1), who.get("group", -1))
@@ -48,12 +48,12 @@ def server() -> Iterator[str]:
         command = [postgres, "-D", f"{folder}/data", "-k", folder, "-p", str(port), "-c", "fsync=off"]
         with subprocess.Popen(command, stderr=subprocess.DEVNULL, cwd=folder, **who) as process:
             dsn = f"postgresql://me@127.0.0.1:{port}/postgres"
-            _wait(dsn)
+            _wait_for_server(dsn)
             yield dsn
             process.terminate()
 
 
-def _wait(dsn: str) -> None:
+def _wait_for_server(dsn: str) -> None:
     for _ in range(600):
         try:
             psycopg.connect(dsn).close()
@@ -66,7 +66,7 @@ def _wait(dsn: str) -> None:
 
 @pytest.fixture
 def dsn(server: str, request: pytest.FixtureRequest) -> str:
-    """Make a database for one test."""
+    """Create a database for one test."""
     name = f"orders_{abs(hash(request.node.name))}"
     with psycopg.connect(server, autocommit=True) as admin:
         admin.execute(f"CREATE DATABASE {name}")

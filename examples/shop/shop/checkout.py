@@ -10,7 +10,7 @@ from bardge_async import BardgeClient, OutcomeUnknownError, PurchaseCredits, ope
 
 @dataclass(frozen=True)
 class Order:
-    """What a customer ordered; ``number`` is unique and stored before the check-out."""
+    """A customer's order; ``number`` is unique and stored before the checkout."""
 
     number: str
     client_id: str
@@ -19,7 +19,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Receipt:
-    """What came of it."""
+    """The result of a checkout."""
 
     order: str
     balance: Decimal | None
@@ -27,11 +27,11 @@ class Receipt:
 
 
 class Unsettled(Exception):
-    """Tell that nobody knows whether the order was charged: a person has to look, nothing may be sent again."""
+    """It is unknown whether the order was charged: a person has to check, and nothing may be sent again."""
 
 
 async def check_out(bardge: BardgeClient, order: Order) -> Receipt:
-    """Buy what was ordered, once, however often it is called."""
+    """Buy what was ordered, exactly once, however often this is called."""
     request = PurchaseCredits(client_id=order.client_id, package_id=order.package_id)
     key = operation_key("shop", "credits.purchase", order.number)
     try:

@@ -19,14 +19,14 @@ LOST = Fault(kind="cut_after", endpoint="credits.purchase", times=None)
 
 
 async def test_order_is_charged(bardge_client: BardgeClient, bardge_sandbox: Sandbox) -> None:
-    """The customer has the credits, the shop the bill."""
+    """The customer gets the credits, and the shop is charged."""
     receipt = await check_out(bardge_client, ORDER)
     assert (receipt.balance, len(bardge_sandbox.account())) == (Decimal(75), 1)
 
 
 @pytest.mark.parametrize("kind", ["cut_before", "cut_after", "truncate"])
-async def test_bad_line_charges_once(bardge_client: BardgeClient, bardge_sandbox: Sandbox, kind: str) -> None:
-    """A lost answer is asked for again under the same key."""
+async def test_faulty_network_charges_once(bardge_client: BardgeClient, bardge_sandbox: Sandbox, kind: str) -> None:
+    """After a lost response, the client retries under the same key."""
     bardge_sandbox.faults.script([Fault(kind=kind, endpoint="credits.purchase")])
     await check_out(bardge_client, ORDER)
     assert len(bardge_sandbox.account()) == 1
@@ -42,7 +42,7 @@ async def test_two_clicks_charge_once(bardge_client: BardgeClient, bardge_sandbo
 
 @pytest.mark.bardge(faults=[LOST])
 async def test_unknown_outcome_is_left_to_a_person(bardge_client: BardgeClient, bardge_sandbox: Sandbox) -> None:
-    """After the window the order is not sent again, even when the line is well."""
+    """After the window the order is not sent again, even if the network works."""
     for _ in range(2):
         with pytest.raises(Unsettled):
             await check_out(bardge_client, ORDER)
@@ -51,8 +51,8 @@ async def test_unknown_outcome_is_left_to_a_person(bardge_client: BardgeClient, 
     assert len(bardge_sandbox.account()) == 1
 
 
-async def test_hundred_orders_on_a_bad_line(bardge_client: BardgeClient, bardge_sandbox: Sandbox) -> None:
-    """With a fifth of all requests failing every order is charged once."""
+async def test_hundred_orders_on_a_faulty_network(bardge_client: BardgeClient, bardge_sandbox: Sandbox) -> None:
+    """Every order is charged once, although a fifth of all requests fail."""
     bardge_sandbox.faults.random(0.2, seed=7)
     orders = [Order(f"{n}", f"client_{n + 10:04d}", "cpkg_10") for n in range(100)]
     done = await asyncio.gather(*(check_out(bardge_client, order) for order in orders), return_exceptions=True)
@@ -62,7 +62,7 @@ async def test_hundred_orders_on_a_bad_line(bardge_client: BardgeClient, bardge_
 
 
 async def test_unknown_package_is_an_error() -> None:
-    """What the API refuses comes out as its error; no server is needed to see that."""
+    """A refusal by the API is raised as its error; testing that needs no server."""
     error = {"type": "invalid_request_error", "code": "resource_not_found", "message": "No package."}
     async with BardgeClient("key", transport=FakeTransport(json_response({"error": error}, 404))) as bardge:
         with pytest.raises(NotFoundError):
