@@ -207,7 +207,7 @@ class BatchRunner:
             await self._clock.sleep(seconds)
 
     def _finish_run(self, run: OperationRun) -> None:
-        assert run.outcome is not None  # noqa: S101 - it was executed
+        assert run.outcome is not None
         if not self._options.ordered:
             self._queue.append(run)
         error = run.outcome.error

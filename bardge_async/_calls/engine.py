@@ -282,7 +282,7 @@ def _is_key_rejected(outcome: Outcome) -> bool:
 
 def _build_response(state: CallState, outcome: Outcome) -> Response[Any]:
     response = state.response
-    assert response is not None  # noqa: S101 - the server responded
+    assert response is not None
     return Response(
         value=outcome.value,
         status=response.status,
@@ -319,7 +319,7 @@ def _replay_refusal(state: CallState, recorded: RecordedResponse) -> BardgeError
     error = classify(
         state.request.endpoint, WireResponse(recorded.status, headers, recorded.body or b""), 0.0, ""
     ).error
-    assert error is not None  # noqa: S101 - the status of a refusal
+    assert error is not None
     if recorded.body is None:
         error.args = (
             f"{state.request.endpoint.name}: {recorded.status}, refused earlier; the response body is no longer stored",

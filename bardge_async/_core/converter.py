@@ -60,12 +60,12 @@ class _ResponseField:
     strict: bool
 
 
-def parse_json(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
+def parse_json(body: bytes) -> Any:
     """Parse JSON with the fast codec; raise ValueError if it is not JSON."""
     return orjson.loads(body)
 
 
-def parse_json_exact(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
+def parse_json_exact(body: bytes) -> Any:
     """Parse JSON with every fraction as Decimal and integers of any size; raise ValueError if it is not JSON."""
     try:
         return json.loads(body, parse_float=Decimal, parse_constant=_reject_constant)
@@ -146,40 +146,40 @@ def _check_finite(value: object) -> None:
 
 
 @functools.cache
-def _get_hook(hint: Any) -> StructureHook:  # noqa: ANN401 - any annotation
+def _get_hook(hint: Any) -> StructureHook:
     """Return the hook for an annotation; it takes only the value."""
     hook = cast("StructureHook", _CONVERTER.get_structure_hook(hint))
     return hook if _is_ours(hint) else functools.partial(_call_cattrs_hook, hook, hint)
 
 
-def _call_cattrs_hook(hook: StructureHook, hint: object, value: object) -> Any:  # noqa: ANN401 - cattrs' result
+def _call_cattrs_hook(hook: StructureHook, hint: object, value: object) -> Any:
     return hook(value, hint)
 
 
-def _is_ours(hint: Any) -> bool:  # noqa: ANN401 - any annotation
+def _is_ours(hint: Any) -> bool:
     return hint in _SCALARS or any(known(hint) for known in (_is_open_enum, _is_tuple, _is_resource, _is_page))
 
 
-def _make_enum_hook(hint: Any) -> OpenEnum:  # noqa: ANN401 - any annotation
+def _make_enum_hook(hint: Any) -> OpenEnum:
     return OpenEnum(_find_enum(hint))
 
 
-def _find_enum(hint: Any) -> type[enum.StrEnum]:  # noqa: ANN401 - any annotation
+def _find_enum(hint: Any) -> type[enum.StrEnum]:
     return next(m for m in typing.get_args(hint) if isinstance(m, type) and issubclass(m, enum.StrEnum))
 
 
-def _is_open_enum(hint: Any) -> bool:  # noqa: ANN401 - any annotation
+def _is_open_enum(hint: Any) -> bool:
     members = typing.get_args(hint)
     return typing.get_origin(hint) in {typing.Union, types.UnionType} and any(
         isinstance(m, type) and issubclass(m, enum.StrEnum) for m in members
     )
 
 
-def _is_tuple(hint: Any) -> bool:  # noqa: ANN401 - any annotation
+def _is_tuple(hint: Any) -> bool:
     return typing.get_origin(hint) is tuple
 
 
-def _make_tuple_hook(hint: Any) -> StructureHook:  # noqa: ANN401 - any annotation
+def _make_tuple_hook(hint: Any) -> StructureHook:
     item = _get_hook(typing.get_args(hint)[0])
 
     def structure_tuple(value: object, _: object = None) -> tuple[Any, ...]:
@@ -205,7 +205,7 @@ def _collect_mismatches(items: list[object], hook: StructureHook) -> StructureEr
     return StructureError(mismatches)
 
 
-def _is_resource(hint: Any) -> bool:  # noqa: ANN401 - any annotation
+def _is_resource(hint: Any) -> bool:
     return isinstance(hint, type) and issubclass(hint, Resource)
 
 
@@ -221,7 +221,7 @@ def _collect_fields(cls: type[Any]) -> dict[str, _ResponseField]:
     return fields
 
 
-def _strip_none(hint: Any) -> Any:  # noqa: ANN401 - any annotation
+def _strip_none(hint: Any) -> Any:
     members: list[Any] = [m for m in typing.get_args(hint) if m is not types.NoneType]
     return functools.reduce(lambda union, member: union | member, members)
 
@@ -239,7 +239,7 @@ def _make_resource_hook(cls: type[Any]) -> StructureHook:
 def _make_careful_hook(cls: type[Any], fields: dict[str, _ResponseField]) -> StructureHook:
     """Make a hook that reports all mismatches of page fields and keeps those of other fields in ``extra``."""
 
-    def structure_resource(value: object, _: object = None) -> Any:  # noqa: ANN401 - an instance of cls
+    def structure_resource(value: object, _: object = None) -> Any:
         if type(value) is not dict:
             raise mismatch("an object", value)
         mismatches: list[tuple[str, str]] = []
@@ -272,11 +272,11 @@ def _read_object(
     return values, extra
 
 
-def _is_page(hint: Any) -> bool:  # noqa: ANN401 - any annotation
+def _is_page(hint: Any) -> bool:
     return typing.get_origin(hint) is Page
 
 
-def _make_page_hook(hint: Any) -> StructureHook:  # noqa: ANN401 - any annotation
+def _make_page_hook(hint: Any) -> StructureHook:
     fields = _collect_fields(Page)
     items = _get_hook(types.GenericAlias(tuple, (*typing.get_args(hint), ...)))
 
@@ -300,7 +300,7 @@ def _read_member(
     value: object,
     step: str,
     mismatches: list[tuple[str, str]],
-) -> Any:  # noqa: ANN401 - the hook's result
+) -> Any:
     try:
         return hook(value)
     except StructureError as error:
@@ -324,7 +324,7 @@ def _make_body_hook(cls: type[Any]) -> Callable[[Body], dict[str, Any]]:
     return unstructure_body
 
 
-def _make_case_folder(hint: Any) -> Callable[[str | None], str | None]:  # noqa: ANN401 - any annotation
+def _make_case_folder(hint: Any) -> Callable[[str | None], str | None]:
     structure_enum = _make_enum_hook(hint)
     return lambda value: None if value is None else structure_enum(str(value))
 

@@ -136,7 +136,7 @@ def final_error(context: RetryContext) -> BardgeError:
 
 def _select_error(context: RetryContext) -> BardgeError:
     last, history = context.outcome.error, context.history
-    assert last is not None  # noqa: S101 - only failures are decided on
+    assert last is not None
     if history.in_doubt:
         return outcome_unknown_error(context, last)
     if isinstance(last, NotSentError) and history.sent:

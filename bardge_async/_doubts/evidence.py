@@ -68,7 +68,7 @@ class DoubtContext:
     @property
     def first_sent_at(self) -> dt.datetime:
         """When the key was first sent."""
-        assert self.entry.first_sent is not None  # noqa: S101 - a doubt was sent
+        assert self.entry.first_sent is not None
         return self.entry.first_sent.to_datetime()
 
 

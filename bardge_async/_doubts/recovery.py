@@ -158,7 +158,7 @@ class Doubts:
         return True
 
     def _make_doubt(self, entry: JournalEntry) -> Doubt:
-        assert entry.first_sent is not None  # noqa: S101 - the caller checked
+        assert entry.first_sent is not None
         first_sent_at = entry.first_sent.to_datetime()
         endpoint = self._caller.request_builder.endpoint_of(entry)
         length = dt.timedelta(seconds=self._settings.window.length)

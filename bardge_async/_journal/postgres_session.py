@@ -105,7 +105,7 @@ class PostgresSession:
             raise
         if row is None:
             return False, None
-        assert values.token is not None  # noqa: S101 - made above
+        assert values.token is not None
         self._leases[identity] = Lease(identity, values.token, clock, started_at)
         self._schedule_renewal()
         return True, rows.rebase_first_sent(rows.parse_entry(row[1:21]), row[21], clock)

@@ -274,7 +274,7 @@ def _select_entries(connection: sqlite3.Connection, *, unfinished: bool) -> list
 
 
 def _select_sent_since(connection: sqlite3.Connection, entry: JournalEntry) -> list[JournalEntry]:
-    assert entry.first_sent is not None  # noqa: S101 - an entry in doubt was sent
+    assert entry.first_sent is not None
     sql = (
         f"SELECT {_COLUMNS} FROM entries WHERE base_url = ? AND account = ? AND endpoint = ? AND key <> ? "
         "AND state <> 'refused' AND last_wall >= ?"

@@ -81,7 +81,7 @@ class RateTable:
         async def run_statement(connection: AsyncConnection[Any]) -> PermitGrant:
             cursor = await connection.execute(fill_schema(TAKE_SLOTS, settings.schema), parameters, binary=True)
             row = await cursor.fetchone()
-            assert row is not None  # noqa: S101 - the statement returns the row that it wrote
+            assert row is not None
             return PermitGrant(*row)
 
         try:

@@ -94,7 +94,7 @@ class Attempt:
 
     def __init__(self, deadline_timer: DeadlineTimer, limits: AttemptLimits, *, maybe_sent: bool) -> None:
         task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - asyncio's own streams need one too
+        assert task is not None
         self._task = task
         self._cancelling_before = task.cancelling()
         self._deadline_timer = deadline_timer

@@ -68,7 +68,7 @@ class Credentials:
             return self.known_header
 
     async def _fetch_key(self) -> Secret:
-        assert self._key_callable is not None  # noqa: S101 - a fixed key is never fetched
+        assert self._key_callable is not None
         try:
             key = _wrap_secret(self._key_callable())
             if inspect.isawaitable(key):

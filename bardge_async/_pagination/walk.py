@@ -343,7 +343,7 @@ class Walk(Generic[T]):
 
 def _unwrap_result(map_item: MapItem[Any], *, collect: bool) -> Any:  # noqa: ANN401 - the caller's
     """Return an item's result, or raise its exception."""
-    assert map_item.task is not None  # noqa: S101 - it has finished
+    assert map_item.task is not None
     failure = None if map_item.task.cancelled() else map_item.task.exception()
     return failure if collect and isinstance(failure, Exception) else map_item.task.result()
 

@@ -10,7 +10,7 @@ __all__ = ["main"]
 def main() -> None:
     """Run the ``bardge`` command, or say which extra it needs."""
     try:
-        from bardge_async.cli._commands import bardge  # noqa: PLC0415 - click is an extra
+        from bardge_async.cli._commands import bardge
     except ModuleNotFoundError as error:
         if error.name != "click":
             raise

@@ -27,7 +27,7 @@ bardge.add_command(batch)
 @bardge.command()
 def demo() -> None:
     """Demonstrate the client against a sandbox on this machine."""
-    from bardge_async.cli._demo import run_demo  # noqa: PLC0415 - aiohttp is not needed for --help
+    from bardge_async.cli._demo import run_demo
 
     _run_until_stopped(run_demo(click.echo))
 
@@ -49,9 +49,9 @@ def demo() -> None:
     help="When a key's window starts.",
 )
 @click.option("--cache-errors", is_flag=True, help="Replay error responses too.")
-def sandbox(**options: Any) -> None:  # noqa: ANN401 - click's options, checked by it
+def sandbox(**options: Any) -> None:
     """Serve a stateful fake of the API until Ctrl-C."""
-    from bardge_async.cli._sandbox import serve  # noqa: PLC0415 - aiohttp is not needed for --help
+    from bardge_async.cli._sandbox import serve
 
     options["latency"] /= 1000  # milliseconds to seconds
     _run_until_stopped(serve(click.echo, **options))
@@ -62,7 +62,7 @@ def sandbox(**options: Any) -> None:  # noqa: ANN401 - click's options, checked 
 @click.option("--server", help="Base URL in the document; default: the vendor's.")
 def openapi(*, as_yaml: bool, server: str | None) -> None:
     """Write the API as an OpenAPI 3.1 document."""
-    from bardge_async.cli._openapi import render_document  # noqa: PLC0415 - cattrs is not needed for --help
+    from bardge_async.cli._openapi import render_document
 
     click.echo(render_document(as_yaml=as_yaml, server=server))
 
@@ -80,7 +80,7 @@ class _JournalPath(click.Path):
     def __init__(self) -> None:
         super().__init__(exists=True, dir_okay=False, path_type=Path)
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Wrap a URL as a secret: it may contain a password."""
         if isinstance(value, str) and value.startswith(("postgresql://", "postgres://")):
             return Secret(value)
@@ -101,18 +101,18 @@ def _add_journal_options(command: Callable[..., None]) -> Callable[..., None]:
 
 @journal.command("list")
 @_add_journal_options
-def list_(**options: Any) -> None:  # noqa: ANN401 - click's options, checked by it
+def list_(**options: Any) -> None:
     """Print all entries, oldest first."""
-    from bardge_async.cli import _journal  # noqa: PLC0415 - aiohttp is not needed for --help
+    from bardge_async.cli import _journal
 
     _journal.list_entries(_journal.JournalTarget(**options), unfinished=False)
 
 
 @journal.command()
 @_add_journal_options
-def doubts(**options: Any) -> None:  # noqa: ANN401
+def doubts(**options: Any) -> None:
     """Print the entries in doubt (sent, outcome unknown), oldest first."""
-    from bardge_async.cli import _journal  # noqa: PLC0415
+    from bardge_async.cli import _journal
 
     _journal.list_entries(_journal.JournalTarget(**options), unfinished=True)
 
@@ -123,9 +123,9 @@ def doubts(**options: Any) -> None:  # noqa: ANN401
 @click.option("--done", is_flag=True, help="It was executed.")
 @click.option("--never-happened", is_flag=True, help="It was not executed: the key may be sent again.")
 @click.option("--by-evidence", is_flag=True, help="Resolve by evidence from the server (needs BARDGE_API_KEY).")
-def resolve(key: str, *, done: bool, never_happened: bool, by_evidence: bool, **options: Any) -> None:  # noqa: ANN401
+def resolve(key: str, *, done: bool, never_happened: bool, by_evidence: bool, **options: Any) -> None:
     """Resolve the doubt of KEY, by exactly one option."""
-    from bardge_async.cli import _journal  # noqa: PLC0415
+    from bardge_async.cli import _journal
 
     choices = {"done": done, "never_happened": never_happened, "by_evidence": by_evidence}
     _journal.resolve_entry(_journal.JournalTarget(**options), key, choices)
@@ -134,9 +134,9 @@ def resolve(key: str, *, done: bool, never_happened: bool, by_evidence: bool, **
 @journal.command()
 @_add_journal_options
 @click.argument("key", required=False)
-def reconcile(key: str | None, **options: Any) -> None:  # noqa: ANN401
+def reconcile(key: str | None, **options: Any) -> None:
     """Look for evidence about KEY, or about all doubts (needs BARDGE_API_KEY); change nothing."""
-    from bardge_async.cli import _journal  # noqa: PLC0415
+    from bardge_async.cli import _journal
 
     _journal.reconcile_doubts(_journal.JournalTarget(**options), key)
 
@@ -148,7 +148,7 @@ def reconcile(key: str | None, **options: Any) -> None:  # noqa: ANN401
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def prune(path: Path | Secret, *, keep_bodies: float, keep_entries: float, as_json: bool) -> None:
     """Remove bodies and entries that are older than their limits; entries in doubt stay."""
-    from bardge_async.cli import _journal  # noqa: PLC0415
+    from bardge_async.cli import _journal
 
     _journal.prune_entries(_journal.JournalTarget(path, as_json), keep_bodies, keep_entries)
 

@@ -102,7 +102,7 @@ async def _extend_pass(stage: Stage) -> None:
 async def _buy_credits(stage: Stage) -> None:
     stage.print_title("4. Buy credits while the connection is cut after the charge")
     package = await stage.bardge.credits.list_packages().first()
-    assert package is not None  # noqa: S101 - the sandbox's seed holds some
+    assert package is not None
     before = await stage.bardge.clients.get_credits(CLIENT)
     stage.echo(f"  balance before: {before.balance} {before.currency}; buying {package.name}")
     stage.sandbox.cut_after("credits.purchase")

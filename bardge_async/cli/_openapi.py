@@ -17,7 +17,7 @@ def render_document(*, as_yaml: bool, server: str | None) -> str:
 
 def _render_yaml(api: object) -> str:
     try:
-        import yaml  # noqa: PLC0415 - an extra
+        import yaml
     except ModuleNotFoundError:
         raise click.ClickException("YAML needs an extra: pip install 'bardge-async[cli,yaml]'") from None
 

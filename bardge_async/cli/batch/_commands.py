@@ -32,14 +32,14 @@ _CHOICES: Final = ("done", "never_happened", "by_evidence")
 
 def _complete_operation(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
     """Complete operations that take an idempotency key."""
-    from bardge_async.cli.batch._rows.columns import list_batch_endpoints  # noqa: PLC0415 - not needed for --help
+    from bardge_async.cli.batch._rows.columns import list_batch_endpoints
 
     return [name for name in list_batch_endpoints() if name.startswith(incomplete)]
 
 
 def _complete_job(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
     """Complete the names of recorded jobs."""
-    from bardge_async.cli.batch._jobs.files import iter_jobs  # noqa: PLC0415 - not needed for --help
+    from bardge_async.cli.batch._jobs.files import iter_jobs
 
     return sorted({facts.job for facts in iter_jobs() if facts.job.startswith(incomplete)})
 
@@ -90,7 +90,7 @@ def _add_options(*options: Callable[[_Command], _Command]) -> Callable[[_Command
 
 
 def _run_command(work: Callable[[Output], int], *, as_json: bool, with_traceback: bool) -> None:
-    from bardge_async.cli.batch._terminal import Output, run_command  # noqa: PLC0415 - not needed for --help
+    from bardge_async.cli.batch._terminal import Output, run_command
 
     output = Output(as_json)
     sys.exit(run_command(lambda: work(output), output, with_traceback=with_traceback))
@@ -123,13 +123,13 @@ _PATH: Final = click.Path(path_type=Path, dir_okay=False)
     _JSON,
     _TRACEBACK,
 )
-def run(*, with_traceback: bool, **options: Any) -> None:  # noqa: ANN401 - click's options, checked by it
+def run(*, with_traceback: bool, **options: Any) -> None:
     """Run an operation for each row of FILE.
 
     FILE is CSV or JSONL; - is standard input. Columns are matched by the API's field names. Every row is checked
     before anything is sent.
     """
-    from bardge_async.cli.batch import _options, _run  # noqa: PLC0415 - not needed for --help
+    from bardge_async.cli.batch import _options, _run
 
     def run_checked(output: Output) -> int:
         given: dict[str, Any] = {
@@ -164,7 +164,7 @@ def _dispatch_action(
     queue_action: Callable[[QueuedJob, Output], int],
     options: dict[str, Any],
 ) -> None:
-    from bardge_async.cli.batch import _local_jobs, _options  # noqa: PLC0415 - not needed for --help
+    from bardge_async.cli.batch import _local_jobs, _options
 
     def run_action(output: Output) -> int:
         if options["queue"] is not None:
@@ -180,7 +180,7 @@ def _dispatch_action(
 
 
 def _make_queued_job(options: dict[str, Any]) -> QueuedJob:
-    from bardge_async.cli.batch import _options, _queue_jobs  # noqa: PLC0415 - not needed for --help
+    from bardge_async.cli.batch import _options, _queue_jobs
 
     return _queue_jobs.QueuedJob(
         options["queue"], options["job"], _options.resolve_base_url(options["base_url"]), options["account"] or ""
@@ -189,12 +189,12 @@ def _make_queued_job(options: dict[str, Any]) -> QueuedJob:
 
 @batch.command()
 @_add_job_options
-def status(**options: Any) -> None:  # noqa: ANN401 - click's options, checked by it
+def status(**options: Any) -> None:
     """Show the progress of JOB."""
-    from bardge_async.cli.batch import _local_jobs  # noqa: PLC0415 - not needed for --help
+    from bardge_async.cli.batch import _local_jobs
 
     def show_queued_status(job: QueuedJob, output: Output) -> int:
-        from bardge_async.cli.batch import _queue_jobs  # noqa: PLC0415 - an extra
+        from bardge_async.cli.batch import _queue_jobs
 
         return _queue_jobs.show_status(job, output)
 
@@ -211,15 +211,15 @@ def status(**options: Any) -> None:  # noqa: ANN401 - click's options, checked b
     click.option("--yes", is_flag=True, help="Do not ask for confirmation if the file has changed."),
     _KEY,
 )
-def resume(**options: Any) -> None:  # noqa: ANN401
+def resume(**options: Any) -> None:
     """Resume JOB with the options it was started with.
 
     Asks for confirmation only if the file has changed since.
     """
-    from bardge_async.cli.batch import _local_jobs  # noqa: PLC0415
+    from bardge_async.cli.batch import _local_jobs
 
     def resume_queued_job(job: QueuedJob, output: Output) -> int:
-        from bardge_async.cli.batch import _queue_jobs  # noqa: PLC0415 - an extra
+        from bardge_async.cli.batch import _queue_jobs
 
         return _queue_jobs.resume_job(job, output, changes)
 
@@ -230,12 +230,12 @@ def resume(**options: Any) -> None:  # noqa: ANN401
 
 @batch.command()
 @_add_job_options
-def doubts(**options: Any) -> None:  # noqa: ANN401
+def doubts(**options: Any) -> None:
     """List the operations of JOB that are in doubt: sent, outcome unknown."""
-    from bardge_async.cli.batch import _local_jobs  # noqa: PLC0415
+    from bardge_async.cli.batch import _local_jobs
 
     def list_queued_doubts(job: QueuedJob, output: Output) -> int:
-        from bardge_async.cli.batch import _queue_jobs  # noqa: PLC0415 - an extra
+        from bardge_async.cli.batch import _queue_jobs
 
         return _queue_jobs.list_doubts(job, output)
 
@@ -250,12 +250,12 @@ def doubts(**options: Any) -> None:  # noqa: ANN401
     click.option("--never-happened", is_flag=True, help="It was not executed: the next run sends it."),
     click.option("--by-evidence", is_flag=True, help="Ask the server; resolve only on conclusive evidence."),
 )
-def resolve(id_or_key: str, **options: Any) -> None:  # noqa: ANN401
+def resolve(id_or_key: str, **options: Any) -> None:
     """Resolve a doubt, by exactly one option."""
-    from bardge_async.cli.batch import _local_jobs  # noqa: PLC0415
+    from bardge_async.cli.batch import _local_jobs
 
     def resolve_queued_doubt(job: QueuedJob, output: Output) -> int:
-        from bardge_async.cli.batch import _queue_jobs  # noqa: PLC0415 - an extra
+        from bardge_async.cli.batch import _queue_jobs
 
         return _queue_jobs.resolve_doubt(job, output, id_or_key, choices)
 
@@ -287,14 +287,14 @@ _DATABASE: Final = click.option(
     _JSON,
     _TRACEBACK,
 )
-def submit(*, with_traceback: bool, **options: Any) -> None:  # noqa: ANN401 - click's options, checked by it
+def submit(*, with_traceback: bool, **options: Any) -> None:
     """Put an operation for each row of FILE into a queue, all or none.
 
     Every row is checked as by `bardge batch run`. Submitting the same rows again is harmless.
     """
 
     def submit_rows(output: Output) -> int:
-        from bardge_async.cli.batch import _options, _submit  # noqa: PLC0415 - an extra that may be missing
+        from bardge_async.cli.batch import _options, _submit
 
         queue = options.pop("queue")
         given: dict[str, Any] = {**options, "maps": _options.parse_maps(options["maps"])}
@@ -323,14 +323,14 @@ def submit(*, with_traceback: bool, **options: Any) -> None:  # noqa: ANN401 - c
     _KEY,
     _TRACEBACK,
 )
-def worker(*, with_traceback: bool, **options: Any) -> None:  # noqa: ANN401 - click's options, checked by it
+def worker(*, with_traceback: bool, **options: Any) -> None:
     """Run the operations of a queue until Ctrl-C or SIGTERM; those in flight are completed.
 
     Any number of workers may run, on any number of machines. The journal is in the queue's database.
     """
 
     def run_worker(output: Output) -> int:
-        from bardge_async.cli.batch import _options, _queue_jobs  # noqa: PLC0415 - an extra that may be missing
+        from bardge_async.cli.batch import _options, _queue_jobs
 
         given: dict[str, Any] = {**options, "base_url": _options.resolve_base_url(options["base_url"])}
         return _queue_jobs.run_worker(_queue_jobs.WorkerCommand(**given), output)

@@ -131,7 +131,7 @@ class BarDisplay:
     interval = 0.25
 
     def __init__(self, console: Console) -> None:
-        from rich.live import Live  # noqa: PLC0415 - only for terminals
+        from rich.live import Live
 
         self._live = Live(console=console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
         # A closed terminal must not end the run, here and below.
@@ -155,10 +155,10 @@ class BarDisplay:
 
 
 def _render_bar(progress: ProgressCounter) -> RenderableType:
-    from rich.console import Group  # noqa: PLC0415 - only for terminals
-    from rich.progress_bar import ProgressBar  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+    from rich.console import Group
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+    from rich.text import Text
 
     first = Table.grid(expand=True, padding=(0, 1))
     first.add_column(no_wrap=True, max_width=_MAX_NAME_LENGTH)
@@ -178,7 +178,7 @@ def _render_bar(progress: ProgressCounter) -> RenderableType:
 
 def choose_display(output: Output) -> ProgressDisplay:
     """Choose the display by what standard error is; rich respects NO_COLOR, a dumb terminal gets lines."""
-    from rich.console import Console  # noqa: PLC0415 - slow to import
+    from rich.console import Console
 
     console = Console(stderr=True, highlight=False)
     return BarDisplay(console) if console.is_terminal and not console.is_dumb_terminal else LineDisplay(output)

@@ -101,7 +101,7 @@ async def _create_tables(dsn: Secret) -> None:
             await connection.execute(SchemaManager.get_schema())
 
 
-def reject_client() -> Any:  # noqa: ANN401 - never called
+def reject_client() -> Any:
     """Raise an error: the command needs no client."""
     raise UsageError("This command runs no operations.")
 

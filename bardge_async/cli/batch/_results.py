@@ -101,7 +101,7 @@ def _format_line(cells: Iterable[str]) -> str:
     return ",".join(quoted) + "\n"
 
 
-def _format_cell(value: Any) -> str:  # noqa: ANN401 - any JSON value
+def _format_cell(value: Any) -> str:
     if isinstance(value, str):
         return value
     return "" if value is None else json.dumps(value, ensure_ascii=False, default=str)

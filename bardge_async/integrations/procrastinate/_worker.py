@@ -94,7 +94,7 @@ class Worker:
             BardgeError: It was not executed, or its outcome is unknown.
         """
         task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - procrastinate runs each job in its own task
+        assert task is not None
         job_id = job.id or 0
         self._worker_id = job.worker_id
         self._running_jobs.add(job_id)

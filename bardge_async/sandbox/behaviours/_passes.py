@@ -94,7 +94,9 @@ def _format_issued_category(category: Row, duration: str) -> JSON:
 def get_issued_pass(request: SandboxRequest) -> JSON:
     """Answer ``passes.get_issued``."""
     client = find_client(request, request.path["client_id"])
-    return _format_issued_pass(request, find_current_pass(request, client), client, "Issued pass retrieved successfully")
+    return _format_issued_pass(
+        request, find_current_pass(request, client), client, "Issued pass retrieved successfully"
+    )
 
 
 def issue_pass(request: SandboxRequest) -> JSON:

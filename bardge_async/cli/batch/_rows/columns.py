@@ -88,7 +88,7 @@ class InputField:
             report(row.line_number, self.column, str(error))
         return UNSET
 
-    def _find_raw_value(self, row: InputRow, *, typed: bool) -> Any:  # noqa: ANN401 - any JSON value
+    def _find_raw_value(self, row: InputRow, *, typed: bool) -> Any:
         raw: object = row.cells.get(self.column, _ABSENT)
         if typed or raw is _ABSENT:
             return raw
@@ -172,7 +172,7 @@ class InputFields:
             report(row.line_number, None, str(error))
             return None
 
-    def _build_request(self, values: dict[str, object]) -> Any:  # noqa: ANN401 - of the endpoint's request class
+    def _build_request(self, values: dict[str, object]) -> Any:
         if not self.endpoint.takes_body:
             return None
         return self.endpoint.request(**{name: value for name, value in values.items() if value is not UNSET})
@@ -200,7 +200,7 @@ def _read_field_types(endpoint: Endpoint[Any, Any]) -> dict[str, Any]:
     return {a.name: _resolve_type(annotations[a.name]) for a in attrs.fields(endpoint.request) if a.name != "extra"}
 
 
-def _resolve_type(annotation: Any) -> Any:  # noqa: ANN401 - any annotation
+def _resolve_type(annotation: Any) -> Any:
     if typing.get_origin(annotation) not in {typing.Union, types.UnionType}:
         return annotation
     return next(member for member in typing.get_args(annotation) if member is not Unset and member in _VALUE_TYPES)
