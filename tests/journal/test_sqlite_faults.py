@@ -290,7 +290,7 @@ LIMITED = """
 import asyncio, resource, sys
 from bardge_async import SQLiteJournal
 from bardge_async.errors import JournalError
-from tests.journal.factories import named, sent
+from tests.journal.factories import make_identity, make_sent
 
 async def main():
     journal = SQLiteJournal(sys.argv[1])
@@ -298,7 +298,7 @@ async def main():
     kept = 0
     try:
         for kept in range(1000):
-            await journal.put(sent(named(f"order-{kept}")))
+            await journal.put(make_sent(make_identity(f"order-{kept}")))
     except JournalError as error:
         print(kept, error)
 

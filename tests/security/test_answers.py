@@ -108,7 +108,7 @@ async def test_largest_answer() -> None:
 CHILD: Final = """
     import asyncio, gzip, resource, zlib
     from bardge_async import BardgeClient, NoAnswerError, RetryPolicy
-    from tests.security.test_answers import packed
+    from tests.security.test_answers import reply_packed
     from tests.support.server import ScriptedServer
 
     async def main():
@@ -119,7 +119,7 @@ CHILD: Final = """
             bombs[index] = b"".join(packer.compress(piece) for _ in range(192)) + packer.flush()
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         for encoding, bomb in zip(["gzip", "deflate"], bombs):
-            async with ScriptedServer(packed(encoding, bomb)) as server:
+            async with ScriptedServer(reply_packed(encoding, bomb)) as server:
                 async with BardgeClient("key", server.base_url, retry=RetryPolicy(max_attempts=1)) as bardge:
                     try:
                         await bardge.clients.get_credits("c")
