@@ -94,7 +94,7 @@ async def _measure_throughput() -> None:
 
 
 def _serve(pipe: Connection) -> None:
-    asyncio.run(serve(on_ready=lambda sandbox: pipe.send((sandbox.base_url, sandbox.api_key))))
+    asyncio.run(serve(Sandbox(), lambda sandbox: pipe.send((sandbox.base_url, sandbox.api_key))))
 
 
 async def _measure_load(pid: int, base_url: str, api_key: str) -> None:

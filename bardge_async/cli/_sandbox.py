@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
+from typing import Any
 
 import click
 
 from bardge_async._core.settings import is_loopback
 from bardge_async.errors import BardgeError
-from bardge_async.sandbox import Sandbox, WindowFrom
+from bardge_async.sandbox import Sandbox
 from bardge_async.sandbox import serve as serve_sandbox
 
 
-async def serve(
-    echo: Callable[[str], None],
-    *,
-    host: str,
-    port: int,
-    db: Path | None,
-    seed: int,
-    latency: float,
-    window: float,
-    window_from: WindowFrom,
-    cache_errors: bool,
-) -> None:
+async def serve(echo: Callable[[str], None], *, host: str, **settings: Any) -> None:
     """Serve until cancelled; once ready, print base URL, API key and control URL."""
 
     def print_settings(sandbox: Sandbox) -> None:
@@ -35,16 +24,6 @@ async def serve(
         echo(f"BARDGE_SANDBOX_URL={sandbox.control_url}")
 
     try:
-        await serve_sandbox(
-            on_ready=print_settings,
-            host=host,
-            port=port,
-            db=db,
-            seed=seed,
-            latency=latency,
-            window=window,
-            window_from=window_from,
-            cache_errors=cache_errors,
-        )
+        await serve_sandbox(Sandbox(host=host, **settings), print_settings)
     except (BardgeError, OSError) as error:
         raise click.ClickException(str(error)) from error

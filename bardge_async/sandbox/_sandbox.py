@@ -227,35 +227,8 @@ class Sandbox:
         return row
 
 
-async def serve(
-    *,
-    on_ready: Callable[[Sandbox], object],
-    host: str = "127.0.0.1",
-    port: int = 0,
-    db: Path | str | None = None,
-    seed: int = 1,
-    latency: float = 0.0,
-    window: float = 90.0,
-    window_from: WindowFrom = "received",
-    cache_errors: bool = False,
-) -> None:
-    """Serve until cancelled; ``on_ready`` is called with the sandbox once it accepts connections.
-
-    ``latency`` and ``window`` are in seconds; the other settings are those of :class:`Sandbox`.
-
-    Raises:
-        InvalidArgumentError: A setting out of range.
-    """
-    sandbox = Sandbox(
-        host=host,
-        port=port,
-        db=db,
-        seed=seed,
-        latency=latency,
-        window=window,
-        window_from=window_from,
-        cache_errors=cache_errors,
-    )
+async def serve(sandbox: Sandbox, on_ready: Callable[[Sandbox], object]) -> None:
+    """Serve until cancelled; ``on_ready`` is called with the sandbox once it accepts connections."""
     async with sandbox:
         on_ready(sandbox)
         await anyio.sleep_forever()

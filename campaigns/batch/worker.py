@@ -93,4 +93,4 @@ def host(place: Place, answer: Any) -> None:
 
     # Disconnecting clients are part of the campaign.
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
-    asyncio.run(serve(on_ready=ready, port=place.port, db=place.db, window=place.window, latency=place.latency))
+    asyncio.run(serve(Sandbox(port=place.port, db=place.db, window=place.window, latency=place.latency), ready))

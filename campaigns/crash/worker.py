@@ -15,7 +15,7 @@ import attrs
 
 from bardge_async import BardgeClient, PurchaseCredits, ReplayWindow, SQLiteJournal, Timeouts
 from bardge_async.errors import AlreadyDoneError, OutcomeUnknownError
-from bardge_async.sandbox import serve
+from bardge_async.sandbox import Sandbox, serve
 
 CONCURRENCY: Final = 8
 CLIENT: Final = "client_abc123"
@@ -126,4 +126,4 @@ def drain(job: Job, begin: Any) -> None:
 
 def host(db: Path, window: float, answer: Any) -> None:
     """Serve the sandbox until killed; send its address and API key."""
-    asyncio.run(serve(on_ready=lambda it: answer.send((it.base_url, it.api_key)), db=db, window=window, latency=0.005))
+    asyncio.run(serve(Sandbox(db=db, window=window, latency=0.005), lambda it: answer.send((it.base_url, it.api_key))))

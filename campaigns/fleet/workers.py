@@ -15,7 +15,7 @@ import procrastinate
 from bardge_async import BardgeClient, Operation, PostgresJournal, PurchaseCredits, ReplayWindow, operation_key
 from bardge_async.integrations.procrastinate import BardgeQueue, worker_connection
 from bardge_async.integrations.procrastinate._table import JobTable
-from bardge_async.sandbox import serve
+from bardge_async.sandbox import Sandbox, serve
 
 JOB: Final = "fleet"
 CONCURRENCY: Final = 25
@@ -66,7 +66,7 @@ def make_keys(count: int) -> set[str]:
 
 def host(db: Path, window: float, answer: Any) -> None:
     """Serve the sandbox until killed, slowly enough for many operations in flight; send its address and API key."""
-    serving = serve(on_ready=lambda it: answer.send((it.base_url, it.api_key)), db=db, window=window, latency=0.1)
+    serving = serve(Sandbox(db=db, window=window, latency=0.1), lambda it: answer.send((it.base_url, it.api_key)))
     asyncio.run(serving)
 
 

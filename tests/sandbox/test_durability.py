@@ -24,9 +24,9 @@ AT_ONCE = 20
 KEYS = "SELECT idempotency_key FROM entries WHERE idempotency_key NOTNULL AND book = "
 CHILD = """
 import asyncio, sys
-from bardge_async.sandbox import serve
+from bardge_async.sandbox import Sandbox, serve
 ready = lambda sandbox: print(sandbox.base_url, sandbox.api_key, flush=True)
-asyncio.run(serve(db=sys.argv[1], on_ready=ready))
+asyncio.run(serve(Sandbox(db=sys.argv[1]), ready))
 """
 
 

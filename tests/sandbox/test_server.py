@@ -214,7 +214,7 @@ async def test_taken_port_is_an_error_and_leaks_nothing(raw: Any) -> None:
 async def test_serve_tells_when_it_is_ready() -> None:
     """``serve`` yields the sandbox once it answers, and ends when cancelled."""
     ready: asyncio.Future[Sandbox] = asyncio.get_running_loop().create_future()
-    task = asyncio.ensure_future(serve(on_ready=ready.set_result))
+    task = asyncio.ensure_future(serve(Sandbox(), ready.set_result))
     sandbox = await ready
     async with aiohttp.ClientSession() as session, session.get(sandbox.base_url + "/passes") as response:
         status = response.status
