@@ -150,15 +150,15 @@ class BatchRunner:
 
     async def _run_with_slot(self, step: Callable[[], Awaitable[OperationRun | None]]) -> OperationRun | None:
         """Run a step while holding a slot of the adaptive limit; an operation that it returns keeps the slot."""
-        pace = self.semaphore.adaptive_limit
-        await pace.acquire()
+        adaptive_limit = self.semaphore.adaptive_limit
+        await adaptive_limit.acquire()
         try:
             run = await step()
         except BaseException:
-            pace.release()
+            adaptive_limit.release()
             raise
         if run is None:
-            pace.release()
+            adaptive_limit.release()
         return run
 
     async def _wait_until_ready(self) -> None:

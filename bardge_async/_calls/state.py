@@ -10,13 +10,12 @@ import attrs
 
 from bardge_async._calls.context import CallContext, OperationProgress
 from bardge_async._calls.events import AttemptStarted, Event, Throttled
-from bardge_async._core import response as wire
 from bardge_async._core import retry
 from bardge_async._core.entry import EntryState, JournalEntry, KeyIdentity, RecordedResponse
 from bardge_async._core.http import REQUEST_ID_HEADER, PreparedRequest, WireRequest, WireResponse
 from bardge_async._core.redaction import redact_api_key, redact_request_id
 from bardge_async._core.replay import SendAllowed, build_sent_entry
-from bardge_async._core.response import Outcome, Verdict
+from bardge_async._core.response import Outcome, Verdict, classify
 from bardge_async._core.window import MIN_SECONDS_LEFT, ClockReading, History, seconds_left
 from bardge_async._limits.connections import LoopSemaphore
 from bardge_async._limits.pacing import is_overload
@@ -278,12 +277,12 @@ class CallState:
 
     def _classify_response(self, response: WireResponse, now: ClockReading, header: str) -> Outcome:
         origin = self._context.settings.base_url
-        outcome = wire.classify(self.request.endpoint, response, now.wall, origin)
+        outcome = classify(self.request.endpoint, response, now.wall, origin)
         if outcome.error is None:
             return outcome
         # Errors quote the response, and some servers echo the API key.
         self.response = response = redact_api_key(response, header)
-        return wire.classify(self.request.endpoint, response, now.wall, origin)
+        return classify(self.request.endpoint, response, now.wall, origin)
 
     def _report_attempt(self, outcome: Outcome, now: ClockReading) -> None:
         """Report an attempt's end to adaptive limit, hooks and log, if any of them is active."""

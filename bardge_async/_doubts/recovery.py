@@ -142,7 +142,7 @@ class Doubts:
 
     def _is_recoverable(self, entry: JournalEntry) -> bool:
         """Return whether the window is open and its rules allow the entry to be sent again."""
-        from bardge_async._core import replay as entries  # noqa: PLC0415 - brings cattrs
+        from bardge_async._core import replay  # noqa: PLC0415 - brings cattrs
 
         settings = self._settings
         trusting = settings.policy.repeat_server_errors
@@ -150,7 +150,7 @@ class Doubts:
         try:
             # An endpoint that this version does not know cannot be sent.
             request = self._caller.request_builder.rebuild(entry)
-            entries.check_replay(
+            replay.check_replay(
                 entry, request, self._clock_reader.now(), settings.window, overtaken=True, faults_are_cached=trusting
             )
         except BardgeError:
@@ -191,10 +191,10 @@ class Doubts:
         def check(entry: JournalEntry, recorded: RecordedResponse) -> None:
             """Check that the endpoint's result can be decoded from the response, as later uses of the key will do."""
             if isinstance(done, Mapping):
-                from bardge_async._core import response as wire  # noqa: PLC0415 - brings cattrs
+                from bardge_async._core import response as responses  # noqa: PLC0415 - brings cattrs
 
                 response = WireResponse(recorded.status, {}, recorded.body or b"")
-                error = wire.classify(
+                error = responses.classify(
                     self._caller.request_builder.endpoint_of(entry), response, 0.0, self._settings.base_url
                 ).error
                 if error is not None:

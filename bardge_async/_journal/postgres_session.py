@@ -16,7 +16,7 @@ from psycopg import AsyncConnection
 
 from bardge_async._core.entry import EntryState, JournalEntry, KeyIdentity
 from bardge_async._core.secret import Secret
-from bardge_async._journal import postgres_statements as rows
+from bardge_async._journal import postgres_statements as statements
 from bardge_async._journal.postgres_queries import JournalQueries, Query
 from bardge_async._journal.postgres_schema import migrate_tables
 from bardge_async._journal.postgres_statements import RowValues
@@ -108,7 +108,7 @@ class PostgresSession:
         assert values.token is not None
         self._leases[identity] = Lease(identity, values.token, clock, started_at)
         self._schedule_renewal()
-        return True, rows.rebase_first_sent(rows.parse_entry(row[1:21]), row[21], clock)
+        return True, statements.rebase_first_sent(statements.parse_entry(row[1:21]), row[21], clock)
 
     def release(self, identity: KeyIdentity) -> asyncio.Future[bool] | None:
         """Release a key's lease; return a future for its completion, or None if there is no lease any more."""
@@ -116,7 +116,7 @@ class PostgresSession:
         return None if lease is None or lease.ended else self._release_lease(RowValues(identity, lease.token))
 
     def _release_lease(self, values: RowValues) -> asyncio.Future[bool]:
-        future = self._write_queue.add_item((rows.RELEASE, values), values.identity)
+        future = self._write_queue.add_item((statements.RELEASE, values), values.identity)
         # If this fails, the lease expires by itself.
         future.add_done_callback(_retrieve_exception)
         return future
@@ -130,7 +130,7 @@ class PostgresSession:
         lease = self._leases.get(entry.identity)
         finished = entry.state in {EntryState.DONE, EntryState.REFUSED}
         if lease is None or finished:
-            is_recorded = await self._write_values(rows.RECORD_OUTCOME, _make_values(entry, lease))
+            is_recorded = await self._write_values(statements.RECORD_OUTCOME, _make_values(entry, lease))
             if not is_recorded and entry.state is not EntryState.DONE:
                 raise _key_taken_error(entry.identity)
             if lease is not None and entry.state is EntryState.DONE:
@@ -144,7 +144,7 @@ class PostgresSession:
         """Write an intent; return False if that took so long that the lease may have expired again."""
         clock = self._settings.clock
         started_at = clock.elapsed()
-        if lease.lost or not await self._write_values(rows.RECORD_INTENT, _make_values(entry, lease)):
+        if lease.lost or not await self._write_values(statements.RECORD_INTENT, _make_values(entry, lease)):
             raise _key_taken_error(entry.identity)
         lease.renewed_at = started_at
         return clock.elapsed() - started_at < self._settings.lease
@@ -157,13 +157,13 @@ class PostgresSession:
         """
         lease = self._leases.get(identity)
         if lease is None:
-            await self._write_values(rows.FORGET, RowValues(identity, None))
+            await self._write_values(statements.FORGET, RowValues(identity, None))
         elif not await self._write_withdrawal(RowValues(identity, lease.token)):
             raise _key_taken_error(identity)
 
     async def _write_withdrawal(self, values: RowValues) -> bool:
         """Withdraw an intent; the call waits 2 s at most, while the write itself keeps being retried."""
-        future = self._write_queue.add_item((rows.RECORD_INTENT, values), values.identity)
+        future = self._write_queue.add_item((statements.RECORD_INTENT, values), values.identity)
         future.add_done_callback(_retrieve_exception)
         with TimeLimit(self._settings.clock, _WITHDRAWAL_TIMEOUT):
             return await asyncio.shield(future)
@@ -180,15 +180,21 @@ class PostgresSession:
         return await connection.execute(fill_schema(statement, self._settings.schema), parameters, binary=True)
 
     async def _claim_all(self, connection: AsyncConnection[Any], batch: Sequence[RowValues]) -> list[GrantedRow]:
-        parameters = [self._settings.lease, *rows.transpose_rows([entry.key_columns() for entry in batch])]
-        cursor = await self._execute_statement(connection, rows.CLAIM, parameters)
+        parameters = [self._settings.lease, *statements.transpose_rows([entry.key_columns() for entry in batch])]
+        cursor = await self._execute_statement(connection, statements.CLAIM, parameters)
         granted = {row[0]: row for row in await cursor.fetchall()}
         return [granted.get(entry.token) for entry in batch]
 
     async def _write_all(self, connection: AsyncConnection[Any], writes: Sequence[Write]) -> list[bool]:
         """Write each kind in one statement; all are idempotent, so repeating them after an error is safe."""
         applied: set[int] = set()
-        for statement in (rows.RECORD_OUTCOME, rows.RECORD_INTENT, rows.FORGET, rows.RELEASE, rows.RENEW):
+        for statement in (
+            statements.RECORD_OUTCOME,
+            statements.RECORD_INTENT,
+            statements.FORGET,
+            statements.RELEASE,
+            statements.RENEW,
+        ):
             indices = [place for place, write in enumerate(writes) if write[0] is statement]
             if indices:
                 applied.update(await self._write_kind(connection, statement, writes, indices))
@@ -198,15 +204,15 @@ class PostgresSession:
         self, connection: AsyncConnection[Any], statement: str, writes: Sequence[Write], indices: Sequence[int]
     ) -> list[int]:
         batch = [writes[place][1] for place in indices]
-        needs_all_columns = statement in {rows.RECORD_OUTCOME, rows.RECORD_INTENT}
-        parameters: list[Any] = [] if statement in {rows.FORGET, rows.RELEASE} else [self._settings.lease]
-        parameters += rows.transpose_rows(
+        needs_all_columns = statement in {statements.RECORD_OUTCOME, statements.RECORD_INTENT}
+        parameters: list[Any] = [] if statement in {statements.FORGET, statements.RELEASE} else [self._settings.lease]
+        parameters += statements.transpose_rows(
             [entry.all_columns() if needs_all_columns else entry.key_columns() for entry in batch]
         )
         cursor = await self._execute_statement(connection, statement, parameters)
-        if statement is rows.RELEASE:
+        if statement is statements.RELEASE:
             return []
-        if statement is rows.RECORD_OUTCOME:
+        if statement is statements.RECORD_OUTCOME:
             recorded = {KeyIdentity(row[1], row[2], row[0]) for row in await cursor.fetchall()}
             return [place for place in indices if writes[place][1].identity in recorded]
         return [indices[row[0] - 1] for row in await cursor.fetchall()]
@@ -224,7 +230,7 @@ class PostgresSession:
         for lease in self._leases.values():
             if lease.renewed_at <= due and not lease.lost and not lease.ended:
                 values = RowValues(lease.identity, lease.token)
-                future = self._write_queue.add_item((rows.RENEW, values), values.identity)
+                future = self._write_queue.add_item((statements.RENEW, values), values.identity)
                 future.add_done_callback(functools.partial(_apply_renewal, lease, now))
         if self._leases:
             self._schedule_renewal()
@@ -261,7 +267,10 @@ async def _run_queries(connection: AsyncConnection[Any], queries: Sequence[Query
 def _make_values(entry: JournalEntry, lease: Lease | None) -> RowValues:
     if lease is None:
         return RowValues(entry.identity, None, entry)
-    ages = (rows.seconds_since(entry.first_sent, lease.clock), rows.seconds_since(entry.last_sent, lease.clock))
+    ages = (
+        statements.seconds_since(entry.first_sent, lease.clock),
+        statements.seconds_since(entry.last_sent, lease.clock),
+    )
     return RowValues(entry.identity, lease.token, entry, *ages)
 
 

@@ -44,6 +44,11 @@ def require_api_key(key: Secret | None, account: str) -> Secret:
     )
 
 
+def provide_no_key() -> str:
+    """Return an empty API key, for a client that sends nothing."""
+    return ""
+
+
 def _read_keyring(account: str) -> Secret | None:
     try:
         keyring: Any = importlib.import_module("keyring")

@@ -87,7 +87,7 @@ def list_entries(target: JournalTarget, *, unfinished: bool) -> None:
         entries = target.select_entries(await journal.listed(unfinished=unfinished))
         empty_text = "Nothing is in doubt." if unfinished else "The journal is empty."
         target.print_result(
-            [entry_to_json(record) for record in entries], [_format_entry(record) for record in entries] or [empty_text]
+            [entry_to_json(entry) for entry in entries], [_format_entry(entry) for entry in entries] or [empty_text]
         )
 
     target.run(print_entries)
@@ -147,12 +147,12 @@ def prune_entries(target: JournalTarget, keep_bodies: float, keep_entries: float
 async def _find_doubt(target: JournalTarget, journal: AnyJournal, key: str) -> JournalEntry:
     """Find the one doubt of a key."""
     entries = [
-        record for record in target.select_entries(await journal.listed(unfinished=True)) if record.identity.key == key
+        entry for entry in target.select_entries(await journal.listed(unfinished=True)) if entry.identity.key == key
     ]
     if not entries:
         raise click.ClickException(f"{key} is not in doubt.")
     if len(entries) > 1:
-        places = ", ".join(f"{record.identity.base_url} {record.identity.account!r}" for record in entries)
+        places = ", ".join(f"{entry.identity.base_url} {entry.identity.account!r}" for entry in entries)
         raise click.ClickException(
             f"{key} is in doubt on several servers or accounts; pass --base-url or --account: {places}"
         )

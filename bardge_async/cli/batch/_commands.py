@@ -225,7 +225,7 @@ def resume(**options: Any) -> None:
 
     names = ("concurrency", "rate", "out", "retry_refused", "yes", "key_from_stdin")
     changes = {name: options[name] for name in names if options[name]}
-    _dispatch_action(lambda job, voice: _local_jobs.resume_job(job, voice, changes), resume_queued_job, options)
+    _dispatch_action(lambda job, output: _local_jobs.resume_job(job, output, changes), resume_queued_job, options)
 
 
 @batch.command()
@@ -261,7 +261,7 @@ def resolve(id_or_key: str, **options: Any) -> None:
 
     choices = {name: options[name] for name in _CHOICES}
     _dispatch_action(
-        lambda job, voice: _local_jobs.resolve_doubt(job, voice, id_or_key, choices), resolve_queued_doubt, options
+        lambda job, output: _local_jobs.resolve_doubt(job, output, id_or_key, choices), resolve_queued_doubt, options
     )
 
 

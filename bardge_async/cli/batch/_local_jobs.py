@@ -94,8 +94,8 @@ def resume_job(job: LocalJob, output: Output, changes: dict[str, Any]) -> int:
 def list_doubts(job: LocalJob, output: Output) -> int:
     """List the operations in doubt, with lines and ids."""
     entries = _read_doubts(job)
-    lines_of_keys = _find_lines(job, {record.identity.key for record in entries})
-    found = [{**journals.entry_to_json(record), **lines_of_keys.get(record.identity.key, {})} for record in entries]
+    lines_of_keys = _find_lines(job, {entry.identity.key for entry in entries})
+    found = [{**journals.entry_to_json(entry), **lines_of_keys.get(entry.identity.key, {})} for entry in entries]
     lines = [
         f"line {one.get('line', _NO_LINE)}  id {one.get('id', _NO_LINE)}  sent {one['first_sent_at']}  key {one['key']}"
         for one in found

@@ -14,7 +14,7 @@ from bardge_async._core.secret import Secret
 from bardge_async._journal import PostgresJournal
 from bardge_async._limits import PostgresLimiter
 from bardge_async.cli import _journal as journals
-from bardge_async.cli._api_key import find_api_key, require_api_key
+from bardge_async.cli._api_key import find_api_key, provide_no_key, require_api_key
 from bardge_async.cli.batch._errors import CommandError, UsageError
 from bardge_async.cli.batch._terminal import Output
 
@@ -226,11 +226,6 @@ async def _open_reading_client(job: QueuedJob) -> AsyncGenerator[BardgeClient]:
     """Open a client that reads the journal and sends nothing."""
     async with (
         PostgresJournal(job.queue) as journal,
-        BardgeClient(_no_key, job.base_url, account=job.account, journal=journal) as bardge,
+        BardgeClient(provide_no_key, job.base_url, account=job.account, journal=journal) as bardge,
     ):
         yield bardge
-
-
-def _no_key() -> str:
-    """Return an empty API key, for a client that sends nothing."""
-    return ""

@@ -6,13 +6,12 @@ import hashlib
 import json
 import os
 import re
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
 from bardge_async.cli.batch._errors import CommandError, UsageError
-from bardge_async.cli.batch._jobs.files import JobFiles, make_slug
+from bardge_async.cli.batch._jobs.files import JobFiles, make_slug, replacing_file
 from bardge_async.cli.batch._jobs.row_log import RowLog
 from bardge_async.cli.batch._rows.reader import InputTable
 from bardge_async.cli.batch._rows.validation import reject_changes
@@ -57,18 +56,10 @@ def write_results(path: Path, table: InputTable, row_log: RowLog, rows: int) -> 
     """
     table.source.check_unchanged()
     try:
-        # In the same folder: a rename is atomic only within a file system.
-        number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(number, "w", encoding="utf-8", errors="replace", newline="") as file:
-                file.writelines(_format_line(cells) for cells in _iter_result_rows(table, row_log, rows))
-                table.source.check_unchanged()
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        with replacing_file(path) as file:
+            for cells in _iter_result_rows(table, row_log, rows):
+                file.write(_format_line(cells).encode(errors="replace"))
+            table.source.check_unchanged()
     except OSError as error:
         raise CommandError(f"The results cannot be written to {path}: {error.strerror}.") from None
 

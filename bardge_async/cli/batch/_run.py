@@ -16,8 +16,8 @@ import click
 from bardge_async._client import BardgeClient
 from bardge_async._core.secret import Secret
 from bardge_async._journal import SQLiteJournal
-from bardge_async.cli._api_key import find_api_key, require_api_key
-from bardge_async.cli.batch import _report as show
+from bardge_async.cli._api_key import find_api_key, provide_no_key, require_api_key
+from bardge_async.cli.batch import _report
 from bardge_async.cli.batch._cost import NOT_KNOWN, Cost, can_estimate_cost, estimate_cost
 from bardge_async.cli.batch._errors import CommandError, InputErrors, UsageError
 from bardge_async.cli.batch._jobs.files import JobFacts, JobFiles, JobLock, check_name, iter_jobs
@@ -80,8 +80,8 @@ def run_job(options: RunOptions, output: Output, confirmed_stamp: list[int] | No
         output.write_message(*_describe_namesakes(files))
         if not ready.checked.rows:
             output.write_message(f"Nothing to do: {ready.source.name} has a header and no rows.")
-        output.write_message(*show.format_plan(options, files, ready.reader, ready.checked, cost))
-        result = show.plan_to_json(options, files, ready.checked, cost)
+        output.write_message(*_report.format_plan(options, files, ready.reader, ready.checked, cost))
+        result = _report.plan_to_json(options, files, ready.checked, cost)
         if options.dry_run:
             output.write_message("Dry run: nothing was sent.")
             output.write_result({**result, "exit_code": 0})
@@ -179,18 +179,13 @@ def _save_job(ready: PreparedRun) -> None:
     files.save_facts(facts)
 
 
-def _no_key() -> str:
-    """Return an empty API key, for a client that sends nothing."""
-    return ""
-
-
 def _send_rows(ready: PreparedRun, key: Secret | None, output: Output) -> RunSummary:
     options = ready.options
     runner = JobRunner(ready.reader, ready.checked.rows, ready.row_log, choose_display(output))
     try:
         with closing(SQLiteJournal(ready.files.journal)) as journal:
             client = BardgeClient(
-                key or _no_key,
+                key or provide_no_key,
                 options.base_url,
                 account=options.account,
                 journal=journal,
@@ -200,11 +195,11 @@ def _send_rows(ready: PreparedRun, key: Secret | None, output: Output) -> RunSum
                 client, ready.files.job, SendOptions(options.concurrency, options.rate, options.retry_refused)
             )
     except BardgeError as error:
-        raise show.to_command_error(error) from None
+        raise _report.to_command_error(error) from None
     except KeyboardInterrupt:
         raise CommandError(
             "Stopped immediately. Requests in flight may have been executed.",
-            f"Resume with: {show.format_command('resume', ready.files)}",
+            f"Resume with: {_report.format_command('resume', ready.files)}",
             code=130,
         ) from None
 
@@ -216,7 +211,7 @@ def _report_results(ready: PreparedRun, summary: RunSummary, result: dict[str, o
         write_results(ready.out, ready.reader.table, ready.row_log, ready.checked.rows)
     except CommandError as error:
         out, summary.error = None, summary.error or error
-    output.write_message(*show.format_summary(summary, ready.checked, ready.files, out))
-    exit_code = show.choose_exit_code(summary)
-    output.write_result({**result, **show.summary_to_json(summary, ready.checked, ready.files, out)})
+    output.write_message(*_report.format_summary(summary, ready.checked, ready.files, out))
+    exit_code = _report.choose_exit_code(summary)
+    output.write_result({**result, **_report.summary_to_json(summary, ready.checked, ready.files, out)})
     return exit_code

@@ -12,7 +12,7 @@ import click
 
 from bardge_async._batch import Operation
 from bardge_async._core.secret import Secret
-from bardge_async.cli.batch import _queue_jobs as desk
+from bardge_async.cli.batch import _queue_jobs
 from bardge_async.cli.batch._errors import CommandError, UsageError
 from bardge_async.cli.batch._jobs.files import JobFiles, check_name, iter_jobs
 from bardge_async.cli.batch._options import RunOptions
@@ -58,10 +58,10 @@ def submit_job(options: RunOptions, queue: Secret, output: Output) -> int:
 
 def _enqueue_rows(reader: OperationReader, dsn: Secret, job: str) -> int:
     async def defer_rows() -> int:
-        async with desk.open_queue(dsn, desk.reject_client) as queue:
+        async with _queue_jobs.open_queue(dsn, _queue_jobs.reject_client) as queue:
             return await queue.defer_many(_read_operations(reader), job=job)
 
-    return desk.run_database_work(defer_rows)
+    return _queue_jobs.run_database_work(defer_rows)
 
 
 def _read_operations(reader: OperationReader) -> Iterator[Operation[Any, Any]]:

@@ -9,11 +9,11 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from shlex import quote
-from typing import Any, Final, Self
+from typing import Any, BinaryIO, Final, Self
 
 import attrs
 
@@ -110,17 +110,20 @@ def write_atomically(path: Path, content: bytes) -> None:
         CommandError: It cannot be written; the old file stays.
     """
     try:
-        _replace_file(path, content)
+        with replacing_file(path) as file:
+            file.write(content)
     except OSError as error:
         raise CommandError(f"{path} cannot be written: {error.strerror}.") from None
 
 
-def _replace_file(path: Path, content: bytes) -> None:
+@contextmanager
+def replacing_file(path: Path) -> Generator[BinaryIO]:
+    """Yield a file beside ``path`` that takes its place when the body ends, and is removed when it raises."""
     # In the same folder: a rename is atomic only within a file system.
     number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(number, "wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             # Before the rename: a crash could otherwise leave an empty file.
             os.fsync(file.fileno())
