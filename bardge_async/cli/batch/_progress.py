@@ -40,7 +40,6 @@ class ProgressCounter:
         self.job = job
         self.total = total
         self.batch = batch
-        self._started_at = started_at
         self._samples: deque[tuple[float, int]] = deque([(started_at, 0)])
 
     @property
