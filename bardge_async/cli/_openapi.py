@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from typing import cast
 
 import click
 
@@ -27,5 +29,6 @@ def _render_yaml(api: object) -> str:
         def ignore_aliases(self, data: object) -> bool:
             return True
 
-    text: str = yaml.dump(api, Dumper=Plain, sort_keys=False, allow_unicode=True, width=120).rstrip()
-    return text
+    # The stubs of 2026-11-22 leave a type unknown.
+    dump = cast("Callable[..., str]", yaml.dump)  # pyright: ignore[reportUnknownMemberType]
+    return dump(api, Dumper=Plain, sort_keys=False, allow_unicode=True, width=120).rstrip()
