@@ -67,7 +67,7 @@ class BardgeClient(Resources):
         journal: Stores keys and outcomes. Default: a :class:`MemoryJournal`, for this process only.
         limiter: Grants permits to send, for example for one rate across processes; the client never closes it.
         account: A label of the reseller's account; separates the keys of several accounts in a shared journal.
-        hooks: Synchronous callables that receive every :class:`Event`; their exceptions are logged, never propagated.
+        hooks: Synchronous callables that receive every :class:`Event`; what they raise is logged (see :data:`Hook`).
         paths: Corrected paths by endpoint name, with the same placeholders.
         transport: Sends requests in place of aiohttp.
         session: Your own aiohttp session: used as it is, in its loop only, and never closed by the client.

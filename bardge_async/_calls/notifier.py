@@ -53,7 +53,9 @@ class Notifier:
         for hook in self._hooks:
             try:
                 hook(event)
-            except Exception:  # noqa: BLE001 - whatever a hook raises
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException:  # noqa: BLE001 - a hook's CancelledError or GeneratorExit is not the call's
                 _LOG.exception("a hook failed on %s", type(event).__name__)
 
     def _emit_doubt_change(self, request: PreparedRequest, history: History, outcome: Outcome) -> None:
