@@ -74,6 +74,24 @@ async def test_another_account_is_not_held(options: dict[str, Any], status: int)
         await it.call_without_delay(get_credits(other))
 
 
+async def test_queued_calls_of_a_throttled_account() -> None:
+    """Calls that queue for a connection while their account is told to wait leave it to another account's."""
+    async with open_traffic(refuse_first(lambda: make_busy_response("20"), 9), retry=ONE, max_connections=1) as it:
+        other = it.bardge.with_options(api_key="key-b", account="b")
+        slot = it.bardge._caller.slots.call_started()
+        assert slot.try_acquire()
+        queued = [it.start_call(get_credits(other)) for _ in range(5)]
+        await it.settle()
+        slot.release()
+        slot.call_finished()
+        await it.settle()
+        assert (len(it.line.sent), [task.done() for task in queued]) == (1, [True, False, False, False, False])
+        it.line.answers = lambda _: make_response()
+        await it.call_without_delay(get_credits(it.bardge))
+        await it.advance_in_steps(22)
+        await it.get_results(*queued[1:])
+
+
 SAME: dict[str, Callable[[BardgeClient], BardgeClient]] = {
     "other options": lambda bardge: bardge.with_options(timeout=30, retry=RetryPolicy(), hooks=[]),
     "same key and label": lambda bardge: bardge.with_options(api_key="key", account=""),

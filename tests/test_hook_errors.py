@@ -139,8 +139,8 @@ class RecordingJournal(MemoryJournal):
 async def test_outcome_is_on_record_when_told(step: object, state: str) -> None:
     """Hooks are told of an outcome after it was recorded."""
     order: list[str] = []
-    hooks = [lambda event: order.append(type(event).__name__)]
-    async with open_rig(cut(), step, hooks=hooks, journal=RecordingJournal(order)) as it:  # type: ignore[arg-type]
+    hook = raise_on("", FatalError(), order)
+    async with open_rig(cut(), step, hooks=[hook], journal=RecordingJournal(order)) as it:  # type: ignore[arg-type]
         with suppress(errors.BardgeError):
             await buy(it.bardge)
     assert order == [

@@ -125,11 +125,11 @@ class Engine:
         key_renewed = False
         while True:
             header = self.settings.credentials.known_header or await self._wait_for_header(state)
-            must_wait = self._limiter is not None or (
-                self.retry_after_gate.ever_held and self._throttle_delay(state) > 0
-            )
+            must_wait = self._limiter is not None or (self.retry_after_gate.ever_held and state.seconds_throttled() > 0)
             blocked = await self._wait_for_permission(state) if must_wait else None
             outcome = blocked or await state.send_attempt(header)
+            if outcome is None:
+                continue
             if outcome.verdict is Verdict.DONE:
                 return outcome
             # One renewal a call: a second rejection means that the new API key is wrong, too.
@@ -204,12 +204,12 @@ class Engine:
             if no_permit is not None and no_permit.retry_after is not None:
                 # Remember the hold locally, so that later calls need not ask the limiter.
                 self.retry_after_gate.hold_all(self.clock_reader.clock.elapsed() + no_permit.retry_after)
-            if no_permit is not None or self._throttle_delay(state) <= 0:
+            if no_permit is not None or state.seconds_throttled() <= 0:
                 return no_permit
 
     async def _wait_for_retry_after(self, state: CallState) -> Outcome | None:
         """Wait until ``Retry-After`` has passed; return an outcome if that would pass deadline or window."""
-        while (wait := self._throttle_delay(state)) > 0:
+        while (wait := state.seconds_throttled()) > 0:
             max_wait = state.max_wait()
             if wait >= max_wait:
                 error = ThrottledError(
@@ -223,9 +223,6 @@ class Engine:
             state.emit(Throttled, seconds=seconds)
             await self.clock_reader.clock.sleep(seconds)
         return None
-
-    def _throttle_delay(self, state: CallState) -> float:
-        return self.retry_after_gate.seconds_until_open(state.request.endpoint, self.clock_reader.clock.elapsed())
 
     async def _wait_before_retry(self, state: CallState, outcome: Outcome) -> None:
         """Wait before the next attempt, or raise the call's error."""

@@ -97,6 +97,11 @@ class CallState:
         """Return the seconds until the call's deadline."""
         return self._deadline - self._clock.elapsed()
 
+    def seconds_throttled(self) -> float:
+        """Return the seconds until ``Retry-After`` lets this call go, zero or less for now."""
+        gate = self._context.account_limits.retry_after_gate
+        return gate.seconds_until_open(self.request.endpoint, self._clock.elapsed())
+
     def max_wait(self) -> float:
         """Return the seconds the call may wait before sending: to its deadline or, in doubt, its window's end."""
         if not self.history.in_doubt:
@@ -118,14 +123,16 @@ class CallState:
             key=self.request.key,
         )
 
-    async def send_attempt(self, header: str) -> Outcome:
-        """Send once, holding one of the loop's connection slots, and record the outcome."""
+    async def send_attempt(self, header: str) -> Outcome | None:
+        """Send once, holding a connection slot, and record the outcome; None if throttled while queued for the slot."""
         self.response = None
         waited = not self.semaphore.try_acquire()
         max_wait = min(self._context.settings.timeouts.pool, max(0.0, self.seconds_left())) if waited else 0.0
         if waited and not await self.semaphore.acquire(max_wait):
             return self._end_timed_out(PoolTimeoutError(_NO_CONNECTION))
         try:
+            if waited and self.seconds_throttled() > 0:
+                return None
             no_permit = await self.acquire_permit() if waited and self._context.settings.limiter is not None else None
             if no_permit is not None:
                 return no_permit
@@ -183,14 +190,12 @@ class CallState:
     async def acquire_permit(self) -> Outcome | None:
         """Wait for the limiter's permit; return an outcome if none is granted before deadline or window end."""
         limiter = self._context.settings.limiter
-        if limiter is None:
-            return None
+        assert limiter is not None
         started_at = self._clock.elapsed()
         throttled = await request_permit(limiter, self.max_wait())
         if throttled is not None:
             return self.add_to_history(Outcome(Verdict.NOT_SENT, error=throttled))
-        waited = self._clock.elapsed() - started_at
-        if waited >= _LONG_WAIT:
+        if (waited := self._clock.elapsed() - started_at) >= _LONG_WAIT:
             self.emit(Throttled, seconds=waited)
         return None
 
@@ -260,9 +265,8 @@ class CallState:
         self._progress.attempts += 1
         if history.first_sent is None:
             history.first_sent = now
-        return WireRequest(
-            request.endpoint.method, request.url, {**request.headers, "Authorization": header}, request.body
-        )
+        headers = {**request.headers, "Authorization": header}
+        return WireRequest(request.endpoint.method, request.url, headers, request.body)
 
     async def _announce_attempt(self) -> None:
         """Emit the start of an attempt; if a hook ends the process there, nothing was sent and no doubt stays."""
@@ -392,9 +396,5 @@ class CallState:
             await self._context.settings.journal.remove(self._entry.identity)
         except JournalError as error:
             # The entry stays recorded as sent, which is the safe side.
-            _LOG.warning(
-                "%s: cannot remove the intent of key %s from the journal: %s",
-                self.request.endpoint.name,
-                self.request.key,
-                error,
-            )
+            name, key = self.request.endpoint.name, self.request.key
+            _LOG.warning("%s: cannot remove the intent of key %s from the journal: %s", name, key, error)
