@@ -15,6 +15,7 @@ from bardge_async._calls.events import Hook
 from bardge_async._calls.idempotency import IdempotentClient
 from bardge_async._calls.options import (
     check_account,
+    check_limiter,
     require_method,
     require_type,
     resolve_journal,
@@ -66,7 +67,7 @@ class BardgeClient(Resources):
         journal: Stores keys and outcomes. Default: a :class:`MemoryJournal`, for this process only.
         limiter: Grants permits to send, for example for one rate across processes; the client never closes it.
         account: A label of the reseller's account; separates the keys of several accounts in a shared journal.
-        hooks: Synchronous callables that receive every :class:`Event`; their exceptions are logged, never propagated.
+        hooks: Synchronous callables that receive every :class:`Event`; what they raise is logged (see :data:`Hook`).
         paths: Corrected paths by endpoint name, with the same placeholders.
         transport: Sends requests in place of aiohttp.
         session: Your own aiohttp session: used as it is, in its loop only, and never closed by the client.
@@ -111,8 +112,6 @@ class BardgeClient(Resources):
         importlib.import_module("bardge_async._batch")
         importlib.import_module("bardge_async._doubts.evidence")
         clock = SystemClock() if clock is None else require_method("clock", clock, "elapsed")
-        if transport is not None:
-            require_method("transport", transport, "send")
         url = check_base_url(os.environ.get("BARDGE_BASE_URL", DEFAULT_BASE_URL) if base_url is None else base_url)
         settings = parts.ClientSettings(
             base_url=url,
@@ -123,7 +122,7 @@ class BardgeClient(Resources):
             account=check_account(account),
             journal=resolve_journal(journal),
             notifier=parts.Notifier(hooks),
-            limiter=None if limiter is None else require_method("limiter", limiter, "acquire"),
+            limiter=check_limiter(limiter),
         )
         wire = parts.build_transport(clock, url, transport=transport, session=session, ssl=ssl, proxy=proxy)
         engine = parts.build_engine(settings, wire, clock, max_connections)
@@ -140,11 +139,13 @@ class BardgeClient(Resources):
         retry: RetryPolicy | Unset = UNSET,
         hooks: Sequence[Hook] | Unset = UNSET,
         paths: Mapping[str, str] | Unset = UNSET,
+        limiter: Limiter | Unset | None = UNSET,
     ) -> BardgeClient:
         """Return a client with other settings over the same connections, which only the original client closes.
 
-        A different ``api_key`` is assumed to belong to another account: pass its label as ``account``, too, or the new
-        client gets its own journal in memory.
+        A different ``api_key`` is assumed to be another account's: pass its label as ``account``, too, or the client
+        gets its own journal in memory. With another key or label, throttling, retry budget and pace are its own, too,
+        and it has no ``limiter`` unless you pass one.
 
         Raises:
             ConfigurationError: A setting is invalid.
@@ -157,12 +158,15 @@ class BardgeClient(Resources):
         settings = attrs.evolve(
             old,
             credentials=old.credentials if key is None else parts.Credentials(require_usable(key)),
+            limiter=old.limiter if isinstance(limiter, Unset) else check_limiter(limiter),
             timeouts=old.timeouts if isinstance(timeout, Unset) else resolve_timeouts(timeout),
             policy=old.policy if isinstance(retry, Unset) else require_type("retry", retry, RetryPolicy),
             account=old.account if isinstance(account, Unset) else check_account(account),
             journal=resolve_journal(None) if key is not None and isinstance(account, Unset) else old.journal,
             notifier=old.notifier if isinstance(hooks, Unset) else parts.Notifier(hooks),
         )
+        if isinstance(limiter, Unset) and not settings.is_same_account(old):
+            settings = attrs.evolve(settings, limiter=None)
         path_overrides = self._caller.request_builder.paths if isinstance(paths, Unset) else apply_path_overrides(paths)
         return BardgeClient._from_caller(self._caller.with_settings(settings, path_overrides))
 

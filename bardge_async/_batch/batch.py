@@ -38,7 +38,7 @@ class Batch:
         """The current pace; all zero before the iteration starts."""
         if self._runner is None:
             return Pace(0, 0, 0, 0.0, self._options.rate)
-        pacer = self._runner.semaphore.adaptive_limit
+        pacer = self._runner.adaptive_limit
         return Pace(int(pacer.limit), pacer.running, pacer.backoffs, pacer.latency, self._options.rate)
 
     def stop(self) -> None:

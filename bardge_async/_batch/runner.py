@@ -27,7 +27,8 @@ class BatchRunner:
 
     def __init__(self, caller: ClientCaller, stream: OperationStream, options: BatchOptions) -> None:
         self.failure: BaseException | None = None
-        self.semaphore = caller.slots.loop_semaphore()
+        self._pacing = caller.account_limits.pacing
+        self.adaptive_limit = self._pacing.loop_limit()
         self._caller = caller
         self._clock = caller.clock_reader.clock
         self._stream = stream
@@ -46,7 +47,7 @@ class BatchRunner:
 
     def start(self) -> None:
         """Start: recover doubts first, then start operations."""
-        self.semaphore.adaptive_limit.add_batch(self._max_concurrency)
+        self.adaptive_limit.add_batch(self._max_concurrency)
         self._room_available.set()
         self._start_task(self._recover_then_feed())
 
@@ -100,7 +101,7 @@ class BatchRunner:
             self._fail_batch(failure)
         if not self._tasks:
             _ACTIVE_RUNNERS.discard(self)
-            self.semaphore.adaptive_limit.remove_batch()
+            self.adaptive_limit.remove_batch()
             if self._timer is not None:
                 self._timer.cancel()
             self._changed.set()
@@ -135,7 +136,7 @@ class BatchRunner:
         finally:
             self._executing -= 1
             self._signal_room()
-            self.semaphore.adaptive_limit.release()
+            self.adaptive_limit.release()
         self._finish_run(run)
 
     async def _take_operation(self) -> OperationRun | None:
@@ -150,7 +151,7 @@ class BatchRunner:
 
     async def _run_with_slot(self, step: Callable[[], Awaitable[OperationRun | None]]) -> OperationRun | None:
         """Run a step while holding a slot of the adaptive limit; an operation that it returns keeps the slot."""
-        adaptive_limit = self.semaphore.adaptive_limit
+        adaptive_limit = self.adaptive_limit
         await adaptive_limit.acquire()
         try:
             run = await step()
@@ -193,7 +194,7 @@ class BatchRunner:
             self._room_available.set()
 
     async def _wait_for_retry_after(self) -> None:
-        """Wait while the server asks all calls to: an operation started now would spend its deadline on that wait."""
+        """Wait while the server asks all calls of the account to: an operation started now would spend its deadline on that wait."""
         while (seconds := self._caller.seconds_throttled()) > 0:
             await self._clock.sleep(seconds)
 
@@ -202,7 +203,7 @@ class BatchRunner:
         per_second = self._options.rate
         if per_second is None:
             return
-        rate = self._caller.slots.rate
+        rate = self._pacing.rate
         while (seconds := rate.seconds_until_free(per_second, self._clock.elapsed(), take=take)) > 0:
             await self._clock.sleep(seconds)
 

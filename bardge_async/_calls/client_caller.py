@@ -31,6 +31,7 @@ class ClientCaller:
         self._engine = engine
         self.settings = engine.settings
         self.slots = engine.slots
+        self.account_limits = engine.account_limits
         self.clock_reader = engine.clock_reader
 
     def with_settings(self, settings: ClientSettings, paths: Mapping[str, str]) -> ClientCaller:
@@ -111,8 +112,8 @@ class ClientCaller:
         await self._engine.wait_backoff(attempt)
 
     def seconds_throttled(self) -> float:
-        """Return the seconds for which the server asked all calls to wait; zero or less if they may go."""
-        return self._engine.retry_after_gate.seconds_until_all_open(self.clock_reader.clock.elapsed())
+        """Return the seconds for which the server asked all calls of the account to wait; zero or less if they may go."""
+        return self.account_limits.retry_after_gate.seconds_until_all_open(self.clock_reader.clock.elapsed())
 
     @property
     def is_unclosed(self) -> bool:

@@ -11,6 +11,7 @@ from bardge_async._core.entry import KeyIdentity
 from bardge_async._core.settings import ReplayWindow, RetryPolicy, Timeouts
 from bardge_async._journal import Journal, MemoryJournal
 from bardge_async._limits import Limiter
+from bardge_async._limits.accounts import AccountLimits
 from bardge_async._limits.connections import ConnectionSlots
 from bardge_async._network import Transport
 from bardge_async._network.credentials import Credentials
@@ -34,6 +35,10 @@ class ClientSettings:
     notifier: Notifier
     limiter: Limiter | None
 
+    def is_same_account(self, other: ClientSettings) -> bool:
+        """Return whether both have the same account label and the same API key or callable."""
+        return (self.account, self.credentials.source) == (other.account, other.credentials.source)
+
 
 @attrs.frozen(eq=False, repr=False)
 class CallContext:
@@ -46,6 +51,7 @@ class CallContext:
     settings: ClientSettings
     transport: Transport
     slots: ConnectionSlots
+    account_limits: AccountLimits
     clock_reader: ClockReader
     memory_journal: MemoryJournal | None
     hold_fresh: Callable[[KeyIdentity], bool] | None

@@ -14,13 +14,12 @@ from bardge_async._calls.events import RetryScheduled, Throttled
 from bardge_async._calls.state import CallState
 from bardge_async._core import retry
 from bardge_async._core.entry import KeyIdentity, RecordedResponse
-from bardge_async._core.holdback import RetryAfterGate
 from bardge_async._core.http import REQUEST_ID_HEADER, PreparedRequest, Response, WireResponse
 from bardge_async._core.replay import check_replay
 from bardge_async._core.response import Outcome, Verdict, classify
-from bardge_async._core.retry_budget import RetryBudget
 from bardge_async._core.window import ClockReading
 from bardge_async._journal import MemoryJournal
+from bardge_async._limits.accounts import AccountRegistry
 from bardge_async._limits.connections import ConnectionSlots
 from bardge_async._network import Transport
 from bardge_async._runtime.clock import ClockReader, TimeLimit
@@ -44,6 +43,8 @@ class Engine:
         slots: ConnectionSlots,
         clock_reader: ClockReader,
         jitter: Callable[[], float] = random.random,
+        *,
+        accounts: AccountRegistry | None = None,
     ) -> None:
         self.settings = settings
         self.transport = transport
@@ -52,19 +53,17 @@ class Engine:
         # Not for subclasses: the shortcuts below would bypass methods that they override.
         memory = settings.journal if type(settings.journal) is MemoryJournal else None
         hold_fresh = getattr(settings.journal, "hold_fresh", None)
-        self._context = CallContext(settings, transport, slots, clock_reader, memory, hold_fresh)
+        self._accounts = AccountRegistry() if accounts is None else accounts
+        self.account_limits = self._accounts.find_limits(settings.account, settings.credentials.source)
+        self.retry_after_gate = self.account_limits.retry_after_gate
+        self.retry_budget = self.account_limits.find_budget(settings.policy)
+        self._context = CallContext(settings, transport, slots, self.account_limits, clock_reader, memory, hold_fresh)
         self._limiter = settings.limiter
         self.jitter = jitter
-        self.retry_budget = RetryBudget(settings.policy)
-        self.retry_after_gate = RetryAfterGate()
 
     def with_settings(self, settings: ClientSettings) -> Engine:
-        """Return an engine with other settings over the same connections."""
-        derived = Engine(settings, self.transport, self.slots, self.clock_reader, self.jitter)
-        derived.retry_after_gate = self.retry_after_gate
-        if settings.policy == self.settings.policy:
-            derived.retry_budget = self.retry_budget
-        return derived
+        """Return an engine with other settings over the same connections; another account has its own limits."""
+        return Engine(settings, self.transport, self.slots, self.clock_reader, self.jitter, accounts=self._accounts)
 
     async def run(
         self,
@@ -126,11 +125,11 @@ class Engine:
         key_renewed = False
         while True:
             header = self.settings.credentials.known_header or await self._wait_for_header(state)
-            must_wait = self._limiter is not None or (
-                self.retry_after_gate.ever_held and self._throttle_delay(state) > 0
-            )
+            must_wait = self._limiter is not None or (self.retry_after_gate.ever_held and state.seconds_throttled() > 0)
             blocked = await self._wait_for_permission(state) if must_wait else None
             outcome = blocked or await state.send_attempt(header)
+            if outcome is None:
+                continue
             if outcome.verdict is Verdict.DONE:
                 return outcome
             # One renewal a call: a second rejection means that the new API key is wrong, too.
@@ -205,12 +204,12 @@ class Engine:
             if no_permit is not None and no_permit.retry_after is not None:
                 # Remember the hold locally, so that later calls need not ask the limiter.
                 self.retry_after_gate.hold_all(self.clock_reader.clock.elapsed() + no_permit.retry_after)
-            if no_permit is not None or self._throttle_delay(state) <= 0:
+            if no_permit is not None or state.seconds_throttled() <= 0:
                 return no_permit
 
     async def _wait_for_retry_after(self, state: CallState) -> Outcome | None:
         """Wait until ``Retry-After`` has passed; return an outcome if that would pass deadline or window."""
-        while (wait := self._throttle_delay(state)) > 0:
+        while (wait := state.seconds_throttled()) > 0:
             max_wait = state.max_wait()
             if wait >= max_wait:
                 error = ThrottledError(
@@ -224,9 +223,6 @@ class Engine:
             state.emit(Throttled, seconds=seconds)
             await self.clock_reader.clock.sleep(seconds)
         return None
-
-    def _throttle_delay(self, state: CallState) -> float:
-        return self.retry_after_gate.seconds_until_open(state.request.endpoint, self.clock_reader.clock.elapsed())
 
     async def _wait_before_retry(self, state: CallState, outcome: Outcome) -> None:
         """Wait before the next attempt, or raise the call's error."""
@@ -256,7 +252,7 @@ class Engine:
         return error
 
     def _throttle_other_calls(self, state: CallState, outcome: Outcome, now: ClockReading) -> None:
-        """Apply ``Retry-After`` to the client's other calls: all after a 429, the endpoint's after a 503."""
+        """Apply ``Retry-After`` to the account's other calls: all after a 429, the endpoint's after a 503."""
         if state.response is None or isinstance(outcome.error, ThrottledError):
             return
         status, requested = state.response.status, outcome.retry_after

@@ -104,4 +104,7 @@ class DoubtResolved(Event):
 
 
 Hook: TypeAlias = Callable[[Event], object]
-"""A synchronous callable that receives every event; its exceptions are logged, never propagated."""
+"""A synchronous callable that receives every event, outcomes once they are recorded.
+
+What it raises is logged, never propagated, except for ``KeyboardInterrupt`` and ``SystemExit``.
+"""

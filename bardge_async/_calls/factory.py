@@ -13,6 +13,7 @@ import aiohttp
 from bardge_async._calls.context import ClientSettings
 from bardge_async._calls.engine import Engine
 from bardge_async._calls.notifier import Notifier
+from bardge_async._calls.options import require_method
 from bardge_async._core.request import RequestBuilder
 from bardge_async._core.settings import is_loopback
 from bardge_async._limits.connections import ConnectionSlots
@@ -52,7 +53,7 @@ def build_transport(
         if value is not None and conflicting:
             raise ConfigurationError(f"{name}: it uses its own connections; remove {', '.join(conflicting)}")
     if transport is not None:
-        return transport
+        return require_method("transport", transport, "send")
     if session is not None and not isinstance(session, aiohttp.ClientSession):
         raise ConfigurationError(f"session: expected an aiohttp.ClientSession, got {type(session).__name__}")
     _check_ssl(ssl)

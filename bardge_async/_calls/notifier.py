@@ -53,10 +53,12 @@ class Notifier:
         for hook in self._hooks:
             try:
                 hook(event)
-            except Exception:  # noqa: BLE001 - whatever a hook raises
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException:  # noqa: BLE001 - a hook's CancelledError or GeneratorExit is not the call's
                 _LOG.exception("a hook failed on %s", type(event).__name__)
 
-    def emit_doubt_change(self, request: PreparedRequest, history: History, outcome: Outcome) -> None:
+    def _emit_doubt_change(self, request: PreparedRequest, history: History, outcome: Outcome) -> None:
         """Emit that an outcome opened or resolved the doubt about a POST."""
         if not history.in_doubt:
             self.emit(DoubtResolved, request, history.attempts, done=outcome.verdict is not Verdict.REFUSED)
@@ -64,15 +66,22 @@ class Notifier:
             self.emit(DoubtOpened, request, history.attempts, first_sent_at=history.first_sent.to_datetime())
 
     def emit_attempt_ended(
-        self, request: PreparedRequest, attempt: int, response: WireResponse | None, outcome: Outcome, seconds: float
+        self,
+        request: PreparedRequest,
+        history: History,
+        response: WireResponse | None,
+        outcome: Outcome,
+        seconds: float,
+        *,
+        doubt_changed: bool,
     ) -> None:
-        """Emit an attempt's outcome, and log it at DEBUG."""
+        """Emit an attempt's outcome and a doubt that it opened or resolved, and log the outcome at DEBUG."""
         status = None if response is None else response.status
         request_id = None if response is None else response.headers.get(REQUEST_ID_HEADER)
         _LOG.debug(
             "%s attempt %d: %s in %.0f ms (request id %s)",
             request.endpoint.name,
-            attempt,
+            history.attempts,
             OUTCOME_WORDS[outcome.verdict] if status is None else status,
             seconds * 1000,
             request_id,
@@ -80,13 +89,15 @@ class Notifier:
         self.emit(
             AttemptEnded,
             request,
-            attempt,
+            history.attempts,
             status=status,
             outcome=OUTCOME_WORDS[outcome.verdict],
             request_id=request_id,
             seconds=seconds,
             replayed=outcome.replayed,
         )
+        if doubt_changed:
+            self._emit_doubt_change(request, history, outcome)
 
 
 def _is_plain_callable(hook: object) -> bool:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from bardge_async._core.secret import ApiKeySource, Secret, UnusableApiKey, require_usable
 from bardge_async._core.settings import Timeouts
 from bardge_async._journal import Journal, MemoryJournal
+from bardge_async._limits import Limiter
 from bardge_async.errors import ConfigurationError
 
 T = TypeVar("T")
@@ -46,6 +47,11 @@ def check_account(account: object) -> str:
     if isinstance(account, str) and account.isprintable():
         return account
     raise ConfigurationError(f"account: expected printable text, got {account!r:.40}")
+
+
+def check_limiter(limiter: Limiter | None) -> Limiter | None:
+    """Return the limiter, if any; raise if it is none."""
+    return None if limiter is None else require_method("limiter", limiter, "acquire")
 
 
 def resolve_timeouts(given: Timeouts | float | None) -> Timeouts:

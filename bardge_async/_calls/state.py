@@ -17,8 +17,8 @@ from bardge_async._core.redaction import redact_api_key, redact_request_id
 from bardge_async._core.replay import SendAllowed, build_sent_entry
 from bardge_async._core.response import Outcome, Verdict, classify
 from bardge_async._core.window import MIN_SECONDS_LEFT, ClockReading, History, seconds_left
+from bardge_async._limits.accounts import request_permit
 from bardge_async._limits.connections import LoopSemaphore
-from bardge_async._limits.pacing import is_overload
 from bardge_async._network import AttemptLimits
 from bardge_async._runtime.clock import TimeLimit
 from bardge_async.errors import (
@@ -28,10 +28,10 @@ from bardge_async.errors import (
     NoAnswerError,
     NotSentError,
     PoolTimeoutError,
-    ThrottledError,
 )
 
 _LOG: Final = logging.getLogger("bardge_async")
+_NO_CONNECTION: Final = "timed out waiting for a free connection; raise `max_connections` or `Timeouts(pool=...)`"
 _LONG_WAIT: Final = 1.0
 """Seconds of waiting for the limiter from which a ``Throttled`` event is emitted."""
 
@@ -96,6 +96,11 @@ class CallState:
         """Return the seconds until the call's deadline."""
         return self._deadline - self._clock.elapsed()
 
+    def seconds_throttled(self) -> float:
+        """Return the seconds until ``Retry-After`` lets this call go, zero or less for now."""
+        gate = self._context.account_limits.retry_after_gate
+        return gate.seconds_until_open(self.request.endpoint, self._clock.elapsed())
+
     def max_wait(self) -> float:
         """Return the seconds the call may wait before sending: to its deadline or, in doubt, its window's end."""
         if not self.history.in_doubt:
@@ -117,14 +122,16 @@ class CallState:
             key=self.request.key,
         )
 
-    async def send_attempt(self, header: str) -> Outcome:
-        """Send once, holding one of the loop's connection slots, and record the outcome."""
+    async def send_attempt(self, header: str) -> Outcome | None:
+        """Send once, holding a connection slot, and record the outcome; None if throttled while queued for the slot."""
         self.response = None
         waited = not self.semaphore.try_acquire()
         max_wait = min(self._context.settings.timeouts.pool, max(0.0, self.seconds_left())) if waited else 0.0
         if waited and not await self.semaphore.acquire(max_wait):
-            return self._pool_timeout()
+            return self._end_timed_out(PoolTimeoutError(_NO_CONNECTION))
         try:
+            if waited and self.seconds_throttled() > 0:
+                return None
             no_permit = await self.acquire_permit() if waited and self._context.settings.limiter is not None else None
             if no_permit is not None:
                 return no_permit
@@ -142,44 +149,54 @@ class CallState:
             if limits is None:
                 return await self._deadline_passed()
             wire_request = self._start_attempt(header, now)
+            if self._context.settings.notifier.has_hooks:
+                await self._announce_attempt()
+            was_in_doubt = self.history.in_doubt
             try:
                 self.response = response = await self._context.transport.send(wire_request, limits)
             except BaseException as error:  # noqa: BLE001 - re-raised unless it is an outcome
                 outcome = await self._classify_failure(error, now)
             else:
                 outcome = self._classify_response(response, now, header)
-            self._report_attempt(outcome, now)
-            self.add_to_history(outcome)
-            if self._entry is not None:
-                await self._record_outcome(self._entry, outcome, now, header)
+            await self._conclude_attempt(outcome, now, header, was_in_doubt=was_in_doubt)
             return outcome
         finally:
             self.semaphore.release()
 
+    async def _conclude_attempt(self, outcome: Outcome, now: ClockReading, header: str, *, was_in_doubt: bool) -> None:
+        """Record an attempt's outcome, then report it to adaptive limit, hooks and log, if any of them is active."""
+        seconds = self._clock.elapsed() - now.elapsed
+        self.add_to_history(outcome)
+        try:
+            if self._entry is not None:
+                await self._record_outcome(self._entry, outcome, now, header)
+        finally:
+            # After the record: what a hook raises to end the process must not lose the outcome.
+            pacing = self._context.account_limits.pacing
+            if pacing.was_used:
+                status = None if self.response is None else self.response.status
+                pacing.observe(status, timed_out=outcome.timed_out, started_at=now.elapsed, seconds=seconds)
+            self._notify_attempt_ended(outcome, seconds, was_in_doubt=was_in_doubt)
+
+    def _notify_attempt_ended(self, outcome: Outcome, seconds: float, *, was_in_doubt: bool) -> None:
+        notifier = self._context.settings.notifier
+        if notifier.has_hooks or _LOG.isEnabledFor(logging.DEBUG):
+            changed = was_in_doubt is not self.history.in_doubt
+            notifier.emit_attempt_ended(
+                self.request, self.history, self.response, outcome, seconds, doubt_changed=changed
+            )
+
     async def acquire_permit(self) -> Outcome | None:
         """Wait for the limiter's permit; return an outcome if none is granted before deadline or window end."""
         limiter = self._context.settings.limiter
-        if limiter is None:
-            return None
+        assert limiter is not None
         started_at = self._clock.elapsed()
-        try:
-            await limiter.acquire(self.max_wait())
-        except ThrottledError as error:
-            throttled = error
-        except Exception as error:  # noqa: BLE001 - the user's own limiter
-            throttled = ThrottledError(f"the limiter failed: {type(error).__name__}")
-            throttled.__cause__ = error
-        else:
-            waited = self._clock.elapsed() - started_at
-            if waited >= _LONG_WAIT:
-                self.emit(Throttled, seconds=waited)
-            return None
-        return self.add_to_history(Outcome(Verdict.NOT_SENT, error=throttled))
-
-    def _pool_timeout(self) -> Outcome:
-        return self._end_timed_out(
-            PoolTimeoutError("timed out waiting for a free connection; raise `max_connections` or `Timeouts(pool=...)`")
-        )
+        throttled = await request_permit(limiter, self.max_wait())
+        if throttled is not None:
+            return self.add_to_history(Outcome(Verdict.NOT_SENT, error=throttled))
+        if (waited := self._clock.elapsed() - started_at) >= _LONG_WAIT:
+            self.emit(Throttled, seconds=waited)
+        return None
 
     async def _deadline_passed(self) -> Outcome:
         await self._discard_intent()
@@ -247,11 +264,17 @@ class CallState:
         self._progress.attempts += 1
         if history.first_sent is None:
             history.first_sent = now
-        if self._context.settings.notifier.has_hooks:
+        headers = {**request.headers, "Authorization": header}
+        return WireRequest(request.endpoint.method, request.url, headers, request.body)
+
+    async def _announce_attempt(self) -> None:
+        """Emit the start of an attempt; if a hook ends the process there, nothing was sent and no doubt stays."""
+        try:
             self.emit(AttemptStarted)
-        return WireRequest(
-            request.endpoint.method, request.url, {**request.headers, "Authorization": header}, request.body
-        )
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await self._discard_intent()
+            raise
 
     async def _classify_failure(self, error: BaseException, now: ClockReading) -> Outcome:
         """Return the outcome of a send that raised; re-raise what is no outcome."""
@@ -269,10 +292,9 @@ class CallState:
             return Outcome(Verdict.NO_ANSWER, error=NoAnswerError(f"the transport failed: {type(error).__name__}"))
         # Cancelled in flight: the response, if any, is never read.
         lost = Outcome(Verdict.NO_ANSWER)
-        seconds = self._clock.elapsed() - now.elapsed
-        notifier = self._context.settings.notifier
-        notifier.emit_attempt_ended(self.request, self.history.attempts, self.response, lost, seconds)
+        seconds, was_in_doubt = self._clock.elapsed() - now.elapsed, self.history.in_doubt
         self.add_to_history(lost)
+        self._notify_attempt_ended(lost, seconds, was_in_doubt=was_in_doubt)
         raise error
 
     def _classify_response(self, response: WireResponse, now: ClockReading, header: str) -> Outcome:
@@ -283,19 +305,6 @@ class CallState:
         # Errors quote the response, and some servers echo the API key.
         self.response = response = redact_api_key(response, header)
         return classify(self.request.endpoint, response, now.wall, origin)
-
-    def _report_attempt(self, outcome: Outcome, now: ClockReading) -> None:
-        """Report an attempt's end to adaptive limit, hooks and log, if any of them is active."""
-        adaptive_limit, notifier = self.semaphore.adaptive_limit, self._context.settings.notifier
-        is_notifying = notifier.has_hooks or _LOG.isEnabledFor(logging.DEBUG)
-        if not adaptive_limit.batches and not is_notifying:
-            return
-        seconds = self._clock.elapsed() - now.elapsed
-        if adaptive_limit.batches:
-            status, timed_out = None if self.response is None else self.response.status, outcome.timed_out
-            adaptive_limit.observe(is_overload(status, timed_out=timed_out), started_at=now.elapsed, seconds=seconds)
-        if is_notifying:
-            notifier.emit_attempt_ended(self.request, self.history.attempts, self.response, outcome, seconds)
 
     def _compute_limits(self, now: ClockReading) -> AttemptLimits | None:
         """Return the time limits of the next attempt; None if deadline or window leave no time for it."""
@@ -312,12 +321,8 @@ class CallState:
         return AttemptLimits(connect, min(settings.timeouts.attempt, time_left)) if time_left > 0 else None
 
     def add_to_history(self, outcome: Outcome) -> Outcome:
-        """Add an outcome to the history, and emit a doubt that it opens or resolves."""
-        history = self.history
-        was_in_doubt = history.in_doubt
-        retry.update_history(self.request.endpoint, history, outcome)
-        if was_in_doubt is not history.in_doubt:
-            self._context.settings.notifier.emit_doubt_change(self.request, history, outcome)
+        """Add an outcome to the history and return it."""
+        retry.update_history(self.request.endpoint, self.history, outcome)
         return outcome
 
     async def _record_outcome(self, entry: JournalEntry, outcome: Outcome, now: ClockReading, header: str) -> None:
@@ -390,9 +395,5 @@ class CallState:
             await self._context.settings.journal.remove(self._entry.identity)
         except JournalError as error:
             # The entry stays recorded as sent, which is the safe side.
-            _LOG.warning(
-                "%s: cannot remove the intent of key %s from the journal: %s",
-                self.request.endpoint.name,
-                self.request.key,
-                error,
-            )
+            name, key = self.request.endpoint.name, self.request.key
+            _LOG.warning("%s: cannot remove the intent of key %s from the journal: %s", name, key, error)

@@ -8,7 +8,6 @@ from collections import deque
 import anyio
 import attrs
 
-from bardge_async._limits.pacing import AdaptiveLimit, GcraRate
 from bardge_async._runtime.clock import Clock, TimeLimit, Timer
 from bardge_async._runtime.loops import PerLoop, run_in_loop
 from bardge_async.errors import NotSentError
@@ -31,7 +30,6 @@ class LoopSemaphore:
         self._queue: deque[_Waiter] = deque()
         self._timer: Timer | None = None
         self._timer_due = 0.0
-        self.adaptive_limit = AdaptiveLimit()
         self.calls_in_flight = 0
         self.idle: anyio.Event | None = None
 
@@ -111,13 +109,8 @@ class ConnectionSlots:
         self.size = size
         self._clock = clock
         self._semaphores: PerLoop[LoopSemaphore] = PerLoop(lambda: LoopSemaphore(size, clock))
-        self.rate = GcraRate()
         self.is_closed = False
         self.was_used = False
-
-    def loop_semaphore(self) -> LoopSemaphore:
-        """Return the running loop's semaphore."""
-        return self._semaphores.get()
 
     def call_started(self) -> LoopSemaphore:
         """Count a call that starts, and return the running loop's semaphore.

@@ -1,4 +1,4 @@
-"""Concurrency (AIMD) and start rate (GCRA) shared by the batches of one client."""
+"""Concurrency (AIMD) and start rate (GCRA) shared by the batches of one account."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import math
 import threading
 from collections import deque
 from typing import Final
+
+from bardge_async._runtime.loops import PerLoop
 
 _INITIAL_LIMIT: Final = 16
 _LATENCY_TOLERANCE: Final = 1.5
@@ -133,7 +135,7 @@ class AdaptiveLimit:
 
 
 class GcraRate:
-    """Space out the operations that one client's batches start, across its event loops and threads.
+    """Space out the operations that one account's batches start, across its event loops and threads.
 
     In any second at most ``per_second`` start, plus ``max(1, 3 %)``: that tolerance makes up for late wake-ups (generic
     cell rate algorithm).
@@ -154,6 +156,26 @@ class GcraRate:
             if take:
                 self._due = max(now, self._due) + interval
         return 0.0
+
+
+class AccountPacing:
+    """The pace of one account's batches: concurrency for each event loop, and one start rate for all."""
+
+    def __init__(self) -> None:
+        self.rate = GcraRate()
+        self.was_used = False
+        self._adaptive_limits: PerLoop[AdaptiveLimit] = PerLoop(AdaptiveLimit)
+
+    def loop_limit(self) -> AdaptiveLimit:
+        """Return the running loop's adaptive limit."""
+        self.was_used = True
+        return self._adaptive_limits.get()
+
+    def observe(self, status: int | None, *, timed_out: bool, started_at: float, seconds: float) -> None:
+        """Record one response of the account's calls, or its absence, if a batch is running in this loop."""
+        limit = self._adaptive_limits.get()
+        if limit.batches:
+            limit.observe(is_overload(status, timed_out=timed_out), started_at=started_at, seconds=seconds)
 
 
 def is_overload(status: int | None, *, timed_out: bool) -> bool:

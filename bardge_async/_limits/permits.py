@@ -12,7 +12,7 @@ import functools
 import logging
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 import attrs
 
@@ -85,18 +85,30 @@ class ClockOffset:
                 low, high = kept_low, kept_high
         self._low, self._high, self._sampled_at = low, high, received_at
 
+    @property
+    def uncertainty(self) -> float:
+        """Half of the range of possible offsets, in seconds: no converted time is further off."""
+        return (self._high - self._low) / 2
+
     def to_local(self, server_time: float) -> float:
         """Convert a time on the server's clock to this process's clock."""
         return server_time - (self._low + self._high) / 2
 
 
+class _Slot(NamedTuple):
+    """When a slot may be used, on this process's clock."""
+
+    starts: float
+    ends: float
+
+
 @attrs.define(eq=False)
 class _PermitWaiter:
-    """A call queued for a permit; ``slot`` is the time of the slot it was granted."""
+    """A call queued for a permit; ``slot`` is the one it was granted."""
 
     granted: asyncio.Future[None]
     deadline: float
-    slot: float | None = None
+    slot: _Slot | None = None
 
     def set_error(self, error: ThrottledError) -> None:
         """Fail the waiting call."""
@@ -114,7 +126,7 @@ class PermitScheduler:
         self._clock = clock
         self._tolerance = max(_SLOT_TOLERANCE, 1 / per_second)
         self._queue: OrderedDict[_PermitWaiter, None] = OrderedDict()
-        self._slots: deque[float] = deque()
+        self._slots: deque[_Slot] = deque()
         self._clock_offset = ClockOffset()
         self._round_trip = 0.0
         self._backlog = 0.0
@@ -176,17 +188,16 @@ class PermitScheduler:
     def _grant_permits(self) -> None:
         """Grant the slots that are due, and request more if needed."""
         now, slots = self._clock.elapsed(), self._slots
-        earliest = max(now - self._tolerance, self._held_until)
-        while slots and slots[0] < earliest:
+        while slots and (slots[0].ends < now or slots[0].starts < self._held_until):
             slots.popleft()
-        while slots and slots[0] <= now and self._queue:
+        while slots and slots[0].starts <= now and self._queue:
             waiter, _ = self._queue.popitem(last=False)
             if not waiter.granted.done():
                 waiter.slot = slots.popleft()
                 waiter.granted.set_result(None)
         if self._queue:
             if slots:
-                self._schedule_wake_up(slots[0], now)
+                self._schedule_wake_up(slots[0].starts, now)
             self._start_requesting()
 
     def _schedule_wake_up(self, due: float, now: float) -> None:
@@ -204,7 +215,7 @@ class PermitScheduler:
     def _slots_to_request(self, now: float) -> int:
         """Return how many slots to request: 0 while those in hand suffice."""
         ahead = max(_LOOKAHEAD, 2 * self._round_trip)
-        if self._slots and self._slots[-1] - now >= ahead:
+        if self._slots and self._slots[-1].starts - now >= ahead:
             return 0
         share = min(1.0, _CROWDED_BACKLOG / self._backlog) if self._backlog > 0 else 1.0
         return min(max(0, len(self._queue) - len(self._slots)), max(1, round(ahead * self._rate * share)))
@@ -255,12 +266,18 @@ class PermitScheduler:
         self._hold_until(self._clock_offset.to_local(grant.held_until))
         first = self._clock_offset.to_local(grant.first_slot)
         if grant.is_taken:
-            self._slots.extend(first + number / self._rate for number in range(count))
+            self._slots.extend(self._make_slot(first + number / self._rate) for number in range(count))
         elif count:
             for waiter in list(self._queue)[len(self._slots) :]:
                 if waiter.deadline < first:
                     self._expire_waiter(waiter)
         self._grant_permits()
+
+    def _make_slot(self, due: float) -> _Slot:
+        # Two loops that misjudge the store's clock in opposite directions would crowd their slots: each stays clear of
+        # both ends by what it may be wrong. Never to less than the usual tolerance, or a far store could not be used.
+        margin = min(self._clock_offset.uncertainty, (self._tolerance - _SLOT_TOLERANCE) / 2)
+        return _Slot(due + margin, due + self._tolerance - margin)
 
     def _record_outage(self, reason: str) -> None:
         if self._outage is None:

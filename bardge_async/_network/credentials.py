@@ -41,6 +41,11 @@ class Credentials:
         self._fetch_count = 0
         self._locks = PerLoop(anyio.Lock)
 
+    @property
+    def source(self) -> object:
+        """What the key comes from: the callable, else the header's value."""
+        return self.known_header if self._key_callable is None else self._key_callable
+
     async def get_header(self) -> Secret:
         """Return the header's value, calling the callable the first time."""
         return self.known_header or await self._refresh_header(None)
