@@ -12,13 +12,15 @@ from typing import Any, Final, cast
 import attrs
 
 from bardge_async import errors
-from bardge_async._core.converter import parse_json, parse_json_exact, structure_value
+from bardge_async._core.converter import parse_json, structure_value
 from bardge_async._core.http import REPLAYED_HEADER, REQUEST_ID_HEADER, WireResponse
+from bardge_async._core.json_reader import NestingError, parse_json_exact
 from bardge_async._core.scalars import StructureError
 from bardge_async.endpoints import Endpoint
 from bardge_async.errors import APIError, BardgeError, DecodeError, NoAnswerError
 
 _SECONDS: Final = re.compile(r"\d+(\.\d+)?")
+_MAX_PROBLEMS_SHOWN: Final = 20
 
 
 class Verdict(enum.Enum):
@@ -112,9 +114,10 @@ def _is_replayed(response: WireResponse) -> bool:
 
 
 def _classify_success(endpoint: Endpoint[Any, Any], response: WireResponse) -> Outcome:
-    replayed = _is_replayed(response)
     try:
-        parsed = parse_json(response.body)
+        parsed = parse_json_exact(response.body) if endpoint.response is object else parse_json(response.body)
+    except NestingError as fault:
+        return _build_unreadable(endpoint, response, [f"$: {fault}"])
     except ValueError:
         kind = response.headers.get("Content-Type", "no content type")
         return _build_unusable(
@@ -124,23 +127,29 @@ def _classify_success(endpoint: Endpoint[Any, Any], response: WireResponse) -> O
     if _find_error_object(parsed):
         return _build_unusable(endpoint, response, f"status {response.status} with an error object")
     try:
-        return Outcome(Verdict.DONE, _structure_value(endpoint, parsed, response), replayed=replayed)
+        return Outcome(Verdict.DONE, _structure_value(endpoint, parsed, response), replayed=_is_replayed(response))
     except StructureError as fault:
-        problems = ["$" + path + ": " + text for path, text in fault.mismatches]
-    error = DecodeError(f"{endpoint.name}: the response contradicts the vendor's page: {'; '.join(problems)}", problems)
+        return _build_unreadable(endpoint, response, ["$" + path + ": " + text for path, text in fault.mismatches])
+
+
+def _build_unreadable(endpoint: Endpoint[Any, Any], response: WireResponse, problems: list[str]) -> Outcome:
+    shown = "; ".join(problems[:_MAX_PROBLEMS_SHOWN])
+    rest = len(problems) - _MAX_PROBLEMS_SHOWN
+    more = f"; and {rest} more" if rest > 0 else ""
+    error = DecodeError(f"{endpoint.name}: the response contradicts the vendor's page: {shown}{more}", problems)
     error.status, error.body = response.status, response.body
     error.executed = endpoint.method != "GET"
     error.request_id = response.headers.get(REQUEST_ID_HEADER)
-    return Outcome(Verdict.UNREADABLE, error=error, replayed=replayed)
+    return Outcome(Verdict.UNREADABLE, error=error, replayed=_is_replayed(response))
 
 
 def _structure_value(endpoint: Endpoint[Any, Any], parsed: object, response: WireResponse) -> Any:  # noqa: ANN401
     body, cls = response.body, endpoint.response
     if cls is object:
-        return parse_json_exact(body)
+        return parsed
     if endpoint.bare_list and isinstance(parsed, list):
         body = b'{"data":' + body + b',"has_more":false}'
-        parsed = parse_json(body)
+        parsed = {"data": parsed, "has_more": False}
     value: Any = structure_value(parsed, body, cls)
     if type(cls) is not type and endpoint.paginated:
         # Frozen, but not shared yet; a copy would take as long as reading ten items.
@@ -213,7 +222,7 @@ def _select_error_class(status: int, kind: str | None, code: str | None) -> type
 
 def _get_text(detail: Mapping[str, object], name: str) -> str | None:
     value = detail.get(name)
-    return value if isinstance(value, str) else None
+    return value if type(value) is str else None
 
 
 def _build_api_error(
