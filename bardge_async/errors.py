@@ -248,4 +248,4 @@ class RateLimitError(APIError):
 
 
 class ServerError(APIError):
-    """Retry later, or ask the vendor, quoting ``request_id``: 5xx with the API's error object."""
+    """Retry later, or ask the vendor, quoting ``request_id``: 5xx, except what proxies in between send."""

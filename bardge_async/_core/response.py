@@ -40,7 +40,7 @@ class Verdict(enum.Enum):
     BUSY = enum.auto()
     """429: not executed."""
     FAULT = enum.auto()
-    """A 5xx with the API's error object: the server started on the request and failed."""
+    """A 5xx that does not come from in between: the server started on the request and failed."""
     CACHED_FAULT = enum.auto()
     """The same, replayed from the server's cache."""
     STILL_RUNNING = enum.auto()
@@ -171,7 +171,7 @@ def _classify_failure(endpoint: Endpoint[Any, Any], response: WireResponse, wait
     except ValueError:
         detail = None
     status = response.status
-    if status >= 500 and detail is None:  # noqa: PLR2004
+    if status in _PROXY_STATUSES and detail is None:
         return _build_unusable(endpoint, response, f"status {status} without the API's error object", wait)
     error = _build_api_error(endpoint, response, detail or {}, origin)
     error.retry_after = wait
@@ -182,7 +182,10 @@ def _classify_failure(endpoint: Endpoint[Any, Any], response: WireResponse, wait
     )
 
 
-# Proxies and gateways send these; the request may have reached the server.
+# Without the API's error object these come from in between (520 to 530 are Cloudflare's): the request may have reached
+# the server. Every other 5xx is the failure of the server's own handler, whatever its body.
+_PROXY_STATUSES: Final = frozenset({502, 503, 504, *range(520, 531)})
+# These may come from in between even with the API's error object.
 _INTERMEDIARY_STATUSES: Final = frozenset({408, 425, 502, 503, 504})
 _REFUSAL_STATUSES: Final = frozenset({400, 404, 409, 422})
 
@@ -232,6 +235,8 @@ def _build_api_error(
     message = _get_text(detail, "message") or ""
     if detail:
         text = f"{endpoint.name}: {response.status} {code or kind or 'error'}: {message}"
+    elif response.status >= 500:  # noqa: PLR2004
+        text = f"{endpoint.name}: {response.status} without the API's error object: the server failed on the request"
     else:
         text = (
             f"{endpoint.name}: {response.status} without the API's error object: the response is not from the API; "
