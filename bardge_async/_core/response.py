@@ -21,6 +21,7 @@ from bardge_async.errors import APIError, BardgeError, DecodeError, NoAnswerErro
 
 _SECONDS: Final = re.compile(r"\d+(\.\d+)?")
 _MAX_PROBLEMS_SHOWN: Final = 20
+_NO_CONTENT: Final = 204
 
 
 class Verdict(enum.Enum):
@@ -114,6 +115,8 @@ def _is_replayed(response: WireResponse) -> bool:
 
 
 def _classify_success(endpoint: Endpoint[Any, Any], response: WireResponse) -> Outcome:
+    if endpoint.response is object and _has_no_content(response):
+        return Outcome(Verdict.DONE, None, replayed=_is_replayed(response))
     try:
         parsed = parse_json_exact(response.body) if endpoint.response is object else parse_json(response.body)
     except NestingError as fault:
@@ -130,6 +133,11 @@ def _classify_success(endpoint: Endpoint[Any, Any], response: WireResponse) -> O
         return Outcome(Verdict.DONE, _structure_value(endpoint, parsed, response), replayed=_is_replayed(response))
     except StructureError as fault:
         return _build_unreadable(endpoint, response, ["$" + path + ": " + text for path, text in fault.mismatches])
+
+
+def _has_no_content(response: WireResponse) -> bool:
+    # A result class promises content, plain JSON does not. The others would be odd without any: 206 is a part of it.
+    return response.status == _NO_CONTENT or (response.status in {200, 201, 202} and not response.body.strip())
 
 
 def _build_unreadable(endpoint: Endpoint[Any, Any], response: WireResponse, problems: list[str]) -> Outcome:
