@@ -157,7 +157,7 @@ def _structure_value(endpoint: Endpoint[Any, Any], parsed: object, response: Wir
         return parsed
     if endpoint.bare_list and isinstance(parsed, list):
         body = b'{"data":' + body + b',"has_more":false}'
-        parsed = {"data": parsed, "has_more": False}
+        parsed = {"data": cast("list[object]", parsed), "has_more": False}
     value: Any = structure_value(parsed, body, cls)
     if type(cls) is not type and endpoint.paginated:
         # Frozen, but not shared yet; a copy would take as long as reading ten items.
