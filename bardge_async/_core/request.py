@@ -71,7 +71,8 @@ class RequestBuilder:
         if query:
             url += encode_query(query)
         headers = _build_headers(endpoint, key, lookup_token)
-        check_response_class(endpoint.response)
+        if ENDPOINTS.get(endpoint.name) is not endpoint:
+            check_response_class(endpoint.response)
         return PreparedRequest(
             endpoint, url, _encode_body(endpoint, request), headers, key, given, key is not None and not given
         )
