@@ -137,7 +137,13 @@ class JournalError(NotSentError):
 
 
 class NoAnswerError(BardgeError):
-    """Retry: a GET was sent but no usable response came back; nothing was changed."""
+    """Retry: a GET was sent but no usable response came back; nothing was changed.
+
+    Attributes:
+        status: The HTTP status, if one arrived before the response broke off; else None.
+    """
+
+    status: int | None = None
 
 
 class OutcomeUnknownError(BardgeError):

@@ -6,8 +6,9 @@ import pytest
 
 from bardge_async import BardgeClient, Operation, OperationStatus, RetryPolicy, UpdateIssuedPass, errors
 from bardge_async.endpoints import PURCHASE_CREDITS
+from bardge_async.testing import FakeTransport
 from tests.support.rig import PURCHASE, open_rig
-from tests.support.server import cut, error, reply
+from tests.support.server import Step, cut, error, reply, send_raw
 
 BOUGHT = reply(201, {"balance": 5})
 FAULT = error(500)
@@ -150,3 +151,41 @@ async def test_plain_failure_is_not_recovered() -> None:
         assert (found, await it.bardge.recover(), it.request_count) == ([OperationStatus.IN_DOUBT], [], 1)
         [doubt] = await it.bardge.in_doubt()
         assert not doubt.recoverable
+
+
+HEAD = b"HTTP/1.1 500 Internal Server Error\r\n"
+BROKEN = {
+    "cut body": send_raw(HEAD + b"Content-Length: 99\r\n\r\n{"),
+    "cut chunks": send_raw(HEAD + b"Transfer-Encoding: chunked\r\n\r\n5\r\n{}"),
+    "bad gzip": reply(500, body=b"no gzip", headers={"Content-Encoding": "gzip"}),
+    "too large": send_raw(HEAD + b"Content-Length: 99999999\r\n\r\n{}"),
+}
+
+
+@pytest.mark.usefixtures("both_ways")
+@pytest.mark.parametrize("step", BROKEN.values(), ids=BROKEN)
+async def test_broken_failure_is_the_handlers(step: Step) -> None:
+    """This holds for a 500 whose body breaks off or cannot be read: its status line says enough."""
+    async with open_rig(step, BOUGHT) as it:
+        first, again = await unknown(it.bardge), await unknown(it.bardge)
+        assert (it.request_count, first.may_repeat, again.may_repeat) == (1, False, False)
+    assert isinstance(first.last_error, errors.ServerError)
+    assert (first.last_error.status, first.last_error.code) == (500, None)
+
+
+async def test_failure_that_takes_too_long() -> None:
+    """The same is true where only a transport knows the status, because the body did not arrive in time."""
+    cut_off = errors.NoAnswerError("timed out waiting for the response")
+    cut_off.status, cut_off.timed_out = 500, True
+    fake = FakeTransport(cut_off)
+    async with BardgeClient("key", transport=fake) as bardge:
+        first, again = await unknown(bardge), await unknown(bardge)
+    assert (len(fake.requests), first.may_repeat, again.may_repeat, first.timed_out) == (1, False, False, True)
+
+
+@pytest.mark.parametrize("status", [200, 400, 502, 503])
+async def test_other_broken_response_is_repeated(status: int) -> None:
+    """Any other response that breaks off says nothing: the POST is sent again."""
+    async with open_rig(send_raw(b"HTTP/1.1 %d X\r\nContent-Length: 99\r\n\r\n{" % status), BOUGHT) as it:
+        assert (await it.bardge.credits.purchase(PURCHASE)).balance == 5
+        assert (it.request_count, len(set(it.keys))) == (2, 1)

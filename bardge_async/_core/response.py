@@ -100,6 +100,16 @@ def classify(endpoint: Endpoint[Any, Any], response: WireResponse, now: float, o
     return _build_unusable(endpoint, response, f"a redirect or unknown status {status}", wait)
 
 
+def classify_broken(endpoint: Endpoint[Any, Any], error: NoAnswerError) -> Outcome:
+    """Return what a response means that broke off: a 500 is the handler's failure, whatever there is of its body."""
+    status = error.status
+    if status is None or not 500 <= status < 600 or status in _PROXY_STATUSES:  # noqa: PLR2004 - the HTTP classes
+        return Outcome(Verdict.NO_ANSWER, error=error)
+    failure = errors.ServerError(f"{endpoint.name}: {status}, the server failed on the request: {error}")
+    failure.status, failure.timed_out, failure.request_id = status, error.timed_out, error.request_id
+    return Outcome(Verdict.FAULT, error=failure)
+
+
 def _build_unusable(
     endpoint: Endpoint[Any, Any], response: WireResponse, reason: str, wait: float | None = None
 ) -> Outcome:
