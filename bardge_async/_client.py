@@ -262,7 +262,8 @@ class BardgeClient(Resources):
             method: GET, POST, PUT, PATCH or DELETE. All but GET are sent with a key and count as charging.
             path: Below the base URL, such as ``"/passcodes"``; characters not allowed in a URL are percent-encoded.
             request: A request object or a mapping, sent as JSON.
-            response: The class of the result. Default: plain JSON, fractions as Decimal.
+            response: The class of the result. Default: plain JSON, fractions as Decimal; None for a 200, 201, 202 or
+                204 without a body.
             query: Query values.
             key: The idempotency key. Default: a new one.
             keyed: Whether the server honours the key here, so that an unanswered call may be retried.

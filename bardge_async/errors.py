@@ -137,7 +137,13 @@ class JournalError(NotSentError):
 
 
 class NoAnswerError(BardgeError):
-    """Retry: a GET was sent but no usable response came back; nothing was changed."""
+    """Retry: a GET was sent but no usable response came back; nothing was changed.
+
+    Attributes:
+        status: The HTTP status, if one arrived before the response broke off; else None.
+    """
+
+    status: int | None = None
 
 
 class OutcomeUnknownError(BardgeError):
@@ -248,4 +254,4 @@ class RateLimitError(APIError):
 
 
 class ServerError(APIError):
-    """Retry later, or ask the vendor, quoting ``request_id``: 5xx with the API's error object."""
+    """Retry later, or ask the vendor, quoting ``request_id``: 5xx, except what proxies in between send."""

@@ -28,7 +28,7 @@ from bardge_async import (
 from bardge_async.sandbox import Sandbox
 from bardge_async.testing import ManualClock
 from tests.support.rig import AT_ONCE, PURCHASE, advance_then, open_rig
-from tests.support.server import ScriptedServer, cut, error, find_free_port, reply
+from tests.support.server import ScriptedServer, cut, error, find_free_port, reply, send_raw
 
 LOCAL = "http://127.0.0.1:1"
 BOUGHT = reply(201, {"balance": 5}, {"Bardge-Request-Id": "req_1"})
@@ -333,6 +333,24 @@ async def test_request_with_classes() -> None:
             "POST", "/passcodes", request=PasscodeRequest(client_id="c"), response=models.Passcode, key="order-1"
         )
     assert (response.value, it.keys) == (models.Passcode(passcode="ABC"), ["order-1"])
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 204])
+async def test_request_with_a_class_needs_a_body(status: int) -> None:
+    """A result class promises content: without a body the outcome is unknown."""
+    step = send_raw(f"HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n".encode(), close=False)
+    async with open_rig(step) as it:
+        with pytest.raises(errors.OutcomeUnknownError):
+            await it.bardge.request("POST", "/passcodes", request={}, response=models.Passcode)
+        assert len(await it.bardge.in_doubt()) == 1
+
+
+@pytest.mark.parametrize("status", [203, 205, 206, 226])
+async def test_request_of_an_odd_status_needs_a_body(status: int) -> None:
+    """So do the other successes."""
+    async with open_rig(reply(status, body=b"")) as it:
+        with pytest.raises(errors.OutcomeUnknownError):
+            await it.bardge.request("POST", "/passcodes", request={})
 
 
 async def test_request_get_has_no_key() -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from bardge_async import BardgeClient, RetryPolicy, errors
+from bardge_async import BardgeClient, Operation, OperationStatus, RetryPolicy, UpdateIssuedPass, errors
+from bardge_async.endpoints import PURCHASE_CREDITS
+from bardge_async.testing import FakeTransport
 from tests.support.rig import PURCHASE, open_rig
-from tests.support.server import cut, error, reply
+from tests.support.server import Step, cut, error, reply, send_raw
 
 BOUGHT = reply(201, {"balance": 5})
 FAULT = error(500)
+PLAIN_FAULT = reply(500, body=b"Internal Server Error")
 TRUSTING = RetryPolicy(base=0, max_attempts=1, repeat_server_errors=True)
 
 
@@ -68,3 +71,121 @@ async def test_sending_again_keeps_the_fault_on_record() -> None:
         await unknown(it.bardge)
         await unknown(it.bardge.with_options(retry=RetryPolicy()))
         assert it.request_count == 2
+
+
+# What web frameworks send when a handler fails, and what is left of the API's error object.
+PAGES = {
+    "empty": b"",
+    "text": b"Internal Server Error",
+    "HTML": b"<h1>Server Error (500)</h1>",
+    "error as text": b'{"timestamp":1746700000000,"status":500,"error":"Internal Server Error","path":"/x"}',
+    "empty error": b'{"error":{}}',
+    "message only": b'{"message":"Internal server error"}',
+    "list": b"[]",
+    "cut error object": b'{"error":{"type":"api_error","mess',
+}
+HANDLER_STATUSES = [500, 501, 505, 506, 507, 508, 509, 510, 511, 519, 531, 598, 599]
+PROXY_STATUSES = [502, 503, 504, *range(520, 531)]
+
+
+@pytest.mark.parametrize("body", PAGES.values(), ids=PAGES)
+@pytest.mark.parametrize("status", HANDLER_STATUSES)
+async def test_plain_failure_is_the_handlers(status: int, body: bytes) -> None:
+    """A 500 or the like on a charging POST is the handler's failure, whatever its body: nothing is sent again."""
+    async with open_rig(reply(status, body=body), BOUGHT) as it:
+        first, again = await unknown(it.bardge), await unknown(it.bardge)
+        assert (it.request_count, first.may_repeat, again.may_repeat) == (1, False, False)
+    last = first.last_error
+    assert isinstance(last, errors.ServerError)
+    assert (last.status, last.code, last.message, first.request_id) == (status, None, "", last.request_id)
+
+
+@pytest.mark.parametrize("status", PROXY_STATUSES)
+async def test_failure_in_between_is_repeated(status: int) -> None:
+    """502, 503, 504 and 520 to 530 without the error object come from in between: the POST is sent again."""
+    async with open_rig(reply(status, body=b"<h1>no answer</h1>"), BOUGHT) as it:
+        assert (await it.bardge.credits.purchase(PURCHASE)).balance == 5
+        assert (it.request_count, len(set(it.keys))) == (2, 1)
+
+
+async def test_plain_failure_after_a_doubt() -> None:
+    """On a repeat, too, a plain 500 ends the key."""
+    async with open_rig(cut(), PLAIN_FAULT, BOUGHT) as it:
+        found = await unknown(it.bardge)
+        await unknown(it.bardge)
+        assert (it.request_count, found.may_repeat) == (2, False)
+
+
+async def test_plain_failure_is_trusted_alike() -> None:
+    """``repeat_server_errors`` covers a plain 500."""
+    async with open_rig(PLAIN_FAULT, PLAIN_FAULT, BOUGHT, retry=RetryPolicy(base=0, repeat_server_errors=True)) as it:
+        assert (await it.bardge.credits.purchase(PURCHASE)).balance == 5
+        assert it.request_count == 3
+
+
+async def test_plain_failure_of_a_replay() -> None:
+    """A replayed plain 500 is a cached failure: repeated by no policy."""
+    replayed = reply(500, body=b"", headers={"X-Idempotent-Replayed": "true"})
+    async with open_rig(cut(), replayed, BOUGHT, retry=RetryPolicy(base=0, repeat_server_errors=True)) as it:
+        found = await unknown(it.bardge)
+        assert (it.request_count, found.may_repeat, type(found.last_error)) == (2, False, errors.ServerError)
+
+
+async def test_plain_failure_of_harmless_calls() -> None:
+    """GETs and harmless POSTs are retried after a plain 500, and end in the ServerError."""
+    async with open_rig(PLAIN_FAULT, reply(200, {"balance": 5})) as it:
+        assert (await it.bardge.clients.get_credits("c")).balance == 5
+    async with open_rig(PLAIN_FAULT, reply(200, {"message": "done"})) as it:
+        assert (await it.bardge.passes.update(UpdateIssuedPass(client_id="c"))).message == "done"
+    async with open_rig(PLAIN_FAULT) as it:
+        with pytest.raises(errors.ServerError, match="500 without the API's error object: the server failed") as caught:
+            await it.bardge.clients.get_credits("c")
+    assert (caught.value.retryable, caught.value.attempts, it.request_count) == (True, 4, 4)
+
+
+async def test_plain_failure_is_not_recovered() -> None:
+    """``recover()`` and a batch leave such a doubt alone."""
+    async with open_rig(PLAIN_FAULT, BOUGHT) as it:
+        operation = Operation(PURCHASE_CREDITS, request=PURCHASE, id="order-1")
+        found = [outcome.status async for outcome in it.bardge.batch([operation], job="j")]
+        assert (found, await it.bardge.recover(), it.request_count) == ([OperationStatus.IN_DOUBT], [], 1)
+        [doubt] = await it.bardge.in_doubt()
+        assert not doubt.recoverable
+
+
+HEAD = b"HTTP/1.1 500 Internal Server Error\r\n"
+BROKEN = {
+    "cut body": send_raw(HEAD + b"Content-Length: 99\r\n\r\n{"),
+    "cut chunks": send_raw(HEAD + b"Transfer-Encoding: chunked\r\n\r\n5\r\n{}"),
+    "bad gzip": reply(500, body=b"no gzip", headers={"Content-Encoding": "gzip"}),
+    "too large": send_raw(HEAD + b"Content-Length: 99999999\r\n\r\n{}"),
+}
+
+
+@pytest.mark.usefixtures("both_ways")
+@pytest.mark.parametrize("step", BROKEN.values(), ids=BROKEN)
+async def test_broken_failure_is_the_handlers(step: Step) -> None:
+    """This holds for a 500 whose body breaks off or cannot be read: its status line says enough."""
+    async with open_rig(step, BOUGHT) as it:
+        first, again = await unknown(it.bardge), await unknown(it.bardge)
+        assert (it.request_count, first.may_repeat, again.may_repeat) == (1, False, False)
+    assert isinstance(first.last_error, errors.ServerError)
+    assert (first.last_error.status, first.last_error.code) == (500, None)
+
+
+async def test_failure_that_takes_too_long() -> None:
+    """The same is true where only a transport knows the status, because the body did not arrive in time."""
+    cut_off = errors.NoAnswerError("timed out waiting for the response")
+    cut_off.status, cut_off.timed_out = 500, True
+    fake = FakeTransport(cut_off)
+    async with BardgeClient("key", transport=fake) as bardge:
+        first, again = await unknown(bardge), await unknown(bardge)
+    assert (len(fake.requests), first.may_repeat, again.may_repeat, first.timed_out) == (1, False, False, True)
+
+
+@pytest.mark.parametrize("status", [200, 400, 502, 503])
+async def test_other_broken_response_is_repeated(status: int) -> None:
+    """Any other response that breaks off says nothing: the POST is sent again."""
+    async with open_rig(send_raw(b"HTTP/1.1 %d X\r\nContent-Length: 99\r\n\r\n{" % status), BOUGHT) as it:
+        assert (await it.bardge.credits.purchase(PURCHASE)).balance == 5
+        assert (it.request_count, len(set(it.keys))) == (2, 1)

@@ -89,9 +89,10 @@ cut         | no answer | no answer | refused | refused  | refused | failed  | f
 """
 # Other responses with the same effect as one in the table.
 ALIKE = {
-    "cut": ["200 html", "200 empty", "200 broken", "302", "500 page", "502 page", "503 page", "503", "408", "425"],
+    "cut": ["200 html", "200 empty", "200 broken", "302", "502 page", "520 page", "503 page", "503", "408", "425"],
     "401": ["403", "429 page", "400 page", "409 page"],
     "400": ["404", "422", "409 reused"],
+    "500": ["500 page"],
 }
 
 

@@ -17,9 +17,9 @@ from bardge_async._core.converter import (
     _collect_fields,
     _make_careful_hook,
     parse_json,
-    parse_json_exact,
     structure_value,
 )
+from bardge_async._core.json_reader import parse_json_exact
 from bardge_async._core.scalars import InexactError, StructureError
 from bardge_async.models import Page, Resource
 from bardge_async.models._base import FromPage, Inferred
@@ -134,8 +134,8 @@ def test_own_classes(cls: Any, sent: object, value: object) -> None:
 
 
 def test_own_checks() -> None:
-    """What a user's class raises is raised."""
-    with pytest.raises(RuntimeError):
+    """What a user's class raises is a fault of the response, with the reason."""
+    with pytest.raises(StructureError, match="Checked refuses the value: RuntimeError: bad"):
         decode(Checked, {"id": "bad"})
 
 

@@ -41,6 +41,7 @@ DOUBTFUL = [
     "502 page",
     "503 page",
     "504 page",
+    "520 page",
 ]
 SETTLING = {
     "400": errors.InvalidRequestError,
@@ -122,7 +123,8 @@ cut          | again | again | again | again | Unknown | Unknown | Unknown | Unk
 200 empty    | again | again | again | again | Unknown | Unknown | Unknown | Unknown
 200 broken   | again | again | again | again | Unknown | Unknown | Unknown | Unknown
 302          | again | again | again | again | Unknown | Unknown | Unknown | Unknown
-500 page     | again | again | again | again | Unknown | Unknown | Unknown | Unknown
+500 page     | again | again | again | Unknown | Unknown | Unknown | Unknown | Unknown
+520 page     | again | again | again | again | Unknown | Unknown | Unknown | Unknown
 502 page     | again | again | again | again | Unknown | Unknown | Unknown | Unknown
 503          | again | again | again | again | Unknown | Unknown | Unknown | Unknown
 504 page     | again | again | again | again | Unknown | Unknown | Unknown | Unknown

@@ -136,7 +136,7 @@ async def play_overloaded() -> None:
         assert it.clock.sleeps == []
 
 
-@when("500 with the API's error object")
+@when("500, with or without the API's error object")
 async def play_server_error() -> None:
     async with open_rig(error(500)) as it:
         for _ in range(2):
@@ -144,6 +144,10 @@ async def play_server_error() -> None:
         assert it.request_count == 1
         found = await catch_error(it.bardge.clients.get_credits("c"))
     assert (type(found), it.request_count) == (errors.ServerError, 5)
+    async with open_rig(reply(500, body=b"Internal Server Error")) as it:
+        found = await catch_error(buy(it.bardge))
+        assert isinstance(found, errors.OutcomeUnknownError)
+        assert (found.may_repeat, it.request_count) == (False, 1)
     async with open_rig(error(500), UPDATED) as it:
         await it.bardge.passes.update(m.UpdateIssuedPass(client_id="c"))
     assert it.request_count == 2

@@ -12,7 +12,7 @@ from bardge_async._calls.context import CallContext, OperationProgress
 from bardge_async._calls.events import AttemptStarted, Event, Throttled
 from bardge_async._core import retry
 from bardge_async._core.entry import EntryState, JournalEntry, KeyIdentity, RecordedResponse
-from bardge_async._core.http import REQUEST_ID_HEADER, PreparedRequest, WireRequest, WireResponse
+from bardge_async._core.http import PreparedRequest, WireRequest, WireResponse
 from bardge_async._core.redaction import redact_api_key, redact_request_id
 from bardge_async._core.replay import SendAllowed, build_sent_entry
 from bardge_async._core.response import Outcome, Verdict, classify
@@ -22,6 +22,7 @@ from bardge_async._limits.connections import LoopSemaphore
 from bardge_async._network import AttemptLimits
 from bardge_async._runtime.clock import TimeLimit
 from bardge_async.errors import (
+    APIError,
     BardgeError,
     ConfigurationError,
     JournalError,
@@ -281,7 +282,7 @@ class CallState:
         if isinstance(error, NotSentError):
             return Outcome(Verdict.NOT_SENT, error=error)
         if isinstance(error, NoAnswerError):
-            return Outcome(Verdict.NO_ANSWER, error=error)
+            return wire.classify_broken(self.request.endpoint, error)
         if isinstance(error, ConfigurationError):
             if self.history.in_doubt:
                 return Outcome(Verdict.REFUSED_UNSETTLED, error=error)
@@ -328,8 +329,8 @@ class CallState:
     async def _record_outcome(self, entry: JournalEntry, outcome: Outcome, now: ClockReading, header: str) -> None:
         """Update the journal entry with an attempt's outcome."""
         if self.history.in_doubt:
-            if outcome.verdict is Verdict.FAULT and self.response is not None:
-                await self._record_fault(entry, self.response, now)
+            if outcome.verdict is Verdict.FAULT and isinstance(outcome.error, APIError):
+                await self._record_fault(entry, outcome.error, now)
         elif self.response is not None and outcome.verdict.settles:
             final_entry = self._close_entry(entry, outcome, self.response, now, header)
             if final_entry is not None:
@@ -342,9 +343,9 @@ class CallState:
             await self._put_entry(self._refused_entry)
             self._intent_recorded = False
 
-    async def _record_fault(self, entry: JournalEntry, response: WireResponse, now: ClockReading) -> None:
+    async def _record_fault(self, entry: JournalEntry, error: APIError, now: ClockReading) -> None:
         """Record that the server's handler failed and may not remember the key; the entry stays in doubt."""
-        recorded = RecordedResponse(response.status, None, response.headers.get(REQUEST_ID_HEADER))
+        recorded = RecordedResponse(error.status, None, error.request_id)
         self._entry = entry.with_state(entry.state, entry.first_sent, now, recorded)
         await self._put_entry(self._entry)
 

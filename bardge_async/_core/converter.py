@@ -9,7 +9,6 @@ from __future__ import annotations
 import datetime as dt
 import enum
 import functools
-import json
 import math
 import types
 import typing
@@ -22,10 +21,12 @@ import cattrs
 import orjson
 
 from bardge_async._core.codegen import StructureHook, compile_reader, is_simple
+from bardge_async._core.json_reader import parse_json_exact
 from bardge_async._core.scalars import (
     InexactError,
     OpenEnum,
     StructureError,
+    describe_error,
     mismatch,
     read_bool,
     read_date,
@@ -61,49 +62,59 @@ class _ResponseField:
 
 
 def parse_json(body: bytes) -> Any:
-    """Parse JSON with the fast codec; raise ValueError if it is not JSON."""
-    return orjson.loads(body)
+    """Parse JSON with the fast codec, or exactly and leniently if that refuses it; raise ValueError if it is not JSON.
 
-
-def parse_json_exact(body: bytes) -> Any:
-    """Parse JSON with every fraction as Decimal and integers of any size; raise ValueError if it is not JSON."""
+    The fast codec reads fractions, and integers beyond 64 bits, as float: see ``InexactError``.
+    """
     try:
-        return json.loads(body, parse_float=Decimal, parse_constant=_reject_constant)
-    except RecursionError:
-        msg = "nested too deeply"
-        raise ValueError(msg) from None
-
-
-def _reject_constant(name: str) -> object:
-    # The json module would accept NaN and Infinity.
-    raise ValueError(f"{name} is not JSON")
+        return orjson.loads(body)
+    except ValueError:
+        return parse_json_exact(body)
 
 
 def structure_value(parsed: object, body: bytes, cls: type[T]) -> T:
     """Structure parsed JSON as ``cls``; parse ``body`` again if a float may have lost digits.
 
     Raises:
-        StructureError: The value contradicts the vendor's page.
+        StructureError: The value contradicts the vendor's page, or the class refuses it.
     """
     hook = _get_hook(cast("Any", cls))
     try:
-        return cast("T", hook(parsed))
-    except InexactError:
-        pass
+        try:
+            return cast("T", hook(parsed))
+        except InexactError:
+            return cast("T", hook(parse_json_exact(body)))
     except RecursionError:
         raise StructureError([("", "nested too deeply")]) from None
-    return cast("T", _structure_exactly(hook, body))
-
-
-def _structure_exactly(hook: StructureHook, body: bytes) -> object:
-    try:
-        parsed = parse_json_exact(body)
     except ValueError as error:
         raise StructureError([("", str(error))]) from None
+
+
+def check_response_class(cls: object) -> None:
+    """Check that JSON can be read as a class, before anything is sent.
+
+    Raises:
+        InvalidArgumentError: It is no class, or one that cattrs does not know.
+    """
     try:
-        return hook(parsed)
-    except RecursionError:
-        raise StructureError([("", "nested too deeply")]) from None
+        _resolve_hooks(cls)
+    except Exception as error:  # noqa: BLE001 - any annotation of the user's, and cattrs
+        raise InvalidArgumentError(
+            f"response: expected a class that JSON can be read as, got {cls!r:.80}: {describe_error(error)}"
+        ) from None
+
+
+@functools.cache
+def _resolve_hooks(hint: Any) -> None:
+    if hint is object or hint is Ellipsis:
+        return
+    if isinstance(hint, str):
+        raise TypeError("it is text")
+    _get_hook(hint)
+    if typing.get_origin(hint) not in {typing.Literal, typing.Annotated}:
+        # cattrs looks up some item types only with the first value.
+        for member in typing.get_args(hint):
+            _resolve_hooks(member)
 
 
 def dump_body(request: Body) -> bytes:
@@ -153,7 +164,19 @@ def _get_hook(hint: Any) -> StructureHook:
 
 
 def _call_cattrs_hook(hook: StructureHook, hint: object, value: object) -> Any:
-    return hook(value, hint)
+    # cattrs may take a float for any number, or wrap what our hooks raise.
+    require_exact(value)
+    try:
+        return hook(value, hint)
+    except (StructureError, RecursionError):
+        raise
+    except Exception as error:
+        raise _refusal(hint, error) from error
+
+
+def _refusal(hint: Any, error: Exception) -> StructureError:
+    name = getattr(hint, "__name__", str(hint))
+    return StructureError([("", f"{name} refuses the value: {describe_error(error)}")])
 
 
 def _is_ours(hint: Any) -> bool:
@@ -246,7 +269,10 @@ def _make_careful_hook(cls: type[Any], fields: dict[str, _ResponseField]) -> Str
         values, extra = _read_object(fields, cast("dict[str, object]", value), mismatches)
         if mismatches:
             raise StructureError(mismatches)
-        return cls(extra=extra, **values)
+        try:
+            return cls(extra=extra, **values)
+        except Exception as error:
+            raise _refusal(cls, error) from error
 
     return structure_resource
 
@@ -330,7 +356,8 @@ def _make_case_folder(hint: Any) -> Callable[[str | None], str | None]:
 
 
 def _build_converter() -> cattrs.Converter:
-    converter = cattrs.Converter()
+    # Otherwise cattrs would wrap the errors of our hooks.
+    converter = cattrs.Converter(detailed_validation=False)
     for cls, leaf in _SCALARS.items():
         converter.register_structure_hook(cls, leaf)
     converter.register_structure_hook_factory(_is_open_enum, _make_enum_hook)

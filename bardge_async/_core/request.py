@@ -12,7 +12,7 @@ from types import NoneType
 from typing import Any, Final, cast
 from urllib.parse import quote
 
-from bardge_async._core.converter import dump_body, dump_json
+from bardge_async._core.converter import check_response_class, dump_body, dump_json
 from bardge_async._core.custom_endpoints import custom_endpoint
 from bardge_async._core.entry import JournalEntry
 from bardge_async._core.http import (
@@ -71,6 +71,8 @@ class RequestBuilder:
         if query:
             url += encode_query(query)
         headers = _build_headers(endpoint, key, lookup_token)
+        if ENDPOINTS.get(endpoint.name) is not endpoint:
+            check_response_class(endpoint.response)
         return PreparedRequest(
             endpoint, url, _encode_body(endpoint, request), headers, key, given, key is not None and not given
         )

@@ -12,13 +12,16 @@ from typing import Any, Final, cast
 import attrs
 
 from bardge_async import errors
-from bardge_async._core.converter import parse_json, parse_json_exact, structure_value
+from bardge_async._core.converter import parse_json, structure_value
 from bardge_async._core.http import REPLAYED_HEADER, REQUEST_ID_HEADER, WireResponse
+from bardge_async._core.json_reader import NestingError, parse_json_exact
 from bardge_async._core.scalars import StructureError
 from bardge_async.endpoints import Endpoint
 from bardge_async.errors import APIError, BardgeError, DecodeError, NoAnswerError
 
 _SECONDS: Final = re.compile(r"\d+(\.\d+)?")
+_MAX_PROBLEMS_SHOWN: Final = 20
+_NO_CONTENT: Final = 204
 
 
 class Verdict(enum.Enum):
@@ -38,7 +41,7 @@ class Verdict(enum.Enum):
     BUSY = enum.auto()
     """429: not executed."""
     FAULT = enum.auto()
-    """A 5xx with the API's error object: the server started on the request and failed."""
+    """A 5xx that does not come from in between: the server started on the request and failed."""
     CACHED_FAULT = enum.auto()
     """The same, replayed from the server's cache."""
     STILL_RUNNING = enum.auto()
@@ -97,6 +100,16 @@ def classify(endpoint: Endpoint[Any, Any], response: WireResponse, now: float, o
     return _build_unusable(endpoint, response, f"a redirect or unknown status {status}", wait)
 
 
+def classify_broken(endpoint: Endpoint[Any, Any], error: NoAnswerError) -> Outcome:
+    """Return what a response means that broke off: a 500 is the handler's failure, whatever there is of its body."""
+    status = error.status
+    if status is None or not 500 <= status < 600 or status in _PROXY_STATUSES:  # noqa: PLR2004 - the HTTP classes
+        return Outcome(Verdict.NO_ANSWER, error=error)
+    failure = errors.ServerError(f"{endpoint.name}: {status}, the server failed on the request: {error}")
+    failure.status, failure.timed_out, failure.request_id = status, error.timed_out, error.request_id
+    return Outcome(Verdict.FAULT, error=failure)
+
+
 def _build_unusable(
     endpoint: Endpoint[Any, Any], response: WireResponse, reason: str, wait: float | None = None
 ) -> Outcome:
@@ -112,9 +125,12 @@ def _is_replayed(response: WireResponse) -> bool:
 
 
 def _classify_success(endpoint: Endpoint[Any, Any], response: WireResponse) -> Outcome:
-    replayed = _is_replayed(response)
+    if endpoint.response is object and _has_no_content(response):
+        return Outcome(Verdict.DONE, None, replayed=_is_replayed(response))
     try:
-        parsed = parse_json(response.body)
+        parsed = parse_json_exact(response.body) if endpoint.response is object else parse_json(response.body)
+    except NestingError as fault:
+        return _build_unreadable(endpoint, response, [f"$: {fault}"])
     except ValueError:
         kind = response.headers.get("Content-Type", "no content type")
         return _build_unusable(
@@ -124,23 +140,34 @@ def _classify_success(endpoint: Endpoint[Any, Any], response: WireResponse) -> O
     if _find_error_object(parsed):
         return _build_unusable(endpoint, response, f"status {response.status} with an error object")
     try:
-        return Outcome(Verdict.DONE, _structure_value(endpoint, parsed, response), replayed=replayed)
+        return Outcome(Verdict.DONE, _structure_value(endpoint, parsed, response), replayed=_is_replayed(response))
     except StructureError as fault:
-        problems = ["$" + path + ": " + text for path, text in fault.mismatches]
-    error = DecodeError(f"{endpoint.name}: the response contradicts the vendor's page: {'; '.join(problems)}", problems)
+        return _build_unreadable(endpoint, response, ["$" + path + ": " + text for path, text in fault.mismatches])
+
+
+def _has_no_content(response: WireResponse) -> bool:
+    # A result class promises content, plain JSON does not. The others would be odd without any: 206 is a part of it.
+    return response.status == _NO_CONTENT or (response.status in {200, 201, 202} and not response.body.strip())
+
+
+def _build_unreadable(endpoint: Endpoint[Any, Any], response: WireResponse, problems: list[str]) -> Outcome:
+    shown = "; ".join(problems[:_MAX_PROBLEMS_SHOWN])
+    rest = len(problems) - _MAX_PROBLEMS_SHOWN
+    more = f"; and {rest} more" if rest > 0 else ""
+    error = DecodeError(f"{endpoint.name}: the response contradicts the vendor's page: {shown}{more}", problems)
     error.status, error.body = response.status, response.body
     error.executed = endpoint.method != "GET"
     error.request_id = response.headers.get(REQUEST_ID_HEADER)
-    return Outcome(Verdict.UNREADABLE, error=error, replayed=replayed)
+    return Outcome(Verdict.UNREADABLE, error=error, replayed=_is_replayed(response))
 
 
 def _structure_value(endpoint: Endpoint[Any, Any], parsed: object, response: WireResponse) -> Any:  # noqa: ANN401
     body, cls = response.body, endpoint.response
     if cls is object:
-        return parse_json_exact(body)
+        return parsed
     if endpoint.bare_list and isinstance(parsed, list):
         body = b'{"data":' + body + b',"has_more":false}'
-        parsed = parse_json(body)
+        parsed = {"data": cast("list[object]", parsed), "has_more": False}
     value: Any = structure_value(parsed, body, cls)
     if type(cls) is not type and endpoint.paginated:
         # Frozen, but not shared yet; a copy would take as long as reading ten items.
@@ -162,7 +189,7 @@ def _classify_failure(endpoint: Endpoint[Any, Any], response: WireResponse, wait
     except ValueError:
         detail = None
     status = response.status
-    if status >= 500 and detail is None:  # noqa: PLR2004
+    if status in _PROXY_STATUSES and detail is None:
         return _build_unusable(endpoint, response, f"status {status} without the API's error object", wait)
     error = _build_api_error(endpoint, response, detail or {}, origin)
     error.retry_after = wait
@@ -173,7 +200,10 @@ def _classify_failure(endpoint: Endpoint[Any, Any], response: WireResponse, wait
     )
 
 
-# Proxies and gateways send these; the request may have reached the server.
+# Without the API's error object these come from in between (520 to 530 are Cloudflare's): the request may have reached
+# the server. Every other 5xx is the failure of the server's own handler, whatever its body.
+_PROXY_STATUSES: Final = frozenset({502, 503, 504, *range(520, 531)})
+# These may come from in between even with the API's error object.
 _INTERMEDIARY_STATUSES: Final = frozenset({408, 425, 502, 503, 504})
 _REFUSAL_STATUSES: Final = frozenset({400, 404, 409, 422})
 
@@ -213,7 +243,7 @@ def _select_error_class(status: int, kind: str | None, code: str | None) -> type
 
 def _get_text(detail: Mapping[str, object], name: str) -> str | None:
     value = detail.get(name)
-    return value if isinstance(value, str) else None
+    return value if type(value) is str else None
 
 
 def _build_api_error(
@@ -223,6 +253,8 @@ def _build_api_error(
     message = _get_text(detail, "message") or ""
     if detail:
         text = f"{endpoint.name}: {response.status} {code or kind or 'error'}: {message}"
+    elif response.status >= 500:  # noqa: PLR2004
+        text = f"{endpoint.name}: {response.status} without the API's error object: the server failed on the request"
     else:
         text = (
             f"{endpoint.name}: {response.status} without the API's error object: the response is not from the API; "

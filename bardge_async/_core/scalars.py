@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+import decimal
 import enum
 import json
+import math
 from decimal import Decimal
 from typing import Final, cast
 
@@ -12,6 +14,10 @@ _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 FIRST_MILLISECONDS: Final = 10**11
 """Timestamps from here on are in milliseconds, below in seconds: the vendor sends both."""
 _MAX_SHOWN: Final = 60
+_MAX_INT_DIGITS: Final = 20_000
+"""Of a whole number that is written as a fraction or with an exponent."""
+_MAX_TIMESTAMP_DIGITS: Final = 20
+_TRUNCATING: Final = decimal.Context(prec=60, rounding=decimal.ROUND_DOWN, traps=[])
 
 
 class StructureError(Exception):
@@ -30,9 +36,32 @@ class InexactError(Exception):
     """Signal a binary float where the exact number is needed: parse the body again."""
 
 
+class TextNumber(str):
+    """A number that Python has no exact value for, as its text: NaN, an infinity, or one beyond Decimal's range.
+
+    It is of no JSON type, so every field refuses it; ``extra`` and plain JSON keep it.
+    """
+
+    __slots__ = ()
+
+
 def _format_value(value: object) -> str:
-    text = str(value) if type(value) is Decimal else json.dumps(value, default=str, ensure_ascii=False)
+    if type(value) is Decimal or type(value) is TextNumber:
+        text = str(value)
+    else:
+        try:
+            text = json.dumps(value, default=str, ensure_ascii=False)
+        except (ValueError, RecursionError):
+            text = type(value).__name__
     return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 1] + "…"
+
+
+def describe_error(error: Exception) -> str:
+    """Return an error's class and the start of its text, which may fail to be made."""
+    try:
+        return f"{type(error).__name__}: {error!s:.{_MAX_SHOWN}}"
+    except Exception:  # noqa: BLE001 - the user's own exception
+        return type(error).__name__
 
 
 def mismatch(expected: str, value: object) -> StructureError:
@@ -73,7 +102,14 @@ def read_int(value: object, _: object = None) -> int:
         return value
     if type(value) is float:
         raise InexactError
+    if type(value) is Decimal and _is_whole(value):
+        return int(value)
     raise mismatch("a whole number", value)
+
+
+def _is_whole(value: Decimal) -> bool:
+    # 1.0 is an integer (JSON Schema 2020-12, 6.1.1). Converting 1E+999999999 would take all memory.
+    return not value or (value.adjusted() < _MAX_INT_DIGITS and value == value.to_integral_value())
 
 
 def read_decimal(value: object, _: object = None) -> Decimal:
@@ -88,22 +124,31 @@ def read_decimal(value: object, _: object = None) -> Decimal:
 
 def read_float(value: object, _: object = None) -> float:
     if type(value) is float or type(value) is int or type(value) is Decimal:
-        return float(value)
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+        if math.isfinite(number):
+            return number
     raise mismatch("a number", value)
 
 
-def _read_number(value: object) -> int | Decimal:
-    # Keep int: Decimal arithmetic takes ten times as long.
-    return value if type(value) is int else read_decimal(value)
-
-
 def read_timestamp(value: object, _: object = None) -> dt.datetime:
-    number = _read_number(value)
-    milliseconds = number * 1000 if -FIRST_MILLISECONDS < number < FIRST_MILLISECONDS else number
+    # Keep int: Decimal arithmetic takes ten times as long.
+    number = value if type(value) is int else read_decimal(value)
+    unit = 1_000_000 if -FIRST_MILLISECONDS < number < FIRST_MILLISECONDS else 1_000
     try:
-        return _EPOCH + dt.timedelta(microseconds=int(milliseconds * 1000))
+        microseconds = number * unit if type(number) is int else _count_microseconds(Decimal(number), unit)
+        return _EPOCH + dt.timedelta(microseconds=microseconds)
     except ArithmeticError:
         raise mismatch("a timestamp", value) from None
+
+
+def _count_microseconds(number: Decimal, unit: int) -> int:
+    # In our own context: the caller's may round, or raise. Converting 1E+999999999 would take all memory.
+    if number and number.adjusted() > _MAX_TIMESTAMP_DIGITS:
+        raise OverflowError
+    return int(_TRUNCATING.multiply(number, Decimal(unit)))
 
 
 def read_date(value: object, _: object = None) -> dt.date:

@@ -70,8 +70,8 @@ class RetryPolicy:
         budget_ratio: Retries allowed per first attempt of the last 10 s.
         budget_floor: Retries per second allowed in addition. Once the budget is used up a call ends with its error
             immediately, except that a POST without a usable response waits for the budget to refill.
-        repeat_server_errors: Retry a charging POST under its key after a 5xx with the API's error object. Enable only
-            if the vendor has confirmed to you that such responses are cached, too.
+        repeat_server_errors: Retry a charging POST under its key after a 500, or another 5xx that the server's own code
+            sent. Enable only if the vendor has confirmed to you that such responses are cached, too.
 
     Raises:
         ConfigurationError: A value outside its range.

@@ -137,7 +137,10 @@ class AiohttpTransport:
             # A scope around the call may have been cancelled in the same loop iteration; its cancellation goes first.
             await anyio.lowlevel.checkpoint_if_cancelled()
         # Raised outside of any handler: aiohttp's exceptions and frames may hold the headers with the API key.
-        raise failure or _timeout_error(sent=attempt.maybe_sent)
+        failure = failure or _timeout_error(sent=attempt.maybe_sent)
+        if isinstance(failure, NoAnswerError):
+            failure.status = attempt.status
+        raise failure
 
     async def _send_over_session(
         self, session: aiohttp.ClientSession, request: WireRequest, attempt: Attempt
@@ -157,6 +160,7 @@ class AiohttpTransport:
             )
         finally:
             _CURRENT_ATTEMPT.reset(token)
+        attempt.status = response.status
         try:
             return WireResponse(response.status, response.headers, await _read_body(response))
         except BaseException:

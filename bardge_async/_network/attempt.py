@@ -89,6 +89,7 @@ class Attempt:
         "deadline",
         "expired",
         "maybe_sent",
+        "status",
         "write_started",
     )
 
@@ -103,6 +104,7 @@ class Attempt:
         now = deadline_timer.clock.elapsed()
         self._total_deadline = now + limits.answer
         self.maybe_sent = maybe_sent
+        self.status: int | None = None
         self.write_started = self.expired = self._uncancel_pending = False
         self.deadline = self._total_deadline if maybe_sent else min(now + limits.connect, self._total_deadline)
         deadline_timer.add_attempt(self)

@@ -147,6 +147,7 @@ class DirectExchange:
             message, payload = await protocol.read()
             while 100 <= message.code < 200 and message.code != _SWITCHING_PROTOCOLS:  # noqa: PLR2004 - the HTTP classes
                 message, payload = await protocol.read()
+            attempt.status = message.code
             body = await _read_body(message, payload)
         except BaseException:
             attempt.abort()

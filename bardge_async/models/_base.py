@@ -76,7 +76,15 @@ class Model:
         return hash((type(self), *(value for name, value in _field_values(self) if name != "extra")))
 
     def __repr__(self) -> str:
-        return f"{type(self).__qualname__}({', '.join(f'{name}={value!r}' for name, value in _field_values(self))})"
+        return f"{type(self).__qualname__}({', '.join(f'{name}={_show_value(value)}' for name, value in _field_values(self))})"
+
+
+def _show_value(value: object) -> str:
+    try:
+        return repr(value)
+    except ValueError:
+        # An int of more than 4,300 digits: Python refuses to print it.
+        return f"<{type(value).__name__}>"
 
 
 def _field_values(model: Model) -> list[tuple[str, object]]:

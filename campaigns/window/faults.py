@@ -157,8 +157,35 @@ async def cached_500(x: Exchange) -> None:
 
 
 async def page_500(x: Exchange) -> None:
-    await x.maybe_work()
-    await x.send(encode_response(500, PAGE))
+    """Fail as a web framework does, with or without the work done, and forget the key."""
+    await x.work(x.rng.choice([Fate.FAIL_BEFORE, Fate.FAIL_AFTER_FORGOTTEN]))
+    body = x.rng.choice([PAGE, b"", b"Internal Server Error", b'{"status":500,"error":"Internal Server Error"}'])
+    await x.send(encode_response(x.rng.choice([500, 500, 501, 505, 507]), body))
+
+
+async def cut_500(x: Exchange) -> None:
+    """Do the work, forget the key, and break off in the middle of the failure."""
+    content = encode_said(await x.work(Fate.FAIL_AFTER_FORGOTTEN))
+    await x.send(content[: content.index(b"\r\n\r\n") + 4 + x.rng.randrange(10)])
+    x.writer.close()
+
+
+def encode_oddly(said: Said, rng: random.Random) -> bytes:
+    """Encode a response as JSON that strict parsers refuse."""
+    beside = rng.choice(
+        [rb'"x":"\ud83d"', b'"x":"Ren\xe9"', b'"x":NaN', b'"x":1e999', b'"x":"a\nb"', b'"x":' + b"9" * 5000]
+    )
+    body = json.dumps({"beside": 0, **said.payload}).encode().replace(b'"beside": 0', beside, 1)
+    edge = rng.choice([b"", b"\xef\xbb\xbf", b"\xc2\xa0", b"\x0b"])
+    return encode_response(said.status, edge + body, {"X-Idempotent-Replayed": "true"} if said.replayed else {})
+
+
+async def odd_json(x: Exchange) -> None:
+    await x.send(encode_oddly(await x.work(), x.rng))
+
+
+async def odd_json_error(x: Exchange) -> None:
+    await x.send(encode_oddly(await x.work(Fate.FAIL_AFTER_FORGOTTEN), x.rng))
 
 
 async def bad_gateway(x: Exchange) -> None:
@@ -285,6 +312,9 @@ PLAYS: Final[dict[str, Play]] = {
         error_after_forgotten,
         cached_500,
         page_500,
+        cut_500,
+        odd_json,
+        odd_json_error,
         bad_gateway,
         unavailable,
         too_many,
@@ -304,6 +334,8 @@ PLAYS: Final[dict[str, Play]] = {
         late,
     )
 }
+FORGETTING: Final = frozenset({"error_after_forgotten", "page_500", "cut_500", "odd_json_error"})
+"""They fail after the work and forget the key."""
 WEATHER: Final = ("refuse", "accept_reset", "restart")
 """Faults of connections, not of requests."""
 KINDS: Final = (*WEATHER, *PLAYS)

@@ -9,7 +9,7 @@ from typing import Any, Final, Self
 
 import attrs
 
-from campaigns.window.faults import PLAYS, Exchange, reset, well
+from campaigns.window.faults import FORGETTING, PLAYS, Exchange, reset, well
 from campaigns.window.ledger import Received, Rules, Store
 
 _PORTS: Final = range(20_000, 32_000)
@@ -140,7 +140,7 @@ class FaultServer:
             return None
         kind = rng.choice(plan.kinds)
         # The handler forgets its own work: this is safe only if the response arrives and no other request waits.
-        if kind == "error_after_forgotten" and (request.fragile or self._pending[request.key]):
+        if kind in FORGETTING and (request.fragile or self._pending[request.key]):
             return None
         self.played[kind] += 1
         return kind

@@ -20,7 +20,7 @@ from bardge_async._journal import Journal, JournalEntry, KeyIdentity, MemoryJour
 from bardge_async._network import AttemptLimits
 from bardge_async._network.aiohttp_transport import AiohttpTransport
 from bardge_async.errors import ConnectError, KeyInUseError, OutcomeUnknownError
-from campaigns.window.faults import PLAYS, WEATHER
+from campaigns.window.faults import FORGETTING, PLAYS, WEATHER
 from campaigns.window.ledger import Rules
 from campaigns.window.operations import KINDS, Author, Delivery
 from campaigns.window.server import FaultServer, Plan
@@ -65,9 +65,9 @@ def draw(
     # Missing responses move the clocks past 90 s.
     drawn = ("hang_after",) if past else kinds or (*WEATHER, *PLAYS)
     # A client repeats failures only if the server is known never to forget them.
-    trusting = cached and rng.random() < 0.5 and drawn != ("error_after_forgotten",)
+    trusting = cached and rng.random() < 0.5 and not FORGETTING.issuperset(drawn)
     if trusting:
-        drawn = tuple(kind for kind in drawn if kind != "error_after_forgotten")
+        drawn = tuple(kind for kind in drawn if kind not in FORGETTING)
     total = 400.0 if past else rng.choice([10.0, 60.0, 60.0, 250.0])
     attempts = 30 if past else rng.choice([2, 4, 4, 8, 20])
     return Setup(

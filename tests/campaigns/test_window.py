@@ -32,11 +32,11 @@ PATIENT = Setup(
 # The outcome of a purchase whose first request meets a fault and whose others go well.
 ENDS = {
     "done": """
-        reset_before reset_after hang_before hang_after cut_header cut_body bad_json html_200 empty_200 page_500
+        reset_before reset_after hang_before hang_after cut_header cut_body bad_json html_200 empty_200 odd_json
         bad_gateway too_many timeout_408 redirect in_progress slow_drip garbage bad_gzip oversize_header double_answer
         idle_408 stall late
     """,
-    "OutcomeUnknownError": "error_before error_after_remembered error_after_forgotten cached_500",
+    "OutcomeUnknownError": "error_before error_after_remembered error_after_forgotten cached_500 page_500 cut_500 odd_json_error",
     "DecodeError": "odd_shape",
 }
 

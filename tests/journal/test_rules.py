@@ -276,6 +276,25 @@ async def test_journal_bytes_are_sent(opener: Opener) -> None:
     assert [request.body for request in it.server.requests] == [b'{"a":1,"b":{"c":2,"d":3}}'] * 2
 
 
+NO_BODY = {
+    "204": send_raw(b"HTTP/1.1 204 No Content\r\n\r\n", close=False),
+    "200": reply(200, body=b""),
+    "201": reply(201, body=b""),
+    "202 with a line break": reply(202, body=b"\r\n"),
+}
+
+
+@pytest.mark.parametrize("method", ["DELETE", "PUT", "PATCH", "POST"])
+@pytest.mark.parametrize("step", NO_BODY.values(), ids=NO_BODY)
+async def test_no_body_is_done(opener: Opener, step: Step, method: str) -> None:
+    """Plain JSON may be no body at all: the value is None, nothing is in doubt, and the journal replays it."""
+    async with open_place(opener, step, BOUGHT) as it:
+        first = await it.bardge.request(method, "/passcodes/p1", key="k")
+        again = await (await it.open_another()).request(method, "/passcodes/p1", key="k")
+        assert (first.value, again.value, again.replayed, again.status) == (None, None, "journal", first.status)
+        assert (it.request_count, await it.bardge.in_doubt()) == (1, [])
+
+
 async def test_fresh_key_in_doubt(opener: Opener) -> None:
     """The key of an OutcomeUnknownError, fresh or not, sends the same request again within the window."""
     async with open_place(opener, cut(), BOUGHT, retry=ONE) as it:

@@ -48,6 +48,7 @@ PAGES: Final = {
     "502 page": (502, PAGE),
     "503 page": (503, b""),
     "504 page": (504, PAGE),
+    "520 page": (520, PAGE),
 }
 
 
