@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any, Final, TypeAlias
 
 from bardge_async._core.entry import COMPETING_SECONDS, EntryState, JournalEntry, KeyIdentity, RecordedResponse
+from bardge_async._core.forks import register_lock_owner
 from bardge_async._core.window import ClockReading
 from bardge_async._journal.key_holders import KeyHolders
 from bardge_async._runtime.clock import Clock
@@ -33,11 +34,16 @@ class MemoryJournal:
     def __init__(self) -> None:
         self.highest = 0.0
         self.forgotten = 0.0
-        self._lock = threading.Lock()
         self._holders = KeyHolders()
         self._unfinished: dict[KeyIdentity, tuple[int, JournalEntry]] = {}
         self._next_order = itertools.count()
         self._finished: OrderedDict[tuple[str, ...], _PackedEntry] = OrderedDict()
+        self.reset_after_fork()
+        register_lock_owner(self)
+
+    def reset_after_fork(self) -> None:
+        """Make the lock anew; a forked child keeps its own copy of the entries from here on."""
+        self._lock = threading.Lock()
 
     def hold_if_new(self, identity: KeyIdentity) -> bool:
         """Claim a key that has neither a holder nor an entry; return whether it was claimed."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import sys
 import weakref
 from pathlib import Path
 from typing import Any, Final, Self
@@ -38,7 +37,6 @@ _UPDATE_OUTCOME: Final = (
 )
 
 
-_OPEN_JOURNALS: Final[weakref.WeakSet[SQLiteJournal]] = weakref.WeakSet()
 # All journals of this process over one file share their key holders: a key passes to the next task without polling, FIFO.
 _HOLDERS: Final[weakref.WeakValueDictionary[Path, KeyHolders]] = weakref.WeakValueDictionary()
 
@@ -77,7 +75,6 @@ class SQLiteJournal:
         self._writer = SQLiteWriter(self.path, self._complete_transaction)
         self._holders = _HOLDERS.setdefault(self.path.resolve(), KeyHolders())
         self._locks = KeyFileLocks(self.path)
-        _OPEN_JOURNALS.add(self)
 
     @property
     def forgotten(self) -> float:
@@ -187,7 +184,6 @@ class SQLiteJournal:
 
     def close(self) -> None:
         """Finish pending writes, close the file and release every key."""
-        _OPEN_JOURNALS.discard(self)
         self._writer.close()
         self._locks.close()
 
@@ -228,16 +224,6 @@ class SQLiteJournal:
         if not self._keep_entries:  # 0 keeps them forever
             return 0
         return connection.execute(f"DELETE FROM entries WHERE {condition}", (now - self._keep_entries,)).rowcount
-
-
-def _after_fork() -> None:
-    for journal in list(_OPEN_JOURNALS):
-        journal._holders.reset_after_fork()  # noqa: SLF001 - of this module
-        journal._locks.reset_after_fork()  # noqa: SLF001
-
-
-if sys.platform != "win32":
-    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _select_entry(connection: sqlite3.Connection, identity: KeyIdentity) -> JournalEntry | None:

@@ -15,6 +15,7 @@ from typing import Any, Final, TypeVar, cast
 
 import attrs
 
+from bardge_async._core.forks import register_lock_owner
 from bardge_async._journal.sqlite_schema import open_journal_file
 from bardge_async._runtime.loops import PerLoop
 from bardge_async.errors import JournalError
@@ -69,6 +70,7 @@ class SQLiteWriter:
         with _REGISTRY_LOCK:
             self._open_connection()
             _OPEN_WRITERS.add(self)
+        register_lock_owner(self)
 
     def reset_after_fork(self) -> None:
         """Start with no thread and no tasks: a forked child inherits neither."""
@@ -116,9 +118,10 @@ class SQLiteWriter:
                 self._batches.put(None)
         if thread is not None:
             thread.join()
-        _OPEN_WRITERS.discard(self)
         with self._connection_lock:
             self._close_connection()
+        # Only now: a fork must not meet an open connection that it does not know.
+        _OPEN_WRITERS.discard(self)
 
     def pause(self) -> None:
         """Finish the current commit, close the file, and start nothing until ``resume``."""
@@ -251,8 +254,6 @@ def _after_fork_in_parent() -> None:
 
 
 def _after_fork_in_child() -> None:
-    for writer in _PAUSED_WRITERS:
-        writer.reset_after_fork()
     _PAUSED_WRITERS.clear()
     _REGISTRY_LOCK.release()
 
