@@ -69,6 +69,21 @@ def test_default_base_url(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "https://api-prod.bardge.com/v3/api/business/reseller" in repr(BardgeClient("key"))
 
 
+def test_empty_base_url_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty variable, as compose files set it, counts as unset."""
+    monkeypatch.setenv("BARDGE_BASE_URL", "")
+    assert "https://api-prod.bardge.com/v3/api/business/reseller" in repr(BardgeClient("key"))
+
+
+@pytest.mark.parametrize("wrong", ["http://example.com", "api.example/v3", "https://", " ", "https://h/?key=secret"])
+def test_bad_base_url_in_the_environment(monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
+    """A base URL from the environment that is refused is reported with the variable's name, and not repeated."""
+    monkeypatch.setenv("BARDGE_BASE_URL", wrong)
+    with pytest.raises(errors.ConfigurationError, match=r"^BARDGE_BASE_URL: ") as caught:
+        BardgeClient("key")
+    assert "secret" not in str(caught.value)
+
+
 async def test_arguments_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Given settings override the environment's."""
     monkeypatch.setenv("BARDGE_API_KEY", "from-env")

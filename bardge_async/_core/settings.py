@@ -109,8 +109,8 @@ class ReplayWindow:
             )
 
 
-def check_base_url(text: object) -> str:
-    """Return a base URL without its trailing slash.
+def check_base_url(text: object, name: str = "base_url") -> str:
+    """Return a base URL without its trailing slash; ``name`` is what the error calls the setting.
 
     Raises:
         ConfigurationError: Another scheme than https (http for loopback), no host, user info, query or fragment.
@@ -120,7 +120,7 @@ def check_base_url(text: object) -> str:
         return str(text).rstrip("/")
     # The URL may contain a secret: keep it out of the message, and out of the locals that error reporters record.
     del text
-    raise ConfigurationError(f"base_url: {problem}")
+    raise ConfigurationError(f"{name}: {problem}")
 
 
 def _find_url_problem(text: str) -> str | None:
