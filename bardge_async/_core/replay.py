@@ -149,7 +149,7 @@ def check_replay(
     """
     if entry is None or entry.state is EntryState.INTENT or entry.first_sent is None:
         return SendAllowed(History(), request.body)
-    if not matches_fingerprint(entry.fingerprint, request):
+    if entry.fingerprint and not matches_fingerprint(entry.fingerprint, request):
         if entry.state is EntryState.REFUSED and not _key_still_held(entry, now, window):
             # Nothing was charged, and the server has forgotten the refused body: the key may take another one.
             return SendAllowed(History(), request.body)
