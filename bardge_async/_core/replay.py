@@ -13,7 +13,7 @@ import orjson
 from bardge_async._core.entry import EntryState, JournalEntry, KeyIdentity, RecordedResponse
 from bardge_async._core.http import PreparedRequest
 from bardge_async._core.retry import in_doubt_error
-from bardge_async._core.settings import ReplayWindow
+from bardge_async._core.settings import ReplayWindow, normalize_base_url
 from bardge_async._core.window import MIN_SECONDS_LEFT, ClockReading, History, key_age, seconds_left
 from bardge_async.errors import AlreadyDoneError, IdempotencyMisuseError
 
@@ -28,22 +28,26 @@ _RESPELLED_NUMBER: Final = re.compile(rb"[:,\[\s]-?(?:\d+[.eE]|\d{19})|[:,\[\s]-
 
 def compute_fingerprint(request: PreparedRequest) -> str:
     """Return a versioned hash of an operation: its method, URL and canonical JSON body, numbers by their exact text."""
-    return _hash_operation(_VERSION, request, _canonicalize_body(request.body))
+    return _hash_operation(_VERSION, request, request.url, _canonicalize_body(request.body))
 
 
 def matches_fingerprint(fingerprint: str, request: PreparedRequest) -> bool:
-    """Return whether a fingerprint on record is that of this request, in the form of the version that recorded it."""
-    if not fingerprint.startswith(_INEXACT_VERSION + ":"):
-        return fingerprint == compute_fingerprint(request)
+    """Return whether a fingerprint on record is that of this request, in the form of the version that recorded it.
+
+    A rewritten entry's fingerprint ends in ``@`` and the base URL that it was computed with.
+    """
+    recorded, _, spelling = fingerprint.partition("@")
+    url = spelling + request.url.removeprefix(normalize_base_url(spelling)) if spelling else request.url
     try:
-        body = _canonicalize_inexactly(request.body)
+        is_inexact = recorded.startswith(_INEXACT_VERSION + ":")
+        body = _canonicalize_inexactly(request.body) if is_inexact else _canonicalize_body(request.body)
     except orjson.JSONDecodeError:
         return False  # that version could not record a number beyond a double
-    return fingerprint == _hash_operation(_INEXACT_VERSION, request, body)
+    return recorded == _hash_operation(_INEXACT_VERSION if is_inexact else _VERSION, request, url, body)
 
 
-def _hash_operation(version: str, request: PreparedRequest, body: bytes) -> str:
-    parts = (version.encode(), request.endpoint.method.encode(), request.url.encode(), body)
+def _hash_operation(version: str, request: PreparedRequest, url: str, body: bytes) -> str:
+    parts = (version.encode(), request.endpoint.method.encode(), url.encode(), body)
     digest = hashlib.blake2b(b"\x00".join(parts), digest_size=16).hexdigest()
     return f"{version}:{digest}"
 
@@ -65,8 +69,9 @@ class _Number(NamedTuple):
 
 
 def _load_body(body: bytes | None) -> dict[str, Any]:
-    loaded = {} if body is None else json.loads(body, parse_int=_Number, parse_float=_Number)
-    return cast("dict[str, Any]", loaded)
+    if body is None:
+        return {}
+    return cast("dict[str, Any]", json.loads(body, parse_int=_Number, parse_float=_Number))
 
 
 def _write_canonical(value: object) -> bytes:

@@ -13,13 +13,16 @@ from bardge_async._core.entry import COMPETING_SECONDS, EntryState, JournalEntry
 from bardge_async._core.settings import DAY
 from bardge_async._core.window import ClockReading
 from bardge_async._journal.key_holders import KeyHolders, key_in_use_error
+from bardge_async._journal.spellings import choose_binding_entry, find_respelled, respell_entry
 from bardge_async._journal.sqlite_digests import compute_checksum, corruption_error, verify_checksum, with_checksum
 from bardge_async._journal.sqlite_locks import KeyFileLocks
+from bardge_async._journal.sqlite_schema import list_spellings
 from bardge_async._journal.sqlite_writer import SQLiteWriter
 from bardge_async._runtime.clock import Clock
 
 _POLL_SECONDS: Final = 0.05
 _PRUNE_INTERVAL: Final = 3600.0
+_RESPELL_BATCH: Final = 1000
 
 _COLUMNS: Final = (
     "base_url, account, key, endpoint, url, fingerprint, body, given, state, "
@@ -72,7 +75,7 @@ class SQLiteJournal:
         self._keep_entries = keep_entries
         self._pruned_at: float | None = None
         self._highest_written = 0.0
-        self._writer = SQLiteWriter(self.path, self._complete_transaction)
+        self._writer = SQLiteWriter(self.path, self._complete_transaction, _respell_entries)
         self._holders = _HOLDERS.setdefault(self.path.resolve(), KeyHolders())
         self._locks = KeyFileLocks(self.path)
 
@@ -229,6 +232,35 @@ class SQLiteJournal:
 def _select_entry(connection: sqlite3.Connection, identity: KeyIdentity) -> JournalEntry | None:
     row = connection.execute(f"SELECT {_COLUMNS} FROM entries WHERE {_WHERE_KEY}", identity).fetchone()
     return None if row is None else _parse_entry(row)
+
+
+def _respell_entries(connection: sqlite3.Connection) -> None:
+    """Rewrite the entries under other spellings of their base URL, in short transactions; most files have none."""
+    sql = f"SELECT {_COLUMNS} FROM entries WHERE base_url = ? LIMIT {_RESPELL_BATCH}"
+    for spelling in find_respelled(list_spellings(connection)):
+        rows: list[Any] | None = None
+        while rows is None or rows:
+            connection.execute("BEGIN IMMEDIATE")
+            rows = connection.execute(sql, (spelling,)).fetchall()
+            for row in rows:
+                _respell_row(connection, _parse_entry(row))
+            connection.execute("COMMIT")
+
+
+def _respell_row(connection: sqlite3.Connection, entry: JournalEntry) -> None:
+    respelled = respell_entry(entry)
+    rival = _select_entry(connection, respelled.identity)
+    loser = None
+    if rival is not None:
+        loser = entry.identity if choose_binding_entry(rival, respelled) is rival else rival.identity
+        connection.execute(f"DELETE FROM entries WHERE {_WHERE_KEY}", loser)
+    if loser != entry.identity:
+        checksum = _entry_columns(respelled)[-1]
+        # In place: the order of the entries is that of their numbers.
+        connection.execute(
+            f"UPDATE entries SET base_url = ?, url = ?, fingerprint = ?, seal = ? WHERE {_WHERE_KEY}",
+            (respelled.identity.base_url, respelled.url, respelled.fingerprint, checksum, *entry.identity),
+        )
 
 
 def _select_highest_wall(connection: sqlite3.Connection) -> float:

@@ -58,7 +58,12 @@ class SQLiteWriter:
     (https://www.sqlite.org/howtocorrupt.html).
     """
 
-    def __init__(self, path: Path, before_commit: Callable[[sqlite3.Connection, bool], None]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        before_commit: Callable[[sqlite3.Connection, bool], None],
+        migrate: Callable[[sqlite3.Connection], None] = lambda _: None,
+    ) -> None:
         self._path = path
         self._before_commit = before_commit
         self._closed = False
@@ -68,7 +73,7 @@ class SQLiteWriter:
         self._pending: PerLoop[list[_DatabaseTask]] = PerLoop(list)
         self.reset_after_fork()
         with _REGISTRY_LOCK:
-            self._open_connection()
+            self._migrate_once(self._open_connection(), migrate)
             _OPEN_WRITERS.add(self)
         register_lock_owner(self)
 
@@ -140,6 +145,17 @@ class SQLiteWriter:
         self._file_ids = [_read_file_id(self._path.with_name(self._path.name + end)) for end in _FILE_SUFFIXES]
         self._file_id = self._file_ids[0]
         return self._connection
+
+    def _migrate_once(self, connection: sqlite3.Connection, migrate: Callable[[sqlite3.Connection], None]) -> None:
+        """Run ``migrate``, which begins and commits its own transactions."""
+        try:
+            migrate(connection)
+        except BaseException as error:
+            self._roll_back(connection)
+            self._close_connection()
+            if isinstance(error, sqlite3.Error):
+                raise JournalError(f"{self._path}: the journal cannot be used: {error}") from None
+            raise
 
     def _close_connection(self) -> None:
         connection, self._connection = self._connection, None
