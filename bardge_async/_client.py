@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import warnings
 from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, overload
@@ -18,6 +17,7 @@ from bardge_async._calls.options import (
     check_limiter,
     require_method,
     require_type,
+    resolve_base_url,
     resolve_journal,
     resolve_key_source,
     resolve_timeouts,
@@ -26,7 +26,7 @@ from bardge_async._core.custom_endpoints import apply_path_overrides, custom_end
 from bardge_async._core.http import Response
 from bardge_async._core.keys import check_key, new_key
 from bardge_async._core.secret import ApiKeySource, Secret, hide_api_key, require_usable
-from bardge_async._core.settings import DEFAULT_BASE_URL, ReplayWindow, RetryPolicy, Timeouts, check_base_url
+from bardge_async._core.settings import ReplayWindow, RetryPolicy, Timeouts
 from bardge_async._doubts.recovery import Doubt, Doubts, DoubtVerdict, Recovered
 from bardge_async._journal import Journal
 from bardge_async._limits import Limiter
@@ -112,7 +112,7 @@ class BardgeClient(Resources):
         importlib.import_module("bardge_async._batch")
         importlib.import_module("bardge_async._doubts.evidence")
         clock = SystemClock() if clock is None else require_method("clock", clock, "elapsed")
-        url = check_base_url(os.environ.get("BARDGE_BASE_URL", DEFAULT_BASE_URL) if base_url is None else base_url)
+        url = resolve_base_url(base_url)
         settings = parts.ClientSettings(
             base_url=url,
             credentials=parts.Credentials(resolve_key_source(key)),

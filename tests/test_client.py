@@ -69,6 +69,21 @@ def test_default_base_url(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "https://api-prod.bardge.com/v3/api/business/reseller" in repr(BardgeClient("key"))
 
 
+def test_empty_base_url_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty variable, as compose files set it, counts as unset."""
+    monkeypatch.setenv("BARDGE_BASE_URL", "")
+    assert "https://api-prod.bardge.com/v3/api/business/reseller" in repr(BardgeClient("key"))
+
+
+@pytest.mark.parametrize("wrong", ["http://example.com", "api.example/v3", "https://", " ", "https://h/?key=secret"])
+def test_bad_base_url_in_the_environment(monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
+    """A base URL from the environment that is refused is reported with the variable's name, and not repeated."""
+    monkeypatch.setenv("BARDGE_BASE_URL", wrong)
+    with pytest.raises(errors.ConfigurationError, match=r"^BARDGE_BASE_URL: ") as caught:
+        BardgeClient("key")
+    assert "secret" not in str(caught.value)
+
+
 async def test_arguments_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Given settings override the environment's."""
     monkeypatch.setenv("BARDGE_API_KEY", "from-env")
@@ -128,11 +143,36 @@ def test_refused_base_url(url: Any, word: str) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["http://127.0.0.1:1", "http://127.8.0.1", "http://[::1]:80/x", "http://localhost", "https://api.example/v3/"],
+    ["http://127.0.0.1:1", "http://127.8.0.1", "http://[::1]:81/x", "http://localhost", "https://api.example/v3/"],
 )
 def test_allowed_base_url(url: str) -> None:
     """HTTPS anywhere and HTTP to this machine are accepted."""
     assert url.rstrip("/") in repr(BardgeClient("key", url))
+
+
+@pytest.mark.parametrize(
+    ("url", "normal"),
+    [
+        ("HTTPS://API.Example:443/V3/", "https://api.example/V3"),
+        ("https://api.example:0443//", "https://api.example"),
+        ("https://api.example:8443/v3", "https://api.example:8443/v3"),
+        ("http://LOCALHOST:80", "http://localhost"),
+        ("http://[0:0:0:0:0:0:0:1]/v3", "http://[::1]/v3"),
+        ("https://[::FFFF:1.2.3.4]/v3", "https://[::ffff:102:304]/v3"),
+        ("https://Bücher.example:443/v3", "https://xn--bcher-kva.example/v3"),
+        ("https://XN--bcher-kva.example/v3", "https://xn--bcher-kva.example/v3"),
+        ("https://api。example/v3", "https://api.example/v3"),
+        ("https://h/%7Ebob/%76%33/a%2fb", "https://h/~bob/v3/a%2Fb"),
+        ("https://h/{a}", "https://h/%7Ba%7D"),
+        ("https://h/a/../v3/./", "https://h/v3"),
+        ("https://h/a/%2E%2e/v3", "https://h/v3"),
+        ("https://h/a//v3", "https://h/a//v3"),
+    ],
+)
+def test_one_spelling_of_a_base_url(url: str, normal: str) -> None:
+    """However a server is spelled, its base URL has one spelling, which has itself."""
+    assert f"base_url={normal!r}" in repr(BardgeClient("key", url))
+    assert f"base_url={normal!r}" in repr(BardgeClient("key", normal))
 
 
 REFUSED_SETTINGS: dict[str, dict[str, Any]] = {

@@ -636,8 +636,8 @@ def test_long_values_are_cut() -> None:
             "$.has_more: expected true or false, got 0",
             "$.url: expected text, got 5",
         ]),
-        ('{"data": [{"id": "a"}, {"id": 5}, null], "has_more": null}', [
-            "$.data[1].id: expected text, got 5",
+        ('{"data": [{"id": "a"}, {"id": true}, null], "has_more": null}', [
+            "$.data[1].id: expected text, got true",
             "$.data[2]: expected an object, got null",
             "$.has_more: expected true or false, got null",
         ]),

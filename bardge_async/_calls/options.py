@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from bardge_async._core.secret import ApiKeySource, Secret, UnusableApiKey, require_usable
-from bardge_async._core.settings import Timeouts
+from bardge_async._core.settings import DEFAULT_BASE_URL, Timeouts, check_base_url
 from bardge_async._journal import Journal, MemoryJournal
 from bardge_async._limits import Limiter
 from bardge_async.errors import ConfigurationError
 
 T = TypeVar("T")
+
+BASE_URL_VARIABLE: Final = "BARDGE_BASE_URL"
 
 
 def resolve_key_source(given: ApiKeySource | UnusableApiKey | None) -> ApiKeySource:
@@ -21,6 +23,15 @@ def resolve_key_source(given: ApiKeySource | UnusableApiKey | None) -> ApiKeySou
     if not os.environ.get("BARDGE_API_KEY"):
         raise ConfigurationError("api_key: pass it, or set BARDGE_API_KEY in the environment")
     return Secret(os.environ["BARDGE_API_KEY"])
+
+
+def resolve_base_url(given: str | None) -> str:
+    """Return the base URL: the argument, else ``BARDGE_BASE_URL`` unless that is empty, else the vendor's."""
+    if given is not None:
+        return check_base_url(given)
+    if not os.environ.get(BASE_URL_VARIABLE):
+        return DEFAULT_BASE_URL
+    return check_base_url(Secret(os.environ[BASE_URL_VARIABLE]), BASE_URL_VARIABLE)
 
 
 def require_type(name: str, value: T, kind: type[Any]) -> T:

@@ -15,7 +15,7 @@ from bardge_async._core.entry import EntryState, JournalEntry, KeyIdentity, Reco
 from bardge_async._core.http import PreparedRequest, WireRequest, WireResponse
 from bardge_async._core.redaction import redact_api_key, redact_request_id
 from bardge_async._core.replay import SendAllowed, build_sent_entry
-from bardge_async._core.response import Outcome, Verdict, classify
+from bardge_async._core.response import Outcome, Verdict, classify, classify_broken
 from bardge_async._core.window import MIN_SECONDS_LEFT, ClockReading, History, seconds_left
 from bardge_async._limits.accounts import request_permit
 from bardge_async._limits.connections import LoopSemaphore
@@ -282,7 +282,7 @@ class CallState:
         if isinstance(error, NotSentError):
             return Outcome(Verdict.NOT_SENT, error=error)
         if isinstance(error, NoAnswerError):
-            return wire.classify_broken(self.request.endpoint, error)
+            return classify_broken(self.request.endpoint, error)
         if isinstance(error, ConfigurationError):
             if self.history.in_doubt:
                 return Outcome(Verdict.REFUSED_UNSETTLED, error=error)

@@ -291,11 +291,16 @@ def _read_object(
             try:
                 values[name] = field.hook(raw)
             except StructureError as error:
-                if field.strict:
+                if field.strict and not (name == "id" and _is_number(raw)):
                     mismatches += error.prefix_paths(f".{name}")
                 else:
                     extra[name] = require_exact(raw)
     return values, extra
+
+
+def _is_number(value: object) -> bool:
+    """Return whether a value is a number, as some lists' ids are: a walk continues after its text."""
+    return type(value) in {int, float, Decimal}
 
 
 def _is_page(hint: Any) -> bool:

@@ -54,7 +54,8 @@ class JournalEntry:
     """Hold what a journal knows about one key.
 
     ``given``: whether the caller chose the key. ``last_sent``: when it was last sent. In state *sent*, an ``answer`` is
-    the server's own failure, after which it may have forgotten the key.
+    the server's own failure, after which it may have forgotten the key. ``fingerprint`` is empty if only the outcome
+    was kept.
     """
 
     identity: KeyIdentity

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Final, cast
+import json
+import re
+from typing import Any, Final, NamedTuple, cast
 
 import attrs
 import orjson
@@ -11,27 +13,77 @@ import orjson
 from bardge_async._core.entry import EntryState, JournalEntry, KeyIdentity, RecordedResponse
 from bardge_async._core.http import PreparedRequest
 from bardge_async._core.retry import in_doubt_error
-from bardge_async._core.settings import ReplayWindow
+from bardge_async._core.settings import ReplayWindow, normalize_base_url
 from bardge_async._core.window import MIN_SECONDS_LEFT, ClockReading, History, key_age, seconds_left
 from bardge_async.errors import AlreadyDoneError, IdempotencyMisuseError
 
-# Stored in journals: a new way to hash needs a new version.
-_VERSION: Final = b"v1"
+# Stored in journals: a new way to hash needs a new version, and entries of an old one are compared in its form.
+_VERSION: Final = "v2"
+_INEXACT_VERSION: Final = "v1"
+"""Hashes numbers after they went through a float."""
+# In the JSON that we send, a number that orjson would not give back digit for digit: -0, a fraction, an exponent, or
+# more digits than 64 bits hold. It may also match inside a string, which costs time only.
+_RESPELLED_NUMBER: Final = re.compile(rb"[:,\[\s]-?(?:\d+[.eE]|\d{19})|[:,\[\s]-0")
 
 
 def compute_fingerprint(request: PreparedRequest) -> str:
-    """Return a versioned hash of an operation: its method, URL and canonical JSON body."""
-    parts = (_VERSION, request.endpoint.method.encode(), request.url.encode(), _canonicalize_body(request.body))
+    """Return a versioned hash of an operation: its method, URL and canonical JSON body, numbers by their exact text."""
+    return _hash_operation(_VERSION, request, request.url, _canonicalize_body(request.body))
+
+
+def matches_fingerprint(fingerprint: str, request: PreparedRequest) -> bool:
+    """Return whether a fingerprint on record is that of this request, in the form of the version that recorded it.
+
+    A rewritten entry's fingerprint ends in ``@`` and the base URL that it was computed with.
+    """
+    recorded, _, spelling = fingerprint.partition("@")
+    url = spelling + request.url.removeprefix(normalize_base_url(spelling)) if spelling else request.url
+    try:
+        is_inexact = recorded.startswith(_INEXACT_VERSION + ":")
+        body = _canonicalize_inexactly(request.body) if is_inexact else _canonicalize_body(request.body)
+    except orjson.JSONDecodeError:
+        return False  # that version could not record a number beyond a double
+    return recorded == _hash_operation(_INEXACT_VERSION if is_inexact else _VERSION, request, url, body)
+
+
+def _hash_operation(version: str, request: PreparedRequest, url: str, body: bytes) -> str:
+    parts = (version.encode(), request.endpoint.method.encode(), url.encode(), body)
     digest = hashlib.blake2b(b"\x00".join(parts), digest_size=16).hexdigest()
-    return f"{_VERSION.decode()}:{digest}"
+    return f"{version}:{digest}"
 
 
 def _canonicalize_body(body: bytes | None) -> bytes:
-    return b"" if body is None else orjson.dumps(_load_body(body), option=orjson.OPT_SORT_KEYS)
+    if body is None or not _RESPELLED_NUMBER.search(body):
+        return _canonicalize_inexactly(body)
+    return _write_canonical(_load_body(body))
+
+
+def _canonicalize_inexactly(body: bytes | None) -> bytes:
+    return b"" if body is None else orjson.dumps(orjson.loads(body), option=orjson.OPT_SORT_KEYS)
+
+
+class _Number(NamedTuple):
+    """A number of a JSON text, digit for digit."""
+
+    text: str
 
 
 def _load_body(body: bytes | None) -> dict[str, Any]:
-    return {} if body is None else cast("dict[str, Any]", orjson.loads(body))
+    if body is None:
+        return {}
+    return cast("dict[str, Any]", json.loads(body, parse_int=_Number, parse_float=_Number))
+
+
+def _write_canonical(value: object) -> bytes:
+    """Write JSON as orjson does with sorted names, but every number as it was read."""
+    if isinstance(value, _Number):
+        return value.text.encode()
+    if isinstance(value, dict):
+        members = sorted(cast("dict[str, object]", value).items())
+        return b"{%b}" % b",".join([orjson.dumps(name) + b":" + _write_canonical(member) for name, member in members])
+    if isinstance(value, list):
+        return b"[%b]" % b",".join([_write_canonical(item) for item in cast("list[object]", value)])
+    return orjson.dumps(value)
 
 
 def build_sent_entry(
@@ -102,7 +154,7 @@ def check_replay(
     """
     if entry is None or entry.state is EntryState.INTENT or entry.first_sent is None:
         return SendAllowed(History(), request.body)
-    if entry.fingerprint != compute_fingerprint(request):
+    if entry.fingerprint and not matches_fingerprint(entry.fingerprint, request):
         if entry.state is EntryState.REFUSED and not _key_still_held(entry, now, window):
             # Nothing was charged, and the server has forgotten the refused body: the key may take another one.
             return SendAllowed(History(), request.body)

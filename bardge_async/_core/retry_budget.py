@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Final
 
+from bardge_async._core.forks import register_lock_owner
 from bardge_async._core.settings import RetryPolicy
 
 _WINDOW_SECONDS: Final = 10
@@ -20,12 +21,16 @@ class RetryBudget:
     def __init__(self, policy: RetryPolicy) -> None:
         self._floor = policy.budget_floor
         self._ratio = policy.budget_ratio
-        # Event loops in several threads may share one client.
-        self._lock = threading.Lock()
         self._reserve = self._floor
         self._filled_at: float | None = None
         self._shares = [0.0] * _WINDOW_SECONDS
         self._second = 0
+        self.reset_after_fork()
+        register_lock_owner(self)
+
+    def reset_after_fork(self) -> None:
+        """Make the lock anew: event loops in several threads may share one client."""
+        self._lock = threading.Lock()
 
     def count_first_attempt(self, now: float) -> None:
         """Count a first attempt."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import ipaddress
 import math
 import re
+import string
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import attrs
 
@@ -17,6 +18,11 @@ __all__ = ["ReplayWindow", "RetryPolicy", "Timeouts"]
 
 DEFAULT_BASE_URL: Final = "https://api-prod.bardge.com/v3/api/business/reseller"
 """The production API (page: Introduction)."""
+_DEFAULT_PORTS: Final = {"https": 443, "http": 80}
+_ESCAPE: Final = re.compile("%([0-9A-Fa-f]{2})")
+_UNRESERVED: Final = frozenset(string.ascii_letters + string.digits + "-._~")
+_PATH_CHARACTERS: Final = "/%:@!$&'()*+,;=~"
+"""Stay as they are in a path; RFC 3986 lets them mean something else when they are percent-encoded."""
 # Strict, so that two URL parsers cannot disagree about the host.
 _NETLOC: Final = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
 
@@ -109,18 +115,82 @@ class ReplayWindow:
             )
 
 
-def check_base_url(text: object) -> str:
-    """Return a base URL without its trailing slash.
+def check_base_url(text: object, name: str = "base_url") -> str:
+    """Return a base URL in its one spelling: see :func:`normalize_base_url`. Errors call the setting ``name``.
 
     Raises:
         ConfigurationError: Another scheme than https (http for loopback), no host, user info, query or fragment.
     """
-    problem = _find_url_problem(text) if isinstance(text, str) else f"expected text, got {type(text).__name__}"
+    ascii_text = _encode_host(text) if isinstance(text, str) else ""
+    problem = _find_url_problem(ascii_text) if isinstance(text, str) else f"expected text, got {type(text).__name__}"
     if problem is None:
-        return str(text).rstrip("/")
+        return _normalize_url(ascii_text)
     # The URL may contain a secret: keep it out of the message, and out of the locals that error reporters record.
-    del text
-    raise ConfigurationError(f"base_url: {problem}")
+    del text, ascii_text
+    raise ConfigurationError(f"{name}: {problem}")
+
+
+def normalize_base_url(text: str) -> str:
+    """Return the one spelling of a base URL on record; text that is no base URL is returned unchanged.
+
+    Scheme and host in lower case, the host in IDNA's ASCII form, no default port, no slash at the end, nothing
+    percent-encoded that need not be, no dot segments (RFC 3986, section 6.2.2 and 6.2.3).
+    """
+    ascii_text = _encode_host(text)
+    return text if _find_url_problem(ascii_text) is not None else _normalize_url(ascii_text)
+
+
+def _encode_host(text: str) -> str:
+    """Return a URL with its host in ASCII, or unchanged if there is no such form."""
+    if text.isascii() or not text.isprintable():
+        return text
+    import idna  # noqa: PLC0415 - loads large tables, which hardly any base URL needs
+
+    try:
+        parts = urlsplit(text)
+        host, colon, port = parts.netloc.partition(":")
+        return parts._replace(netloc=idna.encode(host, uts46=True).decode() + colon + port).geturl()
+    except ValueError:
+        return text
+
+
+def _normalize_url(text: str) -> str:
+    parts = urlsplit(text)
+    host = _normalize_host(parts.hostname or "")
+    port = "" if parts.port in {None, _DEFAULT_PORTS[parts.scheme]} else f":{parts.port}"
+    path = quote(_ESCAPE.sub(_decode_escape, parts.path), safe=_PATH_CHARACTERS)
+    return f"{parts.scheme}://{host}{port}{_remove_dot_segments(path)}".rstrip("/")
+
+
+def _normalize_host(host: str) -> str:
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    if address.version == 4:  # noqa: PLR2004
+        return host
+    mapped = address.ipv4_mapped
+    # Python versions write these addresses in different ways.
+    text = str(address) if mapped is None else f"::ffff:{int(mapped) >> 16:x}:{int(mapped) & 0xFFFF:x}"
+    return f"[{text}]"
+
+
+def _decode_escape(escape: re.Match[str]) -> str:
+    character = chr(int(escape[1], 16))
+    return character if character in _UNRESERVED else escape[0].upper()
+
+
+def _remove_dot_segments(path: str) -> str:
+    segments = path.split("/")
+    if "." not in segments and ".." not in segments:
+        return path
+    kept: list[str] = []
+    for segment in segments[1:]:
+        if segment == "..":
+            kept = kept[:-1]
+        elif segment != ".":
+            kept.append(segment)
+    return "".join("/" + segment for segment in kept)
 
 
 def _find_url_problem(text: str) -> str | None:

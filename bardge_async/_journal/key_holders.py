@@ -10,6 +10,7 @@ import anyio
 import attrs
 
 from bardge_async._core.entry import KeyIdentity
+from bardge_async._core.forks import register_lock_owner
 from bardge_async._runtime.clock import Clock, TimeLimit
 from bardge_async.errors import KeyInUseError
 
@@ -28,6 +29,7 @@ class KeyHolders:
 
     def __init__(self) -> None:
         self.reset_after_fork()
+        register_lock_owner(self)
 
     def reset_after_fork(self) -> None:
         """Drop all holders and waiters: in a forked child their tasks do not exist."""

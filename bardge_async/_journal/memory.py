@@ -3,29 +3,46 @@
 from __future__ import annotations
 
 import itertools
+import math
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any, Final, TypeAlias
 
+import attrs
+
 from bardge_async._core.entry import COMPETING_SECONDS, EntryState, JournalEntry, KeyIdentity, RecordedResponse
+from bardge_async._core.forks import register_lock_owner
 from bardge_async._core.window import ClockReading
 from bardge_async._journal.key_holders import KeyHolders
+from bardge_async._journal.memory_digests import RETENTION_SECONDS, KeyDigests
 from bardge_async._runtime.clock import Clock
 
-MAX_FINISHED: Final = 10_000
-RETENTION_SECONDS: Final = 900.0
+MAX_KEPT_BYTES: Final = 16 * 1024 * 1024
+"""What the requests and answers of finished keys may take, as estimated."""
+_ENTRY_BYTES: Final = 700
+"""An entry without its bodies and its key."""
 
 _PackedEntry: TypeAlias = tuple[Any, ...]
 """A finished entry: its order, when it was last sent, and its content. The garbage collector untracks a plain tuple of
-strings and numbers; it would traverse 10,000 entry objects on every full collection."""
+strings and numbers; it would traverse thousands of entry objects on every full collection."""
+
+
+@attrs.define
+class _UrlDoubts:
+    """The number of an account's unfinished entries for one URL, and the latest removed entry's time and order."""
+
+    count: int = 0
+    latest_gone: tuple[float, int] = (-math.inf, 0)
 
 
 class MemoryJournal:
     """Keep entries in this process only.
 
-    Unfinished entries are never dropped; the last 10,000 finished ones are kept for 15 minutes. Bodies under keys that
-    the client generated are not kept, since no later call can present such a key.
+    Unfinished entries are never dropped. That a key was finished is known for 15 minutes, however many follow, in about
+    100 bytes each; their requests and answers take up at most 16 MiB, the latest ones, and entering an older key that
+    was done raises ``AlreadyDoneError``. Bodies under keys that the client generated are not kept, since no later call
+    can present such a key.
     """
 
     instant = True
@@ -33,16 +50,33 @@ class MemoryJournal:
     def __init__(self) -> None:
         self.highest = 0.0
         self.forgotten = 0.0
-        self._lock = threading.Lock()
         self._holders = KeyHolders()
         self._unfinished: dict[KeyIdentity, tuple[int, JournalEntry]] = {}
         self._next_order = itertools.count()
         self._finished: OrderedDict[tuple[str, ...], _PackedEntry] = OrderedDict()
+        self._kept_bytes = 0
+        self._digests = KeyDigests()
+        self._doubts_by_url: dict[tuple[str, str], _UrlDoubts] = {}
+        self.reset_after_fork()
+        register_lock_owner(self)
+
+    def reset_after_fork(self) -> None:
+        """Make the lock anew; a forked child keeps its own copy of the entries from here on."""
+        self._lock = threading.Lock()
 
     def hold_if_new(self, identity: KeyIdentity) -> bool:
         """Claim a key that has neither a holder nor an entry; return whether it was claimed."""
-        known = identity in self._unfinished or identity in self._finished
-        return not known and self._holders.try_acquire(identity)
+        if not self._holders.try_acquire(identity):
+            return False
+        # Only now: until then another thread may finish the key.
+        if identity in self._unfinished or identity in self._finished or self._is_remembered(identity):
+            self._holders.release(identity)
+            return False
+        return True
+
+    def _is_remembered(self, identity: KeyIdentity) -> bool:
+        with self._lock:
+            return self._digests.has_key(identity)
 
     async def claim(self, identity: KeyIdentity, timeout: float, clock: Clock) -> JournalEntry | None:
         """Claim a key, queueing for at most ``timeout`` seconds; return its entry, if any.
@@ -53,6 +87,8 @@ class MemoryJournal:
         await self._holders.acquire(identity, timeout, clock)
         with self._lock:
             known = self._find_entry(identity)
+            if known is None and self._digests.has_key(identity):
+                return _make_bare_entry(identity)
         return None if known is None else known[1]
 
     def release(self, identity: KeyIdentity) -> None:
@@ -66,11 +102,17 @@ class MemoryJournal:
         else:
             self.put_unfinished(entry)
 
+    # A fork may copy the journal between any two statements: at no moment is an entry in neither of the two tables.
+
     def put_unfinished(self, entry: JournalEntry) -> None:
         """Store the entry of a request that was sent or is about to be."""
         identity, sent = entry.identity, entry.last_sent
         with self._lock:
-            self._unfinished[identity] = (self._take_out(identity), entry)
+            order = self._find_order(identity)
+            if identity not in self._unfinished:
+                self._doubts_by_url.setdefault((identity.account, entry.url), _UrlDoubts()).count += 1
+            self._unfinished[identity] = (order, entry)
+            self._drop_finished(identity)
             if sent is not None and sent.wall > self.highest:
                 self.highest = sent.wall
 
@@ -80,23 +122,41 @@ class MemoryJournal:
         """Store the entry of a request that is done or refused; it becomes the last in the order of pruning."""
         identity = entry.identity
         with self._lock:
-            self._finished[tuple(identity)] = kept = _pack_entry(
-                self._take_out(identity), entry, state, last_sent, response
-            )
+            kept = _pack_entry(self._find_order(identity), entry, state, last_sent, response)
+            replaced = self._finished.get(identity)
+            self._kept_bytes += _estimate_bytes(identity, kept)
+            self._kept_bytes -= 0 if replaced is None else _estimate_bytes(identity, replaced)
+            self._finished[tuple(identity)] = kept
+            self._finished.move_to_end(identity)
+            self._drop_unfinished(identity)
             if last_sent is not None and last_sent.wall > self.highest:
                 self.highest = last_sent.wall
             self._prune_finished(kept[1])
 
-    def _take_out(self, identity: KeyIdentity) -> int:
-        """Remove an entry and return its position in the order of first sends; the next position if there is none."""
-        known = self._unfinished.pop(identity, None) or self._finished.pop(identity, None)
+    def _find_order(self, identity: KeyIdentity) -> int:
+        """Return an entry's position in the order of first sends; the next position if there is none."""
+        known = self._unfinished.get(identity) or self._finished.get(identity)
         return next(self._next_order) if known is None else known[0]
+
+    def _drop_unfinished(self, identity: KeyIdentity) -> None:
+        known = self._unfinished.pop(identity, None)
+        if known is not None:
+            place = (identity.account, known[1].url)
+            doubts = self._doubts_by_url[place]
+            doubts.count -= 1
+            if not doubts.count:
+                del self._doubts_by_url[place]
+
+    def _drop_finished(self, identity: KeyIdentity) -> None:
+        kept = self._finished.pop(identity, None)
+        if kept is not None:
+            self._kept_bytes -= _estimate_bytes(identity, kept)
 
     async def remove(self, identity: KeyIdentity) -> None:
         """Remove an entry whose request never reached the server."""
         with self._lock:
-            self._unfinished.pop(identity, None)
-            self._finished.pop(identity, None)
+            self._drop_unfinished(identity)
+            self._drop_finished(identity)
 
     async def overtaken(self, entry: JournalEntry) -> bool:
         """Return whether a POST to the same endpoint and path was sent after this entry's, under another key."""
@@ -105,6 +165,9 @@ class MemoryJournal:
             if known is None:
                 return False
             mine = (_last_sent_elapsed(known[1]), known[0])
+            doubts = self._doubts_by_url.get((entry.identity.account, entry.url))
+            if doubts is not None and doubts.latest_gone > mine:
+                return True
             return any(
                 (_last_sent_elapsed(other), order) > mine
                 and other.url == entry.url
@@ -135,8 +198,10 @@ class MemoryJournal:
             ]
 
     def _find_entry(self, identity: KeyIdentity) -> tuple[int, JournalEntry] | None:
-        kept = self._finished.get(identity)
-        return self._unfinished.get(identity) if kept is None else (kept[0], _unpack_entry(identity, kept))
+        kept, unfinished = self._finished.get(identity), self._unfinished.get(identity)
+        if kept is None or (unfinished is not None and kept[_STATE_INDEX] != EntryState.DONE):
+            return unfinished
+        return kept[0], _unpack_entry(identity, kept)
 
     def _iterate_entries(self) -> Iterator[tuple[int, JournalEntry]]:
         yield from self._unfinished.values()
@@ -146,12 +211,30 @@ class MemoryJournal:
     def _prune_finished(self, now: float) -> None:
         # Ordered by when the entries finished, so the first is the oldest.
         finished = self._finished
-        while len(finished) > MAX_FINISHED or now - next(iter(finished.values()))[1] > RETENTION_SECONDS:
-            _, gone = finished.popitem(last=False)
-            if gone[_LAST_WALL_INDEX] is not None:
-                self.forgotten = max(self.forgotten, gone[_LAST_WALL_INDEX])
+        self._digests.drop_expired(now)
+        while finished:
+            identity, oldest = next(iter(finished.items()))
+            is_expired = now - oldest[1] > RETENTION_SECONDS
+            if not is_expired and self._kept_bytes <= MAX_KEPT_BYTES:
+                break
+            if not is_expired and oldest[_STATE_INDEX] == EntryState.DONE:
+                self._digests.add_key(identity, oldest[1])
+            self._kept_bytes -= _estimate_bytes(identity, oldest)
+            del finished[identity]
+            self._note_forgotten(identity, oldest)
+
+    def _note_forgotten(self, identity: tuple[str, ...], gone: _PackedEntry) -> None:
+        """Note what a removed entry would still tell about the others."""
+        if gone[_LAST_WALL_INDEX] is not None:
+            self.forgotten = max(self.forgotten, gone[_LAST_WALL_INDEX])
+        doubts = self._doubts_by_url.get((identity[1], gone[_URL_INDEX]))
+        if doubts is not None:
+            doubts.latest_gone = max(doubts.latest_gone, (gone[1], gone[0]))
 
 
+_URL_INDEX: Final = 3
+_BODY_INDEX: Final = 5
+_STATE_INDEX: Final = 7
 _LAST_WALL_INDEX: Final = 8
 _NO_READING: Final = (None,) * 4
 
@@ -171,7 +254,7 @@ def _pack_entry(
         entry.endpoint,
         entry.url,
         entry.fingerprint,
-        None if omit_bodies else entry.body,
+        None if omit_bodies else _copy_bytes(entry.body),
         entry.given,
         state.value,
         *(_NO_READING if last_sent is None else (last_sent.wall, last_sent.elapsed, last_sent.highest, last_sent.boot)),
@@ -183,7 +266,7 @@ def _pack_entry(
         *(
             (None,) * 3
             if response is None
-            else (response.status, None if omit_bodies else response.body, response.request_id)
+            else (response.status, None if omit_bodies else _copy_bytes(response.body), response.request_id)
         ),
     )
 
@@ -204,3 +287,19 @@ def _sort_key(kept: tuple[int, JournalEntry]) -> int:
 
 def _last_sent_elapsed(entry: JournalEntry) -> float:
     return entry.last_sent.elapsed if entry.last_sent is not None else 0.0
+
+
+def _make_bare_entry(identity: KeyIdentity) -> JournalEntry:
+    """Make the entry of a key of which only the digest was kept: it is done, and nothing else is known."""
+    unknown = ClockReading(0.0, 0.0, 0.0)
+    return JournalEntry(identity, "", "", "", None, True, EntryState.DONE, unknown, unknown)
+
+
+def _copy_bytes(content: bytes | None) -> bytes | None:
+    # Builders of bytes reserve more than they fill, and what they reserved would stay.
+    return None if content is None else bytes(memoryview(content))
+
+
+def _estimate_bytes(identity: tuple[str, ...], kept: _PackedEntry) -> int:
+    texts = len(identity[0]) + len(identity[2]) + 2 * len(kept[_URL_INDEX])
+    return _ENTRY_BYTES + texts + len(kept[_BODY_INDEX] or b"") + len(kept[-2] or b"")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Self
 
 from bardge_async._core.arguments import check_schema, check_seconds
 from bardge_async._core.entry import COMPETING_SECONDS, JournalEntry, KeyIdentity
+from bardge_async._core.forks import register_lock_owner
 from bardge_async._core.secret import Secret
 from bardge_async._core.settings import DAY
 from bardge_async._journal.key_holders import KeyHolders, key_in_use_error
@@ -25,7 +24,6 @@ _MIN_TIMEOUT: Final = 10.0
 _PRUNE_INTERVAL: Final = 3600.0
 _CLOSE_TIMEOUT: Final = 15.0
 
-_OPEN_JOURNALS: Final[weakref.WeakSet[PostgresJournal]] = weakref.WeakSet()
 # All journals of this process over the same tables share their key holders: a key passes from task to task FIFO.
 _HOLDERS: Final[weakref.WeakValueDictionary[tuple[str, str], KeyHolders]] = weakref.WeakValueDictionary()
 
@@ -96,7 +94,11 @@ class PostgresJournal:
             on_key_dropped=self._hand_on_key,
         )
         self._sessions: PerLoop[PostgresSession] = PerLoop(make_session, lambda session: session.aclose())
-        _OPEN_JOURNALS.add(self)
+        register_lock_owner(self)
+
+    def reset_after_fork(self) -> None:
+        """Hold no key in a forked child: the leases are the parent's."""
+        self._held_keys.clear()
 
     async def __aenter__(self) -> Self:
         return self
@@ -226,7 +228,6 @@ class PostgresJournal:
     async def aclose(self) -> None:
         """Release every key and close the connections, in all running loops; later calls raise JournalError."""
         self._closed = True
-        _OPEN_JOURNALS.discard(self)
         await self._sessions.aclose(_CLOSE_TIMEOUT)
 
     def _get_session(self) -> PostgresSession:
@@ -253,13 +254,3 @@ def _make_session_factory(
         ) from None
     settings = parts.SessionSettings(check_dsn(dsn), schema, lease, timeout, clock)
     return lambda: parts.PostgresSession(settings, on_key_dropped)
-
-
-def _after_fork() -> None:
-    for journal in list(_OPEN_JOURNALS):
-        journal._holders.reset_after_fork()  # noqa: SLF001 - of this module
-        journal._held_keys.clear()  # noqa: SLF001
-
-
-if sys.platform != "win32":
-    os.register_at_fork(after_in_child=_after_fork)

@@ -19,6 +19,7 @@ from bardge_async._core.secret import Secret
 from bardge_async._journal import postgres_statements as statements
 from bardge_async._journal.postgres_queries import JournalQueries, Query
 from bardge_async._journal.postgres_schema import migrate_tables
+from bardge_async._journal.postgres_spellings import respell_rows
 from bardge_async._journal.postgres_statements import RowValues
 from bardge_async._postgres.connection import GroupCommitQueue, PostgresConnection
 from bardge_async._postgres.schema import fill_schema
@@ -87,6 +88,7 @@ class PostgresSession:
         async with self._migration_lock:
             if not self._is_migrated:
                 await migrate_tables(connection, self._settings.schema)
+                await respell_rows(connection, self._settings.schema)
                 self._is_migrated = True
 
     async def try_claim(self, identity: KeyIdentity, clock: Clock) -> tuple[bool, JournalEntry | None]:

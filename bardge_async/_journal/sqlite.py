@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import sys
 import weakref
 from pathlib import Path
 from typing import Any, Final, Self
@@ -14,13 +13,16 @@ from bardge_async._core.entry import COMPETING_SECONDS, EntryState, JournalEntry
 from bardge_async._core.settings import DAY
 from bardge_async._core.window import ClockReading
 from bardge_async._journal.key_holders import KeyHolders, key_in_use_error
+from bardge_async._journal.spellings import choose_binding_entry, find_respelled, respell_entry
 from bardge_async._journal.sqlite_digests import compute_checksum, corruption_error, verify_checksum, with_checksum
 from bardge_async._journal.sqlite_locks import KeyFileLocks
+from bardge_async._journal.sqlite_schema import list_spellings
 from bardge_async._journal.sqlite_writer import SQLiteWriter
 from bardge_async._runtime.clock import Clock
 
 _POLL_SECONDS: Final = 0.05
 _PRUNE_INTERVAL: Final = 3600.0
+_RESPELL_BATCH: Final = 1000
 
 _COLUMNS: Final = (
     "base_url, account, key, endpoint, url, fingerprint, body, given, state, "
@@ -38,7 +40,6 @@ _UPDATE_OUTCOME: Final = (
 )
 
 
-_OPEN_JOURNALS: Final[weakref.WeakSet[SQLiteJournal]] = weakref.WeakSet()
 # All journals of this process over one file share their key holders: a key passes to the next task without polling, FIFO.
 _HOLDERS: Final[weakref.WeakValueDictionary[Path, KeyHolders]] = weakref.WeakValueDictionary()
 
@@ -74,10 +75,9 @@ class SQLiteJournal:
         self._keep_entries = keep_entries
         self._pruned_at: float | None = None
         self._highest_written = 0.0
-        self._writer = SQLiteWriter(self.path, self._complete_transaction)
+        self._writer = SQLiteWriter(self.path, self._complete_transaction, _respell_entries)
         self._holders = _HOLDERS.setdefault(self.path.resolve(), KeyHolders())
         self._locks = KeyFileLocks(self.path)
-        _OPEN_JOURNALS.add(self)
 
     @property
     def forgotten(self) -> float:
@@ -187,7 +187,6 @@ class SQLiteJournal:
 
     def close(self) -> None:
         """Finish pending writes, close the file and release every key."""
-        _OPEN_JOURNALS.discard(self)
         self._writer.close()
         self._locks.close()
 
@@ -230,19 +229,38 @@ class SQLiteJournal:
         return connection.execute(f"DELETE FROM entries WHERE {condition}", (now - self._keep_entries,)).rowcount
 
 
-def _after_fork() -> None:
-    for journal in list(_OPEN_JOURNALS):
-        journal._holders.reset_after_fork()  # noqa: SLF001 - of this module
-        journal._locks.reset_after_fork()  # noqa: SLF001
-
-
-if sys.platform != "win32":
-    os.register_at_fork(after_in_child=_after_fork)
-
-
 def _select_entry(connection: sqlite3.Connection, identity: KeyIdentity) -> JournalEntry | None:
     row = connection.execute(f"SELECT {_COLUMNS} FROM entries WHERE {_WHERE_KEY}", identity).fetchone()
     return None if row is None else _parse_entry(row)
+
+
+def _respell_entries(connection: sqlite3.Connection) -> None:
+    """Rewrite the entries under other spellings of their base URL, in short transactions; most files have none."""
+    sql = f"SELECT {_COLUMNS} FROM entries WHERE base_url = ? LIMIT {_RESPELL_BATCH}"
+    for spelling in find_respelled(list_spellings(connection)):
+        rows: list[Any] | None = None
+        while rows is None or rows:
+            connection.execute("BEGIN IMMEDIATE")
+            rows = connection.execute(sql, (spelling,)).fetchall()
+            for row in rows:
+                _respell_row(connection, _parse_entry(row))
+            connection.execute("COMMIT")
+
+
+def _respell_row(connection: sqlite3.Connection, entry: JournalEntry) -> None:
+    respelled = respell_entry(entry)
+    rival = _select_entry(connection, respelled.identity)
+    loser = None
+    if rival is not None:
+        loser = entry.identity if choose_binding_entry(rival, respelled) is rival else rival.identity
+        connection.execute(f"DELETE FROM entries WHERE {_WHERE_KEY}", loser)
+    if loser != entry.identity:
+        checksum = _entry_columns(respelled)[-1]
+        # In place: the order of the entries is that of their numbers.
+        connection.execute(
+            f"UPDATE entries SET base_url = ?, url = ?, fingerprint = ?, seal = ? WHERE {_WHERE_KEY}",
+            (respelled.identity.base_url, respelled.url, respelled.fingerprint, checksum, *entry.identity),
+        )
 
 
 def _select_highest_wall(connection: sqlite3.Connection) -> float:

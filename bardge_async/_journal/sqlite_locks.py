@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from bardge_async._core.entry import KeyIdentity
+from bardge_async._core.forks import register_lock_owner
 from bardge_async.errors import ConfigurationError, JournalError
 
 _LINUX_ONLY: Final = "SQLiteJournal requires Linux: it uses open file description locks"
@@ -104,6 +105,7 @@ class KeyFileLocks:
     def __init__(self, path: Path) -> None:
         self._path = lock_file_path(path)
         self._file: int | None = _open_lock_file(self._path)
+        register_lock_owner(self)
 
     def reset_after_fork(self) -> None:
         """Drop the inherited file descriptor in a forked child: its locks are the parent's."""

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 from urllib.parse import quote
 
 from bardge_async._core.entry import EntryState, KeyIdentity
+from bardge_async._core.settings import normalize_base_url
+from bardge_async._journal.sqlite_schema import list_spellings
 from bardge_async.errors import JournalError
+
+_BINDING_ORDER: Final = (EntryState.DONE, EntryState.SENT, EntryState.REFUSED, EntryState.INTENT)
 
 
 class KeyFacts(NamedTuple):
@@ -20,11 +24,15 @@ class KeyFacts(NamedTuple):
 
 
 class JournalReader:
-    """Look up keys in a journal file; a file that does not exist yet holds none."""
+    """Look up keys in a journal file; a file that does not exist yet holds none.
+
+    Opening the journal rewrites the entries under other spellings of a base URL; until then they are found here, too.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True) if path.exists() else None
+        self._spellings: list[str] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -44,10 +52,12 @@ class JournalReader:
         Raises:
             JournalError: The journal cannot be read.
         """
-        rows = self._run_query(
-            "SELECT state, status, fingerprint FROM entries WHERE base_url = ? AND account = ? AND key = ?", *identity
-        )
-        return KeyFacts(EntryState(rows[0][0]), rows[0][1], rows[0][2]) if rows else None
+        sql = "SELECT state, status, fingerprint FROM entries WHERE base_url = ? AND account = ? AND key = ?"
+        found: list[KeyFacts] = []
+        for spelling in self._list_spellings(identity.base_url):
+            for state, status, fingerprint in self._run_query(sql, spelling, identity.account, identity.key):
+                found.append(KeyFacts(EntryState(state), status, _add_spelling(fingerprint, spelling, identity)))
+        return min(found, key=lambda facts: _BINDING_ORDER.index(facts.state), default=None)
 
     def count_states(self, base_url: str, account: str) -> dict[EntryState, int]:
         """Count an account's keys in each state, without refusals that have no status: those are sent again.
@@ -55,13 +65,27 @@ class JournalReader:
         Raises:
             JournalError: The journal cannot be read.
         """
-        rows = self._run_query(
+        sql = (
             "SELECT state, count(*) FROM entries WHERE base_url = ? AND account = ? "
-            "AND (state <> 'refused' OR status IS NOT NULL) GROUP BY state",
-            base_url,
-            account,
+            "AND (state <> 'refused' OR status IS NOT NULL) GROUP BY state"
         )
-        return {state: dict(rows).get(state.value, 0) for state in EntryState}
+        counts = dict.fromkeys(EntryState, 0)
+        for spelling in self._list_spellings(base_url):
+            for state, count in self._run_query(sql, spelling, account):
+                counts[EntryState(state)] += count
+        return counts
+
+    def _list_spellings(self, base_url: str) -> list[str]:
+        """Return the base URL and its other spellings in the journal."""
+        if self._connection is None:
+            return []
+        if self._spellings is None:
+            try:
+                self._spellings = list_spellings(self._connection)
+            except sqlite3.Error as error:
+                raise self._read_error(error) from None
+        others = [found for found in self._spellings if found != base_url and normalize_base_url(found) == base_url]
+        return [base_url, *others]
 
     def _run_query(self, sql: str, *parameters: str) -> list[tuple[Any, ...]]:
         if self._connection is None:
@@ -69,4 +93,11 @@ class JournalReader:
         try:
             return self._connection.execute(sql, parameters).fetchall()
         except sqlite3.Error as error:
-            raise JournalError(f"the journal {self._path} cannot be read: {error}") from None
+            raise self._read_error(error) from None
+
+    def _read_error(self, error: sqlite3.Error) -> JournalError:
+        return JournalError(f"the journal {self._path} cannot be read: {error}")
+
+
+def _add_spelling(fingerprint: str, spelling: str, identity: KeyIdentity) -> str:
+    return fingerprint if spelling == identity.base_url or "@" in fingerprint else f"{fingerprint}@{spelling}"

@@ -60,6 +60,15 @@ def open_journal_file(path: Path) -> sqlite3.Connection:
         raise JournalError(f"{path}: the journal cannot be opened: {error.strerror}") from None
 
 
+def list_spellings(connection: sqlite3.Connection) -> list[str]:
+    """Return the base URLs in a journal, by one look into the index for each."""
+    found: list[str] = []
+    sql = "SELECT min(base_url) FROM entries WHERE base_url > ?"
+    while (spelling := connection.execute(sql, (found[-1] if found else "",)).fetchone()[0]) is not None:
+        found.append(spelling)
+    return found
+
+
 def _prepare_file(path: Path) -> None:
     """Create a missing file with mode 0600; give an empty one that mode."""
     with contextlib.suppress(FileExistsError):

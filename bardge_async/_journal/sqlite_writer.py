@@ -15,6 +15,7 @@ from typing import Any, Final, TypeVar, cast
 
 import attrs
 
+from bardge_async._core.forks import register_lock_owner
 from bardge_async._journal.sqlite_schema import open_journal_file
 from bardge_async._runtime.loops import PerLoop
 from bardge_async.errors import JournalError
@@ -57,7 +58,12 @@ class SQLiteWriter:
     (https://www.sqlite.org/howtocorrupt.html).
     """
 
-    def __init__(self, path: Path, before_commit: Callable[[sqlite3.Connection, bool], None]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        before_commit: Callable[[sqlite3.Connection, bool], None],
+        migrate: Callable[[sqlite3.Connection], None] = lambda _: None,
+    ) -> None:
         self._path = path
         self._before_commit = before_commit
         self._closed = False
@@ -67,8 +73,9 @@ class SQLiteWriter:
         self._pending: PerLoop[list[_DatabaseTask]] = PerLoop(list)
         self.reset_after_fork()
         with _REGISTRY_LOCK:
-            self._open_connection()
+            self._migrate_once(self._open_connection(), migrate)
             _OPEN_WRITERS.add(self)
+        register_lock_owner(self)
 
     def reset_after_fork(self) -> None:
         """Start with no thread and no tasks: a forked child inherits neither."""
@@ -116,9 +123,10 @@ class SQLiteWriter:
                 self._batches.put(None)
         if thread is not None:
             thread.join()
-        _OPEN_WRITERS.discard(self)
         with self._connection_lock:
             self._close_connection()
+        # Only now: a fork must not meet an open connection that it does not know.
+        _OPEN_WRITERS.discard(self)
 
     def pause(self) -> None:
         """Finish the current commit, close the file, and start nothing until ``resume``."""
@@ -137,6 +145,17 @@ class SQLiteWriter:
         self._file_ids = [_read_file_id(self._path.with_name(self._path.name + end)) for end in _FILE_SUFFIXES]
         self._file_id = self._file_ids[0]
         return self._connection
+
+    def _migrate_once(self, connection: sqlite3.Connection, migrate: Callable[[sqlite3.Connection], None]) -> None:
+        """Run ``migrate``, which begins and commits its own transactions."""
+        try:
+            migrate(connection)
+        except BaseException as error:
+            self._roll_back(connection)
+            self._close_connection()
+            if isinstance(error, sqlite3.Error):
+                raise JournalError(f"{self._path}: the journal cannot be used: {error}") from None
+            raise
 
     def _close_connection(self) -> None:
         connection, self._connection = self._connection, None
@@ -251,8 +270,6 @@ def _after_fork_in_parent() -> None:
 
 
 def _after_fork_in_child() -> None:
-    for writer in _PAUSED_WRITERS:
-        writer.reset_after_fork()
     _PAUSED_WRITERS.clear()
     _REGISTRY_LOCK.release()
 

@@ -8,6 +8,7 @@ import threading
 from collections import deque
 from typing import Final
 
+from bardge_async._core.forks import register_lock_owner
 from bardge_async._runtime.loops import PerLoop
 
 _INITIAL_LIMIT: Final = 16
@@ -143,6 +144,11 @@ class GcraRate:
 
     def __init__(self) -> None:
         self._due = -math.inf
+        self.reset_after_fork()
+        register_lock_owner(self)
+
+    def reset_after_fork(self) -> None:
+        """Make the lock anew."""
         self._lock = threading.Lock()
 
     def seconds_until_free(self, per_second: float, now: float, *, take: bool) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from decimal import Decimal
 from typing import Final, Generic, TypeVar
 
 import attrs
@@ -10,7 +11,7 @@ import attrs
 from bardge_async._core.arguments import check_int
 from bardge_async.endpoints import Endpoint
 from bardge_async.errors import InvalidArgumentError, PaginationError
-from bardge_async.models import Page
+from bardge_async.models import Page, Resource
 
 T = TypeVar("T")
 
@@ -54,6 +55,20 @@ def is_sendable_id(value: object) -> bool:
     return isinstance(value, str) and value != "" and not any("\ud800" <= char <= "\udfff" for char in value)
 
 
+def _read_id(item: object, field: str) -> str:
+    value: object = getattr(item, field)
+    if isinstance(value, str):
+        return value
+    if value is None and isinstance(item, Resource):
+        value = item.extra.get(field)  # not text, so not in the field
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+        return ""
+    try:
+        return str(value)
+    except ValueError:  # more digits than Python converts
+        return ""
+
+
 @attrs.frozen(eq=False, repr=False)
 class PageSource(Generic[T]):
     """A list: its endpoint and arguments, how to fetch a page, and how to wait before a retry."""
@@ -65,9 +80,9 @@ class PageSource(Generic[T]):
     pause: Callable[[int], Awaitable[None]]
 
     def ids_of(self, items: Sequence[T]) -> list[str]:
-        """Return the ids used for paging; empty where an item has none."""
+        """Return the ids used for paging; empty where an item has none. That of a number is its text."""
         field = self.endpoint.cursor
-        return [getattr(item, field) or "" for item in items]
+        return [_read_id(item, field) for item in items]
 
     def missing_id_error(self) -> PaginationError:
         """Make the error for a position that no id identifies."""

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import threading
-import weakref
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
 import anyio
 
+from bardge_async._core.forks import register_lock_owner
+
 T = TypeVar("T")
 
-_INSTANCES: weakref.WeakSet[PerLoop[Any]] = weakref.WeakSet()
 _PARENT_STATES: list[object] = []
 
 
@@ -30,7 +29,7 @@ class PerLoop(Generic[T]):
         self._lock = threading.Lock()
         self._by_loop: dict[asyncio.AbstractEventLoop, T] = {}
         self._guards: dict[asyncio.AbstractEventLoop, AsyncGenerator[None]] = {}
-        _INSTANCES.add(self)
+        register_lock_owner(self)
 
     def get(self) -> T:
         """Return the running loop's value, creating it if there is none."""
@@ -76,7 +75,8 @@ class PerLoop(Generic[T]):
                     self._guards[loop] = _start_guard(self._close, found)
             return found
 
-    def _forget_parent(self) -> None:
+    def reset_after_fork(self) -> None:
+        """Forget the parent's loops, and make the lock anew."""
         # Keep the values alive: collecting them here could shut down connections that the parent still uses.
         _PARENT_STATES.append((self._by_loop, self._guards))
         self._by_loop, self._guards = {}, {}
@@ -117,12 +117,3 @@ async def run_in_loop(loop: asyncio.AbstractEventLoop, work: Callable[[], Corout
         # Retrieve the exception, or asyncio would log it as never retrieved.
         if not done.cancel() and not done.cancelled():
             done.exception()
-
-
-def _forget_parents() -> None:
-    for one in list(_INSTANCES):
-        one._forget_parent()  # noqa: SLF001 - of this module
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_parents)

@@ -18,7 +18,7 @@ import click
 from bardge_async._client import BardgeClient
 from bardge_async._core.entry import EntryState, JournalEntry
 from bardge_async._core.secret import Secret
-from bardge_async._core.settings import DAY
+from bardge_async._core.settings import DAY, normalize_base_url
 from bardge_async._core.window import ClockReading
 from bardge_async._doubts.recovery import DoubtVerdict, Finding, choose_recorded_response, resolve_doubt
 from bardge_async._journal import PostgresJournal, SQLiteJournal
@@ -73,10 +73,11 @@ class JournalTarget:
 
     def select_entries(self, entries: Sequence[JournalEntry]) -> list[JournalEntry]:
         """Return the entries of the given server and account; without these, all."""
+        base_url = None if self.base_url is None else normalize_base_url(self.base_url)
         return [
             entry
             for entry in entries
-            if self.account in {None, entry.identity.account} and self.base_url in {None, entry.identity.base_url}
+            if self.account in {None, entry.identity.account} and base_url in {None, entry.identity.base_url}
         ]
 
 
@@ -163,8 +164,8 @@ async def _fetch_verdict(target: JournalTarget, journal: AnyJournal, entry: Jour
     """Ask the server that the request was sent to, with the target's API key or the environment's."""
     base_url, account, key = entry.identity
     # The API key of one server must not be sent to another.
-    configured = os.environ.get("BARDGE_BASE_URL", base_url)
-    if configured.rstrip("/") != base_url.rstrip("/"):
+    configured = os.environ.get("BARDGE_BASE_URL") or base_url
+    if normalize_base_url(configured) != normalize_base_url(base_url):
         raise click.ClickException(f"{key} was sent to {base_url}; unset BARDGE_BASE_URL, which is {configured}")
     async with BardgeClient(target.api_key, base_url, account=account, journal=journal) as bardge:
         return await bardge.reconcile(key)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import attrs
 
-from bardge_async._core.settings import DEFAULT_BASE_URL, check_base_url
+from bardge_async._calls import options as client_options
 from bardge_async.cli.batch._errors import UsageError
 from bardge_async.errors import ConfigurationError
 
@@ -42,15 +42,14 @@ def resolve_base_url(base_url: str | None) -> str:
         UsageError: It is not a valid base URL.
     """
     try:
-        return check_base_url(base_url or os.environ.get("BARDGE_BASE_URL") or DEFAULT_BASE_URL)
+        return client_options.resolve_base_url(base_url or None)
     except ConfigurationError as error:
         raise UsageError(f"{error}.") from None
 
 
 def find_base_url(base_url: str | None) -> str | None:
     """Return the given base URL, else the environment's, else None."""
-    chosen = base_url or os.environ.get("BARDGE_BASE_URL")
-    return resolve_base_url(chosen) if chosen else None
+    return resolve_base_url(base_url) if base_url or os.environ.get(client_options.BASE_URL_VARIABLE) else None
 
 
 def parse_maps(values: tuple[str, ...]) -> dict[str, str]:

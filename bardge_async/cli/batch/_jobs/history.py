@@ -10,7 +10,7 @@ from typing import Any
 from bardge_async._batch import Operation
 from bardge_async._core.entry import EntryState, KeyIdentity
 from bardge_async._core.keys import operation_key
-from bardge_async._core.replay import compute_fingerprint
+from bardge_async._core.replay import matches_fingerprint
 from bardge_async._core.request import RequestBuilder
 from bardge_async._journal.sqlite_reader import JournalReader
 from bardge_async.cli.batch._errors import CommandError
@@ -40,7 +40,7 @@ class JobHistory:
         # Without a status, it was rejected before it was processed (401 for a wrong key, for example). With another
         # fingerprint, the row was corrected since, so it is a new request.
         if facts.state is EntryState.REFUSED and (
-            facts.status is None or facts.fingerprint != self._calculate_fingerprint(operation, key)
+            facts.status is None or not self._is_same_request(facts.fingerprint, operation, key)
         ):
             return None
         return facts.state
@@ -49,11 +49,11 @@ class JobHistory:
         """Count the keys in each state, without those that were not processed and are sent again."""
         return self._reader.count_states(self._base_url, self._account)
 
-    def _calculate_fingerprint(self, operation: Operation[Any, Any], key: str) -> str:
+    def _is_same_request(self, fingerprint: str, operation: Operation[Any, Any], key: str) -> bool:
         token = operation.lookup_token
         endpoint, request = operation.endpoint, operation.request
-        return compute_fingerprint(
-            self._builder.build(endpoint, operation.path, request=request, key=key, lookup_token=token)
+        return matches_fingerprint(
+            fingerprint, self._builder.build(endpoint, operation.path, request=request, key=key, lookup_token=token)
         )
 
 
