@@ -76,7 +76,7 @@ class DeadlineTimer:
     def _expire_attempt(attempt: Attempt) -> None:
         try:
             attempt.on_deadline()
-        except Exception:
+        except Exception:  # noqa: BLE001 - logged; the others go on
             # The others still end at their deadlines, and the timer is started again for the rest.
             _LOG.exception("cannot end an attempt at its deadline")
 
