@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import importlib
+import os
 from typing import Any
 
 import aiohttp
@@ -10,6 +13,17 @@ import pytest
 from tests.support.postgres import postgres
 
 __all__ = ["both_ways", "postgres"]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Run all loops of this process on the event loop that BARDGE_TEST_LOOP names: ``asyncio`` or ``uvloop``."""
+    name = os.environ.get("BARDGE_TEST_LOOP", "asyncio")
+    if name not in {"asyncio", "uvloop"}:
+        raise pytest.UsageError(f"BARDGE_TEST_LOOP is asyncio or uvloop, not {name}")
+    if name == "uvloop":
+        # A policy, not pytest-asyncio's hook: tests call asyncio.run in threads, too.
+        make_loop = {"_loop_factory": importlib.import_module("uvloop").Loop}
+        asyncio.set_event_loop_policy(type("UvloopPolicy", (asyncio.DefaultEventLoopPolicy,), make_loop)())  # pyright: ignore[reportDeprecated] - until Python 3.14 is supported
 
 
 @pytest.fixture(params=["lean", "session"])

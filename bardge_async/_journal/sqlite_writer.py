@@ -17,7 +17,7 @@ import attrs
 
 from bardge_async._core.forks import register_lock_owner
 from bardge_async._journal.sqlite_schema import open_journal_file
-from bardge_async._runtime.loops import PerLoop
+from bardge_async._runtime.loops import PerLoop, find_running_loop
 from bardge_async.errors import JournalError
 
 T = TypeVar("T")
@@ -90,7 +90,7 @@ class SQLiteWriter:
         Raises:
             JournalError: The database could not be read or written.
         """
-        loop = asyncio.get_running_loop()
+        loop = find_running_loop()
         task = _DatabaseTask(work, writes, loop, loop.create_future())
         pending = self._pending.get()
         with self._lock:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import threading
 from collections import deque
@@ -72,7 +73,9 @@ class AdaptiveLimit:
             if granted.done() and not granted.cancelled():
                 self.release()
             else:
-                self._queue.remove(granted)
+                # Another operation that ended in the same iteration may have removed it already.
+                with contextlib.suppress(ValueError):
+                    self._queue.remove(granted)
             raise
 
     def release(self) -> None:

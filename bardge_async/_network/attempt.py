@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import math
 import os
 import socket
@@ -16,6 +17,7 @@ from aiohttp.connector import Connection
 from bardge_async._network import AttemptLimits
 from bardge_async._runtime.clock import Clock, Timer
 
+_LOG: Final = logging.getLogger("bardge_async")
 MAX_RESPONSE_SIZE: Final = 16 * 1024 * 1024
 
 # SO_LINGER on, 0 seconds: closing discards unsent data in the kernel and sends a reset.
@@ -65,10 +67,18 @@ class DeadlineTimer:
     def _on_timer(self) -> None:
         self._timer, self._next_deadline, now = None, math.inf, self.clock.elapsed()
         for attempt in [one for one in self._attempts if one.deadline <= now]:
-            attempt.on_deadline()
+            self._expire_attempt(attempt)
         deadline = min((attempt.deadline for attempt in self._attempts), default=math.inf)
         if deadline < math.inf:
             self._start_timer(deadline)
+
+    @staticmethod
+    def _expire_attempt(attempt: Attempt) -> None:
+        try:
+            attempt.on_deadline()
+        except Exception:  # noqa: BLE001 - logged; the others go on
+            # The others still end at their deadlines, and the timer is started again for the rest.
+            _LOG.exception("cannot end an attempt at its deadline")
 
 
 class Attempt:
@@ -130,17 +140,20 @@ class Attempt:
         """Reset the connection and discard undelivered data, so that nothing arrives late.
 
         Without the reset the kernel would keep sending for minutes, past the replay window of the request's key.
+        It never raises: it runs where another exception is on its way.
         """
         transport, connection = self._transport, self._connection
         if transport is None or connection is None or (connection.transport is None and not transport.is_closing()):
             # None yet, or released already: another attempt may be using it by now.
             return
         self._transport = None
-        sock = transport.get_extra_info("socket")
-        if sock is not None:
-            with contextlib.suppress(OSError):
+        # uvloop raises errors of several classes for a transport whose handle is closed; asyncio ignores such calls.
+        with contextlib.suppress(Exception):
+            sock = transport.get_extra_info("socket")
+            if sock is not None:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
-        transport.abort()
+        with contextlib.suppress(Exception):
+            transport.abort()
 
     def on_deadline(self) -> None:
         """Expire the attempt or, if writing has begun, extend the connect limit to the total one."""
@@ -149,5 +162,7 @@ class Attempt:
             return
         self.deadline = math.inf
         self.expired = self._uncancel_pending = True
-        self.abort()
-        self._task.cancel()
+        try:
+            self.abort()
+        finally:
+            self._task.cancel()

@@ -150,8 +150,10 @@ class DirectExchange:
             attempt.status = message.code
             body = await _read_body(message, payload)
         except BaseException:
-            attempt.abort()
-            connection.close()
+            try:
+                attempt.abort()
+            finally:
+                connection.close()
             raise
         if transport.get_write_buffer_size():
             # The server answered before reading everything: the unsent rest would precede the next request.

@@ -12,6 +12,7 @@ import attrs
 from bardge_async._pagination.checkpoint import TRAIL_LENGTH, Checkpoint
 from bardge_async._pagination.options import MAX_PAGE_SIZE
 from bardge_async._pagination.page_reader import PageSlice
+from bardge_async._runtime.loops import find_running_loop
 from bardge_async._runtime.tasks import cancel_and_wait
 
 T = TypeVar("T")
@@ -48,6 +49,7 @@ class BoundedMap(Generic[T]):
     """Run a function over items, with at most ``concurrency`` of them taken and not yet delivered."""
 
     def __init__(self, checkpoint: Checkpoint[T], concurrency: int, *, ordered: bool) -> None:
+        find_running_loop()
         self.page_task: asyncio.Task[PageSlice[T] | None] | None = None
         # The items taken, in list order, from the first undelivered one.
         self._items: deque[MapItem[T]] = deque()

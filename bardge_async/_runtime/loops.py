@@ -11,10 +11,25 @@ from typing import Any, Generic, TypeVar
 import anyio
 
 from bardge_async._core.forks import register_lock_owner
+from bardge_async.errors import ConfigurationError
 
 T = TypeVar("T")
 
 _PARENT_STATES: list[object] = []
+
+
+def find_running_loop() -> asyncio.AbstractEventLoop:
+    """Return the running event loop.
+
+    Raises:
+        ConfigurationError: The caller runs under another library than asyncio.
+    """
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise ConfigurationError(
+            "bardge_async needs asyncio (with anyio: backend='asyncio'), and no asyncio event loop is running here"
+        ) from None
 
 
 class PerLoop(Generic[T]):
@@ -33,7 +48,7 @@ class PerLoop(Generic[T]):
 
     def get(self) -> T:
         """Return the running loop's value, creating it if there is none."""
-        loop = asyncio.get_running_loop()
+        loop = find_running_loop()
         found = self._by_loop.get(loop)
         return self._add_loop(loop) if found is None else found
 

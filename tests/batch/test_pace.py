@@ -277,3 +277,16 @@ async def test_nothing_begins_while_held_back() -> None:
             clock.advance(0.1)
             await asyncio.sleep(0)
         assert (taken, len(consumer.result())) == (50, 50)
+
+
+async def test_a_cancelled_wait_may_be_admitted_meanwhile() -> None:
+    """An operation that is cancelled while it queues is cancelled, also if one that ends has just removed it."""
+    pacer = AdaptiveLimit()
+    pacer.add_batch(1)
+    await pacer.acquire()
+    task = asyncio.create_task(pacer.acquire())
+    await asyncio.sleep(0)
+    task.cancel()
+    pacer.release()
+    await asyncio.wait({task})
+    assert (task.cancelled(), pacer.running) == (True, 0)
