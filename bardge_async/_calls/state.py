@@ -310,12 +310,13 @@ class CallState:
             if window_left is None or window_left < MIN_SECONDS_LEFT:
                 return None
             connect = min(connect, window_left)
-        return AttemptLimits(connect, min(settings.timeouts.attempt, time_left)) if time_left > 0 else None
+        max_idle = retry.compute_max_idle(endpoint, history, settings.policy)
+        return AttemptLimits(connect, min(settings.timeouts.attempt, time_left), max_idle) if time_left > 0 else None
 
     def add_to_history(self, outcome: Outcome) -> Outcome:
         """Add an outcome to the history, and emit a doubt that it opens or resolves."""
-        history = self.history
-        was_in_doubt = history.in_doubt
+        history, was_in_doubt = self.history, self.history.in_doubt
+        history.connection_broke = history.attempts > 0 and self.response is None
         retry.update_history(self.request.endpoint, history, outcome)
         if was_in_doubt is not history.in_doubt:
             self._context.settings.notifier.emit_doubt_change(self.request, history, outcome)
