@@ -14,7 +14,7 @@ from bardge_async._core import response as wire
 from bardge_async._core import retry
 from bardge_async._core.entry import EntryState, JournalEntry, KeyIdentity, RecordedResponse
 from bardge_async._core.http import REQUEST_ID_HEADER, PreparedRequest, WireRequest, WireResponse
-from bardge_async._core.redaction import redact_api_key, redact_request_id
+from bardge_async._core.redaction import redact_body, redact_headers
 from bardge_async._core.replay import SendAllowed, build_sent_entry
 from bardge_async._core.response import Outcome, Verdict
 from bardge_async._core.window import MIN_SECONDS_LEFT, ClockReading, History, seconds_left
@@ -271,19 +271,19 @@ class CallState:
         # Cancelled in flight: the response, if any, is never read.
         lost = Outcome(Verdict.NO_ANSWER)
         seconds = self._clock.elapsed() - now.elapsed
-        notifier = self._context.settings.notifier
-        notifier.emit_attempt_ended(self.request, self.history.attempts, self.response, lost, seconds)
+        self._context.settings.notifier.emit_attempt_ended(self.request, self.history.attempts, None, lost, seconds)
         self.add_to_history(lost)
         raise error
 
     def _classify_response(self, response: WireResponse, now: ClockReading, header: str) -> Outcome:
         origin = self._context.settings.base_url
+        # Some servers echo the API key. Headers are shown and logged; a body is, too, if an error quotes it.
+        self.response = response = redact_headers(response, header)
         outcome = wire.classify(self.request.endpoint, response, now.wall, origin)
-        if outcome.error is None:
-            return outcome
-        # Errors quote the response, and some servers echo the API key.
-        self.response = response = redact_api_key(response, header)
-        return wire.classify(self.request.endpoint, response, now.wall, origin)
+        if outcome.error is not None and (clean := redact_body(response, header)) is not response:
+            self.response = clean
+            return wire.classify(self.request.endpoint, clean, now.wall, origin)
+        return outcome
 
     def _report_attempt(self, outcome: Outcome, now: ClockReading) -> None:
         """Report an attempt's end to adaptive limit, hooks and log, if any of them is active."""
@@ -353,8 +353,8 @@ class CallState:
         self.answered = not refused
         if refused:
             self.mark_refused()
-        body = redact_api_key(response, header).body if entry.keeps_bodies else None
-        recorded = RecordedResponse(response.status, body, redact_request_id(response, header))
+        body = redact_body(response, header).body if entry.keeps_bodies else None
+        recorded = RecordedResponse(response.status, body, response.headers.get(REQUEST_ID_HEADER))
         state = EntryState.REFUSED if refused else EntryState.DONE
         memory = self._context.memory_journal
         if memory is None:
