@@ -36,6 +36,7 @@ from bardge_async._network.reuse import (
     has_begun_message,
 )
 from bardge_async._network.sessions import Sessions, check_session
+from bardge_async._network.unreadable import MAX_HEADER_LINE, MAX_HEADERS, check_encoding, describe_unreadable
 from bardge_async._runtime.clock import Clock
 from bardge_async.errors import BardgeError, ConnectError, NoAnswerError
 
@@ -189,8 +190,13 @@ class AiohttpTransport:
         try:
             origin = direct.find_origin(request.url) if direct is not None and is_unpatched() else None
             if direct is not None and origin is not None:
-                return await direct.send_request(origin, request, attempt, limits.max_idle)
-            return await self._send_over_session(session, request, attempt, limits.max_idle)
+                response = await direct.send_request(origin, request, attempt, limits.max_idle)
+            else:
+                response = await self._send_over_session(session, request, attempt, limits.max_idle)
+            if "Content-Encoding" in response.headers:
+                authorization = request.headers.get("Authorization", "")
+                check_encoding(response.status, response.headers, response.body, authorization)
+            return response  # noqa: TRY300 - what is raised here is translated, too
         except Exception as error:  # noqa: BLE001 - no exception of aiohttp escapes
             attempt.abort()
             # After expiry the error only reflects our own abort of the connection.
@@ -239,6 +245,9 @@ class AiohttpTransport:
             auto_decompress=True,
             timeout=_NO_TIMEOUT,
             middlewares=self._sessions.request_middlewares(),
+            max_line_size=MAX_HEADER_LINE,
+            max_field_size=MAX_HEADER_LINE,
+            max_headers=MAX_HEADERS,
         )
         try:
             body = await _read_body(response)
@@ -276,6 +285,9 @@ def _translate_error(error: Exception, attempt: Attempt) -> BardgeError:
         return error
     if isinstance(error, ResponseTooLargeError):
         return NoAnswerError(f"the response is larger than {MAX_RESPONSE_SIZE // 2**20} MiB")
+    unreadable = describe_unreadable(error) if attempt.maybe_sent else None
+    if unreadable is not None:
+        return NoAnswerError(f"the response cannot be read: {unreadable}")
     cause = _describe_error(error)
     if not attempt.maybe_sent or (isinstance(error, _NEVER_SENT) and not attempt.write_started):
         return ConnectError(f"cannot connect: {cause}; check the network, the base URL and any proxy")

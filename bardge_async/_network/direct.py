@@ -26,12 +26,21 @@ from bardge_async._core.http import WireRequest, WireResponse
 from bardge_async._core.secret import Secret, SecretBytes
 from bardge_async._network.attempt import MAX_RESPONSE_SIZE, Attempt, ResponseTooLargeError
 from bardge_async._network.reuse import ConnectionGuard, Host, KeptConnectionError, detach_parser
+from bardge_async._network.unreadable import MAX_HEADER_LINE, MAX_HEADERS
 
 _ORIGINAL_REQUEST: Final = ClientSession._request  # noqa: SLF001 - what test libraries and instrumentations replace
 _PATCHED_BEFORE_IMPORT: Final = type(_ORIGINAL_REQUEST) is not FunctionType or hasattr(_ORIGINAL_REQUEST, "__wrapped__")
 """Whether the function had been replaced before this module was imported."""
 _NO_TIMEOUT: Final = ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
 _BUFFER_SIZE: Final = 2**16
+_RESPONSE_PARAMETERS: Final[dict[str, Any]] = {
+    "read_until_eof": True,
+    "auto_decompress": True,
+    "read_bufsize": _BUFFER_SIZE,
+    "max_line_size": MAX_HEADER_LINE,
+    "max_field_size": MAX_HEADER_LINE,
+    "max_headers": MAX_HEADERS,
+}
 _PLAIN_ORIGIN: Final = re.compile(r"https?://[A-Za-z0-9._:\[\]-]+")
 _PLAIN_TARGET: Final = re.compile(r"/[!-\"$-~]*")
 _SWITCHING_PROTOCOLS: Final = 101
@@ -49,7 +58,7 @@ class AiohttpInternals(NamedTuple):
 
 
 _METHODS_USED: Final = (
-    ("protocol", "set_response_params", ("read_until_eof", "auto_decompress", "read_bufsize")),
+    ("protocol", "set_response_params", tuple(_RESPONSE_PARAMETERS)),
     ("protocol", "read", ()),
     ("connector", "connect", ("req", "traces", "timeout")),
     ("connection", "release", ()),
@@ -158,7 +167,7 @@ class DirectExchange:
             protocol, transport = connection.protocol, connection.transport
             assert protocol is not None
             assert transport is not None
-            protocol.set_response_params(read_until_eof=True, auto_decompress=True, read_bufsize=_BUFFER_SIZE)
+            protocol.set_response_params(**_RESPONSE_PARAMETERS)
             attempt.start_writing(connection)
             transport.write(data)
             del data
