@@ -12,8 +12,8 @@ from bardge_async._calls.context import CallContext, OperationProgress
 from bardge_async._calls.events import AttemptStarted, Event, Throttled
 from bardge_async._core import retry
 from bardge_async._core.entry import EntryState, JournalEntry, KeyIdentity, RecordedResponse
-from bardge_async._core.http import PreparedRequest, WireRequest, WireResponse
-from bardge_async._core.redaction import redact_api_key, redact_request_id
+from bardge_async._core.http import REQUEST_ID_HEADER, PreparedRequest, WireRequest, WireResponse
+from bardge_async._core.redaction import redact_body, redact_headers
 from bardge_async._core.replay import SendAllowed, build_sent_entry
 from bardge_async._core.response import Outcome, Verdict, classify, classify_broken
 from bardge_async._core.window import MIN_SECONDS_LEFT, ClockReading, History, seconds_left
@@ -300,12 +300,13 @@ class CallState:
 
     def _classify_response(self, response: WireResponse, now: ClockReading, header: str) -> Outcome:
         origin = self._context.settings.base_url
+        # Some servers echo the API key. Headers are shown and logged; a body is, too, if an error quotes it.
+        self.response = response = redact_headers(response, header)
         outcome = classify(self.request.endpoint, response, now.wall, origin)
-        if outcome.error is None:
-            return outcome
-        # Errors quote the response, and some servers echo the API key.
-        self.response = response = redact_api_key(response, header)
-        return classify(self.request.endpoint, response, now.wall, origin)
+        if outcome.error is not None and (clean := redact_body(response, header)) is not response:
+            self.response = clean
+            return classify(self.request.endpoint, clean, now.wall, origin)
+        return outcome
 
     def _compute_limits(self, now: ClockReading) -> AttemptLimits | None:
         """Return the time limits of the next attempt; None if deadline or window leave no time for it."""
@@ -319,10 +320,12 @@ class CallState:
             if window_left is None or window_left < MIN_SECONDS_LEFT:
                 return None
             connect = min(connect, window_left)
-        return AttemptLimits(connect, min(settings.timeouts.attempt, time_left)) if time_left > 0 else None
+        max_idle = retry.compute_max_idle(endpoint, history, settings.policy)
+        return AttemptLimits(connect, min(settings.timeouts.attempt, time_left), max_idle) if time_left > 0 else None
 
     def add_to_history(self, outcome: Outcome) -> Outcome:
         """Add an outcome to the history and return it."""
+        self.history.connection_broke = self.history.attempts > 0 and self.response is None
         retry.update_history(self.request.endpoint, self.history, outcome)
         return outcome
 
@@ -357,8 +360,8 @@ class CallState:
         self.answered = not refused
         if refused:
             self.mark_refused()
-        body = redact_api_key(response, header).body if entry.keeps_bodies else None
-        recorded = RecordedResponse(response.status, body, redact_request_id(response, header))
+        body = redact_body(response, header).body if entry.keeps_bodies else None
+        recorded = RecordedResponse(response.status, body, response.headers.get(REQUEST_ID_HEADER))
         state = EntryState.REFUSED if refused else EntryState.DONE
         memory = self._context.memory_journal
         if memory is None:

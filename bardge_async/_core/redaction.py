@@ -1,37 +1,124 @@
-"""Remove the API key from responses that echo it, as debug servers and careless proxies do."""
+"""Remove the API key from responses that echo it, as debug servers and careless proxies do.
+
+The key is found as it is and in the forms that servers write it in: escaped in JSON or HTML, percent-encoded, and within
+text that is base64-encoded. What is derived from the key has a masked ``repr``.
+"""
 
 from __future__ import annotations
 
+import base64
+import functools
+import html
+import re
+from collections.abc import Mapping
 from typing import Final
 
 import attrs
 from multidict import CIMultiDict
 
-from bardge_async._core.http import REQUEST_ID_HEADER, WireResponse
+from bardge_async._core.http import WireResponse
+from bardge_async._core.secret import Secret
 
 _REDACTED: Final = "***"
 _MIN_KEY_LENGTH: Final = 12
 """Shorter keys, as used in tests, occur in responses by chance."""
 
 
-def redact_api_key(response: WireResponse, authorization: str) -> WireResponse:
-    """Return a response with the API key of an ``Authorization`` header redacted, or unchanged if it has none."""
-    key = str(authorization).removeprefix("Bearer ")
-    if len(key) < _MIN_KEY_LENGTH:
-        return response
-    if key.encode() not in response.body and key not in "\n".join(response.headers.values()):
-        return response
-    return attrs.evolve(
-        response,
-        headers=CIMultiDict((name, value.replace(key, _REDACTED)) for name, value in response.headers.items()),
-        body=response.body.replace(key.encode(), _REDACTED.encode()),
-    )
+class KeyRedactor:
+    """Find and replace one API key."""
+
+    __slots__ = ("_literals", "_patterns", "_texts")
+
+    def __init__(self, key: str) -> None:
+        """Create a redactor; a key that is too short is never replaced."""
+        self._texts = (Secret(key), *_encode_base64(key)) if len(key) >= _MIN_KEY_LENGTH else ()
+        self._literals = tuple({Secret(one) for text in self._texts for one in (text, text.translate(_URL_SAFE))})
+        self._patterns: tuple[re.Pattern[str], ...] | None = None
+
+    def redact_text(self, text: str) -> str:
+        """Return text without the key; the same object if it does not occur."""
+        if not self._may_occur(text):
+            return text
+        if self._patterns is None:
+            # Only now: compiling takes milliseconds, and few servers echo a key.
+            rests = ("", *[_BASE64_REST] * 3)
+            self._patterns = tuple(_compile(one, rest) for one, rest in zip(self._texts, rests, strict=False))
+        redacted = text
+        for pattern in self._patterns:
+            redacted = pattern.sub(_REDACTED, redacted)
+        return text if redacted == text else redacted
+
+    def _may_occur(self, text: str) -> bool:
+        if "\\" in text or "%" in text or "&" in text:
+            return True
+        for literal in self._literals:  # noqa: SIM110 - a generator would take longer than the search
+            if literal in text:
+                return True
+        return False
+
+    def redact_headers(self, headers: Mapping[str, str]) -> Mapping[str, str]:
+        """Return headers without the key; the same object if it does not occur."""
+        joined = "\n".join(headers.values())
+        if self.redact_text(joined) is joined:
+            return headers
+        return CIMultiDict((name, self.redact_text(value)) for name, value in headers.items())
+
+    def redact_body(self, body: bytes) -> bytes:
+        """Return a body without the key; the same object if it does not occur."""
+        # Latin-1 maps every byte to a character and back; searching text is faster than searching bytes.
+        text = body.decode("latin-1")
+        redacted = self.redact_text(text)
+        return body if redacted is text else redacted.encode("latin-1")
 
 
-def redact_request_id(response: WireResponse, authorization: str) -> str | None:
-    """Return a response's request id without the API key."""
-    request_id = response.headers.get(REQUEST_ID_HEADER)
-    if request_id is None or len(request_id) < _MIN_KEY_LENGTH:
-        return request_id
-    key = str(authorization).removeprefix("Bearer ")
-    return request_id.replace(key, _REDACTED) if len(key) >= _MIN_KEY_LENGTH else request_id
+_URL_SAFE: Final = str.maketrans("+/", "-_")
+# What follows the part that the key alone determines: the rest of its last bytes, mixed with what comes after it.
+_BASE64_REST: Final = "[A-Za-z0-9+/_-]{0,3}"
+
+
+def _encode_base64(key: str) -> list[Secret]:
+    """Return the part of the base64 text that does not depend on what surrounds the key, for each alignment."""
+    cores: list[Secret] = []
+    for before in range(3):
+        encoded = base64.b64encode(bytes(before) + key.encode()).decode()
+        # Of a group that is shared with other data, only whole characters of ours are certain.
+        first = -(-before * 4 // 3)
+        last = (before + len(key)) * 4 // 3
+        cores.append(Secret(encoded[first:last]))
+    return cores
+
+
+def _compile(text: str, rest: str) -> re.Pattern[str]:
+    return re.compile("".join(_write_alternatives(char) for char in text) + rest)
+
+
+def _write_alternatives(char: str) -> str:
+    """Return a pattern for one character in all its spellings, each of which begins with a fixed one: that is fast.
+
+    Escapes may be nested a few times, as in JSON within JSON; a bound keeps the search linear.
+    """
+    code = ord(char)
+    digits = "".join(f"[{digit}{digit.upper()}]" if digit.isalpha() else digit for digit in f"{code:02x}")
+    literals = [re.escape(one) for one in sorted({char, char.translate(_URL_SAFE)})]
+    escaped = rf"\\\\{{0,3}}(?:{'|'.join(literals)}|u00{digits})"
+    codes = [rf"%(?:25){{0,3}}{digits}", rf"&#0{{0,4}}{code};", rf"&#[xX]0{{0,4}}{digits};"]
+    named = [re.escape(html.escape(char))] if html.escape(char) != char else []
+    return f"(?:{'|'.join([*literals, escaped, *codes, *named])})"
+
+
+@functools.lru_cache(maxsize=64)
+def get_redactor(authorization: str) -> KeyRedactor:
+    """Return the redactor for the key of an ``Authorization`` header."""
+    return KeyRedactor(Secret(str(authorization).removeprefix("Bearer ")))
+
+
+def redact_headers(response: WireResponse, authorization: str) -> WireResponse:
+    """Return a response without the API key in its headers; the same object if they have none."""
+    headers = get_redactor(authorization).redact_headers(response.headers)
+    return response if headers is response.headers else attrs.evolve(response, headers=headers)
+
+
+def redact_body(response: WireResponse, authorization: str) -> WireResponse:
+    """Return a response without the API key in its body; the same object if it has none."""
+    body = get_redactor(authorization).redact_body(response.body)
+    return response if body is response.body else attrs.evolve(response, body=body)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from typing import Any, Final
 
 import attrs
@@ -26,6 +27,9 @@ from bardge_async.errors import (
 
 _UNANSWERED: Final = frozenset({Verdict.NO_ANSWER, Verdict.STILL_RUNNING})
 _FAULT_VERDICTS: Final = frozenset({Verdict.FAULT, Verdict.CACHED_FAULT})
+
+_MAX_IDLE_UNREPEATABLE: Final = 1.0
+"""Seconds. Load balancers forget a connection after minutes without a sign, and never after so short a time."""
 
 # Local conditions, not the server's: a retry by this policy would not help.
 _LOCAL_ERRORS: Final = (PoolTimeoutError, ThrottledError, KeyInUseError, JournalError)
@@ -80,6 +84,16 @@ def decide_retry(context: RetryContext) -> float | BardgeError:
         context.history.timed_out = True
         return final_error(context)
     return final_error(context) if _misses_window(context, wait) else wait
+
+
+def compute_max_idle(endpoint: Endpoint[Any, Any], history: History, policy: RetryPolicy) -> float:
+    """Return for how many seconds the connection of the next attempt may have been idle; 0 asks for a new one."""
+    if history.connection_broke or (history.in_doubt and not history.attempts):
+        return 0.0
+    if endpoint.repeat_is_harmless or (endpoint.key_is_honoured and policy.max_attempts > 1):
+        return math.inf
+    # Unanswered, it could not be repeated: a connection that died unnoticed would make a doubt out of nothing.
+    return _MAX_IDLE_UNREPEATABLE
 
 
 def compute_backoff(policy: RetryPolicy, attempts: int, jitter: float) -> float:

@@ -47,6 +47,8 @@ class History:
     timed_out: bool = False
     first_sent: ClockReading | None = None
     last_api_error: APIError | None = None
+    connection_broke: bool = False
+    """Whether the last attempt ended without any response."""
 
 
 def key_age(first_sent: ClockReading, now: ClockReading) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Protocol
 
 import attrs
@@ -13,10 +14,15 @@ __all__ = ["AttemptLimits", "Transport"]
 
 @attrs.frozen
 class AttemptLimits:
-    """Time limits of one attempt in seconds from its start: ``connect`` until writing begins, ``answer`` in total."""
+    """Time limits of one attempt in seconds from its start: ``connect`` until writing begins, ``answer`` in total.
+
+    Write to a kept connection only if it was idle for less than ``max_idle`` seconds, else to a new one; 0 asks for a
+    new one. A kept connection may be dead without a sign, and then the request's outcome is unknown.
+    """
 
     connect: float
     answer: float
+    max_idle: float = math.inf
 
 
 class Transport(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import ssl as _ssl
 from typing import Final
@@ -18,18 +19,30 @@ from aiohttp import (
     ConnectionTimeoutError,
     ServerDisconnectedError,
 )
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
 from yarl import URL
 
 from bardge_async._core.http import WireRequest, WireResponse
 from bardge_async._network import AttemptLimits
-from bardge_async._network.attempt import MAX_RESPONSE_SIZE, Attempt, ResponseTooLargeError, StaleConnectionError
+from bardge_async._network.attempt import MAX_RESPONSE_SIZE, Attempt, ResponseTooLargeError
 from bardge_async._network.direct import AiohttpInternals, is_unpatched
+from bardge_async._network.reuse import (
+    ConnectionGuard,
+    Host,
+    KeptConnectionError,
+    Usage,
+    detach_parser,
+    has_begun_message,
+)
 from bardge_async._network.sessions import Sessions, check_session
+from bardge_async._network.unreadable import MAX_HEADER_LINE, MAX_HEADERS, check_encoding, describe_unreadable
 from bardge_async._runtime.clock import Clock
 from bardge_async.errors import BardgeError, ConnectError, NoAnswerError
 
 _NO_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
+_MAX_KEPT_CONNECTIONS: Final = 100
+"""Connections that one request may close and replace: in a user's session an unknown one may be new."""
 _NEVER_SENT: Final = (
     ClientConnectorError,
     ConnectionTimeoutError,
@@ -43,28 +56,78 @@ class _ConnectionBrokenError(aiohttp.ClientError):
     """A connection broke after writing began. aiohttp does not resend on this class."""
 
 
-_CURRENT_ATTEMPT: Final[contextvars.ContextVar[Attempt]] = contextvars.ContextVar("bardge_attempt")
+class _SessionExchange:
+    """One request over a session: its attempt, and the connection that it goes over."""
+
+    __slots__ = ("_guard", "_max_idle", "_protocol", "_request_number", "_usage", "attempt", "host")
+
+    def __init__(self, attempt: Attempt, guard: ConnectionGuard, host: Host, max_idle: float) -> None:
+        self.attempt = attempt
+        self.host = host
+        self._guard = guard
+        self._max_idle = max_idle
+        self._protocol: ResponseHandler | None = None
+        self._usage: Usage | None = None
+        self._request_number = 0
+
+    def check_connection(self, connection: Connection) -> None:
+        """Raise if the connection must not carry the request."""
+        self._usage = usage = self._guard.check_connection(connection, self.host, self._max_idle)
+        self._protocol, self._request_number = connection.protocol, usage.requests
+        # The session has given the protocol a new parser already.
+        if self._protocol is not None and has_begun_message(self._protocol):
+            raise KeptConnectionError
+
+    def mark_idle(self) -> None:
+        """Note that the response is complete; the session has released the connection."""
+        protocol, usage = self._protocol, self._usage
+        if protocol is None or usage is None:
+            return
+        self._guard.mark_idle(usage, self.host)
+        # Another request may use it by now; one of the user's own is not counted.
+        is_idle = usage.requests == self._request_number and not self._guard.is_shared
+        if is_idle and not detach_parser(protocol):
+            protocol.force_close()
+
+
+_CURRENT_EXCHANGE: Final[contextvars.ContextVar[_SessionExchange]] = contextvars.ContextVar("bardge_exchange")
 
 
 class _TrackedRequest(ClientRequest):
     """A request that reports to its attempt when a connection is ready and writing begins."""
 
     async def send(self, conn: Connection) -> ClientResponse:
-        if conn.protocol is None or conn.protocol.should_close:
-            raise StaleConnectionError
-        _CURRENT_ATTEMPT.get().start_writing(conn)
+        exchange = _CURRENT_EXCHANGE.get()
+        exchange.check_connection(conn)
+        exchange.attempt.start_writing(conn)
         return await super().send(conn)
 
 
+def _check_before_send(request: ClientRequest, exchange: _SessionExchange) -> None:
+    """Check the connection before a request of another class than ours is written to it."""
+    send = request.send
+
+    async def send_checked(conn: Connection) -> ClientResponse:
+        exchange.check_connection(conn)
+        return await send(conn)
+
+    # A class with slots does not allow it: then its connections are as aiohttp's pool returns them.
+    with contextlib.suppress(AttributeError):
+        request.send = send_checked  # type: ignore[method-assign]  # aiohttp has no hook between connecting and writing
+
+
 async def send_once(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
-    """Keep aiohttp from resending an idempotent request on its own.
+    """Keep aiohttp from resending an idempotent request on its own, and from using a connection that is not clean.
 
     Middlewares of a user's session run outside of this one and may retry. Once one of their tries has started writing,
     the attempt stays marked as sent, even if the next try cannot connect.
     """
-    attempt = _CURRENT_ATTEMPT.get()
+    exchange = _CURRENT_EXCHANGE.get()
+    attempt = exchange.attempt
+    if not isinstance(request, _TrackedRequest):
+        _check_before_send(request, exchange)
     try:
-        response = await handler(request)
+        response = await _send_over_clean_connection(request, handler)
     except _NEVER_SENT:
         raise
     except (ClientOSError, ServerDisconnectedError) as error:
@@ -77,6 +140,13 @@ async def send_once(request: ClientRequest, handler: ClientHandlerType) -> Clien
         return response
     attempt.write_started = attempt.write_started or attempt.maybe_sent
     raise _ConnectionBrokenError(kind)
+
+
+async def _send_over_clean_connection(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+    for _ in range(_MAX_KEPT_CONNECTIONS):
+        with contextlib.suppress(KeptConnectionError):
+            return await handler(request)
+    return await handler(request)
 
 
 class AiohttpTransport:
@@ -95,8 +165,10 @@ class AiohttpTransport:
             check_session(session)
         # A user's session has its own request class, which does not report writing: a failure may come after sending.
         self._assume_sent = session is not None
+        self._guard = ConnectionGuard(clock, is_shared=session is not None)
         self._sessions = Sessions(
             clock,
+            self._guard,
             request_class=_TrackedRequest,
             middleware=send_once,
             ssl=ssl,
@@ -118,8 +190,13 @@ class AiohttpTransport:
         try:
             origin = direct.find_origin(request.url) if direct is not None and is_unpatched() else None
             if direct is not None and origin is not None:
-                return await direct.send_request(origin, request, attempt)
-            return await self._send_over_session(session, request, attempt)
+                response = await direct.send_request(origin, request, attempt, limits.max_idle)
+            else:
+                response = await self._send_over_session(session, request, attempt, limits.max_idle)
+            if "Content-Encoding" in response.headers:
+                authorization = request.headers.get("Authorization", "")
+                check_encoding(response.status, response.headers, response.body, authorization)
+            return response  # noqa: TRY300 - what is raised here is translated, too
         except Exception as error:  # noqa: BLE001 - no exception of aiohttp escapes
             attempt.abort()
             # After expiry the error only reflects our own abort of the connection.
@@ -143,29 +220,46 @@ class AiohttpTransport:
         raise failure
 
     async def _send_over_session(
-        self, session: aiohttp.ClientSession, request: WireRequest, attempt: Attempt
+        self, session: aiohttp.ClientSession, request: WireRequest, attempt: Attempt, max_idle: float
     ) -> WireResponse:
-        token = _CURRENT_ATTEMPT.set(attempt)
+        url = URL(request.url, encoded=True)
+        exchange = _SessionExchange(attempt, self._guard, self._guard.get_host(str(url.origin())), max_idle)
+        token = _CURRENT_EXCHANGE.set(exchange)
         try:
-            response = await session.request(
-                request.method,
-                URL(request.url, encoded=True),
-                headers=request.headers,
-                data=request.body,
-                allow_redirects=False,
-                raise_for_status=False,
-                auto_decompress=True,
-                timeout=_NO_TIMEOUT,
-                middlewares=self._sessions.request_middlewares(),
-            )
+            return await self._read_over_session(session, request, url, exchange)
+        except BaseException as error:
+            if attempt.maybe_sent and (attempt.expired or isinstance(error, Exception)):
+                # Whatever broke this connection may have broken those that are idle now.
+                exchange.host.failures += 1
+            raise
         finally:
-            _CURRENT_ATTEMPT.reset(token)
-        attempt.status = response.status
+            _CURRENT_EXCHANGE.reset(token)
+
+    async def _read_over_session(
+        self, session: aiohttp.ClientSession, request: WireRequest, url: URL, exchange: _SessionExchange
+    ) -> WireResponse:
+        response = await session.request(
+            request.method,
+            url,
+            headers=request.headers,
+            data=request.body,
+            allow_redirects=False,
+            raise_for_status=False,
+            auto_decompress=True,
+            timeout=_NO_TIMEOUT,
+            middlewares=self._sessions.request_middlewares(),
+            max_line_size=MAX_HEADER_LINE,
+            max_field_size=MAX_HEADER_LINE,
+            max_headers=MAX_HEADERS,
+        )
+        exchange.attempt.status = response.status
         try:
-            return WireResponse(response.status, response.headers, await _read_body(response))
+            body = await _read_body(response)
         except BaseException:
             response.close()
             raise
+        exchange.mark_idle()
+        return WireResponse(response.status, response.headers, body)
 
     async def aclose(self) -> None:
         """Close the connections of all loops; a user's session stays open."""
@@ -195,6 +289,9 @@ def _translate_error(error: Exception, attempt: Attempt) -> BardgeError:
         return error
     if isinstance(error, ResponseTooLargeError):
         return NoAnswerError(f"the response is larger than {MAX_RESPONSE_SIZE // 2**20} MiB")
+    unreadable = describe_unreadable(error) if attempt.maybe_sent else None
+    if unreadable is not None:
+        return NoAnswerError(f"the response cannot be read: {unreadable}")
     cause = _describe_error(error)
     if not attempt.maybe_sent or (isinstance(error, _NEVER_SENT) and not attempt.write_started):
         return ConnectError(f"cannot connect: {cause}; check the network, the base URL and any proxy")

@@ -24,13 +24,23 @@ from yarl import URL
 
 from bardge_async._core.http import WireRequest, WireResponse
 from bardge_async._core.secret import Secret, SecretBytes
-from bardge_async._network.attempt import MAX_RESPONSE_SIZE, Attempt, ResponseTooLargeError, StaleConnectionError
+from bardge_async._network.attempt import MAX_RESPONSE_SIZE, Attempt, ResponseTooLargeError
+from bardge_async._network.reuse import ConnectionGuard, Host, KeptConnectionError, detach_parser
+from bardge_async._network.unreadable import MAX_HEADER_LINE, MAX_HEADERS
 
 _ORIGINAL_REQUEST: Final = ClientSession._request  # noqa: SLF001 - what test libraries and instrumentations replace
 _PATCHED_BEFORE_IMPORT: Final = type(_ORIGINAL_REQUEST) is not FunctionType or hasattr(_ORIGINAL_REQUEST, "__wrapped__")
 """Whether the function had been replaced before this module was imported."""
 _NO_TIMEOUT: Final = ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
 _BUFFER_SIZE: Final = 2**16
+_RESPONSE_PARAMETERS: Final[dict[str, Any]] = {
+    "read_until_eof": True,
+    "auto_decompress": True,
+    "read_bufsize": _BUFFER_SIZE,
+    "max_line_size": MAX_HEADER_LINE,
+    "max_field_size": MAX_HEADER_LINE,
+    "max_headers": MAX_HEADERS,
+}
 _PLAIN_ORIGIN: Final = re.compile(r"https?://[A-Za-z0-9._:\[\]-]+")
 _PLAIN_TARGET: Final = re.compile(r"/[!-\"$-~]*")
 _SWITCHING_PROTOCOLS: Final = 101
@@ -48,7 +58,7 @@ class AiohttpInternals(NamedTuple):
 
 
 _METHODS_USED: Final = (
-    ("protocol", "set_response_params", ("read_until_eof", "auto_decompress", "read_bufsize")),
+    ("protocol", "set_response_params", tuple(_RESPONSE_PARAMETERS)),
     ("protocol", "read", ()),
     ("connector", "connect", ("req", "traces", "timeout")),
     ("connection", "release", ()),
@@ -64,6 +74,7 @@ _ATTRIBUTES_USED: Final = (
     ("payload", "_buffer"),
     ("payload", "total_bytes"),
     ("protocol", "should_close"),
+    ("protocol", "_parser"),
     ("connection", "protocol"),
     ("connection", "transport"),
     ("message", "code"),
@@ -96,18 +107,20 @@ def is_unpatched() -> bool:
 
 
 class Origin(NamedTuple):
-    """A server: the prefix of its URLs, the request to connect with, and the ``Host`` header."""
+    """A server: the prefix of its URLs, the request to connect with, the ``Host`` header, and its connections' record."""
 
     url: str
     connect_request: ClientRequest
     host: str
+    record: Host
 
 
 class DirectExchange:
     """Send requests of one event loop directly over its session's connector."""
 
-    def __init__(self, session: ClientSession) -> None:
+    def __init__(self, session: ClientSession, guard: ConnectionGuard) -> None:
         self._session = session
+        self._guard = guard
         self._origins: dict[str, Origin] = {}
 
     def find_origin(self, url: str) -> Origin | None:
@@ -127,20 +140,34 @@ class DirectExchange:
         """Create an origin with the request that the connector takes; its headers include ``Host``."""
         url = URL(origin, encoded=True)
         connect_request = ClientRequest("GET", url, loop=asyncio.get_running_loop(), session=self._session)
-        return Origin(origin, connect_request, connect_request.headers["Host"])
+        return Origin(origin, connect_request, connect_request.headers["Host"], self._guard.get_host(origin))
 
-    async def send_request(self, origin: Origin, request: WireRequest, attempt: Attempt) -> WireResponse:
+    async def send_request(
+        self, origin: Origin, request: WireRequest, attempt: Attempt, max_idle: float
+    ) -> WireResponse:
         """Send a request and read the complete response; reuse the connection only if it is clean afterwards."""
         connector = self._session.connector
         if connector is None:
             raise aiohttp.ClientConnectionError
-        connection = await connector.connect(origin.connect_request, traces=[], timeout=_NO_TIMEOUT)
+        while True:
+            connection = await connector.connect(origin.connect_request, traces=[], timeout=_NO_TIMEOUT)
+            try:
+                return await self._exchange(connection, origin, request, attempt, max_idle)
+            except KeptConnectionError:
+                # It is closed: take the next one, in the end a new one.
+                continue
+
+    async def _exchange(
+        self, connection: Connection, origin: Origin, request: WireRequest, attempt: Attempt, max_idle: float
+    ) -> WireResponse:
         try:
-            protocol, transport = connection.protocol, connection.transport
-            if protocol is None or transport is None or transport.is_closing() or protocol.should_close:
-                raise StaleConnectionError  # noqa: TRY301 - closed below, with all other failures
-            protocol.set_response_params(read_until_eof=True, auto_decompress=True, read_bufsize=_BUFFER_SIZE)
             data = _encode_request(request, origin)
+            # From here on no await before the write: what arrives in between would be taken for the response.
+            usage = self._guard.check_connection(connection, origin.record, max_idle)
+            protocol, transport = connection.protocol, connection.transport
+            assert protocol is not None
+            assert transport is not None
+            protocol.set_response_params(**_RESPONSE_PARAMETERS)
             attempt.start_writing(connection)
             transport.write(data)
             del data
@@ -149,18 +176,23 @@ class DirectExchange:
                 message, payload = await protocol.read()
             attempt.status = message.code
             body = await _read_body(message, payload)
-        except BaseException:
+        except BaseException as error:
+            if attempt.maybe_sent and (attempt.expired or isinstance(error, Exception)):
+                # Whatever broke this connection may have broken those that are idle now.
+                origin.record.failures += 1
             try:
                 attempt.abort()
             finally:
                 connection.close()
             raise
-        if transport.get_write_buffer_size():
-            # The server answered before reading everything: the unsent rest would precede the next request.
+        if detach_parser(protocol) and not transport.get_write_buffer_size():
+            self._guard.mark_idle(usage, origin.record)
+            connection.release()
+        else:
+            # Another response follows, or the server answered before reading everything and the unsent rest would
+            # precede the next request.
             attempt.abort()
             connection.close()
-        else:
-            connection.release()
         return WireResponse(message.code, message.headers, body)
 
 
@@ -185,11 +217,15 @@ def _encode_request(request: WireRequest, origin: Origin) -> SecretBytes:
 async def _read_body(message: RawResponseMessage, payload: StreamReader) -> bytes:
     if 0 < payload.total_bytes <= _BUFFER_SIZE and payload.is_eof() and payload.exception() is None:
         # All of it has arrived, and it is too small for the parser to have paused reading.
-        return b"".join(payload._buffer)  # noqa: SLF001 - see AiohttpInternals
+        chunks = payload._buffer  # noqa: SLF001 - see AiohttpInternals
+        body = b"".join(chunks)
+        # The connection refers to it as long as it is kept.
+        chunks.clear()
+        return body
     declared = message.headers.get("Content-Length", "")
     if declared.isdecimal() and int(declared) > MAX_RESPONSE_SIZE:
         raise ResponseTooLargeError
-    chunks: list[bytes] = []
+    parts: list[bytes] = []
     size = 0
     # In chunks: read() would decompress a zip bomb completely before its size could be checked.
     while not payload.at_eof():
@@ -197,5 +233,5 @@ async def _read_body(message: RawResponseMessage, payload: StreamReader) -> byte
         size += len(chunk)
         if size > MAX_RESPONSE_SIZE:
             raise ResponseTooLargeError
-        chunks.append(chunk)
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        parts.append(chunk)
+    return parts[0] if len(parts) == 1 else b"".join(parts)

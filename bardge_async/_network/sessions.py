@@ -13,6 +13,7 @@ from aiohttp.client_middlewares import ClientMiddlewareType
 
 from bardge_async._network.attempt import DeadlineTimer
 from bardge_async._network.direct import AiohttpInternals, DirectExchange, is_supported
+from bardge_async._network.reuse import ConnectionGuard
 from bardge_async._runtime.clock import Clock
 from bardge_async._runtime.loops import PerLoop
 from bardge_async.errors import ConfigurationError, NotSentError
@@ -59,10 +60,12 @@ def check_session(session: aiohttp.ClientSession) -> None:
 class LoopSession:
     """A session of ours, with what its requests need in its loop."""
 
-    def __init__(self, session: aiohttp.ClientSession, clock: Clock, *, use_direct: bool) -> None:
+    def __init__(
+        self, session: aiohttp.ClientSession, clock: Clock, guard: ConnectionGuard, *, use_direct: bool
+    ) -> None:
         self.session = session
         self.deadline_timer = DeadlineTimer(clock)
-        self.direct = DirectExchange(session) if use_direct else None
+        self.direct = DirectExchange(session, guard) if use_direct else None
 
     async def aclose(self) -> None:
         await self.session.close()
@@ -74,6 +77,7 @@ class Sessions:
     def __init__(
         self,
         clock: Clock,
+        guard: ConnectionGuard,
         *,
         request_class: type[ClientRequest],
         middleware: ClientMiddlewareType,
@@ -83,6 +87,7 @@ class Sessions:
         internals: AiohttpInternals | None = None,
     ) -> None:
         self._clock = clock
+        self._guard = guard
         self._deadline_timer = DeadlineTimer(clock)
         self._request_class = request_class
         self._middleware = middleware
@@ -127,7 +132,8 @@ class Sessions:
             proxy=self._proxy,
         )
         # Instrumentations add trace configs to every session and expect to see every request.
-        return LoopSession(session, self._clock, use_direct=self._use_direct and not session.trace_configs)
+        use_direct = self._use_direct and not session.trace_configs
+        return LoopSession(session, self._clock, self._guard, use_direct=use_direct)
 
     async def aclose(self) -> None:
         """Close the sessions of all running loops; those of stopped loops close when the loop does."""

@@ -49,7 +49,7 @@ BAD: Final[dict[str, Step]] = {
     "endless headers": send_endlessly(b"", b"X-More: y\r\n"),
     "endless header": send_endlessly(b"X-More: ", b"y" * 65536),
     "endless status line": send_raw(b"HTTP/1.1 200 " + b"y" * 100_000, close=False),
-    "large header": send_raw(b"HTTP/1.1 200 OK\r\nX: " + b"y" * 20_000 + b"\r\n\r\n{}", close=False),
+    "large header": send_raw(b"HTTP/1.1 200 OK\r\nX: " + b"y" * 70_000 + b"\r\n\r\n{}", close=False),
     "endless gzip": send_endlessly(CHUNKED + b"Content-Encoding: gzip\r\n\r\n", CHUNK),
     "gzip bomb": reply_packed("gzip", gzip.compress(bytes(64 * MIB))),
     "deflate bomb": reply_packed("deflate", zlib.compress(bytes(64 * MIB))),

@@ -24,11 +24,18 @@ from bardge_async import (
 from bardge_async._core.secret import Secret, SecretBytes
 from bardge_async._network.aiohttp_transport import AiohttpTransport
 from bardge_async._network.direct import AiohttpInternals, DirectExchange, is_supported, is_unpatched
+from bardge_async._network.reuse import ConnectionGuard
 from bardge_async.testing import ManualClock
 from tests.support.net import BALANCE
 from tests.support.server import Received, ScriptedServer, Step, reply, send_raw
 
 LIMITS: Final = AttemptLimits(5, 5)
+
+
+def make_guard() -> ConnectionGuard:
+    return ConnectionGuard(SystemClock(), is_shared=False)
+
+
 HEADERS: Final = {"Accept": "application/json", "Authorization": Secret("Bearer key"), "User-Agent": "ours"}
 
 
@@ -160,7 +167,7 @@ async def test_same_request(name: str) -> None:
 async def test_host(origin: str, host: str) -> None:
     """The Host header has a port other than the scheme's own, and brackets around IPv6."""
     async with aiohttp.ClientSession() as session:
-        assert DirectExchange(session)._make_origin(origin).host == host
+        assert DirectExchange(session, make_guard())._make_origin(origin).host == host
 
 
 @pytest.mark.parametrize(
@@ -170,7 +177,7 @@ async def test_host(origin: str, host: str) -> None:
 async def test_odd_urls(url: str) -> None:
     """A URL that is not plain is left to the session."""
     async with aiohttp.ClientSession() as session:
-        assert DirectExchange(session).find_origin(url) is None
+        assert DirectExchange(session, make_guard()).find_origin(url) is None
 
 
 @pytest.mark.parametrize("value", ["a\r\nX: y", "a\nX: y", "a\rb", "a\0b", "ä"])
