@@ -125,8 +125,8 @@ class BardgeClient(Resources):
             limiter=check_limiter(limiter),
         )
         wire = parts.build_transport(clock, url, transport=transport, session=session, ssl=ssl, proxy=proxy)
-        engine = parts.build_engine(settings, wire, clock, max_connections)
-        self._caller = ClientCaller(parts.RequestBuilder(url, apply_path_overrides(paths)), engine)
+        builder = parts.RequestBuilder(url, apply_path_overrides(paths))
+        self._caller = ClientCaller(builder, parts.build_engine(settings, wire, clock, max_connections))
         super().__init__(self._caller)
         self._owns_connections = True
 
