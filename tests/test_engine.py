@@ -47,7 +47,7 @@ UNUSABLE: dict[str, Step] = {
     "bytes that are no text": reply(200, body=b"\x00\xff\xfe\x8f"),
     "502 page": reply(502, body=HTML),
     "503 empty": reply(503, body=b""),
-    "504 with error object": error(504),
+    "504 page": reply(504, body=HTML),
     "cut header": send_raw(b"HTTP/1.1 200 OK\r\nContent-Ty"),
     "cut body": send_raw(PROMISED + b'{"balance": 5}'),
     "cut chunks": send_raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{}"),

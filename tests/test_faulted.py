@@ -108,6 +108,15 @@ async def test_failure_in_between_is_repeated(status: int) -> None:
         assert (it.request_count, len(set(it.keys))) == (2, 1)
 
 
+@pytest.mark.parametrize("status", PROXY_STATUSES)
+async def test_error_object_is_not_from_in_between(status: int) -> None:
+    """With the API's error object these, too, are the handler's failure: nothing is sent again."""
+    async with open_rig(error(status), BOUGHT) as it:
+        assert not (await unknown(it.bardge)).may_repeat
+        assert not (await unknown(it.bardge)).may_repeat
+        assert it.request_count == 1
+
+
 async def test_plain_failure_after_a_doubt() -> None:
     """On a repeat, too, a plain 500 ends the key."""
     async with open_rig(cut(), PLAIN_FAULT, BOUGHT) as it:

@@ -126,7 +126,7 @@ cut          | again | again | again | again | Unknown | Unknown | Unknown | Unk
 500 page     | again | again | again | Unknown | Unknown | Unknown | Unknown | Unknown
 520 page     | again | again | again | again | Unknown | Unknown | Unknown | Unknown
 502 page     | again | again | again | again | Unknown | Unknown | Unknown | Unknown
-503          | again | again | again | again | Unknown | Unknown | Unknown | Unknown
+503          | again | again | again | Unknown | Unknown | Unknown | Unknown | Unknown
 504 page     | again | again | again | again | Unknown | Unknown | Unknown | Unknown
 200 odd      | Decode | Decode | Decode | Decode | Decode | Decode | Decode | Decode
 400          | InvalidRequest | InvalidRequest | InvalidRequest | InvalidRequest | InvalidRequest | InvalidRequest | InvalidRequest | InvalidRequest

@@ -126,9 +126,12 @@ async def play_busy() -> None:
 
 @when("503 with `Retry-After`")
 async def play_overloaded() -> None:
-    async with open_rig(error(503, Retry_After="7"), BOUGHT) as it:
+    async with open_rig(reply(503, body=b"<html>", headers={"Retry-After": "7"}), BOUGHT) as it:
         await buy(it.bardge)
     assert sum(it.clock.sleeps) >= 7
+    async with open_rig(error(503, Retry_After="7"), BOUGHT) as it:
+        assert isinstance(await catch_error(buy(it.bardge)), errors.OutcomeUnknownError)
+        assert it.request_count == 1
     async with open_rig(error(503, Retry_After="61"), BOUGHT) as it:
         assert isinstance(await catch_error(buy(it.bardge)), errors.OutcomeUnknownError)
         assert it.clock.sleeps == []

@@ -203,8 +203,8 @@ def _classify_failure(endpoint: Endpoint[Any, Any], response: WireResponse, wait
 # Without the API's error object these come from in between (520 to 530 are Cloudflare's): the request may have reached
 # the server. Every other 5xx is the failure of the server's own handler, whatever its body.
 _PROXY_STATUSES: Final = frozenset({502, 503, 504, *range(520, 531)})
-# These may come from in between even with the API's error object.
-_INTERMEDIARY_STATUSES: Final = frozenset({408, 425, 502, 503, 504})
+# Servers and proxies send these before a request is handled.
+_INTERMEDIARY_STATUSES: Final = frozenset({408, 425})
 _REFUSAL_STATUSES: Final = frozenset({400, 404, 409, 422})
 
 
