@@ -28,12 +28,16 @@ _PackedEntry: TypeAlias = tuple[Any, ...]
 strings and numbers; it would traverse thousands of entry objects on every full collection."""
 
 
+_NEVER: Final = (-math.inf, 0)
+_MAX_URLS_KEPT: Final = 100
+
+
 @attrs.define
 class _UrlDoubts:
     """The number of an account's unfinished entries for one URL, and the latest removed entry's time and order."""
 
-    count: int = 0
-    latest_gone: tuple[float, int] = (-math.inf, 0)
+    count: int = 1
+    latest_gone: tuple[float, int] = _NEVER
 
 
 class MemoryJournal:
@@ -69,7 +73,11 @@ class MemoryJournal:
         if not self._holders.try_acquire(identity):
             return False
         # Only now: until then another thread may finish the key.
-        if identity in self._unfinished or identity in self._finished or self._is_remembered(identity):
+        if (
+            identity in self._unfinished
+            or identity in self._finished
+            or (not self._digests.is_empty and self._is_remembered(identity))
+        ):
             self._holders.release(identity)
             return False
         return True
@@ -108,11 +116,13 @@ class MemoryJournal:
         """Store the entry of a request that was sent or is about to be."""
         identity, sent = entry.identity, entry.last_sent
         with self._lock:
-            order = self._find_order(identity)
-            if identity not in self._unfinished:
-                self._doubts_by_url.setdefault((identity.account, entry.url), _UrlDoubts()).count += 1
-            self._unfinished[identity] = (order, entry)
-            self._drop_finished(identity)
+            known, finished = self._unfinished.get(identity), self._finished.get(identity)
+            if known is None:
+                self._count_doubt(entry)
+                known = finished
+            self._unfinished[identity] = (next(self._next_order) if known is None else known[0], entry)
+            if finished is not None:
+                self._drop_finished(identity, finished)
             if sent is not None and sent.wall > self.highest:
                 self.highest = sent.wall
 
@@ -122,41 +132,52 @@ class MemoryJournal:
         """Store the entry of a request that is done or refused; it becomes the last in the order of pruning."""
         identity = entry.identity
         with self._lock:
-            kept = _pack_entry(self._find_order(identity), entry, state, last_sent, response)
-            replaced = self._finished.get(identity)
+            unfinished, replaced = self._unfinished.get(identity), self._finished.get(identity)
+            known = unfinished or replaced
+            order = next(self._next_order) if known is None else known[0]
+            kept = _pack_entry(order, entry, state, last_sent, response)
             self._kept_bytes += _estimate_bytes(identity, kept)
-            self._kept_bytes -= 0 if replaced is None else _estimate_bytes(identity, replaced)
             self._finished[tuple(identity)] = kept
-            self._finished.move_to_end(identity)
-            self._drop_unfinished(identity)
+            if replaced is not None:
+                self._kept_bytes -= _estimate_bytes(identity, replaced)
+                self._finished.move_to_end(identity)
+            if unfinished is not None:
+                self._drop_unfinished(unfinished[1])
             if last_sent is not None and last_sent.wall > self.highest:
                 self.highest = last_sent.wall
             self._prune_finished(kept[1])
 
-    def _find_order(self, identity: KeyIdentity) -> int:
-        """Return an entry's position in the order of first sends; the next position if there is none."""
-        known = self._unfinished.get(identity) or self._finished.get(identity)
-        return next(self._next_order) if known is None else known[0]
+    def _count_doubt(self, entry: JournalEntry) -> None:
+        place = (entry.identity.account, entry.url)
+        doubts = self._doubts_by_url.get(place)
+        if doubts is None:
+            self._doubts_by_url[place] = _UrlDoubts()
+            return
+        if not doubts.count:
+            doubts.latest_gone = _NEVER
+        doubts.count += 1
 
-    def _drop_unfinished(self, identity: KeyIdentity) -> None:
-        known = self._unfinished.pop(identity, None)
-        if known is not None:
-            place = (identity.account, known[1].url)
-            doubts = self._doubts_by_url[place]
-            doubts.count -= 1
-            if not doubts.count:
-                del self._doubts_by_url[place]
+    def _drop_unfinished(self, entry: JournalEntry) -> None:
+        identity = entry.identity
+        del self._unfinished[identity]
+        place = (identity.account, entry.url)
+        doubts = self._doubts_by_url[place]
+        doubts.count -= 1
+        # Mostly the next request has the same URL, so a few without doubts stay.
+        if not doubts.count and len(self._doubts_by_url) > _MAX_URLS_KEPT:
+            del self._doubts_by_url[place]
 
-    def _drop_finished(self, identity: KeyIdentity) -> None:
-        kept = self._finished.pop(identity, None)
-        if kept is not None:
-            self._kept_bytes -= _estimate_bytes(identity, kept)
+    def _drop_finished(self, identity: KeyIdentity, kept: _PackedEntry) -> None:
+        del self._finished[identity]
+        self._kept_bytes -= _estimate_bytes(identity, kept)
 
     async def remove(self, identity: KeyIdentity) -> None:
         """Remove an entry whose request never reached the server."""
         with self._lock:
-            self._drop_unfinished(identity)
-            self._drop_finished(identity)
+            if identity in self._unfinished:
+                self._drop_unfinished(self._unfinished[identity][1])
+            if identity in self._finished:
+                self._drop_finished(identity, self._finished[identity])
 
     async def overtaken(self, entry: JournalEntry) -> bool:
         """Return whether a POST to the same endpoint and path was sent after this entry's, under another key."""
@@ -213,7 +234,8 @@ class MemoryJournal:
         finished = self._finished
         self._digests.drop_expired(now)
         while finished:
-            identity, oldest = next(iter(finished.items()))
+            identity = next(iter(finished))
+            oldest = finished[identity]
             is_expired = now - oldest[1] > RETENTION_SECONDS
             if not is_expired and self._kept_bytes <= MAX_KEPT_BYTES:
                 break
@@ -297,9 +319,9 @@ def _make_bare_entry(identity: KeyIdentity) -> JournalEntry:
 
 def _copy_bytes(content: bytes | None) -> bytes | None:
     # Builders of bytes reserve more than they fill, and what they reserved would stay.
-    return None if content is None else bytes(memoryview(content))
+    return content and bytes(memoryview(content))
 
 
 def _estimate_bytes(identity: tuple[str, ...], kept: _PackedEntry) -> int:
-    texts = len(identity[0]) + len(identity[2]) + 2 * len(kept[_URL_INDEX])
+    texts = len(identity[2]) + 2 * len(kept[_URL_INDEX])
     return _ENTRY_BYTES + texts + len(kept[_BODY_INDEX] or b"") + len(kept[-2] or b"")

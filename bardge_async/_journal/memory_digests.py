@@ -31,6 +31,11 @@ class KeyDigests:
     def __init__(self) -> None:
         self._generations: deque[_Generation] = deque()
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no key is remembered."""
+        return not self._generations
+
     def add_key(self, identity: tuple[str, ...], finished_at: float) -> None:
         """Remember a key."""
         generations = self._generations

@@ -15,6 +15,7 @@ from bardge_async import (
     KeyIdentity,
     MemoryJournal,
     RecordedResponse,
+    WireRequest,
     WireResponse,
     operation_key,
 )
@@ -142,7 +143,11 @@ def measure_bytes() -> Generator[Callable[[], int]]:
 async def test_size_of_a_finished_key() -> None:
     """A finished key of a usual size takes at most 1.6 KB, whatever its bytes were built with."""
     answer = {"object": "credit_purchase", "id": "cp_0123456789abcdef", "balance": 75, "message": "purchased" * 12}
-    transport = FakeTransport(*[lambda _: json_response(answer, 201)] * 1100)
+
+    def make_answer(_: WireRequest) -> WireResponse:
+        return json_response(answer, 201)
+
+    transport = FakeTransport(*[make_answer] * 1100)
     async with BardgeClient("key", transport=transport) as bardge:
         for number in range(100):
             await buy(bardge, operation_key("job", "credits.purchase", str(number)))

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import tempfile
 import time
 from collections.abc import Generator, Iterator
@@ -17,11 +18,18 @@ from typing import Any, BinaryIO, Final, Self
 
 import attrs
 
+from bardge_async._core.settings import normalize_base_url
 from bardge_async.cli.batch._errors import CommandError, UsageError
+from bardge_async.cli.batch._jobs.merging import merge_journals
+from bardge_async.errors import JournalError
 
 _FORMAT_VERSION: Final = 1
 _MAX_NAME_LENGTH: Final = 100
-_JOURNAL_SUFFIXES: Final = ("", "-wal", "-shm", "-journal", "-lock", ".job.json")
+_FACTS_NAME: Final = "job.json"
+_LOCK_NAME: Final = "job.lock"
+_INCOMING_NAME: Final = "input.new"
+_OWNER_SUFFIX: Final = ".job.json"
+_JOURNAL_SUFFIXES: Final = ("", "-wal", "-shm", "-journal", "-lock", _OWNER_SUFFIX)
 """Suffixes of a journal's files."""
 _LOCK_ATTEMPTS: Final = 10
 _LOCK_RETRY_SECONDS: Final = 0.02
@@ -145,22 +153,27 @@ class JobFiles:
 
     @classmethod
     def for_job(cls, job: str, base_url: str, account: str, journal: Path | None) -> Self:
-        """Return the paths; nothing is created."""
+        """Return the paths; nothing is created, but a folder under another spelling of the base URL is moved there."""
+        base_url = normalize_base_url(base_url)
         # The digest separates servers, accounts, and names with the same slug.
         digest = hashlib.sha256(f"{base_url}\x00{account}\x00{job}".encode()).hexdigest()[:12]
         folder = jobs_folder() / f"{make_slug(job)}-{digest}"
+        for known, facts in list(_iter_folders()):
+            is_respelled = facts.base_url != base_url and normalize_base_url(facts.base_url) == base_url
+            if is_respelled and (facts.job, facts.account) == (job, account):
+                _adopt_folder(known, facts, folder, base_url)
         own = folder / "journal.db" if journal is None else journal.absolute()
         return cls(job, base_url, account, folder, own)
 
     @property
     def facts_path(self) -> Path:
         """The job's description."""
-        return self.folder / "job.json"
+        return self.folder / _FACTS_NAME
 
     @property
     def journal_owner_path(self) -> Path:
         """The description next to a journal given by --journal; it names the job that the journal belongs to."""
-        return self.journal.with_name(self.journal.name + ".job.json")
+        return self.journal.with_name(self.journal.name + _OWNER_SUFFIX)
 
     @property
     def input_copy(self) -> Path:
@@ -170,12 +183,12 @@ class JobFiles:
     @property
     def incoming_input_copy(self) -> Path:
         """That copy until the run starts."""
-        return self.folder / "input.new"
+        return self.folder / _INCOMING_NAME
 
     @property
     def lock_path(self) -> Path:
         """The file that a run locks."""
-        return self.folder / "job.lock"
+        return self.folder / _LOCK_NAME
 
     def create_folders(self) -> None:
         """Create the folders, accessible to the owner only.
@@ -244,12 +257,64 @@ class JobFiles:
 
 def iter_jobs() -> Iterator[JobFacts]:
     """Yield all recorded jobs; unreadable ones are skipped."""
+    for _, facts in _iter_folders():
+        yield facts
+
+
+def _iter_folders() -> Iterator[tuple[Path, JobFacts]]:
     with suppress(OSError, CommandError):
         for folder in sorted(jobs_folder().iterdir()):
             with suppress(OSError, CommandError):
-                facts = JobFacts.read_from(folder / "job.json")
+                facts = JobFacts.read_from(folder / _FACTS_NAME)
                 if facts is not None:
-                    yield facts
+                    yield folder, facts
+
+
+def _adopt_folder(old: Path, facts: JobFacts, folder: Path, base_url: str) -> None:
+    """Move a job's folder from another spelling of its base URL to the one in use, or merge it with that.
+
+    Raises:
+        CommandError: The job is running, or its files cannot be moved.
+    """
+    try:
+        with JobLock(old / _LOCK_NAME, facts.job):
+            known = None if folder == old else JobFacts.read_from(folder / _FACTS_NAME)
+            if known is None:
+                _move_folder(old, facts, folder, base_url)
+            else:
+                _merge_folder(old, facts, folder, known)
+    except OSError as error:
+        raise CommandError(f"{old} cannot be moved to {folder}: {error.strerror}.") from None
+    except JournalError as error:
+        raise CommandError(f"{str(error)[:1].upper()}{str(error)[1:]}.") from None
+
+
+def _move_folder(old: Path, facts: JobFacts, folder: Path, base_url: str) -> None:
+    if folder != old:
+        if folder.exists():
+            # Left by a run that did not start.
+            for name in (_LOCK_NAME, _INCOMING_NAME):
+                (folder / name).unlink(missing_ok=True)
+        old.rename(folder)
+    # Relative to wherever the folder was, also if a crash came between the move and this.
+    own = Path(facts.journal)
+    is_inside = own.parent.parent == folder.parent
+    journal = folder / own.name if is_inside else own
+    moved = attrs.evolve(facts, base_url=base_url, journal=str(journal))
+    if not is_inside:
+        moved.write_to(journal.with_name(journal.name + _OWNER_SUFFIX))
+    moved.write_to(folder / _FACTS_NAME)
+
+
+def _merge_folder(old: Path, facts: JobFacts, folder: Path, known: JobFacts) -> None:
+    with JobLock(folder / _LOCK_NAME, facts.job):
+        source = Path(facts.journal)
+        if source.parent != old and not source.exists():
+            # Without it, rows that are done would be sent again.
+            raise CommandError(f"The journal {source} of the job {facts.job!r} is missing.", "Restore it.")
+        if source != Path(known.journal) and source.exists():
+            merge_journals(source, Path(known.journal))
+        shutil.rmtree(old)
 
 
 def find_job(job: str, base_url: str | None, account: str | None) -> JobFacts:
@@ -258,7 +323,8 @@ def find_job(job: str, base_url: str | None, account: str | None) -> JobFacts:
     Raises:
         UsageError: There is no such job, or several.
     """
-    named = [facts for facts in iter_jobs() if facts.job == job.strip()]
+    named = [_find_moved(facts) for facts in list(iter_jobs()) if facts.job == job.strip()]
+    named = list({(facts.base_url, facts.account): facts for facts in named}.values())
     found = [f for f in named if base_url in {None, f.base_url} and account in {None, f.account}]
     places = "".join(f"\n  --base-url {f.base_url}" + f" --account {f.account!r}" * bool(f.account) for f in named)
     if not named:
@@ -269,6 +335,13 @@ def find_job(job: str, base_url: str | None, account: str | None) -> JobFacts:
     if len(found) > 1:
         raise UsageError(f"The job {job!r} exists for several servers or accounts.", f"Select one:{places}")
     return found[0]
+
+
+def _find_moved(facts: JobFacts) -> JobFacts:
+    """Return a job's description from its folder, which is moved there if its base URL is spelled otherwise."""
+    if facts.base_url == normalize_base_url(facts.base_url):
+        return facts
+    return JobFiles.for_job(facts.job, facts.base_url, facts.account, None).load_facts() or facts
 
 
 class JobLock:
