@@ -256,10 +256,8 @@ class CallState:
 
     async def _classify_failure(self, error: BaseException, now: ClockReading) -> Outcome:
         """Return the outcome of a send that raised; re-raise what is no outcome."""
-        if isinstance(error, NotSentError):
-            return Outcome(Verdict.NOT_SENT, error=error)
-        if isinstance(error, NoAnswerError):
-            return Outcome(Verdict.NO_ANSWER, error=error)
+        if isinstance(error, NotSentError | NoAnswerError):
+            return Outcome(Verdict.NOT_SENT if isinstance(error, NotSentError) else Verdict.NO_ANSWER, error=error)
         if isinstance(error, ConfigurationError):
             if self.history.in_doubt:
                 return Outcome(Verdict.REFUSED_UNSETTLED, error=error)
@@ -268,12 +266,14 @@ class CallState:
         if isinstance(error, Exception):
             # A user's transport: without proof of the contrary, the request counts as sent.
             return Outcome(Verdict.NO_ANSWER, error=NoAnswerError(f"the transport failed: {type(error).__name__}"))
-        # Cancelled in flight: the response, if any, is never read.
-        lost = Outcome(Verdict.NO_ANSWER)
-        seconds = self._clock.elapsed() - now.elapsed
-        notifier = self._context.settings.notifier
-        notifier.emit_attempt_ended(self.request, self.history.attempts, self.response, lost, seconds)
+        # Cancelled: once anything may have been sent, the response, if any, is never read.
+        lost = Outcome(Verdict.NOT_SENT if isinstance(error.__cause__, NotSentError) else Verdict.NO_ANSWER)
+        seconds, notifier = self._clock.elapsed() - now.elapsed, self._context.settings.notifier
+        notifier.emit_attempt_ended(self.request, self.history.attempts, None, lost, seconds)
         self.add_to_history(lost)
+        if lost.verdict is Verdict.NOT_SENT:
+            with anyio.CancelScope(shield=True):
+                await self._discard_intent()
         raise error
 
     def _classify_response(self, response: WireResponse, now: ClockReading, header: str) -> Outcome:

@@ -136,6 +136,11 @@ class DirectExchange:
             raise aiohttp.ClientConnectionError
         connection = await connector.connect(origin.connect_request, traces=[], timeout=_NO_TIMEOUT)
         try:
+            await attempt.check_cancellation(request.method)
+        except BaseException:
+            connection.release()  # unused: good for the next request
+            raise
+        try:
             protocol, transport = connection.protocol, connection.transport
             if protocol is None or transport is None or transport.is_closing() or protocol.should_close:
                 raise StaleConnectionError  # noqa: TRY301 - closed below, with all other failures
