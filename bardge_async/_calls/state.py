@@ -291,10 +291,13 @@ class CallState:
         if isinstance(error, Exception):
             # A user's transport: without proof of the contrary, the request counts as sent.
             return Outcome(Verdict.NO_ANSWER, error=NoAnswerError(f"the transport failed: {type(error).__name__}"))
-        # Cancelled in flight: the response, if any, is never read.
-        lost = Outcome(Verdict.NO_ANSWER)
+        # Cancelled: once anything may have been sent, the response, if any, is never read.
+        lost = Outcome(Verdict.NOT_SENT if isinstance(error.__cause__, NotSentError) else Verdict.NO_ANSWER)
         seconds, was_in_doubt = self._clock.elapsed() - now.elapsed, self.history.in_doubt
         self.add_to_history(lost)
+        if lost.verdict is Verdict.NOT_SENT:
+            with anyio.CancelScope(shield=True):
+                await self._discard_intent()
         self._notify_attempt_ended(lost, seconds, was_in_doubt=was_in_doubt)
         raise error
 

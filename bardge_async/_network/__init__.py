@@ -29,7 +29,8 @@ class Transport(Protocol):
     """Send a request exactly once; pass your own as ``BardgeClient(transport=...)``.
 
     ``send`` raises ``ConnectError`` only if it is certain that nothing reached the server, and ``NoAnswerError``
-    otherwise. It never follows redirects and never retries. Any other exception counts as sent.
+    otherwise. It never follows redirects and never retries. Any other exception counts as sent; a cancellation does not
+    if it was raised ``from`` a ``ConnectError``.
     """
 
     async def send(self, request: WireRequest, limits: AttemptLimits) -> WireResponse:

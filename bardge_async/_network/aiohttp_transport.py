@@ -98,6 +98,8 @@ class _TrackedRequest(ClientRequest):
 
     async def send(self, conn: Connection) -> ClientResponse:
         exchange = _CURRENT_EXCHANGE.get()
+        await exchange.attempt.check_cancellation(self.method)
+        # From here on no await before the write: what arrives in between would be taken for the response.
         exchange.check_connection(conn)
         exchange.attempt.start_writing(conn)
         return await super().send(conn)
@@ -180,6 +182,8 @@ class AiohttpTransport:
     async def send(self, request: WireRequest, limits: AttemptLimits) -> WireResponse:
         """Send a request once and return the complete response.
 
+        A cancellation before anything was sent has a ``ConnectError`` as its cause.
+
         Raises:
             ConnectError: It is certain that nothing reached the server.
             NoAnswerError: The request was or may have been sent, and no complete response arrived.
@@ -201,9 +205,10 @@ class AiohttpTransport:
             attempt.abort()
             # After expiry the error only reflects our own abort of the connection.
             failure = None if attempt.expired else _translate_error(error, attempt)
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as cancelled:
             attempt.abort()
             if not attempt.stop_timing():
+                _mark_if_unsent(cancelled, attempt)
                 raise
         except BaseException:
             attempt.abort()
@@ -212,7 +217,11 @@ class AiohttpTransport:
             attempt.stop_timing()
         if attempt.expired:
             # A scope around the call may have been cancelled in the same loop iteration; its cancellation goes first.
-            await anyio.lowlevel.checkpoint_if_cancelled()
+            try:
+                await anyio.lowlevel.checkpoint_if_cancelled()
+            except asyncio.CancelledError as cancelled:
+                _mark_if_unsent(cancelled, attempt)
+                raise
         # Raised outside of any handler: aiohttp's exceptions and frames may hold the headers with the API key.
         failure = failure or _timeout_error(sent=attempt.maybe_sent)
         if isinstance(failure, NoAnswerError):
@@ -282,6 +291,11 @@ async def _read_body(response: ClientResponse) -> bytes:
         chunks.append(chunk)
     response.release()
     return b"".join(chunks)
+
+
+def _mark_if_unsent(cancelled: asyncio.CancelledError, attempt: Attempt) -> None:
+    if not attempt.maybe_sent:
+        cancelled.__cause__ = ConnectError("cancelled before anything was sent")
 
 
 def _translate_error(error: Exception, attempt: Attempt) -> BardgeError:

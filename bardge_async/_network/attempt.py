@@ -16,6 +16,7 @@ from aiohttp.connector import Connection
 
 from bardge_async._network import AttemptLimits
 from bardge_async._runtime.clock import Clock, Timer
+from bardge_async._runtime.loops import run_due_timers
 
 _LOG: Final = logging.getLogger("bardge_async")
 MAX_RESPONSE_SIZE: Final = 16 * 1024 * 1024
@@ -118,6 +119,11 @@ class Attempt:
         self.write_started = self.expired = self._uncancel_pending = False
         self.deadline = self._total_deadline if maybe_sent else min(now + limits.connect, self._total_deadline)
         deadline_timer.add_attempt(self)
+
+    async def check_cancellation(self, method: str) -> None:
+        """Raise a cancellation that is due before the first byte: a POST that is cancelled later is in doubt."""
+        if method != "GET" and not self.maybe_sent:
+            await run_due_timers(self._task)
 
     def start_writing(self, connection: Connection) -> None:
         """Mark the request as sent: it is now written to a connection.

@@ -161,6 +161,11 @@ class DirectExchange:
         self, connection: Connection, origin: Origin, request: WireRequest, attempt: Attempt, max_idle: float
     ) -> WireResponse:
         try:
+            await attempt.check_cancellation(request.method)
+        except BaseException:
+            connection.release()  # unused: good for the next request
+            raise
+        try:
             data = _encode_request(request, origin)
             # From here on no await before the write: what arrives in between would be taken for the response.
             usage = self._guard.check_connection(connection, origin.record, max_idle)

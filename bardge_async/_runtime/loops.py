@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import anyio
 
@@ -16,6 +16,8 @@ from bardge_async.errors import ConfigurationError
 T = TypeVar("T")
 
 _PARENT_STATES: list[object] = []
+_MAX_TIMER_ROUNDS: Final = 3
+"""How often due timers get a turn: on a loop that is always late, some timer is due at any time."""
 
 
 def find_running_loop() -> asyncio.AbstractEventLoop:
@@ -30,6 +32,25 @@ def find_running_loop() -> asyncio.AbstractEventLoop:
         raise ConfigurationError(
             "bardge_async needs asyncio (with anyio: backend='asyncio'), and no asyncio event loop is running here"
         ) from None
+
+
+async def run_due_timers(task: asyncio.Task[Any]) -> None:
+    """Let the callbacks and timers of the running loop that are due run, and cancel its task if they do.
+
+    A task that an event has woken runs before the timers that came due meanwhile: on a busy loop it would go on with
+    what its caller has already given up.
+    """
+    loop = task.get_loop()
+    # Attributes of asyncio's own loops. Others cannot be asked; libuv runs due timers before the tasks of every turn.
+    if getattr(loop, "_ready", True) or getattr(task, "_must_cancel", False):
+        await asyncio.sleep(0)
+    timers: list[asyncio.TimerHandle] = getattr(loop, "_scheduled", [])
+    rounds = 0
+    while timers and rounds < _MAX_TIMER_ROUNDS and timers[0].when() <= loop.time():
+        # asyncio puts due timers behind the tasks that are ready: this task's next turn comes before them.
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        rounds += 1
 
 
 class PerLoop(Generic[T]):
