@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any, Final, TypeAlias
 
 from bardge_async._core.entry import COMPETING_SECONDS, EntryState, JournalEntry, KeyIdentity, RecordedResponse
-from bardge_async._core.window import ClockReading
+from bardge_async._core.window import ClockReading, WallLog
 from bardge_async._journal.key_holders import KeyHolders
 from bardge_async._runtime.clock import Clock
 
@@ -31,13 +31,23 @@ class MemoryJournal:
     instant = True
 
     def __init__(self) -> None:
-        self.highest = 0.0
+        self.walls = WallLog()
         self.forgotten = 0.0
         self._lock = threading.Lock()
         self._holders = KeyHolders()
         self._unfinished: dict[KeyIdentity, tuple[int, JournalEntry]] = {}
         self._next_order = itertools.count()
         self._finished: OrderedDict[tuple[str, ...], _PackedEntry] = OrderedDict()
+
+    @property
+    def highest(self) -> float:
+        """The highest wall time on record, in seconds."""
+        return self.walls.highest
+
+    async def record_reading(self, reading: ClockReading) -> None:
+        """Record a reading of the clocks, so that a window that it closed stays closed."""
+        with self._lock:
+            self.walls.add(reading.wall, reading.elapsed, reading.boot)
 
     def hold_if_new(self, identity: KeyIdentity) -> bool:
         """Claim a key that has neither a holder nor an entry; return whether it was claimed."""
@@ -71,8 +81,8 @@ class MemoryJournal:
         identity, sent = entry.identity, entry.last_sent
         with self._lock:
             self._unfinished[identity] = (self._take_out(identity), entry)
-            if sent is not None and sent.wall > self.highest:
-                self.highest = sent.wall
+            if sent is not None:
+                self.walls.add(sent.wall, sent.elapsed, sent.boot)
 
     def put_finished(
         self, entry: JournalEntry, state: EntryState, last_sent: ClockReading | None, response: RecordedResponse | None
@@ -83,8 +93,8 @@ class MemoryJournal:
             self._finished[tuple(identity)] = kept = _pack_entry(
                 self._take_out(identity), entry, state, last_sent, response
             )
-            if last_sent is not None and last_sent.wall > self.highest:
-                self.highest = last_sent.wall
+            if last_sent is not None:
+                self.walls.add(last_sent.wall, last_sent.elapsed, last_sent.boot)
             self._prune_finished(kept[1])
 
     def _take_out(self, identity: KeyIdentity) -> int:

@@ -14,6 +14,7 @@ import attrs
 
 from bardge_async._core.entry import EntryState, JournalEntry, KeyIdentity, RecordedResponse
 from bardge_async._core.window import ClockReading
+from bardge_async._journal.pruning import WHERE_EXPIRED
 from bardge_async._runtime.clock import Clock
 
 _COLUMN_TYPES: Final = (
@@ -42,6 +43,7 @@ _COLUMN_NAMES: Final = tuple(name for name, _ in _COLUMN_TYPES)
 COLUMNS: Final = ", ".join(_COLUMN_NAMES)
 _SAME_KEY: Final = "e.key = g.key AND e.base_url = g.base_url AND e.account = g.account"
 _IS_FREE: Final = "(e.owner IS NULL OR e.lease_until < clock_timestamp())"
+_IS_EXPIRED: Final = WHERE_EXPIRED.format("%s")
 _LEASE_END: Final = "clock_timestamp() + make_interval(secs => %s)"
 _ASYNC_COMMIT: Final = "set_config('synchronous_commit', 'off', true) AS swift"
 """Commit this transaction without waiting for the disk: if a crash loses it, the next write notices."""
@@ -163,17 +165,17 @@ ON CONFLICT (name) DO UPDATE SET value = excluded.value WHERE f.value < excluded
 """
 
 # In batches, so that no call waits long for the row locks.
-REMOVE_BODIES: Final = """
-UPDATE {schema}.entries SET body = NULL, answer = NULL WHERE ctid = ANY (ARRAY(
-    SELECT ctid FROM {schema}.entries
-    WHERE state IN ('done', 'refused') AND (body IS NOT NULL OR answer IS NOT NULL) AND last_wall < %s
+REMOVE_BODIES: Final = f"""
+UPDATE {{schema}}.entries SET body = NULL, answer = NULL WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM {{schema}}.entries
+    WHERE state IN ('done', 'refused') AND (body IS NOT NULL OR answer IS NOT NULL) AND {_IS_EXPIRED}
     LIMIT 5000 FOR UPDATE SKIP LOCKED))
 """
 
 REMOVE_ENTRIES: Final = f"""
 WITH gone AS (
     DELETE FROM {{schema}}.entries WHERE ctid = ANY (ARRAY(
-        SELECT ctid FROM {{schema}}.entries AS e WHERE state <> 'sent' AND last_wall < %s AND {_IS_FREE}
+        SELECT ctid FROM {{schema}}.entries AS e WHERE state <> 'sent' AND {_IS_EXPIRED} AND {_IS_FREE}
         LIMIT 5000 FOR UPDATE SKIP LOCKED))
     RETURNING last_wall),
 noted AS (

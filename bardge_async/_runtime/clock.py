@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import time
 from collections.abc import Callable
@@ -12,12 +13,14 @@ from typing import Final, Protocol
 
 import anyio
 
-from bardge_async._core.window import ClockReading
+from bardge_async._core.window import ClockReading, WallLog
 
 __all__ = ["Clock", "ClockReader", "SystemClock", "TimeLimit", "Timer"]
 
 # On Linux, time.monotonic() stops while the machine sleeps; the server's replay window does not.
 _BOOT_TIME: Final = getattr(time, "CLOCK_BOOTTIME", None)
+_RESOLUTION: Final = 1e-9
+"""Seconds within which two readings count as simultaneous."""
 
 
 class Timer(Protocol):
@@ -47,23 +50,28 @@ class Clock(Protocol):
 
 
 class ClockReader:
-    """Read both clocks together and track the highest wall time seen."""
+    """Read both clocks together and remember the highest wall times read."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
-        self._highest = 0.0
         self._boot: str = getattr(clock, "boot", "")
+        self._log = WallLog()
 
-    def observe(self, wall: float) -> None:
-        """Include a wall time that another or an earlier process has seen."""
-        self._highest = max(self._highest, wall)
+    def observe(self, log: WallLog) -> None:
+        """Include the wall times that other or earlier processes have read."""
+        if not self._log.covers(log, self._boot):
+            self._log.merge(log)
 
     def now(self) -> ClockReading:
         """Return a reading of both clocks."""
-        clock = self.clock
-        wall = clock.wall()
-        self._highest = max(self._highest, wall)
-        return ClockReading(wall, clock.elapsed(), self._highest, self._boot)
+        clock, log = self.clock, self._log
+        wall, elapsed = clock.wall(), clock.elapsed()
+        known = log.peaks.get(self._boot)
+        if known is not None and elapsed <= known[-1][0] < elapsed + _RESOLUTION:
+            # Readings are ordered by elapsed time, also if the wall clock was set back within its resolution.
+            elapsed = known[-1][0] if wall >= known[-1][1] else math.nextafter(known[-1][0], math.inf)
+        peaks = log.add(wall, elapsed, self._boot)
+        return ClockReading(wall, elapsed, log.highest, self._boot, peaks if len(peaks) > 1 else ())
 
 
 class TimeLimit:
