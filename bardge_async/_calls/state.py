@@ -10,6 +10,7 @@ import attrs
 
 from bardge_async._calls.context import CallContext, OperationProgress
 from bardge_async._calls.events import AttemptStarted, Event, Throttled
+from bardge_async._calls.limits import compute_limits
 from bardge_async._core import response as wire
 from bardge_async._core import retry
 from bardge_async._core.entry import EntryState, JournalEntry, KeyIdentity, RecordedResponse
@@ -17,10 +18,9 @@ from bardge_async._core.http import REQUEST_ID_HEADER, PreparedRequest, WireRequ
 from bardge_async._core.redaction import redact_api_key, redact_request_id
 from bardge_async._core.replay import SendAllowed, build_sent_entry
 from bardge_async._core.response import Outcome, Verdict
-from bardge_async._core.window import MIN_SECONDS_LEFT, ClockReading, History, seconds_left
+from bardge_async._core.window import ClockReading, History
 from bardge_async._limits.connections import LoopSemaphore
 from bardge_async._limits.pacing import is_overload
-from bardge_async._network import AttemptLimits
 from bardge_async._runtime.clock import TimeLimit
 from bardge_async.errors import (
     BardgeError,
@@ -139,7 +139,7 @@ class CallState:
                 if failed is not None:
                     return failed
                 now = self._context.clock_reader.now()
-            limits = self._compute_limits(now)
+            limits = compute_limits(self._context, self.request, self.history, self._deadline, now)
             if limits is None:
                 return await self._deadline_passed()
             wire_request = self._start_attempt(header, now)
@@ -297,20 +297,6 @@ class CallState:
             adaptive_limit.observe(is_overload(status, timed_out=timed_out), started_at=now.elapsed, seconds=seconds)
         if is_notifying:
             notifier.emit_attempt_ended(self.request, self.history.attempts, self.response, outcome, seconds)
-
-    def _compute_limits(self, now: ClockReading) -> AttemptLimits | None:
-        """Return the time limits of the next attempt; None if deadline or window leave no time for it."""
-        settings = self._context.settings
-        time_left = self._deadline - now.elapsed
-        connect = min(settings.timeouts.connect, time_left)
-        endpoint, history = self.request.endpoint, self.history
-        if history.in_doubt and not endpoint.repeat_is_harmless:
-            # Connecting and writing must end inside the window; reading the response may go on after it.
-            window_left = seconds_left(settings.window, history, now)
-            if window_left is None or window_left < MIN_SECONDS_LEFT:
-                return None
-            connect = min(connect, window_left)
-        return AttemptLimits(connect, min(settings.timeouts.attempt, time_left)) if time_left > 0 else None
 
     def add_to_history(self, outcome: Outcome) -> Outcome:
         """Add an outcome to the history, and emit a doubt that it opens or resolves."""

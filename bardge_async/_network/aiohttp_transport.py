@@ -23,11 +23,17 @@ from yarl import URL
 
 from bardge_async._core.http import WireRequest, WireResponse
 from bardge_async._network import AttemptLimits
-from bardge_async._network.attempt import MAX_RESPONSE_SIZE, Attempt, ResponseTooLargeError, StaleConnectionError
+from bardge_async._network.attempt import (
+    MAX_RESPONSE_SIZE,
+    Attempt,
+    ResponseTooLargeError,
+    StaleConnectionError,
+    WindowClosedError,
+)
 from bardge_async._network.direct import AiohttpInternals, is_unpatched
 from bardge_async._network.sessions import Sessions, check_session
 from bardge_async._runtime.clock import Clock
-from bardge_async.errors import BardgeError, ConnectError, NoAnswerError
+from bardge_async.errors import BardgeError, ConnectError, NoAnswerError, NotSentError
 
 _NO_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
 _NEVER_SENT: Final = (
@@ -110,6 +116,7 @@ class AiohttpTransport:
 
         Raises:
             ConnectError: It is certain that nothing reached the server.
+            NotSentError: The key's replay window closed while connecting.
             NoAnswerError: The request was or may have been sent, and no complete response arrived.
         """
         session, direct, deadline_timer = self._sessions.get_current()
@@ -191,6 +198,8 @@ def _translate_error(error: Exception, attempt: Attempt) -> BardgeError:
         return error
     if isinstance(error, ResponseTooLargeError):
         return NoAnswerError(f"the response is larger than {MAX_RESPONSE_SIZE // 2**20} MiB")
+    if isinstance(error, WindowClosedError):
+        return NotSentError("not sent: the replay window of the key closed while connecting")
     cause = _describe_error(error)
     if not attempt.maybe_sent or (isinstance(error, _NEVER_SENT) and not attempt.write_started):
         return ConnectError(f"cannot connect: {cause}; check the network, the base URL and any proxy")
