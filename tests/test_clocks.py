@@ -36,7 +36,7 @@ def make_reading(
     """Return a reading after the first send; ``seen`` is an earlier and higher one, by elapsed and wall time."""
     peaks = () if seen is None else ((FIRST.elapsed + seen[0], FIRST.wall + seen[1]),)
     highest = max(wall, 0.0 if seen is None else seen[1], 0.0)
-    return ClockReading(FIRST.wall + wall, FIRST.elapsed + elapsed, FIRST.wall + highest, boot, peaks)
+    return ClockReading(FIRST.wall + wall, FIRST.elapsed + elapsed, FIRST.wall + highest, boot, peaks=peaks)
 
 
 # Pure.
@@ -122,7 +122,7 @@ def test_log_is_bounded() -> None:
         for step in range(100):
             log.add(1e6 - step * step, float(step), f"b{boot}")
     assert {boot: len(peaks) for boot, peaks in log.peaks.items()} == {f"b{n}": 16 for n in range(2, 6)}
-    now = ClockReading(1e6 - 99**2, 99.0, 1e6, "b5", log.peaks["b5"])
+    now = ClockReading(1e6 - 99**2, 99.0, 1e6, "b5", peaks=log.peaks["b5"])
     assert key_age(exact, now) >= 1e6 - 50 * 50
 
 

@@ -11,6 +11,7 @@ import attrs
 from bardge_async._calls.context import CallContext, OperationProgress
 from bardge_async._calls.events import AttemptStarted, Event, Throttled
 from bardge_async._calls.limits import compute_limits
+from bardge_async._calls.probe import probe_window
 from bardge_async._core import response as wire
 from bardge_async._core import retry
 from bardge_async._core.entry import EntryState, JournalEntry, KeyIdentity, RecordedResponse
@@ -18,6 +19,7 @@ from bardge_async._core.http import REQUEST_ID_HEADER, PreparedRequest, WireRequ
 from bardge_async._core.redaction import redact_api_key, redact_request_id
 from bardge_async._core.replay import SendAllowed, build_sent_entry
 from bardge_async._core.response import Outcome, Verdict
+from bardge_async._core.server_clock import parse_http_date
 from bardge_async._core.window import ClockReading, History
 from bardge_async._limits.connections import LoopSemaphore
 from bardge_async._limits.pacing import is_overload
@@ -129,6 +131,9 @@ class CallState:
             no_permit = await self.acquire_permit() if waited and self._context.settings.limiter is not None else None
             if no_permit is not None:
                 return no_permit
+            too_late = await self._probe_window(header) if self._context.settings.window.probe else None
+            if too_late is not None:
+                return too_late
             now = self._context.clock_reader.now()
             if (
                 self.identity is not None
@@ -156,6 +161,12 @@ class CallState:
             return outcome
         finally:
             self.semaphore.release()
+
+    async def _probe_window(self, header: str) -> Outcome | None:
+        """Ask for the server's time before a send that depends on it; return an outcome if nothing may be sent."""
+        error = await probe_window(self._context, self.request, self.history, header, self._deadline)
+        # Final: asking again would not make the key younger.
+        return None if error is None else self.add_to_history(Outcome(Verdict.REFUSED_UNSETTLED, error=error))
 
     async def acquire_permit(self) -> Outcome | None:
         """Wait for the limiter's permit; return an outcome if none is granted before deadline or window end."""
@@ -277,6 +288,9 @@ class CallState:
         raise error
 
     def _classify_response(self, response: WireResponse, now: ClockReading, header: str) -> Outcome:
+        date = parse_http_date(response.headers.get("Date", ""))
+        if date is not None:
+            self._context.clock_reader.observe_date(date)
         origin = self._context.settings.base_url
         outcome = wire.classify(self.request.endpoint, response, now.wall, origin)
         if outcome.error is None:

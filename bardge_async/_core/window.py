@@ -32,13 +32,15 @@ class ClockReading:
     """One reading of the clocks.
 
     ``wall`` is a Unix time in seconds and ``highest`` the highest one seen so far. ``elapsed`` is in seconds since the
-    boot identified by ``boot``. ``peaks`` are earlier readings of this boot whose wall time was higher.
+    boot identified by ``boot``. ``server`` is the server's time then, as far as known from its answers. ``peaks`` are
+    earlier readings of this boot whose wall time was higher.
     """
 
     wall: float
     elapsed: float
     highest: float
     boot: str = ""
+    server: float | None = attrs.field(default=None, eq=False)
     peaks: Peaks = attrs.field(default=(), eq=False, repr=False)
 
     def to_datetime(self) -> dt.datetime:
@@ -125,17 +127,26 @@ def key_age(first_sent: ClockReading, now: ClockReading) -> float:
     """
     if not _is_comparable(first_sent, now):
         highest = max(now.highest, first_sent.highest, first_sent.wall)
-        return math.inf if now.wall < highest else now.wall - first_sent.wall
-    # Peaks fall: the first one since the key was sent is the highest.
-    since = next((wall for elapsed, wall in now.peaks if elapsed >= first_sent.elapsed), now.wall)
-    return max(max(since, now.wall) - first_sent.wall, now.elapsed - first_sent.elapsed)
+        ages = [math.inf if now.wall < highest else now.wall - first_sent.wall]
+    else:
+        # Peaks fall: the first one since the key was sent is the highest.
+        peak = next((wall for elapsed, wall in now.peaks if elapsed >= first_sent.elapsed), now.wall)
+        ages = [max(peak, now.wall) - first_sent.wall, now.elapsed - first_sent.elapsed]
+    if now.server is not None and first_sent.server is not None:
+        ages.append(now.server - first_sent.server)
+    return max(ages)
 
 
 def proven_age(first_sent: ClockReading, now: ClockReading) -> float:
     """Return seconds that have certainly passed since the first send: by the clock that shows least."""
+    ages = [now.wall - first_sent.wall]
     if _is_comparable(first_sent, now):
-        return min(now.wall - first_sent.wall, now.elapsed - first_sent.elapsed)
-    return -math.inf if now.wall < now.highest else now.wall - first_sent.wall
+        ages.append(now.elapsed - first_sent.elapsed)
+    elif now.wall < now.highest:
+        ages.append(-math.inf)
+    if now.server is not None and first_sent.server is not None:
+        ages.append(now.server - first_sent.server)
+    return min(ages)
 
 
 def _is_comparable(first_sent: ClockReading, now: ClockReading) -> bool:

@@ -109,7 +109,7 @@ class PostgresSession:
         assert values.token is not None
         self._leases[identity] = Lease(identity, values.token, clock, started_at)
         self._schedule_renewal()
-        return True, rows.rebase_first_sent(rows.parse_entry(row[1:21]), row[21], clock)
+        return True, rows.rebase_first_sent(rows.parse_entry(row[1:22]), row[22], clock)
 
     def release(self, identity: KeyIdentity) -> asyncio.Future[bool] | None:
         """Release a key's lease; return a future for its completion, or None if there is no lease any more."""

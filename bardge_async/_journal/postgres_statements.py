@@ -38,6 +38,7 @@ _COLUMN_TYPES: Final = (
     ("status", "integer"),
     ("answer", "bytea"),
     ("request_id", "text"),
+    ("first_server", "float8"),
 )
 _COLUMN_NAMES: Final = tuple(name for name, _ in _COLUMN_TYPES)
 COLUMNS: Final = ", ".join(_COLUMN_NAMES)
@@ -207,7 +208,7 @@ class RowValues:
         """Return the values for a statement that takes entries."""
         entry = self.entry
         if entry is None:
-            return (*self.identity, *(None,) * 5, "held", *(None,) * 11, self.token, None, None)
+            return (*self.identity, *(None,) * 5, "held", *(None,) * 12, self.token, None, None)
         response = (None, None, None) if entry.answer is None else _response_columns(entry.answer)
         return (
             *self.identity,
@@ -220,6 +221,7 @@ class RowValues:
             *_reading_columns(entry.first_sent),
             *_reading_columns(entry.last_sent),
             *response,
+            None if entry.first_sent is None else entry.first_sent.server,
             self.token,
             self.first_ago,
             self.last_ago,
@@ -253,14 +255,15 @@ def parse_entry(row: Sequence[Any]) -> JournalEntry | None:
         body=row[6],
         given=row[7],
         state=EntryState(row[8]),
-        first_sent=_parse_reading(row[9:13]),
+        first_sent=_parse_reading(row[9:13], row[20]),
         last_sent=_parse_reading(row[13:17]),
         answer=None if row[17] is None else RecordedResponse(row[17], row[18], row[19]),
     )
 
 
-def _parse_reading(row: Sequence[Any]) -> ClockReading | None:
-    return None if row[0] is None else ClockReading(*row)
+def _parse_reading(row: Sequence[Any], server: float | None = None) -> ClockReading | None:
+    wall, elapsed, highest, boot = row
+    return None if wall is None else ClockReading(wall, elapsed, highest, boot, server)
 
 
 def boot_of(clock: Clock) -> str:

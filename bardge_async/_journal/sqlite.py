@@ -26,11 +26,11 @@ _POLL_SECONDS: Final = 0.05
 _COLUMNS: Final = (
     "base_url, account, key, endpoint, url, fingerprint, body, given, state, "
     "first_wall, first_elapsed, first_highest, first_boot, last_wall, last_elapsed, last_highest, last_boot, "
-    "status, answer, request_id, seal"
+    "status, answer, request_id, seal, first_server"
 )
 _WHERE_KEY: Final = "base_url = ? AND account = ? AND key = ?"
 _UPSERT: Final = (
-    f"INSERT INTO entries ({_COLUMNS}) VALUES ({', '.join('?' * 21)}) ON CONFLICT (base_url, account, key) DO UPDATE "
+    f"INSERT INTO entries ({_COLUMNS}) VALUES ({', '.join('?' * 22)}) ON CONFLICT (base_url, account, key) DO UPDATE "
     "SET " + ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS.split(", ")[3:])
 )
 _UPDATE_OUTCOME: Final = (
@@ -323,15 +323,19 @@ def _entry_columns(entry: JournalEntry) -> tuple[Any, ...]:
             else (None, None, None)
         ),
     )
-    return (*row, _compute_checksum(row))
+    server = None if first is None or first.server is None else float(first.server)
+    return (*row, _compute_checksum(row, server), server)
 
 
-def _compute_checksum(row: tuple[Any, ...]) -> bytes:
+def _compute_checksum(row: tuple[Any, ...], server: float | None) -> bytes:
     """Compute the checksum of an entry without its bodies, which have their own and may be removed."""
     # Equals repr((*row[:6], *row[7:18], row[19])), but formats the four floats once when both readings are the same.
     first = repr(row[9:13])[1:-1]
     last = first if row[13:17] == row[9:13] else repr(row[13:17])[1:-1]
     text = f"{repr(row[:6])[:-1]}, {row[7]!r}, {row[8]!r}, {first}, {last}, {row[17]!r}, {row[19]!r})"
+    # Entries of the first version have none, and keep their checksum.
+    if server is not None:
+        text += repr(server)
     return compute_checksum(text.encode())
 
 
@@ -342,7 +346,7 @@ def _reading_columns(reading: ClockReading | None) -> tuple[Any, ...]:
 
 
 def _parse_entry(row: tuple[Any, ...]) -> JournalEntry:
-    if _compute_checksum(row[:20]) != row[20]:
+    if _compute_checksum(row[:20], row[21]) != row[20]:
         raise corruption_error()
     response = None if row[17] is None else RecordedResponse(row[17], verify_checksum(row[18]), row[19])
     return JournalEntry(
@@ -353,11 +357,12 @@ def _parse_entry(row: tuple[Any, ...]) -> JournalEntry:
         body=verify_checksum(row[6]),
         given=bool(row[7]),
         state=EntryState(row[8]),
-        first_sent=_parse_reading(row[9:13]),
+        first_sent=_parse_reading(row[9:13], row[21]),
         last_sent=_parse_reading(row[13:17]),
         answer=response,
     )
 
 
-def _parse_reading(row: tuple[Any, ...]) -> ClockReading | None:
-    return None if row[0] is None else ClockReading(*row)
+def _parse_reading(row: tuple[Any, ...], server: float | None = None) -> ClockReading | None:
+    wall, elapsed, highest, boot = row
+    return None if wall is None else ClockReading(wall, elapsed, highest, boot, server)

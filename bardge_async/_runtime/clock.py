@@ -13,6 +13,7 @@ from typing import Final, Protocol
 
 import anyio
 
+from bardge_async._core.server_clock import ServerClock
 from bardge_async._core.window import ClockReading, WallLog
 
 __all__ = ["Clock", "ClockReader", "SystemClock", "TimeLimit", "Timer"]
@@ -50,12 +51,17 @@ class Clock(Protocol):
 
 
 class ClockReader:
-    """Read both clocks together and remember the highest wall times read."""
+    """Read the clocks together; remember the highest wall times read, and the server's time."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self._boot: str = getattr(clock, "boot", "")
         self._log = WallLog()
+        self._server = ServerClock()
+
+    def observe_date(self, date: float) -> None:
+        """Include the server's time, a Unix time in seconds, from an answer that has just arrived."""
+        self._server.observe_date(date, self.clock.elapsed())
 
     def observe(self, log: WallLog) -> None:
         """Include the wall times that other or earlier processes have read."""
@@ -71,7 +77,8 @@ class ClockReader:
             # Readings are ordered by elapsed time, also if the wall clock was set back within its resolution.
             elapsed = known[-1][0] if wall >= known[-1][1] else math.nextafter(known[-1][0], math.inf)
         peaks = log.add(wall, elapsed, self._boot)
-        return ClockReading(wall, elapsed, log.highest, self._boot, peaks if len(peaks) > 1 else ())
+        server = self._server.tell_time(elapsed)
+        return ClockReading(wall, elapsed, log.highest, self._boot, server, peaks if len(peaks) > 1 else ())
 
 
 class TimeLimit:
