@@ -56,8 +56,6 @@ async def _ask_server_time(
         response = await context.transport.send(wire_request, limits)
     except Exception:  # noqa: BLE001 - also of a user's transport: there is no answer
         return None
-    text = response.headers.get("Date")
-    date = None if text is None else parse_http_date(text)
-    if date is not None:
-        reader.observe_date(date)
-    return date
+    text = response.headers.get("Date", "")
+    reader.observe_date(text)
+    return parse_http_date(text)

@@ -19,7 +19,6 @@ from bardge_async._core.http import REQUEST_ID_HEADER, PreparedRequest, WireRequ
 from bardge_async._core.redaction import redact_api_key, redact_request_id
 from bardge_async._core.replay import SendAllowed, build_sent_entry
 from bardge_async._core.response import Outcome, Verdict
-from bardge_async._core.server_clock import parse_http_date
 from bardge_async._core.window import ClockReading, History
 from bardge_async._limits.connections import LoopSemaphore
 from bardge_async._limits.pacing import is_overload
@@ -288,9 +287,7 @@ class CallState:
         raise error
 
     def _classify_response(self, response: WireResponse, now: ClockReading, header: str) -> Outcome:
-        date = parse_http_date(response.headers.get("Date", ""))
-        if date is not None:
-            self._context.clock_reader.observe_date(date)
+        self._context.clock_reader.observe_date(response.headers.get("Date", ""))
         origin = self._context.settings.base_url
         outcome = wire.classify(self.request.endpoint, response, now.wall, origin)
         if outcome.error is None:

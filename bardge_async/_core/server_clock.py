@@ -37,8 +37,11 @@ class ServerClock:
         self._offset: float | None = None
         self._departed: float | None = None
 
-    def observe_date(self, date: float, elapsed: float) -> None:
-        """Include an answer's time; one that departs from the others counts once a second answer agrees with it."""
+    def observe_date(self, date: float, elapsed: float) -> bool:
+        """Include an answer's time; one that departs from the others counts once a second answer agrees with it.
+
+        Return whether it counts already.
+        """
         offset = date - elapsed
         for known in (self._offset, self._departed):
             if known is not None and abs(offset - known) <= _MAX_DEPARTURE:
@@ -46,8 +49,9 @@ class ServerClock:
         else:
             if self._offset is not None:
                 self._departed = offset
-                return
+                return False
         self._offset, self._departed = offset, None
+        return True
 
     def tell_time(self, elapsed: float) -> float | None:
         """Return the server's time in seconds; None before its first answer."""

@@ -75,22 +75,15 @@ class WallLog:
 
     def add(self, wall: float, elapsed: float, boot: str) -> Peaks:
         """Add a reading; return the peaks of its boot."""
-        self.highest = max(self.highest, wall)
+        if wall > self.highest:  # noqa: PLR1730 - max() takes several times as long, and every POST gets here
+            self.highest = wall
         known = self.peaks.get(boot)
-        if known is None or (len(known) == 1 and known[0][0] <= elapsed and known[0][1] <= wall):
-            merged: Peaks = ((elapsed, wall),)
-        else:
-            merged = _merge_peaks((*known, (elapsed, wall)))
+        if known is not None and len(known) == 1 and known[0][1] <= wall and known[0][0] <= elapsed:
+            self.peaks[boot] = rising = ((elapsed, wall),)
+            return rising
+        merged: Peaks = ((elapsed, wall),) if known is None else _merge_peaks((*known, (elapsed, wall)))
         self._set_peaks(boot, merged)
         return merged
-
-    def covers(self, other: WallLog, boot: str) -> bool:
-        """Return whether merging another log would change nothing for keys of this boot: a cheap check."""
-        mine, theirs = self.peaks.get(boot), other.peaks.get(boot)
-        if theirs is None or mine is None:
-            return theirs is None and other.highest <= self.highest
-        is_later = theirs[-1][0] <= mine[-1][0] and theirs[-1][1] <= mine[-1][1]
-        return is_later and theirs[:-1] == mine[:-1] and other.highest <= self.highest
 
     def merge(self, other: WallLog) -> None:
         """Add the readings of another log."""

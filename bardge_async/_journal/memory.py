@@ -72,6 +72,8 @@ class MemoryJournal:
     async def put(self, entry: JournalEntry) -> None:
         """Store an entry."""
         if entry.state is EntryState.DONE or entry.state is EntryState.REFUSED:
+            if entry.last_sent is not None:
+                await self.record_reading(entry.last_sent)
             self.put_finished(entry, entry.state, entry.last_sent, entry.answer)
         else:
             self.put_unfinished(entry)
@@ -93,7 +95,8 @@ class MemoryJournal:
             self._finished[tuple(identity)] = kept = _pack_entry(
                 self._take_out(identity), entry, state, last_sent, response
             )
-            if last_sent is not None:
+            # The intent's own reading has been added with it.
+            if last_sent is not None and last_sent is not entry.last_sent:
                 self.walls.add(last_sent.wall, last_sent.elapsed, last_sent.boot)
             self._prune_finished(kept[1])
 

@@ -13,7 +13,7 @@ from typing import Final, Protocol
 
 import anyio
 
-from bardge_async._core.server_clock import ServerClock
+from bardge_async._core.server_clock import ServerClock, parse_http_date
 from bardge_async._core.window import ClockReading, WallLog
 
 __all__ = ["Clock", "ClockReader", "SystemClock", "TimeLimit", "Timer"]
@@ -58,27 +58,53 @@ class ClockReader:
         self._boot: str = getattr(clock, "boot", "")
         self._log = WallLog()
         self._server = ServerClock()
+        self._last_date = ""
+        # The last reading while the wall clock only rises; it is in the log once anything else happens.
+        self._last_wall = self._last_elapsed = -math.inf
 
-    def observe_date(self, date: float) -> None:
-        """Include the server's time, a Unix time in seconds, from an answer that has just arrived."""
-        self._server.observe_date(date, self.clock.elapsed())
+    def observe_date(self, text: str) -> None:
+        """Include the server's time from an answer that has just arrived: its ``Date``."""
+        if text == self._last_date:
+            return
+        date = parse_http_date(text)
+        if date is not None and self._server.observe_date(date, self.clock.elapsed()):
+            self._last_date = text
 
     def observe(self, log: WallLog) -> None:
         """Include the wall times that other or earlier processes have read."""
-        if not self._log.covers(log, self._boot):
-            self._log.merge(log)
+        theirs = log.peaks.get(self._boot, ())
+        if log.highest <= self._last_wall and len(theirs) == 1 and theirs[0][0] <= self._last_elapsed:
+            return
+        self._log_last_reading()
+        self._log.merge(log)
 
     def now(self) -> ClockReading:
-        """Return a reading of both clocks."""
-        clock, log = self.clock, self._log
+        """Return a reading of the clocks."""
+        clock = self.clock
         wall, elapsed = clock.wall(), clock.elapsed()
+        if wall >= self._last_wall > 0.0 and elapsed > self._last_elapsed:
+            self._last_wall, self._last_elapsed = wall, elapsed
+            return ClockReading(wall, elapsed, wall, self._boot, self._server.tell_time(elapsed))
+        self._log_last_reading()
+        return self._read_with_log(wall, elapsed)
+
+    def _log_last_reading(self) -> None:
+        if self._last_wall > 0.0:
+            self._log.add(self._last_wall, self._last_elapsed, self._boot)
+            self._last_wall = self._last_elapsed = -math.inf
+
+    def _read_with_log(self, wall: float, elapsed: float) -> ClockReading:
+        """Return a reading that is ordered among those on record, and remembers the higher ones."""
+        log = self._log
         known = log.peaks.get(self._boot)
         if known is not None and elapsed <= known[-1][0] < elapsed + _RESOLUTION:
             # Readings are ordered by elapsed time, also if the wall clock was set back within its resolution.
             elapsed = known[-1][0] if wall >= known[-1][1] else math.nextafter(known[-1][0], math.inf)
         peaks = log.add(wall, elapsed, self._boot)
-        server = self._server.tell_time(elapsed)
-        return ClockReading(wall, elapsed, log.highest, self._boot, server, peaks if len(peaks) > 1 else ())
+        if len(peaks) == 1 and wall >= log.highest:
+            self._last_wall, self._last_elapsed = wall, elapsed
+            peaks = ()
+        return ClockReading(wall, elapsed, log.highest, self._boot, self._server.tell_time(elapsed), peaks)
 
 
 class TimeLimit:
