@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
+import math
 
-import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bardge_async import BardgeClient, ClockReading, MemoryJournal, ReplayWindow, RetryPolicy, UpdateIssuedPass, errors
-from bardge_async._core.window import History, key_age, seconds_left
+from bardge_async._core.window import History, WallLog, key_age, proven_age, seconds_left
 from bardge_async._runtime.clock import ClockReader
 from tests.support.calls import fail_to_buy
 from tests.support.clock import SuspendableClock
@@ -29,10 +30,13 @@ def jump_elapsed(clock: SuspendableClock, seconds: float) -> None:
     clock.jump_wall(-seconds)
 
 
-def make_reading(wall: float = 0.0, elapsed: float = 0.0, highest: float | None = None) -> ClockReading:
-    """Return an instant later than the first send; the highest wall time is at least the wall's."""
-    seen = max(0.0, wall) if highest is None else highest
-    return ClockReading(FIRST.wall + wall, FIRST.elapsed + elapsed, FIRST.wall + seen)
+def make_reading(
+    wall: float = 0.0, elapsed: float = 0.0, *, seen: tuple[float, float] | None = None, boot: str = ""
+) -> ClockReading:
+    """Return a reading after the first send; ``seen`` is an earlier and higher one, by elapsed and wall time."""
+    peaks = () if seen is None else ((FIRST.elapsed + seen[0], FIRST.wall + seen[1]),)
+    highest = max(wall, 0.0 if seen is None else seen[1], 0.0)
+    return ClockReading(FIRST.wall + wall, FIRST.elapsed + elapsed, FIRST.wall + highest, boot, peaks=peaks)
 
 
 # Pure.
@@ -46,10 +50,17 @@ def make_reading(wall: float = 0.0, elapsed: float = 0.0, highest: float | None 
         (make_reading(-HOUR, 30), 30),
         (make_reading(HOUR, 30), HOUR),
         (make_reading(30, HOUR), HOUR),
-        (make_reading(-HOUR, 30, highest=50), 50),
-        (make_reading(-HOUR, 0, highest=HOUR), HOUR),
-        (make_reading(20, 20, highest=HOUR), HOUR),
+        (make_reading(-HOUR, 30, seen=(20, 50)), 50),
+        (make_reading(-HOUR, 0, seen=(0, HOUR)), HOUR),
+        (make_reading(20, 20, seen=(10, HOUR)), HOUR),
         (make_reading(-HOUR, 0), 0),
+        (make_reading(20, 20, seen=(-1, HOUR)), 20),
+        (make_reading(20, -900, boot="another"), 20),
+        (make_reading(20, 900, boot="another"), 20),
+        (make_reading(-1, -900, boot="another"), math.inf),
+        (make_reading(20, -900, boot="another", seen=(-1, HOUR)), math.inf),
+        (make_reading(20, -900), 20),
+        (make_reading(-1, -900), math.inf),
     ],
     ids=[
         "immediately",
@@ -61,6 +72,13 @@ def make_reading(wall: float = 0.0, elapsed: float = 0.0, highest: float | None 
         "there and back",
         "forward once",
         "only back",
+        "forward before the first send",
+        "rebooted",
+        "rebooted long ago",
+        "rebooted and back",
+        "rebooted and below one on record",
+        "snapshot restored",
+        "snapshot restored and back",
     ],
 )
 def test_age(now: ClockReading, seconds: float) -> None:
@@ -68,10 +86,44 @@ def test_age(now: ClockReading, seconds: float) -> None:
     assert key_age(FIRST, now) == seconds
 
 
-def test_earlier_high_does_not_count() -> None:
-    """What the wall clock showed before the first send makes a key older, never younger."""
-    first = attrs.evolve(FIRST, highest=FIRST.wall + HOUR)
-    assert key_age(first, attrs.evolve(first, elapsed=1001.0)) == HOUR
+@pytest.mark.parametrize(
+    ("now", "seconds"),
+    [
+        (make_reading(30, 40), 30),
+        (make_reading(HOUR, 30), 30),
+        (make_reading(-HOUR, 30), -HOUR),
+        (make_reading(HOUR, 5, boot="another"), HOUR),
+        (make_reading(30, 5, boot="another", seen=(-1, HOUR)), -math.inf),
+    ],
+    ids=["in step", "forward", "back", "rebooted", "rebooted and below one on record"],
+)
+def test_proven_age(now: ClockReading, seconds: float) -> None:
+    """That time has passed is proved by the clock that shows least: a wrong one must not prove that nothing happened."""
+    assert proven_age(FIRST, now) == seconds
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_logs_merge_in_any_order(order: tuple[int, ...]) -> None:
+    """Whatever the order in which processes exchange what they read, a key counts what was read since its first send."""
+    readings = [(10.0, 500.0), (20.0, 900.0), (30.0, 100.0)]
+    log = WallLog()
+    for number in order:
+        other = WallLog()
+        other.add(readings[number][1], readings[number][0], "")
+        log.merge(other)
+    assert log.peaks == {"": ((20.0, 900.0), (30.0, 100.0))}
+    assert log.highest == 900.0
+
+
+def test_log_is_bounded() -> None:
+    """However often the wall clock falls, a log keeps 16 peaks of each of four boots, and no key gets younger."""
+    log, exact = WallLog(), ClockReading(0.0, 50.0, 1e6, "b5")
+    for boot in range(6):
+        for step in range(100):
+            log.add(1e6 - step * step, float(step), f"b{boot}")
+    assert {boot: len(peaks) for boot, peaks in log.peaks.items()} == {f"b{n}": 16 for n in range(2, 6)}
+    now = ClockReading(1e6 - 99**2, 99.0, 1e6, "b5", peaks=log.peaks["b5"])
+    assert key_age(exact, now) >= 1e6 - 50 * 50
 
 
 @pytest.mark.parametrize(("elapsed", "seconds"), [(0, 80), (30, 50), (80, 0), (90, -10)])

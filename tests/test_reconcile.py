@@ -105,6 +105,17 @@ async def test_credits_not_ripe(tmp_path: Path) -> None:
     assert "5 minutes" in join_evidence(verdict)
 
 
+@pytest.mark.parametrize("seconds", [3600, -3600])
+async def test_credits_and_a_wrong_clock(tmp_path: Path, seconds: float) -> None:
+    """A wall clock that is off does not make a missing trace prove anything: the server may still be at work."""
+    async with open_stage(tmp_path) as it:
+        await it.leave_doubt(happened=False)
+        if seconds < 0:
+            it.pass_time(391)
+        it.clock.jump_wall(seconds)
+        assert (await it.bardge.reconcile("order-1")).finding is Finding.CANNOT_TELL
+
+
 async def test_credits_list_does_not_reach_back(tmp_path: Path) -> None:
     """A client without any older transaction: the list does not show that it reaches back."""
     async with open_stage(tmp_path) as it:
@@ -190,10 +201,11 @@ async def test_missing_trace_of_a_rival(tmp_path: Path) -> None:
 async def test_forgotten_rivals(tmp_path: Path) -> None:
     """If entries of that time are no longer recorded, a trace may be theirs."""
     async with open_stage(tmp_path) as it:
-        it.journal._keep_entries = 100.0
+        await it.buy("earlier")
+        it.pass_time(1)
         await it.leave_doubt(happened=True)
         it.pass_time(400)
-        await it.buy("later")
+        assert await it.journal.prune(it.clock.wall() + 400 * 86_400 - 100) == 1
         verdict = await it.bardge.reconcile("order-1")
     assert verdict.finding is Finding.CANNOT_TELL
     assert "no longer in the journal" in join_evidence(verdict)

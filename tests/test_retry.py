@@ -348,7 +348,7 @@ def test_not_sent_has_no_window() -> None:
     [
         ClockReading(WALL - 3600, 1085.0, WALL + 1),
         ClockReading(WALL + 85, 1001.0, WALL + 85),
-        ClockReading(WALL + 1, 1001.0, WALL + 85),
+        ClockReading(WALL + 1, 1002.0, WALL + 85, peaks=((1001.0, WALL + 85),)),
     ],
     ids=["wall jumped back", "elapsed stood still", "wall was once later"],
 )

@@ -13,17 +13,24 @@ from bardge_async._calls.context import CallContext, ClientSettings, OperationPr
 from bardge_async._calls.events import RetryScheduled, Throttled
 from bardge_async._calls.state import CallState
 from bardge_async._core import retry
-from bardge_async._core.entry import KeyIdentity, RecordedResponse
+from bardge_async._core.entry import EntryState, KeyIdentity, RecordedResponse
 from bardge_async._core.http import REQUEST_ID_HEADER, PreparedRequest, Response, WireResponse
 from bardge_async._core.replay import check_replay
 from bardge_async._core.response import Outcome, Verdict, classify
-from bardge_async._core.window import ClockReading
+from bardge_async._core.window import ClockReading, WallLog
 from bardge_async._journal import MemoryJournal
 from bardge_async._limits.accounts import AccountRegistry
 from bardge_async._limits.connections import ConnectionSlots
 from bardge_async._network import Transport
 from bardge_async._runtime.clock import ClockReader, TimeLimit
-from bardge_async.errors import AuthenticationError, BardgeError, NotSentError, OutcomeUnknownError, ThrottledError
+from bardge_async.errors import (
+    AuthenticationError,
+    BardgeError,
+    JournalError,
+    NotSentError,
+    OutcomeUnknownError,
+    ThrottledError,
+)
 
 _LOG: Final = logging.getLogger("bardge_async")
 _RELEASE_SPREAD: Final = 1.0
@@ -148,7 +155,7 @@ class Engine:
         if hold is None or not hold(identity):
             return False
         state.identity = identity
-        self.clock_reader.observe(self.settings.journal.highest)
+        self._observe_journal()
         return True
 
     async def _claim_key(
@@ -162,14 +169,15 @@ class Engine:
             identity, state.seconds_left() if timeout is None else timeout, self.clock_reader.clock
         )
         state.identity = identity
-        self.clock_reader.observe(journal.highest)
+        self._observe_journal()
         if entry is None:
             return None
+        now = self.clock_reader.now()
+        if entry.state is EntryState.SENT:
+            await self._record_reading(now)
         overtaken = request.endpoint.repeat_is_harmless and await journal.overtaken(entry)
         trusting = settings.policy.repeat_server_errors
-        decision = check_replay(
-            entry, request, self.clock_reader.now(), settings.window, overtaken=overtaken, faults_are_cached=trusting
-        )
+        decision = check_replay(entry, request, now, settings.window, overtaken=overtaken, faults_are_cached=trusting)
         if isinstance(decision, RecordedResponse):
             return _replay_response(state, decision)
         refusal = None if decision.refused_entry is None else decision.refused_entry.answer
@@ -177,6 +185,22 @@ class Engine:
             raise _replay_refusal(state, refusal)
         state.resume_from(decision)
         return None
+
+    def _observe_journal(self) -> None:
+        """Include the wall times that the journal has on record."""
+        journal = self.settings.journal
+        walls = getattr(journal, "walls", None)
+        self.clock_reader.observe(WallLog(journal.highest) if walls is None else walls)
+
+    async def _record_reading(self, now: ClockReading) -> None:
+        """Record the reading by which a key in doubt is judged; failing that, only this process knows it."""
+        record = getattr(self.settings.journal, "record_reading", None)
+        if record is None:
+            return
+        try:
+            await record(now)
+        except JournalError as error:
+            _LOG.warning("cannot record a reading of the clocks in the journal: %s", error)
 
     async def _wait_for_header(self, state: CallState) -> str:
         """Wait for the API key until the call's deadline."""
@@ -233,6 +257,8 @@ class Engine:
         if not isinstance(step, BardgeError):
             step = self._take_retry_token(retry_context, step, now)
         if isinstance(step, BardgeError):
+            if state.history.in_doubt and state.identity is not None:
+                await self._record_reading(now)
             raise step
         state.emit(RetryScheduled, seconds=step)
         await self.clock_reader.clock.sleep(step)

@@ -10,16 +10,17 @@ import attrs
 
 from bardge_async._calls.context import CallContext, OperationProgress
 from bardge_async._calls.events import AttemptStarted, Event, Throttled
+from bardge_async._calls.limits import compute_limits
+from bardge_async._calls.probe import probe_window
 from bardge_async._core import retry
 from bardge_async._core.entry import EntryState, JournalEntry, KeyIdentity, RecordedResponse
 from bardge_async._core.http import REQUEST_ID_HEADER, PreparedRequest, WireRequest, WireResponse
 from bardge_async._core.redaction import redact_body, redact_headers
 from bardge_async._core.replay import SendAllowed, build_sent_entry
 from bardge_async._core.response import Outcome, Verdict, classify, classify_broken
-from bardge_async._core.window import MIN_SECONDS_LEFT, ClockReading, History, seconds_left
+from bardge_async._core.window import ClockReading, History
 from bardge_async._limits.accounts import request_permit
 from bardge_async._limits.connections import LoopSemaphore
-from bardge_async._network import AttemptLimits
 from bardge_async._runtime.clock import TimeLimit
 from bardge_async.errors import (
     APIError,
@@ -133,9 +134,10 @@ class CallState:
         try:
             if waited and self.seconds_throttled() > 0:
                 return None
-            no_permit = await self.acquire_permit() if waited and self._context.settings.limiter is not None else None
-            if no_permit is not None:
-                return no_permit
+            must_wait = waited or self._context.settings.window.probe
+            blocked = await self._wait_to_send(header, waited=waited) if must_wait else None
+            if blocked is not None:
+                return blocked
             now = self._context.clock_reader.now()
             if (
                 self.identity is not None
@@ -146,7 +148,7 @@ class CallState:
                 if failed is not None:
                     return failed
                 now = self._context.clock_reader.now()
-            limits = self._compute_limits(now)
+            limits = compute_limits(self._context, self.request, self.history, self._deadline, now)
             if limits is None:
                 return await self._deadline_passed()
             wire_request = self._start_attempt(header, now)
@@ -186,6 +188,16 @@ class CallState:
             notifier.emit_attempt_ended(
                 self.request, self.history, self.response, outcome, seconds, doubt_changed=changed
             )
+
+    async def _wait_to_send(self, header: str, *, waited: bool) -> Outcome | None:
+        """Wait for the permit after a slot, and for the server's time; return an outcome if nothing may be sent."""
+        settings = self._context.settings
+        no_permit = await self.acquire_permit() if waited and settings.limiter is not None else None
+        if no_permit is not None or not settings.window.probe:
+            return no_permit
+        error = await probe_window(self._context, self.request, self.history, header, self._deadline)
+        # Final: asking again would not make the key younger.
+        return None if error is None else self.add_to_history(Outcome(Verdict.REFUSED_UNSETTLED, error=error))
 
     async def acquire_permit(self) -> Outcome | None:
         """Wait for the limiter's permit; return an outcome if none is granted before deadline or window end."""
@@ -302,6 +314,7 @@ class CallState:
         raise error
 
     def _classify_response(self, response: WireResponse, now: ClockReading, header: str) -> Outcome:
+        self._context.clock_reader.observe_date(response.headers.get("Date", ""))
         origin = self._context.settings.base_url
         # Some servers echo the API key. Headers are shown and logged; a body is, too, if an error quotes it.
         self.response = response = redact_headers(response, header)
@@ -310,21 +323,6 @@ class CallState:
             self.response = clean
             return classify(self.request.endpoint, clean, now.wall, origin)
         return outcome
-
-    def _compute_limits(self, now: ClockReading) -> AttemptLimits | None:
-        """Return the time limits of the next attempt; None if deadline or window leave no time for it."""
-        settings = self._context.settings
-        time_left = self._deadline - now.elapsed
-        connect = min(settings.timeouts.connect, time_left)
-        endpoint, history = self.request.endpoint, self.history
-        if history.in_doubt and not endpoint.repeat_is_harmless:
-            # Connecting and writing must end inside the window; reading the response may go on after it.
-            window_left = seconds_left(settings.window, history, now)
-            if window_left is None or window_left < MIN_SECONDS_LEFT:
-                return None
-            connect = min(connect, window_left)
-        max_idle = retry.compute_max_idle(endpoint, history, settings.policy)
-        return AttemptLimits(connect, min(settings.timeouts.attempt, time_left), max_idle) if time_left > 0 else None
 
     def add_to_history(self, outcome: Outcome) -> Outcome:
         """Add an outcome to the history and return it."""

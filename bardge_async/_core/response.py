@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import email.utils
 import enum
 import re
 from collections.abc import Mapping
@@ -16,6 +14,7 @@ from bardge_async._core.converter import parse_json, structure_value
 from bardge_async._core.http import REPLAYED_HEADER, REQUEST_ID_HEADER, WireResponse
 from bardge_async._core.json_reader import NestingError, parse_json_exact
 from bardge_async._core.scalars import StructureError
+from bardge_async._core.server_clock import parse_http_date
 from bardge_async.endpoints import Endpoint
 from bardge_async.errors import APIError, BardgeError, DecodeError, NoAnswerError
 
@@ -74,19 +73,15 @@ class Outcome:
 
 
 def parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Return ``Retry-After`` in seconds from ``now``, a Unix time; None if it is missing or invalid."""
+    """Return ``Retry-After`` in seconds; None if it is missing or invalid. ``now`` is the Unix time without a ``Date``."""
     text = headers.get("Retry-After")
     if text is None:
         return None
     if _SECONDS.fullmatch(text.strip()):
         return float(text)
-    try:
-        date = email.utils.parsedate_to_datetime(text)
-    except (ValueError, OverflowError):
-        return None
-    # An HTTP date is in GMT (RFC 9110, 5.6.7); the parser returns "-0000" as a naive datetime.
-    aware = date if date.tzinfo else date.replace(tzinfo=dt.UTC)
-    return max(0.0, aware.timestamp() - now)
+    date, sent_at = parse_http_date(text), parse_http_date(headers.get("Date", ""))
+    # Read against the same server's clock, if its answer tells it.
+    return None if date is None else max(0.0, date - (now if sent_at is None else sent_at))
 
 
 def classify(endpoint: Endpoint[Any, Any], response: WireResponse, now: float, origin: str) -> Outcome:

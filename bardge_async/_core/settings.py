@@ -37,6 +37,11 @@ def _require_between(low: float, high: float) -> Any:  # noqa: ANN401 - an attrs
     return check_range
 
 
+def _require_bool(owner: object, field: attrs.Attribute[Any], value: object) -> None:
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"{type(owner).__name__}.{field.name}: expected True or False, got {value!r:.40}")
+
+
 _MIN_TIMEOUT: Final = 0.001
 DAY: Final = 86_400.0
 """Seconds."""
@@ -99,6 +104,9 @@ class ReplayWindow:
     Attributes:
         length: How long the server replays a response, counted from the first send.
         margin: Safety margin at the end of the window, for network delay and clock differences between machines.
+        probe: Ask the server for its time (one ``GET /passes?limit=1``) before an unanswered charging POST is repeated,
+            and before a first send if it is not known yet. Without a ``Date`` in the answer nothing is repeated. For
+            virtual machines that their host may pause: then all clocks of the machine stand still.
 
     Raises:
         ConfigurationError: A value outside its range, or a margin that leaves no window.
@@ -106,6 +114,7 @@ class ReplayWindow:
 
     length: float = attrs.field(default=90.0, validator=_require_between(0.1, DAY))
     margin: float = attrs.field(default=10.0, validator=_require_between(0, DAY))
+    probe: bool = attrs.field(default=False, validator=_require_bool)
 
     def __attrs_post_init__(self) -> None:
         if self.margin >= self.length:

@@ -11,7 +11,7 @@ import attrs
 
 from bardge_async._core.entry import COMPETING_SECONDS, EntryState, JournalEntry
 from bardge_async._core.settings import ReplayWindow
-from bardge_async._core.window import ClockReading, key_age
+from bardge_async._core.window import ClockReading, proven_age
 from bardge_async._doubts.recovery import DoubtVerdict, Finding, body_of
 from bardge_async._resources import Resources
 from bardge_async.endpoints import ENDPOINTS
@@ -50,7 +50,7 @@ class DoubtContext:
     def is_conclusive(self) -> bool:
         """Whether the absence of a trace proves anything yet."""
         first_sent = self.entry.first_sent
-        return first_sent is not None and key_age(first_sent, self.now) >= self.window.length + CONCLUSIVE_AFTER
+        return first_sent is not None and proven_age(first_sent, self.now) >= self.window.length + CONCLUSIVE_AFTER
 
     @property
     def is_complete(self) -> bool:

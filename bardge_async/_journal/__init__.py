@@ -35,12 +35,17 @@ class Journal(Protocol):
     true if ``put`` and ``remove`` never wait; ``highest`` is the highest wall time on record, in seconds, and
     ``forgotten`` the wall time up to which finished entries may have been pruned.
 
-    A journal may also have ``hold_fresh(identity) -> bool``: it claims, without waiting, a key that was generated just
+    A journal may also have ``walls``, a log of the highest wall times read, and ``record_reading(reading)``, which adds
+    to it: with both, a window that a clock has closed stays closed for other processes, too. It may also have ``hold_fresh(identity) -> bool``: it claims, without waiting, a key that was generated just
     now and so cannot have an entry; if it returns False, ``claim`` is called.
     """
 
     instant: bool
-    highest: float
+
+    @property
+    def highest(self) -> float:
+        """The highest wall time on record, in seconds."""
+        ...
 
     @property
     def forgotten(self) -> float:

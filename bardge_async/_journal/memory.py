@@ -13,7 +13,7 @@ import attrs
 
 from bardge_async._core.entry import COMPETING_SECONDS, EntryState, JournalEntry, KeyIdentity, RecordedResponse
 from bardge_async._core.forks import register_lock_owner
-from bardge_async._core.window import ClockReading
+from bardge_async._core.window import ClockReading, WallLog
 from bardge_async._journal.key_holders import KeyHolders
 from bardge_async._journal.memory_digests import RETENTION_SECONDS, KeyDigests
 from bardge_async._runtime.clock import Clock
@@ -52,7 +52,7 @@ class MemoryJournal:
     instant = True
 
     def __init__(self) -> None:
-        self.highest = 0.0
+        self.walls = WallLog()
         self.forgotten = 0.0
         self._holders = KeyHolders()
         self._unfinished: dict[KeyIdentity, tuple[int, JournalEntry]] = {}
@@ -67,6 +67,16 @@ class MemoryJournal:
     def reset_after_fork(self) -> None:
         """Make the lock anew; a forked child keeps its own copy of the entries from here on."""
         self._lock = threading.Lock()
+
+    @property
+    def highest(self) -> float:
+        """The highest wall time on record, in seconds."""
+        return self.walls.highest
+
+    async def record_reading(self, reading: ClockReading) -> None:
+        """Record a reading of the clocks, so that a window that it closed stays closed."""
+        with self._lock:
+            self.walls.add(reading.wall, reading.elapsed, reading.boot)
 
     def hold_if_new(self, identity: KeyIdentity) -> bool:
         """Claim a key that has neither a holder nor an entry; return whether it was claimed."""
@@ -106,6 +116,8 @@ class MemoryJournal:
     async def put(self, entry: JournalEntry) -> None:
         """Store an entry."""
         if entry.state is EntryState.DONE or entry.state is EntryState.REFUSED:
+            if entry.last_sent is not None:
+                await self.record_reading(entry.last_sent)
             self.put_finished(entry, entry.state, entry.last_sent, entry.answer)
         else:
             self.put_unfinished(entry)
@@ -123,8 +135,8 @@ class MemoryJournal:
             self._unfinished[identity] = (next(self._next_order) if known is None else known[0], entry)
             if finished is not None:
                 self._drop_finished(identity, finished)
-            if sent is not None and sent.wall > self.highest:
-                self.highest = sent.wall
+            if sent is not None:
+                self.walls.add(sent.wall, sent.elapsed, sent.boot)
 
     def put_finished(
         self, entry: JournalEntry, state: EntryState, last_sent: ClockReading | None, response: RecordedResponse | None
@@ -143,8 +155,9 @@ class MemoryJournal:
                 self._finished.move_to_end(identity)
             if unfinished is not None:
                 self._drop_unfinished(unfinished[1])
-            if last_sent is not None and last_sent.wall > self.highest:
-                self.highest = last_sent.wall
+            # The intent's own reading has been added with it.
+            if last_sent is not None and last_sent is not entry.last_sent:
+                self.walls.add(last_sent.wall, last_sent.elapsed, last_sent.boot)
             self._prune_finished(kept[1])
 
     def _count_doubt(self, entry: JournalEntry) -> None:

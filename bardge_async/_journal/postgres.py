@@ -11,7 +11,9 @@ from bardge_async._core.entry import COMPETING_SECONDS, JournalEntry, KeyIdentit
 from bardge_async._core.forks import register_lock_owner
 from bardge_async._core.secret import Secret
 from bardge_async._core.settings import DAY
+from bardge_async._core.window import ClockReading
 from bardge_async._journal.key_holders import KeyHolders, key_in_use_error
+from bardge_async._journal.pruning import PruneTime, is_due
 from bardge_async._runtime.clock import Clock, SystemClock, TimeLimit
 from bardge_async._runtime.loops import PerLoop
 from bardge_async.errors import ConfigurationError, JournalError
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
 
 _POLL_SECONDS: Final = 0.25
 _MIN_TIMEOUT: Final = 10.0
-_PRUNE_INTERVAL: Final = 3600.0
 _CLOSE_TIMEOUT: Final = 15.0
 
 # All journals of this process over the same tables share their key holders: a key passes from task to task FIFO.
@@ -80,7 +81,7 @@ class PostgresJournal:
         self.forgotten = 0.0
         self._keep_bodies = keep_bodies
         self._keep_entries = keep_entries
-        self._pruned_at: float | None = None
+        self._pruned_at: ClockReading | None = None
         self._closed = False
         self._held_keys: set[KeyIdentity] = set()
         self._holders = _HOLDERS.setdefault((secret_dsn, schema), KeyHolders())
@@ -169,10 +170,14 @@ class PostgresJournal:
         """
         session = self._get_session()
         await session.put(entry.for_storage())
-        self.highest = max(self.highest, *(m.wall for m in (entry.first_sent, entry.last_sent) if m is not None), 0.0)
-        due = self._pruned_at is None or self.highest - self._pruned_at > _PRUNE_INTERVAL
-        if due and session.start_pruning(self.highest, self._keep_bodies, self._keep_entries):
-            self._pruned_at = self.highest
+        now = entry.last_sent
+        if now is None:
+            return
+        self.highest = max(self.highest, now.wall)
+        # The database's clock is the second witness: the earlier of the two decides.
+        time = PruneTime(now.wall, now.elapsed, now.boot)
+        if is_due(self._pruned_at, now) and session.start_pruning(time, self._keep_bodies, self._keep_entries):
+            self._pruned_at = now
 
     async def remove(self, identity: KeyIdentity) -> None:
         """Remove an entry whose request never reached the server."""
@@ -220,10 +225,13 @@ class PostgresJournal:
     async def prune(self, now: float) -> int:
         """Remove what is past its retention at the wall time ``now``, in seconds; return the number of entries removed.
 
+        The time is taken as given: pass one that is certainly right. Without this call the journal prunes by itself, by
+        the earlier of its own and the database's clock.
+
         Raises:
             JournalError: The database cannot be written.
         """
-        return await self._get_session().queries.prune(now, self._keep_bodies, self._keep_entries)
+        return await self._get_session().queries.prune(PruneTime(now), self._keep_bodies, self._keep_entries)
 
     async def aclose(self) -> None:
         """Release every key and close the connections, in all running loops; later calls raise JournalError."""

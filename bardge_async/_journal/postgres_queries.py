@@ -6,10 +6,12 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
+import attrs
 from psycopg import AsyncConnection
 
 from bardge_async._core.entry import JournalEntry
 from bardge_async._journal import postgres_statements as statements
+from bardge_async._journal.pruning import PruneTime
 from bardge_async._postgres.connection import GroupCommitQueue
 from bardge_async._postgres.schema import fill_schema
 
@@ -51,24 +53,24 @@ class JournalQueries:
         """Remove the bodies that contain a client's id; return the number of entries changed."""
         return await self._count_changed(statements.ERASE, {"text": client_id.encode(), "id": client_id})
 
-    async def prune(self, now: float, keep_bodies: float, keep_entries: float) -> int:
+    async def prune(self, time: PruneTime, keep_bodies: float, keep_entries: float) -> int:
         """Remove what is past its retention; return the number of entries removed."""
-        while await self._count_changed(statements.REMOVE_BODIES, (now - keep_bodies,)):
+        while await self._count_changed(statements.REMOVE_BODIES, time.limits(keep_bodies)):
             pass
         await self._count_changed(statements.REMOVE_ORPHANS, ())
         removed = 0
         while keep_entries:  # 0 keeps them forever
-            [[count]] = await self._fetch_rows(statements.REMOVE_ENTRIES, (now - keep_entries,))
+            [[count]] = await self._fetch_rows(statements.REMOVE_ENTRIES, time.limits(keep_entries))
             removed += count
             if not count:
                 break
         return removed
 
-    async def prune_if_due(self, now: float, keep_bodies: float, keep_entries: float) -> None:
+    async def prune_if_due(self, time: PruneTime, keep_bodies: float, keep_entries: float) -> None:
         """Prune unless another process has within the hour; a failure is retried in the next one."""
-        elected = await self._fetch_rows(statements.ELECT_PRUNER, (now,))
+        elected = await self._fetch_rows(statements.ELECT_PRUNER, (time.wall,))
         if elected:
-            removed = await self.prune(elected[0][0], keep_bodies, keep_entries)
+            removed = await self.prune(attrs.evolve(time, wall=elected[0][0]), keep_bodies, keep_entries)
             _LOG.debug("journal pruned: %d entries removed", removed)
 
     async def _fetch_entries(self, statement: str, parameters: Sequence[object] = ()) -> list[JournalEntry]:

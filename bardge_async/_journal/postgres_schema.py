@@ -32,6 +32,7 @@ _STEPS: Final = (
     CREATE INDEX entries_unfinished ON {schema}.entries (base_url, account, first_at) WHERE state = 'sent';
     CREATE INDEX entries_held ON {schema}.entries (lease_until) WHERE state = 'held';
     """,
+    "ALTER TABLE {schema}.entries ADD COLUMN first_server float8",
 )
 VERSION: Final = len(_STEPS)
 _VERSION_QUERY: Final = "SELECT value FROM {schema}.facts WHERE name = 'version'"

@@ -21,6 +21,7 @@ from bardge_async._journal.postgres_queries import JournalQueries, Query
 from bardge_async._journal.postgres_schema import migrate_tables
 from bardge_async._journal.postgres_spellings import respell_rows
 from bardge_async._journal.postgres_statements import RowValues
+from bardge_async._journal.pruning import PruneTime
 from bardge_async._postgres.connection import GroupCommitQueue, PostgresConnection
 from bardge_async._postgres.schema import fill_schema
 from bardge_async._runtime.clock import Clock, TimeLimit
@@ -110,7 +111,7 @@ class PostgresSession:
         assert values.token is not None
         self._leases[identity] = Lease(identity, values.token, clock, started_at)
         self._schedule_renewal()
-        return True, statements.rebase_first_sent(statements.parse_entry(row[1:21]), row[21], clock)
+        return True, statements.rebase_first_sent(statements.parse_entry(row[1:22]), row[22], clock)
 
     def release(self, identity: KeyIdentity) -> asyncio.Future[bool] | None:
         """Release a key's lease; return a future for its completion, or None if there is no lease any more."""
@@ -237,17 +238,17 @@ class PostgresSession:
         if self._leases:
             self._schedule_renewal()
 
-    def start_pruning(self, now: float, keep_bodies: float, keep_entries: float) -> bool:
+    def start_pruning(self, time: PruneTime, keep_bodies: float, keep_entries: float) -> bool:
         """Start pruning in the background; return False if it is already running."""
         if self._pruning_task is not None and not self._pruning_task.done():
             return False
-        work = self._prune_entries(now, keep_bodies, keep_entries)
+        work = self._prune_entries(time, keep_bodies, keep_entries)
         self._pruning_task = asyncio.get_running_loop().create_task(work, context=contextvars.Context())
         return True
 
-    async def _prune_entries(self, now: float, keep_bodies: float, keep_entries: float) -> None:
+    async def _prune_entries(self, time: PruneTime, keep_bodies: float, keep_entries: float) -> None:
         try:
-            await self.queries.prune_if_due(now, keep_bodies, keep_entries)
+            await self.queries.prune_if_due(time, keep_bodies, keep_entries)
         except JournalError as error:
             _LOG.warning("the journal could not be pruned; retrying in an hour: %s", error)
 

@@ -14,6 +14,7 @@ import attrs
 
 from bardge_async._core.entry import EntryState, JournalEntry, KeyIdentity, RecordedResponse
 from bardge_async._core.window import ClockReading
+from bardge_async._journal.pruning import WHERE_EXPIRED
 from bardge_async._runtime.clock import Clock
 
 _COLUMN_TYPES: Final = (
@@ -37,11 +38,13 @@ _COLUMN_TYPES: Final = (
     ("status", "integer"),
     ("answer", "bytea"),
     ("request_id", "text"),
+    ("first_server", "float8"),
 )
 _COLUMN_NAMES: Final = tuple(name for name, _ in _COLUMN_TYPES)
 COLUMNS: Final = ", ".join(_COLUMN_NAMES)
 _SAME_KEY: Final = "e.key = g.key AND e.base_url = g.base_url AND e.account = g.account"
 _IS_FREE: Final = "(e.owner IS NULL OR e.lease_until < clock_timestamp())"
+_IS_EXPIRED: Final = WHERE_EXPIRED.format("%s")
 _LEASE_END: Final = "clock_timestamp() + make_interval(secs => %s)"
 _ASYNC_COMMIT: Final = "set_config('synchronous_commit', 'off', true) AS swift"
 """Commit this transaction without waiting for the disk: if a crash loses it, the next write notices."""
@@ -163,17 +166,17 @@ ON CONFLICT (name) DO UPDATE SET value = excluded.value WHERE f.value < excluded
 """
 
 # In batches, so that no call waits long for the row locks.
-REMOVE_BODIES: Final = """
-UPDATE {schema}.entries SET body = NULL, answer = NULL WHERE ctid = ANY (ARRAY(
-    SELECT ctid FROM {schema}.entries
-    WHERE state IN ('done', 'refused') AND (body IS NOT NULL OR answer IS NOT NULL) AND last_wall < %s
+REMOVE_BODIES: Final = f"""
+UPDATE {{schema}}.entries SET body = NULL, answer = NULL WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM {{schema}}.entries
+    WHERE state IN ('done', 'refused') AND (body IS NOT NULL OR answer IS NOT NULL) AND {_IS_EXPIRED}
     LIMIT 5000 FOR UPDATE SKIP LOCKED))
 """
 
 REMOVE_ENTRIES: Final = f"""
 WITH gone AS (
     DELETE FROM {{schema}}.entries WHERE ctid = ANY (ARRAY(
-        SELECT ctid FROM {{schema}}.entries AS e WHERE state <> 'sent' AND last_wall < %s AND {_IS_FREE}
+        SELECT ctid FROM {{schema}}.entries AS e WHERE state <> 'sent' AND {_IS_EXPIRED} AND {_IS_FREE}
         LIMIT 5000 FOR UPDATE SKIP LOCKED))
     RETURNING last_wall),
 noted AS (
@@ -205,7 +208,7 @@ class RowValues:
         """Return the values for a statement that takes entries."""
         entry = self.entry
         if entry is None:
-            return (*self.identity, *(None,) * 5, "held", *(None,) * 11, self.token, None, None)
+            return (*self.identity, *(None,) * 5, "held", *(None,) * 12, self.token, None, None)
         response = (None, None, None) if entry.answer is None else _response_columns(entry.answer)
         return (
             *self.identity,
@@ -218,6 +221,7 @@ class RowValues:
             *_reading_columns(entry.first_sent),
             *_reading_columns(entry.last_sent),
             *response,
+            None if entry.first_sent is None else entry.first_sent.server,
             self.token,
             self.first_ago,
             self.last_ago,
@@ -251,14 +255,15 @@ def parse_entry(row: Sequence[Any]) -> JournalEntry | None:
         body=row[6],
         given=row[7],
         state=EntryState(row[8]),
-        first_sent=_parse_reading(row[9:13]),
+        first_sent=_parse_reading(row[9:13], row[20]),
         last_sent=_parse_reading(row[13:17]),
         answer=None if row[17] is None else RecordedResponse(row[17], row[18], row[19]),
     )
 
 
-def _parse_reading(row: Sequence[Any]) -> ClockReading | None:
-    return None if row[0] is None else ClockReading(*row)
+def _parse_reading(row: Sequence[Any], server: float | None = None) -> ClockReading | None:
+    wall, elapsed, highest, boot = row
+    return None if wall is None else ClockReading(wall, elapsed, highest, boot, server)
 
 
 def boot_of(clock: Clock) -> str:

@@ -11,9 +11,11 @@ from typing import Any, Final, Self
 from bardge_async._core.arguments import check_seconds
 from bardge_async._core.entry import COMPETING_SECONDS, EntryState, JournalEntry, KeyIdentity, RecordedResponse
 from bardge_async._core.settings import DAY
-from bardge_async._core.window import ClockReading
+from bardge_async._core.window import ClockReading, WallLog
 from bardge_async._journal.key_holders import KeyHolders, key_in_use_error
+from bardge_async._journal.pruning import WHERE_EXPIRED, PruneTime
 from bardge_async._journal.spellings import choose_binding_entry, find_respelled, respell_entry
+from bardge_async._journal.sqlite_clocks import FileClocks
 from bardge_async._journal.sqlite_digests import compute_checksum, corruption_error, verify_checksum, with_checksum
 from bardge_async._journal.sqlite_locks import KeyFileLocks
 from bardge_async._journal.sqlite_schema import list_spellings
@@ -21,17 +23,16 @@ from bardge_async._journal.sqlite_writer import SQLiteWriter
 from bardge_async._runtime.clock import Clock
 
 _POLL_SECONDS: Final = 0.05
-_PRUNE_INTERVAL: Final = 3600.0
 _RESPELL_BATCH: Final = 1000
 
 _COLUMNS: Final = (
     "base_url, account, key, endpoint, url, fingerprint, body, given, state, "
     "first_wall, first_elapsed, first_highest, first_boot, last_wall, last_elapsed, last_highest, last_boot, "
-    "status, answer, request_id, seal"
+    "status, answer, request_id, seal, first_server"
 )
 _WHERE_KEY: Final = "base_url = ? AND account = ? AND key = ?"
 _UPSERT: Final = (
-    f"INSERT INTO entries ({_COLUMNS}) VALUES ({', '.join('?' * 21)}) ON CONFLICT (base_url, account, key) DO UPDATE "
+    f"INSERT INTO entries ({_COLUMNS}) VALUES ({', '.join('?' * 22)}) ON CONFLICT (base_url, account, key) DO UPDATE "
     "SET " + ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS.split(", ")[3:])
 )
 _UPDATE_OUTCOME: Final = (
@@ -70,11 +71,9 @@ class SQLiteJournal:
         check_seconds("keep_bodies", keep_bodies, 0)
         check_seconds("keep_entries", keep_entries, 0)
         self.path = Path(path).absolute()
-        self.highest = 0.0
+        self._clocks = FileClocks()
         self._keep_bodies = keep_bodies
         self._keep_entries = keep_entries
-        self._pruned_at: float | None = None
-        self._highest_written = 0.0
         self._writer = SQLiteWriter(self.path, self._complete_transaction, _respell_entries)
         self._holders = _HOLDERS.setdefault(self.path.resolve(), KeyHolders())
         self._locks = KeyFileLocks(self.path)
@@ -82,7 +81,28 @@ class SQLiteJournal:
     @property
     def forgotten(self) -> float:
         """The wall time in seconds up to which finished entries may have been pruned; 0 if none were."""
-        return max(0.0, self.highest - self._keep_entries) if self._keep_entries else 0.0
+        if self._clocks.forgotten is not None:
+            return self._clocks.forgotten
+        # A file of the first version does not say: it was pruned by the highest wall time.
+        return max(0.0, self._clocks.legacy_highest - self._keep_entries) if self._keep_entries else 0.0
+
+    @property
+    def highest(self) -> float:
+        """The highest wall time on record, in seconds."""
+        return self._clocks.walls.highest
+
+    @property
+    def walls(self) -> WallLog:
+        """The highest wall times read, by this and other processes."""
+        return self._clocks.walls
+
+    async def record_reading(self, reading: ClockReading) -> None:
+        """Record a reading of the clocks, so that a window that it closed stays closed for other processes.
+
+        Raises:
+            JournalError: The file cannot be written.
+        """
+        await self._writer.run(lambda _: self._clocks.add_reading(reading), writes=True)
 
     def __enter__(self) -> Self:
         return self
@@ -180,10 +200,13 @@ class SQLiteJournal:
     async def prune(self, now: float) -> int:
         """Remove what is past its retention at the wall time ``now``, in seconds; return the number of entries removed.
 
+        The time is taken as given: pass one that is certainly right. Without this call the journal prunes by itself, by
+        two readings of the clocks that are an hour apart in the same boot and agree.
+
         Raises:
             JournalError: The file cannot be written.
         """
-        return await self._writer.run(lambda found: self._prune_entries(found, now), writes=True)
+        return await self._writer.run(lambda found: self._prune_entries(found, PruneTime(now)), writes=True)
 
     def close(self) -> None:
         """Finish pending writes, close the file and release every key."""
@@ -198,35 +221,32 @@ class SQLiteJournal:
             or not connection.execute(_UPDATE_OUTCOME, (*row[8:], *row[:3], row[5], row[7])).rowcount
         ):
             connection.execute(_UPSERT, row)
-        for reading in (entry.first_sent, entry.last_sent):
-            if reading is not None and reading.wall > self._highest_written:
-                self._highest_written = reading.wall
+        if entry.last_sent is not None:
+            self._clocks.add_reading(entry.last_sent)
 
     def _complete_transaction(self, connection: sqlite3.Connection, writes: bool) -> None:
-        """Load or store the highest wall time, once per transaction, and prune once an hour."""
+        """Load or store what the file remembers of the clocks, once per transaction, and prune once an hour."""
         if not writes:
-            self.highest = max(self.highest, _select_highest_wall(connection))
+            self._clocks.load(connection)
             return
-        written = self._highest_written
-        if written > self.highest:
-            self.highest = written
-            if written > _select_highest_wall(connection):
-                connection.execute(
-                    "UPDATE facts SET value = ? WHERE name = 'highest_wall'", (with_checksum(repr(written).encode()),)
-                )
-        if self._pruned_at is None or written - self._pruned_at > _PRUNE_INTERVAL:
-            self._pruned_at = written
-            self._prune_entries(connection, written)
+        due = self._clocks.store(connection)
+        if due is not None:
+            self._prune_entries(connection, due)
 
-    def _prune_entries(self, connection: sqlite3.Connection, now: float) -> int:
-        condition = "state <> 'sent' AND last_wall < ?"
+    def _prune_entries(self, connection: sqlite3.Connection, time: PruneTime) -> int:
+        condition = f"state <> 'sent' AND {WHERE_EXPIRED.format('?')}"
         connection.execute(
             f"UPDATE entries SET body = NULL, answer = NULL WHERE {condition} AND (body NOT NULL OR answer NOT NULL)",
-            (now - self._keep_bodies,),
+            time.limits(self._keep_bodies),
         )
         if not self._keep_entries:  # 0 keeps them forever
             return 0
-        return connection.execute(f"DELETE FROM entries WHERE {condition}", (now - self._keep_entries,)).rowcount
+        # Read before: a file of the first version does not say what was removed from it.
+        forgotten = max(self.forgotten, time.wall - self._keep_entries)
+        removed = connection.execute(f"DELETE FROM entries WHERE {condition}", time.limits(self._keep_entries)).rowcount
+        if removed:
+            self._clocks.note_removed(connection, forgotten)
+        return removed
 
 
 def _select_entry(connection: sqlite3.Connection, identity: KeyIdentity) -> JournalEntry | None:
@@ -329,15 +349,19 @@ def _entry_columns(entry: JournalEntry) -> tuple[Any, ...]:
             else (None, None, None)
         ),
     )
-    return (*row, _compute_checksum(row))
+    server = None if first is None or first.server is None else float(first.server)
+    return (*row, _compute_checksum(row, server), server)
 
 
-def _compute_checksum(row: tuple[Any, ...]) -> bytes:
+def _compute_checksum(row: tuple[Any, ...], server: float | None) -> bytes:
     """Compute the checksum of an entry without its bodies, which have their own and may be removed."""
     # Equals repr((*row[:6], *row[7:18], row[19])), but formats the four floats once when both readings are the same.
     first = repr(row[9:13])[1:-1]
     last = first if row[13:17] == row[9:13] else repr(row[13:17])[1:-1]
     text = f"{repr(row[:6])[:-1]}, {row[7]!r}, {row[8]!r}, {first}, {last}, {row[17]!r}, {row[19]!r})"
+    # Entries of the first version have none, and keep their checksum.
+    if server is not None:
+        text += repr(server)
     return compute_checksum(text.encode())
 
 
@@ -348,7 +372,7 @@ def _reading_columns(reading: ClockReading | None) -> tuple[Any, ...]:
 
 
 def _parse_entry(row: tuple[Any, ...]) -> JournalEntry:
-    if _compute_checksum(row[:20]) != row[20]:
+    if _compute_checksum(row[:20], row[21]) != row[20]:
         raise corruption_error()
     response = None if row[17] is None else RecordedResponse(row[17], verify_checksum(row[18]), row[19])
     return JournalEntry(
@@ -359,11 +383,12 @@ def _parse_entry(row: tuple[Any, ...]) -> JournalEntry:
         body=verify_checksum(row[6]),
         given=bool(row[7]),
         state=EntryState(row[8]),
-        first_sent=_parse_reading(row[9:13]),
+        first_sent=_parse_reading(row[9:13], row[21]),
         last_sent=_parse_reading(row[13:17]),
         answer=response,
     )
 
 
-def _parse_reading(row: tuple[Any, ...]) -> ClockReading | None:
-    return None if row[0] is None else ClockReading(*row)
+def _parse_reading(row: tuple[Any, ...], server: float | None = None) -> ClockReading | None:
+    wall, elapsed, highest, boot = row
+    return None if wall is None else ClockReading(wall, elapsed, highest, boot, server)

@@ -38,6 +38,7 @@ _STEPS: Final = (
         WHERE state <> 'sent' AND (body NOT NULL OR answer NOT NULL);
     CREATE TABLE facts (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
     """,
+    "ALTER TABLE entries ADD COLUMN first_server REAL",
 )
 VERSION: Final = len(_STEPS)
 

@@ -25,7 +25,7 @@ from yarl import URL
 
 from bardge_async._core.http import WireRequest, WireResponse
 from bardge_async._network import AttemptLimits
-from bardge_async._network.attempt import MAX_RESPONSE_SIZE, Attempt, ResponseTooLargeError
+from bardge_async._network.attempt import MAX_RESPONSE_SIZE, Attempt, ResponseTooLargeError, WindowClosedError
 from bardge_async._network.direct import AiohttpInternals, is_unpatched
 from bardge_async._network.reuse import (
     ConnectionGuard,
@@ -38,7 +38,7 @@ from bardge_async._network.reuse import (
 from bardge_async._network.sessions import Sessions, check_session
 from bardge_async._network.unreadable import MAX_HEADER_LINE, MAX_HEADERS, check_encoding, describe_unreadable
 from bardge_async._runtime.clock import Clock
-from bardge_async.errors import BardgeError, ConnectError, NoAnswerError
+from bardge_async.errors import BardgeError, ConnectError, NoAnswerError, NotSentError
 
 _NO_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
 _MAX_KEPT_CONNECTIONS: Final = 100
@@ -186,6 +186,7 @@ class AiohttpTransport:
 
         Raises:
             ConnectError: It is certain that nothing reached the server.
+            NotSentError: The key's replay window closed while connecting.
             NoAnswerError: The request was or may have been sent, and no complete response arrived.
         """
         session, direct, deadline_timer = self._sessions.get_current()
@@ -303,6 +304,8 @@ def _translate_error(error: Exception, attempt: Attempt) -> BardgeError:
         return error
     if isinstance(error, ResponseTooLargeError):
         return NoAnswerError(f"the response is larger than {MAX_RESPONSE_SIZE // 2**20} MiB")
+    if isinstance(error, WindowClosedError):
+        return NotSentError("not sent: the replay window of the key closed while connecting")
     unreadable = describe_unreadable(error) if attempt.maybe_sent else None
     if unreadable is not None:
         return NoAnswerError(f"the response cannot be read: {unreadable}")

@@ -37,6 +37,10 @@ class ConnectDeadlineError(aiohttp.ClientConnectionError):
     """The connect deadline passed before writing began, and its timer has not fired yet."""
 
 
+class WindowClosedError(aiohttp.ClientConnectionError):
+    """The request may no longer be written: its key's replay window closed while it was being connected."""
+
+
 class DeadlineTimer:
     """Expire the attempts of one event loop with a single timer: few attempts ever reach their deadline."""
 
@@ -93,6 +97,7 @@ class Attempt:
         "_cancelling_before",
         "_connection",
         "_deadline_timer",
+        "_limits",
         "_task",
         "_total_deadline",
         "_transport",
@@ -110,6 +115,7 @@ class Attempt:
         self._task = task
         self._cancelling_before = task.cancelling()
         self._deadline_timer = deadline_timer
+        self._limits = limits
         self._connection: Connection | None = None
         self._transport: asyncio.Transport | None = None
         now = deadline_timer.clock.elapsed()
@@ -130,9 +136,12 @@ class Attempt:
 
         Raises:
             ConnectDeadlineError: The deadline has passed, but a stall of the process kept the timer from firing.
+            WindowClosedError: The key's replay window has closed.
         """
         if not self.maybe_sent and self._deadline_timer.clock.elapsed() > self.deadline:
             raise ConnectDeadlineError
+        if not self._limits.may_write():
+            raise WindowClosedError
         self.maybe_sent = self.write_started = True
         self._connection, self._transport = connection, connection.transport
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import time
 from collections.abc import Callable
@@ -12,12 +13,15 @@ from typing import Final, Protocol
 
 import anyio
 
-from bardge_async._core.window import ClockReading
+from bardge_async._core.server_clock import ServerClock, parse_http_date
+from bardge_async._core.window import ClockReading, WallLog
 
 __all__ = ["Clock", "ClockReader", "SystemClock", "TimeLimit", "Timer"]
 
 # On Linux, time.monotonic() stops while the machine sleeps; the server's replay window does not.
 _BOOT_TIME: Final = getattr(time, "CLOCK_BOOTTIME", None)
+_RESOLUTION: Final = 1e-9
+"""Seconds within which two readings count as simultaneous."""
 
 
 class Timer(Protocol):
@@ -47,23 +51,60 @@ class Clock(Protocol):
 
 
 class ClockReader:
-    """Read both clocks together and track the highest wall time seen."""
+    """Read the clocks together; remember the highest wall times read, and the server's time."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
-        self._highest = 0.0
         self._boot: str = getattr(clock, "boot", "")
+        self._log = WallLog()
+        self._server = ServerClock()
+        self._last_date = ""
+        # The last reading while the wall clock only rises; it is in the log once anything else happens.
+        self._last_wall = self._last_elapsed = -math.inf
 
-    def observe(self, wall: float) -> None:
-        """Include a wall time that another or an earlier process has seen."""
-        self._highest = max(self._highest, wall)
+    def observe_date(self, text: str) -> None:
+        """Include the server's time from an answer that has just arrived: its ``Date``."""
+        if text == self._last_date:
+            return
+        date = parse_http_date(text)
+        if date is not None and self._server.observe_date(date, self.clock.elapsed()):
+            self._last_date = text
+
+    def observe(self, log: WallLog) -> None:
+        """Include the wall times that other or earlier processes have read."""
+        theirs = log.peaks.get(self._boot, ())
+        if log.highest <= self._last_wall and len(theirs) == 1 and theirs[0][0] <= self._last_elapsed:
+            return
+        self._log_last_reading()
+        self._log.merge(log)
 
     def now(self) -> ClockReading:
-        """Return a reading of both clocks."""
+        """Return a reading of the clocks."""
         clock = self.clock
-        wall = clock.wall()
-        self._highest = max(self._highest, wall)
-        return ClockReading(wall, clock.elapsed(), self._highest, self._boot)
+        wall, elapsed = clock.wall(), clock.elapsed()
+        if wall >= self._last_wall > 0.0 and elapsed > self._last_elapsed:
+            self._last_wall, self._last_elapsed = wall, elapsed
+            return ClockReading(wall, elapsed, wall, self._boot, self._server.tell_time(elapsed))
+        self._log_last_reading()
+        return self._read_with_log(wall, elapsed)
+
+    def _log_last_reading(self) -> None:
+        if self._last_wall > 0.0:
+            self._log.add(self._last_wall, self._last_elapsed, self._boot)
+            self._last_wall = self._last_elapsed = -math.inf
+
+    def _read_with_log(self, wall: float, elapsed: float) -> ClockReading:
+        """Return a reading that is ordered among those on record, and remembers the higher ones."""
+        log = self._log
+        known = log.peaks.get(self._boot)
+        if known is not None and elapsed <= known[-1][0] < elapsed + _RESOLUTION:
+            # Readings are ordered by elapsed time, also if the wall clock was set back within its resolution.
+            elapsed = known[-1][0] if wall >= known[-1][1] else math.nextafter(known[-1][0], math.inf)
+        peaks = log.add(wall, elapsed, self._boot)
+        if len(peaks) == 1 and wall >= log.highest:
+            self._last_wall, self._last_elapsed = wall, elapsed
+            peaks = ()
+        return ClockReading(wall, elapsed, log.highest, self._boot, self._server.tell_time(elapsed), peaks)
 
 
 class TimeLimit:

@@ -10,7 +10,7 @@ from multidict import CIMultiDict
 
 from bardge_async._core.http import WireRequest, WireResponse
 from bardge_async._network import AttemptLimits
-from bardge_async.errors import ConfigurationError
+from bardge_async.errors import ConfigurationError, ConnectError
 
 Step: TypeAlias = WireResponse | BaseException | Callable[[WireRequest], WireResponse]
 
@@ -34,7 +34,13 @@ class FakeTransport:
         self._script = list(script)
 
     async def send(self, request: WireRequest, limits: AttemptLimits) -> WireResponse:
-        """Record the request and execute the next step."""
+        """Record the request and execute the next step.
+
+        Raises:
+            ConnectError: The key's replay window has closed, so nothing may be written.
+        """
+        if not limits.may_write():
+            raise ConnectError("not sent: the replay window of the key has closed")
         self.requests.append(request)
         if not self._script:
             raise ConfigurationError(f"FakeTransport: no step is left for {request.method} {request.url}")

@@ -12,6 +12,7 @@ import pytest
 
 from bardge_async import EntryState, JournalEntry, PostgresJournal, RecordedResponse, errors
 from bardge_async._journal import postgres_statements as rows
+from bardge_async._journal.pruning import PruneTime
 from bardge_async._postgres.schema import fill_schema
 from bardge_async.testing import ManualClock
 from tests.journal.elsewhere import connect_other_machine, read_states
@@ -192,8 +193,8 @@ SEARCHES: Final[Mapping[str, tuple[str, Any, str]]] = {
     "overtaken": (rows.LATER_REQUEST, ASKED, "entries_by_url"),
     "unfinished": (rows.UNFINISHED, ["https://api.example/v3", ""], "entries_unfinished"),
     "since": (rows.SENT_SINCE, ["https://api.example/v3", "", "credits.purchase", "k7", 19_900.0], "entries_by_time"),
-    "strip": (rows.REMOVE_BODIES, [100.0], "entries_with_bodies"),
-    "drop": (rows.REMOVE_ENTRIES, [100.0], "entries_by_time"),
+    "strip": (rows.REMOVE_BODIES, PruneTime(100.0).limits(0.0), "entries_with_bodies"),
+    "drop": (rows.REMOVE_ENTRIES, PruneTime(100.0).limits(0.0), "entries_by_time"),
     "orphans": (rows.REMOVE_ORPHANS, [], "entries_held"),
 }
 
