@@ -69,12 +69,13 @@ class SQLiteJournal:
         check_seconds("keep_bodies", keep_bodies, 0)
         check_seconds("keep_entries", keep_entries, 0)
         self.path = Path(path).absolute()
-        self.highest = 0.0
         self._keep_bodies = keep_bodies
         self._keep_entries = keep_entries
         self._pruned_at: float | None = None
         self._highest_written = 0.0
         self._writer = SQLiteWriter(self.path, self._complete_transaction)
+        # A POST under a key generated here reads nothing before it is recorded, and must be later than what is on record.
+        self.highest = self._writer.read_now(_select_highest_wall)
         self._holders = _HOLDERS.setdefault(self.path.resolve(), KeyHolders())
         self._locks = KeyFileLocks(self.path)
         _OPEN_JOURNALS.add(self)

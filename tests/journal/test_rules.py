@@ -134,6 +134,19 @@ async def test_refused_then_corrected_past(opener: Opener) -> None:
     assert b"cpkg_10" in it.server.requests[1].body
 
 
+@pytest.mark.parametrize("later", [0, 95])
+@pytest.mark.parametrize("refusal", [REFUSED, error(429)], ids=["refused", "not executed"])
+async def test_refused_then_the_same_in_another_order(opener: Opener, refusal: Step, later: float) -> None:
+    """A refused key is sent again with the recorded bytes, even if the new request encodes in another order."""
+    async with open_place(opener, refusal, reply(200, {}), retry=ONE) as it:
+        with pytest.raises(errors.BardgeError):
+            await it.bardge.request("POST", "/new", request={"a": 1, "b": {"c": 2, "d": 3}}, key="k", keyed=True)
+        it.clock.advance(later)
+        other = await it.open_another()
+        await other.request("POST", "/new", request={"b": {"d": 3, "c": 2}, "a": 1}, key="k", keyed=True)
+    assert [request.body for request in it.server.requests] == [b'{"a":1,"b":{"c":2,"d":3}}'] * 2
+
+
 async def test_corrected_then_done(opener: Opener) -> None:
     """A corrected request that is done is what the key stands for from then on."""
     async with open_place(opener, REFUSED, BOUGHT) as it:
@@ -478,6 +491,20 @@ async def test_same_row_overtaken_by_a_repeat(opener: Opener) -> None:
         with pytest.raises(errors.OutcomeUnknownError):
             await extend_expiry(it.bardge, "k2", JANUARY)
     assert it.request_count == 3
+
+
+@pytest.mark.parametrize("key", ["k2", None], ids=["given", "fresh"])
+async def test_same_row_overtaken_while_the_wall_is_back(opener: Opener, key: str | None) -> None:
+    """A later POST of another process supersedes a doubt even if the wall clock was set back before it."""
+    async with open_place(opener, cut(), UPDATED, retry=ONE) as it:
+        with pytest.raises(errors.OutcomeUnknownError):
+            await extend_expiry(it.bardge, "k1")
+        it.clock.jump_wall(-3600)
+        await (await it.open_another()).send("passes.update_expiry", "c1", request=JANUARY, key=key)
+        it.clock.advance(100)
+        with pytest.raises(errors.OutcomeUnknownError):
+            await extend_expiry(await it.open_another(), "k1")
+    assert it.request_count == 2
 
 
 async def test_same_row_done(opener: Opener) -> None:
