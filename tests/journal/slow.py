@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import ClassVar, TypeAlias
+from typing import TypeAlias
 
 import anyio
 import attrs
@@ -23,7 +23,7 @@ class SlowJournal:
 
     inner: Journal
     delays: list[Delay]
-    instant: ClassVar[bool] = False
+    instant: bool = False
 
     @property
     def highest(self) -> float:
