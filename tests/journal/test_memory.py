@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bardge_async import EntryState, KeyIdentity, MemoryJournal
-from tests.journal.factories import KEY, make_done, make_identity, make_sent
+from tests.journal.factories import KEY, WALL, make_done, make_identity, make_sent
 from tests.journal.test_protocol import read_record
 
 MINUTE = 60.0
@@ -69,3 +69,14 @@ async def test_a_key_counts_once() -> None:
     for second in range(10_000):
         await journal.put(make_done(make_sent(make_identity("order-2")), second=second % 60, state=EntryState.REFUSED))
     assert await read_record(journal) is not None
+
+
+async def test_forgotten() -> None:
+    """What was removed counts as forgotten up to the latest send among it, whichever was removed last."""
+    journal = MemoryJournal()
+    seen = list[float]()
+    for number, second in enumerate([50, 20, 50 + 15 * MINUTE, 51 + 15 * MINUTE]):
+        await put_done(journal, make_identity(f"order-{number}"), second)
+        seen.append(journal.forgotten)
+    assert await read_record(journal, make_identity("order-1")) is None
+    assert seen == [0, 0, 0, WALL + 50]

@@ -194,6 +194,17 @@ async def test_wall_jumps_back_over_a_restart(tmp_path: Path) -> None:
     assert len(server.requests) == 2
 
 
+@pytest.mark.parametrize(("kept", "forgotten"), [(100.0, WALL + 900), (5e9, 0.0), (0.0, 0.0)])
+async def test_forgotten(tmp_path: Path, kept: float, forgotten: float) -> None:
+    """Records may be missing up to the highest wall time less the retention; with none, or 0, nothing is."""
+    with SQLiteJournal(tmp_path / "journal.db", keep_entries=kept) as journal:
+        await journal.put(make_sent(second=1000))
+        await journal.put(make_sent(make_identity("order-2")))
+        assert journal.forgotten == forgotten
+    with SQLiteJournal(tmp_path / "journal.db", keep_entries=kept) as again:
+        assert again.forgotten == forgotten
+
+
 async def test_overtaken_while_the_wall_is_back(tmp_path: Path) -> None:
     """A later POST supersedes a record even if the wall clock had jumped back in between."""
     with SQLiteJournal(tmp_path / "journal.db") as journal:
