@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import copy
 from collections import Counter
-from typing import Final
+from typing import Final, cast
 
 import attrs
 
@@ -164,8 +164,9 @@ class _ChangeFinder(ast.NodeVisitor):
         # Statements of blocks inside a function; its own are dropped with it, and a module's are no code that runs.
         if self._stores:
             for name in ("body", "orelse", "finalbody"):
-                block = getattr(node, name, None)
-                for statement in block if isinstance(block, list) else ():
+                block: object = getattr(node, name, None)
+                # The body of a conditional expression or a lambda is no block.
+                for statement in cast("list[ast.stmt]", block) if isinstance(block, list) else ():
                     self._drop(statement)
         super().generic_visit(node)
 

@@ -24,21 +24,16 @@ class SlowJournal:
     inner: Journal
     delays: list[Delay]
     instant: bool = False
-
-    @property
-    def highest(self) -> float:
-        return self.inner.highest
-
-    @highest.setter
-    def highest(self, wall: float) -> None:
-        self.inner.highest = wall
+    highest: float = 0.0
 
     @property
     def forgotten(self) -> float:
         return self.inner.forgotten
 
     async def claim(self, identity: KeyIdentity, timeout: float, clock: Clock) -> JournalEntry | None:
-        return await self.inner.claim(identity, timeout, clock)
+        entry = await self.inner.claim(identity, timeout, clock)
+        self.highest = self.inner.highest
+        return entry
 
     def release(self, identity: KeyIdentity) -> None:
         self.inner.release(identity)
@@ -47,6 +42,7 @@ class SlowJournal:
         if self.delays:
             await self.delays.pop(0)()
         await self.inner.put(entry)
+        self.highest = self.inner.highest
 
     async def remove(self, identity: KeyIdentity) -> None:
         await self.inner.remove(identity)
