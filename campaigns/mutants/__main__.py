@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 from collections import Counter
@@ -64,13 +65,14 @@ def main(arguments: Sequence[str]) -> int:
     drawn = draw_mutants(mutants, options.changes, options.seed)
     verdicts: Counter[Verdict] = Counter()
     with open_workshop(TREE, options.patience) as workshop:
-        for mutant in drawn:
+        for number, mutant in enumerate(drawn, 1):
             if time.monotonic() - started_at >= options.seconds:
                 break
             verdict = _judge(workshop, mutant)
             if verdict is None:
                 return 1
             verdicts[verdict] += 1
+            sys.stderr.write(f"{number} of {len(drawn)}: {mutant.path}:{mutant.change.line} {verdict.value}\n")
     counts = ", ".join(f"{verdict.value} {verdicts[verdict]}" for verdict in Verdict)
     _print(f"{verdicts.total()} of {len(mutants)} changes, {time.monotonic() - started_at:.0f} s: {counts}")
     return 0
@@ -103,4 +105,6 @@ def _print(line: str) -> None:
 
 
 if __name__ == "__main__":
+    # Ended from outside, it still ends the tests that it started, and removes its copy.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     sys.exit(main(sys.argv[1:]))

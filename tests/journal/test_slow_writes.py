@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import anyio
 import attrs
 import pytest
 
-from bardge_async import AttemptLimits, EntryState, RetryPolicy, WireRequest, WireResponse, errors
+from bardge_async import AttemptLimits, EntryState, RetryPolicy, Timeouts, WireRequest, WireResponse, errors
 from bardge_async import models as m
-from bardge_async.testing import FakeTransport, json_response
+from bardge_async.testing import FakeTransport, ManualClock, json_response
 from tests.journal.factories import Opener
 from tests.journal.place import Place, buy, fail_to_buy, open_place
 from tests.journal.slow import Delay, fail_to_write, pass_by, slow_down, take_seconds, wait_forever
-from tests.support.loop import run_loop
+from tests.support.loop import run_loop, run_loop_until
 from tests.support.rig import PURCHASE
-from tests.support.server import Step, cut, error, reply
+from tests.support.server import Received, Step, cut, error, reply
 
 BOUGHT = reply(201, {"balance": 5})
 ONE = RetryPolicy(max_attempts=1, base=0)
@@ -253,3 +255,86 @@ async def test_configuration_error_keeps_a_refusal(opener: Opener) -> None:
         await fail_to_buy(it.bardge)
         await fail_to_buy(await it.open_another(transport=FakeTransport()))
         assert await it.read_state() is EntryState.REFUSED
+
+
+# Other waits between the entry of a key in doubt and its send.
+
+
+@attrs.define(eq=False)
+class SlowLimiter:
+    """Grant a permit after a number of seconds, however long the call may wait."""
+
+    clock: ManualClock
+    seconds: float
+
+    async def acquire(self, timeout: float) -> None:
+        self.clock.advance(self.seconds)
+
+    def hold(self, seconds: float) -> None:
+        """Hold nothing."""
+
+
+def make_slow_key(clock: ManualClock, seconds: float) -> Callable[[], Awaitable[str]]:
+    """Make a source of the API key that takes a number of seconds."""
+
+    async def get_key() -> str:
+        clock.advance(seconds)
+        return "key"
+
+    return get_key
+
+
+SLOW: dict[str, Callable[[ManualClock, float], dict[str, Any]]] = {
+    "limiter": lambda clock, seconds: {"limiter": SlowLimiter(clock, seconds)},
+    "api key": lambda clock, seconds: {"api_key": make_slow_key(clock, seconds)},
+}
+
+
+@pytest.mark.parametrize(("seconds", "sent"), [(19, True), (19.5, False), (100, False)])
+@pytest.mark.parametrize("make_options", SLOW.values(), ids=SLOW)
+async def test_doubt_that_waited(
+    opener: Opener, make_options: Callable[[ManualClock, float], dict[str, Any]], seconds: float, *, sent: bool
+) -> None:
+    """A key in doubt whose limiter or API key leaves less than a second of its window is not sent."""
+    transport = LimitsRecorder()
+    async with open_place(opener, cut(), retry=ONE) as it:
+        first = await fail_to_buy(it.bardge)
+        it.clock.advance(60)
+        other = await it.open_another(transport=transport, timeout=200, **make_options(it.clock, seconds))
+        if sent:
+            await buy(other)
+        else:
+            assert isinstance(await fail_to_buy(other), errors.OutcomeUnknownError)
+            await check_still_in_doubt(it, first)
+    assert [limits.connect for limits in transport.limits] == [1.0] * sent
+
+
+@pytest.mark.parametrize(("seconds", "count"), [(19, 3), (19.5, 2), (100, 2)])
+async def test_doubt_that_waited_for_a_connection(opener: Opener, seconds: float, count: int) -> None:
+    """A key in doubt that gets its connection with less than a second of its window left is not sent."""
+    free = anyio.Event()
+    reached = anyio.Event()
+
+    async def answer_when_free(request: Received, writer: asyncio.StreamWriter) -> None:
+        reached.set()
+        await free.wait()
+        await BOUGHT(request, writer)
+
+    limits = Timeouts(total=300, attempt=250, pool=200)
+    async with open_place(opener, cut(), answer_when_free, BOUGHT, retry=ONE, max_connections=1, timeout=limits) as it:
+        await fail_to_buy(it.bardge)
+        it.clock.advance(60)
+        other = asyncio.ensure_future(buy(it.bardge, "order-2"))
+        await reached.wait()
+        again = asyncio.ensure_future(asyncio.gather(buy(it.bardge), return_exceptions=True))
+        await wait_for_connection(it)
+        it.clock.advance(seconds)
+        free.set()
+        await asyncio.gather(other, again)
+    assert it.request_count == count
+
+
+async def wait_for_connection(it: Place) -> None:
+    """Wait until a call queues for a connection, besides the one that is in flight."""
+    pending = it.clock.pending_timers
+    await run_loop_until(lambda: it.clock.pending_timers > pending)
