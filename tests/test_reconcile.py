@@ -288,7 +288,10 @@ async def test_forgotten_rivals(tmp_path: Path) -> None:
 async def test_forgotten_rivals_of_the_time_before(tmp_path: Path, kept: float, finding: str) -> None:
     """A trace may be that of an entry last sent up to ten minutes, and the margin, before the doubt, if it is gone."""
     async with open_stage(tmp_path, keep_entries=kept) as it:
+        await it.buy("order-0", UNLIKE_PURCHASES["another client"])
+        it.pass_time(1000)
         await it.leave_doubt(happened=True)
+        await it.journal.prune(it.clock.wall())
         assert (await it.bardge.reconcile("order-1")).finding == finding
 
 
