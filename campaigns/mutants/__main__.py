@@ -37,19 +37,16 @@ _CALLS: Final = (
     "tests/test_credentials.py",
     "tests/test_client.py",
     "tests/test_cancellation.py",
-    "tests/limiter",
-    "tests/transport",
-    "tests/security",
 )
 _DOUBTS: Final = ("tests/test_reconcile.py", "tests/test_recover.py", "tests/test_when.py", "tests/test_cli_journal.py")
 _VALUES: Final = ("tests/test_models.py", "tests/test_endpoints.py", "tests/contract", "tests/test_imports.py")
 _CONVERTER: Final = ("tests/test_converter.py", *_VALUES, "tests/test_wire.py", "tests/security")
 TESTS: Final[Mapping[str, tuple[str, ...]]] = {
-    "bardge_async/_core/": (*_RULES, *_CALLS, *_DOUBTS, *_VALUES, "tests/test_machine.py"),
+    "bardge_async/_core/": (*_RULES, *_CALLS, *_DOUBTS, *_VALUES, "tests/test_machine.py", "tests/security"),
     "bardge_async/_core/codegen": _CONVERTER,
     "bardge_async/_core/converter": _CONVERTER,
     "bardge_async/_core/scalars": _CONVERTER,
-    "bardge_async/_calls/": (*_CALLS, *_RULES, *_DOUBTS, "tests/test_machine.py", "tests/batch", "tests/testing"),
+    "bardge_async/_calls/": (*_CALLS, *_RULES, *_DOUBTS, "tests/test_machine.py", "tests/limiter", "tests/batch"),
     "bardge_async/_journal/": ("tests/journal", *_DOUBTS, "tests/test_cancellation.py", "tests/test_cli_postgres.py"),
     "bardge_async/_doubts/": (*_DOUBTS, "tests/journal/test_rules.py", "tests/journal/test_sqlite_time.py"),
     "bardge_async/_batch/": ("tests/batch", "tests/queue", "tests/batch_cli"),

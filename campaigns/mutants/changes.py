@@ -146,7 +146,9 @@ class _ChangeFinder(ast.NodeVisitor):
         for default in (*node.args.defaults, *(it for it in node.args.kw_defaults if it is not None)):
             self.visit(default)
         for statement in node.body:
-            self._drop(statement)
+            # Without what it returns at its end a function is of no use to any test.
+            if statement is not node.body[-1] or not isinstance(statement, ast.Return):
+                self._drop(statement)
             self.visit(statement)
         self._stores = outer
 

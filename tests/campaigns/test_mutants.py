@@ -96,7 +96,11 @@ CHANGES = {
     "def f(a: int = 3) -> int:\n    b = a\n    a = b\n    return b": [
         "constant changed 3 4",
         "statement dropped a = b pass",
+    ],
+    "def f(a):\n    if a:\n        return b\n    raise a": [
+        "condition negated a (not (a))",
         "statement dropped return b pass",
+        "statement dropped raise a pass",
     ],
     "def f(a):\n    if a:\n        a.b = True": [
         "condition negated a (not (a))",
