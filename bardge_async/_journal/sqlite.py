@@ -258,8 +258,10 @@ def _has_later_request(connection: sqlite3.Connection, entry: JournalEntry) -> b
     sql = (
         f"SELECT 1 FROM entries AS other JOIN entries AS mine ON mine.{_WHERE_KEY.replace(' AND ', ' AND mine.')} "
         "WHERE other.base_url = mine.base_url AND other.account = mine.account AND other.url = mine.url "
-        # Ordered by the highest wall time seen, since the wall clock itself may be set back.
-        "AND (other.last_highest, other.seq) > (mine.last_highest, mine.seq) LIMIT 1"
+        # Ordered by the clock that is never set back; of two boots, by the highest wall time that was seen.
+        "AND CASE WHEN other.last_boot = mine.last_boot "
+        "THEN (other.last_elapsed, other.seq) > (mine.last_elapsed, mine.seq) "
+        "ELSE (other.last_highest, other.seq) > (mine.last_highest, mine.seq) END LIMIT 1"
     )
     return connection.execute(sql, entry.identity).fetchone() is not None
 

@@ -494,13 +494,17 @@ async def test_same_row_overtaken_by_a_repeat(opener: Opener) -> None:
 
 
 @pytest.mark.parametrize("key", ["k2", None], ids=["given", "fresh"])
-async def test_same_row_overtaken_while_the_wall_is_back(opener: Opener, key: str | None) -> None:
+@pytest.mark.parametrize("is_new", [False, True], ids=["running", "started"])
+async def test_same_row_overtaken_while_the_wall_is_back(opener: Opener, key: str | None, *, is_new: bool) -> None:
     """A later POST of another process supersedes a doubt even if the wall clock was set back before it."""
     async with open_place(opener, cut(), UPDATED, retry=ONE) as it:
+        other = await it.open_another()
         with pytest.raises(errors.OutcomeUnknownError):
             await extend_expiry(it.bardge, "k1")
         it.clock.jump_wall(-3600)
-        await (await it.open_another()).send("passes.update_expiry", "c1", request=JANUARY, key=key)
+        it.clock.advance(1)
+        other = await it.open_another() if is_new else other
+        await other.send("passes.update_expiry", "c1", request=JANUARY, key=key)
         it.clock.advance(100)
         with pytest.raises(errors.OutcomeUnknownError):
             await extend_expiry(await it.open_another(), "k1")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import os
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -22,6 +23,7 @@ from bardge_async import (
     SQLiteJournal,
     errors,
 )
+from bardge_async import models as m
 from bardge_async._journal.sqlite_locks import KeyFileLocks
 from bardge_async.testing import ManualClock
 from tests.journal.factories import ELAPSED, KEY, WALL, make_done, make_identity, make_reading, make_sent
@@ -204,6 +206,24 @@ async def test_forgotten(tmp_path: Path, kept: float, *, is_kept: bool) -> None:
     with SQLiteJournal(tmp_path / "journal.db", keep_entries=kept) as again:
         found = [record.identity for record in await again.since(make_sent(make_identity("order-3")))]
         assert (KEY in found, WALL + 5 <= again.forgotten < WALL + 1000) == (is_kept, not is_kept)
+
+
+@pytest.mark.parametrize("key", ["k2", None], ids=["given", "fresh"])
+async def test_overtaken_after_a_reboot_with_the_wall_back(tmp_path: Path, key: str | None) -> None:
+    """A later POST supersedes a doubt of another boot even if the wall clock shows an earlier time since."""
+    clock = ManualClock()
+    december = m.UpdateIssuedPassExpiry(expiry_date=dt.date(2026, 12, 31))
+    january = m.UpdateIssuedPassExpiry(expiry_date=dt.date(2027, 1, 31))
+    async with open_shop(tmp_path, cut(), reply(200, {"object": "issued_pass"})) as (server, client):
+        async with client(clock, retry=RetryPolicy(max_attempts=1)) as (bardge, _):
+            with pytest.raises(errors.OutcomeUnknownError):
+                await bardge.send("passes.update_expiry", "c1", request=december, key="k1")
+        async with client(later := Rebooted(clock.wall() - 3600)) as (bardge, _):
+            await bardge.send("passes.update_expiry", "c1", request=january, key=key)
+            later.advance(3600 + 100)
+            with pytest.raises(errors.OutcomeUnknownError):
+                await bardge.send("passes.update_expiry", "c1", request=december, key="k1")
+    assert len(server.requests) == 2
 
 
 async def test_overtaken_while_the_wall_is_back(tmp_path: Path) -> None:
