@@ -213,6 +213,19 @@ async def test_rival_passes_that_are_not_alike(tmp_path: Path, *, rival_done: bo
         assert (await it.bardge.reconcile("order-1")).finding is Finding.HAPPENED
 
 
+@pytest.mark.parametrize("rival_done", [False, True], ids=["in doubt", "done"])
+async def test_rival_pass_that_is_alike(tmp_path: Path, *, rival_done: bool) -> None:
+    """The same pass for the same client under another key, done or in doubt, leaves the trace without an owner."""
+    async with open_stage(tmp_path) as it:
+        issue = attrs.evolve(ISSUE, pass_id=await get_first_pass(it))
+        await it.leave_doubt(happened=True, request=issue)
+        it.pass_time(20)
+        await it.leave_doubt("order-2", happened=False, request=issue)
+        if rival_done:
+            await it.bardge.resolve("order-2", done=True)
+        assert (await it.bardge.reconcile("order-1")).finding is Finding.CANNOT_TELL
+
+
 async def test_resolve_with_a_rival_that_is_not_alike(tmp_path: Path) -> None:
     """A doubt that happened stays done when it is settled by evidence: the key is not freed for a second charge."""
     async with open_stage(tmp_path) as it:

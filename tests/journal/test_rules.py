@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
+import attrs
 import pytest
 
 from bardge_async import BardgeClient, EntryState, ReplayWindow, RetryPolicy, errors
@@ -587,6 +588,21 @@ async def test_held_back_leaves_nothing(opener: Opener) -> None:
         assert isinstance(await fail_to_buy(it.bardge), errors.ThrottledError)
         assert await it.read_record() is None
     assert it.request_count == 1
+
+
+@pytest.mark.parametrize("request_after", [PURCHASE, OTHER], ids=["the same", "another"])
+@pytest.mark.parametrize("is_unsent", [False, True], ids=["intent", "no first send"])
+async def test_recorded_and_never_sent(opener: Opener, request_after: m.PurchaseCredits, *, is_unsent: bool) -> None:
+    """A key on record as certainly not sent takes any request at any time."""
+    async with open_place(opener, cut(), BOUGHT, retry=ONE) as it:
+        await fail_to_buy(it.bardge)
+        record: Any = await it.read_record()
+        never_sent = {"first_sent": None} if is_unsent else {"state": EntryState.INTENT}
+        async with opener() as journal:
+            await journal.put(attrs.evolve(record, **never_sent))
+        it.clock.advance(1000)
+        await buy(await it.open_another(), request=request_after)
+    assert it.request_count == 2
 
 
 # Concurrent and cancelled calls, and what keeps keys apart.
