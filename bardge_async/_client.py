@@ -397,5 +397,6 @@ class BardgeClient(Resources):
 
     def __del__(self) -> None:
         if self._owns_connections and self._caller.is_unclosed:
-            text = f"unclosed {self!r}: use `async with` or aclose()"
-            warnings.warn(text, ResourceWarning, stacklevel=2, source=self)
+            warnings.warn(
+                f"unclosed {self!r}: use `async with` or aclose()", ResourceWarning, stacklevel=2, source=self
+            )

@@ -59,9 +59,9 @@ class Stage:
 
 
 @asynccontextmanager
-async def open_stage(folder: Path) -> AsyncGenerator[Stage]:
+async def open_stage(folder: Path, **retention: float) -> AsyncGenerator[Stage]:
     clock = ManualClock(wall=time.time())
-    with SQLiteJournal(folder / "journal.db") as journal:
+    with SQLiteJournal(folder / "journal.db", **retention) as journal:
         async with Sandbox() as sandbox:
             options: dict[str, Any] = {"journal": journal, "clock": clock, "retry": ONCE}
             async with BardgeClient(sandbox.api_key, sandbox.base_url, **options) as bardge:
@@ -154,6 +154,101 @@ async def test_rivals_near_the_beginning(tmp_path: Path, *, happened: bool) -> N
         assert (await it.bardge.reconcile("order-1")).finding is Finding.CANNOT_TELL
 
 
+UNLIKE_PURCHASES = {
+    "another client": m.PurchaseCredits(client_id="client_visits_used", package_id="cpkg_50"),
+    "another amount": m.PurchaseCredits(client_id="client_abc123", package_id="cpkg_10"),
+    "both": m.PurchaseCredits(client_id="client_visits_used", package_id="cpkg_10"),
+}
+
+
+@pytest.mark.parametrize("happened", [False, True])
+@pytest.mark.parametrize("request_of_rival", UNLIKE_PURCHASES.values(), ids=UNLIKE_PURCHASES)
+async def test_finished_rivals_that_are_not_alike(
+    tmp_path: Path, *, request_of_rival: m.PurchaseCredits, happened: bool
+) -> None:
+    """A done purchase for another client or of another amount claims no trace of this doubt, nor hides one."""
+    async with open_stage(tmp_path) as it:
+        await it.leave_doubt(happened=happened)
+        it.pass_time(20)
+        await it.buy("order-2", request_of_rival)
+        it.pass_time(400)
+        verdict = await it.bardge.reconcile("order-1")
+    assert verdict.finding is (Finding.HAPPENED if happened else Finding.DID_NOT)
+
+
+@pytest.mark.parametrize("rival_happened", [False, True])
+@pytest.mark.parametrize("request_of_rival", UNLIKE_PURCHASES.values(), ids=UNLIKE_PURCHASES)
+async def test_rivals_in_doubt_that_are_not_alike(
+    tmp_path: Path, *, request_of_rival: m.PurchaseCredits, rival_happened: bool
+) -> None:
+    """A purchase in doubt for another client or of another amount leaves this doubt's evidence conclusive."""
+    async with open_stage(tmp_path) as it:
+        await it.leave_doubt(happened=True)
+        await it.leave_doubt("order-2", happened=rival_happened, request=request_of_rival)
+        it.pass_time(400)
+        findings = [(await it.bardge.reconcile(key)).finding for key in ("order-1", "order-2")]
+    assert findings == [Finding.HAPPENED, Finding.HAPPENED if rival_happened else Finding.DID_NOT]
+
+
+@pytest.mark.parametrize("happened", [False, True])
+@pytest.mark.parametrize("rival_done", [False, True], ids=["in doubt", "done"])
+async def test_rival_bookings_that_are_not_alike(tmp_path: Path, *, rival_done: bool, happened: bool) -> None:
+    """A booking of another client claims no trace of this doubt, whether it is done or in doubt itself."""
+    rival = attrs.evolve(BOOK, client_id="client_0001")
+    async with open_stage(tmp_path) as it:
+        await it.leave_doubt(happened=happened, request=BOOK)
+        it.pass_time(20)
+        await it.leave_doubt("order-2", happened=rival_done, request=rival)
+        if rival_done:
+            await it.bardge.resolve("order-2", done=True)
+        it.pass_time(400)
+        verdict = await it.bardge.reconcile("order-1")
+    assert verdict.finding is (Finding.HAPPENED if happened else Finding.DID_NOT)
+
+
+OTHER_ISSUES = [attrs.evolve(ISSUE, client_id="client_new_2"), attrs.evolve(ISSUE, pass_id="pass_other")]
+
+
+@pytest.mark.parametrize("rival", OTHER_ISSUES, ids=["another client", "another pass"])
+@pytest.mark.parametrize("rival_done", [False, True], ids=["in doubt", "done"])
+async def test_rival_passes_that_are_not_alike(tmp_path: Path, *, rival_done: bool, rival: m.IssuePass) -> None:
+    """A pass for another client, or another pass, claims no trace of this doubt."""
+    async with open_stage(tmp_path) as it:
+        issue = attrs.evolve(ISSUE, pass_id=await get_first_pass(it))
+        await it.leave_doubt(happened=True, request=issue)
+        it.pass_time(20)
+        other = attrs.evolve(rival, pass_id=rival.pass_id or issue.pass_id)
+        await it.leave_doubt("order-2", happened=False, request=other)
+        if rival_done:
+            await it.bardge.resolve("order-2", done=True)
+        assert (await it.bardge.reconcile("order-1")).finding is Finding.HAPPENED
+
+
+@pytest.mark.parametrize("rival_done", [False, True], ids=["in doubt", "done"])
+async def test_rival_pass_that_is_alike(tmp_path: Path, *, rival_done: bool) -> None:
+    """The same pass for the same client under another key, done or in doubt, leaves the trace without an owner."""
+    async with open_stage(tmp_path) as it:
+        issue = attrs.evolve(ISSUE, pass_id=await get_first_pass(it))
+        await it.leave_doubt(happened=True, request=issue)
+        it.pass_time(20)
+        await it.leave_doubt("order-2", happened=False, request=issue)
+        if rival_done:
+            await it.bardge.resolve("order-2", done=True)
+        assert (await it.bardge.reconcile("order-1")).finding is Finding.CANNOT_TELL
+
+
+async def test_resolve_with_a_rival_that_is_not_alike(tmp_path: Path) -> None:
+    """A doubt that happened stays done when it is settled by evidence: the key is not freed for a second charge."""
+    async with open_stage(tmp_path) as it:
+        await it.leave_doubt(happened=True)
+        it.pass_time(20)
+        await it.buy("order-2", UNLIKE_PURCHASES["another client"])
+        it.pass_time(400)
+        await it.bardge.resolve("order-1", by=await it.bardge.reconcile("order-1"))
+        with pytest.raises(errors.AlreadyDoneError):
+            await it.buy("order-1")
+
+
 async def test_rivals_in_doubt(tmp_path: Path) -> None:
     """Two doubts and one trace: inconclusive."""
     async with open_stage(tmp_path) as it:
@@ -209,6 +304,20 @@ async def test_forgotten_rivals(tmp_path: Path) -> None:
         verdict = await it.bardge.reconcile("order-1")
     assert verdict.finding is Finding.CANNOT_TELL
     assert "no longer in the journal" in join_evidence(verdict)
+
+
+@pytest.mark.parametrize(
+    ("kept", "finding"),
+    [(5, "cannot tell"), (300, "cannot tell"), (609, "cannot tell"), (611, "happened"), (5000, "happened")],
+)
+async def test_forgotten_rivals_of_the_time_before(tmp_path: Path, kept: float, finding: str) -> None:
+    """A trace may be that of an entry last sent up to ten minutes, and the margin, before the doubt, if it is gone."""
+    async with open_stage(tmp_path, keep_entries=kept) as it:
+        await it.buy("order-0", UNLIKE_PURCHASES["another client"])
+        it.pass_time(1000)
+        await it.leave_doubt(happened=True)
+        await it.journal.prune(it.clock.wall())
+        assert (await it.bardge.reconcile("order-1")).finding == finding
 
 
 async def test_pass_happened(tmp_path: Path) -> None:

@@ -336,7 +336,7 @@ def _replay_response(state: CallState, recorded: RecordedResponse) -> Response[A
 
 def _replay_refusal(state: CallState, recorded: RecordedResponse) -> BardgeError:
     """Rebuild the error of a journaled refusal."""
-    state.mark_refused()
+    state.progress.refused = True
     headers = {REQUEST_ID_HEADER: recorded.request_id} if recorded.request_id else {}
     error = classify(
         state.request.endpoint, WireResponse(recorded.status, headers, recorded.body or b""), 0.0, ""

@@ -48,11 +48,11 @@ class CallState:
         "_entry",
         "_fault",
         "_intent_recorded",
-        "_progress",
         "_refused_entry",
         "answered",
         "history",
         "identity",
+        "progress",
         "request",
         "response",
         "semaphore",
@@ -69,7 +69,7 @@ class CallState:
         self.identity: KeyIdentity | None = None
         self.semaphore = semaphore
         self._clock = context.clock_reader.clock
-        self._progress = progress
+        self.progress = progress
         self.started_at = self._clock.elapsed()
         self._deadline = self.started_at + context.settings.timeouts.total
         self._entry: JournalEntry | None = None
@@ -85,10 +85,6 @@ class CallState:
             self.request = attrs.evolve(self.request, body=allowed.body)
         self._refused_entry = allowed.refused_entry
         self._fault = allowed.server_failure
-
-    def mark_refused(self) -> None:
-        """Record in the progress that the API refused the operation itself."""
-        self._progress.refused = True
 
     def emit(self, event_type: type[Event], **facts: object) -> None:
         """Emit an event of this call to the user's hooks."""
@@ -274,7 +270,7 @@ class CallState:
     def _start_attempt(self, header: str, now: ClockReading) -> WireRequest:
         history, request = self.history, self.request
         history.attempts += 1
-        self._progress.attempts += 1
+        self.progress.attempts += 1
         if history.first_sent is None:
             history.first_sent = now
         headers = {**request.headers, "Authorization": header}
@@ -360,7 +356,7 @@ class CallState:
         refused = outcome.verdict is Verdict.REFUSED
         self.answered = not refused
         if refused:
-            self.mark_refused()
+            self.progress.refused = True
         body = redact_body(response, header).body if entry.keeps_bodies else None
         recorded = RecordedResponse(response.status, body, response.headers.get(REQUEST_ID_HEADER))
         state = EntryState.REFUSED if refused else EntryState.DONE
@@ -381,7 +377,7 @@ class CallState:
             raise
         except JournalError as error:
             # The server has answered: return that result, although the entry stays in doubt.
-            self._progress.recorded = False
+            self.progress.recorded = False
             _LOG.error(
                 "%s: cannot record the outcome of key %s in the journal: %s", entry.endpoint, self.request.key, error
             )

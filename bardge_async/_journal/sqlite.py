@@ -75,6 +75,8 @@ class SQLiteJournal:
         self._keep_bodies = keep_bodies
         self._keep_entries = keep_entries
         self._writer = SQLiteWriter(self.path, self._complete_transaction, _respell_entries)
+        # A POST under a key generated here reads nothing before it is recorded, and must be later than what is on record.
+        self._writer.read_now(self._clocks.load)
         self._holders = _HOLDERS.setdefault(self.path.resolve(), KeyHolders())
         self._locks = KeyFileLocks(self.path)
 
@@ -283,20 +285,14 @@ def _respell_row(connection: sqlite3.Connection, entry: JournalEntry) -> None:
         )
 
 
-def _select_highest_wall(connection: sqlite3.Connection) -> float:
-    row = connection.execute("SELECT value FROM facts WHERE name = 'highest_wall'").fetchone()
-    content = None if row is None else verify_checksum(row[0])
-    if content is None:
-        raise corruption_error()
-    return float(content)
-
-
 def _has_later_request(connection: sqlite3.Connection, entry: JournalEntry) -> bool:
     sql = (
         f"SELECT 1 FROM entries AS other JOIN entries AS mine ON mine.{_WHERE_KEY.replace(' AND ', ' AND mine.')} "
         "WHERE other.base_url = mine.base_url AND other.account = mine.account AND other.url = mine.url "
-        # Ordered by the highest wall time seen, since the wall clock itself may be set back.
-        "AND (other.last_highest, other.seq) > (mine.last_highest, mine.seq) LIMIT 1"
+        # Ordered by the clock that is never set back; of two boots, by the highest wall time that was seen.
+        "AND CASE WHEN other.last_boot = mine.last_boot "
+        "THEN (other.last_elapsed, other.seq) > (mine.last_elapsed, mine.seq) "
+        "ELSE (other.last_highest, other.seq) > (mine.last_highest, mine.seq) END LIMIT 1"
     )
     return connection.execute(sql, entry.identity).fetchone() is not None
 

@@ -101,6 +101,22 @@ class SQLiteWriter:
                 loop.call_soon(self._hand_over_tasks, pending)
         return cast("T", await task.future)
 
+    def read_now(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run a read in the calling thread, which waits for the disk; if it fails, close the file.
+
+        Raises:
+            JournalError: The database could not be read.
+        """
+        try:
+            with self._connection_lock:
+                return work(self._get_connection())
+        except sqlite3.Error as error:
+            self.close()
+            raise JournalError(f"{self._path}: the journal cannot be read: {error}") from None
+        except BaseException:
+            self.close()
+            raise
+
     def _hand_over_tasks(self, pending: list[_DatabaseTask]) -> None:
         with self._lock:
             # Closing the journal has handed them over already.

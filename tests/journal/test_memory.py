@@ -22,7 +22,7 @@ from bardge_async import (
 from bardge_async._journal.memory_digests import KeyDigests
 from bardge_async.errors import AlreadyDoneError
 from bardge_async.testing import FakeTransport, ManualClock, json_response
-from tests.journal.factories import KEY, make_done, make_identity, make_reading, make_sent
+from tests.journal.factories import KEY, WALL, make_done, make_identity, make_reading, make_sent
 from tests.journal.test_protocol import read_record
 from tests.support.calls import buy, catch_error, fail_to_buy
 from tests.support.rig import OTHER
@@ -198,3 +198,14 @@ async def test_a_key_counts_once() -> None:
     record = await read_record(journal)
     assert record is not None
     assert record.answer is not None
+
+
+async def test_forgotten() -> None:
+    """What was removed counts as forgotten up to the latest send among it, whichever was removed last."""
+    journal = MemoryJournal()
+    seen = list[float]()
+    for number, second in enumerate([50, 20, 50 + 15 * MINUTE, 51 + 15 * MINUTE]):
+        await put_done(journal, make_identity(f"order-{number}"), second)
+        seen.append(journal.forgotten)
+    assert await read_record(journal, make_identity("order-1")) is None
+    assert seen == [0, 0, 0, WALL + 50]

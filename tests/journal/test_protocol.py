@@ -15,7 +15,7 @@ import pytest
 
 from bardge_async import EntryState, Journal, JournalEntry, KeyIdentity, RecordedResponse, errors
 from bardge_async.testing import ManualClock
-from tests.journal.factories import KEY, Opener, make_done, make_identity, make_sent
+from tests.journal.factories import KEY, WALL, Opener, make_done, make_identity, make_sent
 from tests.support.loop import run_loop
 
 LONG = 1000.0
@@ -450,3 +450,125 @@ async def test_records_survive_pickle(journal: Journal) -> None:
     await journal.put(make_done(make_sent()))
     record = await read_record(journal)
     assert pickle.loads(pickle.dumps(record)) == record  # noqa: S301 - our own bytes
+
+
+@pytest.mark.parametrize(("second", "overtakes"), [(-1, False), (0, True), (1, True)])
+async def test_overtaken_at_the_same_instant(journal: Journal, second: float, overtakes: bool) -> None:
+    """Of two POSTs that were sent at the same instant the one that was recorded later supersedes the other."""
+    await journal.put(make_sent(make_identity("order-0"), second=-5))
+    if second < 0:
+        await journal.put(make_sent(make_identity("order-2"), second=second))
+        await journal.put(make_sent())
+    else:
+        await journal.put(make_sent())
+        await journal.put(make_sent(make_identity("order-2"), second=second))
+    assert await journal.overtaken(make_sent()) is overtakes
+    assert await journal.overtaken(make_sent(make_identity("order-2"), second=second)) is not overtakes
+
+
+@pytest.mark.parametrize("state", [EntryState.SENT, EntryState.DONE, EntryState.REFUSED])
+async def test_overtaken_in_every_state(journal: Journal, state: EntryState) -> None:
+    """A later POST supersedes a record whatever its outcome: it may have reached the server."""
+    later = make_sent(make_identity("order-2"), second=1)
+    await journal.put(make_sent())
+    await journal.put(later)
+    if state is not EntryState.SENT:
+        await journal.put(make_done(later, second=1, state=state))
+    assert await journal.overtaken(make_sent())
+
+
+SINCE = {
+    "older than ten minutes": (make_done(make_sent(make_identity("o"), second=-601), second=-601), False),
+    "ten minutes": (make_done(make_sent(make_identity("o"), second=-600), second=-600), True),
+    "later": (make_done(make_sent(make_identity("o"), second=1e6), second=1e6), True),
+    "sent again": (attrs.evolve(make_sent(make_identity("o"), second=-5000), last_sent=make_sent().last_sent), True),
+    "in doubt": (make_sent(make_identity("o"), second=50), True),
+    "an old doubt": (make_sent(make_identity("o"), second=-5000), False),
+    "refused": (make_done(make_sent(make_identity("o")), state=EntryState.REFUSED), False),
+    "another path": (make_sent(make_identity("o"), path="/q"), True),
+    "a generated key": (make_sent(make_identity("o"), given=False), True),
+    "another endpoint": (attrs.evolve(make_sent(make_identity("o")), endpoint="credits.purchase"), False),
+    "another account": (make_sent(KEY._replace(account="b")), False),
+    "another server": (make_sent(KEY._replace(base_url="https://other.example/v3")), False),
+}
+
+
+@pytest.mark.parametrize(("other", "counts"), SINCE.values(), ids=SINCE)
+async def test_since(journal: Journal, other: JournalEntry, counts: bool) -> None:
+    """``since`` returns the endpoint's other records of the account, last sent from ten minutes before on."""
+    await journal.put(make_sent())
+    await journal.put(other)
+    assert [record.identity for record in await journal.since(make_sent())] == [other.identity] * counts
+
+
+async def test_unfinished_is_in_order(journal: Journal) -> None:
+    """``unfinished`` returns the records in doubt in the order of their first sends, each with its bytes."""
+    records = [make_sent(make_identity(f"order-{number}"), second=number, given=number > 1) for number in range(4)]
+    for record in records:
+        await journal.put(record)
+    await journal.put(make_done(records[1], second=10))
+    # Sent again, it keeps its place.
+    await journal.put(again := attrs.evolve(records[0], last_sent=make_sent(second=20).last_sent))
+    assert await journal.unfinished(KEY.base_url, KEY.account) == [again, *records[2:]]
+
+
+@pytest.mark.parametrize("state", [EntryState.INTENT, EntryState.DONE, EntryState.REFUSED])
+async def test_unfinished_leaves_out_other_states(journal: Journal, state: EntryState) -> None:
+    """What was not sent, is done or was refused is not in doubt."""
+    await journal.put(attrs.evolve(make_sent(), state=state))
+    assert await journal.unfinished(KEY.base_url, KEY.account) == []
+
+
+@pytest.mark.parametrize(
+    "other", [KEY._replace(base_url="https://other.example/v3"), KEY._replace(account="b")], ids=["server", "account"]
+)
+async def test_unfinished_leaves_out_others(journal: Journal, other: KeyIdentity) -> None:
+    """Another server's or account's doubts are not this one's."""
+    await journal.put(make_sent(other))
+    assert await journal.unfinished(KEY.base_url, KEY.account) == []
+    assert await journal.unfinished(other.base_url, other.account) == [make_sent(other)]
+
+
+async def test_unfinished_leaves_out_held_keys(opener: Opener) -> None:
+    """A key that is held, by this client or another one over the same store, is in flight and not in doubt."""
+    async with opener() as first, opener() as second:
+        await first.put(make_sent())
+        async with hold_key(first):
+            found = [await journal.unfinished(KEY.base_url, KEY.account) for journal in (first, second)]
+        assert found == [[], []]
+        # The release reaches another client once it is stored.
+        async with asyncio.timeout(5):
+            while not (free := await second.unfinished(KEY.base_url, KEY.account)):  # noqa: ASYNC110 - the database signals nothing
+                await asyncio.sleep(0)
+        assert free == [make_sent()]
+
+
+async def test_highest(journal: Journal) -> None:
+    """``highest`` is the highest wall time of what was put, by first or last send, and never goes back."""
+    seen = list[float]()
+    for record in (
+        make_sent(second=10),
+        make_sent(make_identity("order-2"), second=5),
+        make_done(make_sent(make_identity("order-3"), second=5), second=20),
+        make_sent(make_identity("order-4"), second=15),
+    ):
+        await journal.put(record)
+        seen.append(journal.highest - WALL)
+    assert seen == [10, 10, 20, 20]
+
+
+async def test_nothing_is_forgotten_at_first(journal: Journal) -> None:
+    """A store from which nothing was pruned has forgotten nothing."""
+    await journal.put(make_done(make_sent()))
+    assert (await journal.since(make_sent(make_identity("order-2"))), journal.forgotten < WALL) == (
+        [make_done(make_sent())],
+        True,
+    )
+
+
+async def test_remove_in_every_state(journal: Journal) -> None:
+    """A removed record is gone in whatever state it was."""
+    for state in EntryState:
+        await journal.put(attrs.evolve(make_sent(), state=state))
+        await journal.remove(KEY)
+        assert await read_record(journal) is None

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
+import attrs
 import pytest
 
 from bardge_async import BardgeClient, EntryState, ReplayWindow, RetryPolicy, errors
@@ -132,6 +133,19 @@ async def test_refused_then_corrected_past(opener: Opener) -> None:
         it.clock.advance(91)
         await buy(await it.open_another(), request=OTHER)
     assert b"cpkg_10" in it.server.requests[1].body
+
+
+@pytest.mark.parametrize("later", [0, 95])
+@pytest.mark.parametrize("refusal", [REFUSED, error(429)], ids=["refused", "not executed"])
+async def test_refused_then_the_same_in_another_order(opener: Opener, refusal: Step, later: float) -> None:
+    """A refused key is sent again with the recorded bytes, even if the new request encodes in another order."""
+    async with open_place(opener, refusal, reply(200, {}), retry=ONE) as it:
+        with pytest.raises(errors.BardgeError):
+            await it.bardge.request("POST", "/new", request={"a": 1, "b": {"c": 2, "d": 3}}, key="k", keyed=True)
+        it.clock.advance(later)
+        other = await it.open_another()
+        await other.request("POST", "/new", request={"b": {"d": 3, "c": 2}, "a": 1}, key="k", keyed=True)
+    assert [request.body for request in it.server.requests] == [b'{"a":1,"b":{"c":2,"d":3}}'] * 2
 
 
 async def test_corrected_then_done(opener: Opener) -> None:
@@ -499,6 +513,24 @@ async def test_same_row_overtaken_by_a_repeat(opener: Opener) -> None:
     assert it.request_count == 3
 
 
+@pytest.mark.parametrize("key", ["k2", None], ids=["given", "fresh"])
+@pytest.mark.parametrize("is_new", [False, True], ids=["running", "started"])
+async def test_same_row_overtaken_while_the_wall_is_back(opener: Opener, key: str | None, *, is_new: bool) -> None:
+    """A later POST of another process supersedes a doubt even if the wall clock was set back before it."""
+    async with open_place(opener, cut(), UPDATED, retry=ONE) as it:
+        other = await it.open_another()
+        with pytest.raises(errors.OutcomeUnknownError):
+            await extend_expiry(it.bardge, "k1")
+        it.clock.jump_wall(-3600)
+        it.clock.advance(1)
+        other = await it.open_another() if is_new else other
+        await other.send("passes.update_expiry", "c1", request=JANUARY, key=key)
+        it.clock.advance(100)
+        with pytest.raises(errors.OutcomeUnknownError):
+            await extend_expiry(await it.open_another(), "k1")
+    assert it.request_count == 2
+
+
 async def test_same_row_done(opener: Opener) -> None:
     """A done key is not sent again either: resetting the state later would undo what came after."""
     async with open_place(opener, UPDATED) as it:
@@ -575,6 +607,21 @@ async def test_held_back_leaves_nothing(opener: Opener) -> None:
         assert isinstance(await fail_to_buy(it.bardge), errors.ThrottledError)
         assert await it.read_record() is None
     assert it.request_count == 1
+
+
+@pytest.mark.parametrize("request_after", [PURCHASE, OTHER], ids=["the same", "another"])
+@pytest.mark.parametrize("is_unsent", [False, True], ids=["intent", "no first send"])
+async def test_recorded_and_never_sent(opener: Opener, request_after: m.PurchaseCredits, *, is_unsent: bool) -> None:
+    """A key on record as certainly not sent takes any request at any time."""
+    async with open_place(opener, cut(), BOUGHT, retry=ONE) as it:
+        await fail_to_buy(it.bardge)
+        record: Any = await it.read_record()
+        never_sent = {"first_sent": None} if is_unsent else {"state": EntryState.INTENT}
+        async with opener() as journal:
+            await journal.put(attrs.evolve(record, **never_sent))
+        it.clock.advance(1000)
+        await buy(await it.open_another(), request=request_after)
+    assert it.request_count == 2
 
 
 # Concurrent and cancelled calls, and what keeps keys apart.

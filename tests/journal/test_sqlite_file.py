@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import multiprocessing
 import os
 import shutil
@@ -24,6 +25,7 @@ from bardge_async.testing import ManualClock
 from tests.journal.factories import KEY, make_done, make_identity, make_sent
 from tests.journal.test_protocol import read_record
 from tests.support.canary import CANARY
+from tests.support.loop import run_loop_until
 
 FORK = multiprocessing.get_context("fork")
 pytestmark = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
@@ -286,6 +288,38 @@ def _is_free_elsewhere(path: Path) -> bool:
     process.join()
     answer.close()
     return free
+
+
+async def test_close_frees_every_key(tmp_path: Path) -> None:
+    """A closed journal keeps no key, claimed or newly made, from another process."""
+    journal = SQLiteJournal(tmp_path / "journal.db")
+    await journal.claim(KEY, 0, ManualClock())
+    assert journal.hold_fresh(make_identity("order-2"))
+    journal.close()
+    locks = KeyFileLocks(tmp_path / "journal.db")
+    assert (locks.try_lock(KEY), locks.try_lock(make_identity("order-2"))) == (True, True)
+    locks.close()
+
+
+async def test_close_frees_a_key_after_its_outcome_is_on_disk(tmp_path: Path) -> None:
+    """While a journal that is being closed still writes an outcome, no other process gets the key: it would send."""
+    path = tmp_path / "journal.db"
+    journal, locks = SQLiteJournal(path), KeyFileLocks(path)
+    await journal.claim(KEY, 0, ManualClock())
+    await journal.put(make_sent())
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as blocker:
+        blocker.execute("BEGIN IMMEDIATE")
+        writing = asyncio.create_task(journal.put(make_done(make_sent())))
+        await asyncio.sleep(0)
+        closing = asyncio.create_task(asyncio.to_thread(journal.close))
+        await run_loop_until(lambda: journal._writer._closed)
+        held_while_writing = locks.is_held(KEY)
+        blocker.execute("ROLLBACK")
+        await asyncio.gather(writing, closing)
+    assert (held_while_writing, locks.is_held(KEY)) == (True, False)
+    locks.close()
+    with SQLiteJournal(path) as again:
+        assert await again.listed() == [make_done(make_sent())]
 
 
 async def test_closed(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import os
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -22,6 +23,7 @@ from bardge_async import (
     SQLiteJournal,
     errors,
 )
+from bardge_async import models as m
 from bardge_async._journal.sqlite_locks import KeyFileLocks
 from bardge_async.testing import ManualClock
 from tests.journal.factories import ELAPSED, KEY, WALL, make_done, make_identity, make_reading, make_sent
@@ -191,6 +193,36 @@ async def test_wall_jumps_back_over_a_restart(tmp_path: Path) -> None:
         async with client(Rebooted(clock.wall() - 99)) as (bardge, _):
             assert type(await fail_to_buy(bardge)) is errors.OutcomeUnknownError
             assert await bardge.recover() == []
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize(("kept", "is_kept"), [(100.0, False), (5e9, True), (0.0, True)])
+async def test_forgotten(tmp_path: Path, kept: float, *, is_kept: bool) -> None:
+    """What was removed counts as forgotten, in another process, too; without a removal nothing of that time does."""
+    with SQLiteJournal(tmp_path / "journal.db", keep_entries=kept) as journal:
+        await journal.put(make_done(make_sent(second=5), second=5))
+        await journal.put(make_sent(make_identity("order-2"), second=1000))
+        await journal.prune(WALL + 1000)
+    with SQLiteJournal(tmp_path / "journal.db", keep_entries=kept) as again:
+        found = [record.identity for record in await again.since(make_sent(make_identity("order-3")))]
+        assert (KEY in found, WALL + 5 <= again.forgotten < WALL + 1000) == (is_kept, not is_kept)
+
+
+@pytest.mark.parametrize("key", ["k2", None], ids=["given", "fresh"])
+async def test_overtaken_after_a_reboot_with_the_wall_back(tmp_path: Path, key: str | None) -> None:
+    """A later POST supersedes a doubt of another boot even if the wall clock shows an earlier time since."""
+    clock = ManualClock()
+    december = m.UpdateIssuedPassExpiry(expiry_date=dt.date(2026, 12, 31))
+    january = m.UpdateIssuedPassExpiry(expiry_date=dt.date(2027, 1, 31))
+    async with open_shop(tmp_path, cut(), reply(200, {"object": "issued_pass"})) as (server, client):
+        async with client(clock, retry=RetryPolicy(max_attempts=1)) as (bardge, _):
+            with pytest.raises(errors.OutcomeUnknownError):
+                await bardge.send("passes.update_expiry", "c1", request=december, key="k1")
+        async with client(later := Rebooted(clock.wall() - 3600)) as (bardge, _):
+            await bardge.send("passes.update_expiry", "c1", request=january, key=key)
+            later.advance(3600 + 100)
+            with pytest.raises(errors.OutcomeUnknownError):
+                await bardge.send("passes.update_expiry", "c1", request=december, key="k1")
     assert len(server.requests) == 2
 
 
