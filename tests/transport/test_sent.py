@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import select
 from typing import Final
 
 import pytest
@@ -17,6 +18,7 @@ from bardge_async import (
     RetryPolicy,
 )
 from bardge_async.testing import ManualClock
+from tests.support.loop import run_loop_until
 from tests.support.net import (
     BALANCE,
     Authority,
@@ -193,6 +195,8 @@ async def test_reset_before_the_request_was_read() -> None:
 
     async def reset_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.transport.pause_reading()  # type: ignore[attr-defined]
+        descriptor = writer.get_extra_info("socket").fileno()
+        await run_loop_until(lambda: select.select([descriptor], [], [], 0)[0])
         writer.transport.abort()
 
     async with (
