@@ -58,8 +58,7 @@ class BardgeClient(Resources):
     a loop and connects on first use. Use it with ``async with``, or call ``aclose()``.
 
     Args:
-        api_key: The key, or a sync or async callable that returns it, called once and again after a 401
-            ``invalid_api_key``. Default: the environment variable ``BARDGE_API_KEY``.
+        api_key: The key, or a callable, sync or async, that is called once and after a 401. Default: ``BARDGE_API_KEY``.
         base_url: HTTPS, or plain HTTP to loopback. Default: ``BARDGE_BASE_URL`` in the environment, else the vendor's.
         timeout: :class:`Timeouts`, or the seconds of a whole call, retries included.
         retry: How often and with what backoff calls are retried.
@@ -397,6 +396,5 @@ class BardgeClient(Resources):
 
     def __del__(self) -> None:
         if self._owns_connections and self._caller.is_unclosed:
-            warnings.warn(
-                f"unclosed {self!r}: use `async with` or aclose()", ResourceWarning, stacklevel=2, source=self
-            )
+            text = f"unclosed {self!r}: use `async with` or aclose()"
+            warnings.warn(text, ResourceWarning, stacklevel=2, source=self)
