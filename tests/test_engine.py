@@ -54,7 +54,7 @@ UNUSABLE: dict[str, Step] = {
     "garbage": send_raw(b"\x16\x03\x01\x00garbage\r\n\r\n"),
     "bad status line": send_raw(b"HTTP/1.1 twohundred OK\r\n\r\n"),
     "bad gzip": reply(200, body=b"\x1f\x8bnot gzip", headers={"Content-Encoding": "gzip"}),
-    "oversize header": send_raw(b"HTTP/1.1 200 OK\r\nX: " + b"a" * 20_000 + b"\r\n\r\n{}"),
+    "oversize header": send_raw(b"HTTP/1.1 200 OK\r\nX: " + b"a" * 70_000 + b"\r\n\r\n{}"),
 }
 
 unusable = pytest.mark.parametrize("step", UNUSABLE.values(), ids=UNUSABLE)

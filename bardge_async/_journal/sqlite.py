@@ -277,7 +277,7 @@ def _respell_row(connection: sqlite3.Connection, entry: JournalEntry) -> None:
         loser = entry.identity if choose_binding_entry(rival, respelled) is rival else rival.identity
         connection.execute(f"DELETE FROM entries WHERE {_WHERE_KEY}", loser)
     if loser != entry.identity:
-        checksum = _entry_columns(respelled)[-1]
+        checksum = _entry_columns(respelled)[-2]
         # In place: the order of the entries is that of their numbers.
         connection.execute(
             f"UPDATE entries SET base_url = ?, url = ?, fingerprint = ?, seal = ? WHERE {_WHERE_KEY}",

@@ -69,7 +69,8 @@ class ConnectionGuard:
         """
         protocol, transport = connection.protocol, connection.transport
         if protocol is None or transport is None:
-            raise StaleConnectionError
+            # It ended while the call waited for what was due before the first byte.
+            raise KeptConnectionError
         usage = self._usages.get(protocol)
         if usage is None:
             return self._check_unknown(protocol, host)

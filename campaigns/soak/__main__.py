@@ -97,7 +97,7 @@ async def _play_round(base_url: str, count: int, dice: random.Random, endings: C
         transport: Any = bardge._caller._engine.transport
         loops: list[Any] = [one for _, one in transport._sessions._per_loop.items()]
         taken = sum(len(one.session.connector._acquired) for one in loops)
-        slots_taken = slots.size - slots.loop_semaphore().free
+        slots_taken = slots.size - slots._semaphores.get().free
     for _ in range(20):
         await asyncio.sleep(0)
     gc.collect()
