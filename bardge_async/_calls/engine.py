@@ -151,7 +151,11 @@ class Engine:
         if context.memory_journal is None and not (state.request.is_fresh_key and context.hold_fresh is not None):
             return False
         identity = KeyIdentity(self.settings.base_url, self.settings.account, key)
-        hold = context.hold_fresh if context.memory_journal is None else context.memory_journal.hold_if_new
+        if context.memory_journal is None:
+            hold = context.hold_fresh
+        else:
+            memory = context.memory_journal
+            hold = memory.hold_generated if state.request.is_fresh_key else memory.hold_if_new
         if hold is None or not hold(identity):
             return False
         state.identity = identity

@@ -78,6 +78,10 @@ class MemoryJournal:
         with self._lock:
             self.walls.add(reading.wall, reading.elapsed, reading.boot)
 
+    def hold_generated(self, identity: KeyIdentity) -> bool:
+        """Claim a key that was generated just now, so that nothing can be known of it; return whether it was claimed."""
+        return self._holders.try_acquire(identity)
+
     def hold_if_new(self, identity: KeyIdentity) -> bool:
         """Claim a key that has neither a holder nor an entry; return whether it was claimed."""
         if not self._holders.try_acquire(identity):
@@ -253,7 +257,7 @@ class MemoryJournal:
             if not is_expired and self._kept_bytes <= MAX_KEPT_BYTES:
                 break
             if not is_expired and oldest[_STATE_INDEX] == EntryState.DONE:
-                self._digests.add_key(identity, oldest[1])
+                self._digests.add_key(identity, oldest[1], generated=not oldest[_GIVEN_INDEX])
             self._kept_bytes -= _estimate_bytes(identity, oldest)
             del finished[identity]
             self._note_forgotten(identity, oldest)
@@ -269,6 +273,7 @@ class MemoryJournal:
 
 _URL_INDEX: Final = 3
 _BODY_INDEX: Final = 5
+_GIVEN_INDEX: Final = 6
 _STATE_INDEX: Final = 7
 _LAST_WALL_INDEX: Final = 8
 _NO_READING: Final = (None,) * 4

@@ -14,6 +14,8 @@ RETENTION_SECONDS: Final = 900.0
 _GENERATION_SECONDS: Final = 60.0
 _DIGEST_LENGTH: Final = 12
 """Bytes: among a million keys two share a digest with a probability of 10**-17."""
+_GENERATED_LENGTH: Final = 32
+"""Characters of a generated key, in hexadecimal."""
 
 
 @attrs.define(eq=False)
@@ -36,26 +38,38 @@ class KeyDigests:
         """Whether no key is remembered."""
         return not self._generations
 
-    def add_key(self, identity: tuple[str, ...], finished_at: float) -> None:
-        """Remember a key."""
+    def add_key(self, identity: tuple[str, ...], finished_at: float, *, generated: bool = False) -> None:
+        """Remember a key; one that the client generated is 128 random bits, which need no digest."""
         generations = self._generations
         if not generations or finished_at - generations[-1].started_at >= _GENERATION_SECONDS:
             generations.append(_Generation(finished_at, finished_at))
         generation = generations[-1]
-        generation.latest = max(generation.latest, finished_at)
-        generation.digests.add(_compute_digest(identity))
+        if finished_at > generation.latest:  # noqa: PLR1730 - max() takes longer, and every POST gets here
+            generation.latest = finished_at
+        bits = _read_bits(identity[2]) if generated else None
+        generation.digests.add(_compute_digest(identity) if bits is None else bits)
 
     def has_key(self, identity: KeyIdentity) -> bool:
         """Return whether a key is remembered."""
         if not self._generations:
             return False
-        digest = _compute_digest(identity)
-        return any(digest in generation.digests for generation in self._generations)
+        wanted = {_compute_digest(identity), _read_bits(identity.key)}
+        return any(not generation.digests.isdisjoint(wanted) for generation in self._generations)
 
     def drop_expired(self, now: float) -> None:
         """Forget the keys that were finished more than 15 minutes ago, a minute's together."""
         while self._generations and now - self._generations[0].latest > RETENTION_SECONDS:
             self._generations.popleft()
+
+
+def _read_bits(key: str) -> bytes | None:
+    """Return the bits of a generated key; None if it is no such key."""
+    if len(key) != _GENERATED_LENGTH:
+        return None
+    try:
+        return bytes.fromhex(key)
+    except ValueError:
+        return None
 
 
 def _compute_digest(identity: tuple[str, ...]) -> bytes:
