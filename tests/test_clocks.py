@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bardge_async import BardgeClient, ClockReading, MemoryJournal, ReplayWindow, RetryPolicy, UpdateIssuedPass, errors
-from bardge_async._core.window import History, WallLog, key_age, proven_age, seconds_left
+from bardge_async._core.entry import WallLog
+from bardge_async._core.window import History, key_age, proven_age, seconds_left
 from bardge_async._runtime.clock import ClockReader
 from tests.support.calls import fail_to_buy
 from tests.support.clock import SuspendableClock

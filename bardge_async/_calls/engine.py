@@ -13,11 +13,11 @@ from bardge_async._calls.context import CallContext, ClientSettings, OperationPr
 from bardge_async._calls.events import RetryScheduled, Throttled
 from bardge_async._calls.state import CallState
 from bardge_async._core import retry
-from bardge_async._core.entry import EntryState, KeyIdentity, RecordedResponse
+from bardge_async._core.entry import EntryState, KeyIdentity, RecordedResponse, WallLog
 from bardge_async._core.http import REQUEST_ID_HEADER, PreparedRequest, Response, WireResponse
 from bardge_async._core.replay import check_replay
 from bardge_async._core.response import Outcome, Verdict, classify
-from bardge_async._core.window import ClockReading, WallLog
+from bardge_async._core.window import ClockReading
 from bardge_async._journal import MemoryJournal
 from bardge_async._limits.accounts import AccountRegistry
 from bardge_async._limits.connections import ConnectionSlots

@@ -10,7 +10,6 @@ import attrs
 
 from bardge_async._calls.context import CallContext, OperationProgress
 from bardge_async._calls.events import AttemptStarted, Event, Throttled
-from bardge_async._calls.limits import compute_limits
 from bardge_async._calls.probe import probe_window
 from bardge_async._core import retry
 from bardge_async._core.entry import EntryState, JournalEntry, KeyIdentity, RecordedResponse
@@ -122,29 +121,27 @@ class CallState:
 
     async def send_attempt(self, header: str) -> Outcome | None:
         """Send once, holding a connection slot, and record the outcome; None if throttled while queued for the slot."""
-        self.response = None
+        self.response, context, endpoint = None, self._context, self.request.endpoint
         waited = not self.semaphore.try_acquire()
-        max_wait = min(self._context.settings.timeouts.pool, max(0.0, self.seconds_left())) if waited else 0.0
+        max_wait = min(context.settings.timeouts.pool, max(0.0, self.seconds_left())) if waited else 0.0
         if waited and not await self.semaphore.acquire(max_wait):
             return self._end_timed_out(PoolTimeoutError(_NO_CONNECTION))
         try:
             if waited and self.seconds_throttled() > 0:
                 return None
-            must_wait = waited or self._context.settings.window.probe
+            must_wait = waited or context.settings.window.probe
             blocked = await self._wait_to_send(header, waited=waited) if must_wait else None
             if blocked is not None:
                 return blocked
-            now = self._context.clock_reader.now()
-            if (
-                self.identity is not None
-                and not self._intent_recorded
-                and not self._record_intent_now(self.identity, now)
-            ):
-                failed = await self._record_intent(self._build_intent(self.identity, now))
+            now = context.clock_reader.now()
+            identity = None if self._intent_recorded else self.identity
+            if identity is not None and not self._record_intent_now(identity, now):
+                failed = await self._record_intent(self._build_intent(identity, now))
                 if failed is not None:
                     return failed
-                now = self._context.clock_reader.now()
-            limits = compute_limits(self._context, self.request, self.history, self._deadline, now)
+                now = context.clock_reader.now()
+            settings, left = context.settings, self._deadline - now.elapsed
+            limits = retry.compute_limits(settings, endpoint, self.history, left, now, context.clock_reader.now)
             if limits is None:
                 return await self._deadline_passed()
             wire_request = self._start_attempt(header, now)
@@ -209,9 +206,7 @@ class CallState:
 
     async def _deadline_passed(self) -> Outcome:
         await self._discard_intent()
-        return self._end_timed_out(
-            NotSentError("not sent: too little time left before the deadline or the end of the replay window")
-        )
+        return self._end_timed_out(NotSentError("not sent: too little time left before deadline or window end"))
 
     def _end_timed_out(self, error: BardgeError) -> Outcome:
         error.timed_out = True

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, Protocol
 
 import attrs
 
+from bardge_async._core.http import AttemptLimits
 from bardge_async._core.response import Outcome, Verdict
-from bardge_async._core.settings import ReplayWindow, RetryPolicy
+from bardge_async._core.settings import ReplayWindow, RetryPolicy, Timeouts
 from bardge_async._core.window import MIN_SECONDS_LEFT, ClockReading, History, seconds_left
 from bardge_async.endpoints import Endpoint
 from bardge_async.errors import (
@@ -94,6 +96,54 @@ def compute_max_idle(endpoint: Endpoint[Any, Any], history: History, policy: Ret
         return math.inf
     # Unanswered, it could not be repeated: a connection that died unnoticed would make a doubt out of nothing.
     return _MAX_IDLE_UNREPEATABLE
+
+
+class AttemptSettings(Protocol):
+    """The settings that limit an attempt in time."""
+
+    @property
+    def timeouts(self) -> Timeouts:
+        """The time limits of calls."""
+        ...
+
+    @property
+    def policy(self) -> RetryPolicy:
+        """How calls are retried."""
+        ...
+
+    @property
+    def window(self) -> ReplayWindow:
+        """How long the server remembers a key."""
+        ...
+
+
+def compute_limits(  # noqa: PLR0917 - every attempt gets here: an object for them would cost more than the rest
+    settings: AttemptSettings,
+    endpoint: Endpoint[Any, Any],
+    history: History,
+    seconds: float,
+    now: ClockReading,
+    read_clock: Callable[[], ClockReading],
+) -> AttemptLimits | None:
+    """Return the time limits of the next attempt; None if the call's ``seconds`` or the window leave no time for it."""
+    timeouts, window = settings.timeouts, settings.window
+    if seconds <= 0:
+        return None
+    connect, answer = min(timeouts.connect, seconds), min(timeouts.attempt, seconds)
+    max_idle = compute_max_idle(endpoint, history, settings.policy)
+    if not history.in_doubt or endpoint.repeat_is_harmless:
+        return AttemptLimits(connect, answer, max_idle)
+    # Connecting and writing must end inside the window; reading the response may go on after it.
+    window_left = seconds_left(window, history, now)
+    if window_left is None or window_left < MIN_SECONDS_LEFT:
+        return None
+
+    def is_window_open() -> bool:
+        """Judge the age again: while connecting, the machine may have slept or its wall clock may have been set."""
+        left = seconds_left(window, history, read_clock())
+        return left is not None and left > 0
+
+    return AttemptLimits(min(connect, window_left), answer, max_idle, now.wall + window_left, is_window_open)
 
 
 def compute_backoff(policy: RetryPolicy, attempts: int, jitter: float) -> float:

@@ -31,10 +31,10 @@ def parse_http_date(text: str) -> float | None:
 class ServerClock:
     """Estimate the server's time from the last answer's ``Date`` and the elapsed time since."""
 
-    __slots__ = ("_departed", "_offset")
+    __slots__ = ("_departed", "offset")
 
     def __init__(self) -> None:
-        self._offset: float | None = None
+        self.offset: float | None = None
         self._departed: float | None = None
 
     def observe_date(self, date: float, elapsed: float) -> bool:
@@ -43,16 +43,16 @@ class ServerClock:
         Return whether it counts already.
         """
         offset = date - elapsed
-        for known in (self._offset, self._departed):
+        for known in (self.offset, self._departed):
             if known is not None and abs(offset - known) <= _MAX_DEPARTURE:
                 break
         else:
-            if self._offset is not None:
+            if self.offset is not None:
                 self._departed = offset
                 return False
-        self._offset, self._departed = offset, None
+        self.offset, self._departed = offset, None
         return True
 
     def tell_time(self, elapsed: float) -> float | None:
         """Return the server's time in seconds; None before its first answer."""
-        return None if self._offset is None else self._offset + elapsed
+        return None if self.offset is None else self.offset + elapsed

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Iterable, Mapping
 from typing import Final, TypeAlias
 
 import attrs
@@ -18,8 +17,6 @@ from bardge_async.errors import APIError
 
 MIN_SECONDS_LEFT: Final = 1.0
 """Minimum seconds left in the window for an attempt to start."""
-_MAX_PEAKS: Final = 16
-_MAX_BOOTS: Final = 4
 _ELAPSED_TOLERANCE: Final = 1e-3
 """Seconds by which two readings of one boot may seem to be in the wrong order."""
 
@@ -61,58 +58,6 @@ class History:
     last_api_error: APIError | None = None
     connection_broke: bool = False
     """Whether the last attempt ended without any response."""
-
-
-class WallLog:
-    """Remember the highest wall times read, so that each key's age can count those since its own first send.
-
-    ``highest`` is the highest of all, in seconds; ``peaks`` holds those of the last boots.
-    """
-
-    __slots__ = ("highest", "peaks")
-
-    def __init__(self, highest: float = 0.0, peaks: Mapping[str, Peaks] | None = None) -> None:
-        self.highest = highest
-        self.peaks: dict[str, Peaks] = {} if peaks is None else dict(peaks)
-
-    def add(self, wall: float, elapsed: float, boot: str) -> Peaks:
-        """Add a reading; return the peaks of its boot."""
-        if wall > self.highest:  # noqa: PLR1730 - max() takes several times as long, and every POST gets here
-            self.highest = wall
-        known = self.peaks.get(boot)
-        if known is not None and len(known) == 1 and known[0][1] <= wall and known[0][0] <= elapsed:
-            self.peaks[boot] = rising = ((elapsed, wall),)
-            return rising
-        merged: Peaks = ((elapsed, wall),) if known is None else _merge_peaks((*known, (elapsed, wall)))
-        self._set_peaks(boot, merged)
-        return merged
-
-    def merge(self, other: WallLog) -> None:
-        """Add the readings of another log."""
-        self.highest = max(self.highest, other.highest)
-        for boot, theirs in list(other.peaks.items()):
-            mine = self.peaks.get(boot)
-            if mine != theirs:
-                self._set_peaks(boot, theirs if mine is None else _merge_peaks((*mine, *theirs)))
-
-    def _set_peaks(self, boot: str, peaks: Peaks) -> None:
-        self.peaks[boot] = peaks
-        if len(self.peaks) > _MAX_BOOTS:
-            del self.peaks[next(iter(self.peaks))]
-
-
-def _merge_peaks(readings: Iterable[tuple[float, float]]) -> Peaks:
-    """Return the readings that no later one exceeds."""
-    kept: list[tuple[float, float]] = []
-    for reading in sorted(readings, reverse=True):
-        if not kept or reading[1] > kept[-1][1]:
-            kept.append(reading)
-    kept.reverse()
-    while len(kept) > _MAX_PEAKS:
-        # Joining two only makes keys sent between them older.
-        at = min(range(len(kept) - 1), key=lambda n: kept[n][1] - kept[n + 1][1])
-        kept[at : at + 2] = [(kept[at + 1][0], kept[at][1])]
-    return tuple(kept)
 
 
 def key_age(first_sent: ClockReading, now: ClockReading) -> float:

@@ -11,9 +11,9 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
-from bardge_async._core.entry import COMPETING_SECONDS, EntryState, JournalEntry, KeyIdentity, RecordedResponse
+from bardge_async._core.entry import COMPETING_SECONDS, EntryState, JournalEntry, KeyIdentity, RecordedResponse, WallLog
 from bardge_async._core.forks import register_lock_owner
-from bardge_async._core.window import ClockReading, WallLog
+from bardge_async._core.window import ClockReading
 from bardge_async._journal.key_holders import KeyHolders
 from bardge_async._journal.memory_digests import RETENTION_SECONDS, KeyDigests
 from bardge_async._runtime.clock import Clock
@@ -90,7 +90,7 @@ class MemoryJournal:
         if (
             identity in self._unfinished
             or identity in self._finished
-            or (not self._digests.is_empty and self._is_remembered(identity))
+            or (self._digests.generations and self._is_remembered(identity))
         ):
             self._holders.release(identity)
             return False
@@ -249,7 +249,8 @@ class MemoryJournal:
     def _prune_finished(self, now: float) -> None:
         # Ordered by when the entries finished, so the first is the oldest.
         finished = self._finished
-        self._digests.drop_expired(now)
+        if self._digests.generations:
+            self._digests.drop_expired(now)
         while finished:
             identity = next(iter(finished))
             oldest = finished[identity]

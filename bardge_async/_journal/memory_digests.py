@@ -31,16 +31,11 @@ class KeyDigests:
     """Remember keys for 15 minutes after they were finished, in about 100 bytes each. Times are elapsed seconds."""
 
     def __init__(self) -> None:
-        self._generations: deque[_Generation] = deque()
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether no key is remembered."""
-        return not self._generations
+        self.generations: deque[_Generation] = deque()
 
     def add_key(self, identity: tuple[str, ...], finished_at: float, *, generated: bool = False) -> None:
         """Remember a key; one that the client generated is 128 random bits, which need no digest."""
-        generations = self._generations
+        generations = self.generations
         if not generations or finished_at - generations[-1].started_at >= _GENERATION_SECONDS:
             generations.append(_Generation(finished_at, finished_at))
         generation = generations[-1]
@@ -51,15 +46,15 @@ class KeyDigests:
 
     def has_key(self, identity: KeyIdentity) -> bool:
         """Return whether a key is remembered."""
-        if not self._generations:
+        if not self.generations:
             return False
         wanted = {_compute_digest(identity), _read_bits(identity.key)}
-        return any(not generation.digests.isdisjoint(wanted) for generation in self._generations)
+        return any(not generation.digests.isdisjoint(wanted) for generation in self.generations)
 
     def drop_expired(self, now: float) -> None:
         """Forget the keys that were finished more than 15 minutes ago, a minute's together."""
-        while self._generations and now - self._generations[0].latest > RETENTION_SECONDS:
-            self._generations.popleft()
+        while self.generations and now - self.generations[0].latest > RETENTION_SECONDS:
+            self.generations.popleft()
 
 
 def _read_bits(key: str) -> bytes | None:

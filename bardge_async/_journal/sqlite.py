@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from bardge_async._core.arguments import check_seconds
-from bardge_async._core.entry import COMPETING_SECONDS, EntryState, JournalEntry, KeyIdentity, RecordedResponse
+from bardge_async._core.entry import COMPETING_SECONDS, EntryState, JournalEntry, KeyIdentity, RecordedResponse, WallLog
 from bardge_async._core.settings import DAY
-from bardge_async._core.window import ClockReading, WallLog
+from bardge_async._core.window import ClockReading
 from bardge_async._journal.key_holders import KeyHolders, key_in_use_error
 from bardge_async._journal.pruning import WHERE_EXPIRED, PruneTime
 from bardge_async._journal.spellings import choose_binding_entry, find_respelled, respell_entry

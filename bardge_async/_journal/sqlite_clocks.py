@@ -7,7 +7,8 @@ from typing import Any, Final
 
 import orjson
 
-from bardge_async._core.window import ClockReading, WallLog
+from bardge_async._core.entry import WallLog
+from bardge_async._core.window import ClockReading
 from bardge_async._journal.pruning import PruneTime, agreed_time, is_due
 from bardge_async._journal.sqlite_digests import corruption_error, verify_checksum, with_checksum
 

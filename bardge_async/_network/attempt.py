@@ -140,7 +140,7 @@ class Attempt:
         """
         if not self.maybe_sent and self._deadline_timer.clock.elapsed() > self.deadline:
             raise ConnectDeadlineError
-        if not self._limits.may_write():
+        if self._limits.check_window is not None and not self._limits.check_window():
             raise WindowClosedError
         self.maybe_sent = self.write_started = True
         self._connection, self._transport = connection, connection.transport

@@ -13,8 +13,9 @@ from typing import Final, Protocol
 
 import anyio
 
+from bardge_async._core.entry import WallLog
 from bardge_async._core.server_clock import ServerClock, parse_http_date
-from bardge_async._core.window import ClockReading, WallLog
+from bardge_async._core.window import ClockReading
 
 __all__ = ["Clock", "ClockReader", "SystemClock", "TimeLimit", "Timer"]
 
@@ -84,7 +85,9 @@ class ClockReader:
         wall, elapsed = clock.wall(), clock.elapsed()
         if wall >= self._last_wall > 0.0 and elapsed > self._last_elapsed:
             self._last_wall, self._last_elapsed = wall, elapsed
-            return ClockReading(wall, elapsed, wall, self._boot, self._server.tell_time(elapsed))
+            # As ServerClock.tell_time: every attempt gets here.
+            offset = self._server.offset
+            return ClockReading(wall, elapsed, wall, self._boot, None if offset is None else offset + elapsed)
         self._log_last_reading()
         return self._read_with_log(wall, elapsed)
 
