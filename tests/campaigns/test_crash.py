@@ -25,9 +25,10 @@ def test_windows_open() -> None:
 
 def test_windows_closed() -> None:
     """Killed and run again after windows closed: nothing duplicated or lost; exactly the unanswered are in doubt."""
-    report = play(3, 60, 5, closed=True)
-    assert (report.kills, report.doubled, report.lost, report.wrong) == (3, 0, 0, [])
-    assert report.doubts > 0
+    # Where a worker is faster than its kill, one play may wait for no window to close: two do not.
+    reports = [play(3, 60, seed, closed=True) for seed in (5, 6)]
+    assert [(one.kills, one.doubled, one.lost, one.wrong) for one in reports] == [(3, 0, 0, [])] * 2
+    assert sum(one.doubts for one in reports) > 0
 
 
 def test_control() -> None:
