@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType, TracebackType
@@ -18,6 +19,7 @@ from bardge_async.sandbox._fault_plan import FaultPlan
 from bardge_async.sandbox._faults import Fault, FaultKind
 from bardge_async.sandbox._idempotency import KeptAnswer
 from bardge_async.sandbox._ledger import LedgerEntry
+from bardge_async.sandbox._protocol import SandboxProtocol
 from bardge_async.sandbox._request_log import RecordedRequest
 from bardge_async.sandbox._server import PREFIX, Server
 from bardge_async.sandbox._settings import SandboxSettings, WindowFrom
@@ -70,6 +72,7 @@ class Sandbox:
         self._store: Store | None = None
         self._server: Server | None = None
         self._runner: web.AppRunner | None = None
+        self._listener: asyncio.Server | None = None
         self._base_url = ""
 
     async def __aenter__(self) -> Self:
@@ -165,7 +168,6 @@ class Sandbox:
     def reset(self) -> None:
         """Restore the initial data and keys, and remove faults and requests; the clock stays where it is."""
         server = self._running_server
-        server.store.drop_tables()
         load_seed(server.store, self._settings, self.clock.now())
         server.reload_api_keys()
         server.requests.clear()
@@ -195,18 +197,24 @@ class Sandbox:
 
     async def _start_server(self, server: Server) -> None:
         self._server = server
-        self._runner = web.AppRunner(
-            server.build_application(Control(self, self._settings.host).answer_request),
-            access_log=None,
-            shutdown_timeout=0.5,
-        )
+        control = Control(self, self._settings.host).answer_request
+        self._runner = web.AppRunner(server.build_application(control), shutdown_timeout=0.5)
         await self._runner.setup()
-        await web.TCPSite(self._runner, self._settings.host, self._settings.port).start()
-        host, port = self._runner.addresses[0][:2]
+        manager, loop = self._runner.server, asyncio.get_running_loop()
+        assert manager is not None
+        # aiohttp's own sites offer no choice of the protocol.
+        self._listener = await loop.create_server(
+            lambda: SandboxProtocol(manager, loop=loop, access_log=None),  # type: ignore[arg-type]  # None: no log
+            self._settings.host,
+            self._settings.port,
+        )
+        host, port = self._listener.sockets[0].getsockname()[:2]
         # An IPv6 address needs brackets in a URL.
         self._base_url = f"http://{f'[{host}]' if ':' in host else host}:{port}{PREFIX}"
 
     async def _stop_server(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
         if self._runner is not None:
             await self._runner.cleanup()
         if self._store is not None:

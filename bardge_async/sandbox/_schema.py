@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
-SCHEMA: Final = """
+VERSION: Final = 1
+SCHEMA: Final = f"""
 CREATE TABLE resellers (
     seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, slug TEXT NOT NULL UNIQUE, name TEXT NOT NULL,
     api_key TEXT UNIQUE, enabled INTEGER NOT NULL, balance INTEGER NOT NULL DEFAULT 0
@@ -105,5 +107,6 @@ CREATE TABLE lookups (
     id TEXT PRIMARY KEY, reseller INTEGER NOT NULL, issuer INTEGER NOT NULL, client INTEGER NOT NULL,
     code TEXT NOT NULL, code_expires_at INTEGER NOT NULL, token TEXT UNIQUE, token_expires_at INTEGER
 );
-PRAGMA user_version = 1;
+PRAGMA user_version = {VERSION};
 """
+TABLES: Final = tuple(re.findall(r"CREATE TABLE (\w+)", SCHEMA))
