@@ -20,7 +20,8 @@ from bardge_async._core.window import ClockReading
 __all__ = ["Clock", "ClockReader", "SystemClock", "TimeLimit", "Timer"]
 
 # On Linux, time.monotonic() stops while the machine sleeps; the server's replay window does not.
-_BOOT_TIME: Final = getattr(time, "CLOCK_BOOTTIME", None)
+_BOOT_TIME: Final[int | None] = getattr(time, "CLOCK_BOOTTIME", None)
+_read_clock: Final[Callable[[int], float]] = getattr(time, "clock_gettime", lambda _: time.monotonic())
 _RESOLUTION: Final = 1e-9
 """Seconds within which two readings count as simultaneous."""
 
@@ -150,7 +151,7 @@ class SystemClock:
 
     def elapsed(self) -> float:
         """Return the seconds since the boot, including time asleep if the system counts it."""
-        return time.monotonic() if _BOOT_TIME is None else time.clock_gettime(_BOOT_TIME)
+        return time.monotonic() if _BOOT_TIME is None else _read_clock(_BOOT_TIME)
 
     async def sleep(self, seconds: float) -> None:
         """Sleep for a number of seconds."""

@@ -10,7 +10,8 @@ import pytest
 
 from bardge_async import operation_key
 from bardge_async.cli.batch._errors import CommandError
-from bardge_async.cli.batch._jobs.files import JobFacts, JobFiles, JobLock, find_running_pid, jobs_folder, make_slug
+from bardge_async.cli.batch._jobs.files import JobFacts, JobFiles, jobs_folder, make_slug
+from bardge_async.cli.batch._jobs.job_lock import JobLock, find_running_pid
 from bardge_async.sandbox import Fault, Sandbox
 from tests.batch_cli.conftest import BUY, Operator, Threaded, make_purchase_csv
 
