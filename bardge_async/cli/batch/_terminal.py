@@ -99,7 +99,7 @@ _SIGNAL_NAMES: Final = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
 
 
 @contextmanager
-def handle_signals(callback: Callable[[], None]) -> Generator[None]:
+def handle_signals(callback: Callable[[], object]) -> Generator[None]:
     """Call ``callback`` on Ctrl-C, a request to end and the end of the terminal, instead of ending the process."""
 
     def on_signal(*_: object) -> None:
