@@ -5,6 +5,8 @@ write. The locks belong to the open file description (OFD locks, ``fcntl(2)``), 
 each other as well, and closing one does not release the other's locks.
 """
 
+# pyright: reportPossiblyUnboundVariable=false, reportConstantRedefinition=false
+
 from __future__ import annotations
 
 import errno

@@ -16,6 +16,7 @@ import anyio
 from bardge_async._core.entry import WallLog
 from bardge_async._core.server_clock import ServerClock, parse_http_date
 from bardge_async._core.window import ClockReading
+from bardge_async.errors import ConfigurationError
 
 __all__ = ["Clock", "ClockReader", "SystemClock", "TimeLimit", "Timer"]
 
@@ -129,6 +130,19 @@ class TimeLimit:
     ) -> bool:
         self._timer.cancel()
         return self._scope.__exit__(kind, error, trace)
+
+
+def choose_clock(clock: Clock | None) -> Clock:
+    """Return the clock, by default the machine's.
+
+    Raises:
+        ConfigurationError: It is no clock.
+    """
+    if clock is None:
+        return SystemClock()
+    if not callable(getattr(clock, "elapsed", None)):
+        raise ConfigurationError(f"clock: expected a Clock with a method elapsed(), got {clock!r:.40}")
+    return clock
 
 
 def _read_boot_id() -> str:

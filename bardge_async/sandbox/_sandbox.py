@@ -11,7 +11,8 @@ from typing import Self
 import anyio
 from aiohttp import web
 
-from bardge_async.errors import InvalidArgumentError
+from bardge_async._core.arguments import check_text
+from bardge_async.errors import ConfigurationError, InvalidArgumentError
 from bardge_async.sandbox import _ledger
 from bardge_async.sandbox._clock import SandboxClock
 from bardge_async.sandbox._control import Control
@@ -37,7 +38,7 @@ class Sandbox:
     marked K? honour keys. ``resellers`` is the number of accounts with a key; one more is disabled.
 
     Raises:
-        InvalidArgumentError: A setting out of range.
+        ConfigurationError: A setting out of range; on entering, a ``db`` that cannot be used.
     """
 
     def __init__(
@@ -67,7 +68,9 @@ class Sandbox:
             cache_errors=cache_errors,
             unproven_keys=unproven_keys,
         )
-        self.clock = clock or SandboxClock()
+        if clock is not None and not isinstance(clock, SandboxClock):
+            raise ConfigurationError(f"clock: expected SandboxClock(...), got {clock!r:.40}")
+        self.clock = SandboxClock() if clock is None else clock
         self.faults = FaultPlan()
         self._store: Store | None = None
         self._server: Server | None = None
@@ -146,6 +149,7 @@ class Sandbox:
         Raises:
             InvalidArgumentError: No lookup has that id.
         """
+        check_text("lookup_id", lookup_id)
         row = self._running_server.store.fetch_one("SELECT code FROM lookups WHERE id = ?", lookup_id)
         if row is None:
             raise InvalidArgumentError(f"lookup_id: no lookup has the id {lookup_id!r}")
@@ -181,11 +185,11 @@ class Sandbox:
         """Empty the idempotency store, so that the next request under any key counts as new."""
         self._running_server.idempotency.forget_all()
 
-    def cut_after(self, endpoint: str | None = None, times: int = 1) -> None:
+    def cut_after(self, endpoint: str | None = None, times: int | None = 1) -> None:
         """Cut the next connections to an endpoint after the work is committed."""
         self.faults.script([Fault(kind=FaultKind.CUT_AFTER, endpoint=endpoint, times=times)])
 
-    def cut_before(self, endpoint: str | None = None, times: int = 1) -> None:
+    def cut_before(self, endpoint: str | None = None, times: int | None = 1) -> None:
         """Cut the next connections to an endpoint before any work is done."""
         self.faults.script([Fault(kind=FaultKind.CUT_BEFORE, endpoint=endpoint, times=times)])
 
@@ -221,6 +225,8 @@ class Sandbox:
             self._store.close()
 
     def _find_reseller(self, slug: str | None) -> Row:
+        if slug is not None:
+            check_text("reseller", slug)
         wanted = slug or next(iter(self.api_keys))
         row = self._running_server.store.fetch_one("SELECT * FROM resellers WHERE slug = ?", wanted)
         if row is None:
@@ -228,6 +234,7 @@ class Sandbox:
         return row
 
     def _find_client(self, id: str, slug: str | None) -> Row:
+        check_text("client_id", id)
         sql = "SELECT * FROM clients WHERE reseller = ? AND id = ?"
         row = self._running_server.store.fetch_one(sql, self._find_reseller(slug)["seq"], id)
         if row is None:

@@ -232,6 +232,10 @@ def _add_signal_handler(number: signal.Signals, callback: Callable[[], object]) 
         loop.add_signal_handler(number, callback)
     except NotImplementedError:
         # Windows' loops have no handlers of their own.
-        previous = signal.signal(number, lambda *_: loop.call_soon_threadsafe(callback))
+
+        def call_in_loop(*_: object) -> None:
+            loop.call_soon_threadsafe(callback)
+
+        previous = signal.signal(number, call_in_loop)
         return lambda: signal.signal(number, previous)
     return lambda: loop.remove_signal_handler(number)
