@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Self
@@ -31,8 +31,9 @@ class Sandbox:
     ``port`` 0 picks a free port. ``db`` is a file that keeps the state and survives a kill; without it the state is in
     memory. ``seed`` determines the names and keys of the initial data; its dates count from the day of the start.
     ``latency`` is the processing time of a request in seconds of ``clock``. ``window`` (seconds), ``window_from`` and
-    ``cache_errors`` set what the vendor leaves open about the idempotency store; with ``unproven_keys`` the endpoints
-    marked K? honour keys. ``resellers`` is the number of accounts with a key; one more is disabled.
+    ``cache_errors`` set what the vendor leaves open about the idempotency store. ``keyed`` says which endpoints
+    honour keys where the table leaves it open or is wrong: ``{"bookings.cancel": True}``, or the names alone; the others
+    do as the table says. ``resellers`` is the number of accounts with a key; one more is disabled.
 
     Raises:
         InvalidArgumentError: A setting out of range.
@@ -50,7 +51,7 @@ class Sandbox:
         window: float = 90.0,
         window_from: WindowFrom = "received",
         cache_errors: bool = False,
-        unproven_keys: bool = False,
+        keyed: Mapping[str, bool] | Iterable[str] = (),
         clock: SandboxClock | None = None,
     ) -> None:
         self._settings = SandboxSettings(
@@ -63,7 +64,7 @@ class Sandbox:
             window=window,
             window_from=window_from,
             cache_errors=cache_errors,
-            unproven_keys=unproven_keys,
+            keyed=keyed,
         )
         self.clock = clock or SandboxClock()
         self.faults = FaultPlan()

@@ -158,8 +158,6 @@ def confirm_class_booking(request: SandboxRequest) -> JSON:
 
 def _buy_visits(request: SandboxRequest, session: Row, client: Row, instance: Row) -> BookingDraft:
     fields = request.fields
-    if fields.is_given("copay_package_id"):
-        raise validation_error("copay_package_id", "this session needs number_of_visits and duration instead")
     visits, duration = fields.read_int("number_of_visits"), fields.read_str("duration")
     if duration.upper() not in ("MONTHLY", "ANNUALLY"):
         raise validation_error("duration", f'expected "MONTHLY" or "ANNUALLY", got {duration[:40]!r}')
@@ -170,10 +168,6 @@ def _buy_visits(request: SandboxRequest, session: Row, client: Row, instance: Ro
 
 
 def _buy_copay(request: SandboxRequest, session: Row, client: Row, instance: Row) -> BookingDraft:
-    fields = request.fields
-    for name in ("number_of_visits", "duration"):
-        if fields.is_given(name):
-            raise validation_error(name, "this session needs copay_package_id instead")
-    purchase = buy_option(request, client, session["provider"], fields.read_str("copay_package_id"))
+    purchase = buy_option(request, client, session["provider"], request.fields.read_str("copay_package_id"))
     change_copay_visits(request, purchase["seq"], -1)
     return _draft_booking(instance, copay=purchase["seq"], visits_deducted=1)

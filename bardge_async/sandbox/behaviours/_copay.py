@@ -76,17 +76,14 @@ def purchase_spa_copay(request: SandboxRequest) -> JSON:
 
 
 def purchase_copay_package(request: SandboxRequest) -> JSON:
-    """Answer ``copay.purchase_package``: by option or by quote."""
+    """Answer ``copay.purchase_package``: by quote, else by option. That the quote prevails is the sandbox's choice."""
     fields = request.fields
     client = find_client(request, fields.read_str("client_id"))
     provider = find_provider(request, fields.read_str("provider_id"))
-    by_option, by_quote = fields.is_given("copay_package_id"), fields.is_given("quote_id")
-    if by_option == by_quote:
-        raise validation_error("copay_package_id", "give either copay_package_id or quote_id")
-    if by_option:
-        purchase = buy_option(request, client, provider["seq"], fields.read_str("copay_package_id"))
-    else:
+    if fields.is_given("quote_id"):
         purchase = _buy_quote(request, client, provider["seq"], fields.read_str("quote_id"))
+    else:
+        purchase = buy_option(request, client, provider["seq"], fields.read_str("copay_package_id"))
     return _receipt_json(purchase, "copay_purchase")
 
 
