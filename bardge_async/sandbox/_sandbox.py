@@ -12,12 +12,14 @@ from aiohttp import web
 
 from bardge_async.errors import InvalidArgumentError
 from bardge_async.sandbox import _ledger
+from bardge_async.sandbox._check_in import CheckIn, check_in
 from bardge_async.sandbox._clock import SandboxClock
 from bardge_async.sandbox._control import Control
 from bardge_async.sandbox._fault_plan import FaultPlan
 from bardge_async.sandbox._faults import Fault, FaultKind
 from bardge_async.sandbox._idempotency import KeptAnswer
 from bardge_async.sandbox._ledger import LedgerEntry
+from bardge_async.sandbox._request import read_reseller
 from bardge_async.sandbox._request_log import RecordedRequest
 from bardge_async.sandbox._server import PREFIX, Server
 from bardge_async.sandbox._settings import SandboxSettings, WindowFrom
@@ -137,6 +139,16 @@ class Sandbox:
         return _ledger.read_entries(
             self._running_server.store, _ledger.ACCOUNT, "reseller", self._find_reseller(reseller)["seq"]
         )
+
+    def check_in(self, client_id: str, provider_id: str, *, reseller: str | None = None) -> CheckIn:
+        """Log a client's visit at a gym, which no endpoint does: it uses up an access code, else it takes credits.
+
+        Raises:
+            InvalidArgumentError: An unknown client, gym or reseller, or neither a valid code nor enough credits.
+        """
+        account = read_reseller(self._find_reseller(reseller))
+        client, store = self._find_client(client_id, reseller), self._running_server.store
+        return check_in(store, account, client, provider_id, self.clock.now())
 
     def lookup_code(self, lookup_id: str) -> str:
         """Return the code that the client of a lookup would pass on.

@@ -132,8 +132,27 @@ async def test_credits_pay_a_class_priced_in_credits(raw: Any) -> None:
 
 async def test_too_few_credits_are_400(raw: Any) -> None:
     """The page's own rule: too small a balance is a validation error."""
-    reply = await raw.post("/bookings/class", make_booking_request("ci_credits", "client_no_pass"))
-    assert (reply.status, reply.error["code"]) == (400, "validation_error")
+    replies = [await raw.post("/bookings/class", make_booking_request("ci_credits")) for _ in range(6)]
+    assert ([r.status for r in replies], replies[5].error["code"]) == ([201] * 5 + [400], "validation_error")
+
+
+@pytest.mark.parametrize("instance", ["ci_abc123", "ci_premium", "ci_credits"])
+@pytest.mark.parametrize("client", ["client_no_pass", "client_expired", "client_cancelled"])
+async def test_booking_needs_a_valid_pass(raw: Any, instance: str, client: str) -> None:
+    """Without a valid issued pass nothing is booked, at whatever price."""
+    reply = await raw.post("/bookings/class", make_booking_request(instance, client))
+    assert (reply.status, reply.error["code"]) == (404, "pass_not_found")
+
+
+@pytest.mark.parametrize("act", ["cancel", "reschedule", "status"])
+async def test_booking_of_another_reseller(raw: Any, act: str) -> None:
+    """An operation on another reseller's booking is denied, without side effects."""
+    id = (await raw.post("/bookings/class", make_booking_request())).json["booking_id"]
+    other = raw.sandbox.api_keys["zuma_bank"]
+    path = f"/bookings/{id}"
+    reply = await (raw.get(path, api_key=other) if act == "status" else raw.post(f"{path}/{act}", {}, api_key=other))
+    assert (reply.status, reply.error["type"], reply.error["code"]) == (403, "permission_error", "permission_denied")
+    assert (await raw.get(path)).json["status"] == "PENDING"
 
 
 async def test_full_class_is_409(raw: Any) -> None:

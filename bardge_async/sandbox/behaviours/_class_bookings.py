@@ -36,8 +36,8 @@ COST_PER_VISIT: Final = {"STANDARD": 350_000, "PREMIUM": 600_000}
 def initiate_class_booking(request: SandboxRequest) -> JSON:
     """Answer ``bookings.initiate_class``.
 
-    The sandbox's choice: a class priced in credits is paid in credits; any other needs a pass, which covers it, has
-    no visit left, or does not include the gym's tier.
+    A client without a valid pass is refused (guide: Passes). The sandbox's choice: a class priced in credits is paid in
+    credits; for any other the pass covers it, has no visit left, or does not include the gym's tier.
     """
     instance = find_instance(request, request.fields.read_str("class_instance_id"))
     client = find_visiting_client(request)
@@ -45,10 +45,11 @@ def initiate_class_booking(request: SandboxRequest) -> JSON:
     for name in ("first_name", "last_name"):
         request.fields.read_optional_str(name)
     require_spot(instance)
+    held = require_usable_pass(request, client)
     if instance["credit_price"] is not None:
         return _pay_in_credits(request, client, instance)
     provider = request.store.fetch_all("SELECT * FROM providers WHERE seq = ?", instance["provider"])[0]
-    return _use_pass(request, client, instance, provider, require_usable_pass(request, client))
+    return _use_pass(request, client, instance, provider, held)
 
 
 def _pay_in_credits(request: SandboxRequest, client: Row, instance: Row) -> JSON:

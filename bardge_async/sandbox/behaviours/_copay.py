@@ -1,4 +1,7 @@
-"""Co-pay: gym options, spa quotes and their purchases, paid from the reseller's account (guide: Co-pay)."""
+"""Co-pay: gym options, spa quotes and their purchases (guide: Co-pay).
+
+That the reseller's account pays is known for a class's confirmation only (page); here it is the sandbox's choice.
+"""
 
 from __future__ import annotations
 
@@ -40,12 +43,17 @@ def option_json(row: Row) -> JSON:
 
 
 def quote_spa_copay(request: SandboxRequest) -> JSON:
-    """Answer ``copay.quote_spa``: nothing is due if the client's pass covers it."""
+    """Answer ``copay.quote_spa``: nothing is due if the client's pass covers it.
+
+    A spa without co-pay serves only clients whose pass covers it (guide: Co-pay), and a credit price is quoted by none.
+    """
     spa = find_provider(request, request.path["provider_id"], "SPA")
     client = find_client(request, request.fields.read_str("client_id"))
     selection = read_services(request, spa)
     held = find_usable_pass(request, client)
     covered = held is not None and held.covers(spa)
+    if not covered and (selection.in_credits or not spa["copay_available"]):
+        raise validation_error("provider_id", "no co-pay is offered for these services")
     amount = 0 if covered else selection.total
     id, expires_at = new_id("quote"), request.now_ms + _QUOTE_LIFETIME
     row = {"id": id, "client": client["seq"], "provider": spa["seq"], "services": selection.key, "amount": amount}
