@@ -93,9 +93,10 @@ CONSTRUCTORS: Final[dict[Callable[..., object], dict[str, object]]] = {
 }
 # Values for what a method needs, by the name of the argument.
 VALID: Final[dict[str, object]] = {
-    **dict.fromkeys(("booking_id", "class_id", "client_id", "key", "lookup_id", "pass_id", "session_id"), "id"),
+    **dict.fromkeys(("booking_id", "class_id", "key", "lookup_id", "pass_id", "session_id"), "id"),
     **dict.fromkeys(("provider_branch_id", "provider_id", "issuer_id", "job", "namespace", "kind"), "id"),
     "business_id": "1",
+    "client_id": "client_abc123",
     "cursor": "text",
     "endpoint": "clients.get",
     "faults": [],
@@ -145,6 +146,7 @@ ALSO_ALLOWED: Final[dict[str, set[str]]] = {
     "BardgeClient.resolve done": {"None", "True"},
     "BardgeClient.with_options timeout": {"None"},  # the defaults again
     "BardgeClient.with_options paths": {"None"},  # the same
+    "BardgeClient.with_options keyed": {"None"},
 }
 GENERATE: Final[dict[str, object]] = {
     "endpoint": "access_codes.generate",
@@ -159,7 +161,7 @@ NEEDED: Final[dict[str, dict[str, object]]] = {
 
 # Values and protocols: what the library makes, or only calls.
 MADE_BY_THE_LIBRARY: Final = """
-AttemptEnded AttemptLimits AttemptStarted Batch Clock ClockReading Doubt DoubtOpened DoubtResolved DoubtVerdict EntryState
+AttemptEnded AttemptLimits AttemptStarted Batch CheckIn Clock ClockReading Doubt DoubtOpened DoubtResolved DoubtVerdict EntryState
 Event FaultKind Finding IdempotentClient JobDoubt Journal JournalEntry KeptAnswer KeyIdentity LedgerEntry Limiter
 OperationOutcome OperationStatus Pace Progress RecordedRequest RecordedResponse Recovered Response RetryScheduled
 SystemClock Throttled Timer Transport Walk WireRequest WireResponse

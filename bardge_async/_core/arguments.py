@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Final
 
 from bardge_async.errors import BardgeError, ConfigurationError, InvalidArgumentError
 
@@ -95,7 +95,7 @@ def check_path(name: str, value: object) -> Path:
     Raises:
         ConfigurationError: It is not text or a path object, or no file can have this name.
     """
-    path: object = os.fspath(cast("os.PathLike[Any]", value)) if isinstance(value, os.PathLike) else value
+    path: object = os.fspath(value) if isinstance(value, os.PathLike) else value  # pyright: ignore[reportUnknownArgumentType]
     if not isinstance(path, str) or not path:
         raise ConfigurationError(f"{name}: expected the path of a file, got {value!r:.80}")
     try:

@@ -7,7 +7,7 @@ from typing import Final
 
 from aiohttp import web
 
-from bardge_async.sandbox._errors import INVALID_REQUEST, ErrorAnswer, internal_error, unreadable_error
+from bardge_async.sandbox._errors import INVALID_REQUEST, VALIDATION_CODE, ErrorAnswer, internal_error, unreadable_error
 from bardge_async.sandbox._responses import build_response, error_response, new_request_id
 
 _DEFECT: Final = 500
@@ -40,7 +40,7 @@ class SandboxProtocol(web.RequestHandler):
     ) -> tuple[web.StreamResponse, bool]:
         """Send a response; where aiohttp itself refused the request, the error object in place of its text."""
         if isinstance(resp, web.HTTPException):
-            resp = _answer(ErrorAnswer(resp.status, INVALID_REQUEST, None, resp.reason))
+            resp = _answer(ErrorAnswer(resp.status, INVALID_REQUEST, VALIDATION_CODE, resp.reason))
         return await super().finish_response(request, resp, start_time)
 
     def log_exception(self, *args: object, **options: object) -> None:
@@ -58,7 +58,7 @@ async def read_body(request: web.Request) -> bytes:
     try:
         return await request.read()
     except web.HTTPException as error:
-        raise ErrorAnswer(error.status, INVALID_REQUEST, None, error.reason) from None
+        raise ErrorAnswer(error.status, INVALID_REQUEST, VALIDATION_CODE, error.reason) from None
     except web.RequestPayloadError as error:
         # The text is "400, message:" and the reason on the next line.
         raise unreadable_error(_shorten(str(error).partition("\n")[2] or str(error))) from None

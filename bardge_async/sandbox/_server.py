@@ -28,7 +28,7 @@ from bardge_async.sandbox._faults import Fault, FaultKind
 from bardge_async.sandbox._idempotency import IdempotencyStore, SandboxResponse
 from bardge_async.sandbox._origin_check import find_foreign_header
 from bardge_async.sandbox._protocol import read_body
-from bardge_async.sandbox._request import Reseller, SandboxRequest
+from bardge_async.sandbox._request import Reseller, SandboxRequest, read_reseller
 from bardge_async.sandbox._request_log import new_request_log, record_request
 from bardge_async.sandbox._responses import (
     OutgoingResponse,
@@ -68,7 +68,7 @@ class Server:
     def reload_api_keys(self) -> None:
         """Read the resellers by API key from the store."""
         rows = self.store.fetch_all("SELECT * FROM resellers WHERE api_key IS NOT NULL ORDER BY seq")
-        self.resellers = {row["api_key"]: Reseller(row["seq"], row["slug"], bool(row["enabled"])) for row in rows}
+        self.resellers = {row["api_key"]: read_reseller(row) for row in rows}
 
     def build_application(self, control: Route | None = None) -> web.Application:
         """Return the aiohttp application; ``control`` answers below ``/_sandbox``."""

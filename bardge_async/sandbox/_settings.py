@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias
+from types import MappingProxyType
+from typing import Any, Final, Literal, TypeAlias, cast
 
 import attrs
 
 from bardge_async._core.arguments import check_bool, check_int, check_number, check_path, check_text
+from bardge_async.endpoints import ENDPOINTS
 from bardge_async.errors import ConfigurationError
 
 WindowFrom: TypeAlias = Literal["received", "completed"]
@@ -50,6 +53,23 @@ def _to_path(value: object) -> Path:
     return check_path("db", value)
 
 
+def _read_keyed(value: Mapping[str, bool] | Iterable[str]) -> Mapping[str, bool]:
+    """Return whether endpoints honour keys, by name; names alone mean that they do."""
+    given: object = value
+    if not isinstance(given, Iterable) or isinstance(given, str | bytes):
+        raise ConfigurationError(
+            f"keyed: expected endpoint names, or a mapping of them to True or False, got {value!r:.80}"
+        )
+    keyed = dict(cast("Mapping[str, bool]", value)) if isinstance(value, Mapping) else dict.fromkeys(value, True)
+    for name, is_honoured in keyed.items():
+        endpoint = ENDPOINTS.get(f"{name}")
+        if endpoint is None or not endpoint.takes_key:
+            raise ConfigurationError(f"keyed: {name!r:.80} is no endpoint that is sent with a key; see ENDPOINTS")
+        if not isinstance(is_honoured, bool):
+            raise ConfigurationError(f"keyed[{name!r}]: expected True or False, got {is_honoured!r:.40}")
+    return MappingProxyType(keyed)
+
+
 @attrs.frozen(kw_only=True)
 class SandboxSettings:
     """Hold a sandbox's settings; ``latency`` and ``window`` are in seconds."""
@@ -63,4 +83,8 @@ class SandboxSettings:
     window: float = attrs.field(default=90.0, validator=_check_seconds)
     window_from: WindowFrom = attrs.field(default="received", validator=_check_window_from)
     cache_errors: bool = attrs.field(default=False, validator=_check_flag)
-    unproven_keys: bool = attrs.field(default=False, validator=_check_flag)
+    keyed: Mapping[str, bool] = attrs.field(factory=dict[str, bool], converter=_read_keyed)
+
+    def honours_key(self, name: str) -> bool:
+        """Return whether an endpoint honours idempotency keys here."""
+        return self.keyed.get(name, ENDPOINTS[name].key_is_honoured)
