@@ -26,7 +26,7 @@ import platformdirs
 builtins.__import__ = import_what_is_left
 for name in ("SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGALRM", "SIGTSTP"):
     delattr(signal, name)
-for name in ("pread", "pwrite", "getuid", "geteuid", "fchmod", "O_CLOEXEC", "mkfifo"):
+for name in ("getuid", "geteuid", "fchmod", "O_CLOEXEC", "mkfifo"):
     delattr(os, name)
 unix_loop = asyncio.SelectorEventLoop
 del unix_loop.add_signal_handler, unix_loop.remove_signal_handler
