@@ -309,14 +309,15 @@ def _is_key_rejected(outcome: Outcome) -> bool:
 def _build_response(state: CallState, outcome: Outcome) -> Response[Any]:
     response = state.response
     assert response is not None
+    # By position: with keywords, creating it takes twice as long.
     return Response(
-        value=outcome.value,
-        status=response.status,
-        headers=response.headers,
-        request_id=response.headers.get(REQUEST_ID_HEADER),
-        attempts=state.history.attempts,
-        idempotency_key=state.request.key,
-        replayed="server" if outcome.replayed else None,
+        outcome.value,
+        response.status,
+        response.headers,
+        response.headers.get(REQUEST_ID_HEADER),
+        state.history.attempts,
+        state.request.key,
+        "server" if outcome.replayed else None,
     )
 
 

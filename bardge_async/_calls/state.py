@@ -12,8 +12,8 @@ from bardge_async._calls.context import CallContext, OperationProgress
 from bardge_async._calls.events import AttemptStarted, Event, Throttled
 from bardge_async._calls.probe import probe_window
 from bardge_async._core import retry
-from bardge_async._core.entry import EntryState, JournalEntry, KeyIdentity, RecordedResponse
-from bardge_async._core.http import REQUEST_ID_HEADER, PreparedRequest, WireRequest, WireResponse
+from bardge_async._core.entry import EntryState, JournalEntry, KeyIdentity, RecordedResponse, make_recorded_response
+from bardge_async._core.http import REQUEST_ID_HEADER, PreparedRequest, WireRequest, WireResponse, make_wire_request
 from bardge_async._core.redaction import redact_body, redact_headers
 from bardge_async._core.replay import SendAllowed, build_sent_entry
 from bardge_async._core.response import Outcome, Verdict, classify, classify_broken
@@ -269,7 +269,7 @@ class CallState:
         if history.first_sent is None:
             history.first_sent = now
         headers = {**request.headers, "Authorization": header}
-        return WireRequest(request.endpoint.method, request.url, headers, request.body)
+        return make_wire_request(request.endpoint.method, request.url, headers, request.body)
 
     async def _announce_attempt(self) -> None:
         """Emit the start of an attempt; if a hook ends the process there, nothing was sent and no doubt stays."""
@@ -353,7 +353,7 @@ class CallState:
         if refused:
             self.progress.refused = True
         body = redact_body(response, header).body if entry.keeps_bodies else None
-        recorded = RecordedResponse(response.status, body, response.headers.get(REQUEST_ID_HEADER))
+        recorded = make_recorded_response(response.status, body, response.headers.get(REQUEST_ID_HEADER))
         state = EntryState.REFUSED if refused else EntryState.DONE
         memory = self._context.memory_journal
         if memory is None:

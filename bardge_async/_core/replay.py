@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple, cast
 import attrs
 import orjson
 
-from bardge_async._core.entry import EntryState, JournalEntry, KeyIdentity, RecordedResponse
+from bardge_async._core.entry import EntryState, JournalEntry, KeyIdentity, RecordedResponse, make_entry
 from bardge_async._core.http import PreparedRequest
 from bardge_async._core.retry import in_doubt_error
 from bardge_async._core.settings import ReplayWindow, normalize_base_url
@@ -94,7 +94,7 @@ def build_sent_entry(
     server_failure: RecordedResponse | None,
 ) -> JournalEntry:
     """Return the entry of a request that is about to be sent: written before, since a crash may follow."""
-    return JournalEntry(
+    return make_entry(
         identity,
         request.endpoint.name,
         request.url,

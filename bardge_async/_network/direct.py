@@ -22,7 +22,7 @@ from aiohttp.connector import Connection
 from aiohttp.http import RawResponseMessage
 from yarl import URL
 
-from bardge_async._core.http import WireRequest, WireResponse
+from bardge_async._core.http import WireRequest, WireResponse, make_wire_response
 from bardge_async._core.secret import Secret, SecretBytes
 from bardge_async._network.attempt import MAX_RESPONSE_SIZE, Attempt, ResponseTooLargeError
 from bardge_async._network.reuse import ConnectionGuard, Host, KeptConnectionError, detach_parser
@@ -198,7 +198,7 @@ class DirectExchange:
             # precede the next request.
             attempt.abort()
             connection.close()
-        return WireResponse(message.code, message.headers, body)
+        return make_wire_response(message.code, message.headers, body)
 
 
 def _encode_request(request: WireRequest, origin: Origin) -> SecretBytes:
