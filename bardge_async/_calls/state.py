@@ -15,7 +15,7 @@ from bardge_async._core import retry
 from bardge_async._core.entry import EntryState, JournalEntry, KeyIdentity, RecordedResponse, make_recorded_response
 from bardge_async._core.http import REQUEST_ID_HEADER, PreparedRequest, WireRequest, WireResponse, make_wire_request
 from bardge_async._core.redaction import redact_body, redact_headers
-from bardge_async._core.replay import SendAllowed, build_sent_entry
+from bardge_async._core.replay import SendAllowed, build_sent_entry, compute_fingerprint
 from bardge_async._core.response import Outcome, Verdict, classify, classify_broken
 from bardge_async._core.window import ClockReading, History
 from bardge_async._limits.accounts import request_permit
@@ -119,7 +119,7 @@ class CallState:
             key=self.request.key,
         )
 
-    async def send_attempt(self, header: str) -> Outcome | None:
+    async def send_attempt(self, header: str) -> Outcome | None:  # noqa: C901 - in parts, every call would pay for them
         """Send once, holding a connection slot, and record the outcome; None if throttled while queued for the slot."""
         self.response, context, endpoint = None, self._context, self.request.endpoint
         waited = not self.semaphore.try_acquire()
@@ -154,7 +154,10 @@ class CallState:
                 outcome = await self._classify_failure(error, now)
             else:
                 outcome = self._classify_response(response, now, header)
-            await self._conclude_attempt(outcome, now, header, was_in_doubt=was_in_doubt)
+            if self._entry is not None or context.is_observed():
+                await self._conclude_attempt(outcome, now, header, was_in_doubt=was_in_doubt)
+            else:
+                self.add_to_history(outcome)
             return outcome
         finally:
             self.semaphore.release()
@@ -218,7 +221,9 @@ class CallState:
         first = self.history.first_sent if self.history.in_doubt else now
         if earlier is not None:
             return earlier.with_state(EntryState.SENT, first, now, earlier.answer)
-        return build_sent_entry(identity, self.request, first, now, self._fault)
+        # The memory journal computes a fingerprint when it is asked for, which is rare.
+        fingerprint = "" if self._context.memory_journal is not None else compute_fingerprint(self.request)
+        return build_sent_entry(identity, self.request, first, now, self._fault, fingerprint=fingerprint)
 
     def _record_intent_now(self, identity: KeyIdentity, now: ClockReading) -> bool:
         """Record the intent without awaiting; return False unless the journal is in memory."""

@@ -137,13 +137,19 @@ def compute_limits(  # noqa: PLR0917 - every attempt gets here: an object for th
     window_left = seconds_left(window, history, now)
     if window_left is None or window_left < MIN_SECONDS_LEFT:
         return None
+    check = _make_window_check(window, history, read_clock)
+    return AttemptLimits(min(connect, window_left), answer, max_idle, now.wall + window_left, check)
 
+
+def _make_window_check(
+    window: ReplayWindow, history: History, read_clock: Callable[[], ClockReading]
+) -> Callable[[], bool]:
     def is_window_open() -> bool:
         """Judge the age again: while connecting, the machine may have slept or its wall clock may have been set."""
         left = seconds_left(window, history, read_clock())
         return left is not None and left > 0
 
-    return AttemptLimits(min(connect, window_left), answer, max_idle, now.wall + window_left, is_window_open)
+    return is_window_open
 
 
 def compute_backoff(policy: RetryPolicy, attempts: int, jitter: float) -> float:
