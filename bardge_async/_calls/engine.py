@@ -151,15 +151,18 @@ class Engine:
         if context.memory_journal is None and not (state.request.is_fresh_key and context.hold_fresh is not None):
             return False
         identity = KeyIdentity(self.settings.base_url, self.settings.account, key)
-        if context.memory_journal is None:
+        memory = context.memory_journal
+        if memory is None:
             hold = context.hold_fresh
         else:
-            memory = context.memory_journal
             hold = memory.hold_generated if state.request.is_fresh_key else memory.hold_if_new
         if hold is None or not hold(identity):
             return False
         state.identity = identity
-        self._observe_journal()
+        if memory is None:
+            self._observe_journal()
+        else:
+            self.clock_reader.observe(memory.walls)
         return True
 
     async def _claim_key(

@@ -154,28 +154,27 @@ class CallState:
                 outcome = await self._classify_failure(error, now)
             else:
                 outcome = self._classify_response(response, now, header)
+            self.add_to_history(outcome)
             if self._entry is not None or context.is_observed():
                 await self._conclude_attempt(outcome, now, header, was_in_doubt=was_in_doubt)
-            else:
-                self.add_to_history(outcome)
             return outcome
         finally:
             self.semaphore.release()
 
     async def _conclude_attempt(self, outcome: Outcome, now: ClockReading, header: str, *, was_in_doubt: bool) -> None:
         """Record an attempt's outcome, then report it to adaptive limit, hooks and log, if any of them is active."""
-        seconds = self._clock.elapsed() - now.elapsed
-        self.add_to_history(outcome)
+        seconds = self._clock.elapsed() - now.elapsed if self._context.is_observed() else None
         try:
             if self._entry is not None:
                 await self._record_outcome(self._entry, outcome, now, header)
         finally:
             # After the record: what a hook raises to end the process must not lose the outcome.
-            pacing = self._context.account_limits.pacing
-            if pacing.was_used:
-                status = None if self.response is None else self.response.status
-                pacing.observe(status, timed_out=outcome.timed_out, started_at=now.elapsed, seconds=seconds)
-            self._notify_attempt_ended(outcome, seconds, was_in_doubt=was_in_doubt)
+            if seconds is not None:
+                pacing = self._context.account_limits.pacing
+                if pacing.was_used:
+                    status = None if self.response is None else self.response.status
+                    pacing.observe(status, timed_out=outcome.timed_out, started_at=now.elapsed, seconds=seconds)
+                self._notify_attempt_ended(outcome, seconds, was_in_doubt=was_in_doubt)
 
     def _notify_attempt_ended(self, outcome: Outcome, seconds: float, *, was_in_doubt: bool) -> None:
         notifier = self._context.settings.notifier
@@ -221,7 +220,7 @@ class CallState:
         first = self.history.first_sent if self.history.in_doubt else now
         if earlier is not None:
             return earlier.with_state(EntryState.SENT, first, now, earlier.answer)
-        # The memory journal computes a fingerprint when it is asked for, which is rare.
+        # The memory journal computes it when it is asked for, which is rare.
         fingerprint = "" if self._context.memory_journal is not None else compute_fingerprint(self.request)
         return build_sent_entry(identity, self.request, first, now, self._fault, fingerprint=fingerprint)
 
