@@ -78,7 +78,7 @@ def structure_value(parsed: object, body: bytes, cls: type[T]) -> T:
     Raises:
         StructureError: The value contradicts the vendor's page, or the class refuses it.
     """
-    hook = _get_hook(cls)
+    hook = _get_hook(cast("Any", cls))
     try:
         try:
             value: T = hook(parsed)

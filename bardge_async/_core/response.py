@@ -174,10 +174,12 @@ def _structure_value(endpoint: Endpoint[Any, Any], parsed: object, response: Wir
     return value
 
 
-def _find_error_object(parsed: Any) -> dict[str, object] | None:  # noqa: ANN401 - JSON; every response gets here
+def _find_error_object(parsed: object) -> dict[str, object] | None:
     """Return the API's error object, or None."""
-    found: Any = parsed.get("error") if isinstance(parsed, dict) else None
-    return found if isinstance(found, dict) and found else None
+    if not isinstance(parsed, dict):
+        return None
+    found = cast("dict[str, object]", parsed).get("error")
+    return cast("dict[str, object]", found) if isinstance(found, dict) and found else None
 
 
 def _classify_failure(endpoint: Endpoint[Any, Any], response: WireResponse, wait: float | None, origin: str) -> Outcome:

@@ -112,7 +112,7 @@ class _ConnectRequest(ClientRequest):
     """The request that the connector takes to find or open a connection: the same one for all requests to a server."""
 
     @functools.cached_property
-    def connection_key(self) -> ConnectionKey:  # type: ignore[override]
+    def connection_key(self) -> ConnectionKey:  # pyright: ignore[reportIncompatibleMethodOverride] - read as a property
         """What the pool knows its connections by; aiohttp computes it each time."""
         return super().connection_key
 
