@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from typing import Any
+from typing import Any, Final
 
 import attrs
 import pytest
@@ -17,16 +17,16 @@ from bardge_async._core.window import make_reading
 ENTRY = (KeyIdentity("https://api.example", "", "k"), "credits.purchase", "https://api.example/c", "", b"{}", True)
 
 
-@pytest.mark.parametrize(
-    ("cls", "make", "arguments"),
-    [
-        (ClockReading, make_reading, (1.0, 2.0, 3.0)),
-        (WireRequest, make_wire_request, ("GET", "https://api.example", {})),
-        (WireResponse, make_wire_response, (200, {}, b"{}")),
-        (RecordedResponse, make_recorded_response, (200, None, "req_1")),
-        (JournalEntry, make_entry, (*ENTRY, EntryState.SENT)),
-    ],
-)
+CASES: Final[list[tuple[Any, Any, tuple[object, ...]]]] = [
+    (ClockReading, make_reading, (1.0, 2.0, 3.0)),
+    (WireRequest, make_wire_request, ("GET", "https://api.example", {})),
+    (WireResponse, make_wire_response, (200, {}, b"{}")),
+    (RecordedResponse, make_recorded_response, (200, None, "req_1")),
+    (JournalEntry, make_entry, (*ENTRY, EntryState.SENT)),
+]
+
+
+@pytest.mark.parametrize(("cls", "make", "arguments"), CASES)
 def test_same_as_called(cls: Any, make: Any, arguments: tuple[object, ...]) -> None:
     """A factory's value equals that of its class, is as frozen, and survives pickle."""
     made = make(*arguments)
