@@ -95,7 +95,7 @@ def check_path(name: str, value: object) -> Path:
     Raises:
         ConfigurationError: It is not text or a path object, or no file can have this name.
     """
-    path: object = os.fspath(value) if isinstance(value, os.PathLike) else value  # pyright: ignore
+    path: object = os.fspath(value) if isinstance(value, os.PathLike) else value  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
     if not isinstance(path, str) or not path:
         raise ConfigurationError(f"{name}: expected the path of a file, got {value!r:.80}")
     try:

@@ -276,8 +276,8 @@ async def test_counts() -> None:
 
 def test_rows_without_a_key() -> None:
     """An endpoint that takes no key is rejected when the operation is made."""
-    with pytest.raises(errors.ConfigurationError, match=r"lookups\.initiate takes no idempotency key"):
-        Operation("lookups.initiate", id="1")
+    with pytest.raises(errors.ConfigurationError, match=r"passes\.list takes no idempotency key"):
+        Operation("passes.list", id="1")
 
 
 def test_unknown_row() -> None:
