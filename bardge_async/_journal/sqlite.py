@@ -13,8 +13,9 @@ from bardge_async._core.entry import COMPETING_SECONDS, EntryState, JournalEntry
 from bardge_async._core.settings import DAY
 from bardge_async._core.window import ClockReading
 from bardge_async._journal.key_holders import KeyHolders, key_in_use_error
-from bardge_async._journal.pruning import WHERE_EXPIRED, PruneTime
+from bardge_async._journal.pruning import PruneTime
 from bardge_async._journal.spellings import choose_binding_entry, find_respelled, respell_entry
+from bardge_async._journal.sqlite_chores import EraseChore, PruneChore
 from bardge_async._journal.sqlite_clocks import FileClocks
 from bardge_async._journal.sqlite_digests import compute_checksum, corruption_error, verify_checksum, with_checksum
 from bardge_async._journal.sqlite_locks import KeyFileLocks
@@ -197,7 +198,9 @@ class SQLiteJournal:
         Raises:
             JournalError: The file cannot be written.
         """
-        return await self._writer.run(lambda found: _erase_client(found, client_id), writes=True)
+        chore = EraseChore(client_id)
+        await self._writer.run_chore(chore)
+        return chore.changed
 
     async def prune(self, now: float) -> int:
         """Remove what is past its retention at the wall time ``now``, in seconds; return the number of entries removed.
@@ -208,7 +211,9 @@ class SQLiteJournal:
         Raises:
             JournalError: The file cannot be written.
         """
-        return await self._writer.run(lambda found: self._prune_entries(found, PruneTime(now)), writes=True)
+        chore = self._make_prune_chore(PruneTime(now))
+        await self._writer.run_chore(chore)
+        return chore.removed
 
     def close(self) -> None:
         """Finish pending writes, close the file and release every key."""
@@ -227,28 +232,16 @@ class SQLiteJournal:
             self._clocks.add_reading(entry.last_sent)
 
     def _complete_transaction(self, connection: sqlite3.Connection, writes: bool) -> None:
-        """Load or store what the file remembers of the clocks, once per transaction, and prune once an hour."""
+        """Load or store what the file remembers of the clocks, once per transaction; once an hour start pruning."""
         if not writes:
             self._clocks.load(connection)
             return
         due = self._clocks.store(connection)
         if due is not None:
-            self._prune_entries(connection, due)
+            self._writer.add_chore(self._make_prune_chore(due))
 
-    def _prune_entries(self, connection: sqlite3.Connection, time: PruneTime) -> int:
-        condition = f"state <> 'sent' AND {WHERE_EXPIRED.format('?')}"
-        connection.execute(
-            f"UPDATE entries SET body = NULL, answer = NULL WHERE {condition} AND (body NOT NULL OR answer NOT NULL)",
-            time.limits(self._keep_bodies),
-        )
-        if not self._keep_entries:  # 0 keeps them forever
-            return 0
-        # Read before: a file of the first version does not say what was removed from it.
-        forgotten = max(self.forgotten, time.wall - self._keep_entries)
-        removed = connection.execute(f"DELETE FROM entries WHERE {condition}", time.limits(self._keep_entries)).rowcount
-        if removed:
-            self._clocks.note_removed(connection, forgotten)
-        return removed
+    def _make_prune_chore(self, time: PruneTime) -> PruneChore:
+        return PruneChore(self._clocks, time, self._keep_bodies, self._keep_entries, lambda: self.forgotten)
 
 
 def _select_entry(connection: sqlite3.Connection, identity: KeyIdentity) -> JournalEntry | None:
@@ -316,14 +309,6 @@ def _select_sent_since(connection: sqlite3.Connection, entry: JournalEntry) -> l
     base_url, account, key = entry.identity
     earliest = entry.first_sent.wall - COMPETING_SECONDS
     return [_parse_entry(row) for row in connection.execute(sql, (base_url, account, entry.endpoint, key, earliest))]
-
-
-def _erase_client(connection: sqlite3.Connection, client_id: str) -> int:
-    sql = (
-        "UPDATE entries SET body = NULL, answer = NULL WHERE state <> 'sent' AND (body NOT NULL OR answer NOT NULL) "
-        "AND (instr(body, CAST(? AS BLOB)) OR instr(answer, CAST(? AS BLOB)) OR instr(url, ?))"
-    )
-    return connection.execute(sql, (client_id, client_id, client_id)).rowcount
 
 
 def _entry_columns(entry: JournalEntry) -> tuple[Any, ...]:

@@ -9,13 +9,14 @@ import sqlite3
 import sys
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
 import attrs
 
 from bardge_async._core.forks import register_lock_owner
+from bardge_async._journal.sqlite_chores import Chore, ChoreQueue
 from bardge_async._journal.sqlite_schema import open_journal_file
 from bardge_async._runtime.loops import PerLoop, find_running_loop
 from bardge_async.errors import JournalError
@@ -28,15 +29,21 @@ _FILE_SUFFIXES: Final = ("", "-wal", "-shm", "-lock")
 
 
 @attrs.define(eq=False)
-class _DatabaseTask:
-    """Work on the database, and the future that its result is for."""
+class _DatabaseWork:
+    """Work on the database, and what came of it."""
 
     work: Callable[[sqlite3.Connection], Any]
     writes: bool
+    result: Any = attrs.field(default=None, init=False)
+    error_message: str | None = attrs.field(default=None, init=False)
+
+
+@attrs.define(eq=False)
+class _DatabaseTask(_DatabaseWork):
+    """Work on the database, and the future that its result is for."""
+
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]
-    result: Any = None
-    error_message: str | None = None
 
     def resolve_future(self) -> None:
         """Resolve the future; must run in its loop."""
@@ -82,6 +89,7 @@ class SQLiteWriter:
         self._connection_lock = threading.Lock()
         self._lock = threading.Lock()
         self._batches: queue.SimpleQueue[list[_DatabaseTask] | None] = queue.SimpleQueue()
+        self._chores: ChoreQueue[_DatabaseTask] = ChoreQueue()
         self._thread: threading.Thread | None = None
 
     async def run(self, work: Callable[[sqlite3.Connection], T], *, writes: bool) -> T:
@@ -100,6 +108,26 @@ class SQLiteWriter:
             if len(pending) == 1:
                 loop.call_soon(self._hand_over_tasks, pending)
         return cast("T", await task.future)
+
+    async def run_chore(self, chore: Chore) -> None:
+        """Run a chore in pieces, between the tasks.
+
+        Raises:
+            JournalError: The database could not be read or written, or the journal was closed meanwhile.
+        """
+        loop = find_running_loop()
+        task = _DatabaseTask(lambda _: None, False, loop, loop.create_future())
+        with self._lock:
+            if self._closed:
+                raise JournalError(f"{self._path}: the journal is closed")
+            self._chores.add(chore, task)
+            self._start_thread()
+            self._batches.put([])
+        await task.future
+
+    def add_chore(self, chore: Chore) -> None:
+        """Run a chore after the current transaction; closing the journal ends it."""
+        self._chores.add(chore)
 
     def read_now(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run a read in the calling thread, which waits for the disk; if it fails, close the file.
@@ -122,11 +150,14 @@ class SQLiteWriter:
             # Closing the journal has handed them over already.
             if not pending:
                 return
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._process_batches, name="bardge journal", daemon=True)
-                self._thread.start()
+            self._start_thread()
             self._batches.put(pending.copy())
             pending.clear()
+
+    def _start_thread(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._process_batches, name="bardge journal", daemon=True)
+            self._thread.start()
 
     def close(self) -> None:
         """Finish the queued tasks, end the thread and close the file."""
@@ -179,16 +210,28 @@ class SQLiteWriter:
             connection.close()
 
     def _process_batches(self) -> None:
-        batches, connection_lock = self._batches, self._connection_lock
+        batches, connection_lock, chores = self._batches, self._connection_lock, self._chores
         ended = False
         while not ended:
-            batch: list[_DatabaseTask] = []
-            while not ended and (not batch or (len(batch) < _MAX_BATCH and not batches.empty())):
-                more = batches.get()
-                ended = more is None
-                batch += more or ()
+            batch, ended = _take_batch(batches, chores.seconds_until_due())
             with connection_lock:
                 self._run_batch(batch)
+                if not ended:
+                    self._run_chores(chores)
+        dropped = chores.drain()
+        self._fail_tasks(dropped, JournalError(f"{self._path}: the journal was closed"))
+        _deliver_results(dropped)
+
+    def _run_chores(self, chores: ChoreQueue[_DatabaseTask]) -> None:
+        ended = chores.run_due_piece(self._run_piece, lambda task: task.future.cancelled())
+        if ended is not None:
+            task, task.error_message = ended
+            _deliver_results([task])
+
+    def _run_piece(self, work: Callable[[sqlite3.Connection], bool], writes: bool) -> bool | str:
+        piece = _DatabaseWork(work, writes)
+        self._run_transaction([piece])
+        return bool(piece.result) if piece.error_message is None else piece.error_message
 
     def _run_batch(self, batch: list[_DatabaseTask]) -> None:
         # Reads first: they need not wait for the disk.
@@ -198,7 +241,7 @@ class SQLiteWriter:
                 self._run_transaction(group)
                 _deliver_results(group)
 
-    def _run_transaction(self, group: list[_DatabaseTask]) -> None:
+    def _run_transaction(self, group: Sequence[_DatabaseWork]) -> None:
         """Run a group of tasks in one transaction: afterwards all of it is on disk, or none."""
         try:
             connection = self._get_connection()
@@ -220,7 +263,7 @@ class SQLiteWriter:
             for job in group:
                 self._run_transaction([job])
 
-    def _fail_tasks(self, group: list[_DatabaseTask], error: Exception) -> None:
+    def _fail_tasks(self, group: Sequence[_DatabaseWork], error: Exception) -> None:
         message = (
             str(error) if isinstance(error, JournalError) else f"{self._path}: {str(error) or type(error).__name__}"
         )
@@ -239,6 +282,24 @@ class SQLiteWriter:
                 connection.execute("ROLLBACK")
         except sqlite3.Error:
             self._close_connection()
+
+
+def _take_batch(
+    batches: queue.SimpleQueue[list[_DatabaseTask] | None], timeout: float | None
+) -> tuple[list[_DatabaseTask], bool]:
+    """Wait for tasks, until a chore is due or added; return them, and whether the journal is closed."""
+    batch: list[_DatabaseTask] = []
+    while not batch or (len(batch) < _MAX_BATCH and not batches.empty()):
+        try:
+            more = batches.get(timeout=timeout)
+        except queue.Empty:
+            break
+        if more is None:
+            return batch, True
+        batch += more
+        if not more:
+            break
+    return batch, False
 
 
 def _read_file_id(path: Path) -> tuple[int, int] | None:
