@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sqlite3
 import weakref
+from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -13,6 +15,7 @@ from bardge_async._core.entry import COMPETING_SECONDS, EntryState, JournalEntry
 from bardge_async._core.settings import DAY
 from bardge_async._core.window import ClockReading
 from bardge_async._journal.key_holders import KeyHolders, key_in_use_error
+from bardge_async._journal.pages import PAGE_ROWS, stream_pages, take_page
 from bardge_async._journal.pruning import PruneTime
 from bardge_async._journal.spellings import choose_binding_entry, find_respelled, respell_entry
 from bardge_async._journal.sqlite_chores import EraseChore, PruneChore
@@ -39,6 +42,12 @@ _UPSERT: Final = (
 _UPDATE_OUTCOME: Final = (
     f"UPDATE entries SET {', '.join(f'{name} = ?' for name in _COLUMNS.split(', ')[8:])} "
     f"WHERE {_WHERE_KEY} AND fingerprint = ? AND given = ?"
+)
+_PAGE: Final = f"SELECT {_COLUMNS}, seq FROM entries WHERE seq > ? ORDER BY seq LIMIT ?"
+# The planner would rather read the whole table in its order.
+_UNFINISHED_PAGE: Final = (
+    f"SELECT {_COLUMNS}, seq FROM entries WHERE seq IN (SELECT seq FROM entries INDEXED BY entries_unfinished "
+    "WHERE state = 'sent' AND seq > ? ORDER BY seq LIMIT ?) ORDER BY seq"
 )
 
 
@@ -182,13 +191,26 @@ class SQLiteJournal:
         """Return the endpoint's other entries last sent at most ten minutes before this one was first sent, or later."""
         return await self._writer.run(lambda found: _select_sent_since(found, entry), writes=False)
 
-    async def listed(self, *, unfinished: bool = False) -> list[JournalEntry]:
-        """Return the entries of all servers and accounts, oldest first; with ``unfinished``, only those in doubt.
+    def entries(self, *, unfinished: bool = False) -> AsyncIterator[JournalEntry]:
+        """Iterate over the entries of all servers and accounts, oldest first; with ``unfinished``, over those in doubt.
+
+        A page is read at a time, so memory stays flat and no other call waits. An entry that is there all the time comes
+        exactly once, as it was when its page was read; one that is added or removed meanwhile may come or not.
 
         Raises:
             JournalError: The file cannot be read.
         """
-        return await self._writer.run(lambda found: _select_entries(found, unfinished=unfinished), writes=False)
+        return stream_pages(
+            0, lambda end: self._writer.run(lambda found: _select_page(found, end, unfinished=unfinished), writes=False)
+        )
+
+    async def listed(self, *, unfinished: bool = False) -> list[JournalEntry]:
+        """Return what ``entries`` yields, in a list.
+
+        Raises:
+            JournalError: The file cannot be read.
+        """
+        return [entry async for entry in self.entries(unfinished=unfinished)]
 
     async def erase(self, client_id: str) -> int:
         """Remove the bodies of finished entries that contain a client's id; return the number of entries changed.
@@ -295,9 +317,12 @@ def _select_unfinished(connection: sqlite3.Connection, base_url: str, account: s
     return [_parse_entry(row) for row in connection.execute(sql, (base_url, account))]
 
 
-def _select_entries(connection: sqlite3.Connection, *, unfinished: bool) -> list[JournalEntry]:
-    where = "WHERE state = 'sent' " if unfinished else ""
-    return [_parse_entry(row) for row in connection.execute(f"SELECT {_COLUMNS} FROM entries {where}ORDER BY seq")]
+def _select_page(
+    connection: sqlite3.Connection, position: int, *, unfinished: bool
+) -> tuple[list[JournalEntry], int | None]:
+    sql = _UNFINISHED_PAGE if unfinished else _PAGE
+    with closing(connection.execute(sql, (position, PAGE_ROWS))) as rows:
+        return take_page((row[-1], _parse_entry(row)) for row in rows)
 
 
 def _select_sent_since(connection: sqlite3.Connection, entry: JournalEntry) -> list[JournalEntry]:
