@@ -20,7 +20,7 @@ class ClientMatcher:
     need no closer look.
     """
 
-    def __init__(self, client_id: str) -> None:
+    def __init__(self, client_id: object) -> None:
         if not isinstance(client_id, str) or not client_id:
             raise InvalidArgumentError(f"client_id: expected the id of a client, got {client_id!r:.40}")
         self.client_id = client_id

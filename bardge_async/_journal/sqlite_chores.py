@@ -45,9 +45,12 @@ _ERASE: Final = f"{_REMOVE_BODIES} AND state <> 'sent' AND fingerprint = ? AND {
 
 
 class Chore(Protocol):
-    """Work that is done in pieces; ``writes``: whether the next one writes."""
+    """Work that is done in pieces."""
 
-    writes: bool
+    @property
+    def writes(self) -> bool:
+        """Whether the next piece writes."""
+        ...
 
     def run_piece(self, connection: sqlite3.Connection, piece: Piece) -> bool:
         """Do a piece of the work, as much as it has room for; return whether there is more."""
@@ -123,7 +126,12 @@ class PruneChore:
     writes = True
 
     def __init__(
-        self, clocks: FileClocks, time: PruneTime, keep_bodies: float, keep_entries: float, read_forgotten: Callable[[], float]
+        self,
+        clocks: FileClocks,
+        time: PruneTime,
+        keep_bodies: float,
+        keep_entries: float,
+        read_forgotten: Callable[[], float],
     ) -> None:
         self.removed = 0
         self._clocks = clocks

@@ -225,7 +225,8 @@ class SQLiteWriter:
     def _run_chores(self, chores: ChoreQueue[_DatabaseTask]) -> None:
         ended = chores.run_due_piece(self._run_piece, lambda task: task.future.cancelled())
         if ended is not None:
-            task, task.error_message = ended
+            task, error_message = ended
+            task.error_message = error_message
             _deliver_results([task])
 
     def _run_piece(self, work: Callable[[sqlite3.Connection], bool], writes: bool) -> bool | str:
