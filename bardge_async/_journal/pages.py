@@ -7,7 +7,7 @@ from typing import Final, TypeVar
 
 from bardge_async._core.entry import JournalEntry
 
-PAGE_ROWS: Final = 500
+PAGE_ROWS: Final = 100
 PAGE_BYTES: Final = 1024 * 1024
 """A page ends with the entry whose bodies exceed this."""
 

@@ -9,9 +9,9 @@ import sqlite3
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar
 
 import attrs
 
@@ -29,25 +29,24 @@ _FILE_SUFFIXES: Final = ("", "-wal", "-shm", "-lock")
 
 
 @attrs.define(eq=False)
-class _DatabaseWork:
-    """Work on the database, and what came of it."""
+class _DatabaseTask:
+    """Work on the database, and the future that its result is for, if any."""
 
     work: Callable[[sqlite3.Connection], Any]
     writes: bool
-    result: Any = attrs.field(default=None, init=False)
-    error_message: str | None = attrs.field(default=None, init=False)
+    loop: asyncio.AbstractEventLoop | None = None
+    future: asyncio.Future[Any] | None = None
+    result: Any = None
+    error_message: str | None = None
 
-
-@attrs.define(eq=False)
-class _DatabaseTask(_DatabaseWork):
-    """Work on the database, and the future that its result is for."""
-
-    loop: asyncio.AbstractEventLoop
-    future: asyncio.Future[Any]
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether the caller no longer waits for it."""
+        return self.future is not None and self.future.cancelled()
 
     def resolve_future(self) -> None:
         """Resolve the future; must run in its loop."""
-        if self.future.done():
+        if self.future is None or self.future.done():
             return
         if self.error_message is not None:
             self.future.set_exception(JournalError(self.error_message))
@@ -99,7 +98,8 @@ class SQLiteWriter:
             JournalError: The database could not be read or written.
         """
         loop = find_running_loop()
-        task = _DatabaseTask(work, writes, loop, loop.create_future())
+        future: asyncio.Future[T] = loop.create_future()
+        task = _DatabaseTask(work, writes, loop, future)
         pending = self._pending.get()
         with self._lock:
             if self._closed:
@@ -107,7 +107,7 @@ class SQLiteWriter:
             pending.append(task)
             if len(pending) == 1:
                 loop.call_soon(self._hand_over_tasks, pending)
-        return cast("T", await task.future)
+        return await future
 
     async def run_chore(self, chore: Chore) -> None:
         """Run a chore in pieces, between the tasks.
@@ -116,14 +116,15 @@ class SQLiteWriter:
             JournalError: The database could not be read or written, or the journal was closed meanwhile.
         """
         loop = find_running_loop()
-        task = _DatabaseTask(lambda _: None, False, loop, loop.create_future())
+        future: asyncio.Future[None] = loop.create_future()
+        task = _DatabaseTask(lambda _: None, False, loop, future)
         with self._lock:
             if self._closed:
                 raise JournalError(f"{self._path}: the journal is closed")
             self._chores.add(chore, task)
             self._start_thread()
             self._batches.put([])
-        await task.future
+        await future
 
     def add_chore(self, chore: Chore) -> None:
         """Run a chore after the current transaction; closing the journal ends it."""
@@ -223,14 +224,14 @@ class SQLiteWriter:
         _deliver_results(dropped)
 
     def _run_chores(self, chores: ChoreQueue[_DatabaseTask]) -> None:
-        ended = chores.run_due_piece(self._run_piece, lambda task: task.future.cancelled())
+        ended = chores.run_due_piece(self._run_piece, lambda task: task.is_abandoned)
         if ended is not None:
             task, error_message = ended
             task.error_message = error_message
             _deliver_results([task])
 
     def _run_piece(self, work: Callable[[sqlite3.Connection], bool], writes: bool) -> bool | str:
-        piece = _DatabaseWork(work, writes)
+        piece = _DatabaseTask(work, writes)
         self._run_transaction([piece])
         return bool(piece.result) if piece.error_message is None else piece.error_message
 
@@ -242,7 +243,7 @@ class SQLiteWriter:
                 self._run_transaction(group)
                 _deliver_results(group)
 
-    def _run_transaction(self, group: Sequence[_DatabaseWork]) -> None:
+    def _run_transaction(self, group: list[_DatabaseTask]) -> None:
         """Run a group of tasks in one transaction: afterwards all of it is on disk, or none."""
         try:
             connection = self._get_connection()
@@ -264,7 +265,7 @@ class SQLiteWriter:
             for job in group:
                 self._run_transaction([job])
 
-    def _fail_tasks(self, group: Sequence[_DatabaseWork], error: Exception) -> None:
+    def _fail_tasks(self, group: list[_DatabaseTask], error: Exception) -> None:
         message = (
             str(error) if isinstance(error, JournalError) else f"{self._path}: {str(error) or type(error).__name__}"
         )
@@ -314,7 +315,8 @@ def _read_file_id(path: Path) -> tuple[int, int] | None:
 def _deliver_results(group: list[_DatabaseTask]) -> None:
     by_loop: dict[asyncio.AbstractEventLoop, list[_DatabaseTask]] = {}
     for job in group:
-        by_loop.setdefault(job.loop, []).append(job)
+        if job.loop is not None:
+            by_loop.setdefault(job.loop, []).append(job)
     for loop, tasks in by_loop.items():
         try:
             loop.call_soon_threadsafe(_resolve_futures, tasks)
