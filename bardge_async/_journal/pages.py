@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from typing import Final, TypeVar
 
@@ -11,6 +12,7 @@ PAGE_ROWS: Final = 100
 PAGE_BYTES: Final = 1024 * 1024
 """A page ends with the entry whose bodies exceed this."""
 
+Item = TypeVar("Item")
 Position = TypeVar("Position")
 
 
@@ -36,3 +38,11 @@ def take_page(rows: Iterable[tuple[Position, JournalEntry]]) -> tuple[list[Journ
         if size > PAGE_BYTES or len(page) == PAGE_ROWS:
             break
     return page, end
+
+
+async def take_turns(items: Iterable[Item]) -> AsyncGenerator[Item]:
+    """Yield items, and let other tasks run after every page of them."""
+    for number, item in enumerate(items):
+        if number % PAGE_ROWS == 0:
+            await asyncio.sleep(0)
+        yield item

@@ -209,11 +209,14 @@ class SQLiteJournal:
         return [entry async for entry in self.entries(unfinished=unfinished)]
 
     async def erase(self, client_id: str) -> int:
-        """Remove the bodies of finished entries that contain a client's id; return the number of entries changed.
+        """Remove the bodies of finished entries that name a client; return the number of entries changed.
 
-        Key, fingerprint and outcome are kept. Entries in doubt keep their bodies, which resolving them needs.
+        A body names a client by its id as a segment of the URL's path or as a string in its JSON. Key, fingerprint and
+        outcome are kept. Entries in doubt keep their bodies, which resolving them needs, and one that is answered
+        meanwhile may keep them.
 
         Raises:
+            InvalidArgumentError: The id is empty.
             JournalError: The file cannot be written.
         """
         chore = EraseChore(client_id)
