@@ -28,7 +28,7 @@ from bardge_async._journal.sqlite_writer import SQLiteWriter
 from bardge_async._runtime.clock import Clock
 
 _POLL_SECONDS: Final = 0.05
-_RESPELL_BATCH: Final = 1000
+_RESPELL_BATCH: Final = 200
 
 _WHERE_KEY: Final = "base_url = ? AND account = ? AND key = ?"
 _UPSERT: Final = (
