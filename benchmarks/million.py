@@ -146,7 +146,7 @@ async def put_until_told(store: str, place: str) -> None:
     async with open_store(store, place) as journal:
         print("ready", flush=True)
         waits = await put_entries(journal, f"other-{time.time_ns()}", end.done)
-    print(max(waits), statistics.median(waits))
+    print(max(waits), *statistics.quantiles(waits, n=100)[49::49])
 
 
 @attrs.define
@@ -178,15 +178,15 @@ async def measure_during(
         result = await task
         seconds, growth = time.perf_counter() - started_at, resident() - before
     out, _ = await other.communicate(b"")
-    theirs, typical = map(float, out.split())
+    theirs, *typical = map(float, out.split())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     mine = max(waits)
     report.add(
         store,
         f"{name}: {result}",
         f"{seconds:.1f} s",
-        f"{mine * 1000:.0f} ms ({statistics.median(waits) * 1000:.1f})",
-        f"{theirs * 1000:.0f} ms ({typical * 1000:.1f})",
+        _format_waits(mine, *statistics.quantiles(waits, n=100)[49::49]),
+        _format_waits(theirs, *typical),
         f"{growth / _MIB:+.0f} MiB, peak {peak:.0f}",
     )
     if name == "nothing":
@@ -196,6 +196,10 @@ async def measure_during(
         report.faults.append(f"{store}, {name}: a claim or put took {longer * 1000:.0f} ms longer than without")
     if name == "entries" and growth > _MAX_GROWTH:
         report.faults.append(f"{store}: entries() took {growth / _MIB:.0f} MiB")
+
+
+def _format_waits(slowest: float, median: float, late: float) -> str:
+    return f"{median * 1000:.1f} / {late * 1000:.0f} / {slowest * 1000:.0f} ms"
 
 
 async def count_entries(journal: AnyJournal) -> int:
@@ -274,7 +278,7 @@ def main() -> int:
         asyncio.run(put_until_told(*given.put_into))
         return 0
     report = Report()
-    report.add("journal", "what", "time", "slowest claim or put here (median)", "in the other process", "memory")
+    report.add("journal", "what", "time", "a claim or put here: median, p99, slowest", "in the other process", "memory")
     report.add(*["---"] * 6)
     for store in (given.only,) if given.only else ("sqlite", "postgres"):
         measure(store, given.rows, report)
