@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import resource
 import sqlite3
 import statistics
@@ -87,6 +88,7 @@ def fill_file(path: Path, rows: int) -> None:
     connection.execute("COMMIT")
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     connection.close()
+    os.sync()  # or the first put would wait for all of it
 
 
 async def fill_tables(server: Server, rows: int) -> None:
