@@ -13,8 +13,8 @@ from multidict import CIMultiDict
 from bardge_async import (
     BardgeClient,
     ClockReading,
-    ReplayWindow,
     InitiateLookup,
+    ReplayWindow,
     RetryPolicy,
     UpdateIssuedPassExpiry,
     WireResponse,
