@@ -6,17 +6,21 @@ import itertools
 import math
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
+from operator import itemgetter
 from typing import Any, Final, TypeAlias
 
 import attrs
 
+from bardge_async._core.arguments import check_bool, check_text
 from bardge_async._core.entry import COMPETING_SECONDS, EntryState, JournalEntry, KeyIdentity, RecordedResponse, WallLog
+from bardge_async._core.erasure import ClientMatcher
+from bardge_async._core.fingerprint import add_fingerprint
 from bardge_async._core.forks import register_lock_owner
-from bardge_async._core.replay import add_fingerprint
 from bardge_async._core.window import ClockReading
 from bardge_async._journal.key_holders import KeyHolders
-from bardge_async._journal.memory_digests import RETENTION_SECONDS, KeyDigests
+from bardge_async._journal.memory_digests import RETENTION_SECONDS, KeyDigests, make_bare_entry
+from bardge_async._journal.pages import take_turns
 from bardge_async._runtime.clock import Clock
 
 MAX_KEPT_BYTES: Final = 16 * 1024 * 1024
@@ -113,7 +117,7 @@ class MemoryJournal:
         with self._lock:
             known = self._find_entry(identity)
             if known is None and self._digests.has_key(identity):
-                return _make_bare_entry(identity)
+                return make_bare_entry(identity)
         return None if known is None else known[1]
 
     def release(self, identity: KeyIdentity) -> None:
@@ -223,11 +227,8 @@ class MemoryJournal:
         with self._lock:
             found = [kept for kept in self._unfinished.values() if kept[1].state is EntryState.SENT]
         mine = [kept for kept in found if kept[1].identity[:2] == (base_url, account)]
-        return [
-            add_fingerprint(entry)
-            for _, entry in sorted(mine, key=_sort_key)
-            if not self._holders.is_held(entry.identity)
-        ]
+        free = [entry for _, entry in sorted(mine, key=itemgetter(0)) if not self._holders.is_held(entry.identity)]
+        return [add_fingerprint(entry) for entry in free]
 
     async def since(self, entry: JournalEntry) -> list[JournalEntry]:
         """Return the endpoint's other entries last sent at most ten minutes before this one was first sent, or later."""
@@ -243,6 +244,38 @@ class MemoryJournal:
                 and other.last_sent is not None
                 and other.last_sent.wall >= earliest
             ]
+
+    async def entries(self, *, unfinished: bool = False) -> AsyncGenerator[JournalEntry]:
+        """Iterate over the entries that are there now, oldest first; with ``unfinished``, over those in doubt."""
+        check_bool("unfinished", unfinished)
+        with self._lock:
+            orders = {identity: known[0] for identity, known in self._unfinished.items()}
+            if not unfinished:
+                orders.update((KeyIdentity(*identity), kept[0]) for identity, kept in self._finished.items())
+        async for identity in take_turns(sorted(orders, key=orders.__getitem__)):
+            with self._lock:
+                known = self._find_entry(identity)
+            if known is not None and (known[1].state is EntryState.SENT or not unfinished):
+                yield known[1]
+
+    async def listed(self, *, unfinished: bool = False) -> list[JournalEntry]:
+        """Return what ``entries`` yields, in a list."""
+        return [entry async for entry in self.entries(unfinished=unfinished)]
+
+    async def erase(self, client_id: str) -> int:
+        """Remove the bodies of finished entries that name a client; return the number of entries changed."""
+        check_text("client_id", client_id)
+        matcher, changed = ClientMatcher(client_id), 0
+        with self._lock:
+            identities = list(self._finished)
+        async for identity in take_turns(identities):
+            with self._lock:
+                bare = _drop_bodies(identity, self._finished.get(identity), matcher)
+                if bare is not None:
+                    self._kept_bytes += bare[_SIZE_INDEX] - self._finished[identity][_SIZE_INDEX]
+                    self._finished[identity] = bare
+                    changed += 1
+        return changed
 
     def _find_entry(self, identity: KeyIdentity) -> tuple[int, JournalEntry] | None:
         kept, unfinished = self._finished.get(identity), self._unfinished.get(identity)
@@ -287,6 +320,8 @@ _URL_INDEX: Final = 3
 _GIVEN_INDEX: Final = 6
 _STATE_INDEX: Final = 7
 _LAST_WALL_INDEX: Final = 8
+_BODY_INDEX: Final = 5
+_ANSWER_INDEX: Final = -3
 _SIZE_INDEX: Final = -1
 _NO_READING: Final[Any] = ClockReading(*(None,) * 4)  # type: ignore[arg-type]  # what is not known is packed as None
 _NO_RESPONSE: Final[Any] = RecordedResponse(*(None,) * 3)  # type: ignore[arg-type]
@@ -348,18 +383,18 @@ def _unpack_entry(identity: KeyIdentity, kept: _PackedEntry) -> JournalEntry:
     return entry if given or response is None else attrs.evolve(entry, body=None)
 
 
-def _sort_key(kept: tuple[int, JournalEntry]) -> int:
-    return kept[0]
+def _drop_bodies(identity: tuple[str, ...], kept: _PackedEntry | None, matcher: ClientMatcher) -> _PackedEntry | None:
+    """Return an entry without its bodies if these name the client."""
+    bodies = (None, None) if kept is None else (kept[_BODY_INDEX], kept[_ANSWER_INDEX])
+    if kept is None or bodies == (None, None) or not matcher.matches(identity[0], kept[_URL_INDEX], *bodies):
+        return None
+    entry = _unpack_entry(KeyIdentity(*identity), kept)
+    answer = None if entry.answer is None else attrs.evolve(entry.answer, body=None)
+    return _pack_entry(kept[0], attrs.evolve(entry, body=None), entry.state, entry.last_sent, answer)
 
 
 def _last_sent_elapsed(entry: JournalEntry) -> float:
     return entry.last_sent.elapsed if entry.last_sent is not None else 0.0
-
-
-def _make_bare_entry(identity: KeyIdentity) -> JournalEntry:
-    """Make the entry of a key of which only the digest was kept: it is done, and nothing else is known."""
-    unknown = ClockReading(0.0, 0.0, 0.0)
-    return JournalEntry(identity, "", "", "", None, True, EntryState.DONE, unknown, unknown)
 
 
 def _copy_bytes(content: bytes | None) -> bytes | None:
