@@ -111,6 +111,11 @@ class Delivery:
     cancel_after: float | None = None
     cancel_ticks: int | None = None
 
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether the call is cancelled before it ends, unless it ends first."""
+        return self.cancel_after is not None or self.cancel_ticks is not None
+
     async def make(self, client: BardgeClient) -> object:
         """Make the call."""
         if self.by == "send" or (self.key is not None and self.by == "bare"):
