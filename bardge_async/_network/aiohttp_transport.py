@@ -36,7 +36,7 @@ from bardge_async._network.reuse import (
     has_begun_message,
 )
 from bardge_async._network.sessions import Sessions, check_session
-from bardge_async._network.unreadable import MAX_HEADER_LINE, MAX_HEADERS, check_encoding, describe_unreadable
+from bardge_async._network.unreadable import MAX_HEADER_LINE, MAX_HEADERS, check_encoding, describe_unreadable, find_status
 from bardge_async._runtime.clock import Clock
 from bardge_async.errors import BardgeError, ConnectError, NoAnswerError, NotSentError
 
@@ -206,6 +206,8 @@ class AiohttpTransport:
             attempt.abort()
             # After expiry the error only reflects our own abort of the connection.
             failure = None if attempt.expired else _translate_error(error, attempt)
+            if attempt.maybe_sent and attempt.status is None:
+                attempt.status = find_status(error)
         except asyncio.CancelledError as cancelled:
             attempt.abort()
             if not attempt.stop_timing():
