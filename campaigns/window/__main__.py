@@ -19,6 +19,8 @@ from campaigns.window.world import Report, campaign
 
 EACH = 500
 """Maximum number of faults per seed."""
+_PROGRESS = 100
+"""Seeds between two lines about the progress."""
 
 
 def main(arguments: list[str]) -> int:
@@ -29,6 +31,9 @@ def main(arguments: list[str]) -> int:
     for report in _run_seeds(options):
         _add_report(total, report)
         seeds += 1
+        if seeds % _PROGRESS == 0 or report.doubles or report.faults:
+            found = f"{total.doubles} charged twice, {len(total.faults)} errors"
+            print(f"{seeds} seeds, {total.played.total()} faults: {found}", *report.faults[:1], file=sys.stderr)  # noqa: T201
         if total.played.total() >= options.faults or time.monotonic() - started_at > options.seconds:
             break
     _print_report(total, time.monotonic() - started_at, f"seeds {options.seed} to {options.seed + seeds - 1}")
@@ -45,7 +50,7 @@ def _run_seeds(options: Any) -> Iterator[Report]:
     if options.jobs == 1:
         yield from map(run_seed, seeds)
         return
-    with multiprocessing.get_context("spawn").Pool(options.jobs, _be_strict) as pool:
+    with multiprocessing.get_context("fork").Pool(options.jobs, _be_strict) as pool:
         while True:
             chunk, seeds = seeds[: 4 * options.jobs], seeds[4 * options.jobs :]
             yield from pool.imap(run_seed, chunk)

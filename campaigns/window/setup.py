@@ -98,10 +98,10 @@ def _draw_control(seed: str, rng: random.Random, control: Control) -> Setup:
         # Missing responses move the clocks past 90 s.
         kinds=kinds.get(control, ("hang_after",)),
         rules=_draw_rules(rng, cached=False),
-        timeouts=Timeouts(total=400.0, attempt=20.0),
+        timeouts=Timeouts(total=400.0, attempt=5.0 if control == "wall-clock" else 20.0),
         policy=RetryPolicy(max_attempts=30, budget_floor=100_000.0),
         window=_FORGETFUL if control == "no-window" else ReplayWindow(),
-        connections=rng.choice([2, 5, 100]),
+        connections=100,
         dates=False,
         rate=0.85,
         control=control,
