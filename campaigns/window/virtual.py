@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import selectors
 from collections.abc import Coroutine, Mapping
 from typing import Any, Final, TypeVar
@@ -32,7 +31,6 @@ class _Selector(selectors.BaseSelector):
         found = self._real.select(0)
         if found or (timeout is not None and timeout <= 0):
             return found
-        os.sched_yield()
         found = self._real.select(0 if timeout is not None else _STUCK)
         if found:
             return found
