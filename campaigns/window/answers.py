@@ -1,6 +1,8 @@
-"""Unusual answers by name: JSON that strict parsers refuse, odd failures, unreadable headers, bytes that nobody asked for.
+"""Unusual answers by name: JSON that strict parsers refuse, odd failures, unreadable headers, surplus bytes.
 
-A failure that forgets its work must be recognisable: so none of them is unreadable in its headers.
+A failure that forgets its work has to arrive, in one piece up to the end of its headers: that failures are seen is what
+the promise rests on. A refusal is true. In the moment in which a request is written a surplus answer cannot be told from
+its own, so none is sent then.
 """
 
 from __future__ import annotations
@@ -115,7 +117,13 @@ def _with_status(said: Said, status: int) -> Said:
 async def page_500(x: Exchange) -> None:
     """Fail as a web framework does, with or without the work done, and forget the key."""
     said = await x.work(x.rng.choice([Fate.FAIL_BEFORE, Fate.FAIL_AFTER_FORGOTTEN]))
-    bodies = [PAGE, b"", b"Internal Server Error", b'{"status":500,"error":"Internal Server Error"}', _truncate(x, said)]
+    bodies = [
+        PAGE,
+        b"",
+        b"Internal Server Error",
+        b'{"status":500,"error":"Internal Server Error"}',
+        _truncate(x, said),
+    ]
     await x.send(x.encode(x.rng.choice(OWN), x.rng.choice(bodies)))
 
 
@@ -191,7 +199,9 @@ def _pack(x: Exchange, body: bytes) -> tuple[bytes, Mapping[str, str]]:
 async def interim(x: Exchange) -> None:
     """Send interim responses before the answer."""
     said = await x.work()
-    await x.send(x.rng.choice([b"100 Continue", b"102 Processing", b"103 Early Hints"]).join([b"HTTP/1.1 ", b"\r\n\r\n"]))
+    await x.send(
+        x.rng.choice([b"100 Continue", b"102 Processing", b"103 Early Hints"]).join([b"HTTP/1.1 ", b"\r\n\r\n"])
+    )
     await x.send(x.encode_said(said))
 
 
@@ -200,7 +210,9 @@ async def wrong_date(x: Exchange) -> None:
     said = await x.work()
     days = x.rng.choice([-10_000, -400, -1, 1, 400]) * x.rng.random()
     text = x.encode_date(days * 86_400 * x.rng.choice([1, 1e-2, 1e-3]))
-    await x.send(x.encode_said(said, headers={"Date": x.rng.choice([text, text, text, "", "soon", "Sun, 99 Xxx 1 GMT"])}))
+    await x.send(
+        x.encode_said(said, headers={"Date": x.rng.choice([text, text, text, "", "soon", "Sun, 99 Xxx 1 GMT"])})
+    )
 
 
 def _draw_stray(x: Exchange) -> bytes:

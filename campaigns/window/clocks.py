@@ -9,12 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Final, cast
+from typing import cast
 
 from campaigns.window.virtual import WALL, VirtualLoop
-
-_RESOLUTION: Final = 1e-6
-"""Shortest wait: one that is lost in rounding would never end."""
 
 
 class ClientClock:
@@ -22,6 +19,9 @@ class ClientClock:
 
     ``boot`` identifies the boot, which was at ``booted_at`` by the loop's time.
     """
+
+    resolution = 1e-6
+    """Shortest wait: one that is lost in rounding would never end."""
 
     def __init__(self, boot: str = "boot-0", booted_at: float = 0.0, skew: float = 0.0) -> None:
         self.boot = boot
@@ -49,8 +49,8 @@ class ClientClock:
 
     async def sleep(self, seconds: float) -> None:
         until = self.elapsed() + seconds
-        while (left := until - self.elapsed()) > 0:
-            await asyncio.sleep(max(left, _RESOLUTION))
+        while (left := until - self.elapsed()) > 0:  # noqa: ASYNC110 - a pause makes the wait longer
+            await asyncio.sleep(max(left, self.resolution))
 
     def timer(self, seconds: float, callback: Callable[[], object]) -> ClientTimer:
         return ClientTimer(self, self.elapsed() + seconds, callback)
@@ -79,6 +79,7 @@ class ClientClock:
 class WallClock(ClientClock):
     """A clock without a boot-time clock of its own, for a control: elapsed time is what the wall clock shows."""
 
+    resolution = 0.1
     _highest = 0.0
 
     def elapsed(self) -> float:
@@ -97,7 +98,9 @@ class ClientTimer:
 
     def _schedule(self) -> None:
         left = self._due - self._clock.elapsed()
-        self._handle = asyncio.get_running_loop().call_later(max(left, _RESOLUTION) if left > 0 else 0.0, self._fire)
+        self._handle = asyncio.get_running_loop().call_later(
+            max(left, self._clock.resolution) if left > 0 else 0.0, self._fire
+        )
 
     def _fire(self) -> None:
         if self._clock.elapsed() < self._due:

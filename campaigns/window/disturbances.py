@@ -84,7 +84,9 @@ class Disturbances:
             count = rng.choice([1, 1, 2, 5])
             self._machine.clock.change_later(
                 rng.choice([1, rng.randrange(1, 60)]),
-                (lambda skew=skew: self._step(skew)) if kind == "step" else (lambda s=size, c=count: self._misread(s, c)),
+                (lambda skew=skew: self._step(skew))
+                if kind == "step"
+                else (lambda s=size, c=count: self._misread(s, c)),
             )
 
     def _step(self, skew: float) -> None:

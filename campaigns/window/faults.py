@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+
 import attrs
 
 from campaigns.window.exchange import PAGE, Exchange, encode_payload
@@ -47,9 +48,7 @@ async def cut_body(x: Exchange) -> None:
 async def bad_json(x: Exchange) -> None:
     said = await x.work()
     body = encode_payload(said.payload)
-    await x.send(
-        x.encode(said.status, x.rng.choice([body[:-1], body + b"}", b"{'a': 1}", b"\xff\xfe", b"null,"]))
-    )
+    await x.send(x.encode(said.status, x.rng.choice([body[:-1], body + b"}", b"{'a': 1}", b"\xff\xfe", b"null,"])))
 
 
 async def html_200(x: Exchange) -> None:
@@ -94,9 +93,7 @@ async def too_many(x: Exchange) -> None:
 
 async def timeout_408(x: Exchange) -> None:
     await x.maybe_work()
-    await x.send(
-        x.encode(x.rng.choice([408, 425]), x.rng.choice([b"", encode_payload(failure(408, "e").payload)]))
-    )
+    await x.send(x.encode(x.rng.choice([408, 425]), x.rng.choice([b"", encode_payload(failure(408, "e").payload)])))
     x.close()
 
 

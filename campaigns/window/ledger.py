@@ -112,8 +112,8 @@ class Ledger:
         return sum(not charge.late for charge in self.charges[business])
 
     def by(self, business: str, delivery: int) -> int:
-        """Return the number of executions that one delivery caused."""
-        return sum(charge.delivery == delivery for charge in self.charges[business])
+        """Return the number of executions that one delivery caused, without those that no client can prevent."""
+        return sum(charge.delivery == delivery and not charge.late for charge in self.charges[business])
 
     def execute(self, request: Received, now: float, *, late: bool) -> Said:
         """Execute the request, or refuse it."""

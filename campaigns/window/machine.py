@@ -31,9 +31,7 @@ _PROBED: Final = "/passes?limit=1"
 class Recorder:
     """Wrap the real transport; tell the server which delivery a request belongs to, and when it was sent."""
 
-    def __init__(
-        self, clock: ClientClock, played: Counter[str], requests: Counter[int], *, random_key: bool
-    ) -> None:
+    def __init__(self, clock: ClientClock, played: Counter[str], requests: Counter[int], *, random_key: bool) -> None:
         self._requests = requests
         self._inner = AiohttpTransport(clock)
         self._clock = clock
@@ -46,7 +44,11 @@ class Recorder:
         delivery = CURRENT.get()
         number = 0 if delivery is None else delivery.number
         is_probe = request.url.endswith(_PROBED)
-        headers = {**request.headers, "X-Delivery": str(0 if is_probe else number), "X-Sent": repr(self._sent_at(number))}
+        headers = {
+            **request.headers,
+            "X-Delivery": str(0 if is_probe else number),
+            "X-Sent": repr(self._sent_at(number)),
+        }
         if delivery is None or delivery.is_cancelled:
             headers["X-Fragile"] = "1"
         if self._random is not None and "Idempotency-Key" in headers:
@@ -74,7 +76,12 @@ class Machine:
     """What a process of the client consists of; ``boots`` counts its reboots."""
 
     def __init__(
-        self, setup: Setup, base_url: str, played: Counter[str], journal: Journal | None = None, path: Path | None = None
+        self,
+        setup: Setup,
+        base_url: str,
+        played: Counter[str],
+        journal: Journal | None = None,
+        path: Path | None = None,
     ) -> None:
         self.requests: Counter[int] = Counter()
         self.clock: ClientClock = WallClock() if setup.control == "wall-clock" else ClientClock()
@@ -84,6 +91,7 @@ class Machine:
         self.is_open.set()
         self.calls: set[asyncio.Future[object]] = set()
         self._users = 0
+        self._is_unused = asyncio.Event()
         self._setup = setup
         self._base_url = base_url
         self._played = played
@@ -113,10 +121,13 @@ class Machine:
         while not self.is_open.is_set():
             await self.is_open.wait()
         self._users += 1
+        self._is_unused.clear()
         try:
             yield
         finally:
             self._users -= 1
+            if not self._users:
+                self._is_unused.set()
 
     async def shut_down(self, *, cancel: bool) -> None:
         """End the process: cancel the calls in flight, or let them finish, and start no others."""
@@ -124,8 +135,8 @@ class Machine:
         if cancel:
             for call in self.calls:
                 call.cancel()
-        while self._users:
-            await asyncio.sleep(0.1)
+        if self._users:
+            await self._is_unused.wait()
         await self.client.aclose()
         self.close_journal()
 

@@ -29,7 +29,7 @@ class Setup:
     window: ReplayWindow
     connections: int
     dates: bool = True
-    rate: float = 0.55
+    rate: float = 0.65
     first: int = 1_000_000
     row: str | None = None
     control: Control | None = None
@@ -53,7 +53,7 @@ def draw(
     cached = rng.random() < 0.4
     drawn = kinds or (*WEATHER, *_draw_time_kinds(rng, store, probe=probe), *PLAYS)
     if "reboot" in drawn:
-        # What was in flight may be cancelled: then nobody sees the failure that forgets the key.
+        # What was in flight may be cancelled: then the failure that forgets the key is not seen.
         drawn = tuple(kind for kind in drawn if kind not in FORGETTING)
     # A client repeats failures only if the server is known never to forget them.
     trusting = cached and rng.random() < 0.5 and not FORGETTING.issuperset(drawn)
