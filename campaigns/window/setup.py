@@ -49,7 +49,8 @@ def draw(
     if control is not None and control != "random-key":
         return _draw_control(seed, rng, control)
     store: Store = journal or ("sqlite" if rng.random() < 0.1 else "memory")
-    probe = rng.random() < 0.25
+    # The probe takes the server at its word.
+    probe = rng.random() < 0.25 and "wrong_date" not in (kinds or ())
     cached = rng.random() < 0.4
     drawn = kinds or (*WEATHER, *_draw_time_kinds(rng, store, probe=probe), *PLAYS)
     if "reboot" in drawn:
@@ -60,7 +61,6 @@ def draw(
     if trusting:
         drawn = tuple(kind for kind in drawn if kind not in FORGETTING)
     if probe:
-        # The probe takes the server at its word.
         drawn = tuple(kind for kind in drawn if kind != "wrong_date")
     policy = RetryPolicy(
         max_attempts=rng.choice([2, 4, 4, 8, 20]),
