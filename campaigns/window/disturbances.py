@@ -58,6 +58,9 @@ class Disturbances:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
+        for task in self._tasks:
+            if not task.cancelled():
+                task.result()  # it ends only by an error
         if self._unfinished:
             await asyncio.gather(*self._unfinished)
 
