@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 
 import attrs
 
+from bardge_async._core.factories import compile_factory
 from bardge_async._core.window import ClockReading, Peaks
 
 __all__ = ["EntryState", "JournalEntry", "KeyIdentity", "RecordedResponse"]
@@ -43,7 +44,7 @@ class KeyIdentity(NamedTuple):
     key: str
 
 
-@attrs.frozen
+@attrs.frozen(weakref_slot=False)
 class RecordedResponse:
     """Hold a recorded response; ``body`` is None once it was removed."""
 
@@ -52,13 +53,14 @@ class RecordedResponse:
     request_id: str | None
 
 
-@attrs.frozen
+@attrs.frozen(weakref_slot=False)
 class JournalEntry:
     """Hold what a journal knows about one key.
 
     ``given``: whether the caller chose the key. ``last_sent``: when it was last sent. In state *sent*, an ``answer`` is
     the server's own failure, after which it may have forgotten the key. ``fingerprint`` is empty if only the outcome
-    was kept.
+    was kept. ``key_honoured``: whether the first send relied on the server to honour the key; None if that is not on
+    record.
     """
 
     identity: KeyIdentity
@@ -71,6 +73,7 @@ class JournalEntry:
     first_sent: ClockReading | None = None
     last_sent: ClockReading | None = None
     answer: RecordedResponse | None = None
+    key_honoured: bool | None = None
 
     @property
     def keeps_bodies(self) -> bool:
@@ -94,7 +97,7 @@ class JournalEntry:
     ) -> JournalEntry:
         """Return the entry in another state."""
         # Not attrs.evolve: it takes several times as long, and every call gets here.
-        return JournalEntry(
+        return make_entry(
             self.identity,
             self.endpoint,
             self.url,
@@ -105,7 +108,12 @@ class JournalEntry:
             first_sent,
             last_sent,
             answer,
+            self.key_honoured,
         )
+
+
+make_recorded_response: Final = compile_factory(RecordedResponse)
+make_entry: Final = compile_factory(JournalEntry)
 
 
 class WallLog:

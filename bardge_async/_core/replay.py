@@ -5,17 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple, TypeVar, cast
 
 import attrs
 import orjson
 
-from bardge_async._core.entry import EntryState, JournalEntry, KeyIdentity, RecordedResponse
+from bardge_async._core.custom_endpoints import distrust_key
+from bardge_async._core.entry import EntryState, JournalEntry, KeyIdentity, RecordedResponse, make_entry
 from bardge_async._core.http import PreparedRequest
 from bardge_async._core.retry import in_doubt_error
 from bardge_async._core.settings import ReplayWindow, normalize_base_url
 from bardge_async._core.window import MIN_SECONDS_LEFT, ClockReading, History, key_age, seconds_left
+from bardge_async.endpoints import ENDPOINTS, Endpoint
 from bardge_async.errors import AlreadyDoneError, IdempotencyMisuseError
+
+Q = TypeVar("Q")
+R = TypeVar("R")
 
 # Stored in journals: a new way to hash needs a new version, and entries of an old one are compared in its form.
 _VERSION: Final = "v2"
@@ -28,7 +33,18 @@ _RESPELLED_NUMBER: Final = re.compile(rb"[:,\[\s]-?(?:\d+[.eE]|\d{19})|[:,\[\s]-
 
 def compute_fingerprint(request: PreparedRequest) -> str:
     """Return a versioned hash of an operation: its method, URL and canonical JSON body, numbers by their exact text."""
-    return _hash_operation(_VERSION, request, request.url, _canonicalize_body(request.body))
+    return _hash_operation(_VERSION, request.endpoint.method, request.url, _canonicalize_body(request.body))
+
+
+def add_fingerprint(entry: JournalEntry) -> JournalEntry:
+    """Return an entry with the fingerprint of its request, if it was recorded without; it must have its body."""
+    if entry.fingerprint:
+        return entry
+    endpoint = ENDPOINTS.get(entry.endpoint)
+    # Another endpoint's name is its method and path: see custom_endpoint.
+    method = entry.endpoint.partition(" ")[0] if endpoint is None else endpoint.method
+    fingerprint = _hash_operation(_VERSION, method, entry.url, _canonicalize_body(entry.body))
+    return attrs.evolve(entry, fingerprint=fingerprint)
 
 
 def matches_fingerprint(fingerprint: str, request: PreparedRequest) -> bool:
@@ -43,11 +59,12 @@ def matches_fingerprint(fingerprint: str, request: PreparedRequest) -> bool:
         body = _canonicalize_inexactly(request.body) if is_inexact else _canonicalize_body(request.body)
     except orjson.JSONDecodeError:
         return False  # that version could not record a number beyond a double
-    return recorded == _hash_operation(_INEXACT_VERSION if is_inexact else _VERSION, request, url, body)
+    version = _INEXACT_VERSION if is_inexact else _VERSION
+    return recorded == _hash_operation(version, request.endpoint.method, url, body)
 
 
-def _hash_operation(version: str, request: PreparedRequest, url: str, body: bytes) -> str:
-    parts = (version.encode(), request.endpoint.method.encode(), url.encode(), body)
+def _hash_operation(version: str, method: str, url: str, body: bytes) -> str:
+    parts = (version.encode(), method.encode(), url.encode(), body)
     digest = hashlib.blake2b(b"\x00".join(parts), digest_size=16).hexdigest()
     return f"{version}:{digest}"
 
@@ -92,19 +109,22 @@ def build_sent_entry(
     first_sent: ClockReading | None,
     now: ClockReading,
     server_failure: RecordedResponse | None,
+    *,
+    fingerprint: str,
 ) -> JournalEntry:
     """Return the entry of a request that is about to be sent: written before, since a crash may follow."""
-    return JournalEntry(
+    return make_entry(
         identity,
         request.endpoint.name,
         request.url,
-        compute_fingerprint(request),
+        fingerprint,
         request.body,
         request.given,
         EntryState.SENT,
         first_sent,
         now,
         server_failure,
+        request.endpoint.key_is_honoured,
     )
 
 
@@ -193,6 +213,11 @@ def _get_recorded_response(entry: JournalEntry, request: PreparedRequest) -> Rec
     raise error
 
 
+def get_endpoint_at_send(entry: JournalEntry, endpoint: Endpoint[Q, R]) -> Endpoint[Q, R]:
+    """Return the endpoint as it protects an entry: a key that was not relied on at its first send never is."""
+    return distrust_key(endpoint) if entry.key_honoured is False else endpoint
+
+
 def _check_unknown(
     entry: JournalEntry,
     request: PreparedRequest,
@@ -204,12 +229,13 @@ def _check_unknown(
 ) -> SendAllowed:
     # Past the window, or after a failure that may have cost the server the key, a repeat could execute a second time.
     history = History(sent=True, in_doubt=True, ever_in_doubt=True, first_sent=entry.first_sent)
-    remaining = seconds_left(window, history, now) if request.endpoint.key_is_honoured else None
+    endpoint = get_endpoint_at_send(entry, request.endpoint)
+    remaining = seconds_left(window, history, now) if endpoint.key_is_honoured else None
     if remaining is not None and remaining >= MIN_SECONDS_LEFT and not server_failed:
         return SendAllowed(history, entry.body, server_failure=entry.answer)
-    undoes = overtaken and request.endpoint.repeat_is_harmless
-    if request.endpoint.repeat_is_harmless and not undoes:
+    undoes = overtaken and endpoint.repeat_is_harmless
+    if endpoint.repeat_is_harmless and not undoes:
         return SendAllowed(history, entry.body, server_failure=entry.answer)
     raise in_doubt_error(
-        request.endpoint, history, request.key, now, window=window, overtaken=undoes, server_failed=server_failed
+        endpoint, history, request.key, now, window=window, overtaken=undoes, server_failed=server_failed
     )
