@@ -134,7 +134,7 @@ class WallLog:
 
     def add(self, wall: float, elapsed: float, boot: str) -> Peaks:
         """Add a reading; return the peaks of its boot."""
-        if wall > self.highest:  # noqa: PLR1730 - max() takes several times as long, and every POST gets here
+        if wall > self.highest:
             self.highest = wall
         elif wall < self.highest and wall < self._highest_of_others(boot):
             self.behind.add(boot)
