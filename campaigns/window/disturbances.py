@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any, Final
 
 from campaigns.window.ledger import MARGIN
@@ -41,10 +42,10 @@ class Disturbances:
     def start(self) -> None:
         kinds = self._setup.kinds
         parts: dict[str, Coroutine[Any, Any, None]] = {}
-        connections = [kind for kind in ("refuse", "restart") if kind in kinds]
+        connections: list[str] = [kind for kind in ("refuse", "restart") if kind in kinds]
         if connections:
             parts["connections"] = self._disturb_connections(connections)
-        readings = [kind for kind in ("step", "spike") if kind in kinds]
+        readings: list[str] = [kind for kind in ("step", "spike") if kind in kinds]
         if readings:
             parts["clocks"] = self._disturb_clocks(readings)
         if "pause" in kinds:
@@ -91,12 +92,8 @@ class Disturbances:
                 # Set back again and again, it runs at less than half of its speed.
                 skew = self._machine.clock.skew - rng.uniform(10, 16)
             count = rng.choice([1, 1, 2, 5])
-            self._machine.clock.change_later(
-                rng.choice([1, rng.randrange(1, 60)]),
-                (lambda skew=skew: self._step(skew))
-                if kind == "step"
-                else (lambda s=size, c=count: self._misread(s, c)),
-            )
+            change = partial(self._step, skew) if kind == "step" else partial(self._misread, size, count)
+            self._machine.clock.change_later(rng.choice([1, rng.randrange(1, 60)]), change)
 
     def _step(self, skew: float) -> None:
         clock = self._machine.clock

@@ -85,7 +85,8 @@ class Exchange:
     def has_next(self) -> bool:
         """Return whether the connection carries anything of another request already, or ended."""
         sock = self.writer.get_extra_info("socket")
-        if self.writer.is_closing() or self.reader.at_eof() or self.reader._buffer:
+        reader: Any = self.reader
+        if self.writer.is_closing() or reader.at_eof() or reader._buffer:
             return True
         return bool(select.select([sock], [], [], 0)[0])
 
