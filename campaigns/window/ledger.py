@@ -185,7 +185,7 @@ class Store:
         return attrs.evolve(entry.said, replayed=True)
 
     def _honours(self, request: Received) -> bool:
-        return self.rules.honours_unproven or request.row not in {"cancel", "reschedule"}
+        return self.rules.honours_unproven or request.row != "cancel"
 
     def _find(self, key: str | None) -> tuple[Entry | None, bool]:
         entry = None if key is None else self._entries.get(key)

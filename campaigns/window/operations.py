@@ -56,7 +56,7 @@ KINDS: Final = {
     "reschedule": Kind(
         e.RESCHEDULE_BOOKING,
         lambda api, op, v: api.bookings.reschedule(op, RescheduleBooking(class_instance_id=v)),
-        "twice?",
+        "twice",
         lambda _, v: RescheduleBooking(class_instance_id=v),
         in_path=True,
     ),
