@@ -1,7 +1,7 @@
 """What goes wrong within a worker besides being killed: its wall clock, and the answers that reach it.
 
-The wall clock is set back by up to a year, a little forward, and misread, at any reading; all runs are in one boot. Larger
-steps forward close windows, which ends in doubts: ``campaigns.window`` has these, and reboots and pauses. Answers arrive
+The wall clock is set back, a little forward, and misread, at any reading: by up to a year with short windows, by seconds
+with long ones, which have to stay open. All runs are in one boot: ``campaigns.window`` has reboots and pauses. Answers arrive
 in odd JSON, cut to a complete but shorter body, or replaced by a proxy's page after the work.
 """
 
@@ -22,22 +22,25 @@ from campaigns.window.answers import GATEWAY, spell_oddly
 from campaigns.window.exchange import PAGE
 
 _SKEWS: Final = (0.0, 0.0, 0.3, -5.0, -120.0, -3600.0, -400 * 86_400.0)
+_SMALL_SKEWS: Final = (0.0, 0.0, 0.3, -1.0, -5.0)
 _OFTEN: Final = 0.05
 
 
 class SteppedClock(SystemClock):
     """The machine's clock, with a wall clock that steps and is misread."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, widely: bool) -> None:
+        """Create a clock; ``widely``: it may be wrong by more than a window, which then closes and leaves a doubt."""
         super().__init__()
         self._rng = random.Random(os.getpid())
-        self._skew = self._rng.choice(_SKEWS)
+        self._skews = _SKEWS if widely else _SMALL_SKEWS
+        self._skew = self._rng.choice(self._skews)
 
     def wall(self) -> float:
         drawn = self._rng.random()
         if drawn < _OFTEN:
-            self._skew = self._rng.choice(_SKEWS)
-        misread = self._rng.choice(_SKEWS) if drawn > 1 - _OFTEN else 0.0
+            self._skew = self._rng.choice(self._skews)
+        misread = self._rng.choice(self._skews) if drawn > 1 - _OFTEN else 0.0
         return super().wall() + self._skew + misread
 
 

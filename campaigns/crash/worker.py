@@ -39,7 +39,7 @@ class Job:
         return self.folder / "journal.db"
 
     def client(self, journal: SQLiteJournal) -> BardgeClient:
-        clock = SteppedClock()
+        clock = SteppedClock(widely=self.window.length < 10)
         return BardgeClient(
             self.api_key,
             self.base_url,
