@@ -120,6 +120,18 @@ def is_visible_ascii(text: object, max_length: int) -> bool:
     return isinstance(text, str) and len(text) <= max_length and _VISIBLE.fullmatch(text) is not None
 
 
+def escape_text(text: str) -> str:
+    """Return text from the wire as printable ASCII, everything else escaped, so that any log and any store takes it."""
+    return text if text.isascii() and text.isprintable() else text.encode("unicode_escape").decode("ascii")
+
+
+def escape_unprintable(text: str) -> str:
+    """Return text for people, in any language: only what a terminal, a log or UTF-8 cannot take is escaped."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text)
+
+
 def check_token(token: object) -> str:
     """Return a lookup token that is safe in a header. It is a secret, so the error message omits it."""
     if isinstance(token, str) and is_visible_ascii(token, MAX_TOKEN_LENGTH):

@@ -16,7 +16,7 @@ from typing import Final
 import attrs
 from multidict import CIMultiDict
 
-from bardge_async._core.http import WireResponse
+from bardge_async._core.http import WireResponse, escape_text
 from bardge_async._core.secret import Secret
 
 _REDACTED: Final = "***"
@@ -56,12 +56,13 @@ class KeyRedactor:
                 return True
         return False
 
-    def redact_headers(self, headers: Mapping[str, str]) -> Mapping[str, str]:
-        """Return headers without the key; the same object if it does not occur."""
-        joined = "\n".join(headers.values())
-        if self.redact_text(joined) is joined:
+    def clean_headers(self, headers: Mapping[str, str]) -> Mapping[str, str]:
+        """Return headers without the key, and as printable ASCII; the same object if they are that already."""
+        # A space, since it is printable: the key contains none, so it cannot be found across two headers.
+        joined = " ".join(headers.values())
+        if self.redact_text(joined) is joined and escape_text(joined) is joined:
             return headers
-        return CIMultiDict((name, self.redact_text(value)) for name, value in headers.items())
+        return CIMultiDict((name, escape_text(self.redact_text(value))) for name, value in headers.items())
 
     def redact_body(self, body: bytes) -> bytes:
         """Return a body without the key; the same object if it does not occur."""
@@ -112,9 +113,9 @@ def get_redactor(authorization: str) -> KeyRedactor:
     return KeyRedactor(Secret(str(authorization).removeprefix("Bearer ")))
 
 
-def redact_headers(response: WireResponse, authorization: str) -> WireResponse:
-    """Return a response without the API key in its headers; the same object if they have none."""
-    headers = get_redactor(authorization).redact_headers(response.headers)
+def clean_headers(response: WireResponse, authorization: str) -> WireResponse:
+    """Return a response with headers that can be shown, logged and stored; the same object if its own can."""
+    headers = get_redactor(authorization).clean_headers(response.headers)
     return response if headers is response.headers else attrs.evolve(response, headers=headers)
 
 
