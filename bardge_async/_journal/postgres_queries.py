@@ -12,7 +12,7 @@ from psycopg import AsyncConnection
 from bardge_async._core.entry import JournalEntry
 from bardge_async._journal import postgres_statements as statements
 from bardge_async._journal.pruning import PruneTime
-from bardge_async._postgres.connection import GroupCommitQueue
+from bardge_async._postgres.group_commit import GroupCommitQueue
 from bardge_async._postgres.schema import fill_schema
 
 _LOG: Final = logging.getLogger("bardge_async")
