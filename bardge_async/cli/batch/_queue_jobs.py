@@ -24,6 +24,8 @@ try:
     from procrastinate.exceptions import ConnectorException
     from procrastinate.schema import SchemaManager
 
+    from bardge_async._postgres.causes import describe_cause
+    from bardge_async._postgres.dsn import check_dsn
     from bardge_async.integrations.procrastinate import BardgeQueue, worker_connection
 except ModuleNotFoundError as error:
     raise UsageError(
@@ -74,8 +76,9 @@ def run_database_work(work: Callable[[], Awaitable[T]]) -> T:
     try:
         return asyncio.run(await_work())
     except (ConnectorException, psycopg.Error) as error:
-        cause = error.__cause__ or error
-        raise CommandError(f"The queue's database: {str(cause).strip()}.", "Start it, or correct --queue.") from None
+        cause = describe_cause(error.__cause__ or error)
+    # Raised outside of the handler: the frames of psycopg's errors hold the connection string.
+    raise CommandError(f"The queue's database: {cause}.", "Start it, or correct --queue.")
 
 
 @asynccontextmanager
@@ -85,8 +88,11 @@ async def open_queue(
     configure: Callable[[psycopg.AsyncConnection[Any]], Awaitable[None]] | None = None,
 ) -> AsyncGenerator[BardgeQueue]:
     """Open a queue; create its tables if they are missing."""
+    check_dsn(dsn)
     await _create_tables(dsn)
-    connector = procrastinate.PsycopgConnector(conninfo=str(dsn), configure=configure)
+    connector = procrastinate.PsycopgConnector(
+        conninfo=str(dsn), configure=configure, kwargs={"client_encoding": "UTF8"}
+    )
     app = procrastinate.App(connector=connector)
     async with app.open_async():
         yield BardgeQueue(app, client)
@@ -95,8 +101,8 @@ async def open_queue(
 async def _create_tables(dsn: Secret) -> None:
     async with await psycopg.AsyncConnection.connect(str(dsn), connect_timeout=10) as connection:
         # Workers that start together would otherwise all create the tables.
-        await connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
-        found = await connection.execute("SELECT to_regclass('procrastinate_jobs') IS NOT NULL")
+        await connection.execute("SELECT pg_catalog.pg_advisory_xact_lock(%s)", (_LOCK,))
+        found = await connection.execute("SELECT pg_catalog.to_regclass('procrastinate_jobs') IS NOT NULL")
         if await found.fetchone() != (True,):
             await connection.execute(SchemaManager.get_schema())
 

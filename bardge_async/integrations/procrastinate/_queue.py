@@ -20,6 +20,7 @@ from bardge_async.errors import ConfigurationError
 from bardge_async.integrations.procrastinate._job import JobArguments, QueuedOperation
 from bardge_async.integrations.procrastinate._progress import JobDoubt, Progress
 from bardge_async.integrations.procrastinate._retry import NoWorkerError, RetryByError
+from bardge_async.integrations.procrastinate._sessions import disable_prepared_statements, without_preparing
 from bardge_async.integrations.procrastinate._table import JobTable
 from bardge_async.integrations.procrastinate._worker import Worker, WorkerOptions
 
@@ -57,6 +58,7 @@ class BardgeQueue:
     ) -> None:
         if not isinstance(app.connector, procrastinate.PsycopgConnector):
             raise ConfigurationError(f"app: expected one with a PsycopgConnector, got {type(app.connector).__name__}")
+        disable_prepared_statements(app.connector)
         self._app = app
         self._connector = app.connector
         self._client = client
@@ -139,7 +141,7 @@ class BardgeQueue:
             wait: False ends the worker when no job is due.
             delete_done: Delete jobs that are done, so that the table stays small; the journal keeps the outcome.
             listen: False polls for jobs every 5 seconds instead of holding a ``LISTEN`` connection: for hundreds of
-                workers, all of which each job would wake up, and behind a pooler in transaction mode.
+                workers, all of which each job would wake up. Behind a pooler it always polls.
             signals: False installs no handlers for SIGTERM and Ctrl-C.
 
         Raises:
@@ -210,7 +212,8 @@ class BardgeQueue:
     async def _defer_chunk(
         self, chunk: list[JobArguments], connection: psycopg.AsyncConnection[Any] | None
     ) -> list[int]:
-        return await self._task.configure(connection=connection).batch_defer_async(*chunk)
+        with without_preparing(connection):
+            return await self._task.configure(connection=connection).batch_defer_async(*chunk)
 
     @asynccontextmanager
     async def _open_app(self) -> AsyncGenerator[None]:
