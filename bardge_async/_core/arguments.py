@@ -38,7 +38,7 @@ def check_seconds(name: str, value: object, minimum: float) -> None:
 
 
 def check_schema(schema: str) -> None:
-    """Reject a name of a PostgreSQL schema that would need quotes.
+    """Reject a name of a PostgreSQL schema that people would have to quote (keywords are quoted for them).
 
     Raises:
         ConfigurationError: The message says what is allowed.

@@ -22,6 +22,8 @@ REQUEST_ID_HEADER: Final = "Bardge-Request-Id"
 TOKEN_HEADER: Final = "Bardge-Lookup-Token"  # noqa: S105 - a header's name
 MAX_TOKEN_LENGTH: Final = 4096
 
+# How Python decodes the bytes of a header that are no UTF-8.
+_RAW_BYTES: Final = {0xDC00 + byte: byte for byte in range(0x80, 0x100)}
 _VISIBLE: Final = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
 
 
@@ -122,7 +124,9 @@ def is_visible_ascii(text: object, max_length: int) -> bool:
 
 def escape_text(text: str) -> str:
     """Return text from the wire as printable ASCII, everything else escaped, so that any log and any store takes it."""
-    return text if text.isascii() and text.isprintable() else text.encode("unicode_escape").decode("ascii")
+    if text.isascii() and text.isprintable():
+        return text
+    return text.translate(_RAW_BYTES).encode("unicode_escape").decode("ascii")
 
 
 def escape_unprintable(text: str) -> str:

@@ -242,8 +242,8 @@ def _get_text(detail: Mapping[str, object], name: str) -> str | None:
 
 
 def _get_request_id(detail: Mapping[str, object]) -> str | None:
-    value = _get_text(detail, "request_id")
-    return None if value is None else escape_text(value)
+    value = detail.get("request_id")
+    return escape_text(value) if type(value) is str else None
 
 
 def _build_api_error(

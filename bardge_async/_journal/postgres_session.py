@@ -280,8 +280,7 @@ class PostgresSession:
         for identity in list(self._leases):
             self.release(identity)
             self._on_key_dropped(identity)
-        for queue in (self._claim_queue, self._write_queue, self._query_queue):
-            await queue.aclose()
+        await asyncio.gather(*(queue.aclose() for queue in (self._claim_queue, self._write_queue, self._query_queue)))
 
 
 async def _run_queries(connection: AsyncConnection[Any], queries: Sequence[Query]) -> list[Any]:

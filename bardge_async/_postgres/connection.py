@@ -143,6 +143,11 @@ class PostgresConnection:
         ):
             connection_socket.shutdown(socket.SHUT_RDWR)
 
+    def abort(self) -> None:
+        """Fail the statement in flight, if there is one."""
+        if self._connection is not None:
+            self._give_up(self._connection)
+
     async def close(self) -> None:
         """Close the connection."""
         connection, self._connection = self._connection, None

@@ -27,6 +27,7 @@ _MAX_STRIKES: Final = 5
 _MIN_BACKOFF: Final = 0.05
 _MAX_BACKOFF: Final = 1.0
 _CLOSE_TIMEOUT: Final = 5.0
+_ABORT_TIMEOUT: Final = 0.5
 
 
 @attrs.define(eq=False)
@@ -76,6 +77,7 @@ class GroupCommitQueue(Generic[Item, Result]):
         self._process = process
         self._clock = clock
         self._timeout = timeout
+        self._is_closing = False
         self.outage: str | None = None
         self._queue: deque[QueuedItem[Item, Result]] = deque()
         self._task: asyncio.Task[None] | None = None
@@ -102,6 +104,8 @@ class GroupCommitQueue(Generic[Item, Result]):
                     reversed([job for job in batch if not job.future.done() and job not in self._queue])
                 )
                 raise
+            if failures and self._is_closing:
+                return
             if failures:
                 await self._clock.sleep(min(_MAX_BACKOFF, _MIN_BACKOFF * 2 ** min(failures, 10)))
 
@@ -170,7 +174,7 @@ class GroupCommitQueue(Generic[Item, Result]):
         self._queue = deque()
         for job in ordered:
             if job.strikes >= _MAX_STRIKES:
-                self._fail_items([job], f"{name} broke the connection {job.strikes} times over this: {self.outage}")
+                self._fail_items([job], f"{name} failed {job.strikes} times on this alone: {self.outage}")
             elif job.deadline <= now:
                 self._fail_items([job], f"{name} cannot be reached, start it or check dsn=: {self.outage}")
             else:
@@ -189,6 +193,10 @@ class GroupCommitQueue(Generic[Item, Result]):
                     self._task = asyncio.get_running_loop().create_task(self._process_queue())
                 await asyncio.wait([self._task])
         if self._task is not None:
+            # A statement that a silent network holds up: cancelling it would ask the server first, for 5 s.
+            self._is_closing = True
+            self._connection.abort()
+            await asyncio.wait([self._task], timeout=_ABORT_TIMEOUT)
             await end_task(self._task)
         await self._connection.close()
         left, self._queue = self._queue, deque()
