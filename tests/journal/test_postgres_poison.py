@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import attrs
 import pytest
@@ -45,22 +46,23 @@ def make_many(count: int = 20) -> list[JournalEntry]:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "named"),
+    ("field", "value", "named"),
     [
-        (lambda entry: attrs.evolve(entry, url="https://api.example/\udce9"), "surrogates not allowed"),
-        (lambda entry: attrs.evolve(entry, url="https://api.example/\0"), "0x00"),
-        (lambda entry: attrs.evolve(entry, fingerprint="\ud800"), "surrogates not allowed"),
-        (lambda entry: attrs.evolve(entry, endpoint=object()), "cannot adapt"),
+        ("url", "https://api.example/\udce9", "surrogates not allowed"),
+        ("url", "https://api.example/\0", "0x00"),
+        ("fingerprint", "\ud800", "surrogates not allowed"),
+        ("endpoint", object(), "cannot adapt"),
+        ("given", "maybe", "invalid input syntax"),
     ],
 )
-async def test_record_that_cannot_be_written(
-    postgres: Database, spoil: Callable[[JournalEntry], JournalEntry], named: str
-) -> None:
+async def test_record_that_cannot_be_written(postgres: Database, field: str, value: Any, named: str) -> None:
     """A record that the driver cannot even send fails with its own error; those put with it are stored."""
     postgres.clear()
     good = make_many()
     async with PostgresJournal(postgres.dsn, clock=ManualClock()) as journal:
-        found = await put_all(journal, [*good[:10], spoil(make_sent(make_identity("odd"))), *good[10:]])
+        found = await put_all(
+            journal, [*good[:10], attrs.evolve(make_sent(make_identity("odd")), **{field: value}), *good[10:]]
+        )
         assert found.count(None) == 20
         assert "JournalError: the journal's database" in str(found[10])
         assert named in str(found[10])

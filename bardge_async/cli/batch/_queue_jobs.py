@@ -17,6 +17,7 @@ from bardge_async.cli import _journal as journals
 from bardge_async.cli._api_key import find_api_key, provide_no_key, require_api_key
 from bardge_async.cli.batch._errors import CommandError, UsageError
 from bardge_async.cli.batch._terminal import Output
+from bardge_async.errors import ConfigurationError
 
 try:
     import procrastinate
@@ -88,14 +89,22 @@ async def open_queue(
     configure: Callable[[psycopg.AsyncConnection[Any]], Awaitable[None]] | None = None,
 ) -> AsyncGenerator[BardgeQueue]:
     """Open a queue; create its tables if they are missing."""
-    check_dsn(dsn)
+    _check_queue_url(dsn)
     await _create_tables(dsn)
-    connector = procrastinate.PsycopgConnector(
-        conninfo=str(dsn), configure=configure, kwargs={"client_encoding": "UTF8"}
-    )
+    connector = procrastinate.PsycopgConnector(conninfo=str(dsn), configure=configure)
     app = procrastinate.App(connector=connector)
     async with app.open_async():
         yield BardgeQueue(app, client)
+
+
+def _check_queue_url(dsn: Secret) -> None:
+    problem = None
+    try:
+        check_dsn(dsn)
+    except ConfigurationError as error:
+        problem = str(error)
+    if problem is not None:
+        raise UsageError(f"{problem.replace('dsn:', '--queue:', 1)}.")
 
 
 async def _create_tables(dsn: Secret) -> None:

@@ -20,7 +20,7 @@ from bardge_async.errors import ConfigurationError
 from bardge_async.integrations.procrastinate._job import JobArguments, QueuedOperation
 from bardge_async.integrations.procrastinate._progress import JobDoubt, Progress
 from bardge_async.integrations.procrastinate._retry import NoWorkerError, RetryByError
-from bardge_async.integrations.procrastinate._sessions import disable_prepared_statements, without_preparing
+from bardge_async.integrations.procrastinate._sessions import settle_connections, without_preparing
 from bardge_async.integrations.procrastinate._table import JobTable
 from bardge_async.integrations.procrastinate._worker import Worker, WorkerOptions
 
@@ -58,7 +58,7 @@ class BardgeQueue:
     ) -> None:
         if not isinstance(app.connector, procrastinate.PsycopgConnector):
             raise ConfigurationError(f"app: expected one with a PsycopgConnector, got {type(app.connector).__name__}")
-        disable_prepared_statements(app.connector)
+        settle_connections(app.connector)
         self._app = app
         self._connector = app.connector
         self._client = client

@@ -19,6 +19,7 @@ _WORKER_SETTINGS: Final = """
 SELECT pg_catalog.set_config('synchronous_commit', 'off', true), pg_catalog.set_config('enable_sort', 'off', true),
     pg_catalog.set_config('enable_seqscan', 'off', true), pg_catalog.set_config('enable_bitmapscan', 'off', true);
 """
+_SETTINGS: Final[dict[str, Any]] = {"prepare_threshold": None, "client_encoding": "UTF8"}
 
 
 class WorkerCursor(psycopg.AsyncClientCursor[Row]):
@@ -37,7 +38,8 @@ class WorkerCursor(psycopg.AsyncClientCursor[Row]):
         if not connection.autocommit or connection.info.transaction_status != TransactionStatus.IDLE:
             return await super().execute(query, params, prepare=prepare, binary=binary)
         # Statements of one message without parameters are one transaction, which ends these settings.
-        await super().execute(f"{_WORKER_SETTINGS}{self.mogrify(query, params)}".encode())
+        statements = f"{_WORKER_SETTINGS}{self.mogrify(query, params)}"
+        await super().execute(statements.encode(connection.info.encoding))
         self.nextset()
         return self
 
@@ -56,17 +58,20 @@ async def worker_connection(connection: psycopg.AsyncConnection[Any]) -> None:
     connection.cursor_factory = WorkerCursor
 
 
-def disable_prepared_statements(connector: PsycopgConnector) -> None:
-    """Let a connector's connections prepare no statements: a session, and so its pooler, would have to keep them."""
+def settle_connections(connector: PsycopgConnector) -> None:
+    """Let a connector's connections prepare no statements, and speak UTF-8 whatever the database's encoding.
+
+    A session, and so its pooler, would have to keep prepared statements. The user's own ``kwargs`` take precedence.
+    """
     arguments: dict[str, Any] = connector._pool_args  # noqa: SLF001 - the connector has no other way in
     if not callable(arguments.get("kwargs")):
-        arguments["kwargs"] = {"prepare_threshold": None, **(arguments.get("kwargs") or {})}
+        arguments["kwargs"] = {**_SETTINGS, **(arguments.get("kwargs") or {})}
     try:
         pool: Any = connector.pool
     except AppNotOpen:
         return
     if not callable(pool.kwargs):
-        pool.kwargs = {"prepare_threshold": None, **(pool.kwargs or {})}
+        pool.kwargs = {**_SETTINGS, **(pool.kwargs or {})}
     for connection in getattr(pool, "_pool", ()):
         connection.prepare_threshold = None
 
