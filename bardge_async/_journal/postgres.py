@@ -34,14 +34,14 @@ class PostgresJournal:
 
     A key is held by a lease in the database, renewed while its holder lives. A holder whose lease expired (stalled, cut
     off) cannot record an intent, so it sends nothing; a response it still receives is recorded. Intents and outcomes
-    are committed before the call proceeds; many calls share a commit. No session state outlives a statement, so
-    PgBouncer in transaction mode works. The tables hold personal data, passcodes and access codes; the API key and
-    lookup tokens are never stored.
+    are on disk before the call proceeds, whatever ``synchronous_commit`` is; many calls share a commit. No session state
+    outlives a statement, so PgBouncer in transaction mode works. The tables hold personal data, passcodes and access
+    codes; the API key and lookup tokens are never stored.
 
     The tables are created in ``schema`` on first use. Close the journal with ``async with`` or ``aclose()``.
 
     Args:
-        dsn: A libpq connection URL or string.
+        dsn: A libpq connection URL or string; in a URL's password, everything but letters and digits is encoded.
         schema: The schema of the tables: lower-case letters, digits, underscores.
         lease: Seconds after which the key of a holder that died is free; renewed three times in that time.
         patience: Seconds to keep retrying while the database is unreachable; an intent waits no longer than its call.

@@ -35,7 +35,8 @@ class WorkerCursor(psycopg.AsyncClientCursor[Row]):
     ) -> Self:
         """Execute a statement; within a transaction of the caller's own, as it is."""
         connection = self.connection
-        if not connection.autocommit or connection.info.transaction_status != TransactionStatus.IDLE:
+        # The pool checks a connection with an empty statement.
+        if not query or not connection.autocommit or connection.info.transaction_status != TransactionStatus.IDLE:
             return await super().execute(query, params, prepare=prepare, binary=binary)
         # Statements of one message without parameters are one transaction, which ends these settings.
         statements = f"{_WORKER_SETTINGS}{self.mogrify(query, params)}"
