@@ -84,8 +84,7 @@ class Response(Generic[R]):
     Attributes:
         value: The result, an instance of the endpoint's response class.
         status: The HTTP status of the last response.
-        headers: Its headers; names are case-insensitive, values printable ASCII: anything else is escaped, as in
-            ``caf\\xe9``.
+        headers: Its headers; names are case-insensitive, values printable ASCII, anything else escaped.
         request_id: Its ``Bardge-Request-Id``, for the vendor's support.
         attempts: The number of requests sent for the call.
         idempotency_key: The key the POST was sent with, or None.
