@@ -26,7 +26,7 @@ _COLUMN_TYPES: Final = (
     ("url", "text"),
     ("fingerprint", "text"),
     ("body", "bytea"),
-    ("given", "bool"),
+    ("given", "boolean"),
     ("state", "text"),
     ("first_wall", "float8"),
     ("first_elapsed", "float8"),
@@ -36,12 +36,14 @@ _COLUMN_TYPES: Final = (
     ("last_elapsed", "float8"),
     ("last_highest", "float8"),
     ("last_boot", "text"),
-    ("status", "int4"),
+    ("status", "integer"),
     ("answer", "bytea"),
     ("request_id", "text"),
     ("first_server", "float8"),
     ("key_honoured", "boolean"),
 )
+# Of these, a search path could name another one; "boolean" and "integer" are syntax.
+_PLAIN_TYPES: Final = {name: f"pg_catalog.{name}" for name in ("text", "bytea", "float8")}
 _COLUMN_NAMES: Final = tuple(name for name, _ in _COLUMN_TYPES)
 COLUMNS: Final = ", ".join(_COLUMN_NAMES)
 _SAME_KEY: Final = "e.key = g.key AND e.base_url = g.base_url AND e.account = g.account"
@@ -60,7 +62,7 @@ def _unnest_arrays(*extra: tuple[str, str], columns: Sequence[tuple[str, str]] =
     ``unnest`` of several arrays is syntax, and never another function than pg_catalog's.
     """
     selected = (*columns, *extra)
-    arrays = ", ".join(f"%b::pg_catalog.{kind}[]" for _, kind in selected)
+    arrays = ", ".join(f"%b::{_PLAIN_TYPES.get(kind, kind)}[]" for _, kind in selected)
     return f"unnest({arrays}) WITH ORDINALITY AS g({', '.join(name for name, _ in selected)}, n)"
 
 

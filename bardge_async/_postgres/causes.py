@@ -18,6 +18,7 @@ _PERMANENT: Final = re.compile(
     | unrecognized\ configuration\ parameter | invalid\ value\ for\ parameter | invalid\ command-line\ argument
     | does\ not\ support\ SSL,\ but\ SSL\ was\ required | does\ not\ match\ host\ name
     | certificate\ verify\ failed | root\ certificate\ file | certificate\ file\ .*\ does\ not
+    | conversion\ between\ .*\ is\ not\ supported
     | invalid\ (?:port\ number|integer\ value|.*\ value:) | definition\ of\ service | service\ file""",
     re.VERBOSE,
 )

@@ -100,7 +100,7 @@ class PostgresConnection:
         cause = f"no answer within {self._timeout:g} s" if self._timed_out else describe_cause(error)
         if isinstance(error, psycopg.errors.TransactionRollback):
             return _KeepsConnectionError(cause)
-        if not isinstance(error, _TRANSIENT):
+        if not isinstance(error, _TRANSIENT) or isinstance(error, psycopg.errors.ProgramLimitExceeded):
             return JournalError(f"{self.name} refused: {cause}")
         if not self._timed_out and is_permanent(error):
             return ConnectionRefusedByServerError(

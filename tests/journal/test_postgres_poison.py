@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncGenerator, Awaitable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -53,6 +54,7 @@ def make_many(count: int = 20) -> list[JournalEntry]:
         ("fingerprint", "\ud800", "surrogates not allowed"),
         ("endpoint", object(), "cannot adapt"),
         ("given", "maybe", "invalid input syntax"),
+        ("url", "https://api.example/" + random.Random(1).randbytes(9000).hex(), "index row"),
     ],
 )
 async def test_record_that_cannot_be_written(postgres: Database, field: str, value: Any, named: str) -> None:
