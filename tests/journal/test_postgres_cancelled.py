@@ -63,7 +63,7 @@ async def fall_silent(database: Database, answer: object = None) -> AsyncGenerat
             step = reply(201, {"balance": 5}) if answer is None else error(400, "invalid_request_error")
             await step(received, writer)
 
-        api.script = [fall_silent_then]
+        api.script.append(fall_silent_then)
         journal = PostgresJournal(f"postgresql://bardge@127.0.0.1:{wire.port}/postgres", clock=clock)
         async with journal, BardgeClient("key", api.base_url, journal=journal, clock=clock) as bardge:
             buying: asyncio.Task[object] = asyncio.create_task(buy(bardge))
