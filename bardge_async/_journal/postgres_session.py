@@ -280,7 +280,9 @@ class PostgresSession:
         for identity in list(self._leases):
             self.release(identity)
             self._on_key_dropped(identity)
-        await asyncio.gather(*(queue.aclose() for queue in (self._claim_queue, self._write_queue, self._query_queue)))
+        # First: a claim that was abandoned is released, which is a write.
+        await self._claim_queue.aclose()
+        await asyncio.gather(self._write_queue.aclose(), self._query_queue.aclose())
 
 
 async def _run_queries(connection: AsyncConnection[Any], queries: Sequence[Query]) -> list[Any]:
