@@ -33,13 +33,13 @@ def main(arguments: Sequence[str]) -> int:
     with ExitStack() as stack:
         workshops = [stack.enter_context(open_workshop(TREE, options.patience)) for _ in range(options.jobs)]
         folder = options.records or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bardge-records-")))
-        if not (folder.exists() and any(folder.iterdir())):
+        if not (folder.exists() and any(folder.iterdir())) and options.seconds > 0:
             folder.mkdir(parents=True, exist_ok=True)
             record_tests(workshops, list_test_files(TREE), ROOMS, folder)
         records = Records.read(folder)
         for test in records.failed:
             _print(f"fails without any change, and judges none: {test}")
-        if not records.seconds:
+        if not records.seconds and options.seconds > 0:
             return 1
         verdicts = _judge(workshops, drawn, records, started_at + options.seconds)
     counts = ", ".join(f"{verdict.value} {verdicts[verdict]}" for verdict in Verdict)

@@ -116,11 +116,13 @@ class Workshop:
         self._order.with_suffix(".report").write_text("")
         seconds = self._patience if chosen is None else min(self._patience, 60 + 4 * sum(chosen.values()))
         paths = os.pathsep.join(map(str, (self._tree, _OWN_TREE)))
+        # pytest's variable names the test in which this campaign may run itself.
+        inherited = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
         places = {"PYTHONPATH": paths, "TMPDIR": str(self._scratch), ORDER: str(self._order)}
         process = subprocess.Popen(
             [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", plugin.__name__, *arguments],
             cwd=self._tree,
-            env={**os.environ, **places, **settings},
+            env={**inherited, **places, **settings},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -47,11 +47,11 @@ class Records:
     def find_tests(self, mutant: Mutant, source: str) -> list[str]:
         """Return the tests that execute a change, the quickest first.
 
-        What is only executed by imports, such as a constant, concerns the tests of what encloses it: of its class, its
-        function, or at last its module.
+        What imports execute, such as a constant, concerns the tests of what encloses it: of its function, its class, or
+        at last its module.
         """
         if mutant.path not in self._lines:
-            self._lines[mutant.path] = self._read_lines(mutant.path)
+            self._lines[mutant.path] = self._read_lines(mutant.path, _list_body_lines(source))
         lines = self._lines[mutant.path]
         for first, last in _list_spans(mutant, source):
             found = set[str]().union(*(lines.get(line, ()) for line in range(first, last + 1)))
@@ -59,16 +59,26 @@ class Records:
                 return sorted(found, key=lambda test: (self.seconds[test], test))
         return []
 
-    def _read_lines(self, path: str) -> dict[int, set[str]]:
+    def _read_lines(self, path: str, within: set[int]) -> dict[int, set[str]]:
+        """Return the tests of each of the given lines, without the lines that an import executed."""
         lines: defaultdict[int, set[str]] = defaultdict(set)
         for data in self._data:
             for file in data.measured_files():
                 if file.endswith(f"/{path}"):
                     for line, contexts in data.contexts_by_lineno(file).items():
                         # A process that a test started adds the phase.
-                        names = (context.rpartition(" (")[0] or context for context in contexts if context)
-                        lines[line].update(name for name in names if name in self.seconds)
-        return dict(lines)
+                        lines[line].update(context.rpartition(" (")[0] or context for context in contexts)
+        return {line: {*tests} & {*self.seconds} for line, tests in lines.items() if line in within and "" not in tests}
+
+
+def _list_body_lines(source: str) -> set[int]:
+    """Return the lines inside functions."""
+    return {
+        line
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        for line in range(node.body[0].lineno, (node.end_lineno or 0) + 1)
+    }
 
 
 def _list_spans(mutant: Mutant, source: str) -> Iterator[tuple[int, int]]:
