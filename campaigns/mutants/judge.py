@@ -25,7 +25,8 @@ from campaigns.mutants.records import RULES, Records
 
 _OWN_TREE: Final = Path(__file__).parents[2]
 _IGNORED: Final = (".git", ".venv", "__pycache__", ".*_cache", ".hypothesis", "*.egg-info", "dist", "build")
-_PASSED: Final = 0
+_PASSED: Final = (0, 5)
+"""pytest's exit codes without a failure: 5 if it found none of the tests."""
 _SECONDS_TO_CLEAN_UP: Final = 10.0
 _FIRST: Final = 60
 """So many of the quickest tests run before the rest: most changes need no more."""
@@ -106,7 +107,7 @@ class Workshop:
         code = self._run_tests(["-x", *files], chosen, {})
         if code is None or code == TIMED_OUT:
             return Verdict.TIMED_OUT
-        return Verdict.SURVIVED if code == _PASSED else Verdict.CAUGHT
+        return Verdict.SURVIVED if code in _PASSED else Verdict.CAUGHT
 
     def _run_tests(
         self, arguments: Sequence[str], chosen: Mapping[str, float] | None, settings: Mapping[str, str]
