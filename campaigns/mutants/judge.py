@@ -86,28 +86,40 @@ class Workshop:
         file = self._tree / mutant.path
         source = file.read_text(encoding="utf-8")
         tests = records.find_tests(mutant, source)
-        # Compiled code is told apart by size and second only: two changes may agree in both.
-        compiled = Path(importlib.util.cache_from_source(str(file)))
         try:
             file.write_text(mutant.change.apply(source), encoding="utf-8")
-            for some in (tests[:_FIRST], tests[_FIRST:]):
-                compiled.unlink(missing_ok=True)
-                verdict = self._run_chosen({test: records.seconds[test] for test in some})
-                if verdict is not Verdict.SURVIVED:
-                    return Judgement(verdict, self._order.with_suffix(".report").read_text(), len(tests))
+            self._drop_compiled(file)
+            return self._run_until_caught({test: records.seconds[test] for test in tests})
         finally:
             file.write_text(source, encoding="utf-8")
-            compiled.unlink(missing_ok=True)
+            self._drop_compiled(file)
+
+    @staticmethod
+    def _drop_compiled(file: Path) -> None:
+        # Compiled code is told apart by size and second only: two changes may agree in both.
+        Path(importlib.util.cache_from_source(str(file))).unlink(missing_ok=True)
+
+    def _run_until_caught(self, seconds: Mapping[str, float]) -> Judgement:
+        tests = list(seconds)
+        for some in (tests[:_FIRST], tests[_FIRST:]):
+            left = dict.fromkeys(some)
+            while (failed := self._run_chosen({test: seconds[test] for test in left})) is not None:
+                # On a busy machine a test may fail for another reason; one that fails twice has noticed the change.
+                if failed.test not in left or self._run_chosen({failed.test: seconds[failed.test]}) is not None:
+                    return attrs.evolve(failed, tests=len(tests))
+                del left[failed.test]
         return Judgement(Verdict.SURVIVED, tests=len(tests))
 
-    def _run_chosen(self, chosen: Mapping[str, float]) -> Verdict:
+    def _run_chosen(self, chosen: Mapping[str, float]) -> Judgement | None:
+        """Run tests until one fails; return which, or None."""
         if not chosen:
-            return Verdict.SURVIVED
+            return None
         files = sorted({test.partition("::")[0] for test in chosen})
         code = self._run_tests(["-x", *files], chosen, {})
-        if code is None or code == TIMED_OUT:
-            return Verdict.TIMED_OUT
-        return Verdict.SURVIVED if code in _PASSED else Verdict.CAUGHT
+        if code in _PASSED:
+            return None
+        verdict = Verdict.TIMED_OUT if code in {None, TIMED_OUT} else Verdict.CAUGHT
+        return Judgement(verdict, self._order.with_suffix(".report").read_text())
 
     def _run_tests(
         self, arguments: Sequence[str], chosen: Mapping[str, float] | None, settings: Mapping[str, str]

@@ -102,9 +102,9 @@ def test_caught_and_equivalent(tree: Path) -> None:
 
 def test_endless_loop(tree: Path) -> None:
     """A change after which the tests never end is caught by the time limit."""
-    with open_workshop(tree, 3.0) as workshop:
-        endless = find_mutant(tree, "statement dropped", "number -= 1")
-        assert workshop.judge(endless, record(workshop, tree)).verdict is Verdict.TIMED_OUT
+    endless = find_mutant(tree, "statement dropped", "number -= 1")
+    with open_workshop(tree, 60.0) as workshop, open_workshop(tree, 3.0) as impatient:
+        assert impatient.judge(endless, record(workshop, tree)).verdict is Verdict.TIMED_OUT
 
 
 def test_who_executes_a_line(tree: Path) -> None:
