@@ -23,6 +23,8 @@ core = ctrace
 context = ${{PYTEST_CURRENT_TEST-}}
 """
 """How to measure: a process that a test starts inherits the test's name; one that is killed leaves no record."""
+_IMPORTED: Final = ""
+"""The name under which coverage records what runs before the first test."""
 
 
 @attrs.frozen
@@ -32,7 +34,6 @@ class Records:
     seconds: Mapping[str, float]
     failed: Sequence[str]
     _data: Sequence[coverage.CoverageData]
-    _lines: dict[str, dict[int, set[str]]] = attrs.field(factory=dict, init=False)
 
     @classmethod
     def read(cls, folder: Path) -> Records:
@@ -48,19 +49,21 @@ class Records:
         """Return the tests that execute a change, the quickest first.
 
         What imports execute, such as a constant, concerns the tests of what encloses it: of its function, its class, or
-        at last its module.
+        at last its module. What imports and tests execute concerns the tests that execute it, then those of its module.
         """
-        if mutant.path not in self._lines:
-            self._lines[mutant.path] = self._read_lines(mutant.path, _list_body_lines(source))
-        lines = self._lines[mutant.path]
+        lines = self._read_lines(mutant.path, _list_body_lines(source))
+        every = set[str]().union(*lines.values()) - {_IMPORTED}
         for first, last in _list_spans(mutant, source):
-            found = set[str]().union(*(lines.get(line, ()) for line in range(first, last + 1)))
-            if found:
-                return sorted(found, key=lambda test: (self.seconds[test], test))
+            found = set[str]().union(*(lines[line] for line in range(first, last + 1) if line in lines))
+            if found - {_IMPORTED}:
+                return [*self._sort(found - {_IMPORTED}), *(self._sort(every - found) if _IMPORTED in found else ())]
         return []
 
+    def _sort(self, tests: set[str]) -> list[str]:
+        return sorted(tests, key=lambda test: (self.seconds[test], test))
+
     def _read_lines(self, path: str, within: set[int]) -> dict[int, set[str]]:
-        """Return the tests of each of the given lines, without the lines that an import executed."""
+        """Return the tests of each of the given lines."""
         lines: defaultdict[int, set[str]] = defaultdict(set)
         for data in self._data:
             for file in data.measured_files():
@@ -68,7 +71,7 @@ class Records:
                     for line, contexts in data.contexts_by_lineno(file).items():
                         # A process that a test started adds the phase.
                         lines[line].update(context.rpartition(" (")[0] or context for context in contexts)
-        return {line: {*tests} & {*self.seconds} for line, tests in lines.items() if line in within and "" not in tests}
+        return {line: tests & {_IMPORTED, *self.seconds} for line, tests in lines.items() if line in within}
 
 
 def _list_body_lines(source: str) -> set[int]:
