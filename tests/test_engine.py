@@ -23,7 +23,7 @@ from bardge_async import (
     errors,
 )
 from bardge_async import models as m
-from bardge_async.testing import ManualClock
+from bardge_async.testing import FakeTransport, ManualClock, json_response
 from tests.support.calls import get_credits, purchase_credits
 from tests.support.rig import AT_ONCE, PURCHASE, Rig, advance_then, open_rig
 from tests.support.server import Received, ScriptedServer, Step, cut, error, hang, reply, send_raw
@@ -461,6 +461,15 @@ async def test_errors_carry_the_call(step: Step, kind: type[errors.BardgeError])
     again = pickle.loads(pickle.dumps(found))  # noqa: S301 - our own
     assert [getattr(again, name) for name in FIELDS] == [getattr(found, name) for name in FIELDS]
     assert (str(again), type(again)) == (str(found), kind)
+
+
+async def test_sent_before_the_last_error() -> None:
+    """An error that another attempt raised before anything left still says that an earlier one was sent."""
+    transport = FakeTransport(json_response({}, 503), errors.ConfigurationError("the transport was closed"))
+    async with BardgeClient("key", "http://127.0.0.1:9", transport=transport, retry=AT_ONCE) as bardge:
+        with pytest.raises(errors.ConfigurationError) as caught:
+            await get_credits(bardge)
+    assert (caught.value.sent, caught.value.attempts, caught.value.endpoint) == (True, 2, "clients.get_credits")
 
 
 async def test_attempts_are_logged(caplog: pytest.LogCaptureFixture) -> None:
