@@ -70,9 +70,13 @@ class Workshop:
         self._scratch = scratch
         self._patience = patience
         self._order = scratch.with_name("order")
+        self._starter = scratch.with_name("starter")
 
     def record(self, tests: Sequence[str], rooms: Sequence[str], folder: Path, name: str) -> None:
         """Run files of tests without a change, and leave in a folder what each test executes in some rooms."""
+        self._starter.mkdir(exist_ok=True)
+        # Python imports this whenever it starts, so that processes of the tests are measured, too.
+        (self._starter / "sitecustomize.py").write_text("import coverage\n\ncoverage.process_startup()\n")
         rules = self._order.with_suffix(".coveragerc")
         sources = ",".join(str(self._tree / room) for room in rooms)
         rules.write_text(RULES.format(sources=sources, folder=folder, name=f"{name}.coverage"))
@@ -128,7 +132,7 @@ class Workshop:
         self._order.write_text(json.dumps(chosen))
         self._order.with_suffix(".report").write_text("")
         seconds = self._patience if chosen is None else min(self._patience, 60 + 4 * sum(chosen.values()))
-        paths = os.pathsep.join(map(str, (self._tree, _OWN_TREE)))
+        paths = os.pathsep.join(map(str, (self._starter, self._tree, _OWN_TREE)))
         # pytest's variable names the test in which this campaign may run itself.
         inherited = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
         places = {"PYTHONPATH": paths, "TMPDIR": str(self._scratch), ORDER: str(self._order)}
