@@ -166,6 +166,9 @@ def test_allowed_base_url(url: str) -> None:
         ("https://h/{a}", "https://h/%7Ba%7D"),
         ("https://h/a/../v3/./", "https://h/v3"),
         ("https://h/a/%2E%2e/v3", "https://h/v3"),
+        ("https://h/v3/./api", "https://h/v3/api"),
+        ("https://h/v3/x/../api/.", "https://h/v3/api"),
+        ("https://h/../../v3", "https://h/v3"),
         ("https://h/a//v3", "https://h/a//v3"),
     ],
 )
