@@ -72,6 +72,8 @@ def _judge(workshops: Sequence[Workshop], mutants: Sequence[Mutant], records: Re
                 return
             started_at = time.monotonic()
             judged = workshop.judge(mutant, records)
+            if workshop.closed:
+                return
             verdicts[judged.verdict] += 1
             told = f"{judged.verdict.value} {judged.test} (of {judged.tests}, {time.monotonic() - started_at:.0f} s)"
             sys.stderr.write(f"{number} of {len(mutants)}: {mutant.path}:{mutant.change.line} {told}\n")
@@ -79,8 +81,12 @@ def _judge(workshops: Sequence[Workshop], mutants: Sequence[Mutant], records: Re
                 _print(f"survived: {mutant}")
 
     with ThreadPoolExecutor(len(workshops)) as pool:
-        for done in [pool.submit(work, workshop) for workshop in workshops]:
-            done.result()
+        try:
+            for done in [pool.submit(work, workshop) for workshop in workshops]:
+                done.result()
+        finally:
+            for workshop in workshops:
+                workshop.close()
     return verdicts
 
 
@@ -103,4 +109,8 @@ def _print(line: str) -> None:
 if __name__ == "__main__":
     # Ended from outside, it still ends the tests that it started, and removes its copies.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    for ignored in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+        # A shell ignores these for what runs in the background, and tests that send them would inherit that.
+        if signal.getsignal(ignored) is signal.SIG_IGN:
+            signal.signal(ignored, lambda *_: None)
     sys.exit(main(sys.argv[1:]))

@@ -71,6 +71,14 @@ class Workshop:
         self._patience = patience
         self._order = scratch.with_name("order")
         self._starter = scratch.with_name("starter")
+        self._process: subprocess.Popen[bytes] | None = None
+        self.closed = False
+
+    def close(self) -> None:
+        """End the tests that run; what is judged now is not judged."""
+        self.closed = True
+        if self._process is not None:
+            _end_group(self._process)
 
     def record(self, tests: Sequence[str], rooms: Sequence[str], folder: Path, name: str) -> None:
         """Run files of tests without a change, and leave in a folder what each test executes in some rooms."""
@@ -107,7 +115,7 @@ class Workshop:
         tests = list(seconds)
         for some in (tests[:_FIRST], tests[_FIRST:]):
             left = dict.fromkeys(some)
-            while (failed := self._run_chosen({test: seconds[test] for test in left})) is not None:
+            while not self.closed and (failed := self._run_chosen({test: seconds[test] for test in left})) is not None:
                 # On a busy machine a test may fail for another reason; one that fails twice has noticed the change.
                 if failed.test not in left or self._run_chosen({failed.test: seconds[failed.test]}) is not None:
                     return attrs.evolve(failed, tests=len(tests))
@@ -136,7 +144,7 @@ class Workshop:
         # pytest's variable names the test in which this campaign may run itself.
         inherited = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
         places = {"PYTHONPATH": paths, "TMPDIR": str(self._scratch), ORDER: str(self._order)}
-        process = subprocess.Popen(
+        self._process = process = subprocess.Popen(
             [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", plugin.__name__, *arguments],
             cwd=self._tree,
             env={**inherited, **places, **settings},
