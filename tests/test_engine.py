@@ -47,6 +47,7 @@ UNUSABLE: dict[str, Step] = {
     "bytes that are no text": reply(200, body=b"\x00\xff\xfe\x8f"),
     "502 page": reply(502, body=HTML),
     "503 empty": reply(503, body=b""),
+    "unknown status": reply(600, body=HTML),
     "504 page": reply(504, body=HTML),
     "cut header": send_raw(b"HTTP/1.1 200 OK\r\nContent-Ty"),
     "cut body": send_raw(PROMISED + b'{"balance": 5}'),
