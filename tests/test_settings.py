@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
 
-from bardge_async import BardgeClient, ReplayWindow, RetryPolicy, Timeouts, errors
+from bardge_async import (
+    BardgeClient,
+    PostgresJournal,
+    ReplayWindow,
+    RetryPolicy,
+    SQLiteJournal,
+    Timeouts,
+    errors,
+)
 
 DAY = 86_400.0
 # Class, field, default, least, most.
@@ -68,3 +78,28 @@ def test_range_of_connections() -> None:
     for refused in (0, 100_001):
         with pytest.raises(errors.ConfigurationError, match="max_connections"):
             BardgeClient("key", "http://127.0.0.1:9", max_connections=refused)
+
+
+JOURNALS: list[tuple[Callable[..., Any], str, float, float]] = [
+    (SQLiteJournal, "keep_bodies", 30 * DAY, 0.0),
+    (SQLiteJournal, "keep_entries", 400 * DAY, 0.0),
+    (PostgresJournal, "lease", 15, 0.1),
+    (PostgresJournal, "patience", 60, 0.0),
+    (PostgresJournal, "keep_bodies", 30 * DAY, 0.0),
+    (PostgresJournal, "keep_entries", 400 * DAY, 0.0),
+]
+"""Class, argument, default, least."""
+
+
+@pytest.mark.parametrize(("make", "name", "default", "least"), JOURNALS)
+def test_seconds_of_a_journal(
+    tmp_path: Path, make: Callable[..., Any], name: str, default: float, least: float
+) -> None:
+    """A journal's durations have their documented defaults, and least values."""
+    place = tmp_path / "journal.db" if make is SQLiteJournal else "postgresql://127.0.0.1:9/none"
+    assert inspect.signature(make).parameters[name].default == default
+    journal = make(place, **{name: least})
+    if isinstance(journal, SQLiteJournal):
+        journal.close()
+    with pytest.raises(errors.ConfigurationError, match=name):
+        make(place, **{name: next_number(least, -math.inf)})
