@@ -101,6 +101,10 @@ def _parse_options(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def _ignore(*_: object) -> None:
+    pass
+
+
 def _print(line: str) -> None:
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
@@ -112,5 +116,5 @@ if __name__ == "__main__":
     for ignored in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
         # A shell ignores these for what runs in the background, and tests that send them would inherit that.
         if signal.getsignal(ignored) is signal.SIG_IGN:
-            signal.signal(ignored, lambda *_: None)
+            signal.signal(ignored, _ignore)
     sys.exit(main(sys.argv[1:]))
