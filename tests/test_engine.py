@@ -175,6 +175,16 @@ async def test_unreadable_success_of_a_get() -> None:
     assert (found.executed, found.problems) == (False, ['$.balance: expected a number, got "abc"'])
 
 
+@pytest.mark.parametrize(("number", "end"), [(20, "got 5"), (21, "got 5; and 1 more"), (30, "got 5; and 10 more")])
+async def test_many_problems(number: int, end: str) -> None:
+    """A DecodeError names all problems, and shows 20 of them."""
+    async with open_rig(reply(200, {"data": [5] * number, "has_more": False})) as it:
+        with pytest.raises(errors.DecodeError) as caught:
+            await it.bardge.send("passes.list")
+    assert (len(caught.value.problems), str(caught.value).count("expected an object")) == (number, 20)
+    assert str(caught.value).endswith(end)
+
+
 async def test_long_timeout_does_not_outlast_the_window() -> None:
     """Whatever the deadline of a POST, it is not sent again once its window is over."""
     clock = ManualClock()
