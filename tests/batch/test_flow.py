@@ -249,6 +249,23 @@ async def test_stopped_in_doubt() -> None:
         assert (await collect_statuses(batches[0]), it.request_count) == (["in_doubt"], 1)
 
 
+async def test_first_wait_before_a_repeat() -> None:
+    """An operation whose call ended in doubt is repeated after the policy's first backoff, at most ``base`` seconds."""
+    seen = set[str]()
+
+    async def cut_first(request: Received, writer: asyncio.StreamWriter) -> None:
+        key = request.headers["idempotency-key"]
+        step = reply() if key in seen else cut()
+        seen.add(key)
+        await step(request, writer)
+
+    async with open_rig(cut_first, retry=RetryPolicy(max_attempts=1, base=1)) as it:
+        batch = it.bardge.batch(make_purchases(30), job="j", concurrency=1)
+        assert await collect_statuses(batch) == ["done"] * 30
+        assert len(it.clock.sleeps) == 30
+        assert max(it.clock.sleeps) <= 1
+
+
 async def test_stopped_recovers_no_more() -> None:
     """After a stop no doubt is sent again, however long the operations in flight take."""
     reached, answered = asyncio.Event(), asyncio.Event()
