@@ -395,3 +395,18 @@ async def test_close_in_the_same_turn(tmp_path: Path) -> None:
     await task
     with SQLiteJournal(tmp_path / "journal.db") as again:
         assert await again.listed() == [make_sent()]
+
+
+async def test_removed_after_a_fork(tmp_path: Path) -> None:
+    """A file that is removed after a fork, which closes it, is not made again: it held keys."""
+    path = tmp_path / "journal.db"
+    with SQLiteJournal(path) as journal:
+        await journal.put(make_sent())
+        child = FORK.Process(target=int)
+        child.start()
+        child.join()
+        for file in tmp_path.iterdir():
+            file.unlink()
+        with pytest.raises(errors.JournalError, match="removed or replaced"):
+            await journal.put(make_done(make_sent()))
+    assert not path.exists()
