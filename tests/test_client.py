@@ -187,6 +187,8 @@ REFUSED_SETTINGS: dict[str, dict[str, Any]] = {
     "paths row": {"paths": {"passes.burn": "/x"}},
     "paths placeholder": {"paths": {"bookings.cancel": "/bookings/{id}"}},
     "paths slash": {"paths": {"passes.list": "passes"}},
+    "account type": {"account": 5},
+    "account newline": {"account": "a\nb"},
     "key type": {"api_key": 5},
     "key newline": {"api_key": "a\nb"},
     "proxy": {"proxy": "socks5://x"},
