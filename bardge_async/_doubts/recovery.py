@@ -25,10 +25,10 @@ __all__ = ["Doubt", "DoubtVerdict", "Finding", "Recovered"]
 
 _MAX_CONCURRENT_RECOVERIES: Final = 16
 _SAME_EVIDENCE: Final = {
-    "bookings.initiate_class": ("bookings.confirm_class",),
-    "bookings.initiate_spa": ("bookings.confirm_spa",),
+    "bookings.initiate_class": ("bookings.confirm_class", "bookings.reschedule"),
+    "bookings.initiate_spa": ("bookings.confirm_spa", "bookings.reschedule"),
 }
-"""By endpoint: other endpoints whose calls leave the same evidence."""
+"""By endpoint: other endpoints whose calls leave the same evidence. A refund differs from a purchase by its description."""
 
 
 @attrs.frozen
@@ -216,7 +216,10 @@ class Doubts:
     async def find_competing_entries(self, entry: JournalEntry) -> list[JournalEntry]:
         """Return the other journal entries that may have left the same evidence."""
         found: list[JournalEntry] = []
-        for endpoint in (entry.endpoint, *_SAME_EVIDENCE.get(entry.endpoint, ())):
+        names = (entry.endpoint, *_SAME_EVIDENCE.get(entry.endpoint, ()))
+        paths = self._caller.request_builder.paths
+        # `bardge.request()` reaches the same path under a name of its own.
+        for endpoint in (*names, *(f"POST {paths[name]}" for name in names if name in paths)):
             found += await self._journal.since(attrs.evolve(entry, endpoint=endpoint))
         return found
 
