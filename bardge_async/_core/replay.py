@@ -15,7 +15,7 @@ from bardge_async._core.http import PreparedRequest
 from bardge_async._core.retry import in_doubt_error
 from bardge_async._core.settings import ReplayWindow, normalize_base_url
 from bardge_async._core.window import MIN_SECONDS_LEFT, ClockReading, History, key_age, seconds_left
-from bardge_async.errors import AlreadyDoneError, IdempotencyMisuseError
+from bardge_async.errors import AlreadyDoneError, IdempotencyMisuseError, JournalError
 
 # Stored in journals: a new way to hash needs a new version, and entries of an old one are compared in its form.
 _VERSION: Final = "v2"
@@ -41,8 +41,8 @@ def matches_fingerprint(fingerprint: str, request: PreparedRequest) -> bool:
     try:
         is_inexact = recorded.startswith(_INEXACT_VERSION + ":")
         body = _canonicalize_inexactly(request.body) if is_inexact else _canonicalize_body(request.body)
-    except orjson.JSONDecodeError:
-        return False  # that version could not record a number beyond a double
+    except (ValueError, RecursionError):
+        return False  # a damaged body; or a number beyond a double, which that version could not record
     return recorded == _hash_operation(_INEXACT_VERSION if is_inexact else _VERSION, request, url, body)
 
 
@@ -114,7 +114,12 @@ def describe_difference(entry: JournalEntry, request: PreparedRequest) -> str:
         return f"the endpoint ({entry.endpoint} on record)"
     if entry.url != request.url:
         return "the path"
-    old, new = _load_body(entry.body), _load_body(request.body)
+    try:
+        old, new = _load_body(entry.body), _load_body(request.body)
+    except (ValueError, RecursionError):
+        return "the request"
+    if not isinstance(cast("object", old), dict):
+        return "the request"
     names = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name) or name not in old)
     return ", ".join(names) or "the request"
 
@@ -151,6 +156,7 @@ def check_replay(
         IdempotencyMisuseError: The key belongs to another request.
         AlreadyDoneError: The operation is done, but the response body was not kept.
         OutcomeUnknownError: The outcome is unknown, and a repeat could charge again.
+        JournalError: The stored body is not that of the operation.
     """
     if entry is None or entry.state is EntryState.INTENT or entry.first_sent is None:
         return SendAllowed(History(), request.body)
@@ -161,11 +167,27 @@ def check_replay(
         raise _misuse_error(entry, request)
     if entry.state is EntryState.DONE:
         return _get_recorded_response(entry, request)
+    _check_stored_body(entry, request)
     if entry.state is EntryState.REFUSED:
         # The journal drops bodies after 30 days; the fingerprint proves that the caller's body is the same.
         return SendAllowed(History(), request.body if entry.body is None else entry.body, entry)
     server_failed = entry.answer is not None and not faults_are_cached and not request.endpoint.repeat_is_harmless
     return _check_unknown(entry, request, now, window, overtaken=overtaken, server_failed=server_failed)
+
+
+def _check_stored_body(entry: JournalEntry, request: PreparedRequest) -> None:
+    """Check that the stored bytes, which are sent again as they are, are those of the operation.
+
+    Raises:
+        JournalError: They are not.
+    """
+    if entry.body is None or entry.body == request.body or not entry.fingerprint:
+        return
+    if not matches_fingerprint(entry.fingerprint, attrs.evolve(request, body=entry.body)):
+        raise JournalError(
+            f"the journal is damaged: the stored body of key {entry.identity.key!r:.80} is not that of its operation; "
+            "nothing was sent: restore the journal from a backup, or resolve the key by hand"
+        )
 
 
 def _key_still_held(entry: JournalEntry, now: ClockReading, window: ReplayWindow) -> bool:

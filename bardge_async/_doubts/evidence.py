@@ -11,6 +11,7 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
+from bardge_async._core.destination import describe_foreign_url
 from bardge_async._core.entry import COMPETING_SECONDS, EntryState, JournalEntry
 from bardge_async._core.settings import ReplayWindow
 from bardge_async._core.window import ClockReading, proven_age
@@ -112,6 +113,9 @@ async def reconcile(client: Resources, context: DoubtContext) -> DoubtVerdict:
     """
     examine = _EXAMINERS.get(context.entry.endpoint)
     key, first_sent_at = context.entry.identity.key, context.first_sent_at
+    foreign = describe_foreign_url(context.entry, context.entry.identity.base_url)
+    if foreign is not None:
+        return DoubtVerdict(key, first_sent_at, Finding.CANNOT_TELL, (foreign,), inferred=False)
     if examine is None:
         statement = f"no list of the API shows the effect of {context.entry.endpoint}"
         endpoint = ENDPOINTS.get(context.entry.endpoint)

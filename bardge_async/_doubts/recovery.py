@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
+import functools
 import json
+import logging
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -12,17 +14,19 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import anyio
 import attrs
 
+from bardge_async._core.destination import describe_foreign_url
 from bardge_async._core.entry import EntryState, JournalEntry, KeyIdentity, RecordedResponse
 from bardge_async._core.http import Response, WireResponse
 from bardge_async._journal import Journal
 from bardge_async._runtime.clock import Clock
-from bardge_async.errors import BardgeError, InvalidArgumentError, KeyInUseError
+from bardge_async.errors import BardgeError, InvalidArgumentError, JournalError, KeyInUseError
 
 if TYPE_CHECKING:
     from bardge_async._calls.client_caller import ClientCaller
 
 __all__ = ["Doubt", "DoubtVerdict", "Finding", "Recovered"]
 
+_LOG: Final = logging.getLogger("bardge_async")
 _MAX_CONCURRENT_RECOVERIES: Final = 16
 _SAME_EVIDENCE: Final = {
     "bookings.initiate_class": ("bookings.confirm_class", "bookings.reschedule"),
@@ -119,10 +123,18 @@ class Doubts:
         """Send every recoverable doubt again, with its key and its bytes."""
         recovered: list[Recovered] = []
         limiter = anyio.CapacityLimiter(_MAX_CONCURRENT_RECOVERIES)
-        async with anyio.create_task_group() as group:
-            for entry in await self.find_unfinished():
-                if self._is_recoverable(entry):
+        # Before the group, which would wrap an error in a group.
+        entries = await self.find_unfinished()
+        recoverable = [entry for entry in entries if self._is_recoverable(entry)]
+        for foreign in filter(None, (describe_foreign_url(entry, self._settings.base_url) for entry in entries)):
+            _warn_once(foreign)
+        try:
+            async with anyio.create_task_group() as group:
+                for entry in recoverable:
                     group.start_soon(self._resend_entry, entry, limiter, recovered)
+        except ExceptionGroup as found:
+            # What a journal or transport of the user's own raises.
+            raise found.exceptions[0] from None
         return recovered
 
     async def _resend_entry(
@@ -224,9 +236,30 @@ class Doubts:
         return found
 
 
+@functools.lru_cache(maxsize=1024)
+def _warn_once(text: str) -> None:
+    """Log a warning, once in this process: a worker recovers every few seconds."""
+    _LOG.warning("%s", text)
+
+
 def body_of(entry: JournalEntry) -> Mapping[str, Any] | None:
-    """Return an entry's JSON body, with fractions as Decimal."""
-    return None if entry.body is None else cast("dict[str, Any]", json.loads(entry.body, parse_float=Decimal))
+    """Return an entry's JSON body, with fractions as Decimal.
+
+    Raises:
+        JournalError: It is no JSON object.
+    """
+    if entry.body is None:
+        return None
+    try:
+        body = json.loads(entry.body, parse_float=Decimal)
+    except (ValueError, RecursionError):
+        body = None
+    if not isinstance(body, dict):
+        raise JournalError(
+            f"the journal is damaged: the stored body of key {entry.identity.key!r:.80} is no JSON object; "
+            "restore the journal from a backup, or resolve the key by hand"
+        )
+    return cast("dict[str, Any]", body)
 
 
 async def resolve_doubt(

@@ -19,7 +19,9 @@ from bardge_async._journal.sqlite_clocks import FileClocks
 from bardge_async._journal.sqlite_digests import compute_checksum, corruption_error, verify_checksum, with_checksum
 from bardge_async._journal.sqlite_locks import KeyFileLocks
 from bardge_async._journal.sqlite_schema import list_spellings
+from bardge_async._journal.sqlite_trust import check_trust, share_files
 from bardge_async._journal.sqlite_writer import SQLiteWriter
+from bardge_async._journal.stored_values import check_stored_values
 from bardge_async._runtime.clock import Clock
 
 _POLL_SECONDS: Final = 0.05
@@ -57,16 +59,23 @@ class SQLiteJournal:
         path: The file; created if missing.
         keep_bodies: Seconds after which the bodies of finished entries are removed; 30 days by default.
         keep_entries: Seconds after which finished entries are removed; 400 days by default, 0 keeps them forever.
+        shared: Share the file, made 0660, with a common group, in a folder of mode 2770. Otherwise files that others can
+            write to or own are refused.
 
     Raises:
-        JournalError: The file cannot be used; it is left unchanged.
+        JournalError: The file cannot be used, or not be trusted; it is left unchanged.
         ConfigurationError: A number is out of range.
     """
 
     instant = False
 
     def __init__(
-        self, path: str | os.PathLike[str], *, keep_bodies: float = 30 * DAY, keep_entries: float = 400 * DAY
+        self,
+        path: str | os.PathLike[str],
+        *,
+        keep_bodies: float = 30 * DAY,
+        keep_entries: float = 400 * DAY,
+        shared: bool = False,
     ) -> None:
         check_seconds("keep_bodies", keep_bodies, 0)
         check_seconds("keep_entries", keep_entries, 0)
@@ -74,11 +83,14 @@ class SQLiteJournal:
         self._clocks = FileClocks()
         self._keep_bodies = keep_bodies
         self._keep_entries = keep_entries
+        check_trust(self.path, shared=shared)
         self._writer = SQLiteWriter(self.path, self._complete_transaction, _respell_entries)
         # A POST under a key generated here reads nothing before it is recorded, and must be later than what is on record.
         self._writer.read_now(self._clocks.load)
         self._holders = _HOLDERS.setdefault(self.path.resolve(), KeyHolders())
         self._locks = KeyFileLocks(self.path)
+        if shared:
+            share_files(self.path)
 
     @property
     def forgotten(self) -> float:
@@ -370,6 +382,7 @@ def _reading_columns(reading: ClockReading | None) -> tuple[Any, ...]:
 def _parse_entry(row: tuple[Any, ...]) -> JournalEntry:
     if _compute_checksum(row[:20], row[21]) != row[20]:
         raise corruption_error()
+    check_stored_values(row, row[21])
     response = None if row[17] is None else RecordedResponse(row[17], verify_checksum(row[18]), row[19])
     return JournalEntry(
         identity=KeyIdentity(*row[:3]),
