@@ -154,8 +154,18 @@ async def test_what_a_transaction_proves(name: str) -> None:
     """Only a CREDIT that is described as a purchase of this package counts; what is unclear proves nothing."""
     changes, finding = TRANSACTIONS[name]
     clock = ManualClock(wall=1_800_000_000)
-    purchase = {"type": "CREDIT", "amount": 10, "description": "Credits purchase — 10 Credits Pack", "timestamp": 5}
-    old = {"type": "DEBIT", "amount": 1, "description": "Class booking — Morning Yoga Flow", "timestamp": -86_400}
+    purchase: dict[str, Any] = {
+        "type": "CREDIT",
+        "amount": 10,
+        "description": "Credits purchase — 10 Credits Pack",
+        "timestamp": 5,
+    }
+    old: dict[str, Any] = {
+        "type": "DEBIT",
+        "amount": 1,
+        "description": "Class booking — Morning Yoga Flow",
+        "timestamp": -86_400,
+    }
     found = [{**purchase, **changes}, old]
     for one in found:
         if one["timestamp"] is not None:

@@ -7,7 +7,7 @@ import datetime as dt
 import json
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from decimal import Decimal
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 import attrs
 
@@ -316,10 +316,10 @@ def _read_booking_ids(entry: JournalEntry) -> frozenset[str] | None:
         return None
     try:
         response = json.loads(entry.answer.body or b"")
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    found = response if isinstance(response, dict) else {}
-    ids = frozenset(found[name] for name in ("booking_id", "id") if isinstance(found.get(name), str))
+    found = cast("dict[str, object]", response) if isinstance(response, dict) else {}
+    ids = frozenset(id for id in (found.get("booking_id"), found.get("id")) if isinstance(id, str))
     return ids if ids or found.get("session_id") else None
 
 

@@ -46,7 +46,14 @@ def test_a_submitted_file_is_worked_off(operator: Operator, queue: str) -> None:
         run_worker(operator, queue),
         operator.purchase_count,
     ) == (0, 0, 30)
-    assert read_counts(operator, queue) == {"waiting": 0, "running": 0, "done": 30, "failed": 0, "in_doubt": 0}
+    assert read_counts(operator, queue) == {
+        "waiting": 0,
+        "running": 0,
+        "done": 30,
+        "failed": 0,
+        "cancelled": 0,
+        "in_doubt": 0,
+    }
 
 
 def test_a_file_that_is_submitted_twice_is_sent_once(operator: Operator, queue: str) -> None:
@@ -87,7 +94,14 @@ def test_what_is_in_doubt_is_listed_settled_and_goes_on(operator: Operator, queu
     assert operator.run_batch_command("resolve", "j", "o1", "--queue", queue, "--never-happened").exit_code == 0
     assert operator.run_json("resume", "j", "--queue", queue)["put_back"] == 1
     run_worker(operator, queue)
-    assert read_counts(operator, queue) == {"waiting": 0, "running": 0, "done": 1, "failed": 0, "in_doubt": 0}
+    assert read_counts(operator, queue) == {
+        "waiting": 0,
+        "running": 0,
+        "done": 1,
+        "failed": 0,
+        "cancelled": 0,
+        "in_doubt": 0,
+    }
 
 
 def test_a_wrong_key_ends_the_worker_and_leaves_the_rows(

@@ -43,7 +43,7 @@ _REQUEUE_FAILED: Final = """
 UPDATE procrastinate_jobs
 SET status = 'todo', attempts = 0, scheduled_at = NULL, worker_id = NULL, args = args || %(more)s
 WHERE queue_name = %(queue)s AND task_name = %(task)s AND args ->> 'job' = %(job)s
-  AND status IN ('failed', 'aborted', 'cancelled')
+  AND status = 'failed'
 RETURNING id
 """
 # Measured with 20,000 jobs just deferred: fetching a job takes 0.2 ms of server time instead of 20 ms.
