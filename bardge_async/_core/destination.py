@@ -1,4 +1,4 @@
-"""Where a stored entry may be sent: a journal is data, and whoever can write to it must not choose a destination."""
+"""Where a stored entry may be sent: a journal is data, and write access to it must not decide on a destination."""
 
 from __future__ import annotations
 

@@ -59,8 +59,7 @@ class SQLiteJournal:
         path: The file; created if missing.
         keep_bodies: Seconds after which the bodies of finished entries are removed; 30 days by default.
         keep_entries: Seconds after which finished entries are removed; 400 days by default, 0 keeps them forever.
-        shared: Share the file, made 0660, with a common group, in a folder of mode 2770. Otherwise files that others can
-            write to or own are refused.
+        shared: Share the file with a common group, as 0660 in a folder of 2770; otherwise, what others can write is refused.
 
     Raises:
         JournalError: The file cannot be used, or not be trusted; it is left unchanged.
@@ -77,8 +76,8 @@ class SQLiteJournal:
         keep_entries: float = 400 * DAY,
         shared: bool = False,
     ) -> None:
-        check_seconds("keep_bodies", keep_bodies, 0)
-        check_seconds("keep_entries", keep_entries, 0)
+        for name, seconds in (("keep_bodies", keep_bodies), ("keep_entries", keep_entries)):
+            check_seconds(name, seconds, 0)
         self.path = Path(path).absolute()
         self._clocks = FileClocks()
         self._keep_bodies = keep_bodies

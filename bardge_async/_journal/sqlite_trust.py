@@ -1,4 +1,4 @@
-"""Who else can write to a journal's files: whoever can decides what is charged again, and what never is.
+"""Who else can write to a journal's files, and so decide what is charged again and what never is.
 
 Only where the system has owners and modes. The folder counts, too, since who can write to it can replace the file; in a
 sticky one, such as ``/tmp``, only its owner can.
@@ -24,7 +24,7 @@ _SHARED_FILE: Final = 0o660
 
 
 def check_trust(path: Path, *, shared: bool = False) -> None:
-    """Check that nobody but this user, and with ``shared`` the members of one group, can write to a journal.
+    """Check that only this user, and with ``shared`` the members of one group, can write to a journal.
 
     Raises:
         JournalError: Others can write to the file, a companion or the folder, or one of them belongs to another user.

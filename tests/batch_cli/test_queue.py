@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
@@ -111,6 +112,29 @@ def test_a_wrong_key_ends_the_worker_and_leaves_the_rows(
     submit_file(operator, queue, make_purchase_csv(3))
     monkeypatch.setenv("BARDGE_API_KEY", "wrong")
     assert (run_worker(operator, queue), read_counts(operator, queue)["waiting"]) == (1, 3)
+
+
+def test_a_worker_prints_its_events_as_json(operator: Operator, queue: str) -> None:
+    """One object a line on standard output: what happened, when, and what it waits for."""
+    submit_file(operator, queue, make_purchase_csv(1))
+    result = operator.run_batch_command("worker", "--queue", queue, "--until-done", "--json")
+    events = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [set(one) for one in events] == [{"event", "at", "cause"}] * 2
+    assert [(one["event"], one["cause"]) for one in events] == [("started", None), ("stopped", None)]
+
+
+def test_a_worker_without_rights_ends_with_the_cause(operator: Operator, queue: str, postgres: Database) -> None:
+    """A missing right cannot pass by itself: it is named in both streams, and the rows stay in the queue."""
+    submit_file(operator, queue, make_purchase_csv(1))
+    postgres.admin.execute("DROP ROLE IF EXISTS nobody_special")
+    postgres.admin.execute("CREATE ROLE nobody_special LOGIN")
+    dsn = queue.replace("bardge@", "nobody_special@")
+    result = operator.run_batch_command("worker", "--queue", dsn, "--json")
+    postgres.admin.execute("DROP ROLE nobody_special")
+    [event] = [json.loads(line) for line in result.stdout.splitlines()]
+    assert (result.exit_code, event["event"], "permission denied" in event["cause"]) == (1, "failed", True)
+    assert "permission denied" in result.stderr
+    assert read_counts(operator, queue)["waiting"] == 1
 
 
 def test_a_shared_rate_is_taken(operator: Operator, queue: str) -> None:

@@ -148,32 +148,13 @@ def run_worker(command: WorkerCommand, output: Output) -> int:
     """Run a worker until it is stopped."""
     key = require_api_key(find_api_key(command.account, from_stdin=command.key_from_stdin), command.account)
 
-    @asynccontextmanager
-    async def open_client() -> AsyncGenerator[BardgeClient]:
-        async with AsyncExitStack() as stack:
-            journal = await stack.enter_async_context(PostgresJournal(command.queue))
-            limiter = None
-            if command.rate is not None:
-                name = f"{command.base_url} {command.account}"
-                limiter = await stack.enter_async_context(PostgresLimiter(command.queue, name, command.rate))
-            yield await stack.enter_async_context(
-                BardgeClient(
-                    key,
-                    command.base_url,
-                    account=command.account,
-                    journal=journal,
-                    limiter=limiter,
-                    max_connections=max(_MIN_CONNECTIONS, command.concurrency),
-                )
-            )
-
     def show_event(event: WorkerEvent) -> None:
         _show_event(event, command, output)
 
     async def work_on_queue() -> None:
         app = await _open_when_possible(command.queue, WaitReporter(show_event))
         try:
-            await BardgeQueue(app, open_client).run_worker(
+            await BardgeQueue(app, lambda: _open_worker_client(command, key)).run_worker(
                 concurrency=command.concurrency,
                 wait=not command.until_done,
                 delete_done=command.delete_done,
@@ -190,6 +171,26 @@ def run_worker(command: WorkerCommand, output: Output) -> int:
             show_event(WorkerEvent("failed", dt.datetime.now(dt.UTC), str(error)))
         raise
     return 0
+
+
+@asynccontextmanager
+async def _open_worker_client(command: WorkerCommand, key: Secret) -> AsyncGenerator[BardgeClient]:
+    async with AsyncExitStack() as stack:
+        journal = await stack.enter_async_context(PostgresJournal(command.queue))
+        limiter = None
+        if command.rate is not None:
+            name = f"{command.base_url} {command.account}"
+            limiter = await stack.enter_async_context(PostgresLimiter(command.queue, name, command.rate))
+        yield await stack.enter_async_context(
+            BardgeClient(
+                key,
+                command.base_url,
+                account=command.account,
+                journal=journal,
+                limiter=limiter,
+                max_connections=max(_MIN_CONNECTIONS, command.concurrency),
+            )
+        )
 
 
 def _show_event(event: WorkerEvent, command: WorkerCommand, output: Output) -> None:
