@@ -11,6 +11,7 @@ import attrs
 from bardge_async._core.arguments import check_int
 from bardge_async._core.custom_endpoints import find_endpoint
 from bardge_async._core.keys import operation_key
+from bardge_async._core.secret import hide_token
 from bardge_async.endpoints import Endpoint
 from bardge_async.errors import BardgeError, InvalidArgumentError
 
@@ -52,6 +53,7 @@ class Operation(Generic[Q, R]):
         id: str,
         lookup_token: str | None = None,
     ) -> None:
+        lookup_token = hide_token(lookup_token)
         resolved = find_endpoint(endpoint)
         if not resolved.takes_key:
             raise InvalidArgumentError(

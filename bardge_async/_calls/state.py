@@ -14,7 +14,7 @@ from bardge_async._calls.probe import probe_window
 from bardge_async._core import retry
 from bardge_async._core.entry import EntryState, JournalEntry, KeyIdentity, RecordedResponse
 from bardge_async._core.http import REQUEST_ID_HEADER, PreparedRequest, WireRequest, WireResponse
-from bardge_async._core.redaction import redact_body, redact_headers
+from bardge_async._core.redaction import redact_body, redact_headers, redact_token
 from bardge_async._core.replay import SendAllowed, build_sent_entry
 from bardge_async._core.response import Outcome, Verdict, classify, classify_broken
 from bardge_async._core.window import ClockReading, History
@@ -308,7 +308,7 @@ class CallState:
         self._context.clock_reader.observe_date(response.headers.get("Date", ""))
         origin = self._context.settings.base_url
         # Some servers echo the API key. Headers are shown and logged; a body is, too, if an error quotes it.
-        self.response = response = redact_headers(response, header)
+        self.response = response = redact_token(redact_headers(response, header), self.request.headers)
         outcome = classify(self.request.endpoint, response, now.wall, origin)
         if outcome.error is not None and (clean := redact_body(response, header)) is not response:
             self.response = clean

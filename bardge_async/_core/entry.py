@@ -19,6 +19,8 @@ __all__ = ["EntryState", "JournalEntry", "KeyIdentity", "RecordedResponse"]
 
 _MAX_PEAKS: Final = 16
 _MAX_BOOTS: Final = 4
+_LOOKUP_TOKEN: Final = b'"lookup_token"'
+"""Names a secret in a response, which is never stored."""
 COMPETING_SECONDS: Final = 600.0
 """How long before a doubt's first send other entries may have left the evidence that it is judged by, in seconds."""
 
@@ -58,7 +60,8 @@ class JournalEntry:
 
     ``given``: whether the caller chose the key. ``last_sent``: when it was last sent. In state *sent*, an ``answer`` is
     the server's own failure, after which it may have forgotten the key. ``fingerprint`` is empty if only the outcome
-    was kept.
+    was kept. ``key_honoured``: whether the first send relied on the server to honour the key; None if that is not on
+    record.
     """
 
     identity: KeyIdentity
@@ -71,6 +74,7 @@ class JournalEntry:
     first_sent: ClockReading | None = None
     last_sent: ClockReading | None = None
     answer: RecordedResponse | None = None
+    key_honoured: bool | None = None
 
     @property
     def keeps_bodies(self) -> bool:
@@ -78,9 +82,11 @@ class JournalEntry:
         return self.given
 
     def for_storage(self) -> JournalEntry:
-        """Return the entry as stores keep it: a finished one under a generated key without its response body."""
+        """Return the entry as stores keep it: without the response body if its key was generated, or it holds a secret."""
         response = self.answer
-        if self.keeps_bodies or self.state is EntryState.SENT or response is None or response.body is None:
+        if self.state is EntryState.SENT or response is None or response.body is None:
+            return self
+        if self.keeps_bodies and _LOOKUP_TOKEN not in response.body:
             return self
         recorded = RecordedResponse(response.status, None, response.request_id)
         return self.with_state(self.state, self.first_sent, self.last_sent, recorded)
@@ -105,6 +111,7 @@ class JournalEntry:
             first_sent,
             last_sent,
             answer,
+            self.key_honoured,
         )
 
 

@@ -33,6 +33,7 @@ _STEPS: Final = (
     CREATE INDEX entries_held ON {schema}.entries (lease_until) WHERE state = 'held';
     """,
     "ALTER TABLE {schema}.entries ADD COLUMN first_server float8",
+    "ALTER TABLE {schema}.entries ADD COLUMN key_honoured boolean",
 )
 VERSION: Final = len(_STEPS)
 _VERSION_QUERY: Final = "SELECT value FROM {schema}.facts WHERE name = 'version'"

@@ -30,11 +30,12 @@ _RESPELL_BATCH: Final = 1000
 _COLUMNS: Final = (
     "base_url, account, key, endpoint, url, fingerprint, body, given, state, "
     "first_wall, first_elapsed, first_highest, first_boot, last_wall, last_elapsed, last_highest, last_boot, "
-    "status, answer, request_id, seal, first_server"
+    "status, answer, request_id, seal, first_server, key_honoured"
 )
+_CHECKSUM_INDEX: Final = 20
 _WHERE_KEY: Final = "base_url = ? AND account = ? AND key = ?"
 _UPSERT: Final = (
-    f"INSERT INTO entries ({_COLUMNS}) VALUES ({', '.join('?' * 22)}) ON CONFLICT (base_url, account, key) DO UPDATE "
+    f"INSERT INTO entries ({_COLUMNS}) VALUES ({', '.join('?' * 23)}) ON CONFLICT (base_url, account, key) DO UPDATE "
     "SET " + ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS.split(", ")[3:])
 )
 _UPDATE_OUTCOME: Final = (
@@ -288,7 +289,7 @@ def _respell_row(connection: sqlite3.Connection, entry: JournalEntry) -> None:
         loser = entry.identity if choose_binding_entry(rival, respelled) is rival else rival.identity
         connection.execute(f"DELETE FROM entries WHERE {_WHERE_KEY}", loser)
     if loser != entry.identity:
-        checksum = _entry_columns(respelled)[-2]
+        checksum = _entry_columns(respelled)[_CHECKSUM_INDEX]
         # In place: the order of the entries is that of their numbers.
         connection.execute(
             f"UPDATE entries SET base_url = ?, url = ?, fingerprint = ?, seal = ? WHERE {_WHERE_KEY}",
@@ -357,18 +358,21 @@ def _entry_columns(entry: JournalEntry) -> tuple[Any, ...]:
         ),
     )
     server = None if first is None or first.server is None else float(first.server)
-    return (*row, _compute_checksum(row, server), server)
+    honoured = None if entry.key_honoured is None else int(entry.key_honoured)
+    return (*row, _compute_checksum(row, server, honoured), server, honoured)
 
 
-def _compute_checksum(row: tuple[Any, ...], server: float | None) -> bytes:
+def _compute_checksum(row: tuple[Any, ...], server: float | None, honoured: int | None) -> bytes:
     """Compute the checksum of an entry without its bodies, which have their own and may be removed."""
     # Equals repr((*row[:6], *row[7:18], row[19])), but formats the four floats once when both readings are the same.
     first = repr(row[9:13])[1:-1]
     last = first if row[13:17] == row[9:13] else repr(row[13:17])[1:-1]
     text = f"{repr(row[:6])[:-1]}, {row[7]!r}, {row[8]!r}, {first}, {last}, {row[17]!r}, {row[19]!r})"
-    # Entries of the first version have none, and keep their checksum.
+    # Entries of earlier versions have neither, and keep their checksum.
     if server is not None:
         text += repr(server)
+    if honoured is not None:
+        text += f", {honoured}"
     return compute_checksum(text.encode())
 
 
@@ -379,9 +383,9 @@ def _reading_columns(reading: ClockReading | None) -> tuple[Any, ...]:
 
 
 def _parse_entry(row: tuple[Any, ...]) -> JournalEntry:
-    if _compute_checksum(row[:20], row[21]) != row[20]:
+    if _compute_checksum(row[:20], *row[21:]) != row[_CHECKSUM_INDEX]:
         raise corruption_error()
-    check_stored_values(row, row[21])
+    check_stored_values(row, *row[21:])
     response = None if row[17] is None else RecordedResponse(row[17], verify_checksum(row[18]), row[19])
     return JournalEntry(
         identity=KeyIdentity(*row[:3]),
@@ -394,6 +398,7 @@ def _parse_entry(row: tuple[Any, ...]) -> JournalEntry:
         first_sent=_parse_reading(row[9:13], row[21]),
         last_sent=_parse_reading(row[13:17]),
         answer=response,
+        key_honoured=None if row[22] is None else bool(row[22]),
     )
 
 

@@ -28,6 +28,10 @@ def _is_optional_bytes(value: object) -> bool:
     return value is None or isinstance(value, bytes)
 
 
+def _is_flag(value: object) -> bool:
+    return isinstance(value, int) and value in (0, 1)
+
+
 def _is_optional_status(value: object) -> bool:
     return value is None or (isinstance(value, int) and not isinstance(value, bool) and 100 <= value <= 599)  # noqa: PLR2004
 
@@ -48,7 +52,7 @@ _FIELDS: Final[Mapping[str, Callable[[object], bool]]] = {
     "url": _is_text,
     "fingerprint": _is_text,
     "body": _is_optional_bytes,
-    "given": lambda value: value in (0, 1) and isinstance(value, int),
+    "given": _is_flag,
     "state": lambda value: isinstance(value, str) and value in _STATES,
     "first_wall": _is_optional_time,
     "first_elapsed": _is_optional_number,
@@ -64,8 +68,8 @@ _FIELDS: Final[Mapping[str, Callable[[object], bool]]] = {
 }
 
 
-def check_stored_values(row: Sequence[Any], first_server: object) -> None:
-    """Check the columns of an entry, in the order that all stores share, and the server's time at the first send.
+def check_stored_values(row: Sequence[Any], first_server: object, key_honoured: object) -> None:
+    """Check the columns of an entry, in the order that all stores share; the last two stand elsewhere.
 
     Raises:
         JournalError: A value has a wrong type or range, or contradicts the entry's state.
@@ -75,6 +79,8 @@ def check_stored_values(row: Sequence[Any], first_server: object) -> None:
             raise _value_error(row, name, value)
     if not _is_optional_time(first_server):
         raise _value_error(row, "first_server", first_server)
+    if key_honoured is not None and not _is_flag(key_honoured):
+        raise _value_error(row, "key_honoured", key_honoured)
     readings = row[9:13], row[13:17]
     for name, reading in zip(("first_boot", "last_boot"), readings, strict=True):
         if len({value is None for value in reading}) > 1:

@@ -42,6 +42,8 @@ WRONG: Final[dict[str, tuple[str, Any]]] = {
     "highest infinite": ("last_highest", math.inf),
     "server's time infinite": ("first_server", math.inf),
     "server's time as text": ("first_server", "now"),
+    "trust as text": ("key_honoured", "yes"),
+    "trust twice": ("key_honoured", 2),
     "half a reading": ("first_elapsed", None),
     "no boot": ("last_boot", None),
     "status of no class": ("status", 7),
@@ -65,7 +67,7 @@ async def forge_row(path: Path, column: str, value: object) -> None:
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         row = list(connection.execute(f"SELECT {sqlite._COLUMNS} FROM entries").fetchone())
         row[POSITIONS[column]] = value
-        seal = sqlite._compute_checksum(tuple(row[:20]), row[21])
+        seal = sqlite._compute_checksum(tuple(row[:20]), *row[21:])
         connection.execute(f"UPDATE entries SET {column} = ?, seal = ?", (value, seal))
 
 
@@ -102,7 +104,7 @@ async def test_done_without_a_first_send(tmp_path: Path, state: str) -> None:
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         row = list(connection.execute(f"SELECT {sqlite._COLUMNS} FROM entries").fetchone())
         row[8], row[9:13] = state, [None] * 4
-        seal = sqlite._compute_checksum(tuple(row[:20]), row[21])
+        seal = sqlite._compute_checksum(tuple(row[:20]), *row[21:])
         empty = ", ".join(f"{name} = NULL" for name in ("first_wall", "first_elapsed", "first_highest", "first_boot"))
         connection.execute(f"UPDATE entries SET state = ?, {empty}, seal = ?", (state, seal))
     with SQLiteJournal(path) as journal:

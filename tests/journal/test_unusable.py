@@ -26,6 +26,12 @@ def _execute(path: Path, sql: str) -> None:
         connection.execute(sql)
 
 
+def _replace(path: Path) -> None:
+    """Put a copy of the file in its place."""
+    shutil.copy(path, path.with_name("copy"))
+    path.with_name("copy").rename(path)
+
+
 async def _consume(batch: Any) -> None:
     async for _ in batch:
         pass
@@ -36,9 +42,7 @@ SQLITE: Final[dict[str, Callable[[SQLiteJournal], object]]] = {
     "file removed": lambda journal: journal.path.unlink(),
     "log removed": lambda journal: journal.path.with_name("journal.db-wal").unlink(),
     "folder removed": lambda journal: shutil.rmtree(journal.path.parent),
-    "replaced": lambda journal: (
-        journal.path.rename(journal.path.with_name("old")) and shutil.copy(journal.path.with_name("old"), journal.path)
-    ),
+    "replaced": lambda journal: _replace(journal.path),
     "table dropped": lambda journal: _execute(journal.path, "DROP TABLE entries"),
     "row damaged": lambda journal: _execute(journal.path, "UPDATE entries SET fingerprint = 'v1:2'"),
     "state damaged": lambda journal: _execute(journal.path, "UPDATE entries SET seal = x'00'"),
@@ -54,7 +58,7 @@ BACK: Final[dict[str, str]] = {
     "column dropped": "ALTER TABLE bardge.entries RENAME COLUMN gone TO fingerprint",
     "row damaged": "SELECT 1",
 }
-BUY = Operation("credits.purchase", request=PURCHASE, id="order-1")
+BUY: Final[Operation[Any, Any]] = Operation("credits.purchase", request=PURCHASE, id="order-1")
 USES: Final[dict[str, Callable[[BardgeClient], Awaitable[object]]]] = {
     "recover": lambda bardge: bardge.recover(),
     "in_doubt": lambda bardge: bardge.in_doubt(),
