@@ -30,10 +30,10 @@ class JournalReader:
     Opening the journal rewrites the entries under other spellings of a base URL; until then they are found here, too.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, shared: bool = False) -> None:
         self._path = path
         if path.exists():
-            check_trust(path)
+            check_trust(path, shared=shared)
         self._connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True) if path.exists() else None
         self._spellings: list[str] | None = None
 

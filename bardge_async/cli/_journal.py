@@ -29,10 +29,15 @@ AnyJournal: TypeAlias = SQLiteJournal | PostgresJournal
 _CHOICES: Final = ("done", "never_happened", "by_evidence")
 
 
+def is_shared() -> bool:
+    """Return whether journal files may be shared with a group: ``BARDGE_JOURNAL_SHARED=1``."""
+    return os.environ.get("BARDGE_JOURNAL_SHARED") == "1"
+
+
 @asynccontextmanager
 async def _open_journal(location: Path | Secret, keep_bodies: float, keep_entries: float) -> AsyncGenerator[AnyJournal]:
     if isinstance(location, Path):
-        with SQLiteJournal(location, keep_bodies=keep_bodies, keep_entries=keep_entries) as sqlite:
+        with SQLiteJournal(location, keep_bodies=keep_bodies, keep_entries=keep_entries, shared=is_shared()) as sqlite:
             yield sqlite
         return
     postgres = PostgresJournal(location, patience=0, keep_bodies=keep_bodies, keep_entries=keep_entries)

@@ -38,7 +38,7 @@ async def in_block_by_name(bardge: BardgeClient, take: Source) -> None:
 
 
 async def in_batch(bardge: BardgeClient, take: Source) -> None:
-    operation = Operation("access_codes.generate", request=CODE, id="order-1", lookup_token=take())
+    operation: Operation[Any, Any] = Operation("access_codes.generate", request=CODE, id="order-1", lookup_token=take())
     async for outcome in bardge.batch([operation], job="j"):
         assert not [*find_canary(outcome)]
         if outcome.error is not None:
@@ -124,7 +124,8 @@ async def test_a_cancelled_call(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_an_operation_does_not_show_it() -> None:
     """Neither by its repr nor by its attributes."""
-    assert not [*find_canary(Operation("access_codes.generate", request=CODE, id="1", lookup_token=CANARY))]
+    operation: Operation[Any, Any] = Operation("access_codes.generate", request=CODE, id="1", lookup_token=CANARY)
+    assert not [*find_canary(operation)]
 
 
 async def test_a_new_token_is_not_stored(tmp_path: Path) -> None:
