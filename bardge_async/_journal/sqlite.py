@@ -16,7 +16,12 @@ from bardge_async._journal.key_holders import KeyHolders, key_in_use_error
 from bardge_async._journal.pruning import WHERE_EXPIRED, PruneTime
 from bardge_async._journal.spellings import choose_binding_entry, find_respelled, respell_entry
 from bardge_async._journal.sqlite_clocks import FileClocks
-from bardge_async._journal.sqlite_digests import compute_checksum, corruption_error, verify_checksum, with_checksum
+from bardge_async._journal.sqlite_digests import (
+    compute_entry_checksum,
+    corruption_error,
+    verify_checksum,
+    with_checksum,
+)
 from bardge_async._journal.sqlite_locks import KeyFileLocks
 from bardge_async._journal.sqlite_schema import list_spellings
 from bardge_async._journal.sqlite_trust import check_trust, share_files
@@ -359,21 +364,7 @@ def _entry_columns(entry: JournalEntry) -> tuple[Any, ...]:
     )
     server = None if first is None or first.server is None else float(first.server)
     honoured = None if entry.key_honoured is None else int(entry.key_honoured)
-    return (*row, _compute_checksum(row, server, honoured), server, honoured)
-
-
-def _compute_checksum(row: tuple[Any, ...], server: float | None, honoured: int | None) -> bytes:
-    """Compute the checksum of an entry without its bodies, which have their own and may be removed."""
-    # Equals repr((*row[:6], *row[7:18], row[19])), but formats the four floats once when both readings are the same.
-    first = repr(row[9:13])[1:-1]
-    last = first if row[13:17] == row[9:13] else repr(row[13:17])[1:-1]
-    text = f"{repr(row[:6])[:-1]}, {row[7]!r}, {row[8]!r}, {first}, {last}, {row[17]!r}, {row[19]!r})"
-    # Entries of earlier versions have neither, and keep their checksum.
-    if server is not None:
-        text += repr(server)
-    if honoured is not None:
-        text += f", {honoured}"
-    return compute_checksum(text.encode())
+    return (*row, compute_entry_checksum(row, server, honoured), server, honoured)
 
 
 def _reading_columns(reading: ClockReading | None) -> tuple[Any, ...]:
@@ -383,7 +374,7 @@ def _reading_columns(reading: ClockReading | None) -> tuple[Any, ...]:
 
 
 def _parse_entry(row: tuple[Any, ...]) -> JournalEntry:
-    if _compute_checksum(row[:20], *row[21:]) != row[_CHECKSUM_INDEX]:
+    if compute_entry_checksum(row[:20], *row[21:]) != row[_CHECKSUM_INDEX]:
         raise corruption_error()
     check_stored_values(row, *row[21:])
     response = None if row[17] is None else RecordedResponse(row[17], verify_checksum(row[18]), row[19])

@@ -15,6 +15,7 @@ import pytest
 
 from bardge_async import BardgeClient, Journal, JournalError, PostgresJournal, SQLiteJournal
 from bardge_async._journal import sqlite
+from bardge_async._journal.sqlite_digests import compute_entry_checksum
 from bardge_async.testing import ManualClock
 from tests.journal.factories import BASE, KEY, make_done, make_sent
 from tests.support.postgres import Database
@@ -67,7 +68,7 @@ async def forge_row(path: Path, column: str, value: object) -> None:
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         row = list(connection.execute(f"SELECT {sqlite._COLUMNS} FROM entries").fetchone())
         row[POSITIONS[column]] = value
-        seal = sqlite._compute_checksum(tuple(row[:20]), *row[21:])
+        seal = compute_entry_checksum(tuple(row[:20]), *row[21:])
         connection.execute(f"UPDATE entries SET {column} = ?, seal = ?", (value, seal))
 
 
@@ -104,7 +105,7 @@ async def test_done_without_a_first_send(tmp_path: Path, state: str) -> None:
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         row = list(connection.execute(f"SELECT {sqlite._COLUMNS} FROM entries").fetchone())
         row[8], row[9:13] = state, [None] * 4
-        seal = sqlite._compute_checksum(tuple(row[:20]), *row[21:])
+        seal = compute_entry_checksum(tuple(row[:20]), *row[21:])
         empty = ", ".join(f"{name} = NULL" for name in ("first_wall", "first_elapsed", "first_highest", "first_boot"))
         connection.execute(f"UPDATE entries SET state = ?, {empty}, seal = ?", (state, seal))
     with SQLiteJournal(path) as journal:
