@@ -172,9 +172,6 @@ class Doubts:
     def _make_doubt(self, entry: JournalEntry) -> Doubt:
         assert entry.first_sent is not None
         first_sent_at = entry.first_sent.to_datetime()
-        from bardge_async._core import replay  # noqa: PLC0415 - brings cattrs
-
-        endpoint = replay.get_endpoint_at_send(entry, self._caller.request_builder.endpoint_of(entry))
         length = dt.timedelta(seconds=self._settings.window.length)
         return Doubt(
             idempotency_key=entry.identity.key,
@@ -182,9 +179,19 @@ class Doubts:
             url=entry.url,
             request=body_of(entry),
             first_sent_at=first_sent_at,
-            window_closes_at=first_sent_at + length if endpoint.key_is_honoured else None,
+            window_closes_at=first_sent_at + length if self._is_key_honoured(entry) else None,
             recoverable=self._is_recoverable(entry),
         )
+
+    def _is_key_honoured(self, entry: JournalEntry) -> bool:
+        """Return whether the key protects an entry; of an endpoint that this version does not know, it is not known."""
+        from bardge_async._core import replay  # noqa: PLC0415 - brings cattrs
+
+        try:
+            endpoint = self._caller.request_builder.endpoint_of(entry)
+        except InvalidArgumentError:
+            return False
+        return replay.get_endpoint_at_send(entry, endpoint).key_is_honoured
 
     async def resolve(
         self, key: str, *, done: bool | Mapping[str, Any] | None, never_happened: bool, by: DoubtVerdict | None

@@ -14,6 +14,7 @@ from procrastinate.exceptions import ConnectorException
 from bardge_async import ConfigurationError, JournalError
 from bardge_async.integrations.procrastinate import BardgeQueue, Progress, WorkerEvent
 from bardge_async.integrations.procrastinate._waiting import WaitReporter, describe_outage
+from bardge_async.integrations.procrastinate._worker import is_journal_refused
 from tests.queue.conftest import JOB, Make, make_connector, make_purchase, open_worker_client
 from tests.support.postgres import Database
 from tests.support.server import reply
@@ -96,6 +97,20 @@ def test_what_passes_by_itself(error: psycopg.Error) -> None:
     for one in (error, wrapped):
         outage = describe_outage(one)
         assert (outage.is_permanent, outage.cause) == (error in PERMANENT, str(error).splitlines()[0])
+
+
+@pytest.mark.parametrize(
+    ("cause", "refused"),
+    [
+        ("the journal's database refused: permission denied for schema bardge", True),
+        ("the journal's database refused the connection, correct dsn= or rights: password authentication failed", True),
+        ("the journal's database cannot be reached, start it or check dsn=: Connection refused", False),
+        ("timed out waiting for the journal's database; check that it is running, and dsn=", False),
+    ],
+)
+def test_a_journal_that_is_away_was_not_refused(cause: str, *, refused: bool) -> None:
+    """An outage in which the system refuses connections passes; a right that the database refuses does not."""
+    assert is_journal_refused(JournalError(cause)) is refused
 
 
 async def work(queue: BardgeQueue, events: list[WorkerEvent], **options: Any) -> None:

@@ -109,3 +109,20 @@ async def test_a_forged_body_is_not_sent() -> None:
             with pytest.raises(errors.JournalError, match="not that of its operation"):
                 await bardge.send("credits.purchase", request=request, key="order-1")
     assert server.requests == []
+
+
+async def test_an_unknown_endpoint_is_listed_and_left_alone() -> None:
+    """What a newer version recorded stays a doubt: it is neither sent nor hides the others."""
+    clock, journal = ManualClock(), MemoryJournal()
+    async with ScriptedServer(reply()) as server:
+        entry = forge_entry(server.base_url, server.base_url + "/new", clock)
+        await journal.put(attrs.evolve(entry, endpoint="credits.transfer"))
+        await journal.put(forge_entry(server.base_url, server.base_url + "/credit_purchases", clock, "known"))
+        async with BardgeClient("key", server.base_url, journal=journal, clock=clock) as bardge:
+            doubts = await bardge.in_doubt()
+            verdict = await bardge.reconcile("forged")
+            recovered = await bardge.recover()
+    found = [(doubt.endpoint, doubt.recoverable, doubt.window_closes_at is None) for doubt in doubts]
+    assert found == [("credits.transfer", False, True), ("credits.purchase", True, False)]
+    assert verdict.finding is Finding.CANNOT_TELL
+    assert [one.idempotency_key for one in recovered] == ["known"]

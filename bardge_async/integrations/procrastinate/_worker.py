@@ -49,7 +49,8 @@ _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 def is_journal_refused(error: BardgeError) -> bool:
     """Return whether a journal in a database was refused, when read: no right, no such table, a wrong password."""
-    return isinstance(error, JournalError) and " refused" in str(error)
+    # By its message, which begins so: one that cannot be reached may name a connection that the system refused.
+    return isinstance(error, JournalError) and str(error).startswith("the journal's database refused")
 
 
 async def check_journal(bardge: BardgeClient) -> None:
