@@ -110,7 +110,6 @@ async def test_tables_that_cannot_be_used(postgres: Database, name: str, use: st
             assert server.requests == []
         finally:
             postgres.admin.execute(BACK[name].encode())
-            postgres.clear()
 
 
 @pytest.mark.parametrize("use", USES)

@@ -141,16 +141,22 @@ async def test_a_worker_without_rights_on_the_queue_ends(make: Make, table: str)
         assert rig.request_count == 0
 
 
+def grant_all(database: Database, role: str) -> None:
+    """Grant a role all on the tables, in whichever schema they are: the owner's own name is one, once it exists."""
+    database.admin.execute(f"ALTER ROLE {role} SET search_path = bardge, public".encode())
+    found = database.admin.execute("SELECT nspname FROM pg_namespace WHERE nspname IN ('bardge', 'public')")
+    for (schema,) in found.fetchall():
+        for what in ("SCHEMA", "ALL TABLES IN SCHEMA", "ALL SEQUENCES IN SCHEMA"):
+            database.admin.execute(f"GRANT ALL ON {what} {schema} TO {role}".encode())
+
+
 async def _work_without(database: Database, base_url: str, table: str) -> None:
+    grant_all(database, "worker")
     dsn = database.dsn.replace("bardge@", "worker@")
     app = procrastinate.App(connector=make_connector(dsn))
     async with app.open_async():
         queue = BardgeQueue(app, lambda: open_worker_client(database.dsn, base_url, []))
         database.admin.execute("ALTER ROLE worker NOSUPERUSER")
-        grants = (
-            "GRANT ALL ON ALL TABLES IN SCHEMA public TO worker; GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO worker"
-        )
-        database.admin.execute(grants)
         database.admin.execute(f"REVOKE ALL ON {table} FROM worker".encode())
         with pytest.raises(ConfigurationError, match=f"permission denied for table {table}"):
             await work(queue, [])
@@ -223,10 +229,8 @@ async def test_workers_that_compete_for_connections_all_end(make: Make) -> None:
         async with rig.open_client() as bardge:
             await bardge.in_doubt()  # creates the journal's tables
         rig.query("CREATE ROLE crowd LOGIN CONNECTION LIMIT 10")
-        rig.query("GRANT CREATE ON DATABASE postgres TO crowd; GRANT ALL ON SCHEMA public, bardge TO crowd")
-        for schema in ("public", "bardge"):
-            rig.query(f"GRANT ALL ON ALL TABLES IN SCHEMA {schema} TO crowd")
-            rig.query(f"GRANT ALL ON ALL SEQUENCES IN SCHEMA {schema} TO crowd")
+        rig.query("GRANT CREATE ON DATABASE postgres TO crowd")
+        grant_all(rig.database, "crowd")
         dsn = rig.database.dsn.replace("bardge@", "crowd@")
         try:
             async with asyncio.timeout(120), asyncio.TaskGroup() as group:
