@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import anyio
 import attrs
 
+from bardge_async._core.arguments import check_bool, check_text
 from bardge_async._core.destination import describe_foreign_url
 from bardge_async._core.entry import EntryState, JournalEntry, KeyIdentity, RecordedResponse
 from bardge_async._core.http import Response, WireResponse
@@ -125,6 +126,8 @@ class Doubts:
         limiter = anyio.CapacityLimiter(_MAX_CONCURRENT_RECOVERIES)
         # Before the group, which would wrap an error in a group.
         entries = await self.find_unfinished()
+        if entries:
+            await self._caller.observe_clocks()
         recoverable = [entry for entry in entries if self._is_recoverable(entry)]
         for foreign in filter(None, (describe_foreign_url(entry, self._settings.base_url) for entry in entries)):
             _warn_once(foreign)
@@ -317,7 +320,9 @@ def choose_recorded_response(
     Raises:
         InvalidArgumentError: Not exactly one way was given, or a verdict that cannot tell.
     """
-    chosen = [done is not None and done is not False, bool(never_happened), by is not None]
+    check_text("key", key)
+    check_bool("never_happened", never_happened)
+    chosen = [done is not None and done is not False, never_happened, by is not None]
     if sum(chosen) != 1:
         raise InvalidArgumentError("resolve: pass exactly one of done=, never_happened=True and by=")
     if by is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Final
+from typing import Final
 
 from bardge_async.errors import JournalError
 
@@ -37,17 +37,3 @@ def verify_checksum(stored: bytes | None) -> bytes | None:
 def corruption_error() -> JournalError:
     """Build the error for content that does not match its checksum."""
     return JournalError("the journal is damaged: an entry does not match its checksum; restore the file from a backup")
-
-
-def compute_entry_checksum(row: tuple[Any, ...], server: float | None, honoured: int | None) -> bytes:
-    """Compute the checksum of an entry without its bodies, which have their own and may be removed."""
-    # Equals repr((*row[:6], *row[7:18], row[19])), but formats the four floats once when both readings are the same.
-    first = repr(row[9:13])[1:-1]
-    last = first if row[13:17] == row[9:13] else repr(row[13:17])[1:-1]
-    text = f"{repr(row[:6])[:-1]}, {row[7]!r}, {row[8]!r}, {first}, {last}, {row[17]!r}, {row[19]!r})"
-    # Entries of earlier versions have neither, and keep their checksum.
-    if server is not None:
-        text += repr(server)
-    if honoured is not None:
-        text += f", {honoured}"
-    return compute_checksum(text.encode())

@@ -14,8 +14,7 @@ import attrs
 import pytest
 
 from bardge_async import BardgeClient, Journal, JournalError, PostgresJournal, SQLiteJournal
-from bardge_async._journal import sqlite
-from bardge_async._journal.sqlite_digests import compute_entry_checksum
+from bardge_async._journal import sqlite_rows
 from bardge_async.testing import ManualClock
 from tests.journal.factories import BASE, KEY, make_done, make_sent
 from tests.support.postgres import Database
@@ -58,7 +57,7 @@ READS: Final[dict[str, Callable[[Journal], Awaitable[object]]]] = {
     "since": lambda journal: journal.since(make_sent(KEY._replace(key="other"), second=100)),
     "listed": lambda journal: journal.listed(),  # type: ignore[attr-defined]
 }
-POSITIONS: Final = {name: number for number, name in enumerate(sqlite._COLUMNS.split(", "))}
+POSITIONS: Final = {name: number for number, name in enumerate(sqlite_rows.COLUMNS.split(", "))}
 
 
 async def forge_row(path: Path, column: str, value: object) -> None:
@@ -66,9 +65,9 @@ async def forge_row(path: Path, column: str, value: object) -> None:
     with SQLiteJournal(path) as journal:
         await journal.put(make_sent())
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        row = list(connection.execute(f"SELECT {sqlite._COLUMNS} FROM entries").fetchone())
+        row = list(connection.execute(f"SELECT {sqlite_rows.COLUMNS} FROM entries").fetchone())
         row[POSITIONS[column]] = value
-        seal = compute_entry_checksum(tuple(row[:20]), *row[21:])
+        seal = sqlite_rows._compute_checksum(tuple(row[:20]), *row[21:])
         connection.execute(f"UPDATE entries SET {column} = ?, seal = ?", (value, seal))
 
 
@@ -103,9 +102,9 @@ async def test_done_without_a_first_send(tmp_path: Path, state: str) -> None:
     with SQLiteJournal(path) as journal:
         await journal.put(make_sent())
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        row = list(connection.execute(f"SELECT {sqlite._COLUMNS} FROM entries").fetchone())
+        row = list(connection.execute(f"SELECT {sqlite_rows.COLUMNS} FROM entries").fetchone())
         row[8], row[9:13] = state, [None] * 4
-        seal = compute_entry_checksum(tuple(row[:20]), *row[21:])
+        seal = sqlite_rows._compute_checksum(tuple(row[:20]), *row[21:])
         empty = ", ".join(f"{name} = NULL" for name in ("first_wall", "first_elapsed", "first_highest", "first_boot"))
         connection.execute(f"UPDATE entries SET state = ?, {empty}, seal = ?", (state, seal))
     with SQLiteJournal(path) as journal:

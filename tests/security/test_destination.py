@@ -11,8 +11,8 @@ import pytest
 from bardge_async import BardgeClient, Finding, MemoryJournal, PurchaseCredits, SQLiteJournal, errors
 from bardge_async._core.destination import is_below
 from bardge_async._core.entry import EntryState, JournalEntry, KeyIdentity
+from bardge_async._core.fingerprint import compute_fingerprint
 from bardge_async._core.http import PreparedRequest
-from bardge_async._core.replay import compute_fingerprint
 from bardge_async._core.window import ClockReading
 from bardge_async.endpoints import PURCHASE_CREDITS
 from bardge_async.testing import ManualClock
