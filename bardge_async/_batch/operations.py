@@ -57,11 +57,12 @@ class Operation(Generic[Q, R]):
         resolved = find_endpoint(endpoint, ConfigurationError)
         if not resolved.takes_key:
             raise ConfigurationError(f"endpoint: {resolved.name} takes no idempotency key, so no batch can protect it")
-        _check_operation(resolved, path, request, id, lookup_token)
         # With init=False, attrs generates this method in place of __init__.
         self.__attrs_init__(  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
             endpoint=resolved, path=path, request=request, id=id, lookup_token=lookup_token
         )
+        # Only now: error reporters represent the locals of a frame, and so this object.
+        _check_operation(resolved, path, request, id, lookup_token)
 
 
 def _check_operation(
