@@ -25,6 +25,7 @@ from bardge_async._journal.sqlite_locks import KeyFileLocks
 from bardge_async._journal.sqlite_rows import CHECKSUM_INDEX, COLUMNS, entry_columns, parse_entry
 from bardge_async._journal.sqlite_schema import list_spellings
 from bardge_async._journal.sqlite_since import list_sent_since
+from bardge_async._journal.sqlite_trust import check_trust, share_files
 from bardge_async._journal.sqlite_writer import SQLiteWriter
 from bardge_async._runtime.clock import Clock
 
@@ -64,28 +65,37 @@ class SQLiteJournal:
         path: The file; created if missing.
         keep_bodies: Seconds after which the bodies of finished entries are removed; 30 days by default.
         keep_entries: Seconds after which finished entries are removed; 400 days by default, 0 keeps them forever.
+        shared: Share the file with a common group, as 0660 in a folder of 2770; otherwise, what others can write is refused.
 
     Raises:
-        JournalError: The file cannot be used; it is left unchanged.
+        JournalError: The file cannot be used, or not be trusted; it is left unchanged.
         ConfigurationError: A number is out of range.
     """
 
     instant = False
 
     def __init__(
-        self, path: str | os.PathLike[str], *, keep_bodies: float = 30 * DAY, keep_entries: float = 400 * DAY
+        self,
+        path: str | os.PathLike[str],
+        *,
+        keep_bodies: float = 30 * DAY,
+        keep_entries: float = 400 * DAY,
+        shared: bool = False,
     ) -> None:
-        check_seconds("keep_bodies", keep_bodies, 0)
-        check_seconds("keep_entries", keep_entries, 0)
+        for name, seconds in (("keep_bodies", keep_bodies), ("keep_entries", keep_entries)):
+            check_seconds(name, seconds, 0)
         self.path = check_path("path", path).absolute()
         self._clocks = FileClocks()
         self._keep_bodies = keep_bodies
         self._keep_entries = keep_entries
+        check_trust(self.path, shared=shared)
         self._writer = SQLiteWriter(self.path, self._complete_transaction, _respell_entries)
         # A POST under a key generated here reads nothing before it is recorded, and must be later than what is on record.
         self._writer.read_now(self._clocks.load)
         self._holders = _HOLDERS.setdefault(self.path.resolve(), KeyHolders())
         self._locks = KeyFileLocks(self.path)
+        if shared:
+            share_files(self.path)
 
     @property
     def forgotten(self) -> float:

@@ -10,6 +10,7 @@ from urllib.parse import quote
 from bardge_async._core.entry import EntryState, KeyIdentity
 from bardge_async._core.settings import normalize_base_url
 from bardge_async._journal.sqlite_schema import list_spellings
+from bardge_async._journal.sqlite_trust import check_trust
 from bardge_async.errors import JournalError
 
 _BINDING_ORDER: Final = (EntryState.DONE, EntryState.SENT, EntryState.REFUSED, EntryState.INTENT)
@@ -32,9 +33,11 @@ class JournalReader:
         JournalError: It is not a regular file.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, shared: bool = False) -> None:
         self._path = path
         self._connection = None
+        if path.exists():
+            check_trust(path, shared=shared)
         if _may_hold_entries(path):
             self._connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)
         self._spellings: list[str] | None = None
@@ -61,7 +64,7 @@ class JournalReader:
         found: list[KeyFacts] = []
         for spelling in self._list_spellings(identity.base_url):
             for state, status, fingerprint in self._run_query(sql, spelling, identity.account, identity.key):
-                found.append(KeyFacts(EntryState(state), status, _add_spelling(fingerprint, spelling, identity)))
+                found.append(KeyFacts(self._read_state(state), status, _add_spelling(fingerprint, spelling, identity)))
         return min(found, key=lambda facts: _BINDING_ORDER.index(facts.state), default=None)
 
     def count_states(self, base_url: str, account: str) -> dict[EntryState, int]:
@@ -77,7 +80,7 @@ class JournalReader:
         counts = dict.fromkeys(EntryState, 0)
         for spelling in self._list_spellings(base_url):
             for state, count in self._run_query(sql, spelling, account):
-                counts[EntryState(state)] += count
+                counts[self._read_state(state)] += count
         return counts
 
     def _list_spellings(self, base_url: str) -> list[str]:
@@ -99,6 +102,12 @@ class JournalReader:
             return self._connection.execute(sql, parameters).fetchall()
         except sqlite3.Error as error:
             raise self._read_error(error) from None
+
+    def _read_state(self, stored: str) -> EntryState:
+        try:
+            return EntryState(stored)
+        except ValueError:
+            raise JournalError(f"the journal {self._path} is damaged: an entry has the state {stored!r:.40}") from None
 
     def _read_error(self, error: sqlite3.Error) -> JournalError:
         return JournalError(f"the journal {self._path} cannot be read: {error}")

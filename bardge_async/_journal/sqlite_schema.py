@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from bardge_async._journal.sqlite_digests import with_checksum
+from bardge_async._journal.sqlite_digests import corruption_error, with_checksum
 from bardge_async._journal.sqlite_locks import exclusive_access
+from bardge_async._journal.sqlite_trust import check_schema_objects
 from bardge_async.errors import JournalError
 
 APPLICATION_ID: Final = 0x42415244  # "BARD"
@@ -77,10 +78,16 @@ def open_journal_file(path: Path) -> sqlite3.Connection:
 
 
 def list_spellings(connection: sqlite3.Connection) -> list[str]:
-    """Return the base URLs in a journal, by one look into the index for each."""
+    """Return the base URLs in a journal, by one look into the index for each.
+
+    Raises:
+        JournalError: One is no text.
+    """
     found: list[str] = []
     sql = "SELECT min(base_url) FROM entries WHERE base_url > ?"
     while (spelling := connection.execute(sql, (found[-1] if found else "",)).fetchone()[0]) is not None:
+        if not isinstance(spelling, str):
+            raise corruption_error()
         found.append(spelling)
     return found
 
@@ -148,6 +155,7 @@ def _check_content(path: Path) -> None:
     connection = _open_read_only(path, "mode=ro" if _has_log(path) else "immutable=1")
     try:
         _check_version(connection, path)
+        check_schema_objects(connection, path)
         _check_ends(connection, path)
     finally:
         connection.close()

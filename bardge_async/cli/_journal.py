@@ -30,6 +30,11 @@ _PRINTED_TOGETHER: Final = 100
 _CHOICES: Final = ("done", "never_happened", "by_evidence")
 
 
+def is_shared() -> bool:
+    """Return whether journal files may be shared with a group: ``BARDGE_JOURNAL_SHARED=1``."""
+    return os.environ.get("BARDGE_JOURNAL_SHARED") == "1"
+
+
 @attrs.frozen
 class JournalTarget:
     """A command's journal (file or database), output format, server and account filters, and API key."""
@@ -67,7 +72,7 @@ class JournalTarget:
                 anyio.run(open_and_work, self.path)
             else:
                 # Opened outside of the loop, where Ctrl-C interrupts a wait for another process.
-                with SQLiteJournal(self.path, keep_bodies=bodies, keep_entries=entries) as journal:
+                with SQLiteJournal(self.path, keep_bodies=bodies, keep_entries=entries, shared=is_shared()) as journal:
                     anyio.run(work_and_check, journal)
         except BardgeError as error:
             raise click.ClickException(str(error)) from error
