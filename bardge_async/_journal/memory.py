@@ -6,16 +6,18 @@ import itertools
 import math
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from typing import Any, Final, TypeAlias
 
 import attrs
 
 from bardge_async._core.entry import COMPETING_SECONDS, EntryState, JournalEntry, KeyIdentity, RecordedResponse, WallLog
+from bardge_async._core.erasure import ClientMatcher
 from bardge_async._core.forks import register_lock_owner
 from bardge_async._core.window import ClockReading
 from bardge_async._journal.key_holders import KeyHolders
 from bardge_async._journal.memory_digests import RETENTION_SECONDS, KeyDigests
+from bardge_async._journal.pages import take_turns
 from bardge_async._runtime.clock import Clock
 
 MAX_KEPT_BYTES: Final = 16 * 1024 * 1024
@@ -235,6 +237,44 @@ class MemoryJournal:
                 and other.last_sent.wall >= earliest
             ]
 
+    async def entries(self, *, unfinished: bool = False) -> AsyncGenerator[JournalEntry]:
+        """Iterate over the entries, oldest first; with ``unfinished``, over those in doubt.
+
+        An entry that is there all the time comes exactly once; one that is added meanwhile does not come.
+        """
+        with self._lock:
+            orders = {identity: known[0] for identity, known in self._unfinished.items()}
+            if not unfinished:
+                orders.update((KeyIdentity(*identity), kept[0]) for identity, kept in self._finished.items())
+        async for identity in take_turns(sorted(orders, key=orders.__getitem__)):
+            with self._lock:
+                known = self._find_entry(identity)
+            if known is not None and (known[1].state is EntryState.SENT or not unfinished):
+                yield known[1]
+
+    async def listed(self, *, unfinished: bool = False) -> list[JournalEntry]:
+        """Return what ``entries`` yields, in a list."""
+        return [entry async for entry in self.entries(unfinished=unfinished)]
+
+    async def erase(self, client_id: str) -> int:
+        """Remove the bodies of finished entries that name a client; return the number of entries changed.
+
+        A body names a client by its id as a segment of the URL's path or as a string in its JSON. Entries in doubt keep
+        their bodies, which resolving them needs.
+        """
+        matcher, changed = ClientMatcher(client_id), 0
+        with self._lock:
+            identities = list(self._finished)
+        async for identity in take_turns(identities):
+            with self._lock:
+                kept = self._finished.get(identity)
+                bare = None if kept is None else _without_bodies(identity, kept, matcher)
+                if kept is not None and bare is not None:
+                    self._finished[identity] = bare
+                    self._kept_bytes += _estimate_bytes(identity, bare) - _estimate_bytes(identity, kept)
+                    changed += 1
+        return changed
+
     def _find_entry(self, identity: KeyIdentity) -> tuple[int, JournalEntry] | None:
         kept, unfinished = self._finished.get(identity), self._unfinished.get(identity)
         if kept is None or (unfinished is not None and kept[_STATE_INDEX] != EntryState.DONE):
@@ -277,6 +317,7 @@ _BODY_INDEX: Final = 5
 _GIVEN_INDEX: Final = 6
 _STATE_INDEX: Final = 7
 _LAST_WALL_INDEX: Final = 8
+_ANSWER_INDEX: Final = -2
 _NO_READING: Final = (None,) * 4
 
 
@@ -322,6 +363,16 @@ def _unpack_entry(identity: KeyIdentity, kept: _PackedEntry) -> JournalEntry:
     )
 
 
+def _without_bodies(identity: tuple[str, ...], kept: _PackedEntry, matcher: ClientMatcher) -> _PackedEntry | None:
+    """Return an entry without its bodies if these name the client."""
+    bodies = kept[_BODY_INDEX], kept[_ANSWER_INDEX]
+    if bodies == (None, None) or not matcher.matches(identity[0], kept[_URL_INDEX], *bodies):
+        return None
+    bare = list(kept)
+    bare[_BODY_INDEX] = bare[_ANSWER_INDEX] = None
+    return tuple(bare)
+
+
 def _sort_key(kept: tuple[int, JournalEntry]) -> int:
     return kept[0]
 
@@ -343,4 +394,4 @@ def _copy_bytes(content: bytes | None) -> bytes | None:
 
 def _estimate_bytes(identity: tuple[str, ...], kept: _PackedEntry) -> int:
     texts = len(identity[2]) + 2 * len(kept[_URL_INDEX])
-    return _ENTRY_BYTES + texts + len(kept[_BODY_INDEX] or b"") + len(kept[-2] or b"")
+    return _ENTRY_BYTES + texts + len(kept[_BODY_INDEX] or b"") + len(kept[_ANSWER_INDEX] or b"")

@@ -68,7 +68,7 @@ class JournalFiles:
 
     def note_opened(self) -> None:
         """Take the files as they are now for the journal's."""
-        self._index = os.open(self._paths[2], os.O_RDONLY | CLOSED_BY_EXEC | BINARY)
+        self._index = os.open(self._paths[2], os.O_RDONLY | BINARY)
         self._index_size = 0
         self._ids = [_read_id(path) for path in self._paths]
         self.is_index_whole()
@@ -117,7 +117,6 @@ def _read_id(path: str) -> FileId:
 
 
 BINARY: Final[int] = getattr(os, "O_BINARY", 0)
-CLOSED_BY_EXEC: Final[int] = getattr(os, "O_CLOEXEC", 0)
 
 if sys.platform == "win32":
 

@@ -20,7 +20,7 @@ from typing import ClassVar, Final, NamedTuple
 
 from bardge_async._core.entry import KeyIdentity
 from bardge_async._core.forks import register_lock_owner
-from bardge_async._journal.sqlite_files import BINARY, CLOSED_BY_EXEC, holder_path, list_holders, read_at, write_at
+from bardge_async._journal.sqlite_files import BINARY, holder_path, list_holders, read_at, write_at
 from bardge_async.errors import JournalError
 
 POLL_SECONDS: Final = 0.001
@@ -37,9 +37,12 @@ _RECORD_FORMAT: Final = "<8sBB6xQQ"
 
 
 if sys.platform == "linux":
-    from fcntl import F_OFD_GETLK, F_OFD_SETLK, F_RDLCK, F_UNLCK, F_WRLCK, LOCK_EX, LOCK_NB, fcntl, flock
-
-    HAS_RANGE_LOCKS = True
+    try:
+        from fcntl import F_OFD_GETLK, F_OFD_SETLK, F_RDLCK, F_UNLCK, F_WRLCK, LOCK_EX, LOCK_NB, fcntl, flock
+    except ImportError:
+        HAS_RANGE_LOCKS = False
+    else:
+        HAS_RANGE_LOCKS = True
 
     def _set_lock(file: int, kind: int, offset: int) -> bool:
         """Lock or unlock a byte; return False if another holder has it."""
@@ -69,13 +72,13 @@ else:
     F_RDLCK = F_UNLCK = F_WRLCK = 0
 
     def _set_lock(file: int, kind: int, offset: int) -> bool:
-        return True
+        raise NotImplementedError
 
     def _is_locked(file: int, offset: int) -> bool:
-        return False
+        raise NotImplementedError
 
     def _try_lock_whole(file: int) -> bool:
-        return True
+        raise NotImplementedError
 
 
 class LockRecord(NamedTuple):
@@ -116,7 +119,7 @@ class LockFile:
 
     def _open(self) -> int:
         try:
-            return os.open(self._path, os.O_RDWR | os.O_CREAT | CLOSED_BY_EXEC | BINARY, _OWNER_ONLY)
+            return os.open(self._path, os.O_RDWR | os.O_CREAT | BINARY, _OWNER_ONLY)
         except OSError as error:
             raise JournalError(f"{self._path}: the lock file cannot be opened: {error.strerror}") from None
 
@@ -263,17 +266,18 @@ class RangeLocks(LockFile):
 
 def try_range_lock(file: int) -> bool:
     """Take the transaction lock of ``RangeLocks`` on an open lock file, where the system has it."""
-    return _set_lock(file, F_WRLCK, _TRANSACTION_OFFSET)
+    return not HAS_RANGE_LOCKS or _set_lock(file, F_WRLCK, _TRANSACTION_OFFSET)
 
 
 def unlock_range(file: int) -> None:
     """Release the lock of ``try_range_lock``."""
-    _set_lock(file, F_UNLCK, _TRANSACTION_OFFSET)
+    if HAS_RANGE_LOCKS:
+        _set_lock(file, F_UNLCK, _TRANSACTION_OFFSET)
 
 
 def is_open_by_ranges(file: int) -> bool:
     """Return whether a journal that holds its keys by ``RangeLocks`` is open."""
-    return _is_locked(file, _OPEN_OFFSET)
+    return HAS_RANGE_LOCKS and _is_locked(file, _OPEN_OFFSET)
 
 
 def _byte_offset(identity: KeyIdentity) -> int:

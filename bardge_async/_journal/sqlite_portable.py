@@ -19,7 +19,7 @@ import filelock
 
 from bardge_async._core.entry import KeyIdentity
 from bardge_async._journal import sqlite_locks
-from bardge_async._journal.sqlite_files import BINARY, CLOSED_BY_EXEC, HOLDER, holder_path, list_holders
+from bardge_async._journal.sqlite_files import BINARY, HOLDER, holder_path, list_holders
 from bardge_async._journal.sqlite_locks import LockFile
 from bardge_async._journal.sqlite_writer import SQLiteWriter
 from bardge_async.errors import JournalError
@@ -89,7 +89,7 @@ class PortableLocks(LockFile):
         holder = secrets.token_hex(16)
         path = holder_path(self._journal, holder)
         try:
-            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | CLOSED_BY_EXEC | BINARY, 0o600)
+            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | BINARY, 0o600)
         except OSError as error:
             raise JournalError(f"{path}: the lock file cannot be made: {error.strerror}") from None
         _try_lock(file, path)
@@ -166,11 +166,11 @@ class KeyRows:
         self._fresh.discard(identity)
         holder = self._locks.holder
         self._writer.submit(
-            lambda found: found.execute(f"DELETE FROM claims {_WHERE_KEY} AND holder = ?", (*identity, holder))  # noqa: S608 - a constant
+            lambda found: found.execute(f"DELETE FROM claims {_WHERE_KEY} AND holder = ?", (*identity, holder))
         )
 
     def _claim(self, connection: sqlite3.Connection, identity: KeyIdentity) -> bool:
-        row = connection.execute(f"SELECT holder FROM claims {_WHERE_KEY}", identity).fetchone()  # noqa: S608 - a constant
+        row = connection.execute(f"SELECT holder FROM claims {_WHERE_KEY}", identity).fetchone()
         if row is not None and row[0] != self._locks.holder and self._locks.is_alive(row[0]):
             return False
         connection.execute("INSERT OR REPLACE INTO claims VALUES (?, ?, ?, ?)", (*identity, self._locks.holder))
@@ -183,7 +183,7 @@ def is_alive(path: Path, holder: str) -> bool:
         return False
     lock_path = holder_path(path, holder)
     try:
-        file = os.open(lock_path, os.O_RDWR | CLOSED_BY_EXEC | BINARY)
+        file = os.open(lock_path, os.O_RDWR | BINARY)
     except FileNotFoundError:
         return False
     except OSError as error:

@@ -1,17 +1,21 @@
-"""Read single facts of a journal file without a journal: no lock is taken and nothing is written."""
+"""Read single facts of a journal file without a journal: no key is locked and no entry is written."""
 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Self
-from urllib.parse import quote
+from typing import Any, Final, NamedTuple, Self, TypeVar
 
 from bardge_async._core.entry import EntryState, KeyIdentity
 from bardge_async._core.settings import normalize_base_url
-from bardge_async._journal.sqlite_schema import list_spellings
+from bardge_async._journal.sqlite_keys import open_locks
+from bardge_async._journal.sqlite_schema import list_spellings, open_read_only
 from bardge_async.errors import JournalError
 
+T = TypeVar("T")
+
+_TIMEOUT: Final = 10.0
 _BINDING_ORDER: Final = (EntryState.DONE, EntryState.SENT, EntryState.REFUSED, EntryState.INTENT)
 
 
@@ -23,6 +27,45 @@ class KeyFacts(NamedTuple):
     fingerprint: str
 
 
+class JournalView:
+    """A journal's file opened only to read it, under the same locks as a journal."""
+
+    def __init__(self, path: Path) -> None:
+        self._locks = open_locks(path)
+        try:
+            self._locks.wait_to_lock(exclusive=True, timeout=_TIMEOUT)
+            try:
+                self._locks.mark_open()
+                self._connection = open_read_only(path, "mode=ro")
+            finally:
+                self._locks.unlock()
+        except BaseException:
+            self._locks.close()
+            raise
+
+    def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run a read.
+
+        Raises:
+            JournalError: Another process kept the journal locked.
+            sqlite3.Error: The file cannot be read.
+        """
+        self._locks.wait_to_lock(exclusive=False, timeout=_TIMEOUT)
+        try:
+            if self._locks.read_record().is_busy:
+                # A process died while it wrote: what SQLite repairs then no other may see.
+                self._locks.unlock()
+                self._locks.wait_to_lock(exclusive=True, timeout=_TIMEOUT)
+            return work(self._connection)
+        finally:
+            self._locks.unlock()
+
+    def close(self) -> None:
+        """Close the file; the log stays, whether or not others have it open."""
+        self._connection.close()
+        self._locks.close()
+
+
 class JournalReader:
     """Look up keys in a journal file; a file that does not exist yet holds none.
 
@@ -31,20 +74,20 @@ class JournalReader:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True) if path.exists() else None
+        self._view = JournalView(path) if path.exists() else None
         self._spellings: list[str] | None = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        if self._connection is not None:
-            self._connection.close()
+        if self._view is not None:
+            self._view.close()
 
     @property
     def is_empty(self) -> bool:
         """Whether there is no journal yet."""
-        return self._connection is None
+        return self._view is None
 
     def find_key(self, identity: KeyIdentity) -> KeyFacts | None:
         """Return what is on record about a key; None if it has no entry.
@@ -77,21 +120,21 @@ class JournalReader:
 
     def _list_spellings(self, base_url: str) -> list[str]:
         """Return the base URL and its other spellings in the journal."""
-        if self._connection is None:
+        if self._view is None:
             return []
         if self._spellings is None:
             try:
-                self._spellings = list_spellings(self._connection)
+                self._spellings = self._view.read(list_spellings)
             except sqlite3.Error as error:
                 raise self._read_error(error) from None
         others = [found for found in self._spellings if found != base_url and normalize_base_url(found) == base_url]
         return [base_url, *others]
 
     def _run_query(self, sql: str, *parameters: str) -> list[tuple[Any, ...]]:
-        if self._connection is None:
+        if self._view is None:
             return []
         try:
-            return self._connection.execute(sql, parameters).fetchall()
+            return self._view.read(lambda connection: connection.execute(sql, parameters).fetchall())
         except sqlite3.Error as error:
             raise self._read_error(error) from None
 

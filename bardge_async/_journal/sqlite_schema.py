@@ -19,6 +19,22 @@ APPLICATION_ID: Final = 0x42415244  # "BARD"
 _BUSY_SECONDS: Final = 10.0
 _BUSY_MILLISECONDS: Final = 100
 """How long SQLite waits for other programs in a transaction; after that our own lock is released for a moment."""
+# The first and the last page of the table and of each index: however large the file is, that is all opening reads of them.
+_LOOK_AT_ENDS: Final = tuple(
+    f"SELECT (SELECT min({column}) {source}), (SELECT max({column}) {source})"
+    for column, source in (
+        ("seq", "FROM entries"),
+        ("base_url", "FROM entries INDEXED BY sqlite_autoindex_entries_1"),
+        ("base_url", "FROM entries INDEXED BY entries_by_url"),
+        ("base_url", "FROM entries INDEXED BY entries_unfinished WHERE state = 'sent'"),
+        ("last_wall", "FROM entries INDEXED BY entries_by_age WHERE state <> 'sent'"),
+        (
+            "last_wall",
+            "FROM entries INDEXED BY entries_with_bodies WHERE state <> 'sent' AND (body NOT NULL OR answer NOT NULL)",
+        ),
+        ("name", "FROM facts"),
+    )
+)
 
 # One step per version: a file of version n needs the steps from index n on.
 _STEPS: Final = (
@@ -86,7 +102,7 @@ def check_file(path: Path) -> None:
         JournalError: It is not a regular file, has another name, or cannot be read and written.
     """
     with contextlib.suppress(FileExistsError):
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     if not path.is_file():
         raise JournalError(f"{path}: not a regular file; give the path of a file")
     check_one_link(path)
@@ -168,8 +184,7 @@ def _check_content(path: Path, record: LockRecord) -> None:
     # Without a log no process has the file open, so it can be read as immutable, which creates no log.
     with contextlib.closing(open_read_only(path, "mode=ro" if has_log else "immutable=1")) as connection:
         _check_version(connection, path)
-        # The last entry alone: only 'bardge journal verify' reads the whole file.
-        connection.execute("SELECT seq FROM entries ORDER BY seq DESC LIMIT 1").fetchone()
+        _check_ends(connection, path)
         number = read_commit_number(connection)
     loss = find_loss(number, read_main_number(path) if has_log else None, record)
     if loss is not None:
@@ -194,6 +209,17 @@ def open_read_only(path: Path, options: str) -> sqlite3.Connection:
         isolation_level=None,
         check_same_thread=False,
     )
+
+
+def _check_ends(connection: sqlite3.Connection, path: Path) -> None:
+    """Check a file where damage is likely, in a time that does not depend on its size."""
+    try:
+        for statement in _LOOK_AT_ENDS:
+            connection.execute(statement).fetchone()
+    except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.OperationalError):
+            raise
+        raise JournalError(f"{path}: the journal is damaged: {error}; restore the file from a backup") from None
 
 
 def _check_version(connection: sqlite3.Connection, path: Path) -> None:

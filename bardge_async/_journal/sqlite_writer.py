@@ -17,6 +17,7 @@ from typing import Any, Final, TypeVar
 import attrs
 
 from bardge_async._core.forks import register_lock_owner
+from bardge_async._journal.sqlite_chores import Chore, ChoreQueue
 from bardge_async._journal.sqlite_connection import JournalConnection
 from bardge_async._journal.sqlite_locks import POLL_SECONDS, LockFile
 from bardge_async._runtime.loops import PerLoop, find_running_loop
@@ -94,6 +95,7 @@ class SQLiteWriter:
         self._connection_lock = threading.Lock()
         self._lock = threading.Lock()
         self._batches: queue.SimpleQueue[list[_DatabaseTask] | None] = queue.SimpleQueue()
+        self._chores: ChoreQueue[_DatabaseTask] = ChoreQueue()
         self._thread: threading.Thread | None = None
 
     async def run(
@@ -129,6 +131,26 @@ class SQLiteWriter:
         task = _DatabaseTask(work, writes=True, deadline=time.monotonic() + self._patience, durable=False)
         self._hand_over_tasks(self._pending.get())
         self._hand_over_tasks([task])
+    async def run_chore(self, chore: Chore) -> None:
+        """Run a chore in pieces, between the tasks.
+
+        Raises:
+            JournalError: The database could not be read or written, or the journal was closed meanwhile.
+        """
+        loop = find_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+        task = _DatabaseTask(lambda _: None, False, loop, future)
+        with self._lock:
+            if self._closed:
+                raise JournalError(f"{self._path}: the journal is closed")
+            self._chores.add(chore, task)
+            self._start_thread()
+            self._batches.put([])
+        await future
+
+    def add_chore(self, chore: Chore) -> None:
+        """Run a chore after the current transaction; closing the journal ends it."""
+        self._chores.add(chore)
 
     def read_now(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run a read in the calling thread, which waits for the disk; if it fails, close the file.
@@ -165,11 +187,14 @@ class SQLiteWriter:
             # Closing the journal has handed them over already.
             if not pending or (self._closed and self._thread is None):
                 return
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._process_batches, name="bardge journal", daemon=True)
-                self._thread.start()
+            self._start_thread()
             self._batches.put(pending.copy())
             pending.clear()
+
+    def _start_thread(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._process_batches, name="bardge journal", daemon=True)
+            self._thread.start()
 
     def close(self) -> None:
         """Finish the queued tasks, end the thread and close the file."""
@@ -210,16 +235,29 @@ class SQLiteWriter:
             raise
 
     def _process_batches(self) -> None:
-        batches, connection_lock = self._batches, self._connection_lock
+        batches, connection_lock, chores = self._batches, self._connection_lock, self._chores
         ended = False
         while not ended:
-            batch: list[_DatabaseTask] = []
-            while not ended and (not batch or (len(batch) < _MAX_BATCH and not batches.empty())):
-                more = batches.get()
-                ended = more is None
-                batch += more or ()
+            batch, ended = _take_batch(batches, chores.seconds_until_due())
             with connection_lock:
                 self._run_batch(batch)
+                if not ended:
+                    self._run_chores(chores)
+        dropped = chores.drain()
+        self._fail_tasks(dropped, JournalError(f"{self._path}: the journal was closed"))
+        _deliver_results(dropped)
+
+    def _run_chores(self, chores: ChoreQueue[_DatabaseTask]) -> None:
+        ended = chores.run_due_piece(self._run_piece, lambda task: task.is_abandoned)
+        if ended is not None:
+            task, error_message = ended
+            task.error_message = error_message
+            _deliver_results([task])
+
+    def _run_piece(self, work: Callable[[sqlite3.Connection], bool], writes: bool) -> bool | str:
+        piece = _DatabaseTask(work, writes, deadline=time.monotonic() + self._patience)
+        self._run_transaction([piece])
+        return bool(piece.result) if piece.error_message is None else piece.error_message
 
     def _run_batch(self, batch: list[_DatabaseTask]) -> None:
         # Reads first: they need not wait for the disk.
@@ -281,6 +319,24 @@ class SQLiteWriter:
 
 def _locked_message(path: Path) -> str:
     return f"{path}: the file is locked by another process or program; try again"
+
+
+def _take_batch(
+    batches: queue.SimpleQueue[list[_DatabaseTask] | None], timeout: float | None
+) -> tuple[list[_DatabaseTask], bool]:
+    """Wait for tasks, until a chore is due or added; return them, and whether the journal is closed."""
+    batch: list[_DatabaseTask] = []
+    while not batch or (len(batch) < _MAX_BATCH and not batches.empty()):
+        try:
+            more = batches.get(timeout=timeout)
+        except queue.Empty:
+            break
+        if more is None:
+            return batch, True
+        batch += more
+        if not more:
+            break
+    return batch, False
 
 
 def _deliver_results(group: list[_DatabaseTask]) -> None:
