@@ -26,11 +26,11 @@ from bardge_async._journal.sqlite_rows import COLUMNS, entry_columns, parse_entr
 from bardge_async._journal.sqlite_schema import check_foreign_file, list_spellings
 from bardge_async._journal.sqlite_since import list_sent_since
 from bardge_async._journal.sqlite_writer import SQLiteWriter
-from bardge_async._runtime.clock import Clock
+from bardge_async._runtime.clock import Clock, TimeLimit
+from bardge_async.errors import JournalError
 
 _POLL_SECONDS: Final = 0.05
-_MIN_PATIENCE: Final = 1.0
-"""Seconds for which a claim waits for a locked file even if its time is over: another process commits meanwhile."""
+_MIN_TIMEOUT: Final = 1.0
 _RESPELL_BATCH: Final = 1000
 
 _WHERE_KEY: Final = "base_url = ? AND account = ? AND key = ?"
@@ -103,7 +103,6 @@ class SQLiteJournal:
         except BaseException:
             self._locks.close()
             raise
-        self._patience = patience
         self._holders = _HOLDERS.setdefault(self.path, KeyHolders())
         self._keys = make_key_holds(self._locks, self._writer)
 
@@ -149,14 +148,28 @@ class SQLiteJournal:
         deadline = clock.elapsed() + timeout
         await self._holders.acquire(identity, timeout, clock)
         try:
-            await self._wait_for_lock(identity, deadline, clock)
-            patience = min(self._patience, max(_MIN_PATIENCE, deadline - clock.elapsed()))
-            return await self._writer.run(
-                lambda found: _select_entry(found, identity), writes=False, patience=patience
-            )
+            return await self._claim_in_time(identity, deadline, clock)
         except BaseException:
             self.release(identity)
             raise
+
+    async def _claim_in_time(self, identity: KeyIdentity, deadline: float, clock: Clock) -> JournalEntry | None:
+        """Poll for a key until it is free or the deadline passes, and read its entry."""
+        is_held = False
+        # Even if no time is left: another process only has the file locked for the time of a commit.
+        with TimeLimit(clock, max(_MIN_TIMEOUT, deadline - clock.elapsed())):
+            while not await self._keys.lock(identity):
+                is_held = True
+                remaining = deadline - clock.elapsed()
+                if remaining <= 0:
+                    raise key_in_use_error(identity)
+                await clock.sleep(min(_POLL_SECONDS, remaining))
+            return await self._writer.run(lambda found: _select_entry(found, identity), writes=False)
+        if is_held:
+            raise key_in_use_error(identity)
+        error = JournalError(f"{self.path}: timed out waiting for the file, which another process or program has locked")
+        error.timed_out = True
+        raise error
 
     def hold_fresh(self, identity: KeyIdentity) -> bool:
         """Claim a key that was generated just now, without reading the file; return whether it was claimed."""
@@ -170,13 +183,6 @@ class SQLiteJournal:
         if not locked:
             self._holders.release(identity)
         return locked
-
-    async def _wait_for_lock(self, identity: KeyIdentity, deadline: float, clock: Clock) -> None:
-        while not await self._keys.lock(identity):
-            remaining = deadline - clock.elapsed()
-            if remaining <= 0:
-                raise key_in_use_error(identity)
-            await clock.sleep(min(_POLL_SECONDS, remaining))
 
     def release(self, identity: KeyIdentity) -> None:
         """Release a key."""

@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple, Self, TypeVar
 from bardge_async._core.entry import EntryState, KeyIdentity
 from bardge_async._core.settings import normalize_base_url
 from bardge_async._journal.sqlite_keys import open_locks
+from bardge_async._journal.sqlite_locks import LockFile
 from bardge_async._journal.sqlite_schema import list_spellings, open_read_only
 from bardge_async.errors import JournalError
 
@@ -31,39 +32,40 @@ class JournalView:
     """A journal's file opened only to read it, under the same locks as a journal."""
 
     def __init__(self, path: Path) -> None:
-        self._locks = open_locks(path)
-        try:
-            self._locks.wait_to_lock(exclusive=True, timeout=_TIMEOUT)
-            try:
-                self._locks.mark_open()
-                self._connection = open_read_only(path, "mode=ro")
-            finally:
-                self._locks.unlock()
-        except BaseException:
-            self._locks.close()
-            raise
+        self._path = path
+        self._locks: LockFile | None = None
+        self._connection: sqlite3.Connection | None = None
 
     def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Run a read.
+        """Run a read; the first opens the file.
 
         Raises:
-            JournalError: Another process kept the journal locked.
+            JournalError: Another process kept the journal locked, or holds keys in another way.
             sqlite3.Error: The file cannot be read.
         """
-        self._locks.wait_to_lock(exclusive=False, timeout=_TIMEOUT)
+        locks = self._locks = self._locks or open_locks(self._path)
+        exclusive = self._connection is None
+        locks.wait_to_lock(exclusive=exclusive, timeout=_TIMEOUT)
         try:
-            if self._locks.read_record().is_busy:
+            if not exclusive and locks.read_record().is_busy:
                 # A process died while it wrote: what SQLite repairs then no other may see.
-                self._locks.unlock()
-                self._locks.wait_to_lock(exclusive=True, timeout=_TIMEOUT)
-            return work(self._connection)
+                locks.unlock()
+                locks.wait_to_lock(exclusive=True, timeout=_TIMEOUT)
+            return work(self._connection or self._open(locks))
         finally:
-            self._locks.unlock()
+            locks.unlock()
+
+    def _open(self, locks: LockFile) -> sqlite3.Connection:
+        locks.mark_open()
+        self._connection = open_read_only(self._path, "mode=ro")
+        return self._connection
 
     def close(self) -> None:
         """Close the file; the log stays, whether or not others have it open."""
-        self._connection.close()
-        self._locks.close()
+        if self._connection is not None:
+            self._connection.close()
+        if self._locks is not None:
+            self._locks.close()
 
 
 class JournalReader:

@@ -127,9 +127,9 @@ class SQLiteWriter:
         return await future
 
     def submit(self, work: Callable[[sqlite3.Connection], object]) -> None:
-        """Run a task that writes after those of this loop that are pending, and wait for nothing; never durable."""
+        """Run a task that writes after all those that are pending, and wait for nothing; it is not durable."""
         task = _DatabaseTask(work, writes=True, deadline=time.monotonic() + self._patience, durable=False)
-        self._hand_over_tasks(self._pending.get())
+        self._hand_over_pending()
         self._hand_over_tasks([task])
     async def run_chore(self, chore: Chore) -> None:
         """Run a chore in pieces, between the tasks.
@@ -191,6 +191,10 @@ class SQLiteWriter:
             self._batches.put(pending.copy())
             pending.clear()
 
+    def _hand_over_pending(self) -> None:
+        for _, pending in self._pending.items():  # noqa: PERF102 - no dict
+            self._hand_over_tasks(pending)
+
     def _start_thread(self) -> None:
         if self._thread is None:
             self._thread = threading.Thread(target=self._process_batches, name="bardge journal", daemon=True)
@@ -198,8 +202,7 @@ class SQLiteWriter:
 
     def close(self) -> None:
         """Finish the queued tasks, end the thread and close the file."""
-        for _, pending in self._pending.items():  # noqa: PERF102 - no dict
-            self._hand_over_tasks(pending)
+        self._hand_over_pending()
         with self._lock:
             self._closed = True
             thread, self._thread = self._thread, None

@@ -195,7 +195,8 @@ async def test_modes(tmp_path: Path, *, touched: bool) -> None:
         path.touch(0o644)
     with SQLiteJournal(path) as journal:
         await journal.put(make_sent())
-        modes = {file.name[10:]: stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()}
+        # What follows "-lock" is the name of a journal that is open.
+        modes = {file.name[10:15]: stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()}
     assert modes == {"": 0o600, "-wal": 0o600, "-shm": 0o600, "-lock": 0o600}
 
 
