@@ -49,3 +49,11 @@ def loss_error(path: Path, loss: str) -> JournalError:
         f"Put the files back that belong together. Only if there are none, take it as it is with 'bardge journal verify "
         f"--accept {path}': what it lost may then be sent again"
     )
+
+
+def gone_error(path: Path, what: str, record: LockRecord) -> JournalError:
+    """Build the error for a file that is missing or empty and was neither, with what to do."""
+    return JournalError(
+        f"{path}: the journal is {what}, and {path.name}-lock says that it had {record.commits} commits; put it back. Only "
+        f"if it is gone for good, remove {path.name}-lock and begin a new journal: what it held may then be sent again"
+    )

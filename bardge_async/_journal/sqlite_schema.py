@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from bardge_async._journal.sqlite_commits import CommitNumber, find_loss, loss_error, read_commit_number
+from bardge_async._journal.sqlite_commits import CommitNumber, find_loss, gone_error, loss_error, read_commit_number
 from bardge_async._journal.sqlite_digests import with_checksum
 from bardge_async._journal.sqlite_files import check_one_link
 from bardge_async._journal.sqlite_locks import NO_RECORD, LockRecord, lock_file_path
@@ -72,13 +72,13 @@ def open_journal_file(path: Path, record: LockRecord = NO_RECORD) -> sqlite3.Con
     """
     try:
         if record.commits and not path.exists():
-            raise loss_error(path, f"the file is missing, and commit {record.commits} was acknowledged")
+            raise gone_error(path, "missing", record)
         check_file(path)
         if not _is_new(path):
             _check_application(path)
             _check_content(path, record)
         elif record.commits:
-            raise loss_error(path, f"the file is empty, and commit {record.commits} was acknowledged")
+            raise gone_error(path, "empty", record)
         return _open_database(path)
     except sqlite3.Error as error:
         raise JournalError(f"{path}: the journal cannot be used: {error}") from None
@@ -149,7 +149,7 @@ def _check_application(path: Path, *, may_read_log: bool = True) -> None:
         # A process killed during a checkpoint leaves the file half written; only together with the log it is readable.
         application_id = _read_application_id(path, "mode=ro")
     if application_id != APPLICATION_ID:
-        raise JournalError(f"{path}: the file belongs to another program; give the journal a path of its own")
+        raise foreign_error(path)
 
 
 def _read_application_id(path: Path, options: str) -> int:
@@ -220,6 +220,22 @@ def _check_ends(connection: sqlite3.Connection, path: Path) -> None:
         if isinstance(error, sqlite3.OperationalError):
             raise
         raise JournalError(f"{path}: the journal is damaged: {error}; restore the file from a backup") from None
+
+
+def check_readable(connection: sqlite3.Connection, path: Path) -> None:
+    """Check that a file is a journal of a version that is known here.
+
+    Raises:
+        JournalError: It is not.
+    """
+    if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+        raise foreign_error(path)
+    _check_version(connection, path)
+
+
+def foreign_error(path: Path) -> JournalError:
+    """Build the error for another program's file."""
+    return JournalError(f"{path}: the file belongs to another program; give the journal a path of its own")
 
 
 def _check_version(connection: sqlite3.Connection, path: Path) -> None:
