@@ -167,7 +167,9 @@ class SQLiteJournal:
             return await self._writer.run(lambda found: _select_entry(found, identity), writes=False)
         if is_held:
             raise key_in_use_error(identity)
-        error = JournalError(f"{self.path}: timed out waiting for the file, which another process or program has locked")
+        error = JournalError(
+            f"{self.path}: timed out waiting for the file, which another process or program has locked"
+        )
         error.timed_out = True
         raise error
 

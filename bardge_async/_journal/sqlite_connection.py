@@ -90,13 +90,13 @@ class JournalConnection:
             self._is_marked = True
         if self._connection is not None:
             if self._files.is_replaced():
-                raise self._replaced_error()
+                raise self._make_replaced_error()
             if self._files.is_index_whole():
                 return self._connection
             self._close_connection(keep_log=True)
         if self._files.is_moved():
             # Never create a new file in place of one that holds keys: a repeated call would be executed again.
-            raise self._replaced_error()
+            raise self._make_replaced_error()
         return self._open_connection()
 
     def _open_connection(self) -> sqlite3.Connection:
@@ -121,7 +121,7 @@ class JournalConnection:
         self._is_marked = True
         return connection
 
-    def _replaced_error(self) -> JournalError:
+    def _make_replaced_error(self) -> JournalError:
         return JournalError(f"{self._path}: the journal was removed or replaced while it was open")
 
     def _set_durability(self, connection: sqlite3.Connection, durable: bool) -> None:

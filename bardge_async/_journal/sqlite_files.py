@@ -27,7 +27,9 @@ def resolve_journal_path(path: str | os.PathLike[str]) -> Path:
     except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links, before Python 3.13
         raise JournalError(f"{given}: not a regular file: {error}; give the path of a file") from None
     if dangling:
-        raise JournalError(f"{given}: not a regular file, but a link to {resolved}, which is missing; create its target")
+        raise JournalError(
+            f"{given}: not a regular file, but a link to {resolved}, which is missing; create its target"
+        )
     return resolved
 
 

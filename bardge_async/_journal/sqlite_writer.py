@@ -76,12 +76,12 @@ class SQLiteWriter:
         locks: LockFile,
         before_commit: Callable[[sqlite3.Connection, bool], None],
         migrate: Callable[[sqlite3.Connection], None] = lambda _: None,
-        patience: float = 60.0,
+        timeout: float = 60.0,
     ) -> None:
         self._path = path
         self._file = JournalConnection(path, locks)
         self._before_commit = before_commit
-        self._patience = patience
+        self._timeout = timeout
         self._closed = False
         self._pending: PerLoop[list[_DatabaseTask]] = PerLoop(list)
         self.reset_after_fork()
@@ -98,23 +98,14 @@ class SQLiteWriter:
         self._chores: ChoreQueue[_DatabaseTask] = ChoreQueue()
         self._thread: threading.Thread | None = None
 
-    async def run(
-        self,
-        work: Callable[[sqlite3.Connection], T],
-        *,
-        writes: bool,
-        durable: bool = True,
-        patience: float | None = None,
-    ) -> T:
+    async def run(self, work: Callable[[sqlite3.Connection], T], *, writes: bool, durable: bool = True) -> T:
         """Run a task and return its result, once what it wrote is on disk, if it is to be ``durable``.
-
-        ``patience`` is how many seconds it is retried while the file is locked.
 
         Raises:
             JournalError: The database could not be read or written.
         """
         loop = find_running_loop()
-        deadline = time.monotonic() + (self._patience if patience is None else patience)
+        deadline = time.monotonic() + self._timeout
         future: asyncio.Future[T] = loop.create_future()
         task = _DatabaseTask(work, writes, loop, future, deadline=deadline, durable=durable)
         pending = self._pending.get()
@@ -128,9 +119,10 @@ class SQLiteWriter:
 
     def submit(self, work: Callable[[sqlite3.Connection], object]) -> None:
         """Run a task that writes after all those that are pending, and wait for nothing; it is not durable."""
-        task = _DatabaseTask(work, writes=True, deadline=time.monotonic() + self._patience, durable=False)
+        task = _DatabaseTask(work, writes=True, deadline=time.monotonic() + self._timeout, durable=False)
         self._hand_over_pending()
         self._hand_over_tasks([task])
+
     async def run_chore(self, chore: Chore) -> None:
         """Run a chore in pieces, between the tasks.
 
@@ -169,10 +161,10 @@ class SQLiteWriter:
             raise
 
     def _read_now(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        deadline = time.monotonic() + self._patience
+        deadline = time.monotonic() + self._timeout
         while (connection := self._file.try_begin(writes=False)) is None:
             if time.monotonic() > deadline:
-                raise JournalError(_locked_message(self._path))
+                raise _make_locked_error(self._path)
             time.sleep(POLL_SECONDS)
         try:
             result = work(connection)
@@ -258,7 +250,7 @@ class SQLiteWriter:
             _deliver_results([task])
 
     def _run_piece(self, work: Callable[[sqlite3.Connection], bool], writes: bool) -> bool | str:
-        piece = _DatabaseTask(work, writes, deadline=time.monotonic() + self._patience)
+        piece = _DatabaseTask(work, writes, deadline=time.monotonic() + self._timeout)
         self._run_transaction([piece])
         return bool(piece.result) if piece.error_message is None else piece.error_message
 
@@ -300,7 +292,7 @@ class SQLiteWriter:
         while (connection := self._file.try_begin(writes=writes, durable=durable)) is None:
             now = time.monotonic()
             expired = [job for job in group if job.deadline <= now]
-            self._fail_tasks(expired, JournalError(_locked_message(self._path)))
+            self._fail_tasks(expired, _make_locked_error(self._path))
             _deliver_results(expired)
             group = [job for job in group if job.deadline > now and not job.is_abandoned]
             if not group:
@@ -320,8 +312,8 @@ class SQLiteWriter:
             job.error_message = message
 
 
-def _locked_message(path: Path) -> str:
-    return f"{path}: the file is locked by another process or program; try again"
+def _make_locked_error(path: Path) -> JournalError:
+    return JournalError(f"{path}: the file is locked by another process or program; try again")
 
 
 def _take_batch(

@@ -54,7 +54,15 @@ async def _write_some(journal: SQLiteJournal, name: str, numbers: Iterator[int],
         identity = KeyIdentity("https://api.example/v3", "", f"{name}-{os.getpid()}-{next(numbers)}")
         url = "https://api.example/v3/credit_purchases"
         sent = JournalEntry(
-            identity, "credits.purchase", url, "v1:1", _BODY, given=True, state=EntryState.SENT, first_sent=now, last_sent=now
+            identity,
+            "credits.purchase",
+            url,
+            "v1:1",
+            _BODY,
+            given=True,
+            state=EntryState.SENT,
+            first_sent=now,
+            last_sent=now,
         )
         await journal.put(sent)
         await journal.put(attrs.evolve(sent, state=EntryState.DONE, answer=RecordedResponse(201, _BODY, "req_1")))

@@ -17,11 +17,11 @@ T = TypeVar("T")
 class _InlineWriter(SQLiteWriter):
     """Run every task immediately, and deliver its result at the loop's next turn."""
 
-    async def run(self, work: Callable[[sqlite3.Connection], T], *, writes: bool) -> T:
+    async def run(self, work: Callable[[sqlite3.Connection], T], *, writes: bool, durable: bool = True) -> T:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         with self._connection_lock:
-            self._run_batch([_DatabaseTask(work, writes, loop, future)])
+            self._run_batch([_DatabaseTask(work, writes, loop, future, durable=durable)])
         return await future
 
 
@@ -31,4 +31,4 @@ class InlineJournal(SQLiteJournal):
     def __init__(self, path: str | os.PathLike[str]) -> None:
         super().__init__(path)
         self._writer.close()
-        self._writer = _InlineWriter(self.path, self._complete_transaction)
+        self._writer = _InlineWriter(self.path, self._locks, self._complete_transaction)

@@ -1,6 +1,5 @@
 """What a journal's file lost behind the library's back is noticed when it is opened, and taken only when told so."""
 
-# ruff: noqa: ASYNC240 - tests may block on the disk
 from __future__ import annotations
 
 import asyncio
@@ -69,7 +68,7 @@ def test_older_copy(path: Path) -> None:
     shutil.copy(path, path.with_name("old"))
     asyncio.run(put_some(path, 5, 10))
     shutil.copy(path.with_name("old"), path)
-    with pytest.raises(errors.JournalError, match="commit 5, and commit 10 was acknowledged.*verify --accept"):
+    with pytest.raises(errors.JournalError, match=r"commit 5, and commit 10 was acknowledged.*verify --accept"):
         SQLiteJournal(path)
     assert "commit 10 was acknowledged" in verify_journal(path)[0]
     assert verify_journal(path, accept=True) == []
@@ -128,7 +127,7 @@ def test_gone(path: Path, what: str) -> None:
         path.unlink()
     else:
         os.truncate(path, 0)
-    with pytest.raises(errors.JournalError, match=f"the journal is {what}.*remove journal.db-lock"):
+    with pytest.raises(errors.JournalError, match=rf"the journal is {what}.*remove journal.db-lock"):
         SQLiteJournal(path)
     path.with_name("journal.db-lock").unlink()
     assert count_entries(path) == 0
