@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, overload
 
 import attrs
 
-from bardge_async._calls.client_caller import ClientCaller, choose_key
+from bardge_async._calls.client_caller import ClientCaller
 from bardge_async._calls.events import Hook
 from bardge_async._calls.idempotency import IdempotentClient
 from bardge_async._calls.options import (
@@ -22,7 +22,7 @@ from bardge_async._calls.options import (
     resolve_key_source,
     resolve_timeouts,
 )
-from bardge_async._core.custom_endpoints import apply_path_overrides, custom_endpoint, find_endpoint
+from bardge_async._core.custom_endpoints import custom_endpoint, find_endpoint
 from bardge_async._core.http import Response
 from bardge_async._core.keys import check_key, new_key
 from bardge_async._core.secret import ApiKeySource, Secret, hide_api_key, require_usable
@@ -46,7 +46,6 @@ if TYPE_CHECKING:
 
 Q = TypeVar("Q")
 R = TypeVar("R")
-T = TypeVar("T")
 
 _DRAIN_TIMEOUT: Final = 10.0
 
@@ -68,6 +67,7 @@ class BardgeClient(Resources):
         account: A label of the reseller's account; separates the keys of several accounts in a shared journal.
         hooks: Synchronous callables that receive every :class:`Event`; what they raise is logged (see :data:`Hook`).
         paths: Corrected paths by endpoint name, with the same placeholders.
+        keyed: Whether the server honours the idempotency key, by endpoint name, where you know better than the table.
         transport: Sends requests in place of aiohttp.
         session: Your own aiohttp session: used as it is, in its loop only, and never closed by the client.
         ssl: A context that trusts your own CA.
@@ -95,6 +95,7 @@ class BardgeClient(Resources):
         account: str = "",
         hooks: Sequence[Hook] = (),
         paths: Mapping[str, str] | None = None,
+        keyed: Mapping[str, bool] | None = None,
         transport: Transport | None = None,
         session: aiohttp.ClientSession | None = None,
         ssl: _ssl.SSLContext | None = None,
@@ -124,7 +125,7 @@ class BardgeClient(Resources):
             limiter=check_limiter(limiter),
         )
         wire = parts.build_transport(clock, url, transport=transport, session=session, ssl=ssl, proxy=proxy)
-        builder = parts.RequestBuilder(url, apply_path_overrides(paths))
+        builder = parts.RequestBuilder(url).with_overrides(paths, keyed)
         self._caller = ClientCaller(builder, parts.build_engine(settings, wire, clock, max_connections))
         super().__init__(self._caller)
         self._owns_connections = True
@@ -138,6 +139,7 @@ class BardgeClient(Resources):
         retry: RetryPolicy | Unset = UNSET,
         hooks: Sequence[Hook] | Unset = UNSET,
         paths: Mapping[str, str] | Unset = UNSET,
+        keyed: Mapping[str, bool] | Unset = UNSET,
         limiter: Limiter | Unset | None = UNSET,
     ) -> BardgeClient:
         """Return a client with other settings over the same connections, which only the original client closes.
@@ -166,8 +168,8 @@ class BardgeClient(Resources):
         )
         if isinstance(limiter, Unset) and not settings.is_same_account(old):
             settings = attrs.evolve(settings, limiter=None)
-        path_overrides = self._caller.request_builder.paths if isinstance(paths, Unset) else apply_path_overrides(paths)
-        return BardgeClient._from_caller(self._caller.with_settings(settings, path_overrides))
+        builder = self._caller.request_builder.with_overrides(paths, keyed)
+        return BardgeClient._from_caller(self._caller.with_settings(settings, builder))
 
     @classmethod
     def _from_caller(cls, caller: ClientCaller) -> Self:
@@ -181,7 +183,7 @@ class BardgeClient(Resources):
         """Open a block for one POST with one key: ``async with bardge.idempotent("order-8731") as once``.
 
         Derive the key from the operation's business id, never from a task id, an attempt or the body, and store it
-        before entering the block. Without ``key`` a new one is generated.
+        first. Without ``key`` a new one is generated.
 
         Raises:
             InvalidArgumentError: The key is not 1-255 visible ASCII characters without leading or trailing spaces.
@@ -275,11 +277,7 @@ class BardgeClient(Resources):
         endpoint = custom_endpoint(
             method, path, object if response is None else response, body=request is not None, keyed=keyed
         )
-        chosen, given = choose_key(endpoint, key), key is not None
-        prepared = self._caller.request_builder.build(
-            endpoint, (), request=request, query=query, key=chosen, lookup_token=lookup_token, given=given
-        )
-        return await self._caller.run(prepared)
+        return await self._caller.run(self._caller.build_request(endpoint, (), request, key, lookup_token, query=query))
 
     def batch(
         self,

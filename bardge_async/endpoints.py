@@ -78,10 +78,19 @@ class KeySupport(enum.StrEnum):
     """Whether an endpoint takes ``Idempotency-Key``."""
 
     YES = "K"
-    """The vendor lists the endpoint, or its example sends a key."""
+    """The server honours it: ``key_mark`` of the endpoint says how well that is known."""
     UNPROVEN = "K?"
     """A key is sent, but nothing shows that the server honours it."""
     NO = ""
+
+
+def _mark_key(endpoint: Endpoint[Any, Any]) -> Mark | None:
+    marks = {KeySupport.YES: Mark.PAGE, KeySupport.UNPROVEN: Mark.INFERRED, KeySupport.NO: None}
+    return marks[endpoint.key]
+
+
+def _mark_paging(endpoint: Endpoint[Any, Any]) -> Mark | None:
+    return Mark.PAGE if endpoint.paginated else None
 
 
 def _takes_key(endpoint: Endpoint[Any, Any]) -> bool:
@@ -100,8 +109,9 @@ def _is_repeat_harmless(endpoint: Endpoint[Any, Any]) -> bool:
 class Endpoint(Generic[Q, R]):
     """Describe one endpoint: ``Q`` is its request class (``NoneType`` without a body), ``R`` its response class.
 
-    ``mark`` says how well the endpoint is documented. ``repeat_effect`` is None for a GET. ``cursor`` names the
-    field of a list's items that pagination uses.
+    ``mark`` says how well method, path and bodies are documented; ``key_mark``, ``lookup_token_mark`` and
+    ``paging_mark`` the same of what the endpoint does with these, None if it has none. ``repeat_effect`` is None for a
+    GET. ``cursor`` names the field of a list's items that pagination uses.
     """
 
     name: str
@@ -112,7 +122,9 @@ class Endpoint(Generic[Q, R]):
     mark: Mark
     key: KeySupport = KeySupport.NO
     repeat_effect: RepeatEffect | None = None
-    lookup_token: bool = False
+    key_mark: Mark | None = attrs.field(default=attrs.Factory(_mark_key, takes_self=True), kw_only=True)
+    lookup_token_mark: Mark | None = attrs.field(default=None, kw_only=True)
+    paging_mark: Mark | None = attrs.field(default=attrs.Factory(_mark_paging, takes_self=True), kw_only=True)
     query: tuple[str, ...] = ()
     cursor: str = "id"
     bare_list: bool = False
@@ -128,6 +140,11 @@ class Endpoint(Generic[Q, R]):
         default=attrs.Factory(_is_repeat_harmless, takes_self=True), init=False, eq=False, repr=False
     )
     """Whether a second execution changes nothing more: a GET, or a POST that sets an absolute state."""
+
+    @property
+    def lookup_token(self) -> bool:
+        """Return whether a call may carry a lookup token."""
+        return self.lookup_token_mark is not None
 
     @property
     def path_parameters(self) -> tuple[str, ...]:
@@ -196,10 +213,17 @@ GENERATE_ACCESS_CODE: Final = Endpoint(
     _GUIDE,
     _K,
     _DUPLICATES,
-    lookup_token=True,
+    lookup_token_mark=_GUIDE,
 )
 LIST_CLASS_CATEGORIES: Final = Endpoint(
-    "classes.list_categories", GET, "/classes/categories", _NONE, Page[m.ClassCategory], _INFERRED, bare_list=True
+    "classes.list_categories",
+    GET,
+    "/classes/categories",
+    _NONE,
+    Page[m.ClassCategory],
+    _INFERRED,
+    paging_mark=_INFERRED,
+    bare_list=True,
 )
 LIST_CLASSES: Final = Endpoint("classes.list", GET, "/classes", _NONE, Page[m.FitnessClass], _GUIDE)
 GET_CLASS: Final = Endpoint("classes.get", GET, "/classes/{class_id}", _NONE, m.FitnessClass, _INFERRED)
@@ -212,7 +236,7 @@ INITIATE_CLASS_BOOKING: Final = Endpoint(
     _PAGE,
     _K,
     _DUPLICATES,
-    lookup_token=True,
+    lookup_token_mark=_PAGE,
 )
 CONFIRM_CLASS_BOOKING: Final = Endpoint(
     "bookings.confirm_class",
@@ -233,7 +257,7 @@ INITIATE_SPA_BOOKING: Final = Endpoint(
     _GUIDE,
     _K,
     _DUPLICATES,
-    lookup_token=True,
+    lookup_token_mark=_INFERRED,
 )
 CONFIRM_SPA_BOOKING: Final = Endpoint(
     "bookings.confirm_spa", POST, "/bookings/spa/{session_id}/confirm", _NONE, m.Booking, _PAGE, _K, _DUPLICATES
@@ -254,8 +278,9 @@ RESCHEDULE_BOOKING: Final = Endpoint(
     m.RescheduleBooking,
     m.Booking,
     _INFERRED,
-    _UNPROVEN,
+    _K,
     _DUPLICATES,
+    key_mark=_GUIDE,
 )
 LIST_GYM_COPAY_OPTIONS: Final = Endpoint(
     "copay.list_gym_options",
@@ -289,8 +314,9 @@ PURCHASE_COPAY_PACKAGE: Final = Endpoint(
     m.PurchaseCopayPackage,
     m.CopayPurchase,
     _GUIDE,
-    _UNPROVEN,
+    _K,
     _DUPLICATES,
+    key_mark=_GUIDE,
 )
 PURCHASE_CREDITS: Final = Endpoint(
     "credits.purchase", POST, "/credit_purchases", m.PurchaseCredits, m.CreditPurchase, _GUIDE, _K, _DUPLICATES
@@ -300,10 +326,10 @@ LIST_CREDIT_PACKAGES: Final = Endpoint(
 )
 LIST_ISSUERS: Final = Endpoint("lookups.list_issuers", GET, "/issuers", _NONE, Page[m.Issuer], _GUIDE)
 INITIATE_LOOKUP: Final = Endpoint(
-    "lookups.initiate", POST, "/lookups", m.InitiateLookup, m.Lookup, _GUIDE, _NO_KEY, _DUPLICATES
+    "lookups.initiate", POST, "/lookups", m.InitiateLookup, m.Lookup, _GUIDE, _UNPROVEN, _DUPLICATES
 )
 VERIFY_LOOKUP: Final = Endpoint(
-    "lookups.verify", POST, "/lookups/{lookup_id}/verify", m.VerifyLookup, m.Lookup, _GUIDE, _NO_KEY, _CONFLICTS
+    "lookups.verify", POST, "/lookups/{lookup_id}/verify", m.VerifyLookup, m.Lookup, _GUIDE, _UNPROVEN, _CONFLICTS
 )
 GET_CLIENT: Final = Endpoint("clients.get", GET, "/clients/{client_id}", _NONE, m.Client, _INFERRED)
 GET_CLIENT_CREDITS: Final = Endpoint(

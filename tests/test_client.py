@@ -340,9 +340,9 @@ async def test_refused_calls(row: Any, path: tuple[Any, ...], options: dict[str,
 async def test_key_for_a_row_that_takes_none() -> None:
     """A key that the server would ignore is rejected: it would protect nothing."""
     async with open_rig(BOUGHT) as it:
-        request = models.InitiateLookup(issuer_id="i", client_id="c")
+        request = models.SpaCopayQuoteRequest(client_id="c", service_ids=["s"])
         with pytest.raises(errors.IdempotencyMisuseError):
-            await it.bardge.send("lookups.initiate", request=request, key="order-1")
+            await it.bardge.send("copay.quote_spa", "prov_1", request=request, key="order-1")
     assert it.request_count == 0
 
 

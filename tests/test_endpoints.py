@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from bardge_async import endpoints
-from bardge_async._core.custom_endpoints import apply_path_overrides, custom_endpoint
+from bardge_async import BardgeClient, endpoints
+from bardge_async._core.custom_endpoints import apply_key_overrides, apply_path_overrides, custom_endpoint
 from bardge_async.endpoints import ENDPOINTS, Endpoint, KeySupport, RepeatEffect
 from bardge_async.errors import ConfigurationError, InvalidArgumentError
 from bardge_async.models import Body, Booking, Mark, Resource
@@ -33,17 +33,17 @@ bookings.confirm_spa | POST /bookings/spa/{session_id}/confirm | page | → Book
 bookings.list_for_client | GET /clients/{client_id}/bookings | guide | → page of Booking | |
 bookings.get_status | GET /bookings/{booking_id} | inferred | → BookingStatus | |
 bookings.cancel | POST /bookings/{booking_id}/cancel | inferred | → Booking | K? | conflict
-bookings.reschedule | POST /bookings/{booking_id}/reschedule | inferred | RescheduleBooking → Booking | K? | twice
+bookings.reschedule | POST /bookings/{booking_id}/reschedule | inferred | RescheduleBooking → Booking | K | twice
 copay.list_gym_options | GET /providers/{provider_branch_id}/gym-copay-options | guide | → page of CopayOption | |
 copay.quote_spa | POST /providers/{provider_id}/spa-copay-quote | guide | SpaCopayQuoteRequest → SpaCopayQuote | | same
 copay.purchase_gym | POST /gym_copay_purchases | guide | PurchaseGymCopay → GymCopayPurchase | K | twice
 copay.purchase_spa | POST /spa_copay_purchases | guide | PurchaseSpaCopay → SpaCopayPurchase | K | twice
-copay.purchase_package | POST /copay_purchases | guide | PurchaseCopayPackage → CopayPurchase | K? | twice
+copay.purchase_package | POST /copay_purchases | guide | PurchaseCopayPackage → CopayPurchase | K | twice
 credits.purchase | POST /credit_purchases | guide | PurchaseCredits → CreditPurchase | K | twice
 credits.list_packages | GET /credit_packages | guide | → page of CreditPackage | |
 lookups.list_issuers | GET /issuers | guide | → page of Issuer | |
-lookups.initiate | POST /lookups | guide | InitiateLookup → Lookup | | twice
-lookups.verify | POST /lookups/{lookup_id}/verify | guide | VerifyLookup → Lookup | | conflict
+lookups.initiate | POST /lookups | guide | InitiateLookup → Lookup | K? | twice
+lookups.verify | POST /lookups/{lookup_id}/verify | guide | VerifyLookup → Lookup | K? | conflict
 clients.get | GET /clients/{client_id} | inferred | → Client | |
 clients.get_credits | GET /clients/{client_id}/credits | page | → ClientCredits | |
 """
@@ -337,3 +337,49 @@ def test_free_path_stays(path: str) -> None:
     """Empty and dot segments, also encoded, would reach another URL and are rejected."""
     with pytest.raises(InvalidArgumentError, match=r"would reach another URL$"):
         make_endpoint("GET", path)
+
+
+MARKED_KEYS = {"copay.purchase_package": Mark.GUIDE, "bookings.reschedule": Mark.GUIDE}
+MARKED_TOKENS = {
+    "bookings.initiate_class": Mark.PAGE,
+    "access_codes.generate": Mark.GUIDE,
+    "bookings.initiate_spa": Mark.INFERRED,
+}
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_marks_of_headers_and_paging(row: Endpoint[Any, Any]) -> None:
+    """Key, lookup token and paging have the marks of the notes' sections 4 and 5, apart from the path's."""
+    by_support = {KeySupport.YES: Mark.PAGE, KeySupport.UNPROVEN: Mark.INFERRED, KeySupport.NO: None}
+    paging = Mark.INFERRED if row.name == "classes.list_categories" else Mark.PAGE
+    assert row.key_mark is MARKED_KEYS.get(row.name, by_support[row.key])
+    assert row.lookup_token_mark is MARKED_TOKENS.get(row.name)
+    assert row.paging_mark is (paging if row.paginated else None)
+
+
+def test_keyed() -> None:
+    """The user's word replaces the table's; what says the same as the table changes nothing."""
+    keyed = {"bookings.cancel": True, "credits.purchase": False, "passes.issue": True, "lookups.verify": False}
+    assert {name: row.key for name, row in apply_key_overrides(keyed).items()} == {
+        "bookings.cancel": KeySupport.YES,
+        "credits.purchase": KeySupport.UNPROVEN,
+    }
+
+
+@pytest.mark.parametrize(
+    ("keyed", "said"),
+    [
+        (["bookings.cancel"], "keyed: expected a mapping of endpoint names to True or False"),
+        ({"bookings.cancle": True}, "keyed: no endpoint is named 'bookings.cancle'"),
+        ({5: True}, "keyed: no endpoint is named 5"),
+        ({"bookings.cancel": "yes"}, "keyed['bookings.cancel']: expected True or False, got 'yes'"),
+        ({"bookings.cancel": 1}, "keyed['bookings.cancel']: expected True or False, got 1"),
+        ({"passes.list": True}, "keyed['passes.list']: a call of this endpoint carries no idempotency key"),
+        ({"copay.quote_spa": False}, "keyed['copay.quote_spa']: a call of this endpoint carries no idempotency key"),
+    ],
+)
+def test_wrong_keyed(keyed: Any, said: str) -> None:
+    """A wrong override is refused when the client is made; the message names it."""
+    with pytest.raises(ConfigurationError) as caught:
+        BardgeClient("key", "http://127.0.0.1:1", keyed=keyed)
+    assert str(caught.value).startswith(said)

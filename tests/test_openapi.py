@@ -134,14 +134,10 @@ def test_answers_are_read_as_the_schema_says(cls: type[Any]) -> None:
 def test_requests_are_taken_as_the_schema_says(cls: type[Any]) -> None:
     """A value is valid for a property exactly if the request class accepts it, and is sent as that value."""
     schema = SCHEMAS[cls.__name__]
-    groups = _facts.ALTERNATIVES.get(cls.__name__, ((),))
     for name, value in itertools.product(list_field_names(cls), (*SAMPLES, None)):
-        group = next((group for group in groups if name in group), groups[0])
-        values = {other: make_sample(cls.__name__, other) for other in {*schema.get("required", ()), *group}} | {
-            name: value
-        }
-        if cls.__name__ in _facts.ALTERNATIVES and value is None:
-            continue  # null means "not given" there: covered by the test of the groups
+        values = {other: make_sample(cls.__name__, other) for other in schema.get("required", ())} | {name: value}
+        if cls.__name__ in _facts.NEVER_EMPTY and name in schema.get("required", ()):
+            values[_facts.NEVER_EMPTY[cls.__name__][0]] = "x"
         request = make_or_none(cls, values)
         assert is_valid(schema, values) is (request is not None), (name, value)
         assert request is None or json.loads(dump_body(request)) == values
@@ -241,7 +237,8 @@ def test_facts_are_about_real_fields() -> None:
     pages = {"Page": {"data", *list_field_names(m.Page)}}
     real = {cls.__name__: set(list_field_names(cls)) for cls in CLASSES} | pages
     told = {(cls, field) for cls, fields in _facts.EXAMPLES.items() for field in fields}
-    told |= {(cls, f) for cls, groups in _facts.ALTERNATIVES.items() for group in groups for f in group}
+    told |= {(cls, f) for cls, groups in _facts.EXAMPLE_BODIES.items() for group in groups for f in group}
+    told |= {(cls, field) for cls, fields in _facts.NEVER_EMPTY.items() for field in fields}
     assert [place for place in told | _facts.GUIDE_FIELDS if place[1] not in real[place[0]]] == []
 
 

@@ -135,17 +135,25 @@ def test_readme_counts() -> None:
     assert "Seven of these paths are inferred" in PAGES["docs/endpoints.md"]
 
 
+def write_marked(text: str, mark: Mark | None) -> str:
+    """Write a header's letter with its mark, which "K?" implies and a page needs not."""
+    if mark is None:
+        return ""
+    return text if mark is Mark.PAGE or text == "K?" else f"{text} ({mark.value})"
+
+
 @pytest.mark.parametrize("name", ENDPOINTS)
 def test_line_equals_the_endpoint(name: str) -> None:
     """The page's line for an endpoint says what the table says."""
     row = ENDPOINTS[name]
-    result = f"Walk[{row.item.__name__}]" if row.item else row.response.__name__
-    headers = f"{row.key.value} {'L' if row.lookup_token else ''}".strip()
+    result = f"`Walk[{row.item.__name__}]`" if row.item else f"`{row.response.__name__}`"
+    paging = "" if row.paging_mark is None or row.paging_mark is Mark.PAGE else f" ({row.paging_mark.value} paging)"
+    headers = f"{write_marked(row.key.value, row.key_mark)} {write_marked('L', row.lookup_token_mark)}".strip()
     assert ENDPOINT_ROWS[name] == [
         f"`{name}`",
         f"`{row.method} {row.path}`",
         f"`{row.request.__name__}`" if row.takes_body else "",
-        f"`{result}`",
+        f"{result}{paging}",
         headers,
         row.repeat_effect.value if row.repeat_effect else "",
         row.mark.value,

@@ -386,10 +386,9 @@ async def test_free_rows(tmp_path: Path) -> None:
 async def test_unproven_keys(tmp_path: Path) -> None:
     """An endpoint that is not known to honour keys has no window, and is not recovered."""
     async with open_stage(tmp_path) as it:
-        it.sandbox.cut_before("copay.purchase_package")
-        request = m.PurchaseCopayPackage(client_id="client_abc123", copay_package_id="c1", provider_id="p1")
+        it.sandbox.cut_before("bookings.cancel")
         with pytest.raises(errors.OutcomeUnknownError):
-            await it.bardge.send("copay.purchase_package", request=request, key="order-1")
+            await it.bardge.send("bookings.cancel", "booking_1", key="order-1")
         [doubt] = await it.bardge.in_doubt()
         assert (doubt.recoverable, doubt.window_closes_at) == (False, None)
         assert await it.bardge.recover() == []

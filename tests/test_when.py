@@ -264,9 +264,8 @@ async def play_rotated() -> None:
 
 @when("charging endpoint without a proven key")
 async def play_unproven() -> None:
-    request = m.PurchaseCopayPackage(client_id="c", provider_id="p", quote_id="q")
     async with open_rig(cut()) as it:
-        found = await catch_error(it.bardge.copay.purchase_package(request))
+        found = await catch_error(it.bardge.bookings.cancel("booking_1"))
     assert isinstance(found, errors.OutcomeUnknownError)
     assert (found.window_closes_at, found.may_repeat, it.request_count) == (None, False, 1)
 

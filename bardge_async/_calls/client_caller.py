@@ -34,10 +34,9 @@ class ClientCaller:
         self.account_limits = engine.account_limits
         self.clock_reader = engine.clock_reader
 
-    def with_settings(self, settings: ClientSettings, paths: Mapping[str, str]) -> ClientCaller:
-        """Return a caller with other settings and path overrides over the same connections."""
-        builder = self.request_builder.with_paths(paths)
-        return ClientCaller(builder, self._engine.with_settings(settings))
+    def with_settings(self, settings: ClientSettings, request_builder: RequestBuilder) -> ClientCaller:
+        """Return a caller with other settings and another request builder over the same connections."""
+        return ClientCaller(request_builder, self._engine.with_settings(settings))
 
     def build_request(
         self,
@@ -46,11 +45,19 @@ class ClientCaller:
         request: object,
         key: str | None,
         lookup_token: str | None,
+        *,
+        query: Mapping[str, object] | None = None,
     ) -> PreparedRequest:
         """Build a request without sending it, with the given key or, where the endpoint takes one, a new key."""
         checked_key = choose_key(endpoint, key)
         return self.request_builder.build(
-            endpoint, path, request=request, key=checked_key, lookup_token=lookup_token, given=key is not None
+            endpoint,
+            path,
+            request=request,
+            query=query,
+            key=checked_key,
+            lookup_token=lookup_token,
+            given=key is not None,
         )
 
     async def run(

@@ -1,4 +1,4 @@
-"""Find an endpoint by name, apply path overrides, or build one for ``client.request()``."""
+"""Find an endpoint by name, apply the user's overrides, or build one for ``client.request()``."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from types import NoneType
 from typing import Any, Final, TypeVar
 from urllib.parse import quote, unquote
 
+import attrs
+
 from bardge_async.endpoints import ENDPOINTS, Endpoint, KeySupport, RepeatEffect, parse_placeholders
 from bardge_async.errors import ConfigurationError, InvalidArgumentError
 from bardge_async.models import Mark
 
+Q = TypeVar("Q")
 R = TypeVar("R")
 
 # Rejects "." and ".." segments, which would reach another URL.
@@ -49,6 +52,33 @@ def apply_path_overrides(paths: Mapping[str, str] | None) -> dict[str, str]:
         _check_path(name, path, table[name])
         table[name] = path
     return table
+
+
+def apply_key_overrides(keyed: Mapping[str, bool] | None) -> dict[str, Endpoint[Any, Any]]:
+    """Check what the user knows of keys and return the endpoints that differ from the table, by name.
+
+    Raises:
+        ConfigurationError: An unknown endpoint, one that is sent without a key, or a value that is not a bool.
+    """
+    if keyed is not None and not isinstance(keyed, Mapping):
+        raise ConfigurationError(f"keyed: expected a mapping of endpoint names to True or False, got {keyed!r:.40}")
+    corrected: dict[str, Endpoint[Any, Any]] = {}
+    for name, is_honoured in (keyed or {}).items():
+        endpoint = ENDPOINTS.get(name)
+        if endpoint is None:
+            raise ConfigurationError(f"keyed: no endpoint is named {name!r:.80}; see ENDPOINTS for the names")
+        if not endpoint.takes_key:
+            raise ConfigurationError(f"keyed[{name!r}]: a call of this endpoint carries no idempotency key; remove it")
+        if not isinstance(is_honoured, bool):
+            raise ConfigurationError(f"keyed[{name!r}]: expected True or False, got {is_honoured!r:.40}")
+        if is_honoured is not endpoint.key_is_honoured:
+            corrected[name] = attrs.evolve(endpoint, key=KeySupport.YES if is_honoured else KeySupport.UNPROVEN)
+    return corrected
+
+
+def distrust_key(endpoint: Endpoint[Q, R]) -> Endpoint[Q, R]:
+    """Return an endpoint of which it is not known whether the server honours its key."""
+    return attrs.evolve(endpoint, key=KeySupport.UNPROVEN) if endpoint.key_is_honoured else endpoint
 
 
 def _check_path(name: str, path: str, original: str) -> None:
@@ -95,7 +125,7 @@ def custom_endpoint(method: str, path: str, response: type[R], *, body: bool, ke
         mark=Mark.INFERRED,
         key=KeySupport.NO if is_get else KeySupport.YES if keyed else KeySupport.UNPROVEN,
         repeat_effect=None if is_get else RepeatEffect.DUPLICATES,
-        lookup_token=True,
+        lookup_token_mark=Mark.INFERRED,
     )
 
 

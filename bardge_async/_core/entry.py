@@ -58,7 +58,8 @@ class JournalEntry:
 
     ``given``: whether the caller chose the key. ``last_sent``: when it was last sent. In state *sent*, an ``answer`` is
     the server's own failure, after which it may have forgotten the key. ``fingerprint`` is empty if only the outcome
-    was kept.
+    was kept. ``key_honoured``: whether the first send relied on the server to honour the key; None if that is not on
+    record.
     """
 
     identity: KeyIdentity
@@ -71,6 +72,7 @@ class JournalEntry:
     first_sent: ClockReading | None = None
     last_sent: ClockReading | None = None
     answer: RecordedResponse | None = None
+    key_honoured: bool | None = None
 
     @property
     def keeps_bodies(self) -> bool:
@@ -105,6 +107,7 @@ class JournalEntry:
             first_sent,
             last_sent,
             answer,
+            self.key_honoured,
         )
 
 

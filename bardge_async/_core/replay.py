@@ -5,17 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple, TypeVar, cast
 
 import attrs
 import orjson
 
+from bardge_async._core.custom_endpoints import distrust_key
 from bardge_async._core.entry import EntryState, JournalEntry, KeyIdentity, RecordedResponse
 from bardge_async._core.http import PreparedRequest
 from bardge_async._core.retry import in_doubt_error
 from bardge_async._core.settings import ReplayWindow, normalize_base_url
 from bardge_async._core.window import MIN_SECONDS_LEFT, ClockReading, History, key_age, seconds_left
+from bardge_async.endpoints import Endpoint
 from bardge_async.errors import AlreadyDoneError, IdempotencyMisuseError
+
+Q = TypeVar("Q")
+R = TypeVar("R")
 
 # Stored in journals: a new way to hash needs a new version, and entries of an old one are compared in its form.
 _VERSION: Final = "v2"
@@ -105,6 +110,7 @@ def build_sent_entry(
         first_sent,
         now,
         server_failure,
+        request.endpoint.key_is_honoured,
     )
 
 
@@ -193,6 +199,11 @@ def _get_recorded_response(entry: JournalEntry, request: PreparedRequest) -> Rec
     raise error
 
 
+def get_endpoint_at_send(entry: JournalEntry, endpoint: Endpoint[Q, R]) -> Endpoint[Q, R]:
+    """Return the endpoint as it protects an entry: a key that was not relied on at its first send never is."""
+    return distrust_key(endpoint) if entry.key_honoured is False else endpoint
+
+
 def _check_unknown(
     entry: JournalEntry,
     request: PreparedRequest,
@@ -204,12 +215,13 @@ def _check_unknown(
 ) -> SendAllowed:
     # Past the window, or after a failure that may have cost the server the key, a repeat could execute a second time.
     history = History(sent=True, in_doubt=True, ever_in_doubt=True, first_sent=entry.first_sent)
-    remaining = seconds_left(window, history, now) if request.endpoint.key_is_honoured else None
+    endpoint = get_endpoint_at_send(entry, request.endpoint)
+    remaining = seconds_left(window, history, now) if endpoint.key_is_honoured else None
     if remaining is not None and remaining >= MIN_SECONDS_LEFT and not server_failed:
         return SendAllowed(history, entry.body, server_failure=entry.answer)
-    undoes = overtaken and request.endpoint.repeat_is_harmless
-    if request.endpoint.repeat_is_harmless and not undoes:
+    undoes = overtaken and endpoint.repeat_is_harmless
+    if endpoint.repeat_is_harmless and not undoes:
         return SendAllowed(history, entry.body, server_failure=entry.answer)
     raise in_doubt_error(
-        request.endpoint, history, request.key, now, window=window, overtaken=undoes, server_failed=server_failed
+        endpoint, history, request.key, now, window=window, overtaken=undoes, server_failed=server_failed
     )

@@ -8,12 +8,12 @@ import platform
 import re
 import string
 from collections.abc import Mapping
-from types import NoneType
+from types import MappingProxyType, NoneType
 from typing import Any, Final, cast
 from urllib.parse import quote
 
 from bardge_async._core.converter import check_response_class, dump_body, dump_json
-from bardge_async._core.custom_endpoints import custom_endpoint
+from bardge_async._core.custom_endpoints import apply_key_overrides, apply_path_overrides, custom_endpoint
 from bardge_async._core.entry import JournalEntry
 from bardge_async._core.http import (
     KEY_HEADER,
@@ -26,7 +26,7 @@ from bardge_async._core.secret import Secret
 from bardge_async._version import __version__
 from bardge_async.endpoints import ENDPOINTS, Endpoint, parse_placeholders
 from bardge_async.errors import InvalidArgumentError
-from bardge_async.models import Body
+from bardge_async.models import Body, Unset
 
 MAX_BODY_BYTES: Final = 1024 * 1024
 """Far above any request body of the API."""
@@ -40,15 +40,31 @@ _POST_HEADERS: Final[Mapping[str, str]] = {**_GET_HEADERS, "Content-Type": _JSON
 
 
 class RequestBuilder:
-    """Build requests for one base URL, with the user's path overrides."""
+    """Build requests for one base URL, with the user's overrides: paths, and endpoints whose key the user corrects."""
 
-    def __init__(self, base_url: str, paths: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        paths: Mapping[str, str] = MappingProxyType({}),
+        key_overrides: Mapping[str, Endpoint[Any, Any]] = MappingProxyType({}),
+    ) -> None:
         self.base_url = base_url
         self.paths = paths
+        self._key_overrides = key_overrides
 
-    def with_paths(self, paths: Mapping[str, str]) -> RequestBuilder:
-        """Return a builder with other path overrides."""
-        return RequestBuilder(self.base_url, paths)
+    def with_overrides(
+        self, paths: Mapping[str, str] | Unset | None, keyed: Mapping[str, bool] | Unset | None
+    ) -> RequestBuilder:
+        """Return a builder with other overrides; those not given stay.
+
+        Raises:
+            ConfigurationError: An override is invalid.
+        """
+        return RequestBuilder(
+            self.base_url,
+            self.paths if isinstance(paths, Unset) else apply_path_overrides(paths),
+            self._key_overrides if isinstance(keyed, Unset) else apply_key_overrides(keyed),
+        )
 
     def build(
         self,
@@ -68,10 +84,13 @@ class RequestBuilder:
             IdempotencyMisuseError: A key for an endpoint that takes none.
         """
         url = self.base_url + fill_path(endpoint, self.paths.get(endpoint.name, endpoint.path), arguments)
+        is_custom = ENDPOINTS.get(endpoint.name) is not endpoint
+        if self._key_overrides and not is_custom:
+            endpoint = self._key_overrides.get(endpoint.name, endpoint)
         if query:
             url += encode_query(query)
         headers = _build_headers(endpoint, key, lookup_token)
-        if ENDPOINTS.get(endpoint.name) is not endpoint:
+        if is_custom:
             check_response_class(endpoint.response)
         return PreparedRequest(
             endpoint, url, _encode_body(endpoint, request), headers, key, given, key is not None and not given
@@ -79,11 +98,11 @@ class RequestBuilder:
 
     def endpoint_of(self, entry: JournalEntry) -> Endpoint[Any, Any]:
         """Return the endpoint of a journal entry."""
-        endpoint = ENDPOINTS.get(entry.endpoint)
+        endpoint = self._key_overrides.get(entry.endpoint) or ENDPOINTS.get(entry.endpoint)
         if endpoint is not None:
             return endpoint
         method, _, path = entry.endpoint.partition(" ")
-        return custom_endpoint(method, path, object, body=entry.body is not None, keyed=False)
+        return custom_endpoint(method, path, object, body=entry.body is not None, keyed=entry.key_honoured is True)
 
     def rebuild(self, entry: JournalEntry) -> PreparedRequest:
         """Rebuild the request of a journal entry: the same bytes under the same key."""

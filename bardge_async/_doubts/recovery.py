@@ -160,7 +160,9 @@ class Doubts:
     def _make_doubt(self, entry: JournalEntry) -> Doubt:
         assert entry.first_sent is not None
         first_sent_at = entry.first_sent.to_datetime()
-        endpoint = self._caller.request_builder.endpoint_of(entry)
+        from bardge_async._core import replay  # noqa: PLC0415 - brings cattrs
+
+        endpoint = replay.get_endpoint_at_send(entry, self._caller.request_builder.endpoint_of(entry))
         length = dt.timedelta(seconds=self._settings.window.length)
         return Doubt(
             idempotency_key=entry.identity.key,

@@ -33,6 +33,7 @@ _STEPS: Final = (
     CREATE INDEX entries_held ON {schema}.entries (lease_until) WHERE state = 'held';
     """,
     "ALTER TABLE {schema}.entries ADD COLUMN first_server float8",
+    "ALTER TABLE {schema}.entries ADD COLUMN key_honoured boolean",
     # The number 0 for what is there already, since numbering it would rewrite the table while no key can be claimed.
     """
     ALTER TABLE {schema}.entries ADD COLUMN seq bigint NOT NULL DEFAULT 0;

@@ -111,7 +111,7 @@ class PostgresSession:
         assert values.token is not None
         self._leases[identity] = Lease(identity, values.token, clock, started_at)
         self._schedule_renewal()
-        return True, statements.rebase_first_sent(statements.parse_entry(row[1:22]), row[22], clock)
+        return True, statements.rebase_first_sent(statements.parse_entry(row[1:-1]), row[-1], clock)
 
     def release(self, identity: KeyIdentity) -> asyncio.Future[bool] | None:
         """Release a key's lease; return a future for its completion, or None if there is no lease any more."""

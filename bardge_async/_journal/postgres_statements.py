@@ -38,6 +38,7 @@ _COLUMN_TYPES: Final = (
     ("answer", "bytea"),
     ("request_id", "text"),
     ("first_server", "float8"),
+    ("key_honoured", "boolean"),
 )
 _COLUMN_NAMES: Final = tuple(name for name, _ in _COLUMN_TYPES)
 COLUMNS: Final = ", ".join(_COLUMN_NAMES)
@@ -174,7 +175,7 @@ class RowValues:
         """Return the values for a statement that takes entries."""
         entry = self.entry
         if entry is None:
-            return (*self.identity, *(None,) * 5, "held", *(None,) * 12, self.token, None, None)
+            return (*self.identity, *(None,) * 5, "held", *(None,) * 13, self.token, None, None)
         response = (None, None, None) if entry.answer is None else _response_columns(entry.answer)
         return (
             *self.identity,
@@ -188,6 +189,7 @@ class RowValues:
             *_reading_columns(entry.last_sent),
             *response,
             None if entry.first_sent is None else entry.first_sent.server,
+            entry.key_honoured,
             self.token,
             self.first_ago,
             self.last_ago,
@@ -224,6 +226,7 @@ def parse_entry(row: Sequence[Any]) -> JournalEntry | None:
         first_sent=_parse_reading(row[9:13], row[20]),
         last_sent=_parse_reading(row[13:17]),
         answer=None if row[17] is None else RecordedResponse(row[17], row[18], row[19]),
+        key_honoured=row[21],
     )
 
 

@@ -22,7 +22,7 @@ from bardge_async._journal.sqlite_chores import EraseChore, PruneChore
 from bardge_async._journal.sqlite_clocks import FileClocks
 from bardge_async._journal.sqlite_files import resolve_journal_path
 from bardge_async._journal.sqlite_keys import make_key_holds, open_locks
-from bardge_async._journal.sqlite_rows import COLUMNS, entry_columns, parse_entry
+from bardge_async._journal.sqlite_rows import CHECKSUM_INDEX, COLUMNS, entry_columns, parse_entry
 from bardge_async._journal.sqlite_schema import check_foreign_file, list_spellings
 from bardge_async._journal.sqlite_since import list_sent_since
 from bardge_async._journal.sqlite_writer import SQLiteWriter
@@ -35,7 +35,7 @@ _RESPELL_BATCH: Final = 1000
 
 _WHERE_KEY: Final = "base_url = ? AND account = ? AND key = ?"
 _UPSERT: Final = (
-    f"INSERT INTO entries ({COLUMNS}) VALUES ({', '.join('?' * 22)}) ON CONFLICT (base_url, account, key) DO UPDATE "
+    f"INSERT INTO entries ({COLUMNS}) VALUES ({', '.join('?' * 23)}) ON CONFLICT (base_url, account, key) DO UPDATE "
     "SET " + ", ".join(f"{name} = excluded.{name}" for name in COLUMNS.split(", ")[3:])
 )
 _UPDATE_OUTCOME: Final = (
@@ -326,7 +326,7 @@ def _respell_row(connection: sqlite3.Connection, entry: JournalEntry) -> None:
         loser = entry.identity if choose_binding_entry(rival, respelled) is rival else rival.identity
         connection.execute(f"DELETE FROM entries WHERE {_WHERE_KEY}", loser)
     if loser != entry.identity:
-        checksum = entry_columns(respelled)[-2]
+        checksum = entry_columns(respelled)[CHECKSUM_INDEX]
         # In place: the order of the entries is that of their numbers.
         connection.execute(
             f"UPDATE entries SET base_url = ?, url = ?, fingerprint = ?, seal = ? WHERE {_WHERE_KEY}",

@@ -11,8 +11,9 @@ from bardge_async._journal.sqlite_digests import compute_checksum, corruption_er
 COLUMNS: Final = (
     "base_url, account, key, endpoint, url, fingerprint, body, given, state, "
     "first_wall, first_elapsed, first_highest, first_boot, last_wall, last_elapsed, last_highest, last_boot, "
-    "status, answer, request_id, seal, first_server"
+    "status, answer, request_id, seal, first_server, key_honoured"
 )
+CHECKSUM_INDEX: Final = 20
 
 
 def entry_columns(entry: JournalEntry) -> tuple[Any, ...]:
@@ -36,18 +37,21 @@ def entry_columns(entry: JournalEntry) -> tuple[Any, ...]:
         ),
     )
     server = None if first is None or first.server is None else float(first.server)
-    return (*row, _compute_checksum(row, server), server)
+    honoured = None if entry.key_honoured is None else int(entry.key_honoured)
+    return (*row, _compute_checksum(row, server, honoured), server, honoured)
 
 
-def _compute_checksum(row: tuple[Any, ...], server: float | None) -> bytes:
+def _compute_checksum(row: tuple[Any, ...], server: float | None, honoured: int | None) -> bytes:
     """Compute the checksum of an entry without its bodies, which have their own and may be removed."""
     # Equals repr((*row[:6], *row[7:18], row[19])), but formats the four floats once when both readings are the same.
     first = repr(row[9:13])[1:-1]
     last = first if row[13:17] == row[9:13] else repr(row[13:17])[1:-1]
     text = f"{repr(row[:6])[:-1]}, {row[7]!r}, {row[8]!r}, {first}, {last}, {row[17]!r}, {row[19]!r})"
-    # Entries of the first version have none, and keep their checksum.
+    # Entries of earlier versions have neither, and keep their checksum.
     if server is not None:
         text += repr(server)
+    if honoured is not None:
+        text += f", {honoured}"
     return compute_checksum(text.encode())
 
 
@@ -63,7 +67,7 @@ def parse_entry(row: tuple[Any, ...]) -> JournalEntry:
     Raises:
         JournalError: It does not match its checksums.
     """
-    if _compute_checksum(row[:20], row[21]) != row[20]:
+    if _compute_checksum(row[:20], *row[21:23]) != row[CHECKSUM_INDEX]:
         raise corruption_error()
     response = None if row[17] is None else RecordedResponse(row[17], verify_checksum(row[18]), row[19])
     return JournalEntry(
@@ -77,6 +81,7 @@ def parse_entry(row: tuple[Any, ...]) -> JournalEntry:
         first_sent=_parse_reading(row[9:13], row[21]),
         last_sent=_parse_reading(row[13:17]),
         answer=response,
+        key_honoured=None if row[22] is None else bool(row[22]),
     )
 
 

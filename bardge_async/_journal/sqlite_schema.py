@@ -57,6 +57,7 @@ _STEPS: Final = (
     CREATE TABLE facts (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
     """,
     "ALTER TABLE entries ADD COLUMN first_server REAL",
+    "ALTER TABLE entries ADD COLUMN key_honoured INTEGER",
 )
 VERSION: Final = len(_STEPS)
 

@@ -11,7 +11,7 @@ class AccessCodes(EndpointMethods):
     """Calls of ``bardge.access_codes``."""
 
     async def generate(self, request: AccessCodeRequest, *, lookup_token: str | None = None) -> AccessCode:
-        """Generate a check-in code, valid for one visit on its day (guide: Generate dynamic access code).
+        """Generate a check-in code, valid for one visit on the day it is generated (guide: Access Codes).
 
         ``lookup_token`` comes from a verified lookup, for a client of another issuer.
         """

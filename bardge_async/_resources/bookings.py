@@ -30,8 +30,9 @@ class Bookings(EndpointMethods):
     """Calls of ``bardge.bookings``."""
 
     async def initiate_class(self, request: BookClass, *, lookup_token: str | None = None) -> ClassBookingInitiation:
-        """Request a place in a class; covered classes are booked immediately (page: Initiate a class booking).
+        """Request a place in a class; a covered class is booked immediately (page: Initiate a class booking).
 
+        Otherwise the answer has a session to confirm: with a number of visits, or with a co-pay.
         ``lookup_token`` comes from a verified lookup, for a client of another issuer.
         """
         return await self._caller.call(INITIATE_CLASS_BOOKING, request, lookup_token=lookup_token)
@@ -41,8 +42,9 @@ class Bookings(EndpointMethods):
         return await self._caller.call(CONFIRM_CLASS_BOOKING, request, session_id)
 
     async def initiate_spa(self, request: BookSpa, *, lookup_token: str | None = None) -> SpaBookingInitiation:
-        """Request a spa slot (guide: Initiate a spa booking).
+        """Request a slot at a spa (guide: Bookings).
 
+        That the answer has a session to confirm is known; its other fields are inferred.
         ``lookup_token`` comes from a verified lookup, for a client of another issuer.
         """
         return await self._caller.call(INITIATE_SPA_BOOKING, request, lookup_token=lookup_token)
@@ -61,7 +63,7 @@ class Bookings(EndpointMethods):
         ending_before: str | None = None,
         read_ahead: int = 1,
     ) -> Walk[Booking]:
-        """Walk a client's bookings, newest first (guide: Get client bookings).
+        """Walk a client's bookings, newest first (guide: Bookings; order: page Pagination).
 
         Args:
             client_id: The client's id.
@@ -70,13 +72,13 @@ class Bookings(EndpointMethods):
         return self._caller.walk(LIST_CLIENT_BOOKINGS, options, client_id)
 
     async def get_status(self, booking_id: str) -> BookingStatus:
-        """Get the status of a booking (path inferred: Get booking status)."""
+        """Get the status of a booking (path inferred)."""
         return await self._caller.call(GET_BOOKING_STATUS, None, booking_id)
 
     async def cancel(self, booking_id: str) -> Booking:
-        """Cancel a booking; whether the server honours its key is unknown (path inferred: Cancel a booking)."""
+        """Cancel a booking (path inferred); nothing shows that the server honours its key."""
         return await self._caller.call(CANCEL_BOOKING, None, booking_id)
 
     async def reschedule(self, booking_id: str, request: RescheduleBooking) -> Booking:
-        """Reschedule: closes a booking and creates another; whether its key is honoured is unknown (path inferred)."""
+        """Reschedule a booking: it is closed, and another one is made (guide: Bookings; path inferred)."""
         return await self._caller.call(RESCHEDULE_BOOKING, request, booking_id)

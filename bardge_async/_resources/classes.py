@@ -20,7 +20,7 @@ class Classes(EndpointMethods):
         ending_before: str | None = None,
         read_ahead: int = 1,
     ) -> Walk[ClassCategory]:
-        """Walk the categories of classes (path inferred: Get class categories)."""
+        """Walk the categories of classes (path and paging inferred)."""
         options = WalkOptions(limit, page_size, starting_after, ending_before, read_ahead)
         return self._caller.walk(LIST_CLASS_CATEGORIES, options)
 
@@ -33,10 +33,10 @@ class Classes(EndpointMethods):
         ending_before: str | None = None,
         read_ahead: int = 1,
     ) -> Walk[FitnessClass]:
-        """Walk the classes (guide: Get classes)."""
+        """Walk the classes (guide: Bookings)."""
         options = WalkOptions(limit, page_size, starting_after, ending_before, read_ahead)
         return self._caller.walk(LIST_CLASSES, options)
 
     async def get(self, class_id: str) -> FitnessClass:
-        """Get a class with its instances (path inferred: Get class with instances)."""
+        """Get a class with its instances (path inferred)."""
         return await self._caller.call(GET_CLASS, None, class_id)

@@ -11,9 +11,9 @@ class Clients(EndpointMethods):
     """Calls of ``bardge.clients``."""
 
     async def get(self, client_id: str) -> Client:
-        """Get a client (path inferred: Get a client)."""
+        """Get a client (path inferred)."""
         return await self._caller.call(GET_CLIENT, None, client_id)
 
     async def get_credits(self, client_id: str) -> ClientCredits:
-        """Get a client's credit balance and its movements (page: Get client credits)."""
+        """Get a client's credit balance and recent movements, a list that may be cut (page: Get client credits)."""
         return await self._caller.call(GET_CLIENT_CREDITS, None, client_id)

@@ -46,7 +46,7 @@ class Copay(EndpointMethods):
         return self._caller.walk(LIST_GYM_COPAY_OPTIONS, options, provider_branch_id)
 
     async def quote_spa(self, provider_id: str, request: SpaCopayQuoteRequest) -> SpaCopayQuote:
-        """Get a quote of what a client would pay at a spa; takes no key and changes nothing (guide: Co-pay)."""
+        """Get a real-time quote of what a client would pay at a spa, which may change (guide: Co-pay)."""
         return await self._caller.call(QUOTE_SPA_COPAY, request, provider_id)
 
     async def purchase_gym(self, request: PurchaseGymCopay) -> GymCopayPurchase:
@@ -58,5 +58,5 @@ class Copay(EndpointMethods):
         return await self._caller.call(PURCHASE_SPA_COPAY, request)
 
     async def purchase_package(self, request: PurchaseCopayPackage) -> CopayPurchase:
-        """Buy a co-pay by option or quote; whether the server honours its key is unknown (guide: Co-pay)."""
+        """Buy a co-pay by option or quote; the guide asks for a key here (guide: Co-pay)."""
         return await self._caller.call(PURCHASE_COPAY_PACKAGE, request)

@@ -12,7 +12,10 @@ class Credits(EndpointMethods):
     """Calls of ``bardge.credits``."""
 
     async def purchase(self, request: PurchaseCredits) -> CreditPurchase:
-        """Buy a client a credit package; charges your account, credits apply immediately (guide: Purchase credits)."""
+        """Buy a client a credit package; the credits are added when it succeeds (guide: Credits).
+
+        That your account pays is inferred.
+        """
         return await self._caller.call(PURCHASE_CREDITS, request)
 
     def list_packages(
@@ -24,6 +27,6 @@ class Credits(EndpointMethods):
         ending_before: str | None = None,
         read_ahead: int = 1,
     ) -> Walk[CreditPackage]:
-        """Walk the credit packages that you may sell (guide: Get credit packages)."""
+        """Walk the credit packages that a client can be bought (guide: Credits; fields inferred)."""
         options = WalkOptions(limit, page_size, starting_after, ending_before, read_ahead)
         return self._caller.walk(LIST_CREDIT_PACKAGES, options)

@@ -20,14 +20,20 @@ class Lookups(EndpointMethods):
         ending_before: str | None = None,
         read_ahead: int = 1,
     ) -> Walk[Issuer]:
-        """Walk the issuers whose clients can be looked up (guide: Get issuers)."""
+        """Walk the issuers: resellers that have enabled third-party lookup on their account (guide: Lookup)."""
         options = WalkOptions(limit, page_size, starting_after, ending_before, read_ahead)
         return self._caller.walk(LIST_ISSUERS, options)
 
     async def initiate(self, request: InitiateLookup) -> Lookup:
-        """Have a code sent to an issuer's client; no key protects this call (guide: Initiate a lookup)."""
+        """Initiate a lookup of an issuer's client, who consents by passing the code on to you (guide: Lookup).
+
+        Nothing shows that the server honours the key of this call.
+        """
         return await self._caller.call(INITIATE_LOOKUP, request)
 
     async def verify(self, lookup_id: str, request: VerifyLookup) -> Lookup:
-        """Verify the client's code and get the lookup token, which is never returned again (guide: Verify a lookup)."""
+        """Verify the client's code and get the lookup token, which is never returned again (guide: Lookup).
+
+        Nothing shows that the server honours the key of this call.
+        """
         return await self._caller.call(VERIFY_LOOKUP, request, lookup_id)

@@ -25,11 +25,14 @@ class Passes(EndpointMethods):
         return self._caller.walk(LIST_PASSES, options)
 
     async def issue(self, request: IssuePass) -> IssuedPass:
-        """Issue a pass to a client; charges your account (guide: Issue a pass)."""
+        """Issue a pass to a client (guide: Passes).
+
+        That your account is charged is inferred, and so are all fields of the request.
+        """
         return await self._caller.call(ISSUE_PASS, request)
 
     async def update(self, request: UpdateIssuedPass) -> IssuedPassMessage:
-        """Change the holder's details on an issued pass (guide: Update user's pass)."""
+        """Change the holder's details on an issued pass (guide: Passes; all fields of the request are inferred)."""
         return await self._caller.call(UPDATE_ISSUED_PASS, request)
 
     async def update_expiry(self, client_id: str, request: UpdateIssuedPassExpiry) -> IssuedPassMessage:
@@ -37,5 +40,5 @@ class Passes(EndpointMethods):
         return await self._caller.call(UPDATE_EXPIRY, request, client_id)
 
     async def get_issued(self, client_id: str) -> IssuedPass:
-        """Get a client's issued pass (path inferred: Get User Pass Details)."""
+        """Get a client's issued pass (path inferred)."""
         return await self._caller.call(GET_ISSUED_PASS, None, client_id)

@@ -23,7 +23,7 @@ class Providers(EndpointMethods):
         ending_before: str | None = None,
         read_ahead: int = 1,
     ) -> Walk[Provider]:
-        """Walk the providers; with ``lat`` and ``lon`` in degrees, nearest first (guide: Get providers).
+        """Walk the providers; with ``lat`` and ``lon`` in degrees, nearest first (guide: Providers).
 
         Args:
             lat: Latitude to order by, in degrees.
@@ -44,7 +44,7 @@ class Providers(EndpointMethods):
         ending_before: str | None = None,
         read_ahead: int = 1,
     ) -> Walk[Provider]:
-        """Walk the providers for a pass; with ``lat`` and ``lon``, nearest first (guide: Get providers for a pass).
+        """Walk the providers for a pass; with ``lat`` and ``lon``, nearest first (guide: Providers).
 
         Args:
             pass_id: The pass package's id.

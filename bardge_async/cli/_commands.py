@@ -49,6 +49,7 @@ def demo() -> None:
     help="When a key's window starts.",
 )
 @click.option("--cache-errors", is_flag=True, help="Replay error responses too.")
+@click.option("--keyed", multiple=True, metavar="NAME", help="An endpoint that honours keys; repeatable.")
 def sandbox(**options: Any) -> None:
     """Serve a stateful fake of the API until Ctrl-C."""
     from bardge_async.cli._sandbox import serve

@@ -184,13 +184,10 @@ def _check_extra(body: Body) -> None:
             raise InvalidArgumentError(msg)
 
 
-def require_one_of(body: Body, first: tuple[str, ...], second: tuple[str, ...]) -> None:
-    """Reject a body that sets neither or both of two alternatives, or only part of one."""
-    given = [n for n in first + second if getattr(body, n) not in (UNSET, None)]
-    if tuple(given) not in (first, second):
-        choice = f"either {' and '.join(first)}, or {' and '.join(second)}"
-        got = " and ".join(given) or "none of them"
-        msg = f"{type(body).__name__}: give {choice}; got {got}"
+def require_any(body: Body, *names: str) -> None:
+    """Reject a body that sets none of some fields and has no ``extra``; no page forbids to give several."""
+    if not body.extra and all(getattr(body, name) in (UNSET, None) for name in names):
+        msg = f"{type(body).__name__}: give at least one of {', '.join(names)}"
         raise InvalidArgumentError(msg)
 
 

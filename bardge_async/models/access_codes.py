@@ -6,7 +6,7 @@ import datetime as dt
 
 import attrs
 
-from bardge_async.models._base import UNSET, Body, FromGuide, Inferred, Mark, Optional, Resource, require_one_of, schema
+from bardge_async.models._base import UNSET, Body, FromGuide, Inferred, Mark, Optional, Resource, require_any, schema
 from bardge_async.models._enums import Duration
 
 __all__ = ["AccessCode", "AccessCodeRequest", "AccessCodeSession", "ConfirmAccessCode"]
@@ -54,9 +54,12 @@ class AccessCodeSession(Resource):
 @schema("ConfirmAccessCodeV3Request", Mark.INFERRED)
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class ConfirmAccessCode(Body):
-    """Confirm a check-in: ``copay_package_id``, or ``number_of_visits`` and ``duration``.
+    """Confirm a check-in, with the fields of a class's confirmation.
 
     No published endpoint takes it (``ConfirmAccessCodeV3Request``: only the name is known).
+
+    Raises:
+        InvalidArgumentError: None of the three is given.
     """
 
     copay_package_id: Optional[str] = UNSET
@@ -65,4 +68,4 @@ class ConfirmAccessCode(Body):
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
-        require_one_of(self, ("copay_package_id",), ("number_of_visits", "duration"))
+        require_any(self, "copay_package_id", "number_of_visits", "duration")

@@ -17,7 +17,7 @@ from bardge_async.models._base import (
     Optional,
     Resource,
     list_to_tuple,
-    require_one_of,
+    require_any,
     schema,
 )
 from bardge_async.models._enums import BookingState, BookingType, Duration
@@ -85,12 +85,14 @@ class ClassBookingInitiation(Resource):
 @schema("ConfirmClassBookingV3Request", Mark.PAGE)
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class ConfirmClassBooking(Body):
-    """Confirm a class booking: ``copay_package_id``, or ``number_of_visits`` and ``duration``.
+    """Confirm a class booking: ``copay_package_id`` where a co-pay is required, else visits and ``duration``.
 
-    The reseller's account is debited (``ConfirmClassBookingV3Request``, page).
+    ``number_of_visits`` are bought for a billing cycle of ``duration``, and the reseller's account is debited. The page
+    says which to give in which case, but its own example gives all three: what you give is sent as it is
+    (``ConfirmClassBookingV3Request``, page).
 
     Raises:
-        InvalidArgumentError: Neither alternative, both, or only part of one.
+        InvalidArgumentError: None of the three is given.
     """
 
     copay_package_id: Optional[str] = UNSET
@@ -99,7 +101,7 @@ class ConfirmClassBooking(Body):
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
-        require_one_of(self, ("copay_package_id",), ("number_of_visits", "duration"))
+        require_any(self, "copay_package_id", "number_of_visits", "duration")
 
 
 @schema("RefundInfo", Mark.INFERRED)

@@ -16,7 +16,7 @@ from bardge_async.models._base import (
     Optional,
     Resource,
     list_to_tuple,
-    require_one_of,
+    require_any,
     schema,
 )
 from bardge_async.models._enums import Duration
@@ -79,12 +79,13 @@ class SpaCopayQuote(Resource):
 @schema("PurchaseCoPayPackageV3Request", Mark.GUIDE)
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class PurchaseCopayPackage(Body):
-    """Buy a co-pay: by option (``copay_package_id``) or by quote (``quote_id``), one of the two.
+    """Buy a co-pay: by option (``copay_package_id``) or by quote (``quote_id``).
 
-    The other field names are taken from the text of a guide (``PurchaseCoPayPackageV3Request``, guide).
+    The field names are taken from the text of a guide, which does not say what both together mean: they are sent as
+    given (``PurchaseCoPayPackageV3Request``, guide).
 
     Raises:
-        InvalidArgumentError: Neither ``copay_package_id`` nor ``quote_id``, or both.
+        InvalidArgumentError: Neither ``copay_package_id`` nor ``quote_id`` is given.
     """
 
     client_id: str
@@ -94,7 +95,7 @@ class PurchaseCopayPackage(Body):
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
-        require_one_of(self, ("copay_package_id",), ("quote_id",))
+        require_any(self, "copay_package_id", "quote_id")
 
 
 @schema("PurchaseGymCoPayV3Request", Mark.GUIDE)

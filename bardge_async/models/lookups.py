@@ -14,7 +14,7 @@ __all__ = ["InitiateLookup", "Issuer", "Lookup", "UpdateLookupEnabled", "VerifyL
 @schema(None, Mark.GUIDE)
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class Issuer(Resource):
-    """A business that has issued passes of its own (guide: Lookup; the menu has no schema for it)."""
+    """A reseller that has enabled third-party lookup on its account (guide: Lookup; the menu has no schema for it)."""
 
     id: FromGuide[str] = None
     object: Inferred[str] = None
@@ -59,9 +59,10 @@ class Lookup(Resource):
 @schema("UpdateLookupEnabledRequest", Mark.INFERRED)
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class UpdateLookupEnabled(Body):
-    """Allow or forbid lookups of a client; no published endpoint takes it.
+    """Allow or forbid third-party lookup on the reseller's own account; no published endpoint takes it.
 
-    Only the schema's name is known (``UpdateLookupEnabledRequest``).
+    Only the schema's name is known (``UpdateLookupEnabledRequest``). That it is about the account is inferred: the guide
+    calls lookup a setting of the issuer's account, and a client consents by handing over the code.
     """
 
     lookup_enabled: Optional[bool] = UNSET

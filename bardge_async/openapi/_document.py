@@ -9,7 +9,7 @@ from bardge_async._version import __version__
 from bardge_async.endpoints import ENDPOINTS, Endpoint, KeySupport, RepeatEffect
 from bardge_async.models import Mark
 from bardge_async.openapi._answers import HEADERS, build_responses, error_responses, operation_id
-from bardge_async.openapi._facts import ALTERNATIVES, EXAMPLES, PARAMETER_EXAMPLES
+from bardge_async.openapi._facts import EXAMPLE_BODIES, EXAMPLES, PARAMETER_EXAMPLES
 from bardge_async.openapi._schemas import (
     JSON,
     list_classes,
@@ -70,7 +70,11 @@ def document(server: str = DEFAULT_BASE_URL) -> JSON:
         "paths": _build_paths(),
         "components": {
             "schemas": _build_schemas(),
-            "parameters": {name: _page_parameter(name) for name in _PAGE_PARAMETERS},
+            "parameters": {
+                _paging_reference(name, mark): _page_parameter(name, mark)
+                for mark in (Mark.PAGE, Mark.INFERRED)
+                for name in _PAGE_PARAMETERS
+            },
             "headers": HEADERS,
             "responses": error_responses(),
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "x-bardge-mark": Mark.PAGE.value}},
@@ -115,14 +119,19 @@ def build_operation(endpoint: Endpoint[Any, Any]) -> JSON:
 def _build_parameters(endpoint: Endpoint[Any, Any]) -> list[JSON]:
     made = [_path_parameter(name) for name in endpoint.path_parameters]
     made += [_coordinate_parameter(name, endpoint.mark) for name in endpoint.query]
-    if endpoint.paginated:
-        made += [{"$ref": f"#/components/parameters/{name}"} for name in _PAGE_PARAMETERS]
-    if endpoint.takes_key:
-        mark = Mark.PAGE if endpoint.key_is_honoured else Mark.INFERRED
-        made.append(_header_parameter("Idempotency-Key", _KEY_NOTES[endpoint.key], mark))
-    if endpoint.lookup_token:
-        made.append(_header_parameter("Bardge-Lookup-Token", "The token of a verified lookup.", Mark.PAGE))
+    if endpoint.paging_mark is not None:
+        references = [_paging_reference(name, endpoint.paging_mark) for name in _PAGE_PARAMETERS]
+        made += [{"$ref": f"#/components/parameters/{reference}"} for reference in references]
+    if endpoint.key_mark is not None:
+        made.append(_header_parameter("Idempotency-Key", _KEY_NOTES[endpoint.key], endpoint.key_mark))
+    if endpoint.lookup_token_mark is not None:
+        text = "The token of a verified lookup."
+        made.append(_header_parameter("Bardge-Lookup-Token", text, endpoint.lookup_token_mark))
     return made
+
+
+def _paging_reference(name: str, mark: Mark) -> str:
+    return name if mark is Mark.PAGE else f"{mark.value}_{name}"
 
 
 def _path_parameter(name: str) -> JSON:
@@ -150,8 +159,8 @@ def _header_parameter(name: str, description: str, mark: Mark) -> JSON:
     return made | _parameter_example(name) | {"x-bardge-mark": mark.value}
 
 
-def _page_parameter(name: str) -> JSON:
-    return {"name": name, "in": "query", **_PAGE_PARAMETERS[name], "x-bardge-mark": Mark.PAGE.value}
+def _page_parameter(name: str, mark: Mark) -> JSON:
+    return {"name": name, "in": "query", **_PAGE_PARAMETERS[name], "x-bardge-mark": mark.value}
 
 
 def _body_content(cls: type[Any]) -> JSON:
@@ -159,11 +168,10 @@ def _body_content(cls: type[Any]) -> JSON:
 
 
 def _body_examples(cls: type[Any]) -> JSON:
-    """Build example bodies from the page's values: one, or one for each alternative."""
+    """Build example bodies from the page's values."""
     shown = EXAMPLES.get(cls.__name__, {})
     needed = {field.name for field in read_fields(cls) if field.required}
     if not shown or not needed <= shown.keys():
         return {}
-    # The fields of two alternatives in one body would make an example that the schema forbids.
-    groups = ALTERNATIVES.get(cls.__name__, (tuple(shown),))
+    groups = EXAMPLE_BODIES.get(cls.__name__, (tuple(shown),))
     return {"examples": {"_".join(group): {"value": {name: shown[name] for name in group}} for group in groups}}

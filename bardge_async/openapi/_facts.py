@@ -96,12 +96,21 @@ MILLISECONDS: Final = frozenset(
 )
 """Timestamps that a page shows in milliseconds since the epoch."""
 
-ALTERNATIVES: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
-    "ConfirmClassBooking": (("copay_package_id",), ("number_of_visits", "duration")),
-    "ConfirmAccessCode": (("copay_package_id",), ("number_of_visits", "duration")),
-    "PurchaseCopayPackage": (("copay_package_id",), ("quote_id",)),
+NEVER_EMPTY: Final[Mapping[str, tuple[str, ...]]] = {
+    "ConfirmClassBooking": ("copay_package_id", "number_of_visits", "duration"),
+    "ConfirmAccessCode": ("copay_package_id", "number_of_visits", "duration"),
+    "PurchaseCopayPackage": ("copay_package_id", "quote_id"),
 }
-"""Request classes with two alternative groups of fields, of which exactly one is set."""
+"""Request classes with optional fields of which at least one is set."""
+
+EXAMPLE_BODIES: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
+    "ConfirmClassBooking": (
+        ("copay_package_id", "number_of_visits", "duration"),
+        ("copay_package_id",),
+        ("number_of_visits", "duration"),
+    ),
+}
+"""The fields of each example, where one class has several; the page's own example is the first."""
 
 GUIDE_FIELDS: Final = frozenset({("PurchaseCopayPackage", "copay_package_id"), ("PurchaseCopayPackage", "quote_id")})
 """Optional fields that a guide names."""

@@ -14,7 +14,7 @@ import attrs
 
 from bardge_async import models
 from bardge_async.models import Body, Mark, Model, Page, Unset
-from bardge_async.openapi._facts import ALTERNATIVES, EXAMPLES, GUIDE_FIELDS, MILLISECONDS, SECONDS
+from bardge_async.openapi._facts import EXAMPLES, GUIDE_FIELDS, MILLISECONDS, NEVER_EMPTY, SECONDS
 
 JSON: TypeAlias = dict[str, Any]
 
@@ -101,8 +101,8 @@ def object_schema(cls: type[Any]) -> JSON:
     required = [field.name for field in found if field.required]
     if required:
         made["required"] = required
-    if cls.__name__ in ALTERNATIVES:
-        made["allOf"] = [{"oneOf": _alternative_schemas(*ALTERNATIVES[cls.__name__])}]
+    if cls.__name__ in NEVER_EMPTY:
+        made["anyOf"] = [_require_value(name) for name in NEVER_EMPTY[cls.__name__]]
     return made
 
 
@@ -189,12 +189,5 @@ def _field_examples(field: SchemaField, plain: Any) -> list[Any]:  # noqa: ANN40
     return examples
 
 
-def _alternative_schemas(*groups: tuple[str, ...]) -> list[JSON]:
-    names = [name for group in groups for name in group]
-    return [
-        {
-            "required": list(group),
-            "properties": {name: {"not": {"type": "null"}} if name in group else {"type": "null"} for name in names},
-        }
-        for group in groups
-    ]
+def _require_value(name: str) -> JSON:
+    return {"required": [name], "properties": {name: {"not": {"type": "null"}}}}

@@ -5,6 +5,7 @@ The initial data, and the ids to build on, are described in :mod:`bardge_async.s
 
 from __future__ import annotations
 
+from bardge_async.sandbox._check_in import CheckIn
 from bardge_async.sandbox._clock import SandboxClock
 from bardge_async.sandbox._fault_plan import FaultPlan
 from bardge_async.sandbox._faults import Fault, FaultKind
@@ -17,6 +18,7 @@ from bardge_async.sandbox.behaviours import BEHAVIOURS
 
 __all__ = [
     "BEHAVIOURS",
+    "CheckIn",
     "Fault",
     "FaultKind",
     "FaultPlan",

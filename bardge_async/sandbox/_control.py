@@ -6,6 +6,7 @@ GET reads, POST changes with a JSON object; both return the resulting state:
 * ``/_sandbox/clock`` takes ``{"advance": 91}``
 * ``/_sandbox/faults`` takes ``{"clear": true, "script": [{"kind": "cut_after"}], "random": {"rate": 0.1, "seed": 7}}``
 * ``/_sandbox/requests`` and ``/_sandbox/idempotency`` take ``{"clear": true}``
+* ``/_sandbox/check-ins`` takes ``{"client_id": ..., "provider_id": ...}`` and returns the visit
 * ``/_sandbox/ledger?client_id=...``: a client's credits; without it the reseller's account; ``reseller=...`` names one
 """
 
@@ -19,6 +20,7 @@ import orjson
 from aiohttp import web
 
 from bardge_async.errors import InvalidArgumentError
+from bardge_async.sandbox._check_in import CheckIn
 from bardge_async.sandbox._clock import SandboxClock
 from bardge_async.sandbox._fault_plan import DEFAULT_RANDOM_FAULTS, FaultPlan
 from bardge_async.sandbox._faults import fault_from_json, fault_to_json
@@ -66,6 +68,10 @@ class ControlledSandbox(Protocol):
         """Return the movements of a reseller's account."""
         ...
 
+    def check_in(self, client_id: str, provider_id: str, *, reseller: str | None = None) -> CheckIn:
+        """Log a client's visit at a gym."""
+        ...
+
     def forget_requests(self) -> None:
         """Empty the request log."""
 
@@ -95,14 +101,15 @@ class Control:
 
     async def _read_or_change(self, request: web.Request) -> JSON:
         read, changes = _find_route(request.match_info["tail"])
+        made: object = None
         if request.method == "POST" and changes:
             values = _read_object(await request.read(), changes)
             for name, change in changes.items():
                 if name in values or not name:
-                    change(self._sandbox, values)
+                    made = change(self._sandbox, values) or made
         elif request.method != "GET" or read is None:
             raise ControlError(405, f"{request.method} is not allowed here; GET reads, POST changes")
-        return read(self._sandbox, request.query) if read else {}
+        return read(self._sandbox, request.query) if read else cast("JSON", made or {})
 
 
 def _read_object(body: bytes, changes: Mapping[str, ChangeState]) -> JSON:
@@ -137,6 +144,13 @@ def _read_clock(sandbox: ControlledSandbox, _: Mapping[str, str]) -> JSON:
 
 def _advance_clock(sandbox: ControlledSandbox, values: JSON) -> None:
     sandbox.clock.advance(_check_number(values["advance"], "advance"))
+
+
+def _check_in(sandbox: ControlledSandbox, values: JSON) -> JSON:
+    names = [_check_text(values.get(name), name) for name in ("client_id", "provider_id")]
+    reseller = values.get("reseller")
+    visit = sandbox.check_in(*names, reseller=None if reseller is None else _check_text(reseller, "reseller"))
+    return {**attrs.asdict(visit), "credits": str(visit.credits)}
 
 
 def _read_faults(sandbox: ControlledSandbox, _: Mapping[str, str]) -> JSON:
@@ -213,10 +227,20 @@ def _read_ledger(sandbox: ControlledSandbox, query: Mapping[str, str]) -> JSON:
     return {"entries": [{**attrs.asdict(entry), "amount": str(entry.amount)} for entry in entries]}
 
 
+def _ignore(_: ControlledSandbox, __: JSON) -> None:
+    """Do nothing for a field that the route's change reads itself."""
+
+
 def _check_number(value: object, name: str) -> float:
     # bool is a subclass of int.
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InvalidArgumentError(f"{name}: expected a number, got {value!r:.80}")
+    return value
+
+
+def _check_text(value: object, name: str) -> str:
+    if not isinstance(value, str):
+        raise InvalidArgumentError(f"{name}: expected text, got {value!r:.80}")
     return value
 
 
@@ -238,6 +262,7 @@ def _clear_command(clear: Callable[[ControlledSandbox], object]) -> ChangeState:
 # Name: what a GET returns; the fields that a POST takes, in the order they are applied; "" applies without a field.
 _ROUTES: Final[Mapping[str, tuple[ReadState | None, Mapping[str, ChangeState]]]] = {
     "": (_read_overview, {}),
+    "check-ins": (None, {"": _check_in, "client_id": _ignore, "provider_id": _ignore, "reseller": _ignore}),
     "clock": (_read_clock, {"advance": _advance_clock}),
     "faults": (
         _read_faults,

@@ -12,7 +12,7 @@ _TYPES: Final = {401: "authentication_error", 403: "permission_error", 409: "res
 class ErrorAnswer(Exception):  # noqa: N818 - an answer, not a failure of the sandbox
     """Carry an error object to the response; whatever the request changed so far is rolled back."""
 
-    def __init__(self, status: int, type: str, code: str | None, message: str) -> None:
+    def __init__(self, status: int, type: str, code: str, message: str) -> None:
         super().__init__(message)
         self.status = status
         self.type = type
@@ -68,10 +68,10 @@ def permission_error(message: str) -> ErrorAnswer:
 
 def internal_error() -> ErrorAnswer:
     """Return a 500 for a failure of the sandbox itself."""
-    return ErrorAnswer(500, "api_error", None, "The sandbox failed; see its log for the traceback.")
+    return ErrorAnswer(500, "api_error", "internal_error", "The sandbox failed; see its log for the traceback.")
 
 
 def injected_error(status: int) -> ErrorAnswer:
-    """Return an injected fault's status with the error type that fits; no codes are documented for these."""
+    """Return an injected fault's status with the error type that fits; the code is the sandbox's own."""
     kind = _TYPES.get(status, INVALID_REQUEST if 400 <= status < 500 and status != 429 else "api_error")  # noqa: PLR2004
-    return ErrorAnswer(status, kind, None, f"Injected fault: status {status}.")
+    return ErrorAnswer(status, kind, "injected_fault", f"Injected fault: status {status}.")

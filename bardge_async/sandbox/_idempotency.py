@@ -2,7 +2,7 @@
 
 The page leaves open whether the 90 seconds start at receipt or at completion, and whether errors are cached: both
 are settings. Endpoints that the page lists honour a key. Endpoints marked K? and those without a key ignore it, which
-is the pessimistic reading; with ``unproven_keys`` the K? endpoints honour it, too.
+is the pessimistic reading; ``keyed`` sets for each endpoint whether it honours keys.
 
 The sandbox's choice: a replay is the first response unchanged, its ``Bardge-Request-Id`` included, so that an error's
 ``request_id`` still matches the header.
@@ -16,7 +16,6 @@ from collections.abc import Awaitable, Callable
 
 import attrs
 
-from bardge_async.endpoints import KeySupport
 from bardge_async.sandbox._clock import SandboxClock
 from bardge_async.sandbox._errors import key_reused_error
 from bardge_async.sandbox._request import SandboxRequest
@@ -65,9 +64,7 @@ class IdempotencyStore:
 
     def honours_key(self, request: SandboxRequest) -> bool:
         """Return whether a request's key is honoured."""
-        support = request.endpoint.key
-        unproven = support is KeySupport.UNPROVEN and self._settings.unproven_keys
-        return bool(request.idempotency_key) and (support is KeySupport.YES or unproven)
+        return bool(request.idempotency_key) and self._settings.honours_key(request.endpoint.name)
 
     async def execute_once(
         self, request: SandboxRequest, execute: Callable[[], Awaitable[SandboxResponse]]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 from decimal import Decimal
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 import attrs
 
 from bardge_async.sandbox._errors import INVALID_REQUEST, VALIDATION_CODE, ErrorAnswer
 from bardge_async.sandbox._formats import SECOND, new_id
-from bardge_async.sandbox._request import SandboxRequest
+from bardge_async.sandbox._request import Reseller, SandboxRequest
 from bardge_async.sandbox._store import Row, Store
 
 CREDITS: Final = "credits"
@@ -36,6 +36,30 @@ class LedgerEntry:
     idempotency_key: str | None
 
 
+class LedgerContext(Protocol):
+    """What causes a movement: a request, or a visit at a gym."""
+
+    @property
+    def store(self) -> Store:
+        """The sandbox's tables."""
+        ...
+
+    @property
+    def reseller(self) -> Reseller:
+        """The account that it concerns."""
+        ...
+
+    @property
+    def now_ms(self) -> int:
+        """The time of the sandbox's clock, in milliseconds."""
+        ...
+
+    @property
+    def idempotency_key(self) -> str | None:
+        """The key of the request, if there is one."""
+        ...
+
+
 def add_credits(request: SandboxRequest, client: Row, amount: int, description: str) -> int:
     """Add to a client's credits and return the new balance."""
     request.store.execute("UPDATE clients SET credits = credits + ? WHERE seq = ?", amount, client["seq"])
@@ -43,7 +67,7 @@ def add_credits(request: SandboxRequest, client: Row, amount: int, description: 
     return read_balance(request.store, client)
 
 
-def spend_credits(request: SandboxRequest, client: Row, amount: int, description: str) -> None:
+def spend_credits(request: LedgerContext, client: Row, amount: int, description: str) -> None:
     """Deduct from a client's credits.
 
     Raises:
@@ -54,7 +78,7 @@ def spend_credits(request: SandboxRequest, client: Row, amount: int, description
     _record_entry(request, CREDITS, client, -amount, description)
 
 
-def require_credits(request: SandboxRequest, client: Row, amount: int) -> None:
+def require_credits(request: LedgerContext, client: Row, amount: int) -> None:
     """Raise unless a client has that many credits."""
     if read_balance(request.store, client) < amount:
         message = f"client_id: client {client['id']} has insufficient credits for this booking"
@@ -91,7 +115,7 @@ def _to_ledger_entry(row: Row) -> LedgerEntry:
     )
 
 
-def _record_entry(request: SandboxRequest, book: str, client: Row, amount: int, description: str) -> None:
+def _record_entry(request: LedgerContext, book: str, client: Row, amount: int, description: str) -> None:
     request.store.insert_row(
         "entries",
         {

@@ -13,7 +13,7 @@ import orjson
 
 from bardge_async.endpoints import Endpoint
 from bardge_async.sandbox._errors import INVALID_REQUEST, VALIDATION_CODE, ErrorAnswer, validation_error
-from bardge_async.sandbox._store import Store
+from bardge_async.sandbox._store import Row, Store
 
 JSON: TypeAlias = dict[str, Any]
 
@@ -30,6 +30,12 @@ class Reseller:
     seq: int
     slug: str
     enabled: bool
+    lookup_enabled: bool
+
+
+def read_reseller(row: Row) -> Reseller:
+    """Return the account of a row."""
+    return Reseller(row["seq"], row["slug"], bool(row["enabled"]), bool(row["lookup_enabled"]))
 
 
 class BodyFields:

@@ -31,10 +31,7 @@ class OutgoingResponse:
 
 def error_response(error: ErrorAnswer, request_id: str) -> SandboxResponse:
     """Return the response with the documented error object."""
-    detail: dict[str, str] = {"type": error.type}
-    if error.code:
-        detail["code"] = error.code
-    detail |= {"message": error.message, "request_id": request_id}
+    detail = {"type": error.type, "code": error.code, "message": error.message, "request_id": request_id}
     return SandboxResponse(error.status, orjson.dumps({"error": detail}), request_id)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Self
@@ -12,12 +12,14 @@ from aiohttp import web
 
 from bardge_async.errors import InvalidArgumentError
 from bardge_async.sandbox import _ledger
+from bardge_async.sandbox._check_in import CheckIn, check_in
 from bardge_async.sandbox._clock import SandboxClock
 from bardge_async.sandbox._control import Control
 from bardge_async.sandbox._fault_plan import FaultPlan
 from bardge_async.sandbox._faults import Fault, FaultKind
 from bardge_async.sandbox._idempotency import KeptAnswer
 from bardge_async.sandbox._ledger import LedgerEntry
+from bardge_async.sandbox._request import read_reseller
 from bardge_async.sandbox._request_log import RecordedRequest
 from bardge_async.sandbox._server import PREFIX, Server
 from bardge_async.sandbox._settings import SandboxSettings, WindowFrom
@@ -31,8 +33,9 @@ class Sandbox:
     ``port`` 0 picks a free port. ``db`` is a file that keeps the state and survives a kill; without it the state is in
     memory. ``seed`` determines the names and keys of the initial data; its dates count from the day of the start.
     ``latency`` is the processing time of a request in seconds of ``clock``. ``window`` (seconds), ``window_from`` and
-    ``cache_errors`` set what the vendor leaves open about the idempotency store; with ``unproven_keys`` the endpoints
-    marked K? honour keys. ``resellers`` is the number of accounts with a key; one more is disabled.
+    ``cache_errors`` set what the vendor leaves open about the idempotency store. ``keyed`` says which endpoints
+    honour keys where the table leaves it open or is wrong: ``{"bookings.cancel": True}``, or the names alone; the others
+    do as the table says. ``resellers`` is the number of accounts with a key; one more is disabled.
 
     Raises:
         InvalidArgumentError: A setting out of range.
@@ -50,7 +53,7 @@ class Sandbox:
         window: float = 90.0,
         window_from: WindowFrom = "received",
         cache_errors: bool = False,
-        unproven_keys: bool = False,
+        keyed: Mapping[str, bool] | Iterable[str] = (),
         clock: SandboxClock | None = None,
     ) -> None:
         self._settings = SandboxSettings(
@@ -63,7 +66,7 @@ class Sandbox:
             window=window,
             window_from=window_from,
             cache_errors=cache_errors,
-            unproven_keys=unproven_keys,
+            keyed=keyed,
         )
         self.clock = clock or SandboxClock()
         self.faults = FaultPlan()
@@ -136,6 +139,16 @@ class Sandbox:
         return _ledger.read_entries(
             self._running_server.store, _ledger.ACCOUNT, "reseller", self._find_reseller(reseller)["seq"]
         )
+
+    def check_in(self, client_id: str, provider_id: str, *, reseller: str | None = None) -> CheckIn:
+        """Log a client's visit at a gym, which no endpoint does: it uses up an access code, else it takes credits.
+
+        Raises:
+            InvalidArgumentError: An unknown client, gym or reseller, or neither a valid code nor enough credits.
+        """
+        account = read_reseller(self._find_reseller(reseller))
+        client, store = self._find_client(client_id, reseller), self._running_server.store
+        return check_in(store, account, client, provider_id, self.clock.now())
 
     def lookup_code(self, lookup_id: str) -> str:
         """Return the code that the client of a lookup would pass on.

@@ -10,11 +10,12 @@ from typing import Final
 SCHEMA: Final = """
 CREATE TABLE resellers (
     seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, slug TEXT NOT NULL UNIQUE, name TEXT NOT NULL,
-    api_key TEXT UNIQUE, enabled INTEGER NOT NULL, balance INTEGER NOT NULL DEFAULT 0
+    api_key TEXT UNIQUE, enabled INTEGER NOT NULL, lookup_enabled INTEGER NOT NULL DEFAULT 1,
+    balance INTEGER NOT NULL DEFAULT 0
 );
 CREATE TABLE clients (
     seq INTEGER PRIMARY KEY, reseller INTEGER NOT NULL, id TEXT NOT NULL, first_name TEXT, last_name TEXT,
-    email TEXT, phone_number TEXT, lookup_enabled INTEGER NOT NULL, credits INTEGER NOT NULL CHECK (credits >= 0),
+    email TEXT, phone_number TEXT, credits INTEGER NOT NULL CHECK (credits >= 0),
     created INTEGER NOT NULL, UNIQUE (reseller, id)
 );
 CREATE TABLE passes (
@@ -58,7 +59,7 @@ CREATE TABLE providers (
 );
 CREATE TABLE services (
     seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, provider INTEGER NOT NULL, name TEXT NOT NULL,
-    price INTEGER NOT NULL, duration_minutes INTEGER NOT NULL
+    price INTEGER NOT NULL, in_credits INTEGER NOT NULL, duration_minutes INTEGER NOT NULL
 );
 CREATE TABLE copay_options (
     seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, provider INTEGER NOT NULL, name TEXT NOT NULL,
@@ -99,11 +100,12 @@ CREATE TABLE copay_purchases (
 );
 CREATE INDEX copay_by_client ON copay_purchases (client, provider);
 CREATE TABLE access_codes (
-    code TEXT PRIMARY KEY, client INTEGER NOT NULL, provider INTEGER, expires_at INTEGER NOT NULL
+    code TEXT PRIMARY KEY, client INTEGER NOT NULL, provider INTEGER, expires_at INTEGER NOT NULL,
+    used_at INTEGER
 );
 CREATE TABLE lookups (
     id TEXT PRIMARY KEY, reseller INTEGER NOT NULL, issuer INTEGER NOT NULL, client INTEGER NOT NULL,
     code TEXT NOT NULL, code_expires_at INTEGER NOT NULL, token TEXT UNIQUE, token_expires_at INTEGER
 );
-PRAGMA user_version = 1;
+PRAGMA user_version = 2;
 """

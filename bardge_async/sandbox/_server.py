@@ -14,6 +14,7 @@ from bardge_async.endpoints import ENDPOINTS, Endpoint, RepeatEffect
 from bardge_async.sandbox._clock import SandboxClock
 from bardge_async.sandbox._errors import (
     INVALID_REQUEST,
+    VALIDATION_CODE,
     ErrorAnswer,
     account_disabled_error,
     internal_error,
@@ -23,7 +24,7 @@ from bardge_async.sandbox._errors import (
 from bardge_async.sandbox._fault_plan import FaultPlan
 from bardge_async.sandbox._faults import Fault, FaultKind
 from bardge_async.sandbox._idempotency import IdempotencyStore, SandboxResponse
-from bardge_async.sandbox._request import Reseller, SandboxRequest
+from bardge_async.sandbox._request import Reseller, SandboxRequest, read_reseller
 from bardge_async.sandbox._request_log import new_request_log, record_request
 from bardge_async.sandbox._responses import OutgoingResponse, apply_fault, error_response, send_response
 from bardge_async.sandbox._settings import SandboxSettings
@@ -54,7 +55,7 @@ class Server:
     def reload_api_keys(self) -> None:
         """Read the resellers by API key from the store."""
         rows = self.store.fetch_all("SELECT * FROM resellers WHERE api_key IS NOT NULL ORDER BY seq")
-        self.resellers = {row["api_key"]: Reseller(row["seq"], row["slug"], bool(row["enabled"])) for row in rows}
+        self.resellers = {row["api_key"]: read_reseller(row) for row in rows}
 
     def build_application(self, control: Route | None = None) -> web.Application:
         """Return the aiohttp application; ``control`` answers below ``/_sandbox``."""
@@ -122,7 +123,9 @@ class Server:
         except ErrorAnswer as refusal:
             return body, error_response(refusal, request_id)
         except web.HTTPException as error:
-            return body, error_response(ErrorAnswer(error.status, INVALID_REQUEST, None, error.reason), request_id)
+            return body, error_response(
+                ErrorAnswer(error.status, INVALID_REQUEST, VALIDATION_CODE, error.reason), request_id
+            )
 
     def _build_request(
         self, endpoint: AnyEndpoint, reseller: Reseller, request: web.Request, body: bytes

@@ -546,13 +546,12 @@ async def test_same_row_done(opener: Opener) -> None:
 @pytest.mark.parametrize("later", [0, 100])
 async def test_unproven_row_in_doubt(opener: Opener, later: float) -> None:
     """An endpoint whose key is not known to be honoured has no window: in doubt it is never sent again."""
-    request = m.PurchaseCopayPackage(client_id="c", provider_id="p", quote_id="q")
     async with open_place(opener, cut()) as it:
         with pytest.raises(errors.OutcomeUnknownError):
-            await it.bardge.send("copay.purchase_package", request=request, key="k")
+            await it.bardge.send("bookings.cancel", "bk_1", key="k")
         it.clock.advance(later)
         with pytest.raises(errors.OutcomeUnknownError) as caught:
-            await (await it.open_another()).send("copay.purchase_package", request=request, key="k")
+            await (await it.open_another()).send("bookings.cancel", "bk_1", key="k")
     assert (it.request_count, caught.value.window_closes_at, caught.value.may_repeat) == (1, None, False)
 
 
@@ -564,11 +563,84 @@ async def test_unproven_row_done(opener: Opener) -> None:
     assert (again.value, again.replayed, it.request_count) == (first.value, "journal", 1)
 
 
+KEYED = {"bookings.cancel": True}
+CANCELLED = reply(200, {"object": "booking"})
+
+
+async def cancel_booking(bardge: BardgeClient) -> m.Booking:
+    async with bardge.idempotent("k") as once:
+        return await once.bookings.cancel("bk_1")
+
+
+async def test_keyed_row_is_repeated(opener: Opener) -> None:
+    """Where the user says that the server honours the key, an unanswered call is repeated under it in the window."""
+    async with open_place(opener, cut(), CANCELLED, keyed=KEYED) as it:
+        await cancel_booking(it.bardge)
+    assert it.keys == ["k", "k"]
+
+
+async def test_keyed_row_in_doubt(opener: Opener) -> None:
+    """Such a doubt has a window, for a later client of the same opinion, too; past it, nothing is sent."""
+    async with open_place(opener, cut(), CANCELLED, cut(), keyed=KEYED, retry=ONE) as it:
+        for key, later in (("k", 10), ("k2", 100)):
+            with pytest.raises(errors.OutcomeUnknownError) as caught:
+                await it.bardge.send("bookings.cancel", "bk_1", key=key)
+            it.clock.advance(later)
+            assert caught.value.window_closes_at is not None
+            again = (await it.open_another(keyed=KEYED)).send("bookings.cancel", "bk_1", key=key)
+            if later < 90:
+                await again
+            else:
+                with pytest.raises(errors.OutcomeUnknownError):
+                    await again
+    assert it.keys == ["k", "k", "k2"]
+
+
+async def test_later_keyed_reopens_nothing(opener: Opener) -> None:
+    """A doubt keeps what was in force at its first send: a later ``keyed`` neither repeats nor recovers it."""
+    async with open_place(opener, cut()) as it:
+        with pytest.raises(errors.OutcomeUnknownError):
+            await cancel_booking(it.bardge)
+        trusting = await it.open_another(keyed=KEYED)
+        [doubt] = await trusting.in_doubt()
+        assert await trusting.recover() == []
+        with pytest.raises(errors.OutcomeUnknownError) as caught:
+            await cancel_booking(trusting)
+    assert (it.request_count, caught.value.window_closes_at, caught.value.may_repeat) == (1, None, False)
+    assert (doubt.recoverable, doubt.window_closes_at) == (False, None)
+
+
+async def test_trust_withdrawn(opener: Opener) -> None:
+    """``False`` withdraws trust in a key that the table trusts: an unanswered call is not repeated, now or later."""
+    async with open_place(opener, cut(), keyed={"credits.purchase": False}) as it:
+        error = await fail_to_buy(it.bardge)
+        again = await fail_to_buy(await it.open_another())
+        assert [type(found) for found in (error, again)] == [errors.OutcomeUnknownError] * 2
+    assert it.request_count == 1
+
+
+async def test_trust_withdrawn_from_a_doubt(opener: Opener) -> None:
+    """Withdrawn later, it stops the repeats of an older doubt as well."""
+    async with open_place(opener, cut(), retry=ONE) as it:
+        await fail_to_buy(it.bardge)
+        await fail_to_buy(await it.open_another(keyed={"credits.purchase": False}))
+    assert it.request_count == 1
+
+
+async def test_keyed_request_is_recovered(opener: Opener) -> None:
+    """A call of an own path with ``keyed=True`` is recovered as what it was."""
+    async with open_place(opener, cut(), reply(200, {}), retry=ONE) as it:
+        with pytest.raises(errors.OutcomeUnknownError):
+            await it.bardge.request("POST", "/odd", request={"a": 1}, key="k", keyed=True)
+        recovered = await (await it.open_another()).recover()
+    assert ([found.error for found in recovered], it.keys) == ([None], ["k", "k"])
+
+
 async def test_keyless_row_leaves_nothing(opener: Opener) -> None:
     """A POST without a key is not recorded: each call is sent."""
-    async with open_place(opener, reply(200, {"object": "lookup"})) as it:
+    async with open_place(opener, reply(200, {"quote_id": "q"})) as it:
         for _ in range(2):
-            await it.bardge.lookups.initiate(m.InitiateLookup(issuer_id="i", client_id="c"))
+            await it.bardge.copay.quote_spa("p", m.SpaCopayQuoteRequest(client_id="c", service_ids=["s"]))
     assert it.keys == [None, None]
 
 

@@ -180,7 +180,10 @@ async def test_file_of_the_first_version(tmp_path: Path) -> None:
         await old.put(make_done(make_sent()))
         await old.put(make_sent(make_identity("doubt")))
     database = sqlite3.connect(path)
-    database.executescript("ALTER TABLE entries DROP COLUMN first_server; PRAGMA user_version = 1")
+    database.executescript(
+        "ALTER TABLE entries DROP COLUMN first_server; ALTER TABLE entries DROP COLUMN key_honoured;"
+        "PRAGMA user_version = 1"
+    )
     database.close()
     with SQLiteJournal(path) as journal:
         assert await journal.listed() == [make_done(make_sent()), make_sent(make_identity("doubt"))]
@@ -191,7 +194,7 @@ async def test_tables_of_the_first_version(postgres: Database) -> None:
     """Tables without the server's times are migrated in the same way."""
     async with _open_postgres(postgres) as old:
         await old.put(make_done(make_sent()))
-    postgres.admin.execute("ALTER TABLE bardge.entries DROP COLUMN first_server")
+    postgres.admin.execute("ALTER TABLE bardge.entries DROP COLUMN first_server, DROP COLUMN key_honoured")
     postgres.admin.execute("UPDATE bardge.facts SET value = 1 WHERE name = 'version'")
     async with _open_postgres(postgres, clear=False) as journal:
         assert await read_record(journal, KEY) == make_done(make_sent())

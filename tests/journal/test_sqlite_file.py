@@ -321,7 +321,7 @@ def test_application_id(tmp_path: Path) -> None:
     """The file identifies its program, even if little was put in it."""
     SQLiteJournal(tmp_path / "journal.db").close()
     head = (tmp_path / "journal.db").read_bytes()[:100]
-    assert (int.from_bytes(head[68:72]), int.from_bytes(head[60:64])) == (APPLICATION_ID, 2)
+    assert (int.from_bytes(head[68:72]), int.from_bytes(head[60:64])) == (APPLICATION_ID, 3)
 
 
 @pytest.mark.parametrize("seconds", [-1, True, "1", float("nan")])

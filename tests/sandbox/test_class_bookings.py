@@ -78,24 +78,33 @@ async def test_bought_copay_covers_the_next_class(raw: Any) -> None:
     assert "booking_id" in (await raw.post("/bookings/class", make_booking_request("ci_premium"))).json
 
 
+@pytest.mark.parametrize(("instance", "client"), [("ci_premium", "client_abc123"), ("ci_abc123", "client_visits_used")])
+async def test_page_example_confirms(raw: Any, instance: str, client: str) -> None:
+    """The page's example of a confirmation, with all three fields, confirms a session of either outcome."""
+    id = await open_session(raw, make_booking_request(instance, client))
+    body = {"copay_package_id": "copay_abc123", "number_of_visits": 5, "duration": "ANNUALLY"}
+    reply = await raw.post(f"/bookings/class/{id}/confirm", body)
+    assert (reply.status, reply.json["object"]) == (201, "booking")
+
+
 @pytest.mark.parametrize(
     ("instance", "client", "body", "named"),
     [
         ("ci_premium", "client_abc123", {}, "copay_package_id"),
         ("ci_premium", "client_abc123", {"copay_package_id": "copay_none"}, "copay_package_id"),
-        ("ci_premium", "client_abc123", {"number_of_visits": 5, "duration": "ANNUALLY"}, "number_of_visits"),
+        ("ci_premium", "client_abc123", {"number_of_visits": 5, "duration": "ANNUALLY"}, "copay_package_id"),
         ("ci_abc123", "client_visits_used", {}, "number_of_visits"),
         ("ci_abc123", "client_visits_used", {"number_of_visits": 0, "duration": "ANNUALLY"}, "number_of_visits"),
         ("ci_abc123", "client_visits_used", {"number_of_visits": True, "duration": "ANNUALLY"}, "number_of_visits"),
         ("ci_abc123", "client_visits_used", {"number_of_visits": 5}, "duration"),
         ("ci_abc123", "client_visits_used", {"number_of_visits": 5, "duration": "daily"}, "duration"),
-        ("ci_abc123", "client_visits_used", {"copay_package_id": "copay_abc123"}, "copay_package_id"),
+        ("ci_abc123", "client_visits_used", {"copay_package_id": "copay_abc123"}, "number_of_visits"),
     ],
 )
 async def test_wrong_confirmation_is_named(
     raw: Any, instance: str, client: str, body: dict[str, Any], named: str
 ) -> None:
-    """What does not match the session's outcome is a validation error of the field."""
+    """What the session's outcome needs and the body lacks is a validation error of the field."""
     id = await open_session(raw, make_booking_request(instance, client))
     reply = await raw.post(f"/bookings/class/{id}/confirm", body)
     assert (reply.status, reply.error["message"].partition(":")[0]) == (400, named)
@@ -123,8 +132,27 @@ async def test_credits_pay_a_class_priced_in_credits(raw: Any) -> None:
 
 async def test_too_few_credits_are_400(raw: Any) -> None:
     """The page's own rule: too small a balance is a validation error."""
-    reply = await raw.post("/bookings/class", make_booking_request("ci_credits", "client_no_pass"))
-    assert (reply.status, reply.error["code"]) == (400, "validation_error")
+    replies = [await raw.post("/bookings/class", make_booking_request("ci_credits")) for _ in range(6)]
+    assert ([r.status for r in replies], replies[5].error["code"]) == ([201] * 5 + [400], "validation_error")
+
+
+@pytest.mark.parametrize("instance", ["ci_abc123", "ci_premium", "ci_credits"])
+@pytest.mark.parametrize("client", ["client_no_pass", "client_expired", "client_cancelled"])
+async def test_booking_needs_a_valid_pass(raw: Any, instance: str, client: str) -> None:
+    """Without a valid issued pass nothing is booked, at whatever price."""
+    reply = await raw.post("/bookings/class", make_booking_request(instance, client))
+    assert (reply.status, reply.error["code"]) == (404, "pass_not_found")
+
+
+@pytest.mark.parametrize("act", ["cancel", "reschedule", "status"])
+async def test_booking_of_another_reseller(raw: Any, act: str) -> None:
+    """An operation on another reseller's booking is denied, without side effects."""
+    id = (await raw.post("/bookings/class", make_booking_request())).json["booking_id"]
+    other = raw.sandbox.api_keys["zuma_bank"]
+    path = f"/bookings/{id}"
+    reply = await (raw.get(path, api_key=other) if act == "status" else raw.post(f"{path}/{act}", {}, api_key=other))
+    assert (reply.status, reply.error["type"], reply.error["code"]) == (403, "permission_error", "permission_denied")
+    assert (await raw.get(path)).json["status"] == "PENDING"
 
 
 async def test_full_class_is_409(raw: Any) -> None:
@@ -219,7 +247,7 @@ async def test_cancelling_twice_conflicts(raw: Any) -> None:
 @pytest.mark.parametrize(("honoured", "statuses"), [(False, [200, 409]), (True, [200, 200])])
 async def test_unproven_keys_count_by_switch(sandboxed: Any, *, honoured: bool, statuses: list[int]) -> None:
     """An endpoint marked K? ignores the key by default."""
-    async with sandboxed(unproven_keys=honoured) as raw:
+    async with sandboxed(keyed={"bookings.cancel": honoured}) as raw:
         made = (await raw.post("/bookings/class", make_booking_request())).json
         path = f"/bookings/{made['booking_id']}/cancel"
         assert [(await raw.post(path, key="cancel-1")).status for _ in range(2)] == statuses

@@ -165,7 +165,16 @@ async def test_second_goes_on_where_the_first_was_broken_off() -> None:
         store.create_tables()
         keyed = IdempotencyStore(store, SandboxClock(), settings)
         call = SandboxRequest(
-            PURCHASE_CREDITS, store, Reseller(1, "one", enabled=True), "", {}, {}, b"{}", "order-1", None, 0.0
+            PURCHASE_CREDITS,
+            store,
+            Reseller(1, "one", enabled=True, lookup_enabled=True),
+            "",
+            {},
+            {},
+            b"{}",
+            "order-1",
+            None,
+            0.0,
         )
         first = asyncio.ensure_future(keyed.execute_once(call, asyncio.Event().wait))  # type: ignore[arg-type]
         second = asyncio.ensure_future(keyed.execute_once(call, make_response))

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import base64
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -93,10 +96,21 @@ async def test_code_expires(raw: Any) -> None:
     assert (await verify_lookup(raw, id)).error["message"] == "access_code: the code has expired"
 
 
-async def test_client_must_allow_lookups(raw: Any) -> None:
-    """A client with lookups disabled cannot be looked up."""
-    closed = await raw.post("/lookups", ISSUER | {"client_id": "client_abc123"})
-    assert (closed.status, closed.error["code"]) == (403, "permission_denied")
+async def test_lookup_of_any_client(raw: Any) -> None:
+    """Lookup is the issuer's setting, and consent is the code: every client of an issuer can be looked up."""
+    reply = await raw.post("/lookups", {**ISSUER, "client_id": "client_abc123"})
+    assert (reply.status, reply.json["status"]) == (201, "PENDING")
+
+
+async def test_reseller_without_lookup(sandboxed: Any, tmp_path: Path) -> None:
+    """A reseller that has not enabled third-party lookup is no issuer."""
+    async with sandboxed(db=tmp_path / "state.db"):
+        pass
+    with closing(sqlite3.connect(tmp_path / "state.db")) as state, state:
+        state.execute("UPDATE resellers SET lookup_enabled = 0 WHERE id = ?", (ISSUER["issuer_id"],))
+    async with sandboxed(db=tmp_path / "state.db") as raw:
+        assert ISSUER["issuer_id"] not in (await raw.get("/issuers", limit=100)).ids
+        assert (await raw.post("/lookups", ISSUER)).status == 404
 
 
 @pytest.mark.parametrize(

@@ -98,12 +98,10 @@ async def test_quote_expires(raw: Any) -> None:
     assert (await buy_quote(raw, quoted["quote_id"])).status == 404
 
 
-@pytest.mark.parametrize("both", [True, False])
-async def test_copay_package_wants_one_of_two(raw: Any, *, both: bool) -> None:
-    """Neither or both of option and quote is a validation error."""
-    body: dict[str, Any] = {"client_id": "client_abc123", "provider_id": "prov_gym_premium"}
-    chosen = {"copay_package_id": "copay_abc123", "quote_id": "q"} if both else {}
-    assert (await raw.post("/copay_purchases", body | chosen)).error["message"].startswith("copay_package_id:")
+async def test_copay_package_wants_one_of_two(raw: Any) -> None:
+    """Neither option nor quote is a validation error."""
+    body = {"client_id": "client_abc123", "provider_id": "prov_gym_premium"}
+    assert (await raw.post("/copay_purchases", body)).error["message"].startswith("copay_package_id:")
 
 
 async def test_credits_pay_where_neither_pass_nor_copay_does(raw: Any) -> None:
@@ -113,8 +111,9 @@ async def test_credits_pay_where_neither_pass_nor_copay_does(raw: Any) -> None:
 
 
 async def test_too_few_credits_are_400(raw: Any) -> None:
-    """The booking request itself is rejected."""
-    reply = await raw.post("/bookings/spa", make_booking_request("credits", "client_no_pass"))
+    """The booking request itself is rejected: 25 credits pay one booking of 14."""
+    await confirm_booking(raw, await open_session(raw, make_booking_request("credits")))
+    reply = await raw.post("/bookings/spa", make_booking_request("credits", time="10:00"))
     assert (reply.status, reply.error["code"]) == (400, "validation_error")
 
 
@@ -203,3 +202,41 @@ async def test_class_session_is_no_spa_session(raw: Any) -> None:
     body = {"class_instance_id": "ci_premium", "client_id": "client_abc123"}
     id = (await raw.post("/bookings/class", body)).json["session_id"]
     assert (await confirm_booking(raw, id)).status == 404
+
+
+@pytest.mark.parametrize("kind", ["standard", "premium", "credits"])
+async def test_spa_needs_a_valid_pass(raw: Any, kind: str) -> None:
+    """Without a valid issued pass no spa is booked, with whatever credits."""
+    for _ in range(4):
+        await raw.post("/credit_purchases", {"client_id": "client_no_pass", "package_id": "cpkg_500"})
+    reply = await raw.post("/bookings/spa", make_booking_request(kind, "client_no_pass"))
+    assert (reply.status, reply.error["code"]) == (404, "pass_not_found")
+
+
+async def issue_gym_pass(raw: Any) -> None:
+    """Issue a pass that covers gyms only."""
+    await raw.post("/issued_passes", {"client_id": "client_new", "pass_id": "pass_eko_active_4_monthly"})
+
+
+async def test_naira_price_is_no_credit_price(raw: Any) -> None:
+    """A spa without co-pay serves only clients whose pass covers it: no balance of credits pays its naira price."""
+    await issue_gym_pass(raw)
+    for _ in range(40):
+        await raw.post("/credit_purchases", {"client_id": "client_new", "package_id": "cpkg_500"})
+    reply = await raw.post("/bookings/spa", make_booking_request("standard", "client_new"))
+    assert (reply.status, reply.error["message"].partition(":")[0]) == (400, "user_pass_id")
+
+
+@pytest.mark.parametrize("kind", ["standard", "credits"])
+async def test_nothing_to_quote(raw: Any, kind: str) -> None:
+    """A co-pay is quoted neither at a spa that offers none nor for a price in credits."""
+    await issue_gym_pass(raw)
+    body = {"client_id": "client_new", "service_ids": [f"svc_spa_{kind}_1"]}
+    reply = await raw.post(f"/providers/prov_spa_{kind}/spa-copay-quote", body)
+    assert (reply.status, reply.error["message"].partition(":")[0]) == (400, "provider_id")
+
+
+@pytest.mark.parametrize(("kind", "currency"), [("standard", "NGN"), ("premium", "NGN"), ("credits", "CREDITS")])
+async def test_currency_of_a_session(raw: Any, kind: str, currency: str) -> None:
+    """A session says what its amount counts."""
+    assert (await raw.post("/bookings/spa", make_booking_request(kind))).json["currency"] == currency

@@ -1,4 +1,7 @@
-"""Access codes: one per visit, expiring at the end of the day in Lagos (guide: Access Codes)."""
+"""Access codes: one per visit, expiring at the end of their day (guide: Access Codes).
+
+The guide names no zone for that day: Lagos is the sandbox's choice.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +25,9 @@ from bardge_async.sandbox.behaviours._providers import find_provider
 def generate_access_code(request: SandboxRequest) -> JSON:
     """Answer ``access_codes.generate``.
 
-    The sandbox's choice: no endpoint reports a check-in, so the visit is used when its code is generated. Without a
-    provider the code is for any category with visits left.
+    The client needs a valid active pass (guide: Access Codes). The sandbox's choice: no endpoint reports a check-in, so
+    the visit is taken when its code is generated, and ``Sandbox.check_in`` uses the code up. Without a provider the code
+    is for any category with visits left.
     """
     client, provider_id = find_visiting_client(request), request.fields.read_optional_str("provider_id")
     provider = None if provider_id is None else find_provider(request, provider_id)

@@ -7,7 +7,13 @@ from typing import Final, Literal
 
 import attrs
 
-from bardge_async.sandbox._errors import ErrorAnswer, conflict_error, not_found_error, validation_error
+from bardge_async.sandbox._errors import (
+    ErrorAnswer,
+    conflict_error,
+    not_found_error,
+    permission_error,
+    validation_error,
+)
 from bardge_async.sandbox._formats import lagos_instant, new_id, to_seconds
 from bardge_async.sandbox._request import JSON, SandboxRequest
 from bardge_async.sandbox._store import Row, Value
@@ -120,11 +126,13 @@ def find_booking(request: SandboxRequest, id: str) -> Row:
     """Return a booking that this reseller made.
 
     Raises:
-        ErrorAnswer: 404, there is none.
+        ErrorAnswer: 404, there is none; 403, another reseller made it (guide: Bookings).
     """
-    row = request.store.fetch_one(_SELECT_BOOKING + "WHERE b.id = ? AND b.reseller = ?", id, request.reseller.seq)
+    row = request.store.fetch_one(_SELECT_BOOKING + "WHERE b.id = ?", id)
     if row is None:
         raise not_found_error("booking", id)
+    if row["reseller"] != request.reseller.seq:
+        raise permission_error("The booking belongs to another reseller.")
     return row
 
 

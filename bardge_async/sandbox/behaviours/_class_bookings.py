@@ -36,8 +36,8 @@ COST_PER_VISIT: Final = {"STANDARD": 350_000, "PREMIUM": 600_000}
 def initiate_class_booking(request: SandboxRequest) -> JSON:
     """Answer ``bookings.initiate_class``.
 
-    The sandbox's choice: a class priced in credits is paid in credits; any other needs a pass, which covers it, has
-    no visit left, or does not include the gym's tier.
+    A client without a valid pass is refused (guide: Passes). The sandbox's choice: a class priced in credits is paid in
+    credits; for any other the pass covers it, has no visit left, or does not include the gym's tier.
     """
     instance = find_instance(request, request.fields.read_str("class_instance_id"))
     client = find_visiting_client(request)
@@ -45,10 +45,11 @@ def initiate_class_booking(request: SandboxRequest) -> JSON:
     for name in ("first_name", "last_name"):
         request.fields.read_optional_str(name)
     require_spot(instance)
+    held = require_usable_pass(request, client)
     if instance["credit_price"] is not None:
         return _pay_in_credits(request, client, instance)
     provider = request.store.fetch_all("SELECT * FROM providers WHERE seq = ?", instance["provider"])[0]
-    return _use_pass(request, client, instance, provider, require_usable_pass(request, client))
+    return _use_pass(request, client, instance, provider, held)
 
 
 def _pay_in_credits(request: SandboxRequest, client: Row, instance: Row) -> JSON:
@@ -158,8 +159,6 @@ def confirm_class_booking(request: SandboxRequest) -> JSON:
 
 def _buy_visits(request: SandboxRequest, session: Row, client: Row, instance: Row) -> BookingDraft:
     fields = request.fields
-    if fields.is_given("copay_package_id"):
-        raise validation_error("copay_package_id", "this session needs number_of_visits and duration instead")
     visits, duration = fields.read_int("number_of_visits"), fields.read_str("duration")
     if duration.upper() not in ("MONTHLY", "ANNUALLY"):
         raise validation_error("duration", f'expected "MONTHLY" or "ANNUALLY", got {duration[:40]!r}')
@@ -170,10 +169,6 @@ def _buy_visits(request: SandboxRequest, session: Row, client: Row, instance: Ro
 
 
 def _buy_copay(request: SandboxRequest, session: Row, client: Row, instance: Row) -> BookingDraft:
-    fields = request.fields
-    for name in ("number_of_visits", "duration"):
-        if fields.is_given(name):
-            raise validation_error(name, "this session needs copay_package_id instead")
-    purchase = buy_option(request, client, session["provider"], fields.read_str("copay_package_id"))
+    purchase = buy_option(request, client, session["provider"], request.fields.read_str("copay_package_id"))
     change_copay_visits(request, purchase["seq"], -1)
     return _draft_booking(instance, copay=purchase["seq"], visits_deducted=1)

@@ -27,7 +27,7 @@ def get_client(request: SandboxRequest) -> JSON:
         "passes": [
             {"pass_id": row["id"], "pass_name": row["name"]} for row in request.store.fetch_all(sql, client["seq"])
         ],
-        "lookup_enabled": bool(client["lookup_enabled"]),
+        "lookup_enabled": request.reseller.lookup_enabled,
         "created": client["created"],
     }
 
@@ -42,7 +42,7 @@ def get_client_credits(request: SandboxRequest) -> JSON:
         "transactions": [
             _transaction_json(row) for row in request.store.fetch_all(sql, client["seq"], _MAX_TRANSACTIONS)
         ],
-        "message": "Client credits retrieved successfully",
+        "message": "Credits retrieved successfully",
     }
 
 

@@ -1,4 +1,7 @@
-"""Co-pay: gym options, spa quotes and their purchases, paid from the reseller's account (guide: Co-pay)."""
+"""Co-pay: gym options, spa quotes and their purchases (guide: Co-pay).
+
+That the reseller's account pays is known for a class's confirmation only (page); here it is the sandbox's choice.
+"""
 
 from __future__ import annotations
 
@@ -40,12 +43,17 @@ def option_json(row: Row) -> JSON:
 
 
 def quote_spa_copay(request: SandboxRequest) -> JSON:
-    """Answer ``copay.quote_spa``: nothing is due if the client's pass covers it."""
+    """Answer ``copay.quote_spa``: nothing is due if the client's pass covers it.
+
+    A spa without co-pay serves only clients whose pass covers it (guide: Co-pay), and a credit price is quoted by none.
+    """
     spa = find_provider(request, request.path["provider_id"], "SPA")
     client = find_client(request, request.fields.read_str("client_id"))
     selection = read_services(request, spa)
     held = find_usable_pass(request, client)
     covered = held is not None and held.covers(spa)
+    if not covered and (selection.in_credits or not spa["copay_available"]):
+        raise validation_error("provider_id", "no co-pay is offered for these services")
     amount = 0 if covered else selection.total
     id, expires_at = new_id("quote"), request.now_ms + _QUOTE_LIFETIME
     row = {"id": id, "client": client["seq"], "provider": spa["seq"], "services": selection.key, "amount": amount}
@@ -76,17 +84,14 @@ def purchase_spa_copay(request: SandboxRequest) -> JSON:
 
 
 def purchase_copay_package(request: SandboxRequest) -> JSON:
-    """Answer ``copay.purchase_package``: by option or by quote."""
+    """Answer ``copay.purchase_package``: by quote, else by option. That the quote prevails is the sandbox's choice."""
     fields = request.fields
     client = find_client(request, fields.read_str("client_id"))
     provider = find_provider(request, fields.read_str("provider_id"))
-    by_option, by_quote = fields.is_given("copay_package_id"), fields.is_given("quote_id")
-    if by_option == by_quote:
-        raise validation_error("copay_package_id", "give either copay_package_id or quote_id")
-    if by_option:
-        purchase = buy_option(request, client, provider["seq"], fields.read_str("copay_package_id"))
-    else:
+    if fields.is_given("quote_id"):
         purchase = _buy_quote(request, client, provider["seq"], fields.read_str("quote_id"))
+    else:
+        purchase = buy_option(request, client, provider["seq"], fields.read_str("copay_package_id"))
     return _receipt_json(purchase, "copay_purchase")
 
 

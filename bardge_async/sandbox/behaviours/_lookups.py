@@ -5,20 +5,20 @@ from __future__ import annotations
 import secrets
 from typing import Final
 
-from bardge_async.sandbox._errors import conflict_error, not_found_error, permission_error, validation_error
+from bardge_async.sandbox._errors import conflict_error, not_found_error, validation_error
 from bardge_async.sandbox._formats import DAY, MINUTE, new_id
 from bardge_async.sandbox._pages import Listing, render_page
 from bardge_async.sandbox._request import JSON, SandboxRequest
 from bardge_async.sandbox._store import Row
 
-_ISSUERS: Final = Listing("resellers", "enabled = 1 AND seq <> ?")
+_ISSUERS: Final = Listing("resellers", "enabled = 1 AND lookup_enabled = 1 AND seq <> ?")
 _CODE_LIFETIME: Final = 10 * MINUTE
 _TOKEN_LIFETIME: Final = DAY
 """Both are the sandbox's choice."""
 
 
 def list_issuers(request: SandboxRequest) -> JSON:
-    """Answer ``lookups.list_issuers``: every other reseller."""
+    """Answer ``lookups.list_issuers``: every other reseller that has enabled third-party lookup (guide: Lookup)."""
     return render_page(request, _ISSUERS, _issuer_json, request.reseller.seq, noun="Issuers")
 
 
@@ -29,13 +29,12 @@ def _issuer_json(row: Row) -> JSON:
 def initiate_lookup(request: SandboxRequest) -> JSON:
     """Answer ``lookups.initiate``.
 
-    No code is sent to a phone here: the response's message contains it, and ``Sandbox.lookup_code`` returns it.
+    The client consents by passing on the code (guide: Lookup). No code is sent to a phone here: the response's message
+    contains it, and ``Sandbox.lookup_code`` returns it.
     """
     issuer, client = _find_issuer_and_client(
         request, request.fields.read_str("issuer_id"), request.fields.read_str("client_id")
     )
-    if not client["lookup_enabled"]:
-        raise permission_error(f"Client {client['id']} does not allow lookups.")
     id, code = new_id("lkp"), f"{secrets.randbelow(10**6):06d}"
     request.store.insert_row(
         "lookups",
@@ -60,7 +59,7 @@ def initiate_lookup(request: SandboxRequest) -> JSON:
 
 
 def _find_issuer_and_client(request: SandboxRequest, issuer_id: str, client_id: str) -> tuple[Row, Row]:
-    sql = "SELECT * FROM resellers WHERE id = ? AND enabled = 1 AND seq <> ?"
+    sql = "SELECT * FROM resellers WHERE id = ? AND enabled = 1 AND lookup_enabled = 1 AND seq <> ?"
     issuer = request.store.fetch_one(sql, issuer_id, request.reseller.seq)
     if issuer is None:
         raise not_found_error("issuer", issuer_id)

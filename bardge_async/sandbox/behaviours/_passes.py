@@ -118,7 +118,7 @@ def _find_or_create_client(request: SandboxRequest, id: str, details: dict[str, 
     sql = "SELECT 1 FROM clients WHERE reseller = ? AND id = ?"
     if request.store.fetch_one(sql, request.reseller.seq, id) is None:
         new: dict[str, Value] = {"reseller": request.reseller.seq, "id": id, "created": request.now_ms}
-        request.store.insert_row("clients", {**new, "lookup_enabled": 0, "credits": 0, **details})
+        request.store.insert_row("clients", {**new, "credits": 0, **details})
     client = find_client(request, id)
     _update_details(request, client, details)
     return client

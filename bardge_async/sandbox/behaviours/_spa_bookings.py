@@ -1,4 +1,7 @@
-"""Spa bookings: always a session, then a confirmation without a body (page: Confirm a spa booking)."""
+"""Spa bookings: a session, then a confirmation without a body.
+
+The page shows the confirmation; that every spa booking needs one is the sandbox's choice.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,8 @@ import datetime as dt
 
 import attrs
 
-from bardge_async.sandbox._errors import INVALID_REQUEST, VALIDATION_CODE, ErrorAnswer
-from bardge_async.sandbox._formats import CURRENCY, format_money, lagos_instant, to_seconds
+from bardge_async.sandbox._errors import INVALID_REQUEST, VALIDATION_CODE, ErrorAnswer, validation_error
+from bardge_async.sandbox._formats import format_money, lagos_instant, to_seconds
 from bardge_async.sandbox._ledger import require_credits, spend_credits
 from bardge_async.sandbox._request import JSON, SandboxRequest
 from bardge_async.sandbox._store import Row
@@ -22,7 +25,7 @@ from bardge_async.sandbox.behaviours._clients import find_visiting_client
 from bardge_async.sandbox.behaviours._entitlements import (
     change_copay_visits,
     find_copay,
-    find_usable_pass,
+    require_usable_pass,
     use_visit,
 )
 from bardge_async.sandbox.behaviours._providers import find_provider
@@ -33,8 +36,10 @@ from bardge_async.sandbox.behaviours._spas import ServiceSelection, load_service
 def initiate_spa_booking(request: SandboxRequest) -> JSON:
     """Answer ``bookings.initiate_spa``.
 
-    The sandbox's choice: what the pass covers is free; otherwise a spa that offers co-pay needs a co-pay purchase
-    before the confirmation, and any other is paid in credits, which must be available from the start.
+    A client without a valid pass is refused, and so is one whose pass does not cover a spa that offers no co-pay
+    (guides: Passes, Co-pay). The sandbox's choice: what the pass covers is free; otherwise services priced in credits
+    are paid from the balance, which must suffice from the start, and those priced in naira need a co-pay purchase
+    before the confirmation.
     """
     fields = request.fields
     provider = find_provider(request, fields.read_str("provider_id"), "SPA")
@@ -44,7 +49,7 @@ def initiate_spa_booking(request: SandboxRequest) -> JSON:
     for name in ("first_name", "last_name"):
         fields.read_optional_str(name)
     require_free_slot(request, provider["seq"], date, time)
-    outcome, issued = _choose_outcome(request, client, provider)
+    outcome, issued = _choose_outcome(request, client, provider, selection)
     if outcome == "credits":
         require_credits(request, client, selection.total)
     amount = 0 if outcome == "covered" else selection.total
@@ -66,11 +71,17 @@ def initiate_spa_booking(request: SandboxRequest) -> JSON:
     return {**about, **slot, **_initiation_json(request, selection, covered=outcome == "covered")}
 
 
-def _choose_outcome(request: SandboxRequest, client: Row, provider: Row) -> tuple[str, int | None]:
-    held = find_usable_pass(request, client)
-    if held is not None and held.covers(provider):
+def _choose_outcome(
+    request: SandboxRequest, client: Row, provider: Row, selection: ServiceSelection
+) -> tuple[str, int | None]:
+    held = require_usable_pass(request, client)
+    if held.covers(provider):
         return "covered", held.row["seq"]
-    return ("copay" if provider["copay_available"] else "credits"), None
+    if selection.in_credits:
+        return "credits", None
+    if provider["copay_available"]:
+        return "copay", None
+    raise validation_error("user_pass_id", "the client's pass does not cover this provider")
 
 
 def _initiation_json(request: SandboxRequest, selection: ServiceSelection, *, covered: bool) -> JSON:
@@ -80,7 +91,7 @@ def _initiation_json(request: SandboxRequest, selection: ServiceSelection, *, co
         "type": "spa",
         "service_name": selection.name,
         "services": selection.services_json(covered=covered),
-        "currency": CURRENCY,
+        "currency": selection.currency,
         "expires_at": request.now_ms + SESSION_LIFETIME,
         "message": "Spa booking initiated, confirm it to take the slot",
     }

@@ -6,7 +6,7 @@ import attrs
 import orjson
 
 from bardge_async.sandbox._errors import validation_error
-from bardge_async.sandbox._formats import format_money
+from bardge_async.sandbox._formats import CURRENCY, format_money
 from bardge_async.sandbox._request import JSON, SandboxRequest
 from bardge_async.sandbox._store import Row
 
@@ -19,8 +19,18 @@ class ServiceSelection:
 
     @property
     def total(self) -> int:
-        """Total price."""
+        """Total price: in credits if ``in_credits``, else in naira; a number of one is never taken as the other."""
         return sum(row["price"] for row in self.rows)
+
+    @property
+    def in_credits(self) -> bool:
+        """Whether the services are priced in credits."""
+        return bool(self.rows[0]["in_credits"])
+
+    @property
+    def currency(self) -> str:
+        """What the prices count; "CREDITS" is the sandbox's word, no page shows one."""
+        return "CREDITS" if self.in_credits else CURRENCY
 
     @property
     def name(self) -> str:
@@ -44,10 +54,13 @@ def read_services(request: SandboxRequest, provider: Row) -> ServiceSelection:
     """Read ``service_ids``.
 
     Raises:
-        ErrorAnswer: 400, not a list of strings, or an id that is not a service of the spa.
+        ErrorAnswer: 400, not a list of strings, an id that is not a service of the spa, or prices of both kinds.
     """
     ids = request.fields.read_strs("service_ids")
-    return ServiceSelection(tuple(_find_service(request, provider, id) for id in ids))
+    selection = ServiceSelection(tuple(_find_service(request, provider, id) for id in ids))
+    if len({row["in_credits"] for row in selection.rows}) > 1:
+        raise validation_error("service_ids", "services priced in credits and in naira need a booking each")
+    return selection
 
 
 def load_services(request: SandboxRequest, key: str) -> ServiceSelection:

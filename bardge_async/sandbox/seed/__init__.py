@@ -5,7 +5,7 @@ Ids to build on, for every reseller:
 * ``client_abc123`` holds ``brgpass_abc123`` (active, visits at STANDARD gyms and spas) and 25 credits.
 * ``client_visits_used`` has no gym visit left on an active pass, ``client_expired`` an expired pass,
   ``client_cancelled`` a cancelled one, ``client_no_pass`` none and no credits.
-* ``client_lookup`` allows lookups by other resellers.
+* ``client_lookup`` has the longest list of bookings.
 
 Shared by all: passes ``pass_abc123``; credit packages ``cpkg_10`` to ``cpkg_500``; gyms ``prov_gym_standard`` and
 ``prov_gym_premium`` (co-pay option ``copay_abc123``), spas ``prov_spa_standard`` (covered by the pass),

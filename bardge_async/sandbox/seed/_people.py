@@ -34,7 +34,6 @@ _CLIENT_COLUMNS: Final = [
     "last_name",
     "email",
     "phone_number",
-    "lookup_enabled",
     "credits",
     "created",
 ]
@@ -124,8 +123,7 @@ def _seed_client(rows: _SeedRows, reseller: int, id: str) -> None:
     no_credits = id == "client_no_pass"
     created = rows.days_ago(200) - rows.rng.randrange(100) * DAY
     credits = 0 if no_credits else _OPENING_CREDITS - _SPENT_CREDITS
-    looked_up = id == "client_lookup" or (id not in _KNOWN_CLIENTS and rows.rng.random() < 0.3)  # noqa: PLR2004
-    rows.clients.append((seq, reseller, id, first, last, email, phone, looked_up, credits, created))
+    rows.clients.append((seq, reseller, id, first, last, email, phone, credits, created))
     if not no_credits:
         for kind, amount, text in (
             ("CREDIT", _OPENING_CREDITS, "50 Credits Pack"),

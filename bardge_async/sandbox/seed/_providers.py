@@ -89,6 +89,7 @@ def _seed_services(store: Store, provider: int, spec: _ProviderSpec) -> None:
             "provider": provider,
             "name": name,
             "price": price,
+            "in_credits": in_credits,
             "duration_minutes": minutes,
         }
         store.insert_row("services", row)
