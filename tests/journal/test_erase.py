@@ -94,7 +94,9 @@ async def test_unnamed(journal: Journal, name: str) -> None:
     assert await read_record(journal) == entry
 
 
-@pytest.mark.parametrize("client_id", ['a"b', "a\\b", "a/b", "a b", "a%20b", "żółw", "客户", "😀", "a\x00b", "'", "a\nb", "?"])
+@pytest.mark.parametrize(
+    "client_id", ['a"b', "a\\b", "a/b", "a b", "a%20b", "żółw", "客户", "😀", "a\x00b", "'", "a\nb", "?"]
+)
 async def test_odd_ids(journal: Journal, client_id: str) -> None:
     """An id of any characters is found, in JSON with and without escapes for what is not ASCII."""
     for key, is_ascii in (("order-1", True), ("order-2", False)):

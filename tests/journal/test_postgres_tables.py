@@ -156,6 +156,25 @@ async def test_erase(postgres: Database) -> None:
     assert bodies == {"order-1": False, "doubt": True, "other": True, "path": False}
 
 
+async def test_entries_of_an_earlier_version(postgres: Database) -> None:
+    """Entries without a number come once, by their keys and before the others, also where they are sent again."""
+    names = [f"order-{number}" for number in range(250)]
+    async with connect_other_machine(postgres, schema="earlier") as journal:
+        for name in names:
+            await journal.put(make_sent(make_identity(name)))
+    postgres.admin.execute("ALTER TABLE earlier.entries DROP COLUMN seq")
+    postgres.admin.execute("UPDATE earlier.facts SET value = 2 WHERE name = 'version'")
+    async with connect_other_machine(postgres, schema="earlier") as journal:
+        await journal.put(make_sent(make_identity("a later one")))
+        keys: list[str] = []
+        async for entry in journal.entries():
+            if not keys:
+                await journal.put(make_done(make_sent(make_identity("order-99"), second=5), second=5))
+                await journal.put(make_done(make_sent(make_identity("order-0"), second=5), second=5))
+            keys.append(entry.identity.key)
+        assert keys == [*sorted(names), "a later one"] == [entry.identity.key for entry in await journal.listed()]
+
+
 async def test_since(postgres: Database) -> None:
     """``since`` returns the endpoint's other records from ten minutes before, but no refused or foreign ones."""
     postgres.clear()
