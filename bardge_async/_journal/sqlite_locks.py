@@ -15,8 +15,9 @@ import struct
 import sys
 import threading
 import time
+from importlib import import_module
 from pathlib import Path
-from typing import ClassVar, Final, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple
 
 from bardge_async._core.entry import KeyIdentity
 from bardge_async._core.forks import register_lock_owner
@@ -36,49 +37,47 @@ _MAGIC: Final = b"BARDGELK"
 _RECORD_FORMAT: Final = "<8sBB6xQQ"
 
 
-if sys.platform == "linux":
+def _load_fcntl() -> Any:  # noqa: ANN401 - type checkers know it only on systems that have it
+    """Return the module with open file description locks; None where the system has none."""
     try:
-        from fcntl import F_OFD_GETLK, F_OFD_SETLK, F_RDLCK, F_UNLCK, F_WRLCK, LOCK_EX, LOCK_NB, fcntl, flock
+        found = import_module("fcntl")
     except ImportError:
-        HAS_RANGE_LOCKS = False
-    else:
-        HAS_RANGE_LOCKS = True
+        return None
+    return found if sys.platform == "linux" and hasattr(found, "F_OFD_SETLK") else None
 
-    def _set_lock(file: int, kind: int, offset: int) -> bool:
-        """Lock or unlock a byte; return False if another holder has it."""
-        try:
-            fcntl(file, F_OFD_SETLK, struct.pack(_FLOCK_FORMAT, kind, os.SEEK_SET, offset, 1, 0))
-        except OSError as error:
-            if error.errno in _LOCK_CONFLICTS:
-                return False
-            raise JournalError(f"the journal's lock file cannot be locked: {error.strerror}") from None
-        return True
 
-    def _is_locked(file: int, offset: int) -> bool:
-        """Return whether another holder has any lock on a byte."""
-        result = fcntl(file, F_OFD_GETLK, struct.pack(_FLOCK_FORMAT, F_WRLCK, os.SEEK_SET, offset, 1, 0))
-        kind: int = struct.unpack(_FLOCK_FORMAT, result)[0]
-        return kind != F_UNLCK
+_FCNTL: Final = _load_fcntl()
+HAS_RANGE_LOCKS: Final = _FCNTL is not None
+_READ: Final[int] = getattr(_FCNTL, "F_RDLCK", 0)
+_WRITE: Final[int] = getattr(_FCNTL, "F_WRLCK", 0)
+_UNLOCK: Final[int] = getattr(_FCNTL, "F_UNLCK", 0)
 
-    def _try_lock_whole(file: int) -> bool:
-        try:
-            flock(file, LOCK_EX | LOCK_NB)
-        except OSError:
+
+def _set_lock(file: int, kind: int, offset: int) -> bool:
+    """Lock or unlock a byte; return False if another holder has it."""
+    try:
+        _FCNTL.fcntl(file, _FCNTL.F_OFD_SETLK, struct.pack(_FLOCK_FORMAT, kind, os.SEEK_SET, offset, 1, 0))
+    except OSError as error:
+        if error.errno in _LOCK_CONFLICTS:
             return False
-        return True
+        raise JournalError(f"the journal's lock file cannot be locked: {error.strerror}") from None
+    return True
 
-else:
-    HAS_RANGE_LOCKS = False
-    F_RDLCK = F_UNLCK = F_WRLCK = 0
 
-    def _set_lock(file: int, kind: int, offset: int) -> bool:
-        raise NotImplementedError
+def _is_locked(file: int, offset: int) -> bool:
+    """Return whether another holder has any lock on a byte."""
+    wanted = struct.pack(_FLOCK_FORMAT, _WRITE, os.SEEK_SET, offset, 1, 0)
+    kind: int = struct.unpack(_FLOCK_FORMAT, _FCNTL.fcntl(file, _FCNTL.F_OFD_GETLK, wanted))[0]
+    return kind != _UNLOCK
 
-    def _is_locked(file: int, offset: int) -> bool:
-        raise NotImplementedError
 
-    def _try_lock_whole(file: int) -> bool:
-        raise NotImplementedError
+def _try_lock_whole(file: int) -> bool:
+    """Lock a whole file, as the portable way does; return False if another holder has it."""
+    try:
+        _FCNTL.flock(file, _FCNTL.LOCK_EX | _FCNTL.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 class LockRecord(NamedTuple):
@@ -215,11 +214,11 @@ class RangeLocks(LockFile):
 
     def try_lock(self, *, exclusive: bool) -> bool:
         """Take the transaction lock; return False if others have it."""
-        return _set_lock(self._get_file(), F_WRLCK if exclusive else F_RDLCK, _TRANSACTION_OFFSET)
+        return _set_lock(self._get_file(), _WRITE if exclusive else _READ, _TRANSACTION_OFFSET)
 
     def unlock(self) -> None:
         """Release the transaction lock."""
-        _set_lock(self._get_file(), F_UNLCK, _TRANSACTION_OFFSET)
+        _set_lock(self._get_file(), _UNLOCK, _TRANSACTION_OFFSET)
 
     def mark_open(self) -> None:
         """Show other processes that this journal is open, until it is closed or its process dies.
@@ -232,7 +231,7 @@ class RangeLocks(LockFile):
                 f"{self._journal}: other processes have the journal open and hold keys by whole files; close them, or "
                 'open it with locks="portable" or BARDGE_JOURNAL_LOCKS=portable, too'
             )
-        _set_lock(self._get_file(), F_RDLCK, _OPEN_OFFSET)
+        _set_lock(self._get_file(), _READ, _OPEN_OFFSET)
 
     def _has_open(self, holder: str) -> bool:
         try:
@@ -251,7 +250,7 @@ class RangeLocks(LockFile):
         Raises:
             JournalError: The journal is closed, or the system call failed.
         """
-        return _set_lock(self._get_file(), F_WRLCK, _byte_offset(identity))
+        return _set_lock(self._get_file(), _WRITE, _byte_offset(identity))
 
     def is_key_held(self, identity: KeyIdentity) -> bool:
         """Return whether another process or journal holds a key."""
@@ -261,18 +260,18 @@ class RangeLocks(LockFile):
         """Unlock a key."""
         # Never use a closed descriptor: its number may belong to another file by now.
         if self._file is not None and self._file >= 0:
-            _set_lock(self._file, F_UNLCK, _byte_offset(identity))
+            _set_lock(self._file, _UNLOCK, _byte_offset(identity))
 
 
 def try_range_lock(file: int) -> bool:
     """Take the transaction lock of ``RangeLocks`` on an open lock file, where the system has it."""
-    return not HAS_RANGE_LOCKS or _set_lock(file, F_WRLCK, _TRANSACTION_OFFSET)
+    return not HAS_RANGE_LOCKS or _set_lock(file, _WRITE, _TRANSACTION_OFFSET)
 
 
 def unlock_range(file: int) -> None:
     """Release the lock of ``try_range_lock``."""
     if HAS_RANGE_LOCKS:
-        _set_lock(file, F_UNLCK, _TRANSACTION_OFFSET)
+        _set_lock(file, _UNLOCK, _TRANSACTION_OFFSET)
 
 
 def is_open_by_ranges(file: int) -> bool:

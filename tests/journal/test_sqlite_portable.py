@@ -1,5 +1,6 @@
 """Keys held by whole files: freed by the system, shown to others, and never mixed with the other way."""
 
+# ruff: noqa: ASYNC240 - tests may block on the disk
 from __future__ import annotations
 
 import asyncio
@@ -45,10 +46,10 @@ async def main(path, way, forks):
     await journal.put(make_sent(make_identity("fresh")))
     if forks == "forks" and not os.fork():
         os.setsid()
-        os.write(1, b"child %d\n" % os.getpid())
+        os.write(1, b"child %d\\n" % os.getpid())
         time.sleep(60)
     else:
-        os.write(1, b"holds\n")
+        os.write(1, b"holds\\n")
         await asyncio.sleep(60)
 
 asyncio.run(main(*sys.argv[1:]))
