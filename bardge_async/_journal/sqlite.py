@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import weakref
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final, Literal, Self
@@ -26,8 +26,7 @@ from bardge_async._journal.sqlite_rows import CHECKSUM_INDEX, COLUMNS, entry_col
 from bardge_async._journal.sqlite_schema import check_foreign_file, list_spellings
 from bardge_async._journal.sqlite_since import list_sent_since
 from bardge_async._journal.sqlite_writer import SQLiteWriter
-from bardge_async._runtime.clock import Clock, TimeLimit
-from bardge_async.errors import JournalError
+from bardge_async._runtime.clock import Clock, Timer
 
 _POLL_SECONDS: Final = 0.05
 _MIN_TIMEOUT: Final = 1.0
@@ -155,23 +154,19 @@ class SQLiteJournal:
 
     async def _claim_in_time(self, identity: KeyIdentity, deadline: float, clock: Clock) -> JournalEntry | None:
         """Poll for a key until it is free or the deadline passes, and read its entry."""
-        is_held = False
-        # Even if no time is left: another process only has the file locked for the time of a commit.
-        with TimeLimit(clock, max(_MIN_TIMEOUT, deadline - clock.elapsed())):
-            while not await self._keys.lock(identity):
-                is_held = True
-                remaining = deadline - clock.elapsed()
-                if remaining <= 0:
-                    raise key_in_use_error(identity)
-                await clock.sleep(min(_POLL_SECONDS, remaining))
-            return await self._writer.run(lambda found: _select_entry(found, identity), writes=False)
-        if is_held:
-            raise key_in_use_error(identity)
-        error = JournalError(
-            f"{self.path}: timed out waiting for the file, which another process or program has locked"
+
+        def start_timer(expire: Callable[[], object]) -> Timer:
+            # Even if no time is left: another process has the file locked for the time of a commit only.
+            return clock.timer(max(_MIN_TIMEOUT, deadline - clock.elapsed()), expire)
+
+        while not await self._keys.lock(identity, start_timer):
+            remaining = deadline - clock.elapsed()
+            if remaining <= 0:
+                raise key_in_use_error(identity)
+            await clock.sleep(min(_POLL_SECONDS, remaining))
+        return await self._writer.run(
+            lambda found: _select_entry(found, identity), writes=False, start_timer=start_timer
         )
-        error.timed_out = True
-        raise error
 
     def hold_fresh(self, identity: KeyIdentity) -> bool:
         """Claim a key that was generated just now, without reading the file; return whether it was claimed."""

@@ -10,7 +10,7 @@ from typing import Final, Protocol
 
 from bardge_async._core.entry import KeyIdentity
 from bardge_async._journal.sqlite_locks import HAS_RANGE_LOCKS, LockFile, RangeLocks
-from bardge_async._journal.sqlite_writer import SQLiteWriter
+from bardge_async._journal.sqlite_writer import SQLiteWriter, StartTimer
 from bardge_async.errors import ConfigurationError
 
 _VARIABLE: Final = "BARDGE_JOURNAL_LOCKS"
@@ -24,7 +24,7 @@ class KeyHolds(Protocol):
         """Hold a key that was generated just now; return False if it is held."""
         ...
 
-    async def lock(self, identity: KeyIdentity) -> bool:
+    async def lock(self, identity: KeyIdentity, start_timer: StartTimer) -> bool:
         """Hold a key; return False if another process or journal holds it."""
         ...
 
@@ -47,7 +47,7 @@ class KeyBytes:
         self.lock_fresh = locks.try_lock_key
         self.release = locks.release_key
 
-    async def lock(self, identity: KeyIdentity) -> bool:
+    async def lock(self, identity: KeyIdentity, start_timer: StartTimer) -> bool:
         """Hold a key; return False if another process or journal holds it."""
         return self._locks.try_lock_key(identity)
 

@@ -21,7 +21,7 @@ from bardge_async._core.entry import KeyIdentity
 from bardge_async._journal import sqlite_locks
 from bardge_async._journal.sqlite_files import BINARY, HOLDER, holder_path, list_holders
 from bardge_async._journal.sqlite_locks import LockFile
-from bardge_async._journal.sqlite_writer import SQLiteWriter
+from bardge_async._journal.sqlite_writer import SQLiteWriter, StartTimer
 from bardge_async.errors import JournalError
 
 _CREATE_TABLE: Final = """
@@ -135,13 +135,15 @@ class KeyRows:
         self._fresh.add(identity)
         return True
 
-    async def lock(self, identity: KeyIdentity) -> bool:
+    async def lock(self, identity: KeyIdentity, start_timer: StartTimer) -> bool:
         """Hold a key; return False if another process or journal holds it.
 
         Raises:
             JournalError: The file cannot be written.
         """
-        return await self._writer.run(lambda found: self._claim(found, identity), writes=True, durable=False)
+        return await self._writer.run(
+            lambda found: self._claim(found, identity), writes=True, durable=False, start_timer=start_timer
+        )
 
     def record(self, connection: sqlite3.Connection, identity: KeyIdentity) -> None:
         """Write the row of a key that was generated just now, in the transaction of its first entry."""

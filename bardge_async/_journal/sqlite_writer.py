@@ -12,7 +12,7 @@ import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 import attrs
 
@@ -20,10 +20,13 @@ from bardge_async._core.forks import register_lock_owner
 from bardge_async._journal.sqlite_chores import Chore, ChoreQueue
 from bardge_async._journal.sqlite_connection import JournalConnection
 from bardge_async._journal.sqlite_locks import POLL_SECONDS, LockFile
+from bardge_async._runtime.clock import Timer
 from bardge_async._runtime.loops import PerLoop, find_running_loop
 from bardge_async.errors import JournalError
 
 T = TypeVar("T")
+
+StartTimer: TypeAlias = Callable[[Callable[[], object]], Timer]
 
 _MAX_BATCH: Final = 1000
 """Maximum number of tasks per commit."""
@@ -49,7 +52,7 @@ class _DatabaseTask:
     @property
     def is_abandoned(self) -> bool:
         """Whether the caller no longer waits for it."""
-        return self.future is not None and self.future.cancelled()
+        return self.future is not None and self.future.done()
 
     def resolve_future(self) -> None:
         """Resolve the future; must run in its loop."""
@@ -98,8 +101,17 @@ class SQLiteWriter:
         self._chores: ChoreQueue[_DatabaseTask] = ChoreQueue()
         self._thread: threading.Thread | None = None
 
-    async def run(self, work: Callable[[sqlite3.Connection], T], *, writes: bool, durable: bool = True) -> T:
+    async def run(
+        self,
+        work: Callable[[sqlite3.Connection], T],
+        *,
+        writes: bool,
+        durable: bool = True,
+        start_timer: StartTimer | None = None,
+    ) -> T:
         """Run a task and return its result, once what it wrote is on disk, if it is to be ``durable``.
+
+        ``start_timer`` starts the time of a caller who does not wait for as long as the file may be locked.
 
         Raises:
             JournalError: The database could not be read or written.
@@ -115,7 +127,13 @@ class SQLiteWriter:
             pending.append(task)
             if len(pending) == 1:
                 loop.call_soon(self._hand_over_tasks, pending)
-        return await future
+        if start_timer is None:
+            return await future
+        timer = start_timer(lambda: _expire(future, self._path))
+        try:
+            return await future
+        finally:
+            timer.cancel()
 
     def submit(self, work: Callable[[sqlite3.Connection], object]) -> None:
         """Run a task that writes after all those that are pending, and wait for nothing; it is not durable."""
@@ -313,7 +331,16 @@ class SQLiteWriter:
 
 
 def _make_locked_error(path: Path) -> JournalError:
-    return JournalError(f"{path}: the file is locked by another process or program; try again")
+    return JournalError(
+        f"{path}: timed out waiting for the file, which another process or program has locked; try again"
+    )
+
+
+def _expire(future: asyncio.Future[T], path: Path) -> None:
+    if not future.done():
+        error = _make_locked_error(path)
+        error.timed_out = True
+        future.set_exception(error)
 
 
 def _take_batch(

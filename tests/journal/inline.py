@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from bardge_async import SQLiteJournal
-from bardge_async._journal.sqlite_writer import SQLiteWriter, _DatabaseTask
+from bardge_async._journal.sqlite_writer import SQLiteWriter, StartTimer, _DatabaseTask
 
 T = TypeVar("T")
 
@@ -17,7 +17,14 @@ T = TypeVar("T")
 class _InlineWriter(SQLiteWriter):
     """Run every task immediately, and deliver its result at the loop's next turn."""
 
-    async def run(self, work: Callable[[sqlite3.Connection], T], *, writes: bool, durable: bool = True) -> T:
+    async def run(
+        self,
+        work: Callable[[sqlite3.Connection], T],
+        *,
+        writes: bool,
+        durable: bool = True,
+        start_timer: StartTimer | None = None,
+    ) -> T:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         with self._connection_lock:
