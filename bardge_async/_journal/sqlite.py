@@ -30,7 +30,7 @@ from bardge_async._runtime.clock import Clock, Timer
 
 _POLL_SECONDS: Final = 0.05
 _MIN_TIMEOUT: Final = 1.0
-_RESPELL_BATCH: Final = 1000
+_RESPELL_BATCH: Final = 200
 
 _WHERE_KEY: Final = "base_url = ? AND account = ? AND key = ?"
 _UPSERT: Final = (
@@ -336,7 +336,9 @@ def _has_later_request(connection: sqlite3.Connection, entry: JournalEntry) -> b
         # Ordered by the clock that is never set back; of two boots, by the highest wall time that was seen.
         "AND CASE WHEN other.last_boot = mine.last_boot "
         "THEN (other.last_elapsed, other.seq) > (mine.last_elapsed, mine.seq) "
-        "ELSE (other.last_highest, other.seq) > (mine.last_highest, mine.seq) END LIMIT 1"
+        "ELSE (other.last_highest, other.seq) > (mine.last_highest, mine.seq) END "
+        # The latest first: for an old entry one of them is later.
+        "ORDER BY other.last_highest DESC LIMIT 1"
     )
     return connection.execute(sql, entry.identity).fetchone() is not None
 

@@ -6,12 +6,13 @@ from typing import Any, Final
 
 from bardge_async._core.settings import DEFAULT_BASE_URL
 from bardge_async._version import __version__
-from bardge_async.endpoints import ENDPOINTS, Endpoint, KeySupport, RepeatEffect
-from bardge_async.models import Mark
-from bardge_async.openapi._answers import HEADERS, build_responses, error_responses, operation_id
+from bardge_async.endpoints import ENDPOINTS, Endpoint, KeySupport
+from bardge_async.models import ErrorResponse, Mark
+from bardge_async.openapi._answers import HEADERS, build_responses, error_responses, operation_id, response_schema
 from bardge_async.openapi._facts import EXAMPLE_BODIES, EXAMPLES, PARAMETER_EXAMPLES
 from bardge_async.openapi._schemas import (
     JSON,
+    find_references,
     list_classes,
     object_schema,
     page_name,
@@ -19,6 +20,7 @@ from bardge_async.openapi._schemas import (
     read_fields,
     schema_reference,
 )
+from bardge_async.openapi._texts import TAGS, add_mark, describe, summarize
 
 _DESCRIPTION: Final = f"""\
 What is known about the Bardge Reseller API V3, compiled by bardge-async {__version__}; this is not a vendor document.
@@ -29,11 +31,6 @@ What is known about the Bardge Reseller API V3, compiled by bardge-async {__vers
 issues again), `conflict` (the server refuses it). `x-bardge-key-support` is `K` where `Idempotency-Key` is known to be
 honoured for 90 seconds, `K?` where it may be sent and nothing shows that it is honoured."""
 
-_REPEAT_NOTES: Final = {
-    RepeatEffect.HARMLESS: "A second execution sets the same state again: harmless.",
-    RepeatEffect.DUPLICATES: "A second execution charges, books or issues again.",
-    RepeatEffect.CONFLICTS: "The server refuses a second execution, because of the state that the first one left.",
-}
 _KEY_NOTES: Final = {
     KeySupport.YES: "Any unique string. The same key and body within 90 seconds return the cached response.",
     KeySupport.UNPROVEN: "Any unique string. Nothing shows that the server honours it here.",
@@ -63,10 +60,16 @@ def document(server: str = DEFAULT_BASE_URL) -> JSON:
     """
     return {
         "openapi": "3.1.0",
-        "info": {"title": "Bardge Reseller API", "version": "3", "description": _DESCRIPTION},
+        "info": {
+            "title": "Bardge Reseller API",
+            "version": "3",
+            "description": _DESCRIPTION,
+            # Of this document, which describes the vendor's API in our words.
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
         "servers": [{"url": server}],
         "security": [{"bearer": []}],
-        "tags": [{"name": noun} for noun in dict.fromkeys(name.partition(".")[0] for name in ENDPOINTS)],
+        "tags": [{"name": noun, "description": TAGS[noun]} for noun in _list_nouns()],
         "paths": _build_paths(),
         "components": {
             "schemas": _build_schemas(),
@@ -82,10 +85,32 @@ def document(server: str = DEFAULT_BASE_URL) -> JSON:
     }
 
 
+def _list_nouns() -> list[str]:
+    return list(dict.fromkeys(name.partition(".")[0] for name in ENDPOINTS))
+
+
 def _build_schemas() -> JSON:
     items = [endpoint.item for endpoint in ENDPOINTS.values() if endpoint.item is not None]
     made = {cls.__name__: object_schema(cls) for cls in list_classes()}
-    return dict(sorted((made | {page_name(item): page_schema(item) for item in items}).items()))
+    made |= {page_name(item): page_schema(item) for item in items}
+    _mark_unused(made)
+    return dict(sorted(made.items()))
+
+
+def _mark_unused(schemas: JSON) -> None:
+    """Say of the schemas that no operation leads to that they are of use for paths without an endpoint only."""
+    responses = [response_schema(endpoint) for endpoint in ENDPOINTS.values()]
+    requests = [schema_reference(endpoint.request) for endpoint in ENDPOINTS.values() if endpoint.takes_body]
+    used: set[str] = set()
+    waiting = find_references([*responses, *requests, schema_reference(ErrorResponse)])
+    while waiting:
+        name = waiting.pop()
+        if name not in used:
+            used.add(name)
+            waiting |= find_references(schemas[name])
+    for name in schemas.keys() - used:
+        schemas[name]["description"] += " No published endpoint uses it."
+        schemas[name]["x-bardge-unused"] = True
 
 
 def _build_paths() -> JSON:
@@ -100,11 +125,11 @@ def build_operation(endpoint: Endpoint[Any, Any]) -> JSON:
     made: JSON = {
         "operationId": operation_id(endpoint),
         "tags": [endpoint.name.partition(".")[0]],
-        "summary": endpoint.name,
+        "summary": summarize(endpoint),
+        "description": describe(endpoint),
         "x-bardge-mark": endpoint.mark.value,
     }
     if endpoint.repeat_effect is not None:
-        made["description"] = _REPEAT_NOTES[endpoint.repeat_effect]
         made["x-bardge-again"] = endpoint.repeat_effect.value
     if endpoint.takes_key:
         made["x-bardge-key-support"] = endpoint.key.value
@@ -148,19 +173,22 @@ def _coordinate_parameter(name: str, mark: Mark) -> JSON:
     return {
         "name": name,
         "in": "query",
-        "description": f"{word} in degrees; with both, the nearest come first.",
+        "description": add_mark(f"{word} in degrees; with both, the nearest come first.", mark),
         "schema": {"type": "number", "format": "double", "minimum": -bound, "maximum": bound},
         "x-bardge-mark": mark.value,
     }
 
 
 def _header_parameter(name: str, description: str, mark: Mark) -> JSON:
-    made = {"name": name, "in": "header", "description": description, "schema": {"type": "string"}}
+    text = add_mark(description, mark)
+    made = {"name": name, "in": "header", "description": text, "schema": {"type": "string"}}
     return made | _parameter_example(name) | {"x-bardge-mark": mark.value}
 
 
 def _page_parameter(name: str, mark: Mark) -> JSON:
-    return {"name": name, "in": "query", **_PAGE_PARAMETERS[name], "x-bardge-mark": mark.value}
+    known = _PAGE_PARAMETERS[name]
+    text = add_mark(known["description"], mark)
+    return {"name": name, "in": "query", **known, "description": text, "x-bardge-mark": mark.value}
 
 
 def _body_content(cls: type[Any]) -> JSON:

@@ -138,44 +138,55 @@ LINKS: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
 By endpoint: the other endpoint, its parameter, and the JSON pointer into the response body.
 """
 
+_NOT_SHOWN: Final = "(not shown by the vendor)"
+
+
+def _example_error(type: str, code: str = _NOT_SHOWN, message: str = _NOT_SHOWN) -> Mapping[str, str]:
+    """Return an error object with all of its four fields, which every error has (page: Errors)."""
+    request_id: str = EXAMPLES["ErrorDetail"]["request_id"]
+    return {"type": type, "code": code, "message": message, "request_id": request_id}
+
+
+_INVALID: Final = "invalid_request_error"
+_DENIED: Final = "permission_error"
+_CONFLICT: Final = "resource_conflict_error"
 ERRORS: Final[Mapping[int, tuple[str, Mapping[str, Mapping[str, str]]]]] = {
     400: (
         "The request is invalid; a booking with an insufficient credit balance is a validation error too.",
-        {"validation_error": {"type": "invalid_request_error", "code": "validation_error"}},
+        {"validation_error": _example_error(_INVALID, "validation_error")},
     ),
     401: (
         "The API key is wrong.",
-        {
-            "invalid_api_key": {
-                "type": "authentication_error",
-                "code": "invalid_api_key",
-                "message": "Invalid API key provided",
-            }
-        },
+        {"invalid_api_key": _example_error("authentication_error", "invalid_api_key", "Invalid API key provided")},
     ),
     403: (
         "The account is not permitted to do this.",
         {
-            "account_disabled": {
-                "type": "permission_error",
-                "code": "account_disabled",
-                "message": "Reseller account is not enabled",
-            },
-            "permission_denied": {"type": "permission_error", "code": "permission_denied"},
+            "account_disabled": _example_error(_DENIED, "account_disabled", "Reseller account is not enabled"),
+            "permission_denied": _example_error(_DENIED, "permission_denied"),
         },
     ),
-    404: ("No object has this id.", {"pass_not_found": dict(EXAMPLES["ErrorDetail"])}),
+    404: (
+        "No object has this id.",
+        {
+            "pass_not_found": dict(EXAMPLES["ErrorDetail"]),
+            "resource_not_found": _example_error(_NOT_SHOWN, "resource_not_found"),
+        },
+    ),
     409: (
         "The key was used with another body, or the state of a resource does not allow the request.",
         {
-            "idempotency_key_reused": {"type": "idempotency_error", "code": "idempotency_key_reused"},
-            "slot_unavailable": {"type": "resource_conflict_error", "code": "slot_unavailable"},
-            "class_full": {"type": "resource_conflict_error", "code": "class_full"},
+            "idempotency_key_reused": _example_error("idempotency_error", "idempotency_key_reused"),
+            "slot_unavailable": _example_error(_CONFLICT, "slot_unavailable"),
+            "class_full": _example_error(_CONFLICT, "class_full"),
         },
     ),
-    500: ("The server failed.", {"api_error": {"type": "api_error"}}),
+    500: ("The server failed.", {"api_error": _example_error("api_error")}),
 }
 """By status: its meaning, and the documented errors by code. The vendor's table of codes is truncated: more exist."""
 
 CODE_MARKS: Final[Mapping[str, Mark]] = {"permission_denied": Mark.GUIDE}
 """The marks of codes that no page shows."""
+
+ALWAYS_SENT: Final = frozenset(("ErrorDetail", name) for name in ("type", "code", "message", "request_id"))
+"""Response fields without which no response comes (page: Errors); the client reads one that lacks them all the same."""

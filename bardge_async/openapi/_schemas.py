@@ -8,13 +8,14 @@ import types
 import typing
 from collections.abc import Iterator
 from decimal import Decimal
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 import attrs
 
 from bardge_async import models
 from bardge_async.models import Body, Mark, Model, Page, Unset
-from bardge_async.openapi._facts import EXAMPLES, GUIDE_FIELDS, MILLISECONDS, NEVER_EMPTY, SECONDS
+from bardge_async.openapi._facts import ALWAYS_SENT, EXAMPLES, GUIDE_FIELDS, MILLISECONDS, NEVER_EMPTY, SECONDS
+from bardge_async.openapi._texts import add_mark, to_markdown
 
 JSON: TypeAlias = dict[str, Any]
 
@@ -61,6 +62,18 @@ def page_name(item: type[Any]) -> str:
     return f"{item.__name__}Page"
 
 
+def find_references(value: object) -> set[str]:
+    """Return the names of the schemas that a part of the document refers to."""
+    if isinstance(value, list):
+        return {name for item in cast("list[object]", value) for name in find_references(item)}
+    if not isinstance(value, dict):
+        return set()
+    members = cast("JSON", value)
+    target = members.get("$ref")
+    own = {target.rpartition("/")[2]} if isinstance(target, str) else set[str]()
+    return own | {name for item in members.values() for name in find_references(item)}
+
+
 def list_classes() -> list[type[Any]]:
     """List all classes that describe a JSON object, by name, except the generic page: each item class has its own."""
     named = (getattr(models, name) for name in sorted(models.__all__))
@@ -98,7 +111,7 @@ def object_schema(cls: type[Any]) -> JSON:
     """Build the schema of a class."""
     found = list(read_fields(cls))
     made = _schema_head(cls) | {"properties": {field.name: property_schema(field) for field in found}}
-    required = [field.name for field in found if field.required]
+    required = [field.name for field in found if field.required or field.qualified_name in ALWAYS_SENT]
     if required:
         made["required"] = required
     if cls.__name__ in NEVER_EMPTY:
@@ -116,12 +129,8 @@ def page_schema(item: type[Any]) -> JSON:
 
 def _schema_head(cls: type[Any]) -> JSON:
     named = {"x-bardge-schema": cls.schema} if cls.schema else {}
-    return {"type": "object", "description": _summarize_docstring(cls), "x-bardge-mark": cls.mark.value, **named}
-
-
-def _summarize_docstring(cls: type[Any]) -> str:
-    paragraph = (cls.__doc__ or "").split("\n\n")[0]
-    return " ".join(paragraph.replace("``", "`").split())
+    text = add_mark(to_markdown((cls.__doc__ or "").split("\n\n")[0]), cls.mark)
+    return {"type": "object", "description": text, "x-bardge-mark": cls.mark.value, **named}
 
 
 def property_schema(field: SchemaField) -> JSON:
@@ -133,8 +142,9 @@ def property_schema(field: SchemaField) -> JSON:
     # OpenAPI 3.1 has no `nullable`: null is one of the types.
     if field.nullable:
         made["type"] = [made["type"], "null"]
-    if notes:
-        made["description"] = notes
+    text = add_mark(notes, field.mark)
+    if text:
+        made["description"] = text
     if examples:
         made["examples"] = examples
     return made | {"x-bardge-mark": field.mark.value}

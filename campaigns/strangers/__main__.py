@@ -1,4 +1,4 @@
-"""``python -m campaigns.strangers [schemathesis] [prism] [generated]``: run third-party tools.
+"""``python -m campaigns.strangers [NAME ...]``: run third-party tools.
 
 Runs all of them by default; exits with 1 if one finds a fault.
 """
@@ -13,13 +13,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from campaigns.strangers import generated, prism, schemathesis
+from campaigns.strangers import generated, linters, prism, schemathesis, typescript
 from campaigns.strangers.place import Fault, Place
 
 STRANGERS: Final[dict[str, Callable[[Place], str]]] = {
     "schemathesis": schemathesis.run,
     "prism": prism.run,
     "generated": generated.run,
+    "typescript": typescript.run,
+    "redocly": linters.run_redocly,
+    "spectral": linters.run_spectral,
 }
 
 

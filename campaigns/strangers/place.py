@@ -44,12 +44,12 @@ class Place:
             self.command(str(commands / "pip"), "install", "-q", *packages, seconds=INSTALLING)
         return commands
 
-    def npm(self, package: str) -> Path:
-        """Install an npm package; return its folder of commands."""
+    def npm(self, *packages: str) -> Path:
+        """Install npm packages; return their folder of commands."""
         commands = self.folder / "node_modules" / ".bin"
         if not commands.is_dir():
             quiet = ("--no-audit", "--no-fund", "--no-package-lock", "--prefix", str(self.folder))
-            self.command("npm", "install", *quiet, package, seconds=INSTALLING)
+            self.command("npm", "install", *quiet, *packages, seconds=INSTALLING)
         return commands
 
     def command(self, *words: str, seconds: float, variables: Mapping[str, str] | None = None) -> str:

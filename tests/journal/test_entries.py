@@ -32,6 +32,11 @@ async def read_keys(entries: AsyncIterator[JournalEntry]) -> list[str]:
     return [entry.identity.key async for entry in entries]
 
 
+async def fail_on_the_first(entries: AsyncIterator[JournalEntry]) -> None:
+    async for _ in entries:
+        raise ZeroDivisionError
+
+
 async def test_order(journal: Any) -> None:
     """All entries come, oldest first, as ``listed`` returns them."""
     entries = await put_many(journal)
@@ -98,8 +103,7 @@ async def test_left_early(journal: Journal) -> None:
         async for _ in journal.entries():
             break
     with pytest.raises(ZeroDivisionError):
-        async for _ in journal.entries():
-            raise ZeroDivisionError
+        await fail_on_the_first(journal.entries())
     await journal.put(make_sent(make_identity("new")))
     assert len(await read_keys(journal.entries())) == COUNT + 1
 

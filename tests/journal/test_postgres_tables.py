@@ -163,7 +163,7 @@ async def test_entries_of_an_earlier_version(postgres: Database) -> None:
         for name in names:
             await journal.put(make_sent(make_identity(name)))
     postgres.admin.execute("ALTER TABLE earlier.entries DROP COLUMN seq")
-    postgres.admin.execute("UPDATE earlier.facts SET value = 2 WHERE name = 'version'")
+    postgres.admin.execute("UPDATE earlier.facts SET value = value - 1 WHERE name = 'version'")
     async with connect_other_machine(postgres, schema="earlier") as journal:
         await journal.put(make_sent(make_identity("a later one")))
         keys: list[str] = []
