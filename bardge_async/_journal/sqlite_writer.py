@@ -12,14 +12,13 @@ import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, TypeAlias, TypeVar
-
-import attrs
+from typing import Final, TypeAlias, TypeVar
 
 from bardge_async._core.forks import register_lock_owner
 from bardge_async._journal.sqlite_chores import Chore, ChoreQueue
 from bardge_async._journal.sqlite_connection import JournalConnection
 from bardge_async._journal.sqlite_locks import POLL_SECONDS, LockFile
+from bardge_async._journal.sqlite_tasks import DatabaseTask, deliver_results
 from bardge_async._runtime.clock import Timer
 from bardge_async._runtime.loops import PerLoop, find_running_loop
 from bardge_async.errors import JournalError
@@ -31,37 +30,6 @@ StartTimer: TypeAlias = Callable[[Callable[[], object]], Timer]
 _MAX_BATCH: Final = 1000
 """Maximum number of tasks per commit."""
 _LONGEST_POLL_SECONDS: Final = 0.005
-
-
-@attrs.define(eq=False)
-class _DatabaseTask:
-    """Work on the database, and the future that its result is for, if any.
-
-    It is tried until ``deadline`` while the file is locked; without ``durable`` it may be lost in a power failure.
-    """
-
-    work: Callable[[sqlite3.Connection], Any]
-    writes: bool
-    loop: asyncio.AbstractEventLoop | None = None
-    future: asyncio.Future[Any] | None = None
-    result: Any = None
-    error_message: str | None = None
-    deadline: float = 0.0
-    durable: bool = True
-
-    @property
-    def is_abandoned(self) -> bool:
-        """Whether the caller no longer waits for it."""
-        return self.future is not None and self.future.done()
-
-    def resolve_future(self) -> None:
-        """Resolve the future; must run in its loop."""
-        if self.future is None or self.future.done():
-            return
-        if self.error_message is not None:
-            self.future.set_exception(JournalError(self.error_message))
-        else:
-            self.future.set_result(self.result)
 
 
 class SQLiteWriter:
@@ -86,7 +54,7 @@ class SQLiteWriter:
         self._before_commit = before_commit
         self._timeout = timeout
         self._closed = False
-        self._pending: PerLoop[list[_DatabaseTask]] = PerLoop(list)
+        self._pending: PerLoop[list[DatabaseTask]] = PerLoop(list)
         self.reset_after_fork()
         with _REGISTRY_LOCK:
             self._open_file(migrate)
@@ -97,8 +65,8 @@ class SQLiteWriter:
         """Start with no thread and no tasks: a forked child inherits neither."""
         self._connection_lock = threading.Lock()
         self._lock = threading.Lock()
-        self._batches: queue.SimpleQueue[list[_DatabaseTask] | None] = queue.SimpleQueue()
-        self._chores: ChoreQueue[_DatabaseTask] = ChoreQueue()
+        self._batches: queue.SimpleQueue[list[DatabaseTask] | None] = queue.SimpleQueue()
+        self._chores: ChoreQueue[DatabaseTask] = ChoreQueue()
         self._thread: threading.Thread | None = None
 
     async def run(
@@ -119,7 +87,7 @@ class SQLiteWriter:
         loop = find_running_loop()
         deadline = time.monotonic() + self._timeout
         future: asyncio.Future[T] = loop.create_future()
-        task = _DatabaseTask(work, writes, loop, future, deadline=deadline, durable=durable)
+        task = DatabaseTask(work, writes, loop, future, deadline=deadline, durable=durable)
         pending = self._pending.get()
         with self._lock:
             if self._closed:
@@ -137,7 +105,7 @@ class SQLiteWriter:
 
     def submit(self, work: Callable[[sqlite3.Connection], object]) -> None:
         """Run a task that writes after all those that are pending, and wait for nothing; it is not durable."""
-        task = _DatabaseTask(work, writes=True, deadline=time.monotonic() + self._timeout, durable=False)
+        task = DatabaseTask(work, writes=True, deadline=time.monotonic() + self._timeout, durable=False)
         self._hand_over_pending()
         self._hand_over_tasks([task])
 
@@ -149,7 +117,7 @@ class SQLiteWriter:
         """
         loop = find_running_loop()
         future: asyncio.Future[None] = loop.create_future()
-        task = _DatabaseTask(lambda _: None, False, loop, future)
+        task = DatabaseTask(lambda _: None, False, loop, future)
         with self._lock:
             if self._closed:
                 raise JournalError(f"{self._path}: the journal is closed")
@@ -192,7 +160,7 @@ class SQLiteWriter:
             raise
         return result
 
-    def _hand_over_tasks(self, pending: list[_DatabaseTask]) -> None:
+    def _hand_over_tasks(self, pending: list[DatabaseTask]) -> None:
         with self._lock:
             # Closing the journal has handed them over already.
             if not pending or (self._closed and self._thread is None):
@@ -258,29 +226,29 @@ class SQLiteWriter:
                     self._run_chores(chores)
         dropped = chores.drain()
         self._fail_tasks(dropped, JournalError(f"{self._path}: the journal was closed"))
-        _deliver_results(dropped)
+        deliver_results(dropped)
 
-    def _run_chores(self, chores: ChoreQueue[_DatabaseTask]) -> None:
+    def _run_chores(self, chores: ChoreQueue[DatabaseTask]) -> None:
         ended = chores.run_due_piece(self._run_piece, lambda task: task.is_abandoned)
         if ended is not None:
             task, error_message = ended
             task.error_message = error_message
-            _deliver_results([task])
+            deliver_results([task])
 
     def _run_piece(self, work: Callable[[sqlite3.Connection], bool], writes: bool) -> bool | str:
-        piece = _DatabaseTask(work, writes, deadline=time.monotonic() + self._timeout)
+        piece = DatabaseTask(work, writes, deadline=time.monotonic() + self._timeout)
         self._run_transaction([piece])
         return bool(piece.result) if piece.error_message is None else piece.error_message
 
-    def _run_batch(self, batch: list[_DatabaseTask]) -> None:
+    def _run_batch(self, batch: list[DatabaseTask]) -> None:
         # Reads first: they need not wait for the disk.
         for writes in (False, True):
             group = [job for job in batch if job.writes is writes]
             if group:
                 self._run_transaction(group)
-                _deliver_results(group)
+                deliver_results(group)
 
-    def _run_transaction(self, group: list[_DatabaseTask]) -> None:
+    def _run_transaction(self, group: list[DatabaseTask]) -> None:
         """Run a group of tasks in one transaction: afterwards all of it is on disk, or none."""
         try:
             connection, group = self._begin(group)
@@ -303,7 +271,7 @@ class SQLiteWriter:
             for job in group:
                 self._run_transaction([job])
 
-    def _begin(self, group: list[_DatabaseTask]) -> tuple[sqlite3.Connection | None, list[_DatabaseTask]]:
+    def _begin(self, group: list[DatabaseTask]) -> tuple[sqlite3.Connection | None, list[DatabaseTask]]:
         """Begin a transaction for those tasks that still want one once the file is no longer locked."""
         writes, durable = group[0].writes, any(job.durable for job in group)
         delay = POLL_SECONDS
@@ -311,7 +279,7 @@ class SQLiteWriter:
             now = time.monotonic()
             expired = [job for job in group if job.deadline <= now]
             self._fail_tasks(expired, _make_locked_error(self._path))
-            _deliver_results(expired)
+            deliver_results(expired)
             group = [job for job in group if job.deadline > now and not job.is_abandoned]
             if not group:
                 return None, group
@@ -322,7 +290,7 @@ class SQLiteWriter:
             delay = min(2 * delay, _LONGEST_POLL_SECONDS)
         return connection, group
 
-    def _fail_tasks(self, group: list[_DatabaseTask], error: Exception) -> None:
+    def _fail_tasks(self, group: list[DatabaseTask], error: Exception) -> None:
         message = (
             str(error) if isinstance(error, JournalError) else f"{self._path}: {str(error) or type(error).__name__}"
         )
@@ -344,10 +312,10 @@ def _expire(future: asyncio.Future[T], path: Path) -> None:
 
 
 def _take_batch(
-    batches: queue.SimpleQueue[list[_DatabaseTask] | None], timeout: float | None
-) -> tuple[list[_DatabaseTask], bool]:
+    batches: queue.SimpleQueue[list[DatabaseTask] | None], timeout: float | None
+) -> tuple[list[DatabaseTask], bool]:
     """Wait for tasks, until a chore is due or added; return them, and whether the journal is closed."""
-    batch: list[_DatabaseTask] = []
+    batch: list[DatabaseTask] = []
     while not batch or (len(batch) < _MAX_BATCH and not batches.empty()):
         try:
             more = batches.get(timeout=timeout)
@@ -359,24 +327,6 @@ def _take_batch(
         if not more:
             break
     return batch, False
-
-
-def _deliver_results(group: list[_DatabaseTask]) -> None:
-    by_loop: dict[asyncio.AbstractEventLoop, list[_DatabaseTask]] = {}
-    for job in group:
-        if job.loop is not None:
-            by_loop.setdefault(job.loop, []).append(job)
-    for loop, tasks in by_loop.items():
-        try:
-            loop.call_soon_threadsafe(_resolve_futures, tasks)
-        except RuntimeError:
-            # The loop was closed in the meantime: no task waits there any longer.
-            continue
-
-
-def _resolve_futures(tasks: list[_DatabaseTask]) -> None:
-    for job in tasks:
-        job.resolve_future()
 
 
 _OPEN_WRITERS: Final[weakref.WeakSet[SQLiteWriter]] = weakref.WeakSet()

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from bardge_async import SQLiteJournal
-from bardge_async._journal.sqlite_writer import SQLiteWriter, StartTimer, _DatabaseTask
+from bardge_async._journal.sqlite_tasks import DatabaseTask
+from bardge_async._journal.sqlite_writer import SQLiteWriter, StartTimer
 
 T = TypeVar("T")
 
@@ -28,7 +29,7 @@ class _InlineWriter(SQLiteWriter):
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         with self._connection_lock:
-            self._run_batch([_DatabaseTask(work, writes, loop, future, durable=durable)])
+            self._run_batch([DatabaseTask(work, writes, loop, future, durable=durable)])
         return await future
 
 
