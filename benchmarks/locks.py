@@ -64,7 +64,9 @@ async def measure_cycles(folder: Path, tasks: int, seconds: float) -> float:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.locks", description="Measure both ways of holding keys.")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.locks", description="Measure both ways of holding keys."
+    )
     parser.add_argument("--folder", type=Path, default=Path.cwd(), help="folder on the disk to measure")
     parser.add_argument("--rounds", type=int, default=7, help="number of pairs")
     parser.add_argument("--tasks", type=int, default=200, help="number of concurrent tasks")

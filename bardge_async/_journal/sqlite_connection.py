@@ -184,7 +184,7 @@ class JournalConnection:
             return
         self._record, self._is_exclusive = self._locks.read_record(), True
         try:
-            is_last = self._locks.is_alone() and not self._files.is_replaced()
+            is_last = self._locks.is_alone() and self._files.is_log_movable()
             self._close_connection(keep_log=not is_last)
             if is_last:
                 self._record, self._is_marked = self._record._replace(moved=self._record.commits), True

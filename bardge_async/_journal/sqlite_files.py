@@ -89,6 +89,11 @@ class JournalFiles:
         """Return whether any of the files was removed or replaced."""
         return [_read_id(path) for path in self._paths] != self._ids
 
+    def is_log_movable(self) -> bool:
+        """Return whether the open log still belongs to the file at its path: it was at most removed, not replaced."""
+        main, log, _, lock = (_read_id(path) for path in self._paths)
+        return (main, lock) == (self._ids[0], self._ids[3]) and log in {None, self._ids[1]}
+
     def is_index_whole(self) -> bool:
         """Return whether ``-shm`` has every byte that it had: SQLite has mapped it, and reading past its end kills.
 

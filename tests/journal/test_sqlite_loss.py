@@ -101,6 +101,17 @@ def test_index_without_a_log(path: Path) -> None:
     assert count_entries(path) == 5
 
 
+async def test_log_removed_while_open(path: Path) -> None:
+    """A log that was removed while the journal was open is moved into the file when that is closed: nothing is lost."""
+    with SQLiteJournal(path) as journal:
+        await journal.put(make_done(make_sent(make_identity("order-5"))))
+        Path(f"{path}-wal").unlink()
+        with pytest.raises(errors.JournalError, match="removed or replaced"):
+            await journal.put(make_sent(make_identity("order-6")))
+    assert {file.name for file in path.parent.iterdir()} == {"journal.db", "journal.db-lock"}
+    assert await asyncio.to_thread(count_entries, path) == 6
+
+
 def test_cut_log(path: Path) -> None:
     """A log that ends before what was acknowledged is noticed."""
     put_and_die(path, 5, 20)
