@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import resource
 import sqlite3
 import statistics
@@ -48,6 +49,7 @@ AGE: Final = 80 * DAY
 KEEP: Final = {"keep_bodies": 30 * DAY, "keep_entries": 60 * DAY}
 _MIB: Final = 1024 * 1024
 _PAUSE: Final = 0.005
+_CONTROL_SECONDS: Final = 30.0
 _MAX_WAIT: Final = 0.1
 _MAX_GROWTH: Final = 32 * _MIB
 
@@ -86,6 +88,7 @@ def fill_file(path: Path, rows: int) -> None:
     connection.execute("COMMIT")
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     connection.close()
+    os.sync()  # or the first put would wait for all of it
 
 
 async def fill_tables(server: Server, rows: int) -> None:
@@ -243,7 +246,7 @@ async def measure_calls(store: str, place: str, rows: int, report: Report) -> No
 async def measure_store(store: str, place: str, rows: int, report: Report) -> None:
     """Measure one store that is filled."""
     await measure_calls(store, place, rows, report)
-    await measure_during(store, place, "nothing", lambda _: asyncio.sleep(5), report)
+    await measure_during(store, place, "nothing", lambda _: asyncio.sleep(_CONTROL_SECONDS), report)
     await measure_during(store, place, "entries", count_entries, report)
     await measure_during(store, place, "erase", lambda journal: journal.erase(f"client_{rows - 1:07d}"), report)
     await measure_during(store, place, "prune", lambda journal: journal.prune(time.time()), report)
