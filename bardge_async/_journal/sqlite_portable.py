@@ -11,6 +11,7 @@ import contextlib
 import os
 import secrets
 import sqlite3
+import weakref
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -18,6 +19,7 @@ from typing import Final
 import filelock
 
 from bardge_async._core.entry import KeyIdentity
+from bardge_async._core.forks import register_lock_owner
 from bardge_async._journal import sqlite_locks
 from bardge_async._journal.sqlite_files import BINARY, HOLDER, holder_path, list_holders
 from bardge_async._journal.sqlite_locks import LockFile
@@ -127,11 +129,20 @@ class KeyRows:
     def __init__(self, locks: PortableLocks, writer: SQLiteWriter) -> None:
         self._locks = locks
         self._writer = writer
+        self._held: set[KeyIdentity] = set()
         # Keys held without a row so far: their row is written together with their entry.
         self._fresh: set[KeyIdentity] = set()
+        _KEYS_OF_THIS_PROCESS.add(self)
+        register_lock_owner(self)
+
+    def reset_after_fork(self) -> None:
+        """Hold no key in a forked child: they are the parent's."""
+        self._held.clear()
+        self._fresh.clear()
 
     def lock_fresh(self, identity: KeyIdentity) -> bool:
         """Hold a key that was generated just now."""
+        self._held.add(identity)
         self._fresh.add(identity)
         return True
 
@@ -141,9 +152,13 @@ class KeyRows:
         Raises:
             JournalError: The file cannot be written.
         """
-        return await self._writer.run(
+        self._held.add(identity)
+        is_locked = await self._writer.run(
             lambda found: self._claim(found, identity), writes=True, durable=False, start_timer=start_timer
         )
+        if not is_locked:
+            self._held.discard(identity)
+        return is_locked
 
     def record(self, connection: sqlite3.Connection, identity: KeyIdentity) -> None:
         """Write the row of a key that was generated just now, in the transaction of its first entry."""
@@ -165,6 +180,7 @@ class KeyRows:
 
     def release(self, identity: KeyIdentity) -> None:
         """Free a key."""
+        self._held.discard(identity)
         self._fresh.discard(identity)
         holder = self._locks.holder
         self._writer.submit(
@@ -173,10 +189,20 @@ class KeyRows:
 
     def _claim(self, connection: sqlite3.Connection, identity: KeyIdentity) -> bool:
         row = connection.execute(f"SELECT holder FROM claims {_WHERE_KEY}", identity).fetchone()
-        if row is not None and row[0] != self._locks.holder and self._locks.is_alive(row[0]):
+        if row is not None and row[0] != self._locks.holder and self._is_held_by(row[0], identity):
             return False
         connection.execute("INSERT OR REPLACE INTO claims VALUES (?, ?, ?, ?)", (*identity, self._locks.holder))
         return True
+
+    def _is_held_by(self, holder: str, identity: KeyIdentity) -> bool:
+        for other in list(_KEYS_OF_THIS_PROCESS):
+            if other._locks.holder == holder:  # noqa: SLF001 - of the same class
+                # Its row stays until its thread has deleted it.
+                return identity in other._held  # noqa: SLF001 - the same
+        return self._locks.is_alive(holder)
+
+
+_KEYS_OF_THIS_PROCESS: Final[weakref.WeakSet[KeyRows]] = weakref.WeakSet()
 
 
 def is_alive(path: Path, holder: str) -> bool:
