@@ -1,5 +1,6 @@
 """What a journal's file lost behind the library's back is noticed when it is opened, and taken only when told so."""
 
+# ruff: noqa: ASYNC240 - tests may block on the disk
 from __future__ import annotations
 
 import asyncio
