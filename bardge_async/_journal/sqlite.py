@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sqlite3
 import weakref
@@ -10,7 +11,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
-from bardge_async._core.arguments import check_seconds
+from bardge_async._core.arguments import check_bool, check_number, check_path, check_seconds, check_text
 from bardge_async._core.entry import JournalEntry, KeyIdentity, WallLog
 from bardge_async._core.settings import DAY
 from bardge_async._core.window import ClockReading
@@ -88,7 +89,7 @@ class SQLiteJournal:
     ) -> None:
         for name, seconds in (("keep_bodies", keep_bodies), ("keep_entries", keep_entries), ("patience", patience)):
             check_seconds(name, seconds, 0)
-        self.path = resolve_journal_path(path)
+        self.path = resolve_journal_path(check_path("path", path))
         self._clocks = FileClocks()
         self._keep_bodies = keep_bodies
         self._keep_entries = keep_entries
@@ -225,6 +226,7 @@ class SQLiteJournal:
         Raises:
             JournalError: The file cannot be read.
         """
+        check_bool("unfinished", unfinished)
         return stream_pages(
             0, lambda end: self._writer.run(lambda found: _select_page(found, end, unfinished=unfinished), writes=False)
         )
@@ -248,6 +250,7 @@ class SQLiteJournal:
             InvalidArgumentError: The id is empty.
             JournalError: The file cannot be written.
         """
+        check_text("client_id", client_id)
         chore = EraseChore(client_id)
         await self._writer.run_chore(chore)
         return chore.changed
@@ -261,6 +264,7 @@ class SQLiteJournal:
         Raises:
             JournalError: The file cannot be written.
         """
+        check_number("now", now, -math.inf)
         chore = self._make_prune_chore(PruneTime(now))
         await self._writer.run_chore(chore)
         return chore.removed

@@ -16,11 +16,13 @@ import anyio
 from bardge_async._core.entry import WallLog
 from bardge_async._core.server_clock import ServerClock, parse_http_date
 from bardge_async._core.window import ClockReading, make_reading
+from bardge_async.errors import ConfigurationError
 
 __all__ = ["Clock", "ClockReader", "SystemClock", "TimeLimit", "Timer"]
 
 # On Linux, time.monotonic() stops while the machine sleeps; the server's replay window does not.
-_BOOT_TIME: Final = getattr(time, "CLOCK_BOOTTIME", None)
+_BOOT_TIME: Final[int | None] = getattr(time, "CLOCK_BOOTTIME", None)
+_read_clock: Final[Callable[[int], float]] = getattr(time, "clock_gettime", lambda _: time.monotonic())
 _RESOLUTION: Final = 1e-9
 """Seconds within which two readings count as simultaneous."""
 
@@ -74,7 +76,8 @@ class ClockReader:
     def observe(self, log: WallLog) -> None:
         """Include the wall times that other or earlier processes have read."""
         theirs = log.peaks.get(self._boot, ())
-        if log.highest <= self._last_wall and len(theirs) == 1 and theirs[0][0] <= self._last_elapsed:
+        is_known = log.highest <= self._last_wall and len(theirs) == 1 and theirs[0][0] <= self._last_elapsed
+        if is_known and self._boot not in log.behind:
             return
         self._log_last_reading()
         self._log.merge(log)
@@ -104,10 +107,11 @@ class ClockReader:
             # Readings are ordered by elapsed time, also if the wall clock was set back within its resolution.
             elapsed = known[-1][0] if wall >= known[-1][1] else math.nextafter(known[-1][0], math.inf)
         peaks = log.add(wall, elapsed, self._boot)
-        if len(peaks) == 1 and wall >= log.highest:
+        is_behind = self._boot in log.behind
+        if len(peaks) == 1 and wall >= log.highest and not is_behind:
             self._last_wall, self._last_elapsed = wall, elapsed
             peaks = ()
-        return ClockReading(wall, elapsed, log.highest, self._boot, self._server.tell_time(elapsed), peaks)
+        return ClockReading(wall, elapsed, log.highest, self._boot, self._server.tell_time(elapsed), peaks, is_behind)
 
 
 class TimeLimit:
@@ -130,6 +134,19 @@ class TimeLimit:
         return self._scope.__exit__(kind, error, trace)
 
 
+def choose_clock(clock: Clock | None) -> Clock:
+    """Return the clock, by default the machine's.
+
+    Raises:
+        ConfigurationError: It is no clock.
+    """
+    if clock is None:
+        return SystemClock()
+    if not callable(getattr(clock, "elapsed", None)):
+        raise ConfigurationError(f"clock: expected a Clock with a method elapsed(), got {clock!r:.40}")
+    return clock
+
+
 def _read_boot_id() -> str:
     """Return the machine's boot id; if the system has none, a random id of this process."""
     try:
@@ -150,7 +167,7 @@ class SystemClock:
 
     def elapsed(self) -> float:
         """Return the seconds since the boot, including time asleep if the system counts it."""
-        return time.monotonic() if _BOOT_TIME is None else time.clock_gettime(_BOOT_TIME)
+        return time.monotonic() if _BOOT_TIME is None else _read_clock(_BOOT_TIME)
 
     async def sleep(self, seconds: float) -> None:
         """Sleep for a number of seconds."""

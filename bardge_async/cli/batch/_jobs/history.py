@@ -9,8 +9,8 @@ from typing import Any
 
 from bardge_async._batch import Operation
 from bardge_async._core.entry import EntryState, KeyIdentity
+from bardge_async._core.fingerprint import matches_fingerprint
 from bardge_async._core.keys import operation_key
-from bardge_async._core.replay import matches_fingerprint
 from bardge_async._core.request import RequestBuilder
 from bardge_async._journal.sqlite_reader import JournalReader
 from bardge_async.cli.batch._errors import CommandError
@@ -64,8 +64,8 @@ def open_history(journal: Path, base_url: str, account: str) -> Generator[JobHis
     Raises:
         CommandError: The journal cannot be read.
     """
-    with JournalReader(journal) as reader:
-        try:
+    try:
+        with JournalReader(journal) as reader:
             yield JobHistory(reader, base_url, account)
-        except JournalError as error:
-            raise CommandError(f"{str(error)[:1].upper()}{str(error)[1:]}.") from None
+    except JournalError as error:
+        raise CommandError(f"{str(error)[:1].upper()}{str(error)[1:]}.") from None
