@@ -6,6 +6,7 @@ sticky one, such as ``/tmp``, only its owner can.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import stat
@@ -14,6 +15,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
+from bardge_async._journal.sqlite_files import holder_path, list_holders
 from bardge_async.errors import JournalError
 
 _COMPANIONS: Final = ("-wal", "-shm", "-journal", "-lock")
@@ -38,7 +40,9 @@ def check_trust(path: Path, *, shared: bool = False) -> None:
             # Opening it says which right is missing.
             return
         for file in _list_files(path):
-            _check_file(file, shared=shared)
+            # Another process may have closed the journal meanwhile, and removed its companion.
+            with contextlib.suppress(FileNotFoundError):
+                _check_file(file, shared=shared)
     except OSError as error:
         raise JournalError(f"{path}: the journal cannot be opened: {error.strerror}") from None
 
@@ -48,8 +52,9 @@ def share_files(path: Path) -> None:
     if not _HAS_OWNERS:
         return
     for file in _list_files(path.resolve()):
-        if file.stat().st_uid == _ask_system("geteuid") and stat.S_IMODE(file.stat().st_mode) != _SHARED_FILE:
-            file.chmod(_SHARED_FILE)
+        with contextlib.suppress(FileNotFoundError):
+            if file.stat().st_uid == _ask_system("geteuid") and stat.S_IMODE(file.stat().st_mode) != _SHARED_FILE:
+                file.chmod(_SHARED_FILE)
 
 
 def check_schema_objects(connection: sqlite3.Connection, path: Path) -> None:
@@ -73,6 +78,8 @@ def _list_files(path: Path) -> Iterator[Path]:
         file = path.with_name(path.name + suffix)
         if os.path.lexists(file):
             yield file
+    for holder in list_holders(path):
+        yield holder_path(path, holder)
 
 
 def _check_folder(folder: Path, *, shared: bool) -> None:

@@ -97,6 +97,7 @@ def test_a_link_to_a_journal_is_judged_by_the_file(folder: Path) -> None:
     """What counts is the folder and the mode of the file itself."""
     (folder / "open").mkdir()
     (folder / "open").chmod(0o777)
+    (folder / "open" / "journal.db").touch(0o600)
     (folder / "link.db").symlink_to(folder / "open" / "journal.db")
     with pytest.raises(JournalError, match="open: others can write to it"):
         SQLiteJournal(folder / "link.db")
