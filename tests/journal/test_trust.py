@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import grp
+import importlib
 import os
 import pwd
 import sqlite3
@@ -12,6 +13,7 @@ import tempfile
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -153,19 +155,21 @@ def _has_own_group(user: pwd.struct_passwd) -> bool:
 
 
 @needs_root
-async def test_a_group_shares_a_journal(folder: Path) -> None:
+@pytest.mark.parametrize("locks", ["auto", "portable"])
+async def test_a_group_shares_a_journal(folder: Path, locks: Literal["auto", "portable"]) -> None:
     """Two users of a group write to one file, whatever their umask."""
+    importlib.import_module("bardge_async._journal.sqlite_portable")  # while its file can be read
     os.chown(folder, ONE, GROUP)
     folder.chmod(0o2770)
     mask = os.umask(0o077)
     try:
-        with act_as(ONE, ONE, GROUP), SQLiteJournal(folder / "journal.db", shared=True) as journal:
+        with act_as(ONE, ONE, GROUP), SQLiteJournal(folder / "journal.db", shared=True, locks=locks) as journal:
             await journal.put(make_sent())
             modes = {stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()}
             groups = {file.stat().st_gid for file in folder.iterdir()}
-        with act_as(OTHER, OTHER, GROUP), SQLiteJournal(folder / "journal.db", shared=True) as journal:
+        with act_as(OTHER, OTHER, GROUP), SQLiteJournal(folder / "journal.db", shared=True, locks=locks) as journal:
             await journal.put(make_done(make_sent()))
-        with act_as(ONE, ONE, GROUP), SQLiteJournal(folder / "journal.db", shared=True) as journal:
+        with act_as(ONE, ONE, GROUP), SQLiteJournal(folder / "journal.db", shared=True, locks=locks) as journal:
             assert [entry.state for entry in await journal.listed()] == [EntryState.DONE]
     finally:
         os.umask(mask)
