@@ -192,7 +192,7 @@ async def play_corrected() -> None:
         assert (type(found), it.request_count) == (errors.IdempotencyMisuseError, 1)
         assert "package_id" in str(found)
         await buy(it.bardge, "order-1-corrected", OTHER)
-        it.clock.advance(91)
+        it.clock.advance(101)
         await buy(it.bardge, request=OTHER)
     assert it.keys == ["order-1", "order-1-corrected", "order-1"]
 

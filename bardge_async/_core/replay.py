@@ -12,7 +12,7 @@ from bardge_async._core.fingerprint import list_differing_fields, matches_finger
 from bardge_async._core.http import PreparedRequest
 from bardge_async._core.retry import in_doubt_error
 from bardge_async._core.settings import ReplayWindow
-from bardge_async._core.window import MIN_SECONDS_LEFT, ClockReading, History, key_age, seconds_left
+from bardge_async._core.window import MIN_SECONDS_LEFT, ClockReading, History, seconds_left, unset_age
 from bardge_async.endpoints import Endpoint
 from bardge_async.errors import AlreadyDoneError, IdempotencyMisuseError, JournalError
 
@@ -121,8 +121,12 @@ def _check_stored_body(entry: JournalEntry, request: PreparedRequest) -> None:
 
 
 def _key_still_held(entry: JournalEntry, now: ClockReading, window: ReplayWindow) -> bool:
-    """Return whether the server may still remember the key and its body."""
-    return entry.last_sent is not None and key_age(entry.last_sent, now) < window.length
+    """Return whether the server may still remember the key and its body.
+
+    Its memory may begin as late as the margin after the send. Unlike for a repeat, a clock that ran ahead is no proof:
+    another body sent too early is refused, while the server may still begin an attempt with it after that.
+    """
+    return entry.last_sent is not None and unset_age(entry.last_sent, now) < window.length + window.margin
 
 
 def _misuse_error(entry: JournalEntry, request: PreparedRequest) -> IdempotencyMisuseError:

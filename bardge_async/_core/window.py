@@ -95,6 +95,11 @@ def proven_age(first_sent: ClockReading, now: ClockReading) -> float:
     return min(ages)
 
 
+def unset_age(sent: ClockReading, now: ClockReading) -> float:
+    """Return seconds since a send by the boot-time clock, which nobody sets; after a reboot those that are proven."""
+    return now.elapsed - sent.elapsed if _is_comparable(sent, now) else proven_age(sent, now)
+
+
 def _is_comparable(first_sent: ClockReading, now: ClockReading) -> bool:
     """Return whether the boot-time clock ran on between two readings: a reboot or a restored snapshot sets it back."""
     return now.boot == first_sent.boot and now.elapsed >= first_sent.elapsed - _ELAPSED_TOLERANCE
