@@ -7,11 +7,13 @@ import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeAlias
 
+import attrs
 import orjson
 from aiohttp import web
 
 from bardge_async.endpoints import ENDPOINTS, Endpoint, RepeatEffect
 from bardge_async.sandbox._clock import SandboxClock
+from bardge_async.sandbox._drift import DriftPlan, plan_drifts
 from bardge_async.sandbox._errors import (
     INVALID_REQUEST,
     VALIDATION_CODE,
@@ -36,6 +38,7 @@ PREFIX: Final = "/v3/api/business/reseller"
 AnyEndpoint: TypeAlias = Endpoint[Any, Any]
 Route: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
+_OK: Final = 200
 _log: Final = logging.getLogger("bardge_async.sandbox")
 
 
@@ -47,6 +50,7 @@ class Server:
         self._clock = clock
         self._faults = faults
         self._latency = settings.latency
+        self.drift = DriftPlan(() if settings.drift is None else plan_drifts(settings.drift))
         self.idempotency = IdempotencyStore(store, clock, settings)
         self.requests = new_request_log()
         self.resellers: dict[str, Reseller] = {}
@@ -61,7 +65,7 @@ class Server:
         """Return the aiohttp application; ``control`` answers below ``/_sandbox``."""
         app = web.Application()
         for endpoint in ENDPOINTS.values():
-            app.router.add_route(endpoint.method, PREFIX + endpoint.path, self._make_route(endpoint))
+            app.router.add_route(endpoint.method, PREFIX + self.drift.find_path(endpoint), self._make_route(endpoint))
         if control is not None:
             app.router.add_route("*", "/_sandbox{tail:(/.*)?}", control)
         # Last, for whatever the routes above do not match.
@@ -165,12 +169,17 @@ class Server:
         if self._latency:
             await self._clock.sleep(self._latency)
         if request.endpoint.method == "GET":
-            return run_behaviour(request, request_id)
+            return self._add_drift(request.endpoint, run_behaviour(request, request_id))
         with self.store.transaction():
             response = run_behaviour(request, request_id)
             if keep:
                 self.idempotency.store_response(request, response)
         return response
+
+    def _add_drift(self, endpoint: AnyEndpoint, response: SandboxResponse) -> SandboxResponse:
+        if response.status != _OK or not self.drift.drifts:
+            return response
+        return attrs.evolve(response, body=self.drift.change_answer(endpoint, response.body))
 
 
 def run_behaviour(request: SandboxRequest, request_id: str) -> SandboxResponse:

@@ -31,6 +31,11 @@ def _check_resellers(_: object, __: object, value: int) -> None:
         raise InvalidArgumentError(f"resellers: expected one or more, got {value!r}")
 
 
+def _check_drift(_: object, __: object, value: int | None) -> None:
+    if value is not None and (isinstance(value, bool) or not isinstance(cast("object", value), int)):
+        raise InvalidArgumentError(f"drift: expected a whole number as seed, or None, got {value!r:.80}")
+
+
 def _read_keyed(value: Mapping[str, bool] | Iterable[str]) -> Mapping[str, bool]:
     """Return whether endpoints honour keys, by name; names alone mean that they do."""
     if isinstance(value, str):
@@ -60,6 +65,7 @@ class SandboxSettings:
     window: float = attrs.field(default=90.0, validator=_check_not_negative)
     window_from: WindowFrom = attrs.field(default="received", validator=_check_window_from)
     cache_errors: bool = False
+    drift: int | None = attrs.field(default=None, validator=_check_drift)
     keyed: Mapping[str, bool] = attrs.field(factory=dict[str, bool], converter=_read_keyed)
 
     def honours_key(self, name: str) -> bool:
