@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
@@ -19,6 +20,8 @@ from bardge_async._runtime.clock import ClockReader
 
 if TYPE_CHECKING:
     from bardge_async._calls.notifier import Notifier  # brings cattrs
+
+_LOG: Final = logging.getLogger("bardge_async")
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -55,6 +58,12 @@ class CallContext:
     clock_reader: ClockReader
     memory_journal: MemoryJournal | None
     hold_fresh: Callable[[KeyIdentity], bool] | None
+
+    def is_observed(self) -> bool:
+        """Return whether adaptive limit, hooks or log want to know of attempts."""
+        return (
+            self.account_limits.pacing.was_used or self.settings.notifier.has_hooks or _LOG.isEnabledFor(logging.DEBUG)
+        )
 
 
 @attrs.define(eq=False, repr=False)

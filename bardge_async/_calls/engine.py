@@ -151,15 +151,18 @@ class Engine:
         if context.memory_journal is None and not (state.request.is_fresh_key and context.hold_fresh is not None):
             return False
         identity = KeyIdentity(self.settings.base_url, self.settings.account, key)
-        if context.memory_journal is None:
+        memory = context.memory_journal
+        if memory is None:
             hold = context.hold_fresh
         else:
-            memory = context.memory_journal
             hold = memory.hold_generated if state.request.is_fresh_key else memory.hold_if_new
         if hold is None or not hold(identity):
             return False
         state.identity = identity
-        self._observe_journal()
+        if memory is None:
+            self._observe_journal()
+        else:
+            self.clock_reader.observe(memory.walls)
         return True
 
     async def _claim_key(
@@ -309,14 +312,15 @@ def _is_key_rejected(outcome: Outcome) -> bool:
 def _build_response(state: CallState, outcome: Outcome) -> Response[Any]:
     response = state.response
     assert response is not None
+    # By position: with keywords, creating it takes twice as long.
     return Response(
-        value=outcome.value,
-        status=response.status,
-        headers=response.headers,
-        request_id=response.headers.get(REQUEST_ID_HEADER),
-        attempts=state.history.attempts,
-        idempotency_key=state.request.key,
-        replayed="server" if outcome.replayed else None,
+        outcome.value,
+        response.status,
+        response.headers,
+        response.headers.get(REQUEST_ID_HEADER),
+        state.history.attempts,
+        state.request.key,
+        "server" if outcome.replayed else None,
     )
 
 

@@ -12,10 +12,10 @@ from bardge_async._calls.context import CallContext, OperationProgress
 from bardge_async._calls.events import AttemptStarted, Event, Throttled
 from bardge_async._calls.probe import probe_window
 from bardge_async._core import retry
-from bardge_async._core.entry import EntryState, JournalEntry, KeyIdentity, RecordedResponse
-from bardge_async._core.http import REQUEST_ID_HEADER, PreparedRequest, WireRequest, WireResponse
+from bardge_async._core.entry import EntryState, JournalEntry, KeyIdentity, RecordedResponse, make_recorded_response
+from bardge_async._core.http import REQUEST_ID_HEADER, PreparedRequest, WireRequest, WireResponse, make_wire_request
 from bardge_async._core.redaction import redact_body, redact_headers
-from bardge_async._core.replay import SendAllowed, build_sent_entry
+from bardge_async._core.replay import SendAllowed, build_sent_entry, compute_fingerprint
 from bardge_async._core.response import Outcome, Verdict, classify, classify_broken
 from bardge_async._core.window import ClockReading, History
 from bardge_async._limits.accounts import request_permit
@@ -119,7 +119,7 @@ class CallState:
             key=self.request.key,
         )
 
-    async def send_attempt(self, header: str) -> Outcome | None:
+    async def send_attempt(self, header: str) -> Outcome | None:  # noqa: C901 - in parts, every call would pay for them
         """Send once, holding a connection slot, and record the outcome; None if throttled while queued for the slot."""
         self.response, context, endpoint = None, self._context, self.request.endpoint
         waited = not self.semaphore.try_acquire()
@@ -154,25 +154,27 @@ class CallState:
                 outcome = await self._classify_failure(error, now)
             else:
                 outcome = self._classify_response(response, now, header)
-            await self._conclude_attempt(outcome, now, header, was_in_doubt=was_in_doubt)
+            self.add_to_history(outcome)
+            if self._entry is not None or context.is_observed():
+                await self._conclude_attempt(outcome, now, header, was_in_doubt=was_in_doubt)
             return outcome
         finally:
             self.semaphore.release()
 
     async def _conclude_attempt(self, outcome: Outcome, now: ClockReading, header: str, *, was_in_doubt: bool) -> None:
         """Record an attempt's outcome, then report it to adaptive limit, hooks and log, if any of them is active."""
-        seconds = self._clock.elapsed() - now.elapsed
-        self.add_to_history(outcome)
+        seconds = self._clock.elapsed() - now.elapsed if self._context.is_observed() else None
         try:
             if self._entry is not None:
                 await self._record_outcome(self._entry, outcome, now, header)
         finally:
             # After the record: what a hook raises to end the process must not lose the outcome.
-            pacing = self._context.account_limits.pacing
-            if pacing.was_used:
-                status = None if self.response is None else self.response.status
-                pacing.observe(status, timed_out=outcome.timed_out, started_at=now.elapsed, seconds=seconds)
-            self._notify_attempt_ended(outcome, seconds, was_in_doubt=was_in_doubt)
+            if seconds is not None:
+                pacing = self._context.account_limits.pacing
+                if pacing.was_used:
+                    status = None if self.response is None else self.response.status
+                    pacing.observe(status, timed_out=outcome.timed_out, started_at=now.elapsed, seconds=seconds)
+                self._notify_attempt_ended(outcome, seconds, was_in_doubt=was_in_doubt)
 
     def _notify_attempt_ended(self, outcome: Outcome, seconds: float, *, was_in_doubt: bool) -> None:
         notifier = self._context.settings.notifier
@@ -218,7 +220,9 @@ class CallState:
         first = self.history.first_sent if self.history.in_doubt else now
         if earlier is not None:
             return earlier.with_state(EntryState.SENT, first, now, earlier.answer)
-        return build_sent_entry(identity, self.request, first, now, self._fault)
+        # The memory journal computes it when it is asked for, which is rare.
+        fingerprint = "" if self._context.memory_journal is not None else compute_fingerprint(self.request)
+        return build_sent_entry(identity, self.request, first, now, self._fault, fingerprint=fingerprint)
 
     def _record_intent_now(self, identity: KeyIdentity, now: ClockReading) -> bool:
         """Record the intent without awaiting; return False unless the journal is in memory."""
@@ -269,7 +273,7 @@ class CallState:
         if history.first_sent is None:
             history.first_sent = now
         headers = {**request.headers, "Authorization": header}
-        return WireRequest(request.endpoint.method, request.url, headers, request.body)
+        return make_wire_request(request.endpoint.method, request.url, headers, request.body)
 
     async def _announce_attempt(self) -> None:
         """Emit the start of an attempt; if a hook ends the process there, nothing was sent and no doubt stays."""
@@ -353,7 +357,7 @@ class CallState:
         if refused:
             self.progress.refused = True
         body = redact_body(response, header).body if entry.keeps_bodies else None
-        recorded = RecordedResponse(response.status, body, response.headers.get(REQUEST_ID_HEADER))
+        recorded = make_recorded_response(response.status, body, response.headers.get(REQUEST_ID_HEADER))
         state = EntryState.REFUSED if refused else EntryState.DONE
         memory = self._context.memory_journal
         if memory is None:

@@ -15,6 +15,7 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
+from bardge_async._core.factories import mutable_twin
 from bardge_async._core.scalars import (
     FIRST_MILLISECONDS,
     OpenEnum,
@@ -76,7 +77,7 @@ def compile_reader(
         "Decimal": Decimal,
         "MS": FIRST_MILLISECONDS,
         "Troubles": (StructureError, ValueError, OverflowError, OSError),
-        "Twin": _mutable_twin(cls),
+        "Twin": mutable_twin(cls),
         "UTC": dt.UTC,
         "at": dt.datetime.fromtimestamp,
         "cls": cls,
@@ -144,13 +145,3 @@ def _generate_field(name: str, hook: StructureHook) -> str:
 
 def _make_extra_reader(known: frozenset[str]) -> Callable[[dict[str, object]], dict[str, object]]:
     return lambda value: {name: require_exact(raw) for name, raw in value.items() if name not in known}
-
-
-def _mutable_twin(cls: type[Any]) -> type[Any]:
-    """Make a class of the same layout without the freeze: assign the fields, then set ``__class__`` to ``cls``.
-
-    A frozen class's ``__init__`` calls ``object.__setattr__`` for each field, which takes five times as long.
-    """
-    # Override both methods of the frozen base: with only one, the interpreter keeps the slow path for both.
-    methods = {"__setattr__": object.__setattr__, "__delattr__": object.__delattr__}
-    return type(cls.__name__, cls.__bases__, {"__slots__": cls.__slots__, **methods})

@@ -81,13 +81,14 @@ def structure_value(parsed: object, body: bytes, cls: type[T]) -> T:
     hook = _get_hook(cast("Any", cls))
     try:
         try:
-            return cast("T", hook(parsed))
+            value: T = hook(parsed)
         except InexactError:
-            return cast("T", hook(parse_json_exact(body)))
+            value = hook(parse_json_exact(body))
     except RecursionError:
         raise StructureError([("", "nested too deeply")]) from None
     except ValueError as error:
         raise StructureError([("", str(error))]) from None
+    return value
 
 
 def check_response_class(cls: object) -> None:

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 
 import attrs
 
+from bardge_async._core.factories import compile_factory
 from bardge_async._core.window import ClockReading, Peaks
 
 __all__ = ["EntryState", "JournalEntry", "KeyIdentity", "RecordedResponse"]
@@ -43,7 +44,7 @@ class KeyIdentity(NamedTuple):
     key: str
 
 
-@attrs.frozen
+@attrs.frozen(weakref_slot=False)
 class RecordedResponse:
     """Hold a recorded response; ``body`` is None once it was removed."""
 
@@ -52,7 +53,7 @@ class RecordedResponse:
     request_id: str | None
 
 
-@attrs.frozen
+@attrs.frozen(weakref_slot=False)
 class JournalEntry:
     """Hold what a journal knows about one key.
 
@@ -96,7 +97,7 @@ class JournalEntry:
     ) -> JournalEntry:
         """Return the entry in another state."""
         # Not attrs.evolve: it takes several times as long, and every call gets here.
-        return JournalEntry(
+        return make_entry(
             self.identity,
             self.endpoint,
             self.url,
@@ -109,6 +110,10 @@ class JournalEntry:
             answer,
             self.key_honoured,
         )
+
+
+make_recorded_response: Final = compile_factory(RecordedResponse)
+make_entry: Final = compile_factory(JournalEntry)
 
 
 class WallLog:

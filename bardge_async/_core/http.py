@@ -9,6 +9,7 @@ from typing import Any, Final, Generic, TypeVar
 
 import attrs
 
+from bardge_async._core.factories import compile_factory
 from bardge_async.endpoints import Endpoint
 from bardge_async.errors import InvalidArgumentError
 
@@ -25,7 +26,7 @@ MAX_TOKEN_LENGTH: Final = 4096
 _VISIBLE: Final = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
 
 
-@attrs.frozen
+@attrs.frozen(weakref_slot=False)
 class WireRequest:
     """One HTTP request for a transport: ``url`` is absolute and encoded; secret ``headers`` have a masked ``repr``."""
 
@@ -35,7 +36,7 @@ class WireRequest:
     body: bytes | None = None
 
 
-@attrs.frozen
+@attrs.frozen(weakref_slot=False)
 class AttemptLimits:
     """Limit one attempt in time.
 
@@ -66,7 +67,7 @@ class AttemptLimits:
         return self.check_window is None or self.check_window()
 
 
-@attrs.frozen
+@attrs.frozen(weakref_slot=False)
 class WireResponse:
     """One complete HTTP response: ``headers`` are case-insensitive, ``body`` is decompressed."""
 
@@ -100,7 +101,7 @@ class Response(Generic[R]):
     replayed: str | None
 
 
-@attrs.frozen
+@attrs.frozen(weakref_slot=False)
 class PreparedRequest:
     """One operation, encoded once so that every attempt sends the same bytes."""
 
@@ -113,6 +114,12 @@ class PreparedRequest:
     """Whether the caller chose the key."""
     is_fresh_key: bool = False
     """Whether the key was generated for this call, so no journal can contain it."""
+
+
+make_wire_request: Final = compile_factory(WireRequest)
+make_wire_response: Final = compile_factory(WireResponse)
+make_attempt_limits: Final = compile_factory(AttemptLimits)
+make_prepared_request: Final = compile_factory(PreparedRequest)
 
 
 def is_visible_ascii(text: object, max_length: int) -> bool:

@@ -11,12 +11,12 @@ import attrs
 import orjson
 
 from bardge_async._core.custom_endpoints import distrust_key
-from bardge_async._core.entry import EntryState, JournalEntry, KeyIdentity, RecordedResponse
+from bardge_async._core.entry import EntryState, JournalEntry, KeyIdentity, RecordedResponse, make_entry
 from bardge_async._core.http import PreparedRequest
 from bardge_async._core.retry import in_doubt_error
 from bardge_async._core.settings import ReplayWindow, normalize_base_url
 from bardge_async._core.window import MIN_SECONDS_LEFT, ClockReading, History, key_age, seconds_left
-from bardge_async.endpoints import Endpoint
+from bardge_async.endpoints import ENDPOINTS, Endpoint
 from bardge_async.errors import AlreadyDoneError, IdempotencyMisuseError
 
 Q = TypeVar("Q")
@@ -33,7 +33,18 @@ _RESPELLED_NUMBER: Final = re.compile(rb"[:,\[\s]-?(?:\d+[.eE]|\d{19})|[:,\[\s]-
 
 def compute_fingerprint(request: PreparedRequest) -> str:
     """Return a versioned hash of an operation: its method, URL and canonical JSON body, numbers by their exact text."""
-    return _hash_operation(_VERSION, request, request.url, _canonicalize_body(request.body))
+    return _hash_operation(_VERSION, request.endpoint.method, request.url, _canonicalize_body(request.body))
+
+
+def add_fingerprint(entry: JournalEntry) -> JournalEntry:
+    """Return an entry with the fingerprint of its request, if it was recorded without; it must have its body."""
+    if entry.fingerprint:
+        return entry
+    endpoint = ENDPOINTS.get(entry.endpoint)
+    # Another endpoint's name is its method and path: see custom_endpoint.
+    method = entry.endpoint.partition(" ")[0] if endpoint is None else endpoint.method
+    fingerprint = _hash_operation(_VERSION, method, entry.url, _canonicalize_body(entry.body))
+    return attrs.evolve(entry, fingerprint=fingerprint)
 
 
 def matches_fingerprint(fingerprint: str, request: PreparedRequest) -> bool:
@@ -48,11 +59,12 @@ def matches_fingerprint(fingerprint: str, request: PreparedRequest) -> bool:
         body = _canonicalize_inexactly(request.body) if is_inexact else _canonicalize_body(request.body)
     except orjson.JSONDecodeError:
         return False  # that version could not record a number beyond a double
-    return recorded == _hash_operation(_INEXACT_VERSION if is_inexact else _VERSION, request, url, body)
+    version = _INEXACT_VERSION if is_inexact else _VERSION
+    return recorded == _hash_operation(version, request.endpoint.method, url, body)
 
 
-def _hash_operation(version: str, request: PreparedRequest, url: str, body: bytes) -> str:
-    parts = (version.encode(), request.endpoint.method.encode(), url.encode(), body)
+def _hash_operation(version: str, method: str, url: str, body: bytes) -> str:
+    parts = (version.encode(), method.encode(), url.encode(), body)
     digest = hashlib.blake2b(b"\x00".join(parts), digest_size=16).hexdigest()
     return f"{version}:{digest}"
 
@@ -97,13 +109,15 @@ def build_sent_entry(
     first_sent: ClockReading | None,
     now: ClockReading,
     server_failure: RecordedResponse | None,
+    *,
+    fingerprint: str,
 ) -> JournalEntry:
     """Return the entry of a request that is about to be sent: written before, since a crash may follow."""
-    return JournalEntry(
+    return make_entry(
         identity,
         request.endpoint.name,
         request.url,
-        compute_fingerprint(request),
+        fingerprint,
         request.body,
         request.given,
         EntryState.SENT,

@@ -20,6 +20,7 @@ from bardge_async._core.http import (
     TOKEN_HEADER,
     PreparedRequest,
     check_token,
+    make_prepared_request,
 )
 from bardge_async._core.keys import check_takes_key
 from bardge_async._core.secret import Secret
@@ -92,7 +93,7 @@ class RequestBuilder:
         headers = _build_headers(endpoint, key, lookup_token)
         if is_custom:
             check_response_class(endpoint.response)
-        return PreparedRequest(
+        return make_prepared_request(
             endpoint, url, _encode_body(endpoint, request), headers, key, given, key is not None and not given
         )
 

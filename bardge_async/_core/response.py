@@ -11,6 +11,7 @@ import attrs
 
 from bardge_async import errors
 from bardge_async._core.converter import parse_json, structure_value
+from bardge_async._core.factories import compile_factory
 from bardge_async._core.http import REPLAYED_HEADER, REQUEST_ID_HEADER, WireResponse
 from bardge_async._core.json_reader import NestingError, parse_json_exact
 from bardge_async._core.scalars import StructureError
@@ -52,7 +53,7 @@ class Verdict(enum.Enum):
         return self is Verdict.DONE or self is Verdict.REFUSED or self is Verdict.UNREADABLE
 
 
-@attrs.frozen
+@attrs.frozen(weakref_slot=False)
 class Outcome:
     """The outcome of an attempt, with its value, or the error that a GET would raise."""
 
@@ -70,6 +71,9 @@ class Outcome:
     def timed_out(self) -> bool:
         """Return whether the attempt ended because a time limit passed."""
         return self.error is not None and self.error.timed_out
+
+
+make_outcome: Final = compile_factory(Outcome)
 
 
 def parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:
@@ -135,7 +139,7 @@ def _classify_success(endpoint: Endpoint[Any, Any], response: WireResponse) -> O
     if _find_error_object(parsed):
         return _build_unusable(endpoint, response, f"status {response.status} with an error object")
     try:
-        return Outcome(Verdict.DONE, _structure_value(endpoint, parsed, response), replayed=_is_replayed(response))
+        return make_outcome(Verdict.DONE, _structure_value(endpoint, parsed, response), None, _is_replayed(response))
     except StructureError as fault:
         return _build_unreadable(endpoint, response, ["$" + path + ": " + text for path, text in fault.mismatches])
 

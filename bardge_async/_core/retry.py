@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 
 import attrs
 
-from bardge_async._core.http import AttemptLimits
+from bardge_async._core.http import AttemptLimits, make_attempt_limits
 from bardge_async._core.response import Outcome, Verdict
 from bardge_async._core.settings import ReplayWindow, RetryPolicy, Timeouts
 from bardge_async._core.window import MIN_SECONDS_LEFT, ClockReading, History, seconds_left
@@ -132,18 +132,24 @@ def compute_limits(  # noqa: PLR0917 - every attempt gets here: an object for th
     connect, answer = min(timeouts.connect, seconds), min(timeouts.attempt, seconds)
     max_idle = compute_max_idle(endpoint, history, settings.policy)
     if not history.in_doubt or endpoint.repeat_is_harmless:
-        return AttemptLimits(connect, answer, max_idle)
+        return make_attempt_limits(connect, answer, max_idle)
     # Connecting and writing must end inside the window; reading the response may go on after it.
     window_left = seconds_left(window, history, now)
     if window_left is None or window_left < MIN_SECONDS_LEFT:
         return None
+    check = _make_window_check(window, history, read_clock)
+    return AttemptLimits(min(connect, window_left), answer, max_idle, now.wall + window_left, check)
 
+
+def _make_window_check(
+    window: ReplayWindow, history: History, read_clock: Callable[[], ClockReading]
+) -> Callable[[], bool]:
     def is_window_open() -> bool:
         """Judge the age again: while connecting, the machine may have slept or its wall clock may have been set."""
         left = seconds_left(window, history, read_clock())
         return left is not None and left > 0
 
-    return AttemptLimits(min(connect, window_left), answer, max_idle, now.wall + window_left, is_window_open)
+    return is_window_open
 
 
 def compute_backoff(policy: RetryPolicy, attempts: int, jitter: float) -> float:

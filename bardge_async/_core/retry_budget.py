@@ -35,7 +35,8 @@ class RetryBudget:
     def count_first_attempt(self, now: float) -> None:
         """Count a first attempt."""
         with self._lock:
-            self._expire_shares(now)
+            if int(now) != self._second:
+                self._expire_shares(now)
             self._shares[self._second % _WINDOW_SECONDS] += self._ratio
 
     def reserve_token(self, now: float, timeout: float) -> float | None:

@@ -12,6 +12,7 @@ from typing import Final, TypeAlias
 
 import attrs
 
+from bardge_async._core.factories import compile_factory
 from bardge_async._core.settings import ReplayWindow
 from bardge_async.errors import APIError
 
@@ -24,7 +25,7 @@ Peaks: TypeAlias = tuple[tuple[float, float], ...]
 """Elapsed and wall time of the readings of one boot that no later reading exceeds, in the order of time."""
 
 
-@attrs.frozen
+@attrs.frozen(weakref_slot=False)
 class ClockReading:
     """One reading of the clocks.
 
@@ -43,6 +44,9 @@ class ClockReading:
     def to_datetime(self) -> dt.datetime:
         """Return the wall time as an aware UTC datetime."""
         return dt.datetime.fromtimestamp(self.wall, dt.UTC)
+
+
+make_reading: Final = compile_factory(ClockReading)
 
 
 @attrs.define

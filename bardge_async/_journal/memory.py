@@ -13,6 +13,7 @@ import attrs
 
 from bardge_async._core.entry import COMPETING_SECONDS, EntryState, JournalEntry, KeyIdentity, RecordedResponse, WallLog
 from bardge_async._core.forks import register_lock_owner
+from bardge_async._core.replay import add_fingerprint
 from bardge_async._core.window import ClockReading
 from bardge_async._journal.key_holders import KeyHolders
 from bardge_async._journal.memory_digests import RETENTION_SECONDS, KeyDigests
@@ -30,6 +31,7 @@ strings and numbers; it would traverse thousands of entry objects on every full 
 
 _NEVER: Final = (-math.inf, 0)
 _MAX_URLS_KEPT: Final = 100
+_PRUNING_SECONDS: Final = 1.0
 
 
 @attrs.define
@@ -45,7 +47,7 @@ class MemoryJournal:
 
     Unfinished entries are never dropped. That a key was finished is known for 15 minutes, however many follow, in about
     100 bytes each; their requests and answers take up at most 16 MiB, the latest ones, and entering an older key that
-    was done raises ``AlreadyDoneError``. Bodies under keys that the client generated are not kept, since no later call
+    was done raises ``AlreadyDoneError``. Answers under keys that the client generated are not kept, since no later call
     can present such a key.
     """
 
@@ -59,6 +61,7 @@ class MemoryJournal:
         self._next_order = itertools.count()
         self._finished: OrderedDict[tuple[str, ...], _PackedEntry] = OrderedDict()
         self._kept_bytes = 0
+        self._pruned_at = -math.inf
         self._digests = KeyDigests()
         self._doubts_by_url: dict[tuple[str, str], _UrlDoubts] = {}
         self.reset_after_fork()
@@ -152,17 +155,19 @@ class MemoryJournal:
             known = unfinished or replaced
             order = next(self._next_order) if known is None else known[0]
             kept = _pack_entry(order, entry, state, last_sent, response)
-            self._kept_bytes += _estimate_bytes(identity, kept)
+            self._kept_bytes += kept[_SIZE_INDEX]
             self._finished[tuple(identity)] = kept
             if replaced is not None:
-                self._kept_bytes -= _estimate_bytes(identity, replaced)
+                self._kept_bytes -= replaced[_SIZE_INDEX]
                 self._finished.move_to_end(identity)
             if unfinished is not None:
                 self._drop_unfinished(unfinished[1])
             # The intent's own reading has been added with it.
             if last_sent is not None and last_sent is not entry.last_sent:
                 self.walls.add(last_sent.wall, last_sent.elapsed, last_sent.boot)
-            self._prune_finished(kept[1])
+            # Not 15 minutes to the second: looking at the oldest entry takes as long as storing this one.
+            if self._kept_bytes > MAX_KEPT_BYTES or not 0.0 <= kept[1] - self._pruned_at < _PRUNING_SECONDS:
+                self._prune_finished(kept[1])
 
     def _count_doubt(self, entry: JournalEntry) -> None:
         place = (entry.identity.account, entry.url)
@@ -186,7 +191,7 @@ class MemoryJournal:
 
     def _drop_finished(self, identity: KeyIdentity, kept: _PackedEntry) -> None:
         del self._finished[identity]
-        self._kept_bytes -= _estimate_bytes(identity, kept)
+        self._kept_bytes -= kept[_SIZE_INDEX]
 
     async def remove(self, identity: KeyIdentity) -> None:
         """Remove an entry whose request never reached the server."""
@@ -218,7 +223,11 @@ class MemoryJournal:
         with self._lock:
             found = [kept for kept in self._unfinished.values() if kept[1].state is EntryState.SENT]
         mine = [kept for kept in found if kept[1].identity[:2] == (base_url, account)]
-        return [entry for _, entry in sorted(mine, key=_sort_key) if not self._holders.is_held(entry.identity)]
+        return [
+            add_fingerprint(entry)
+            for _, entry in sorted(mine, key=_sort_key)
+            if not self._holders.is_held(entry.identity)
+        ]
 
     async def since(self, entry: JournalEntry) -> list[JournalEntry]:
         """Return the endpoint's other entries last sent at most ten minutes before this one was first sent, or later."""
@@ -238,17 +247,19 @@ class MemoryJournal:
     def _find_entry(self, identity: KeyIdentity) -> tuple[int, JournalEntry] | None:
         kept, unfinished = self._finished.get(identity), self._unfinished.get(identity)
         if kept is None or (unfinished is not None and kept[_STATE_INDEX] != EntryState.DONE):
-            return unfinished
+            return None if unfinished is None else (unfinished[0], add_fingerprint(unfinished[1]))
         return kept[0], _unpack_entry(identity, kept)
 
     def _iterate_entries(self) -> Iterator[tuple[int, JournalEntry]]:
-        yield from self._unfinished.values()
+        for order, entry in self._unfinished.values():
+            yield order, add_fingerprint(entry)
         for identity, kept in self._finished.items():
             yield kept[0], _unpack_entry(KeyIdentity(*identity), kept)
 
     def _prune_finished(self, now: float) -> None:
         # Ordered by when the entries finished, so the first is the oldest.
         finished = self._finished
+        self._pruned_at = now
         if self._digests.generations:
             self._digests.drop_expired(now)
         while finished:
@@ -259,7 +270,7 @@ class MemoryJournal:
                 break
             if not is_expired and oldest[_STATE_INDEX] == EntryState.DONE:
                 self._digests.add_key(identity, oldest[1], generated=not oldest[_GIVEN_INDEX])
-            self._kept_bytes -= _estimate_bytes(identity, oldest)
+            self._kept_bytes -= oldest[_SIZE_INDEX]
             del finished[identity]
             self._note_forgotten(identity, oldest)
 
@@ -273,11 +284,14 @@ class MemoryJournal:
 
 
 _URL_INDEX: Final = 3
-_BODY_INDEX: Final = 5
 _GIVEN_INDEX: Final = 6
 _STATE_INDEX: Final = 7
 _LAST_WALL_INDEX: Final = 8
-_NO_READING: Final = (None,) * 4
+_SIZE_INDEX: Final = -1
+_NO_READING: Final[Any] = ClockReading(*(None,) * 4)  # type: ignore[arg-type]  # what is not known is packed as None
+_NO_RESPONSE: Final[Any] = RecordedResponse(*(None,) * 3)  # type: ignore[arg-type]
+_FINGERPRINT_BYTES: Final = 256
+"""A body of up to this size is kept instead of its fingerprint, which takes longer to compute than the rest."""
 
 
 def _pack_entry(
@@ -288,38 +302,50 @@ def _pack_entry(
     response: RecordedResponse | None,
 ) -> _PackedEntry:
     omit_bodies = not entry.keeps_bodies and response is not None
-    first_sent = entry.first_sent
+    body, fingerprint = entry.body, entry.fingerprint
+    if omit_bodies and not fingerprint and body is not None and len(body) > _FINGERPRINT_BYTES:
+        fingerprint = add_fingerprint(entry).fingerprint
+    if omit_bodies and fingerprint:
+        body = None
+    last, first, answer = last_sent or _NO_READING, entry.first_sent or _NO_READING, response or _NO_RESPONSE
+    answer_body = None if omit_bodies else _copy_bytes(answer.body)
+    size = _ENTRY_BYTES + len(entry.identity.key) + 2 * len(entry.url) + len(body or b"") + len(answer_body or b"")
     return (
         order,
-        0.0 if last_sent is None else last_sent.elapsed,
+        last.elapsed or 0.0,
         entry.endpoint,
         entry.url,
-        entry.fingerprint,
-        None if omit_bodies else _copy_bytes(entry.body),
+        fingerprint,
+        _copy_bytes(body),
         entry.given,
         state.value,
-        *(_NO_READING if last_sent is None else (last_sent.wall, last_sent.elapsed, last_sent.highest, last_sent.boot)),
-        *(
-            _NO_READING
-            if first_sent is None
-            else (first_sent.wall, first_sent.elapsed, first_sent.highest, first_sent.boot)
-        ),
-        *(
-            (None,) * 3
-            if response is None
-            else (response.status, None if omit_bodies else _copy_bytes(response.body), response.request_id)
-        ),
+        last.wall,
+        last.elapsed,
+        last.highest,
+        last.boot,
+        first.wall,
+        first.elapsed,
+        first.highest,
+        first.boot,
+        answer.status,
+        answer_body,
+        answer.request_id,
+        size,
     )
 
 
 def _unpack_entry(identity: KeyIdentity, kept: _PackedEntry) -> JournalEntry:
-    _, _, endpoint, url, fingerprint, body, given, state, *rest = kept
+    _, _, endpoint, url, fingerprint, body, given, state, *rest, _ = kept
     last_sent = None if rest[0] is None else ClockReading(*rest[:4])
     first_sent = None if rest[4] is None else ClockReading(*rest[4:8])
     response = None if rest[8] is None else RecordedResponse(*rest[8:])
-    return JournalEntry(
-        identity, endpoint, url, fingerprint, body, given, EntryState(state), first_sent, last_sent, response
+    entry = add_fingerprint(
+        JournalEntry(
+            identity, endpoint, url, fingerprint, body, given, EntryState(state), first_sent, last_sent, response
+        )
     )
+    # Without its answer, a generated key's body was kept only for the fingerprint.
+    return entry if given or response is None else attrs.evolve(entry, body=None)
 
 
 def _sort_key(kept: tuple[int, JournalEntry]) -> int:
@@ -338,9 +364,4 @@ def _make_bare_entry(identity: KeyIdentity) -> JournalEntry:
 
 def _copy_bytes(content: bytes | None) -> bytes | None:
     # Builders of bytes reserve more than they fill, and what they reserved would stay.
-    return content and bytes(memoryview(content))
-
-
-def _estimate_bytes(identity: tuple[str, ...], kept: _PackedEntry) -> int:
-    texts = len(identity[2]) + 2 * len(kept[_URL_INDEX])
-    return _ENTRY_BYTES + texts + len(kept[_BODY_INDEX] or b"") + len(kept[-2] or b"")
+    return content and b"".join((content, b""))

@@ -98,7 +98,8 @@ class _TrackedRequest(ClientRequest):
 
     async def send(self, conn: Connection) -> ClientResponse:
         exchange = _CURRENT_EXCHANGE.get()
-        await exchange.attempt.check_cancellation(self.method)
+        if self.method != "GET":
+            await exchange.attempt.check_cancellation()
         # From here on no await before the write: what arrives in between would be taken for the response.
         exchange.check_connection(conn)
         exchange.attempt.start_writing(conn)

@@ -126,9 +126,9 @@ class Attempt:
         self.deadline = self._total_deadline if maybe_sent else min(now + limits.connect, self._total_deadline)
         deadline_timer.add_attempt(self)
 
-    async def check_cancellation(self, method: str) -> None:
+    async def check_cancellation(self) -> None:
         """Raise a cancellation that is due before the first byte: a POST that is cancelled later is in doubt."""
-        if method != "GET" and not self.maybe_sent:
+        if not self.maybe_sent:
             await run_due_timers(self._task)
 
     def start_writing(self, connection: Connection) -> None:

@@ -18,14 +18,15 @@ from typing import Any, Final, NamedTuple
 import aiohttp
 from aiohttp import ClientRequest, ClientSession, ClientTimeout, StreamReader, TCPConnector
 from aiohttp.client_proto import ResponseHandler
+from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.connector import Connection
 from aiohttp.http import RawResponseMessage
 from yarl import URL
 
-from bardge_async._core.http import WireRequest, WireResponse
+from bardge_async._core.http import WireRequest, WireResponse, make_wire_response
 from bardge_async._core.secret import Secret, SecretBytes
 from bardge_async._network.attempt import MAX_RESPONSE_SIZE, Attempt, ResponseTooLargeError
-from bardge_async._network.reuse import ConnectionGuard, Host, KeptConnectionError, detach_parser
+from bardge_async._network.reuse import ConnectionGuard, Host, KeptConnectionError, Usage, detach_parser
 from bardge_async._network.unreadable import MAX_HEADER_LINE, MAX_HEADERS
 
 _ORIGINAL_REQUEST: Final = ClientSession._request  # noqa: SLF001 - what test libraries and instrumentations replace
@@ -79,6 +80,7 @@ _ATTRIBUTES_USED: Final = (
     ("connection", "transport"),
     ("message", "code"),
     ("message", "headers"),
+    ("request", "connection_key"),
 )
 
 
@@ -104,6 +106,15 @@ def _accepts_arguments(function: object, name: str, wanted: tuple[str, ...]) -> 
 def is_unpatched() -> bool:
     """Return whether ``ClientSession._request`` is aiohttp's own function."""
     return ClientSession._request is _ORIGINAL_REQUEST and not _PATCHED_BEFORE_IMPORT  # noqa: SLF001 - see there
+
+
+class _ConnectRequest(ClientRequest):
+    """The request that the connector takes to find or open a connection: the same one for all requests to a server."""
+
+    @functools.cached_property
+    def connection_key(self) -> ConnectionKey:  # pyright: ignore[reportIncompatibleMethodOverride] - read as a property
+        """What the pool knows its connections by; aiohttp computes it each time."""
+        return super().connection_key
 
 
 class Origin(NamedTuple):
@@ -139,10 +150,10 @@ class DirectExchange:
     def _make_origin(self, origin: str) -> Origin:
         """Create an origin with the request that the connector takes; its headers include ``Host``."""
         url = URL(origin, encoded=True)
-        connect_request = ClientRequest("GET", url, loop=asyncio.get_running_loop(), session=self._session)
+        connect_request = _ConnectRequest("GET", url, loop=asyncio.get_running_loop(), session=self._session)
         return Origin(origin, connect_request, connect_request.headers["Host"], self._guard.get_host(origin))
 
-    async def send_request(
+    async def send_request(  # noqa: C901 - in parts, every call would pay for their coroutines
         self, origin: Origin, request: WireRequest, attempt: Attempt, max_idle: float
     ) -> WireResponse:
         """Send a request and read the complete response; reuse the connection only if it is clean afterwards."""
@@ -152,81 +163,90 @@ class DirectExchange:
         while True:
             connection = await connector.connect(origin.connect_request, traces=[], timeout=_NO_TIMEOUT)
             try:
-                return await self._exchange(connection, origin, request, attempt, max_idle)
-            except KeptConnectionError:
-                # It is closed: take the next one, in the end a new one.
-                continue
-
-    async def _exchange(
-        self, connection: Connection, origin: Origin, request: WireRequest, attempt: Attempt, max_idle: float
-    ) -> WireResponse:
-        try:
-            await attempt.check_cancellation(request.method)
-        except BaseException:
-            connection.release()  # unused: good for the next request
-            raise
-        try:
-            data = _encode_request(request, origin)
-            # From here on no await before the write: what arrives in between would be taken for the response.
-            usage = self._guard.check_connection(connection, origin.record, max_idle)
-            protocol, transport = connection.protocol, connection.transport
-            assert protocol is not None
-            assert transport is not None
-            protocol.set_response_params(**_RESPONSE_PARAMETERS)
-            attempt.start_writing(connection)
-            transport.write(data)
-            del data
-            message, payload = await protocol.read()
-            while 100 <= message.code < 200 and message.code != _SWITCHING_PROTOCOLS:  # noqa: PLR2004 - the HTTP classes
-                message, payload = await protocol.read()
-            attempt.status = message.code
-            body = await _read_body(message, payload)
-        except BaseException as error:
-            if attempt.maybe_sent and (attempt.expired or isinstance(error, Exception)):
-                # Whatever broke this connection may have broken those that are idle now.
-                origin.record.failures += 1
+                if request.method != "GET":
+                    await attempt.check_cancellation()
+            except BaseException:
+                connection.release()  # unused: good for the next request
+                raise
             try:
-                attempt.abort()
-            finally:
+                usage, protocol, transport = self._write_request(connection, origin, request, attempt, max_idle)
+                message, payload = await protocol.read()
+                while 100 <= message.code < 200 and message.code != _SWITCHING_PROTOCOLS:  # noqa: PLR2004 - the HTTP classes
+                    message, payload = await protocol.read()
+                attempt.status = message.code
+                body = _take_body(payload)
+                if body is None:
+                    body = await _read_body(message, payload)
+            except KeptConnectionError:
+                # Nothing was written to it: close it and take the next one, in the end a new one.
                 connection.close()
-            raise
-        if detach_parser(protocol) and not transport.get_write_buffer_size():
-            self._guard.mark_idle(usage, origin.record)
-            connection.release()
-        else:
-            # Another response follows, or the server answered before reading everything and the unsent rest would
-            # precede the next request.
-            attempt.abort()
-            connection.close()
-        return WireResponse(message.code, message.headers, body)
+                continue
+            except BaseException as error:
+                if attempt.maybe_sent and (attempt.expired or isinstance(error, Exception)):
+                    # Whatever broke this connection may have broken those that are idle now.
+                    origin.record.failures += 1
+                _abort_connection(connection, attempt)
+                raise
+            if detach_parser(protocol) and not transport.get_write_buffer_size():
+                self._guard.mark_idle(usage, origin.record)
+                connection.release()
+            else:
+                # Another response follows, or the server answered before reading everything and the unsent rest would
+                # precede the next request.
+                _abort_connection(connection, attempt)
+            return make_wire_response(message.code, message.headers, body)
+
+    def _write_request(
+        self, connection: Connection, origin: Origin, request: WireRequest, attempt: Attempt, max_idle: float
+    ) -> tuple[Usage, ResponseHandler, asyncio.Transport]:
+        data = _encode_request(request, origin)
+        # From here on no await before the write: what arrives in between would be taken for the response.
+        usage = self._guard.check_connection(connection, origin.record, max_idle)
+        protocol, transport = connection.protocol, connection.transport
+        assert protocol is not None
+        assert transport is not None
+        protocol.set_response_params(**_RESPONSE_PARAMETERS)
+        attempt.start_writing(connection)
+        transport.write(data)
+        return usage, protocol, transport
+
+
+def _abort_connection(connection: Connection, attempt: Attempt) -> None:
+    try:
+        attempt.abort()
+    finally:
+        connection.close()
 
 
 def _encode_request(request: WireRequest, origin: Origin) -> SecretBytes:
     """Encode a request. The bytes contain the API key, so they are kept in a redacted type and only briefly."""
     body = request.body or b""
-    parts = [request.method, " ", request.url[len(origin.url) :], " HTTP/1.1\r\nHost: ", origin.host, "\r\n"]
-    for name, value in request.headers.items():
-        parts += (name, ": ", value, "\r\n")
     lines = len(request.headers) + 3
+    length = ""
     if body or request.method != "GET":
-        parts += ("Content-Length: ", str(len(body)), "\r\n")
+        length = f"Content-Length: {len(body)}\r\n"
         lines += 1
-    parts.append("\r\n")
-    head = Secret("".join(parts))
+    target = request.url[len(origin.url) :]
+    start = f"{request.method} {target} HTTP/1.1\r\nHost: {origin.host}\r\n{length}"
+    head = Secret(start + "\r\n".join(map(": ".join, request.headers.items())) + "\r\n\r\n")
     # A line break in a value would smuggle in a header: count them.
     if not head.isascii() or "\0" in head or not head.count("\r") == head.count("\n") == lines:
         raise ValueError("a header or the URL has characters that a request does not allow")
     return SecretBytes(head.encode() + body)
 
 
+def _take_body(payload: StreamReader) -> bytes | None:
+    """Return a body that has arrived completely, and is too small for the parser to have paused reading; else None."""
+    if not 0 < payload.total_bytes <= _BUFFER_SIZE or not payload.is_eof() or payload.exception() is not None:
+        return None
+    chunks = payload._buffer  # noqa: SLF001 - see AiohttpInternals
+    body = b"".join(chunks)
+    # The connection refers to it as long as it is kept.
+    chunks.clear()
+    return body
+
+
 async def _read_body(message: RawResponseMessage, payload: StreamReader) -> bytes:
-    if 0 < payload.total_bytes <= _BUFFER_SIZE and payload.is_eof() and payload.exception() is None:
-        # All of it has arrived, and it is too small for the parser to have paused reading.
-        chunks = payload._buffer  # noqa: SLF001 - see AiohttpInternals
-        body = b"".join(chunks)
-        # The connection refers to it as long as it is kept.
-        chunks.clear()
-        return body
     declared = message.headers.get("Content-Length", "")
     if declared.isdecimal() and int(declared) > MAX_RESPONSE_SIZE:
         raise ResponseTooLargeError

@@ -15,7 +15,7 @@ import anyio
 
 from bardge_async._core.entry import WallLog
 from bardge_async._core.server_clock import ServerClock, parse_http_date
-from bardge_async._core.window import ClockReading
+from bardge_async._core.window import ClockReading, make_reading
 
 __all__ = ["Clock", "ClockReader", "SystemClock", "TimeLimit", "Timer"]
 
@@ -87,7 +87,7 @@ class ClockReader:
             self._last_wall, self._last_elapsed = wall, elapsed
             # As ServerClock.tell_time: every attempt gets here.
             offset = self._server.offset
-            return ClockReading(wall, elapsed, wall, self._boot, None if offset is None else offset + elapsed)
+            return make_reading(wall, elapsed, wall, self._boot, None if offset is None else offset + elapsed)
         self._log_last_reading()
         return self._read_with_log(wall, elapsed)
 

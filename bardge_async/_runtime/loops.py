@@ -69,7 +69,10 @@ class PerLoop(Generic[T]):
 
     def get(self) -> T:
         """Return the running loop's value, creating it if there is none."""
-        loop = find_running_loop()
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            loop = find_running_loop()  # raises the error that says why
         found = self._by_loop.get(loop)
         return self._add_loop(loop) if found is None else found
 
