@@ -16,8 +16,9 @@ import click
 
 from bardge_async._calls.options import BASE_URL_VARIABLE
 from bardge_async._client import BardgeClient
-from bardge_async._core.settings import DEFAULT_BASE_URL
+from bardge_async._core.settings import DEFAULT_BASE_URL, check_base_url
 from bardge_async._version import __version__
+from bardge_async.cli._api_key import find_api_key
 from bardge_async.cli.batch._jobs.files import jobs_folder
 from bardge_async.doctor import Check, Examination, FieldStatus, RowFinding, RowStatus, examine
 from bardge_async.endpoints import ENDPOINTS, KeySupport
@@ -31,50 +32,69 @@ _SIGNS: Final = {True: "ok", False: "FAULT", None: "-"}
 
 def run_doctor(*, client_id: str | None, as_json: bool, report: Path | None) -> int:
     """Examine, print the result, and return the exit code: 0, 3 with contradictions, 1 without a usable connection."""
-    try:
-        examination = anyio.run(_examine, client_id)
-    except ConfigurationError as error:
-        raise click.ClickException(str(error)) from None
-    document = to_document(examination)
-    if report is not None:
-        _write_report(report, examination)
+    examination = anyio.run(_examine, client_id)
     if as_json:
-        click.echo(json.dumps(document, indent=2))
+        click.echo(json.dumps(to_document(examination), indent=2))
     else:
         for line in _write_lines(examination):
             click.echo(line)
+    if report is not None:
+        _write_report(report, examination)
     if not examination.connected:
         return _UNREACHABLE
     return _CONTRADICTED if examination.contradictions else 0
 
 
 async def _examine(client_id: str | None) -> Examination:
-    async with BardgeClient() as bardge:
-        found = await examine(bardge, client_id=client_id)
-    return attrs.evolve(found, machine=(*_check_surroundings(), *found.machine))
+    key = find_api_key("", from_stdin=False)
+    surroundings = tuple(_check_surroundings(has_key=key is not None))
+    if key is None:
+        return Examination(surroundings, Check("account", False, "nothing was sent: there is no API key"), ())
+    try:
+        async with BardgeClient(key) as bardge:
+            found = await examine(bardge, client_id=client_id)
+    except ConfigurationError as error:
+        return Examination(surroundings, Check("account", False, f"nothing was sent: {error}"), ())
+    return attrs.evolve(found, machine=(*surroundings, *found.machine))
 
 
-def _check_surroundings() -> Iterator[Check]:
-    """Check what the command line uses besides the network. The client was made, so there is a key."""
-    yield Check("API key", True, "found in BARDGE_API_KEY")
-    own = os.environ.get(BASE_URL_VARIABLE)
-    yield Check("base URL", True, f"from {BASE_URL_VARIABLE}" if own else f"the vendor's: {DEFAULT_BASE_URL}")
+def _check_surroundings(*, has_key: bool) -> Iterator[Check]:
+    """Check what the command line uses besides the network."""
+    if not has_key:
+        yield Check("API key", False, "not found: set BARDGE_API_KEY, or keep it in a keyring")
+    else:
+        yield Check(
+            "API key", True, f"found in {'BARDGE_API_KEY' if os.environ.get('BARDGE_API_KEY') else 'a keyring'}"
+        )
+    yield _check_base_url()
     try:
         folder = jobs_folder()
     except click.ClickException as error:
-        yield Check("job folder", False, error.format_message())
+        yield Check("job folder and journal", False, error.format_message())
         return
     place = next(path for path in (folder, *folder.parents) if path.exists())
-    writable = os.access(place, os.W_OK | os.X_OK)
-    text = "can be written" if writable else "cannot be written: `bardge batch` and its journal need it"
+    writable = place.is_dir() and os.access(place, os.W_OK | os.X_OK)
+    text = "can be written" if writable else "cannot be written: `bardge batch` keeps its journal there"
     yield Check("job folder and journal", writable, f"{folder} {text}")
     free = shutil.disk_usage(place).free
-    yield Check("disk space", free >= _ENOUGH_BYTES, f"{free // 1024**2} MiB free")
+    yield Check("disk space", free >= _ENOUGH_BYTES, f"{free // 1024**2} MiB free there")
+
+
+def _check_base_url() -> Check:
+    given = os.environ.get(BASE_URL_VARIABLE)
+    if not given:
+        return Check("base URL", True, f"{DEFAULT_BASE_URL}, the vendor's")
+    try:
+        return Check("base URL", True, f"{check_base_url(given)}, from {BASE_URL_VARIABLE}")
+    except ConfigurationError as error:
+        return Check("base URL", False, f"from {BASE_URL_VARIABLE}: {error}")
 
 
 def to_document(examination: Examination) -> dict[str, Any]:
     """Return the examination as JSON values: names and types, no value of an answer."""
     return {
+        "version": __version__,
+        "connected": examination.connected,
         "machine": [attrs.asdict(check) for check in examination.machine],
         "account": attrs.asdict(examination.account),
         "rows": [{**attrs.asdict(row), "contradictions": list(row.contradictions)} for row in examination.rows],
@@ -137,7 +157,7 @@ def _write_report(path: Path, examination: Examination) -> None:
     try:
         path.write_text(render_report(examination), encoding="utf-8")
     except OSError as error:
-        raise click.ClickException(f"--report: {path} cannot be written: {error.strerror}") from None
+        raise click.BadParameter(f"{path} cannot be written: {error.strerror}", param_hint="--report") from None
 
 
 def render_report(examination: Examination) -> str:

@@ -52,7 +52,7 @@ class FieldFinding:
     """One field of an endpoint's answers.
 
     ``path`` leads to it, such as ``data[].price``. ``expected`` is None for a new field; ``found`` is the JSON type of a
-    contradicted or new one, or "missing".
+    contradicted or new one, or "missing" if the objects that should have it do not; None if no such object was seen.
     """
 
     path: str
@@ -73,6 +73,20 @@ class RowFinding:
     reason: str | None = None
     fields: tuple[FieldFinding, ...] = ()
     paging: tuple[str, ...] = ()
+
+    @property
+    def path_missing(self) -> bool:
+        """Whether the server does not know the path."""
+        return self.status is RowStatus.CONTRADICTED and (self.reason or "").startswith(PATH_MISSING)
+
+    @property
+    def answered(self) -> bool:
+        """Whether the server answered as an API does: with JSON, right or wrong."""
+        return self.status is not RowStatus.NOT_EXAMINED and not self.path_missing
+
+    def excuse(self, reason: str) -> RowFinding:
+        """Return the row as not examined, for another reason than its path."""
+        return attrs.evolve(self, status=RowStatus.NOT_EXAMINED, reason=reason)
 
     @property
     def contradictions(self) -> tuple[str, ...]:
@@ -116,11 +130,18 @@ class Examination:
         return tuple(
             f'paths={{"{row.endpoint}": "/..."}}  # {row.path} does not exist: ask the vendor for the path'
             for row in self.rows
-            if row.status is RowStatus.CONTRADICTED and row.reason is not None and row.reason.startswith(PATH_MISSING)
+            if row.path_missing
         )
 
 
 PATH_MISSING: Final = "the path does not exist"
+_MAX_NAME_LENGTH: Final = 80
+
+
+def show_name(name: str) -> str:
+    """Return a name that a server chose, fit for terminals and pages: printable ASCII, and not endless."""
+    text = name[: 2 * _MAX_NAME_LENGTH].encode("unicode_escape").decode("ascii")
+    return text if len(text) <= _MAX_NAME_LENGTH else f"{text[: _MAX_NAME_LENGTH - 3]}..."
 
 
 def expected_type(hint: Any) -> str:  # noqa: ANN401 - any annotation

@@ -13,13 +13,14 @@ import statistics
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from email.utils import parsedate_to_datetime
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
 import attrs
 
 from bardge_async import BardgeClient
+from bardge_async._core.server_clock import parse_http_date
+from bardge_async._version import __version__
 from bardge_async.doctor._findings import Check
 from bardge_async.errors import BardgeError
 
@@ -29,7 +30,7 @@ _MAX_OFFSET: Final = 10.0
 """Seconds: the margin that the client keeps within the 90 seconds of a key (``ReplayWindow.margin``)."""
 _FEW_DAYS: Final = 14
 _VARIABLES: Final = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
-_LIBRARIES: Final = ("bardge-async", "aiohttp", "attrs", "cattrs", "orjson", "anyio")
+_LIBRARIES: Final = ("aiohttp", "attrs", "cattrs", "orjson", "anyio")
 
 
 @attrs.frozen
@@ -41,10 +42,10 @@ class _RoundTrip:
     offset: float | None
 
 
-async def check_machine(client: BardgeClient, base_url: str, *, reachable: bool) -> tuple[Check, ...]:
-    """Check the way to the server; ten GETs measure it if it is reachable."""
+async def check_machine(client: BardgeClient, base_url: str, probe_path: str | None) -> tuple[Check, ...]:
+    """Check the way to the server; ten GETs of a path measure it, if there is one that answers."""
     url = urlsplit(base_url)
-    trips = await _measure_round_trips(client) if reachable else []
+    trips = [] if probe_path is None else await _measure_round_trips(client, probe_path)
     return (
         await _check_name(url),
         await _check_certificate(url),
@@ -59,10 +60,12 @@ async def check_machine(client: BardgeClient, base_url: str, *, reachable: bool)
 async def _check_name(url: SplitResult) -> Check:
     host, port = url.hostname or "", url.port or (443 if url.scheme == "https" else 80)
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except OSError as error:
-        return Check("DNS", False, f"{host} cannot be resolved: {error.strerror or error}")
-    return Check("DNS", True, f"{host}: {len({address[4][0] for address in found})} addresses")
+        async with asyncio.timeout(_CONNECT_SECONDS):
+            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        return Check("DNS", False, f"{host} cannot be resolved: {getattr(error, 'strerror', None) or error}")
+    count = len({address[4][0] for address in found})
+    return Check("DNS", True, f"{host} has {count} address{'es' if count > 1 else ''}")
 
 
 async def _check_certificate(url: SplitResult) -> Check:
@@ -72,7 +75,7 @@ async def _check_certificate(url: SplitResult) -> Check:
     try:
         async with asyncio.timeout(_CONNECT_SECONDS):
             _, writer = await asyncio.open_connection(host, port, ssl=ssl.create_default_context())
-    except (OSError, TimeoutError) as error:
+    except (OSError, UnicodeError) as error:
         return Check("TLS", False, f"no verified connection: {type(error).__name__}")
     with closing(writer):
         session: ssl.SSLObject = writer.get_extra_info("ssl_object")
@@ -90,32 +93,31 @@ def _check_proxies() -> Check:
     return Check("proxy", None, f"{', '.join(given)} set, and ignored: pass proxy= to the client if you need it")
 
 
-async def _measure_round_trips(client: BardgeClient) -> list[_RoundTrip]:
+async def _measure_round_trips(client: BardgeClient, path: str) -> list[_RoundTrip]:
     trips: list[_RoundTrip] = []
     for _ in range(_ROUND_TRIPS):
         began = time.perf_counter()
         try:
-            response = await client.request("GET", "/passes", query={"limit": 1})
+            response = await client.request("GET", path, query={"limit": 1})
         except BardgeError:
             continue
         seconds = time.perf_counter() - began
+        if response.attempts > 1:
+            continue
         trips.append(_RoundTrip(seconds, response.headers, _read_offset(response.headers, time.time() - seconds / 2)))
     return trips
 
 
 def _read_offset(headers: Mapping[str, str], wall: float) -> float | None:
     """Return how many seconds the server's clock is ahead; ``Date`` is cut to whole seconds."""
-    text = next((value for name, value in headers.items() if name.lower() == "date"), "")
-    try:
-        return parsedate_to_datetime(text).timestamp() + 0.5 - wall
-    except (TypeError, ValueError):
-        return None
+    date = parse_http_date(headers.get("Date", ""))
+    return None if date is None else date + 0.5 - wall
 
 
 def _check_clock(trips: Sequence[_RoundTrip]) -> Check:
     offsets = [trip.offset for trip in trips if trip.offset is not None]
     if not offsets:
-        return Check("clock", None, "the server sends no Date")
+        return Check("clock", None, "the server sends no Date" if trips else "no good answer to judge by")
     offset = statistics.median(offsets)
     direction = "ahead of" if offset > 0 else "behind"
     text = f"the server's clock is {abs(offset):.1f} s {direction} this machine's (known to about 0.5 s)"
@@ -144,9 +146,10 @@ def _check_keep_alive(trips: Sequence[_RoundTrip]) -> Check:
 
 
 def _says_close(headers: Mapping[str, str]) -> bool:
-    return any(name.lower() == "connection" and value.lower() == "close" for name, value in headers.items())
+    return headers.get("Connection", "").strip().lower() == "close"
 
 
 def _list_versions() -> Check:
     libraries = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in _LIBRARIES)
-    return Check("versions", True, f"Python {platform.python_version()} on {platform.system()}, {libraries}")
+    own = f"bardge-async {__version__}"
+    return Check("versions", True, f"{own}, Python {platform.python_version()} on {platform.system()}, {libraries}")
