@@ -65,7 +65,7 @@ async def _compare_pages(ask: Ask, cursor: str, whole: object) -> tuple[str, ...
     items = read_items(whole)
     ids = _read_ids(whole, cursor)
     broken = [*_check_whole_page(whole, ids), *_check_newest_first(items)]
-    if len(ids) < _SHORT_PAGE or None in ids or len(set(ids)) < len(ids):
+    if not _SHORT_PAGE <= len(ids) <= WHOLE_PAGE or None in ids or len(set(ids)) < len(ids):
         return tuple(broken)
     short = await ask(limit=_SHORT_PAGE)
     short_ids = _read_ids(short, cursor)
