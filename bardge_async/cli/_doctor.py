@@ -27,6 +27,8 @@ from bardge_async.errors import ConfigurationError
 _CONTRADICTED: Final = 3
 _UNREACHABLE: Final = 1
 _ENOUGH_BYTES: Final = 100 * 1024 * 1024
+_OWN_AFFAIRS: Final = frozenset({"API key", "job folder and journal", "disk space", "proxy"})
+"""Checks that are not in the report: they are no business of the vendor."""
 _SIGNS: Final = {True: "ok", False: "FAULT", None: "-"}
 
 
@@ -162,9 +164,8 @@ def _write_report(path: Path, examination: Examination) -> None:
 
 def render_report(examination: Examination) -> str:
     """Return the examination as a self-contained HTML page."""
-    checks = "".join(
-        _table_row(_SIGNS[check.ok], check.name, check.text) for check in (*examination.machine, examination.account)
-    )
+    shown = (check for check in (*examination.machine, examination.account) if check.name not in _OWN_AFFAIRS)
+    checks = "".join(_table_row(_SIGNS[check.ok], check.name, check.text) for check in shown)
     rows = "".join(_render_row(row) for row in examination.rows)
     count = len(examination.contradictions)
     verdict = f'<p class="fault">{count} contradictions</p>' if count else "<p>No contradiction was found.</p>"

@@ -50,9 +50,7 @@ def wrap(items: object, *, more: object = False) -> JSON:
     return {"object": "list", "data": items, "has_more": more, "url": PACKAGES, "message": "Packages retrieved"}
 
 
-def list_packages(
-    change: Callable[[list[JSON], Query], JSON] = take_page, count: int = 5, **headers: str
-) -> Answer:
+def list_packages(change: Callable[[list[JSON], Query], JSON] = take_page, count: int = 5, **headers: str) -> Answer:
     """Answer with packages, a page at a time; ``change`` breaks a rule."""
     return lambda query: reply(payload=change(make_packages(count), query), headers=headers)
 

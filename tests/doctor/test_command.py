@@ -5,9 +5,8 @@ from __future__ import annotations
 import html.parser
 import json
 import os
-import subprocess
 import sys
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -208,6 +207,7 @@ async def test_report(tmp_path: Path) -> None:
     assert page.references == []
     assert "&lt;script&gt;alert(1)&lt;/script&gt;: new, number" in text
     assert "v4lue" not in text
+    assert str(tmp_path) not in text
 
 
 async def test_report_that_cannot_be_written(tmp_path: Path) -> None:

@@ -38,9 +38,11 @@ BROKEN: Final[dict[str, tuple[Change, tuple[str, ...]]]] = {
         ("limit=2 returned 5 items",),
     ),
     "limit is another one": (
-        lambda items, query: take_page(items, {**query, "limit": str(min(int(query["limit"]), 1))})
-        if query["limit"] != "100"
-        else take_page(items, query),
+        lambda items, query: (
+            take_page(items, {**query, "limit": str(min(int(query["limit"]), 1))})
+            if query["limit"] != "100"
+            else take_page(items, query)
+        ),
         (
             "limit=2 does not return the first items of the list",
             "starting_after does not return the items after the cursor",
@@ -146,6 +148,9 @@ async def test_near(name: str) -> None:
 
 async def test_refused_coordinates() -> None:
     """A server that refuses ``lat`` and ``lon`` breaks a rule."""
-    answers = {"/providers": lambda query: error(400) if "lat" in query else reply(payload=take_page([], query))}
-    row = find_row(await examine_answers(answers), "providers.list")
+
+    def answer(query: Query) -> Step:
+        return error(400) if "lat" in query else reply(payload=take_page([], query))
+
+    row = find_row(await examine_answers({"/providers": answer}), "providers.list")
     assert row.paging == ("lat and lon are refused (400)",)

@@ -13,6 +13,7 @@ from bardge_async.sandbox import Sandbox
 from bardge_async.testing import ManualClock
 from tests.doctor.api import (
     PACKAGES,
+    Answer,
     always,
     examine_answers,
     examine_packages,
@@ -80,7 +81,7 @@ async def test_unknown_client() -> None:
 
 async def test_client_without_a_pass() -> None:
     """A client without a pass is no contradiction."""
-    answers = {
+    answers: dict[str, Answer] = {
         **GOOD,
         "/clients/c/credits": always({}),
         "/issued_passes/c": lambda _: error(404, "invalid_request_error", "pass_not_found"),

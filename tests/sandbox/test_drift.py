@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import pytest
 
-from bardge_async.errors import InvalidArgumentError
 from bardge_async.endpoints import ENDPOINTS
+from bardge_async.errors import InvalidArgumentError
 from bardge_async.sandbox import Drift, DriftKind, Sandbox
 from bardge_async.sandbox._drift import DriftPlan, plan_drifts
 
@@ -48,8 +48,14 @@ CHANGES: Final = {
     (DriftKind.NEW, "data[].bonus"): b'{"data":[{"id":"iss_1","name":"A","bonus":"new"},{"id":"iss_2","bonus":"new"}],'
     b'"has_more":false,"url":"/issuers"}',
     (DriftKind.MISSING, "data[].name"): b'{"data":[{"id":"iss_1"},{"id":"iss_2"}],"has_more":false,"url":"/issuers"}',
-    (DriftKind.TYPE, "data[].name"): b'{"data":[{"id":"iss_1","name":1},{"id":"iss_2"}],"has_more":false,"url":"/issuers"}',
-    (DriftKind.TYPE, "has_more"): b'{"data":[{"id":"iss_1","name":"A"},{"id":"iss_2"}],"has_more":"False","url":"/issuers"}',
+    (
+        DriftKind.TYPE,
+        "data[].name",
+    ): b'{"data":[{"id":"iss_1","name":1},{"id":"iss_2"}],"has_more":false,"url":"/issuers"}',
+    (
+        DriftKind.TYPE,
+        "has_more",
+    ): b'{"data":[{"id":"iss_1","name":"A"},{"id":"iss_2"}],"has_more":"False","url":"/issuers"}',
     (DriftKind.MISSING, "url"): b'{"data":[{"id":"iss_1","name":"A"},{"id":"iss_2"}],"has_more":false}',
     (DriftKind.PATH, "/renamed"): BODY,
 }
