@@ -15,7 +15,6 @@ from bardge_async._calls.idempotency import IdempotentClient
 from bardge_async._calls.options import (
     check_account,
     check_limiter,
-    require_method,
     require_type,
     resolve_base_url,
     resolve_journal,
@@ -25,14 +24,14 @@ from bardge_async._calls.options import (
 from bardge_async._core.custom_endpoints import custom_endpoint, find_endpoint
 from bardge_async._core.http import Response
 from bardge_async._core.keys import check_key, new_key
-from bardge_async._core.secret import ApiKeySource, Secret, hide_api_key, require_usable
+from bardge_async._core.secret import ApiKeySource, Secret, hide_api_key, hide_given_key, require_usable
 from bardge_async._core.settings import ReplayWindow, RetryPolicy, Timeouts
 from bardge_async._doubts.recovery import Doubt, Doubts, DoubtVerdict, Recovered
 from bardge_async._journal import Journal
 from bardge_async._limits import Limiter
 from bardge_async._pagination import Walk
 from bardge_async._resources import Resources
-from bardge_async._runtime.clock import Clock, SystemClock
+from bardge_async._runtime.clock import Clock, choose_clock
 from bardge_async.endpoints import Endpoint
 from bardge_async.models import UNSET, Unset
 
@@ -111,7 +110,7 @@ class BardgeClient(Resources):
 
         importlib.import_module("bardge_async._batch")
         importlib.import_module("bardge_async._doubts.evidence")
-        clock = SystemClock() if clock is None else require_method("clock", clock, "elapsed")
+        clock = choose_clock(clock)
         url = resolve_base_url(base_url)
         settings = parts.ClientSettings(
             base_url=url,
@@ -151,7 +150,7 @@ class BardgeClient(Resources):
         Raises:
             ConfigurationError: A setting is invalid.
         """
-        key = None if isinstance(api_key, Unset) else hide_api_key(api_key)
+        key = None if isinstance(api_key, Unset) else hide_given_key(api_key)
         del api_key
         from bardge_async._calls import factory as parts  # noqa: PLC0415 - imported already
 
@@ -307,7 +306,7 @@ class BardgeClient(Resources):
             retry_refused: Send again what the API refused in an earlier run.
 
         Raises:
-            InvalidArgumentError: An argument is out of range.
+            ConfigurationError: An argument is out of range.
         """
         from bardge_async._batch import Batch, BatchOptions  # noqa: PLC0415
 

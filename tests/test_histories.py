@@ -13,8 +13,8 @@ from multidict import CIMultiDict
 from bardge_async import (
     BardgeClient,
     ClockReading,
+    InitiateLookup,
     ReplayWindow,
-    RescheduleBooking,
     RetryPolicy,
     UpdateIssuedPassExpiry,
     WireResponse,
@@ -25,7 +25,7 @@ from bardge_async._core import response as wire
 from bardge_async._core import retry
 from bardge_async._core.response import Outcome
 from bardge_async._core.window import History
-from bardge_async.endpoints import Endpoint
+from bardge_async.endpoints import Endpoint, KeySupport
 from campaigns.window.operations import DAYS
 from tests.support.answers import ORIGIN, WALL, classify_attempt
 from tests.support.net import call_back_then
@@ -34,10 +34,10 @@ from tests.support.server import Step, cut, error, reply
 
 ROWS: Final[dict[str, Endpoint[Any, Any]]] = {
     "twice": e.PURCHASE_CREDITS,
-    "twice?": e.RESCHEDULE_BOOKING,
-    "twice-": e.INITIATE_LOOKUP,
+    "twice?": e.INITIATE_LOOKUP,
+    "twice-": attrs.evolve(e.INITIATE_LOOKUP, key=KeySupport.NO),
     "conflict?": e.CANCEL_BOOKING,
-    "conflict-": e.VERIFY_LOOKUP,
+    "conflict-": attrs.evolve(e.VERIFY_LOOKUP, key=KeySupport.NO),
     "same": e.UPDATE_EXPIRY,
     "same-": e.QUOTE_SPA_COPAY,
     "get": e.GET_CLIENT_CREDITS,
@@ -234,7 +234,7 @@ STEPS: Final[dict[str, Step]] = {
 }
 CALLS: Final[dict[str, Callable[[BardgeClient], Awaitable[object]]]] = {
     "twice": lambda b: b.credits.purchase(PURCHASE),
-    "twice?": lambda b: b.bookings.reschedule("booking_1", RescheduleBooking(class_instance_id="i")),
+    "twice?": lambda b: b.lookups.initiate(InitiateLookup(issuer_id="i", client_id="c")),
     "same": lambda b: b.passes.update_expiry("client_1", UpdateIssuedPassExpiry(expiry_date=DAYS["good"])),
     "get": lambda b: b.clients.get_credits("client_1"),
 }

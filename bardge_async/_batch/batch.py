@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 from bardge_async._batch.operations import BatchOptions, OperationOutcome, OperationStatus, Pace
 from bardge_async._batch.runner import BatchRunner
 from bardge_async._batch.stream import OperationStream
-from bardge_async.errors import InvalidArgumentError
+from bardge_async.errors import ConfigurationError, InvalidArgumentError
 
 if TYPE_CHECKING:
     from bardge_async._calls.client_caller import ClientCaller
@@ -29,7 +29,7 @@ class Batch:
         self.counts = dict.fromkeys(OperationStatus, 0)
         self._caller = caller
         self._options = options
-        self._stream = OperationStream(operations)
+        self._stream = OperationStream(operations, ConfigurationError)
         self._runner: BatchRunner | None = None
         self._stopped = False
 

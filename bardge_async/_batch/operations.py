@@ -8,11 +8,11 @@ from typing import Any, Final, Generic, TypeVar
 
 import attrs
 
-from bardge_async._core.arguments import check_int
+from bardge_async._core.arguments import check_bool, check_int
 from bardge_async._core.custom_endpoints import find_endpoint
 from bardge_async._core.keys import operation_key
 from bardge_async.endpoints import Endpoint
-from bardge_async.errors import BardgeError, InvalidArgumentError
+from bardge_async.errors import BardgeError, ConfigurationError, InvalidArgumentError
 
 __all__ = ["Operation", "OperationOutcome", "OperationStatus", "Pace"]
 
@@ -35,7 +35,7 @@ class Operation(Generic[Q, R]):
         lookup_token: For endpoints that take one.
 
     Raises:
-        InvalidArgumentError: There is no such endpoint, or it takes no key.
+        ConfigurationError: There is no such endpoint, it takes no key, or an argument has a wrong type.
     """
 
     endpoint: Endpoint[Q, R]
@@ -52,15 +52,30 @@ class Operation(Generic[Q, R]):
         id: str,
         lookup_token: str | None = None,
     ) -> None:
-        resolved = find_endpoint(endpoint)
+        resolved = find_endpoint(endpoint, ConfigurationError)
         if not resolved.takes_key:
-            raise InvalidArgumentError(
-                f"endpoint: {resolved.name} takes no idempotency key, so no batch can protect it"
-            )
+            raise ConfigurationError(f"endpoint: {resolved.name} takes no idempotency key, so no batch can protect it")
+        _check_operation(resolved, path, request, id, lookup_token)
         # With init=False, attrs generates this method in place of __init__.
         self.__attrs_init__(  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
             endpoint=resolved, path=path, request=request, id=id, lookup_token=lookup_token
         )
+
+
+def _check_operation(
+    endpoint: Endpoint[Any, Any], path: tuple[object, ...], request: object, id: object, lookup_token: object
+) -> None:
+    """Check the types only: a value that cannot be sent fails its own operation, not the batch."""
+    for argument in path:
+        if not isinstance(argument, str):
+            raise ConfigurationError(f"path: expected text for each argument, got {argument!r:.40}")
+    if not isinstance(id, str):
+        raise ConfigurationError(f"id: expected text, got {id!r:.40}")
+    if lookup_token is not None and not isinstance(lookup_token, str):
+        raise ConfigurationError(f"lookup_token: expected text, got {type(lookup_token).__name__}")
+    if request is not None and not isinstance(request, endpoint.request):
+        wanted = f"{endpoint.request.__name__}(...)" if endpoint.takes_body else "no request object"
+        raise ConfigurationError(f"request: {endpoint.name} takes {wanted}, got {type(request).__name__}")
 
 
 class OperationStatus(enum.StrEnum):
@@ -130,7 +145,7 @@ class BatchOptions:
     """The arguments of ``bardge.batch()``.
 
     Raises:
-        InvalidArgumentError: A value is out of range.
+        ConfigurationError: A value is out of range.
     """
 
     job: str
@@ -142,12 +157,17 @@ class BatchOptions:
     def __attrs_post_init__(self) -> None:
         job: object = self.job
         if not isinstance(job, str) or not job:
-            raise InvalidArgumentError(f"job: expected the job's name, such as 'renewals-2026-11', got {job!r:.80}")
-        # Deriving any key fails for a name that cannot be encoded, before the first operation starts.
-        operation_key(job, "any", "any")
-        check_int("concurrency", self.concurrency, 1, _MAX_CONCURRENCY)
+            raise ConfigurationError(f"job: expected the job's name, such as 'renewals-2026-11', got {job!r:.80}")
+        try:
+            # Deriving any key fails for a name that cannot be encoded, before the first operation starts.
+            operation_key(job, "any", "any")
+        except InvalidArgumentError:
+            raise ConfigurationError(f"job: {job!r:.80} is not valid Unicode text") from None
+        check_int("concurrency", self.concurrency, 1, _MAX_CONCURRENCY, ConfigurationError)
+        check_bool("ordered", self.ordered, ConfigurationError)
+        check_bool("retry_refused", self.retry_refused, ConfigurationError)
         rate: object = self.rate
         if rate is None:
             return
         if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < math.inf:
-            raise InvalidArgumentError(f"rate: expected operations per second, above 0, got {rate!r:.40}")
+            raise ConfigurationError(f"rate: expected operations per second, above 0, got {rate!r:.40}")

@@ -6,13 +6,17 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from typing import Any
 
 from bardge_async._batch.operations import Operation
-from bardge_async.errors import InvalidArgumentError
+from bardge_async.errors import BardgeError, InvalidArgumentError
 
 
 class OperationStream:
-    """Return one operation after another; the iterable's exceptions propagate."""
+    """Return one operation after another; the iterable's exceptions propagate.
 
-    def __init__(self, operations: object) -> None:
+    Raises:
+        BardgeError: The given ``error``: it is no iterable.
+    """
+
+    def __init__(self, operations: object, error: type[BardgeError] = InvalidArgumentError) -> None:
         self._iterator: Iterator[Any] | None = None
         self._async_iterator: AsyncIterator[Any] | None = None
         if isinstance(operations, AsyncIterable):
@@ -21,7 +25,7 @@ class OperationStream:
             self._iterator = iter(operations)  # pyright: ignore[reportUnknownArgumentType]
         else:
             kind = type(operations).__name__
-            raise InvalidArgumentError(f"operations: expected an iterable or async iterable of Operation, got {kind}")
+            raise error(f"operations: expected an iterable or async iterable of Operation, got {kind}")
 
     @property
     def is_async(self) -> bool:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from typing import Any, Final, TypeVar
 
+from bardge_async._core.arguments import check_number
 from bardge_async._core.secret import ApiKeySource, Secret, UnusableApiKey, require_usable
-from bardge_async._core.settings import DEFAULT_BASE_URL, Timeouts, check_base_url
+from bardge_async._core.settings import DAY, DEFAULT_BASE_URL, MIN_TIMEOUT, Timeouts, check_base_url
 from bardge_async._journal import Journal, MemoryJournal
 from bardge_async._limits import Limiter
 from bardge_async.errors import ConfigurationError
@@ -71,5 +72,6 @@ def resolve_timeouts(given: Timeouts | float | None) -> Timeouts:
         return Timeouts()
     if isinstance(given, Timeouts):
         return given
+    check_number("timeout: Timeouts(...) or seconds", given, MIN_TIMEOUT, DAY, ConfigurationError)
     base = Timeouts(total=given)
     return Timeouts(total=given, attempt=min(given, base.attempt), connect=min(given, base.connect))

@@ -10,8 +10,9 @@ from urllib.parse import quote, unquote
 
 import attrs
 
+from bardge_async._core.arguments import check_bool
 from bardge_async.endpoints import ENDPOINTS, Endpoint, KeySupport, RepeatEffect, parse_placeholders
-from bardge_async.errors import ConfigurationError, InvalidArgumentError
+from bardge_async.errors import BardgeError, ConfigurationError, InvalidArgumentError
 from bardge_async.models import Mark
 
 Q = TypeVar("Q")
@@ -21,18 +22,21 @@ R = TypeVar("R")
 _TEMPLATE: Final = re.compile(r"(/(?!\.\.?(/|$))([A-Za-z0-9._~-]|\{\w+\})+)+")
 
 
-def find_endpoint(endpoint: Endpoint[Any, Any] | str) -> Endpoint[Any, Any]:
+def find_endpoint(
+    endpoint: Endpoint[Any, Any] | str, error: type[BardgeError] = InvalidArgumentError
+) -> Endpoint[Any, Any]:
     """Return an endpoint, given as itself or by name.
 
     Raises:
-        InvalidArgumentError: No endpoint has that name.
+        BardgeError: The given ``error``: no endpoint has that name.
     """
     if isinstance(endpoint, Endpoint):
         return endpoint
-    found = ENDPOINTS.get(endpoint)
+    name: object = endpoint
+    found = ENDPOINTS.get(name) if isinstance(name, str) else None
     if found is not None:
         return found
-    raise InvalidArgumentError(f"endpoint: no endpoint is named {endpoint!r:.80}; see ENDPOINTS for the names")
+    raise error(f"endpoint: no endpoint is named {endpoint!r:.80}; see ENDPOINTS for the names")
 
 
 def apply_path_overrides(paths: Mapping[str, str] | None) -> dict[str, str]:
@@ -115,6 +119,7 @@ def custom_endpoint(method: str, path: str, response: type[R], *, body: bool, ke
     """
     if method not in _METHODS:
         raise InvalidArgumentError(f"method: expected one of {', '.join(_METHODS)}, got {method!r:.40}")
+    check_bool("keyed", keyed)
     is_get = method == "GET"
     return Endpoint(
         name=f"{method} {path}",

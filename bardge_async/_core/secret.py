@@ -58,6 +58,12 @@ def hide_api_key(key: object) -> ApiKeySource | UnusableApiKey | None:
     return UnusableApiKey(type(key).__name__)
 
 
+def hide_given_key(key: object) -> ApiKeySource | UnusableApiKey:
+    """Wrap a key that must be given: None, from an unset variable perhaps, must not stand for another account's key."""
+    hidden = hide_api_key(key)
+    return UnusableApiKey("None") if hidden is None else hidden
+
+
 def require_usable(key: ApiKeySource | UnusableApiKey) -> ApiKeySource:
     """Return the key or its callable.
 

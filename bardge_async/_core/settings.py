@@ -11,6 +11,7 @@ from urllib.parse import quote, urlsplit
 
 import attrs
 
+from bardge_async._core.arguments import check_bool, check_int
 from bardge_async.errors import ConfigurationError
 
 __all__ = ["ReplayWindow", "RetryPolicy", "Timeouts"]
@@ -37,12 +38,18 @@ def _require_between(low: float, high: float) -> Any:  # noqa: ANN401 - an attrs
     return check_range
 
 
+def _require_whole(low: int, high: int) -> Any:  # noqa: ANN401 - an attrs validator
+    def check_range(owner: object, field: attrs.Attribute[Any], value: object) -> None:
+        check_int(f"{type(owner).__name__}.{field.name}", value, low, high, ConfigurationError)
+
+    return check_range
+
+
 def _require_bool(owner: object, field: attrs.Attribute[Any], value: object) -> None:
-    if not isinstance(value, bool):
-        raise ConfigurationError(f"{type(owner).__name__}.{field.name}: expected True or False, got {value!r:.40}")
+    check_bool(f"{type(owner).__name__}.{field.name}", value, ConfigurationError)
 
 
-_MIN_TIMEOUT: Final = 0.001
+MIN_TIMEOUT: Final = 0.001
 DAY: Final = 86_400.0
 """Seconds."""
 
@@ -61,10 +68,10 @@ class Timeouts:
         ConfigurationError: A value that is not a number from 0.001 to 86,400.
     """
 
-    total: float = attrs.field(default=60.0, validator=_require_between(_MIN_TIMEOUT, DAY))
-    attempt: float = attrs.field(default=20.0, validator=_require_between(_MIN_TIMEOUT, DAY))
-    connect: float = attrs.field(default=5.0, validator=_require_between(_MIN_TIMEOUT, DAY))
-    pool: float = attrs.field(default=30.0, validator=_require_between(_MIN_TIMEOUT, DAY))
+    total: float = attrs.field(default=60.0, validator=_require_between(MIN_TIMEOUT, DAY))
+    attempt: float = attrs.field(default=20.0, validator=_require_between(MIN_TIMEOUT, DAY))
+    connect: float = attrs.field(default=5.0, validator=_require_between(MIN_TIMEOUT, DAY))
+    pool: float = attrs.field(default=30.0, validator=_require_between(MIN_TIMEOUT, DAY))
 
 
 @attrs.frozen(kw_only=True)
@@ -88,13 +95,13 @@ class RetryPolicy:
         ConfigurationError: A value outside its range.
     """
 
-    max_attempts: int = attrs.field(default=4, validator=[attrs.validators.instance_of(int), _require_between(1, 100)])
+    max_attempts: int = attrs.field(default=4, validator=_require_whole(1, 100))
     base: float = attrs.field(default=0.25, validator=_require_between(0, 60))
     cap: float = attrs.field(default=8.0, validator=_require_between(0, 3600))
     retry_after_cap: float = attrs.field(default=60.0, validator=_require_between(0, 3600))
     budget_ratio: float = attrs.field(default=0.2, validator=_require_between(0, 10))
     budget_floor: float = attrs.field(default=10.0, validator=_require_between(0, 100_000))
-    repeat_server_errors: bool = False
+    repeat_server_errors: bool = attrs.field(default=False, validator=_require_bool)
 
 
 @attrs.frozen(kw_only=True)

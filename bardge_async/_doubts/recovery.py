@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import anyio
 import attrs
 
+from bardge_async._core.arguments import check_bool, check_text
 from bardge_async._core.entry import EntryState, JournalEntry, KeyIdentity, RecordedResponse
 from bardge_async._core.http import Response, WireResponse
 from bardge_async._journal import Journal
@@ -274,7 +275,9 @@ def choose_recorded_response(
     Raises:
         InvalidArgumentError: Not exactly one way was given, or a verdict that cannot tell.
     """
-    chosen = [done is not None and done is not False, bool(never_happened), by is not None]
+    check_text("key", key)
+    check_bool("never_happened", never_happened)
+    chosen = [done is not None and done is not False, never_happened, by is not None]
     if sum(chosen) != 1:
         raise InvalidArgumentError("resolve: pass exactly one of done=, never_happened=True and by=")
     if by is not None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Self
 
-from bardge_async._core.arguments import check_schema, check_seconds
+from bardge_async._core.arguments import check_bool, check_number, check_schema, check_seconds, check_text
 from bardge_async._core.entry import COMPETING_SECONDS, JournalEntry, KeyIdentity
 from bardge_async._core.forks import register_lock_owner
 from bardge_async._core.secret import Secret
@@ -14,7 +15,7 @@ from bardge_async._core.settings import DAY
 from bardge_async._core.window import ClockReading
 from bardge_async._journal.key_holders import KeyHolders, key_in_use_error
 from bardge_async._journal.pruning import PruneTime, is_due
-from bardge_async._runtime.clock import Clock, SystemClock, TimeLimit
+from bardge_async._runtime.clock import Clock, TimeLimit, choose_clock
 from bardge_async._runtime.loops import PerLoop
 from bardge_async.errors import ConfigurationError, JournalError
 
@@ -85,7 +86,7 @@ class PostgresJournal:
         self._closed = False
         self._held_keys: set[KeyIdentity] = set()
         self._holders = _HOLDERS.setdefault((secret_dsn, schema), KeyHolders())
-        clock = SystemClock() if clock is None else clock
+        clock = choose_clock(clock)
         make_session = _make_session_factory(
             secret_dsn,
             schema,
@@ -209,6 +210,7 @@ class PostgresJournal:
         Raises:
             JournalError: The database cannot be read.
         """
+        check_bool("unfinished", unfinished)
         return await self._get_session().queries.list_entries(unfinished=unfinished)
 
     async def erase(self, client_id: str) -> int:
@@ -220,6 +222,7 @@ class PostgresJournal:
         Raises:
             JournalError: The database cannot be written.
         """
+        check_text("client_id", client_id)
         return await self._get_session().queries.erase_client(client_id)
 
     async def prune(self, now: float) -> int:
@@ -231,6 +234,7 @@ class PostgresJournal:
         Raises:
             JournalError: The database cannot be written.
         """
+        check_number("now", now, -math.inf)
         return await self._get_session().queries.prune(PruneTime(now), self._keep_bodies, self._keep_entries)
 
     async def aclose(self) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sqlite3
 import weakref
 from pathlib import Path
 from typing import Any, Final, Self
 
-from bardge_async._core.arguments import check_seconds
+from bardge_async._core.arguments import check_bool, check_number, check_path, check_seconds, check_text
 from bardge_async._core.entry import COMPETING_SECONDS, EntryState, JournalEntry, KeyIdentity, RecordedResponse, WallLog
 from bardge_async._core.settings import DAY
 from bardge_async._core.window import ClockReading
@@ -71,7 +72,7 @@ class SQLiteJournal:
     ) -> None:
         check_seconds("keep_bodies", keep_bodies, 0)
         check_seconds("keep_entries", keep_entries, 0)
-        self.path = Path(path).absolute()
+        self.path = check_path("path", path).absolute()
         self._clocks = FileClocks()
         self._keep_bodies = keep_bodies
         self._keep_entries = keep_entries
@@ -188,6 +189,7 @@ class SQLiteJournal:
         Raises:
             JournalError: The file cannot be read.
         """
+        check_bool("unfinished", unfinished)
         return await self._writer.run(lambda found: _select_entries(found, unfinished=unfinished), writes=False)
 
     async def erase(self, client_id: str) -> int:
@@ -198,6 +200,7 @@ class SQLiteJournal:
         Raises:
             JournalError: The file cannot be written.
         """
+        check_text("client_id", client_id)
         return await self._writer.run(lambda found: _erase_client(found, client_id), writes=True)
 
     async def prune(self, now: float) -> int:
@@ -209,6 +212,7 @@ class SQLiteJournal:
         Raises:
             JournalError: The file cannot be written.
         """
+        check_number("now", now, -math.inf)
         return await self._writer.run(lambda found: self._prune_entries(found, PruneTime(now)), writes=True)
 
     def close(self) -> None:

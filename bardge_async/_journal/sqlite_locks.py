@@ -5,6 +5,8 @@ write. The locks belong to the open file description (OFD locks, ``fcntl(2)``), 
 each other as well, and closing one does not release the other's locks.
 """
 
+# pyright: reportPossiblyUnboundVariable=false, reportConstantRedefinition=false
+
 from __future__ import annotations
 
 import errno
@@ -35,7 +37,12 @@ _OWNER_ONLY: Final = 0o600
 
 
 if sys.platform == "linux":
-    from fcntl import F_OFD_GETLK, F_OFD_SETLK, F_UNLCK, F_WRLCK, fcntl
+    try:
+        from fcntl import F_OFD_GETLK, F_OFD_SETLK, F_UNLCK, F_WRLCK, fcntl
+    except ImportError:
+        _HAS_LOCKS = False
+    else:
+        _HAS_LOCKS = True
 
     def _set_lock(file: int, kind: int, offset: int) -> bool:
         """Lock or unlock a byte; return False if another holder has it."""
@@ -53,6 +60,7 @@ if sys.platform == "linux":
         return kind != F_UNLCK
 
 else:  # pragma: no cover - refused by lock_file
+    _HAS_LOCKS = False
     F_UNLCK = F_WRLCK = 0
 
     def _set_lock(file: int, kind: int, place: int) -> bool:
@@ -68,14 +76,14 @@ def lock_file_path(path: Path) -> Path:
     Raises:
         ConfigurationError: This system does not support the locks.
     """
-    if sys.platform != "linux":  # pragma: no cover - the suite runs on Linux
+    if not _HAS_LOCKS:
         raise ConfigurationError(_LINUX_ONLY)
     return path.with_name(path.name + "-lock")
 
 
 def _open_lock_file(path: Path) -> int:
     try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _OWNER_ONLY)
+        return os.open(path, os.O_RDWR | os.O_CREAT, _OWNER_ONLY)
     except OSError as error:
         raise JournalError(f"{path}: the lock file cannot be opened: {error.strerror}") from None
 

@@ -24,14 +24,19 @@ class KeyFacts(NamedTuple):
 
 
 class JournalReader:
-    """Look up keys in a journal file; a file that does not exist yet holds none.
+    """Look up keys in a journal file; a file that does not exist yet, or is empty, holds none.
 
     Opening the journal rewrites the entries under other spellings of a base URL; until then they are found here, too.
+
+    Raises:
+        JournalError: It is not a regular file.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True) if path.exists() else None
+        self._connection = None
+        if _may_hold_entries(path):
+            self._connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)
         self._spellings: list[str] | None = None
 
     def __enter__(self) -> Self:
@@ -97,6 +102,16 @@ class JournalReader:
 
     def _read_error(self, error: sqlite3.Error) -> JournalError:
         return JournalError(f"the journal {self._path} cannot be read: {error}")
+
+
+def _may_hold_entries(path: Path) -> bool:
+    """Return whether there is a journal; a new file, as ``mktemp`` makes it, is none yet."""
+    if not path.exists():
+        return False
+    if not path.is_file():
+        # Opening a pipe would wait for its other end.
+        raise JournalError(f"{path}: not a regular file; give the path of a file")
+    return path.stat().st_size > 0 or path.with_name(path.name + "-wal").exists()
 
 
 def _add_spelling(fingerprint: str, spelling: str, identity: KeyIdentity) -> str:

@@ -74,7 +74,7 @@ def list_spellings(connection: sqlite3.Connection) -> list[str]:
 def _prepare_file(path: Path) -> None:
     """Create a missing file with mode 0600; give an empty one that mode."""
     with contextlib.suppress(FileExistsError):
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     if not path.is_file():
         raise JournalError(f"{path}: not a regular file; give the path of a file")
     if not os.access(path, os.R_OK | os.W_OK, effective_ids=os.access in os.supports_effective_ids):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Self
 from bardge_async._core.arguments import check_schema
 from bardge_async._core.secret import Secret
 from bardge_async._limits.permits import PermitScheduler
-from bardge_async._runtime.clock import Clock, SystemClock
+from bardge_async._runtime.clock import Clock, choose_clock
 from bardge_async._runtime.loops import PerLoop
 from bardge_async.errors import ConfigurationError, ThrottledError
 
@@ -52,9 +52,7 @@ class PostgresLimiter:
         check_schema(schema)
         self._closed = False
         self._loops: PerLoop[LoopPermits] = PerLoop(
-            _make_permits_factory(
-                secret_dsn, schema, name, float(per_second), SystemClock() if clock is None else clock
-            ),
+            _make_permits_factory(secret_dsn, schema, name, float(per_second), choose_clock(clock)),
             LoopPermits.aclose,
         )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import select
+import sys
 from collections.abc import Callable
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -113,11 +114,11 @@ def _make_readable_check(sock: object) -> Callable[[], object]:
     descriptor: int = fileno()
     if descriptor < 0:
         raise StaleConnectionError
-    if not hasattr(select, "poll"):
-        return functools.partial(_select_descriptor, descriptor)
-    poller = select.poll()
-    poller.register(descriptor, select.POLLIN)
-    return functools.partial(poller.poll, 0)
+    if sys.platform != "win32" and hasattr(select, "poll"):
+        poller = select.poll()
+        poller.register(descriptor, select.POLLIN)
+        return functools.partial(poller.poll, 0)
+    return functools.partial(_select_descriptor, descriptor)
 
 
 def _select_descriptor(descriptor: int) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, Final, Generic, Literal, TypeVar, overload
 
 import attrs
 
-from bardge_async._core.arguments import check_int
+from bardge_async._core.arguments import check_bool, check_int
 from bardge_async._pagination.bounded_map import BoundedMap, MapItem
 from bardge_async._pagination.checkpoint import Checkpoint
 from bardge_async._pagination.cursor import Cursor
@@ -179,11 +179,15 @@ class Walk(Generic[T]):
         ``errors="collect"`` the exception is yielded in place of the result.
 
         Raises:
-            InvalidArgumentError: ``concurrency`` is below 1, or ``errors`` is neither "raise" nor "collect".
+            InvalidArgumentError: An argument has a wrong type, ``concurrency`` is below 1, or ``errors`` is neither
+                "raise" nor "collect".
         """
         with self._attach_cursor_on_error():
+            if not callable(fn):
+                raise InvalidArgumentError(f"fn: expected an async function, got {fn!r:.40}")
             check_int("concurrency", concurrency, 1, None)
-            if errors not in {"raise", "collect"}:
+            check_bool("ordered", ordered)
+            if errors not in ("raise", "collect"):
                 raise InvalidArgumentError(f'errors: expected "raise" or "collect", got {errors!r:.40}')
         return self._claim_iteration(
             self._iterate_results(fn, concurrency, ordered=ordered, collect=errors == "collect")

@@ -257,6 +257,6 @@ def check_dsn(dsn: Secret) -> Secret:
     """
     try:
         conninfo_to_dict(dsn)
-    except psycopg.Error:
+    except (psycopg.Error, UnicodeError):
         raise ConfigurationError("dsn: expected a connection string such as postgresql://user@host/database") from None
     return dsn

@@ -16,11 +16,13 @@ import anyio
 from bardge_async._core.entry import WallLog
 from bardge_async._core.server_clock import ServerClock, parse_http_date
 from bardge_async._core.window import ClockReading, make_reading
+from bardge_async.errors import ConfigurationError
 
 __all__ = ["Clock", "ClockReader", "SystemClock", "TimeLimit", "Timer"]
 
 # On Linux, time.monotonic() stops while the machine sleeps; the server's replay window does not.
-_BOOT_TIME: Final = getattr(time, "CLOCK_BOOTTIME", None)
+_BOOT_TIME: Final[int | None] = getattr(time, "CLOCK_BOOTTIME", None)
+_read_clock: Final[Callable[[int], float]] = getattr(time, "clock_gettime", lambda _: time.monotonic())
 _RESOLUTION: Final = 1e-9
 """Seconds within which two readings count as simultaneous."""
 
@@ -130,6 +132,19 @@ class TimeLimit:
         return self._scope.__exit__(kind, error, trace)
 
 
+def choose_clock(clock: Clock | None) -> Clock:
+    """Return the clock, by default the machine's.
+
+    Raises:
+        ConfigurationError: It is no clock.
+    """
+    if clock is None:
+        return SystemClock()
+    if not callable(getattr(clock, "elapsed", None)):
+        raise ConfigurationError(f"clock: expected a Clock with a method elapsed(), got {clock!r:.40}")
+    return clock
+
+
 def _read_boot_id() -> str:
     """Return the machine's boot id; if the system has none, a random id of this process."""
     try:
@@ -150,7 +165,7 @@ class SystemClock:
 
     def elapsed(self) -> float:
         """Return the seconds since the boot, including time asleep if the system counts it."""
-        return time.monotonic() if _BOOT_TIME is None else time.clock_gettime(_BOOT_TIME)
+        return time.monotonic() if _BOOT_TIME is None else _read_clock(_BOOT_TIME)
 
     async def sleep(self, seconds: float) -> None:
         """Sleep for a number of seconds."""

@@ -15,4 +15,6 @@ def main() -> None:
         if error.name != "click":
             raise
         sys.exit("bardge: the command line needs an extra: pip install 'bardge-async[cli,sandbox]'")
+    except KeyboardInterrupt:
+        sys.exit(130)
     bardge()

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -15,8 +14,22 @@ from bardge_async._core.secret import Secret
 from bardge_async._version import __version__
 from bardge_async.cli.batch import batch
 
+_EXIT_INTERRUPTED: Final = 130
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+
+class _InterruptibleGroup(click.Group):
+    """Commands that Ctrl-C ends with one line and the shells' exit code for it."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except (KeyboardInterrupt, asyncio.CancelledError):
+            click.echo("Interrupted.", err=True)
+            sys.exit(_EXIT_INTERRUPTED)
+
+
+@click.group(cls=_InterruptibleGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="bardge")
 def bardge() -> None:
     """Work with the Bardge Reseller API V3."""
@@ -174,12 +187,14 @@ def prune(path: Path | Secret, *, keep_bodies: float, keep_entries: float, as_js
 
 def _run_until_stopped(work: Coroutine[Any, Any, None]) -> None:
     """Run to completion; stop on Ctrl-C or SIGTERM without a traceback."""
+    from bardge_async.cli.batch._terminal import handle_signals
+
     with asyncio.Runner() as runner:
         loop = runner.get_loop()
         task = loop.create_task(work)
-        for name in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(name, task.cancel)
-        try:
-            loop.run_until_complete(task)
-        except asyncio.CancelledError:
-            click.echo("Stopped.", err=True)
+        # Not the loop's own handlers, which Windows does not have; what is called from another thread wakes the loop.
+        with handle_signals(lambda: loop.call_soon_threadsafe(task.cancel)):
+            try:
+                loop.run_until_complete(task)
+            except asyncio.CancelledError:
+                click.echo("Stopped.", err=True)

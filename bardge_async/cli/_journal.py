@@ -6,14 +6,14 @@ import datetime as dt
 import json
 import os
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import anyio
 import attrs
 import click
+from anyio.lowlevel import checkpoint
 
 from bardge_async._client import BardgeClient
 from bardge_async._core.entry import EntryState, JournalEntry
@@ -27,17 +27,6 @@ from bardge_async.errors import BardgeError
 
 AnyJournal: TypeAlias = SQLiteJournal | PostgresJournal
 _CHOICES: Final = ("done", "never_happened", "by_evidence")
-
-
-@asynccontextmanager
-async def _open_journal(location: Path | Secret, keep_bodies: float, keep_entries: float) -> AsyncGenerator[AnyJournal]:
-    if isinstance(location, Path):
-        with SQLiteJournal(location, keep_bodies=keep_bodies, keep_entries=keep_entries) as sqlite:
-            yield sqlite
-        return
-    postgres = PostgresJournal(location, patience=0, keep_bodies=keep_bodies, keep_entries=keep_entries)
-    async with postgres:
-        yield postgres
 
 
 @attrs.frozen
@@ -62,12 +51,23 @@ class JournalTarget:
     ) -> None:
         """Run work on the opened journal, with retention in days; a ``BardgeError`` becomes a message."""
 
-        async def open_and_work() -> None:
-            async with _open_journal(self.path, keep_bodies * DAY, keep_entries * DAY) as journal:
-                await work(journal)
+        async def work_and_check(journal: AnyJournal) -> None:
+            await work(journal)
+            # Ctrl-C while the result was printed takes effect here.
+            await checkpoint()
 
+        async def open_and_work(dsn: Secret) -> None:
+            async with PostgresJournal(dsn, patience=0, keep_bodies=bodies, keep_entries=entries) as journal:
+                await work_and_check(journal)
+
+        bodies, entries = keep_bodies * DAY, keep_entries * DAY
         try:
-            anyio.run(open_and_work)
+            if isinstance(self.path, Secret):
+                anyio.run(open_and_work, self.path)
+            else:
+                # Opened outside of the loop, where Ctrl-C interrupts a wait for another process.
+                with SQLiteJournal(self.path, keep_bodies=bodies, keep_entries=entries) as journal:
+                    anyio.run(work_and_check, journal)
         except BardgeError as error:
             raise click.ClickException(str(error)) from error
 

@@ -8,6 +8,7 @@ from typing import Final, Literal
 
 import attrs
 
+from bardge_async._core.arguments import check_text
 from bardge_async.errors import InvalidArgumentError
 from bardge_async.sandbox._errors import ErrorAnswer
 from bardge_async.sandbox._formats import SECOND
@@ -46,6 +47,7 @@ def check_in(store: Store, reseller: Reseller, client: Row, provider_id: str, no
     Raises:
         InvalidArgumentError: No gym has that id, or the client has neither a valid code nor enough credits.
     """
+    check_text("provider_id", provider_id)
     gym = store.fetch_one("SELECT * FROM providers WHERE id = ? AND category = 'GYM'", provider_id)
     if gym is None:
         raise InvalidArgumentError(f"provider_id: no gym has the id {provider_id!r:.80}")

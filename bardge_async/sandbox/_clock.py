@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from bardge_async.errors import InvalidArgumentError
+from bardge_async._core.arguments import check_number
+from bardge_async.errors import ConfigurationError
 
 _MAX_ADVANCE: Final = 10 * 365 * 86_400
 
@@ -62,9 +63,15 @@ class SandboxClock:
 
     It follows real time, plus what was advanced. ``start`` is the aware instant to start at, by default now. It is a
     :class:`Clock` as well: with ``BardgeClient(clock=sandbox.clock)`` client and sandbox advance together.
+
+    Raises:
+        ConfigurationError: ``start`` is not a datetime with a time zone.
     """
 
     def __init__(self, start: dt.datetime | None = None) -> None:
+        given: object = start
+        if given is not None and (not isinstance(given, dt.datetime) or given.tzinfo is None):
+            raise ConfigurationError(f"start: expected a datetime with a time zone, got {start!r:.60}")
         self._origin = time.time() if start is None else start.timestamp()
         self._started = time.monotonic()
         self._advanced = 0.0
@@ -88,8 +95,7 @@ class SandboxClock:
         Raises:
             InvalidArgumentError: Negative seconds (the clock does not run backwards), or more than ten years.
         """
-        if not 0 <= seconds <= _MAX_ADVANCE:
-            raise InvalidArgumentError(f"seconds: expected 0 to {_MAX_ADVANCE}, got {seconds!r}")
+        check_number("seconds", seconds, 0, _MAX_ADVANCE)
         self._advanced += seconds
         for timer in tuple(self.timers):
             timer.schedule_check()

@@ -20,15 +20,17 @@ import attrs
 import orjson
 from aiohttp import web
 
-from bardge_async.errors import InvalidArgumentError
+from bardge_async.errors import ConfigurationError, InvalidArgumentError
 from bardge_async.sandbox._check_in import CheckIn
 from bardge_async.sandbox._clock import SandboxClock
 from bardge_async.sandbox._drift import Drift
+from bardge_async.sandbox._errors import ErrorAnswer
 from bardge_async.sandbox._fault_plan import DEFAULT_RANDOM_FAULTS, FaultPlan
 from bardge_async.sandbox._faults import fault_from_json, fault_to_json
 from bardge_async.sandbox._idempotency import KeptAnswer
 from bardge_async.sandbox._ledger import LedgerEntry
-from bardge_async.sandbox._origin_check import ControlError, check_origin
+from bardge_async.sandbox._origin_check import ControlError, check_control_request
+from bardge_async.sandbox._protocol import read_body
 from bardge_async.sandbox._request_log import RecordedRequest
 
 JSON: TypeAlias = dict[str, Any]
@@ -99,24 +101,33 @@ class Control:
     async def answer_request(self, request: web.Request) -> web.StreamResponse:
         """Answer one request."""
         try:
-            check_origin(request, self._bound_host)
+            check_control_request(request, self._bound_host)
             return _json_response(200, await self._read_or_change(request))
         except ControlError as error:
             return _json_response(error.status, {"error": {"message": str(error)}})
         except InvalidArgumentError as error:
             return _json_response(400, {"error": {"message": str(error)}})
+        except ConfigurationError as error:
+            return _json_response(500, {"error": {"message": str(error)}})
 
     async def _read_or_change(self, request: web.Request) -> JSON:
         read, changes = _find_route(request.match_info["tail"])
         made: object = None
         if request.method == "POST" and changes:
-            values = _read_object(await request.read(), changes)
+            values = _read_object(await _read_body(request), changes)
             for name, change in changes.items():
                 if name in values or not name:
                     made = change(self._sandbox, values) or made
         elif request.method != "GET" or read is None:
             raise ControlError(405, f"{request.method} is not allowed here; GET reads, POST changes")
         return read(self._sandbox, request.query) if read else cast("JSON", made or {})
+
+
+async def _read_body(request: web.Request) -> bytes:
+    try:
+        return await read_body(request)
+    except ErrorAnswer as refusal:
+        raise ControlError(refusal.status, refusal.message) from None
 
 
 def _read_object(body: bytes, changes: Mapping[str, ChangeState]) -> JSON:

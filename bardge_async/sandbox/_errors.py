@@ -66,6 +66,16 @@ def permission_error(message: str) -> ErrorAnswer:
     return ErrorAnswer(403, "permission_error", "permission_denied", message)
 
 
+def unreadable_error(reason: str, status: int = 400) -> ErrorAnswer:
+    """Return an error for a request that breaks HTTP's own rules."""
+    return ErrorAnswer(status, INVALID_REQUEST, VALIDATION_CODE, f"The request cannot be read: {reason}")
+
+
+def storage_error(reason: str) -> ErrorAnswer:
+    """Return a 500 for a state file that cannot be used."""
+    return ErrorAnswer(500, "api_error", "internal_error", f"The sandbox cannot keep its state: {reason}")
+
+
 def internal_error() -> ErrorAnswer:
     """Return a 500 for a failure of the sandbox itself."""
     return ErrorAnswer(500, "api_error", "internal_error", "The sandbox failed; see its log for the traceback.")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import random
 from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Final, cast
 
 import attrs
 
+from bardge_async._core.arguments import check_int, check_number
 from bardge_async.errors import InvalidArgumentError
 from bardge_async.sandbox._faults import Fault, FaultKind
 
@@ -65,8 +66,12 @@ class FaultPlan:
         self._random = random.Random()  # noqa: S311 - seeded, to be reproducible
 
     def script(self, faults: Iterable[Fault]) -> None:
-        """Add faults after those still pending."""
-        self._planned.extend([_PlannedFault(fault) for fault in faults])
+        """Add faults after those still pending.
+
+        Raises:
+            InvalidArgumentError: Something else than faults.
+        """
+        self._planned.extend([_PlannedFault(fault) for fault in _check_faults(faults)])
 
     def random(
         self, rate: float, seed: int, faults: Sequence[Fault] = DEFAULT_RANDOM_FAULTS, *, endpoint: str | None = None
@@ -79,13 +84,14 @@ class FaultPlan:
         Raises:
             InvalidArgumentError: A rate outside of 0 to 1, an unknown endpoint, no faults, or a limit among them.
         """
-        if not 0 <= rate <= 1:
-            raise InvalidArgumentError(f"rate: expected a number from 0 to 1, got {rate!r}")
+        check_number("rate", rate, 0, 1)
+        check_int("seed", seed, -(2**63), 2**63)
+        faults = _check_faults(faults)
         if not faults or any(fault.kind is FaultKind.LIMIT for fault in faults):
             raise InvalidArgumentError("faults: expected at least one, and none of kind limit; add a limit by script()")
         # Created for its check of the endpoint's name only.
         Fault(kind="cut_before", endpoint=endpoint)
-        self._random_faults = RandomFaults(rate, seed, tuple(faults), endpoint) if rate else None
+        self._random_faults = RandomFaults(rate, seed, faults, endpoint) if rate else None
         self._random.seed(seed)
 
     def clear(self) -> None:
@@ -125,3 +131,11 @@ class FaultPlan:
         # A fault is drawn for every request, hit or not, so that a changed rate does not change which fault comes when.
         hit, drawn = self._random.random() < settings.rate, self._random.choice(settings.faults)
         return drawn if hit else None
+
+
+def _check_faults(faults: object) -> tuple[Fault, ...]:
+    found = tuple(cast("Iterable[object]", faults)) if isinstance(faults, Iterable) else (faults,)
+    for fault in found:
+        if not isinstance(fault, Fault):
+            raise InvalidArgumentError(f"faults: expected a list of Fault(...), got {fault!r:.40}")
+    return cast("tuple[Fault, ...]", found)

@@ -48,7 +48,8 @@ _REQUIRED: Final = frozenset({"seconds", "status", "rate"})
 
 
 def _check_endpoint(_: object, __: object, value: str | None) -> None:
-    if value is not None and value not in ENDPOINTS:
+    # A tuple, since the value may be of any type, hashable or not.
+    if value is not None and value not in tuple(ENDPOINTS):
         raise InvalidArgumentError(f"Fault.endpoint: no endpoint is named {value!r}; see ENDPOINTS for the names")
 
 

@@ -1,4 +1,4 @@
-"""Restrict ``/_sandbox/`` to programs on this machine: web pages open in its browser are rejected.
+"""Reject requests that web pages open in this machine's browser send; ``/_sandbox/`` is for this machine's programs only.
 
 A page of another site can send forms to loopback, and after DNS rebinding to 127.0.0.1 it can read responses as well.
 The first sends a foreign ``Origin``, and no JSON without a preflight; the second sends a ``Host`` that is not this
@@ -28,21 +28,33 @@ class ControlError(Exception):
         self.status = status
 
 
-def check_origin(request: web.Request, bound_host: str) -> None:
-    """Check a request's headers; ``bound_host`` is the name or address that the server was bound to.
+def check_control_request(request: web.Request, bound_host: str) -> None:
+    """Check a control request's headers; ``bound_host`` is the name or address that the server was bound to.
 
     Raises:
         ControlError: It may come from a web page, or it is a change that is not JSON.
     """
-    hosts, origins = request.headers.getall("Host", []), request.headers.getall("Origin", [])
-    if len(hosts) != 1 or not _is_own_host(hosts[0], bound_host):
-        raise ControlError(403, "Host: expected a loopback address, or the name that the sandbox was bound to")
-    if any(origin.lower() != f"http://{hosts[0]}".lower() for origin in origins):
-        raise ControlError(403, "Origin: requests from other sites are not allowed")
-    if any(site not in _OWN_SITE for site in request.headers.getall("Sec-Fetch-Site", [])):
-        raise ControlError(403, "Sec-Fetch-Site: requests from other sites are not allowed")
+    problem = find_foreign_header(request, bound_host, any_host=False)
+    if problem is not None:
+        raise ControlError(403, problem)
     if request.method != "GET" and request.headers.getall("Content-Type", []) != [_json_content_type(request)]:
         raise ControlError(415, "Content-Type: expected application/json")
+
+
+def find_foreign_header(request: web.Request, bound_host: str, *, any_host: bool) -> str | None:
+    """Return what shows that a request may come from a web page, if anything does.
+
+    With ``any_host`` other programs may reach the server by any name, but web pages still may not.
+    """
+    hosts, origins = request.headers.getall("Host", []), request.headers.getall("Origin", [])
+    is_own = len(hosts) == 1 and _is_own_host(hosts[0], bound_host)
+    if not is_own and not any_host:
+        return "Host: expected a loopback address, or the name that the sandbox was bound to"
+    if any(not is_own or origin.lower() != f"http://{hosts[0]}".lower() for origin in origins):
+        return "Origin: requests from other sites are not allowed"
+    if any(site not in _OWN_SITE for site in request.headers.getall("Sec-Fetch-Site", [])):
+        return "Sec-Fetch-Site: requests from other sites are not allowed"
+    return None
 
 
 def _json_content_type(request: web.Request) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -27,6 +28,11 @@ class OutgoingResponse:
 
     response: SandboxResponse | None
     fault: Fault | None = None
+
+
+def new_request_id() -> str:
+    """Return the id of a new request."""
+    return f"req_{secrets.token_hex(16)}"
 
 
 def error_response(error: ErrorAnswer, request_id: str) -> SandboxResponse:
@@ -58,6 +64,11 @@ def _replace_response(status: int, response: SandboxResponse, fault: Fault) -> S
     return SandboxResponse(status, _PROXY_PAGE % (status, status), "")
 
 
+def build_response(response: SandboxResponse, fault: Fault | None = None) -> web.Response:
+    """Return a response that is sent as a whole."""
+    return web.Response(status=response.status, body=response.body, headers=_build_headers(response, fault))
+
+
 async def send_response(request: web.Request, outgoing: OutgoingResponse, clock: SandboxClock) -> web.StreamResponse:
     """Send a response, or what the fault leaves of it."""
     response, fault = outgoing.response, outgoing.fault
@@ -65,7 +76,7 @@ async def send_response(request: web.Request, outgoing: OutgoingResponse, clock:
         return _cut_connection(request)
     kind = fault.kind if fault else None
     if fault is None or kind not in {FaultKind.TRUNCATE, FaultKind.DRIP}:
-        return web.Response(status=response.status, body=response.body, headers=_build_headers(response, fault))
+        return build_response(response, fault)
     stream = web.StreamResponse(status=response.status, headers=_build_headers(response, fault))
     # The full length is declared, so that the client can see that a truncated body is incomplete.
     stream.content_length = len(response.body)

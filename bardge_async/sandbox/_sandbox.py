@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType, TracebackType
@@ -10,7 +11,8 @@ from typing import Self
 import anyio
 from aiohttp import web
 
-from bardge_async.errors import InvalidArgumentError
+from bardge_async._core.arguments import check_text
+from bardge_async.errors import ConfigurationError, InvalidArgumentError
 from bardge_async.sandbox import _ledger
 from bardge_async.sandbox._check_in import CheckIn, check_in
 from bardge_async.sandbox._clock import SandboxClock
@@ -20,6 +22,7 @@ from bardge_async.sandbox._fault_plan import FaultPlan
 from bardge_async.sandbox._faults import Fault, FaultKind
 from bardge_async.sandbox._idempotency import KeptAnswer
 from bardge_async.sandbox._ledger import LedgerEntry
+from bardge_async.sandbox._protocol import SandboxProtocol
 from bardge_async.sandbox._request import read_reseller
 from bardge_async.sandbox._request_log import RecordedRequest
 from bardge_async.sandbox._server import PREFIX, Server
@@ -40,7 +43,7 @@ class Sandbox:
     the property ``drift`` lists. ``resellers`` is the number of accounts with a key; one more is disabled.
 
     Raises:
-        InvalidArgumentError: A setting out of range.
+        ConfigurationError: A setting out of range; on entering, a ``db`` that cannot be used.
     """
 
     def __init__(
@@ -72,11 +75,14 @@ class Sandbox:
             keyed=keyed,
             drift=drift,
         )
-        self.clock = clock or SandboxClock()
+        if clock is not None and not isinstance(clock, SandboxClock):
+            raise ConfigurationError(f"clock: expected SandboxClock(...), got {clock!r:.40}")
+        self.clock = SandboxClock() if clock is None else clock
         self.faults = FaultPlan()
         self._store: Store | None = None
         self._server: Server | None = None
         self._runner: web.AppRunner | None = None
+        self._listener: asyncio.Server | None = None
         self._base_url = ""
 
     async def __aenter__(self) -> Self:
@@ -165,6 +171,7 @@ class Sandbox:
         Raises:
             InvalidArgumentError: No lookup has that id.
         """
+        check_text("lookup_id", lookup_id)
         row = self._running_server.store.fetch_one("SELECT code FROM lookups WHERE id = ?", lookup_id)
         if row is None:
             raise InvalidArgumentError(f"lookup_id: no lookup has the id {lookup_id!r}")
@@ -187,7 +194,6 @@ class Sandbox:
     def reset(self) -> None:
         """Restore the initial data and keys, and remove faults and requests; the clock stays where it is."""
         server = self._running_server
-        server.store.drop_tables()
         load_seed(server.store, self._settings, self.clock.now())
         server.reload_api_keys()
         server.requests.clear()
@@ -201,11 +207,11 @@ class Sandbox:
         """Empty the idempotency store, so that the next request under any key counts as new."""
         self._running_server.idempotency.forget_all()
 
-    def cut_after(self, endpoint: str | None = None, times: int = 1) -> None:
+    def cut_after(self, endpoint: str | None = None, times: int | None = 1) -> None:
         """Cut the next connections to an endpoint after the work is committed."""
         self.faults.script([Fault(kind=FaultKind.CUT_AFTER, endpoint=endpoint, times=times)])
 
-    def cut_before(self, endpoint: str | None = None, times: int = 1) -> None:
+    def cut_before(self, endpoint: str | None = None, times: int | None = 1) -> None:
         """Cut the next connections to an endpoint before any work is done."""
         self.faults.script([Fault(kind=FaultKind.CUT_BEFORE, endpoint=endpoint, times=times)])
 
@@ -217,24 +223,32 @@ class Sandbox:
 
     async def _start_server(self, server: Server) -> None:
         self._server = server
-        self._runner = web.AppRunner(
-            server.build_application(Control(self, self._settings.host).answer_request),
-            access_log=None,
-            shutdown_timeout=0.5,
-        )
+        control = Control(self, self._settings.host).answer_request
+        self._runner = web.AppRunner(server.build_application(control), shutdown_timeout=0.5)
         await self._runner.setup()
-        await web.TCPSite(self._runner, self._settings.host, self._settings.port).start()
-        host, port = self._runner.addresses[0][:2]
+        manager, loop = self._runner.server, asyncio.get_running_loop()
+        assert manager is not None
+        # aiohttp's own sites offer no choice of the protocol.
+        self._listener = await loop.create_server(
+            lambda: SandboxProtocol(manager, loop=loop, access_log=None),  # type: ignore[arg-type]  # None: no log
+            self._settings.host,
+            self._settings.port,
+        )
+        host, port = self._listener.sockets[0].getsockname()[:2]
         # An IPv6 address needs brackets in a URL.
         self._base_url = f"http://{f'[{host}]' if ':' in host else host}:{port}{PREFIX}"
 
     async def _stop_server(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
         if self._runner is not None:
             await self._runner.cleanup()
         if self._store is not None:
             self._store.close()
 
     def _find_reseller(self, slug: str | None) -> Row:
+        if slug is not None:
+            check_text("reseller", slug)
         wanted = slug or next(iter(self.api_keys))
         row = self._running_server.store.fetch_one("SELECT * FROM resellers WHERE slug = ?", wanted)
         if row is None:
@@ -242,6 +256,7 @@ class Sandbox:
         return row
 
     def _find_client(self, id: str, slug: str | None) -> Row:
+        check_text("client_id", id)
         sql = "SELECT * FROM clients WHERE reseller = ? AND id = ?"
         row = self._running_server.store.fetch_one(sql, self._find_reseller(slug)["seq"], id)
         if row is None:

@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
-SCHEMA: Final = """
+VERSION: Final = 2
+SCHEMA: Final = f"""
 CREATE TABLE resellers (
     seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, slug TEXT NOT NULL UNIQUE, name TEXT NOT NULL,
     api_key TEXT UNIQUE, enabled INTEGER NOT NULL, lookup_enabled INTEGER NOT NULL DEFAULT 1,
@@ -107,5 +109,6 @@ CREATE TABLE lookups (
     id TEXT PRIMARY KEY, reseller INTEGER NOT NULL, issuer INTEGER NOT NULL, client INTEGER NOT NULL,
     code TEXT NOT NULL, code_expires_at INTEGER NOT NULL, token TEXT UNIQUE, token_expires_at INTEGER
 );
-PRAGMA user_version = 2;
+PRAGMA user_version = {VERSION};
 """
+TABLES: Final = tuple(re.findall(r"CREATE TABLE (\w+)", SCHEMA))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeAlias
 
@@ -11,24 +10,36 @@ import attrs
 import orjson
 from aiohttp import web
 
+from bardge_async._core.settings import is_loopback
 from bardge_async.endpoints import ENDPOINTS, Endpoint, RepeatEffect
+from bardge_async.errors import ConfigurationError
 from bardge_async.sandbox._clock import SandboxClock
 from bardge_async.sandbox._drift import DriftPlan, plan_drifts
 from bardge_async.sandbox._errors import (
-    INVALID_REQUEST,
-    VALIDATION_CODE,
     ErrorAnswer,
     account_disabled_error,
     internal_error,
     no_endpoint_error,
+    permission_error,
+    storage_error,
+    unreadable_error,
     wrong_api_key_error,
 )
 from bardge_async.sandbox._fault_plan import FaultPlan
 from bardge_async.sandbox._faults import Fault, FaultKind
 from bardge_async.sandbox._idempotency import IdempotencyStore, SandboxResponse
+from bardge_async.sandbox._origin_check import find_foreign_header
+from bardge_async.sandbox._protocol import read_body
 from bardge_async.sandbox._request import Reseller, SandboxRequest, read_reseller
 from bardge_async.sandbox._request_log import new_request_log, record_request
-from bardge_async.sandbox._responses import OutgoingResponse, apply_fault, error_response, send_response
+from bardge_async.sandbox._responses import (
+    OutgoingResponse,
+    apply_fault,
+    build_response,
+    error_response,
+    new_request_id,
+    send_response,
+)
 from bardge_async.sandbox._settings import SandboxSettings
 from bardge_async.sandbox._store import Store
 from bardge_async.sandbox.behaviours import BEHAVIOURS
@@ -51,6 +62,8 @@ class Server:
         self._faults = faults
         self._latency = settings.latency
         self.drift = DriftPlan(() if settings.drift is None else plan_drifts(settings.drift))
+        self._bound_host = settings.host
+        self._any_host = not is_loopback(settings.host)
         self.idempotency = IdempotencyStore(store, clock, settings)
         self.requests = new_request_log()
         self.resellers: dict[str, Reseller] = {}
@@ -79,30 +92,46 @@ class Server:
         return serve_endpoint
 
     async def _serve_request(self, endpoint: AnyEndpoint | None, request: web.Request) -> web.StreamResponse:
+        body, unreadable = await _try_read_body(request)
+        try:
+            reseller = self._admit_request(request)
+        except ErrorAnswer as refusal:
+            # Not a call: a page in a browser or a health check must not use up a fault, or appear in the log.
+            return build_response(error_response(unreadable or refusal, new_request_id()))
         name = endpoint.name if endpoint else None
         fault = self._faults.take_fault(name, self._clock.wall())
         await self._apply_latency(fault, after=False)
+        request_id = new_request_id()
         if fault and fault.replaces_work:
-            # Read the request before responding: a client that is still sending would see a connection reset.
-            body = b"" if fault.kind is FaultKind.CUT_BEFORE else await self._read_body(request)
-            response = SandboxResponse(0, b"", _new_request_id())
+            response = SandboxResponse(0, b"", request_id)
+        elif unreadable:
+            response = error_response(unreadable, request_id)
         else:
-            body, response = await self._answer_request(endpoint, request)
+            response = await self._answer_request(endpoint, reseller, request, body, request_id)
         await self._apply_latency(fault, after=True)
         outgoing = apply_fault(response, fault)
         self._log_request(request, body, name, outgoing)
         return await send_response(request, outgoing, self._clock)
 
+    def _admit_request(self, request: web.Request) -> Reseller:
+        """Return whose call a request is.
+
+        Raises:
+            ErrorAnswer: It may come from a web page, or has no known key.
+        """
+        foreign = find_foreign_header(request, self._bound_host, any_host=self._any_host)
+        if foreign is not None:
+            raise permission_error(foreign)
+        scheme, _, api_key = request.headers.get("Authorization", "").partition(" ")
+        # The scheme is case-insensitive (RFC 9110, section 11.1).
+        reseller = self.resellers.get(api_key.strip()) if scheme.lower() == "bearer" else None
+        if reseller is None:
+            raise wrong_api_key_error()
+        return reseller
+
     async def _apply_latency(self, fault: Fault | None, *, after: bool) -> None:
         if fault and fault.kind is FaultKind.LATENCY and fault.after is after:
             await self._clock.sleep(fault.seconds or 0)
-
-    async def _read_body(self, request: web.Request) -> bytes:
-        try:
-            return await request.read()
-        except web.HTTPException:
-            # Too large a body; the fault replaces the response anyway.
-            return b""
 
     def _log_request(self, request: web.Request, body: bytes, name: str | None, outgoing: OutgoingResponse) -> None:
         response, fault = outgoing.response, outgoing.fault
@@ -111,25 +140,20 @@ class Server:
         self.requests.append(record_request(request, body, name, status=status, replayed=replayed, fault=kind))
 
     async def _answer_request(
-        self, endpoint: AnyEndpoint | None, request: web.Request
-    ) -> tuple[bytes, SandboxResponse]:
-        request_id = _new_request_id()
-        body = b""
+        self, endpoint: AnyEndpoint | None, reseller: Reseller, request: web.Request, body: bytes, request_id: str
+    ) -> SandboxResponse:
         try:
-            # Read first, so that the log shows the bodies of rejected requests, too.
-            body = await request.read()
-            reseller = self._find_authorized_reseller(request)
+            if not reseller.enabled:
+                raise account_disabled_error()
             if endpoint is None:
                 raise no_endpoint_error(request.method, request.path)
-            return body, await self._execute_or_replay(
-                self._build_request(endpoint, reseller, request, body), request_id
-            )
+            _check_texts(request)
+            return await self._execute_or_replay(self._build_request(endpoint, reseller, request, body), request_id)
         except ErrorAnswer as refusal:
-            return body, error_response(refusal, request_id)
-        except web.HTTPException as error:
-            return body, error_response(
-                ErrorAnswer(error.status, INVALID_REQUEST, VALIDATION_CODE, error.reason), request_id
-            )
+            return error_response(refusal, request_id)
+        except ConfigurationError as error:
+            _log.error("%s %s: %s", request.method, request.path, error)
+            return error_response(storage_error(str(error)), request_id)
 
     def _build_request(
         self, endpoint: AnyEndpoint, reseller: Reseller, request: web.Request, body: bytes
@@ -146,16 +170,6 @@ class Server:
             lookup_token=request.headers.get("Bardge-Lookup-Token") or None,
             received_at=self._clock.wall(),
         )
-
-    def _find_authorized_reseller(self, request: web.Request) -> Reseller:
-        scheme, _, api_key = request.headers.get("Authorization", "").partition(" ")
-        # The scheme is case-insensitive (RFC 9110, section 11.1).
-        reseller = self.resellers.get(api_key.strip()) if scheme.lower() == "bearer" else None
-        if reseller is None:
-            raise wrong_api_key_error()
-        if not reseller.enabled:
-            raise account_disabled_error()
-        return reseller
 
     async def _execute_or_replay(self, request: SandboxRequest, request_id: str) -> SandboxResponse:
         async def execute_and_keep() -> SandboxResponse:
@@ -193,6 +207,8 @@ def run_behaviour(request: SandboxRequest, request_id: str) -> SandboxResponse:
                 body = BEHAVIOURS[request.endpoint.name](request)
     except ErrorAnswer as refusal:
         return error_response(refusal, request_id)
+    except ConfigurationError:
+        raise
     except Exception:  # noqa: BLE001 - an HTTP server answers 500 and keeps running
         _log.exception("The behaviour of %s failed", request.endpoint.name)
         return error_response(internal_error(), request_id)
@@ -201,5 +217,22 @@ def run_behaviour(request: SandboxRequest, request_id: str) -> SandboxResponse:
     return SandboxResponse(status, orjson.dumps(body), request_id)
 
 
-def _new_request_id() -> str:
-    return f"req_{secrets.token_hex(16)}"
+async def _try_read_body(request: web.Request) -> tuple[bytes, ErrorAnswer | None]:
+    """Read a request's body, or return why it cannot be read.
+
+    Also for requests that are refused: a client that is still sending would see a connection reset.
+    """
+    try:
+        return await read_body(request), None
+    except ErrorAnswer as refusal:
+        return b"", refusal
+
+
+def _check_texts(request: web.Request) -> None:
+    """Reject what is not text: aiohttp decodes bytes that are not UTF-8 to surrogates, which SQLite cannot store."""
+    given = [request.headers.get(name, "") for name in ("Idempotency-Key", "Bardge-Lookup-Token")]
+    for text in (*given, *request.match_info.values(), *request.query.values()):
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise unreadable_error("it is not UTF-8") from None

@@ -377,7 +377,7 @@ async def test_bad_arguments(named: str, given: dict[str, Any]) -> None:
     """A wrong argument is rejected immediately, by name."""
     arguments: dict[str, Any] = {"operations": [], "job": "j", **given}
     async with open_rig(reply()) as it:
-        with pytest.raises(errors.InvalidArgumentError, match=f"^{named}: "):
+        with pytest.raises(errors.ConfigurationError, match=f"^{named}: "):
             it.bardge.batch(**arguments)
 
 

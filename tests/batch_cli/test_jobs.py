@@ -10,7 +10,8 @@ import pytest
 
 from bardge_async import operation_key
 from bardge_async.cli.batch._errors import CommandError
-from bardge_async.cli.batch._jobs.files import JobFacts, JobFiles, JobLock, find_running_pid, jobs_folder, make_slug
+from bardge_async.cli.batch._jobs.files import JobFacts, JobFiles, jobs_folder, make_slug
+from bardge_async.cli.batch._jobs.job_lock import JobLock, find_running_pid
 from bardge_async.sandbox import Fault, Sandbox
 from tests.batch_cli.conftest import BUY, Operator, Threaded, make_purchase_csv
 
@@ -317,3 +318,46 @@ def test_record_holds_no_key(operator: Operator) -> None:
     assert json.loads(place.facts_path.read_text())["job"] == "j"
     secret = operator.sandbox.api_key.encode()
     assert not [path for path in place.folder.iterdir() if secret in path.read_bytes()]
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
+def test_journal_that_is_no_file(operator: Operator, kind: str) -> None:
+    """``--journal`` of a pipe, a device or a folder is refused immediately: opening a pipe would wait for its other end."""
+    path = {"device": Path("/dev/null")}.get(kind, operator.folder / kind)
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    result = operator.run_file(make_purchase_csv(1), "--journal", path)
+    assert (result.exit_code, "not a regular file" in result.stderr or "is a directory" in result.stderr) == (2, True)
+    assert operator.sandbox.requests == ()
+
+
+def test_recorded_journal_that_became_a_pipe(operator: Operator) -> None:
+    """``status`` of a job does not wait for a pipe in its journal's place either."""
+    operator.run_file(make_purchase_csv(1))
+    journal = get_job_files(operator).journal
+    journal.unlink()
+    os.mkfifo(journal)
+    result = operator.run_batch_command("status", "j")
+    assert (result.exit_code, "not a regular file" in result.stderr) == (1, True)
+
+
+def test_empty_journal_is_taken(operator: Operator) -> None:
+    """``--journal`` of a file that ``mktemp`` made is a new journal."""
+    path = operator.folder / "new.db"
+    path.touch()
+    assert operator.run_file(make_purchase_csv(2), "--journal", path).exit_code == 0
+    assert operator.run_file(make_purchase_csv(2), "--journal", path).exit_code == 0
+    assert operator.read_statuses() == ["skipped", "skipped"]
+
+
+def test_missing_state_folder_is_the_owners_only(operator: Operator) -> None:
+    """A missing ``XDG_STATE_HOME`` is made with mode 0700, whatever the umask."""
+    before = os.umask(0)
+    try:
+        operator.run_file(make_purchase_csv(1))
+    finally:
+        os.umask(before)
+    folder = get_job_files(operator).folder
+    assert {path.stat().st_mode & 0o777 for path in (folder, *folder.parents[:3])} == {0o700}

@@ -11,7 +11,8 @@ import attrs
 import pytest
 
 from bardge_async import JournalEntry, SQLiteJournal
-from bardge_async.cli.batch._jobs.files import JobFiles, JobLock
+from bardge_async.cli.batch._jobs.files import JobFiles
+from bardge_async.cli.batch._jobs.job_lock import JobLock
 from tests.batch_cli.conftest import BUY, Operator, make_purchase_csv
 
 

@@ -103,7 +103,9 @@ async def test_request_log(raw: Any, buy: Any) -> None:
 async def test_request_log_holds_odd_bytes(raw: Any) -> None:
     """A header that is not UTF-8 does not break the log."""
     reader, writer = await asyncio.open_connection(*get_host(raw).split(":"))
-    writer.write(b"GET /x HTTP/1.1\r\nHost: x\r\nX-Odd: \xff\xfe\r\nIdempotency-Key: \xe9\r\nConnection: close\r\n\r\n")
+    own = f"Host: {get_host(raw)}\r\nAuthorization: Bearer {raw.sandbox.api_key}\r\n".encode()
+    odd = b"X-Odd: \xff\xfe\r\nIdempotency-Key: \xe9\r\n"
+    writer.write(b"GET /x HTTP/1.1\r\n" + own + odd + b"Connection: close\r\n\r\n")
     await reader.read()
     writer.close()
     status, said = await send_control(raw, "requests")

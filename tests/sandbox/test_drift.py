@@ -7,7 +7,7 @@ from typing import Any, Final
 import pytest
 
 from bardge_async.endpoints import ENDPOINTS
-from bardge_async.errors import InvalidArgumentError
+from bardge_async.errors import ConfigurationError
 from bardge_async.sandbox import Drift, DriftKind, Sandbox
 from bardge_async.sandbox._drift import DriftPlan, plan_drifts
 
@@ -40,7 +40,7 @@ async def test_no_drift() -> None:
 @pytest.mark.parametrize("seed", ["1", 1.5, True])
 def test_wrong_seed(seed: Any) -> None:
     """A seed is a whole number."""
-    with pytest.raises(InvalidArgumentError, match="drift: expected a whole number"):
+    with pytest.raises(ConfigurationError, match="drift: expected a whole number"):
         Sandbox(drift=seed)
 
 

@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from bardge_async.errors import InvalidArgumentError
+from bardge_async.errors import ConfigurationError, InvalidArgumentError
 from bardge_async.sandbox import Fault, Sandbox, _server, serve
 
 BUY = "/credit_purchases"
@@ -165,7 +165,7 @@ async def test_wrong_fault_is_refused(wrong: Any) -> None:
 @pytest.mark.parametrize("wrong", [{"window": -1}, {"window_from": "later"}, {"latency": -1}, {"resellers": 0}])
 async def test_wrong_setting_is_refused(wrong: Any) -> None:
     """A setting out of its range is rejected immediately."""
-    with pytest.raises(InvalidArgumentError):
+    with pytest.raises(ConfigurationError):
         Sandbox(**wrong)
 
 

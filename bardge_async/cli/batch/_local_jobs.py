@@ -15,8 +15,9 @@ from bardge_async.cli import _journal as journals
 from bardge_async.cli._api_key import find_api_key
 from bardge_async.cli.batch import _run
 from bardge_async.cli.batch._errors import CommandError, InputErrors, UsageError
-from bardge_async.cli.batch._jobs.files import JobFacts, JobFiles, find_job, find_running_pid
+from bardge_async.cli.batch._jobs.files import JobFacts, JobFiles, find_job
 from bardge_async.cli.batch._jobs.history import open_history
+from bardge_async.cli.batch._jobs.job_lock import find_running_pid
 from bardge_async.cli.batch._options import RunOptions
 from bardge_async.cli.batch._report import format_command
 from bardge_async.cli.batch._rows.file import InputFile

@@ -20,8 +20,9 @@ from bardge_async.cli._api_key import find_api_key, provide_no_key, require_api_
 from bardge_async.cli.batch import _report
 from bardge_async.cli.batch._cost import NOT_KNOWN, Cost, can_estimate_cost, estimate_cost
 from bardge_async.cli.batch._errors import CommandError, InputErrors, UsageError
-from bardge_async.cli.batch._jobs.files import JobFacts, JobFiles, JobLock, check_name, iter_jobs
+from bardge_async.cli.batch._jobs.files import JobFacts, JobFiles, check_name, iter_jobs
 from bardge_async.cli.batch._jobs.history import open_history
+from bardge_async.cli.batch._jobs.job_lock import JobLock
 from bardge_async.cli.batch._jobs.row_log import RowLog
 from bardge_async.cli.batch._options import RunOptions
 from bardge_async.cli.batch._progress import choose_display

@@ -95,18 +95,20 @@ def escape_unprintable(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else f"\\x{ord(c):02x}" for c in text)
 
 
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_SIGNAL_NAMES: Final = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
 
 
 @contextmanager
-def handle_signals(callback: Callable[[], None]) -> Generator[None]:
-    """Call ``callback`` on SIGINT, SIGTERM and SIGHUP, instead of ending the process."""
+def handle_signals(callback: Callable[[], object]) -> Generator[None]:
+    """Call ``callback`` on Ctrl-C, a request to end and the end of the terminal, instead of ending the process."""
 
     def on_signal(*_: object) -> None:
         callback()
 
+    # Each system has only some of them.
+    numbers: list[int] = [getattr(signal, name) for name in _SIGNAL_NAMES if hasattr(signal, name)]
     # Ignored signals stay ignored: nohup relies on that.
-    handled = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    handled = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
     previous = [(number, signal.signal(number, on_signal)) for number in handled]
     try:
         yield

@@ -14,9 +14,9 @@ from procrastinate.job_context import JobContext
 from bardge_async._batch import Operation
 from bardge_async._batch.stream import OperationStream
 from bardge_async._client import BardgeClient
-from bardge_async._core.arguments import check_int
+from bardge_async._core.arguments import check_bool, check_int, check_text
 from bardge_async._journal import MemoryJournal
-from bardge_async.errors import ConfigurationError
+from bardge_async.errors import ConfigurationError, InvalidArgumentError
 from bardge_async.integrations.procrastinate._job import JobArguments, QueuedOperation
 from bardge_async.integrations.procrastinate._progress import JobDoubt, Progress
 from bardge_async.integrations.procrastinate._retry import NoWorkerError, RetryByError
@@ -45,7 +45,7 @@ class BardgeQueue:
         queue: The queue's name.
 
     Raises:
-        ConfigurationError: The app has another kind of connector.
+        ConfigurationError: The app has another kind of connector, or an argument has a wrong type.
     """
 
     def __init__(
@@ -55,10 +55,16 @@ class BardgeQueue:
         *,
         queue: str = "bardge",
     ) -> None:
-        if not isinstance(app.connector, procrastinate.PsycopgConnector):
-            raise ConfigurationError(f"app: expected one with a PsycopgConnector, got {type(app.connector).__name__}")
+        connector: object = getattr(app, "connector", app)
+        if not isinstance(connector, procrastinate.PsycopgConnector):
+            raise ConfigurationError(
+                f"app: expected a procrastinate.App with a PsycopgConnector, got {type(connector).__name__}"
+            )
+        if not callable(client):
+            raise ConfigurationError(f"client: expected a callable that makes a client, got {client!r:.40}")
+        check_text("queue", queue, ConfigurationError)
         self._app = app
-        self._connector = app.connector
+        self._connector = connector
         self._client = client
         self._queue = queue
         self._worker: Worker | None = None
@@ -81,6 +87,10 @@ class BardgeQueue:
             InvalidArgumentError: It cannot be sent; nothing was queued.
             procrastinate.exceptions.ConnectorException: The database rejects it, or is unavailable.
         """
+        if not isinstance(operation, Operation):
+            raise InvalidArgumentError(f"operation: expected Operation(...), got {type(operation).__name__}")
+        check_text("job", job)
+        _check_connection(connection)
         queued = QueuedOperation.from_operation(operation, job)
         [number] = await self._defer_chunk([queued.to_arguments()], connection)
         return number
@@ -106,11 +116,14 @@ class BardgeQueue:
             InvalidArgumentError: One of them cannot be sent; nothing was queued, unless you commit your transaction.
             procrastinate.exceptions.ConnectorException: The database rejects them, or is unavailable.
         """
+        stream = OperationStream(operations)
+        check_text("job", job)
+        _check_connection(connection)
         if connection is not None:
-            return await self._defer_all(OperationStream(operations), job, connection)
+            return await self._defer_all(stream, job, connection)
         async with self._connector.pool.connection() as own:
             async with own.transaction():
-                count = await self._defer_all(OperationStream(operations), job, own)
+                count = await self._defer_all(stream, job, own)
             if count >= _CHUNK_SIZE:
                 # Otherwise jobs are fetched with query plans for an empty table until autovacuum runs.
                 await own.execute("ANALYZE procrastinate_jobs")
@@ -147,6 +160,9 @@ class BardgeQueue:
             BardgeError: An error that would fail every job, such as a wrong API key; the jobs are back in the queue.
         """
         check_int("concurrency", concurrency, 1, _MAX_CONCURRENCY)
+        flags = {"wait": wait, "delete_done": delete_done, "listen": listen, "signals": signals}
+        for name, value in flags.items():
+            check_bool(name, value)
         if self._worker is not None:
             raise ConfigurationError("run_worker: this process already runs one; raise its concurrency instead")
         async with self._open_app(), self._client() as bardge:
@@ -168,6 +184,7 @@ class BardgeQueue:
         Raises:
             procrastinate.exceptions.ConnectorException: The database is unavailable.
         """
+        check_text("job", job)
         return Progress.from_counts(await self._table.count_by_status(job))
 
     async def doubts(self, job: str, bardge: BardgeClient) -> list[JobDoubt]:
@@ -181,6 +198,9 @@ class BardgeQueue:
             JournalError: The journal cannot be read.
             procrastinate.exceptions.ConnectorException: The database is unavailable.
         """
+        check_text("job", job)
+        if not isinstance(bardge, BardgeClient):
+            raise InvalidArgumentError(f"bardge: expected a BardgeClient, got {type(bardge).__name__}")
         found = await bardge.in_doubt()
         ids = await self._table.find_ids(job, [doubt.idempotency_key for doubt in found])
         return [JobDoubt(ids[doubt.idempotency_key], doubt) for doubt in found if doubt.idempotency_key in ids]
@@ -195,6 +215,8 @@ class BardgeQueue:
         Raises:
             procrastinate.exceptions.ConnectorException: The database is unavailable.
         """
+        check_text("job", job)
+        check_bool("retry_refused", retry_refused)
         return await self._table.requeue_failed(job, retry_refused=retry_refused)
 
     async def _defer_all(self, stream: OperationStream, job: str, connection: psycopg.AsyncConnection[Any]) -> int:
@@ -241,3 +263,8 @@ class BardgeQueue:
             raise NoWorkerError
         queued = QueuedOperation(job, row, tuple(path), body, id, key)
         return await self._worker.execute_job(context.job, queued, retry_refused=retry_refused)
+
+
+def _check_connection(connection: object) -> None:
+    if connection is not None and not isinstance(connection, psycopg.AsyncConnection):
+        raise InvalidArgumentError(f"connection: expected a psycopg.AsyncConnection, got {type(connection).__name__}")

@@ -208,20 +208,34 @@ class Worker:
     @contextlib.contextmanager
     def _handle_signals(self) -> Generator[None]:
         """Stop at the first SIGTERM or Ctrl-C; the second one has its default effect."""
-        loop = asyncio.get_running_loop()
-        numbers = _SIGNALS if self._options.signals else ()
+        removers: list[Callable[[], object]] = []
 
         def release() -> None:
-            for number in numbers:
-                loop.remove_signal_handler(number)
+            while removers:
+                removers.pop()()
 
         def stop() -> None:
             release()
             self.stop()
 
-        for number in numbers:
-            loop.add_signal_handler(number, stop)
+        removers += [_add_signal_handler(number, stop) for number in (_SIGNALS if self._options.signals else ())]
         try:
             yield
         finally:
             release()
+
+
+def _add_signal_handler(number: signal.Signals, callback: Callable[[], object]) -> Callable[[], object]:
+    """Call ``callback`` in the running loop on a signal; return what removes the handler."""
+    loop = asyncio.get_running_loop()
+    try:
+        loop.add_signal_handler(number, callback)
+    except NotImplementedError:
+        # Windows' loops have no handlers of their own.
+
+        def call_in_loop(*_: object) -> None:
+            loop.call_soon_threadsafe(callback)
+
+        previous = signal.signal(number, call_in_loop)
+        return lambda: signal.signal(number, previous)
+    return lambda: loop.remove_signal_handler(number)

@@ -1,15 +1,14 @@
-"""A job's files: its journal, its description, and the lock that a run holds."""
+"""A job's files: its journal and its description."""
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import re
 import shutil
+import sys
 import tempfile
-import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,6 +19,7 @@ import attrs
 
 from bardge_async._core.settings import normalize_base_url
 from bardge_async.cli.batch._errors import CommandError, UsageError
+from bardge_async.cli.batch._jobs.job_lock import JobLock
 from bardge_async.cli.batch._jobs.merging import merge_journals
 from bardge_async.errors import JournalError
 
@@ -31,8 +31,6 @@ _INCOMING_NAME: Final = "input.new"
 _OWNER_SUFFIX: Final = ".job.json"
 _JOURNAL_SUFFIXES: Final = ("", "-wal", "-shm", "-journal", "-lock", _OWNER_SUFFIX)
 """Suffixes of a journal's files."""
-_LOCK_ATTEMPTS: Final = 10
-_LOCK_RETRY_SECONDS: Final = 0.02
 
 
 def check_name(job: str) -> str:
@@ -53,18 +51,40 @@ def make_slug(text: str) -> str:
 
 
 def jobs_folder() -> Path:
-    """Return the folder of all jobs, by the XDG Base Directory Specification.
+    """Return the folder of all jobs: on Linux by the XDG Base Directory Specification, elsewhere where the system wants it.
+
+    It must never move: a job in a folder that is no longer looked at is forgotten, and its rows are sent again.
 
     Raises:
         CommandError: There is no home directory.
     """
+    return (_linux_state_folder() if sys.platform == "linux" else _system_state_folder()) / "batch"
+
+
+def _linux_state_folder() -> Path:
     state = os.environ.get("XDG_STATE_HOME", "")
     try:
         # The specification says to ignore a relative path.
         root = Path(state) if Path(state).is_absolute() else Path.home() / ".local" / "state"
     except RuntimeError:
         raise CommandError("There is no home directory for the journal.", "Set XDG_STATE_HOME.") from None
-    return root / "bardge" / "batch"
+    return root / "bardge"
+
+
+def _system_state_folder() -> Path:
+    import platformdirs
+
+    return platformdirs.user_state_path("bardge", appauthor=False)
+
+
+def make_private_folder(folder: Path) -> None:
+    """Make a folder and its missing parents, accessible to the owner only, whatever the umask."""
+    if folder.exists():
+        return
+    make_private_folder(folder.parent)
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+        folder.chmod(0o700)
 
 
 @attrs.frozen
@@ -197,11 +217,11 @@ class JobFiles:
             CommandError: They cannot be created.
         """
         try:
-            for folder in (self.folder.parent.parent, self.folder.parent, self.folder):
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private_folder(self.folder)
             self.folder.chmod(0o700)
         except OSError as error:
-            raise CommandError(f"{self.folder} cannot be created: {error.strerror}.", "Set XDG_STATE_HOME.") from None
+            hint = "Set XDG_STATE_HOME." if sys.platform == "linux" else ""
+            raise CommandError(f"{self.folder} cannot be created: {error.strerror}.", hint) from None
 
     def load_facts(self) -> JobFacts | None:
         """Return the job's description; None if there is none."""
@@ -244,6 +264,9 @@ class JobFiles:
             )
         if not self.journal.parent.is_dir() and self.journal.parent != self.folder:
             raise UsageError(f"--journal: the folder {self.journal.parent} does not exist.")
+        # Opening a pipe would wait for its other end.
+        if self.journal.exists() and not self.journal.is_file():
+            raise UsageError(f"--journal: {self.journal} is not a regular file.", "Name a file.")
         self._check_journal_owner(operation)
 
     def _check_journal_owner(self, operation: str) -> None:
@@ -342,56 +365,3 @@ def _find_moved(facts: JobFacts) -> JobFacts:
     if facts.base_url == normalize_base_url(facts.base_url):
         return facts
     return JobFiles.for_job(facts.job, facts.base_url, facts.account, None).load_facts() or facts
-
-
-class JobLock:
-    """Prevent a second run of a job; the system releases the lock however the process ends."""
-
-    def __init__(self, path: Path, job: str) -> None:
-        try:
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            self._acquire_lock(job)
-        except OSError as error:
-            raise CommandError(f"{path} cannot be written: {error.strerror}.") from None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        os.close(self._file)
-
-    def _acquire_lock(self, job: str) -> None:
-        if not self._try_acquire():
-            pid = os.pread(self._file, 20, 0).decode(errors="replace").strip() or "unknown"
-            os.close(self._file)
-            raise CommandError(
-                f"The job {job!r} is being run by process {pid}.", "Wait for it, or stop it with Ctrl-C."
-            )
-        os.ftruncate(self._file, 0)
-        os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
-
-    def _try_acquire(self) -> bool:
-        for _ in range(_LOCK_ATTEMPTS):
-            with suppress(BlockingIOError):
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return True
-            # Another process may be in find_running_pid, which takes the lock for a moment.
-            time.sleep(_LOCK_RETRY_SECONDS)
-        return False
-
-
-def find_running_pid(path: Path) -> int | None:
-    """Return the id of the process that runs a job; None if it is not running."""
-    try:
-        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        # A shared lock is refused only while a run holds the exclusive one.
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return int(os.pread(file, 20, 0).decode().strip() or 0)
-    else:
-        return None
-    finally:
-        os.close(file)

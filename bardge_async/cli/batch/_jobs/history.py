@@ -64,8 +64,8 @@ def open_history(journal: Path, base_url: str, account: str) -> Generator[JobHis
     Raises:
         CommandError: The journal cannot be read.
     """
-    with JournalReader(journal) as reader:
-        try:
+    try:
+        with JournalReader(journal) as reader:
             yield JobHistory(reader, base_url, account)
-        except JournalError as error:
-            raise CommandError(f"{str(error)[:1].upper()}{str(error)[1:]}.") from None
+    except JournalError as error:
+        raise CommandError(f"{str(error)[:1].upper()}{str(error)[1:]}.") from None

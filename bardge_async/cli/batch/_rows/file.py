@@ -32,6 +32,8 @@ _COMPRESSED: Final = {
     b"\x1f\x8b": "Decompress it: zcat FILE | bardge batch run - ...",
 }
 _OWNER_ONLY: Final = 0o600
+_BINARY: Final[int] = getattr(os, "O_BINARY", 0)
+"""Windows translates line ends otherwise."""
 _BYTE_ORDER_MARK: Final = "\ufeff"
 
 
@@ -45,7 +47,7 @@ class InputFile:
         self.path = path
         self.name = name
         try:
-            self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            self._file = os.open(path, os.O_RDONLY | _BINARY)
         except OSError as error:
             raise UsageError(f"{name} cannot be read: {error.strerror}.") from None
         self.stamp = _read_stamp(os.fstat(self._file))
@@ -184,7 +186,7 @@ def copy_input(file: str, target_path: Path) -> None:
     """
     target_path.unlink(missing_ok=True)
     try:
-        copy = os.open(target_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _OWNER_ONLY)
+        copy = os.open(target_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, _OWNER_ONLY)
         with os.fdopen(copy, "wb") as target:
             if file == STDIN:
                 shutil.copyfileobj(require_stdin().buffer, target, MAX_LINE_LENGTH)
