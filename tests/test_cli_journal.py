@@ -212,3 +212,39 @@ def test_reconcile_at_another_server(path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("BARDGE_BASE_URL", "https://other.example/v3")
     result = run_bardge("journal", "reconcile", path)
     assert (result.exit_code, "was sent to https://api.example/v3" in result.output) == (1, True)
+
+
+def test_long_lists(tmp_path: Path) -> None:
+    """A list that is printed in parts is one JSON array, and as many lines."""
+
+    async def fill() -> None:
+        with SQLiteJournal(tmp_path / "journal.db") as journal:
+            await asyncio.gather(*(journal.put(make_sent(make_identity(f"order-{n}"))) for n in range(250)))
+
+    asyncio.run(fill())
+    keys = [f"order-{n}" for n in range(250)]
+    assert [one["key"] for one in run_json("list", tmp_path / "journal.db")] == keys
+    lines = run_bardge("journal", "doubts", tmp_path / "journal.db").stdout.splitlines()
+    assert [line.split()[-2] for line in lines] == keys
+
+
+def test_empty_list(tmp_path: Path) -> None:
+    """A list of nothing says so, or is an empty array."""
+    SQLiteJournal(tmp_path / "journal.db").close()
+    assert run_json("list", tmp_path / "journal.db") == []
+    assert run_bardge("journal", "list", tmp_path / "journal.db").stdout == "The journal is empty.\n"
+    assert run_bardge("journal", "doubts", tmp_path / "journal.db").stdout == "Nothing is in doubt.\n"
+
+
+def test_erase(path: Path) -> None:
+    """``erase`` removes the bodies of finished entries that name the client, and says how many."""
+    assert run_json("erase", path, "b") == {"erased": 0}
+    assert run_bardge("journal", "erase", path, "p").stdout == "The bodies of 1 entries removed.\n"
+    assert run_json("erase", path, "p") == {"erased": 0}
+
+
+def test_erase_nobody(path: Path) -> None:
+    """An empty id is refused, with a message that names it."""
+    result = run_bardge("journal", "erase", path, "")
+    assert result.exit_code == 1
+    assert "client_id" in result.output

@@ -59,3 +59,9 @@ def test_no_server() -> None:
     assert result.exit_code == 1
     assert "cannot be reached" in result.output
     assert "secret" not in result.output
+
+
+def test_erase(dsn: str) -> None:
+    """``erase`` removes the bodies of finished entries that name the client."""
+    assert run_bardge("journal", "erase", dsn, "b4").stdout == "The bodies of 0 entries removed.\n"
+    assert json.loads(run_bardge("journal", "erase", dsn, "p", "--json").stdout) == {"erased": 1}

@@ -100,6 +100,30 @@ async def test_plain_failure_is_the_handlers(status: int, body: bytes) -> None:
     assert (last.status, last.code, last.message, first.request_id) == (status, None, "", last.request_id)
 
 
+# What comes behind a status line that can be read.
+UNREADABLE = {
+    "br": b"Content-Encoding: br\r\nContent-Length: 3\r\n\r\nabc",
+    "zstd": b"Content-Encoding: zstd\r\nContent-Length: 3\r\n\r\nabc",
+    "broken gzip": b"Content-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc",
+    "two lengths": b"Content-Length: 0\r\nContent-Length: 3\r\n\r\nabc",
+    "length of chunks": b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\nabc",
+    "broken chunk": b"Transfer-Encoding: chunked\r\n\r\nzz\r\nabc",
+    "many headers": b"".join(b"X-%d: y\r\n" % number for number in range(200)) + b"Content-Length: 0\r\n\r\n",
+    "long header": b"X: %b\r\nContent-Length: 0\r\n\r\n" % (b"y" * 70_000),
+    "no header": b"no colon\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("before", [b"", b"HTTP/1.1 103 Early Hints\r\n\r\n"], ids=["", "interim"])
+@pytest.mark.parametrize("rest", UNREADABLE.values(), ids=UNREADABLE)
+async def test_unreadable_failure_is_the_handlers(rest: bytes, before: bytes) -> None:
+    """A 500 that cannot be read further than its status is the handler's failure, too: nothing is sent again."""
+    async with open_rig(send_raw(before + b"HTTP/1.1 500 Failed\r\n" + rest), BOUGHT) as it:
+        found = await unknown(it.bardge)
+        assert (it.request_count, found.may_repeat) == (1, False)
+    assert isinstance(found.last_error, errors.ServerError)
+
+
 @pytest.mark.parametrize("status", PROXY_STATUSES)
 async def test_failure_in_between_is_repeated(status: int) -> None:
     """502, 503, 504 and 520 to 530 without the error object come from in between: the POST is sent again."""

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from bardge_async import EntryState, JournalEntry, KeyIdentity, MemoryJournal, RecordedResponse, WireResponse
 from bardge_async._core.custom_endpoints import custom_endpoint
+from bardge_async._core.fingerprint import compute_fingerprint, matches_fingerprint
 from bardge_async._core.http import PreparedRequest
-from bardge_async._core.replay import compute_fingerprint, matches_fingerprint
 from bardge_async._core.window import ClockReading
 from bardge_async.errors import IdempotencyMisuseError
 from tests.support.line import make_response, open_traffic

@@ -118,6 +118,10 @@ class ClientCaller:
         """Wait as before a retry."""
         await self._engine.wait_backoff(attempt)
 
+    async def observe_clocks(self) -> None:
+        """Compare the clocks with what the journal has on record, before doubts are judged by them."""
+        await self._engine.observe_clocks()
+
     def seconds_throttled(self) -> float:
         """Return the seconds for which the server asked all calls of the account to wait; zero or less if they may go."""
         return self.account_limits.retry_after_gate.seconds_until_all_open(self.clock_reader.clock.elapsed())

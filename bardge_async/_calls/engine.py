@@ -199,6 +199,11 @@ class Engine:
         walls = getattr(journal, "walls", None)
         self.clock_reader.observe(WallLog(journal.highest) if walls is None else walls)
 
+    async def observe_clocks(self) -> None:
+        """Compare the clocks with what the journal has on record, and record a reading of them."""
+        self._observe_journal()
+        await self._record_reading(self.clock_reader.now())
+
     async def _record_reading(self, now: ClockReading) -> None:
         """Record the reading by which a key in doubt is judged; failing that, only this process knows it."""
         record = getattr(self.settings.journal, "record_reading", None)

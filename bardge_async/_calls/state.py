@@ -13,9 +13,10 @@ from bardge_async._calls.events import AttemptStarted, Event, Throttled
 from bardge_async._calls.probe import probe_window
 from bardge_async._core import retry
 from bardge_async._core.entry import EntryState, JournalEntry, KeyIdentity, RecordedResponse, make_recorded_response
+from bardge_async._core.fingerprint import compute_fingerprint
 from bardge_async._core.http import REQUEST_ID_HEADER, PreparedRequest, WireRequest, WireResponse, make_wire_request
 from bardge_async._core.redaction import redact_body, redact_headers
-from bardge_async._core.replay import SendAllowed, build_sent_entry, compute_fingerprint
+from bardge_async._core.replay import SendAllowed, build_sent_entry
 from bardge_async._core.response import Outcome, Verdict, classify, classify_broken
 from bardge_async._core.window import ClockReading, History
 from bardge_async._limits.accounts import request_permit

@@ -119,19 +119,25 @@ make_entry: Final = compile_factory(JournalEntry)
 class WallLog:
     """Remember the highest wall times read, so that each key's age can count those since its own first send.
 
-    ``highest`` is the highest of all, in seconds; ``peaks`` holds those of the last boots.
+    ``highest`` is the highest of all, in seconds; ``peaks`` holds those of the last boots. ``behind`` are the boots in
+    which a wall time was below one of another boot: their clock may pass that one without being right.
     """
 
-    __slots__ = ("highest", "peaks")
+    __slots__ = ("behind", "highest", "peaks")
 
-    def __init__(self, highest: float = 0.0, peaks: Mapping[str, Peaks] | None = None) -> None:
+    def __init__(
+        self, highest: float = 0.0, peaks: Mapping[str, Peaks] | None = None, behind: Iterable[str] = ()
+    ) -> None:
         self.highest = highest
+        self.behind = set(behind)
         self.peaks: dict[str, Peaks] = {} if peaks is None else dict(peaks)
 
     def add(self, wall: float, elapsed: float, boot: str) -> Peaks:
         """Add a reading; return the peaks of its boot."""
-        if wall > self.highest:  # noqa: PLR1730 - max() takes several times as long, and every POST gets here
+        if wall > self.highest:
             self.highest = wall
+        elif wall < self.highest and wall < self._highest_of_others(boot):
+            self.behind.add(boot)
         known = self.peaks.get(boot)
         if known is not None and len(known) == 1 and known[0][1] <= wall and known[0][0] <= elapsed:
             self.peaks[boot] = rising = ((elapsed, wall),)
@@ -143,15 +149,24 @@ class WallLog:
     def merge(self, other: WallLog) -> None:
         """Add the readings of another log."""
         self.highest = max(self.highest, other.highest)
+        self.behind |= other.behind
         for boot, theirs in list(other.peaks.items()):
             mine = self.peaks.get(boot)
             if mine != theirs:
                 self._set_peaks(boot, theirs if mine is None else _merge_peaks((*mine, *theirs)))
 
+    def _highest_of_others(self, boot: str) -> float:
+        known = self.peaks.get(boot)
+        if known is None or known[0][1] < self.highest:
+            return self.highest
+        return max((peaks[0][1] for other, peaks in self.peaks.items() if other != boot), default=0.0)
+
     def _set_peaks(self, boot: str, peaks: Peaks) -> None:
         self.peaks[boot] = peaks
         if len(self.peaks) > _MAX_BOOTS:
-            del self.peaks[next(iter(self.peaks))]
+            oldest = next(iter(self.peaks))
+            del self.peaks[oldest]
+            self.behind.discard(oldest)
 
 
 def _merge_peaks(readings: Iterable[tuple[float, float]]) -> Peaks:

@@ -31,7 +31,8 @@ class ClockReading:
 
     ``wall`` is a Unix time in seconds and ``highest`` the highest one seen so far. ``elapsed`` is in seconds since the
     boot identified by ``boot``. ``server`` is the server's time then, as far as known from its answers. ``peaks`` are
-    earlier readings of this boot whose wall time was higher.
+    earlier readings of this boot whose wall time was higher. ``is_behind``: in this boot, the wall clock has shown less
+    than in an earlier one.
     """
 
     wall: float
@@ -40,6 +41,7 @@ class ClockReading:
     boot: str = ""
     server: float | None = attrs.field(default=None, eq=False)
     peaks: Peaks = attrs.field(default=(), eq=False, repr=False)
+    is_behind: bool = attrs.field(default=False, eq=False, repr=False)
 
     def to_datetime(self) -> dt.datetime:
         """Return the wall time as an aware UTC datetime."""
@@ -67,11 +69,11 @@ class History:
 def key_age(first_sent: ClockReading, now: ClockReading) -> float:
     """Return seconds since the first send, by the clock that shows most: a clock set back must not reopen a window.
 
-    Infinite if nothing proves an age: after another boot, with a wall time below one that was read before.
+    Infinite if nothing proves an age: after another boot, once its wall time was below one that was read before.
     """
     if not _is_comparable(first_sent, now):
         highest = max(now.highest, first_sent.highest, first_sent.wall)
-        ages = [math.inf if now.wall < highest else now.wall - first_sent.wall]
+        ages = [math.inf if now.wall < highest or now.is_behind else now.wall - first_sent.wall]
     else:
         # Peaks fall: the first one since the key was sent is the highest.
         peak = next((wall for elapsed, wall in now.peaks if elapsed >= first_sent.elapsed), now.wall)
@@ -86,7 +88,7 @@ def proven_age(first_sent: ClockReading, now: ClockReading) -> float:
     ages = [now.wall - first_sent.wall]
     if _is_comparable(first_sent, now):
         ages.append(now.elapsed - first_sent.elapsed)
-    elif now.wall < now.highest:
+    elif now.wall < now.highest or now.is_behind:
         ages.append(-math.inf)
     if now.server is not None and first_sent.server is not None:
         ages.append(now.server - first_sent.server)

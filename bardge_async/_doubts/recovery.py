@@ -120,8 +120,11 @@ class Doubts:
         """Send every recoverable doubt again, with its key and its bytes."""
         recovered: list[Recovered] = []
         limiter = anyio.CapacityLimiter(_MAX_CONCURRENT_RECOVERIES)
+        entries = await self.find_unfinished()
+        if entries:
+            await self._caller.observe_clocks()
         async with anyio.create_task_group() as group:
-            for entry in await self.find_unfinished():
+            for entry in entries:
                 if self._is_recoverable(entry):
                     group.start_soon(self._resend_entry, entry, limiter, recovered)
         return recovered

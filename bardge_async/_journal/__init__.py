@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Protocol
 
 from bardge_async._core.entry import EntryState, JournalEntry, KeyIdentity
@@ -80,6 +81,17 @@ class Journal(Protocol):
 
     async def unfinished(self, base_url: str, account: str) -> list[JournalEntry]:
         """Return the entries that were sent and have no outcome, oldest first, except those whose key is held."""
+        ...
+
+    def entries(self, *, unfinished: bool = False) -> AsyncIterator[JournalEntry]:
+        """Iterate over the entries of all servers and accounts, oldest first; with ``unfinished``, over those in doubt.
+
+        An entry that is there all the time comes exactly once; one that is added or removed meanwhile may come or not.
+        Nothing is left open when the loop is left early.
+
+        Raises:
+            JournalError: The journal cannot be read.
+        """
         ...
 
     async def since(self, entry: JournalEntry) -> list[JournalEntry]:

@@ -6,28 +6,36 @@ import itertools
 import math
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
-from typing import Any, Final, TypeAlias
+from collections.abc import AsyncGenerator, Iterator
+from operator import itemgetter
+from typing import Final
 
 import attrs
 
+from bardge_async._core.arguments import check_bool, check_text
 from bardge_async._core.entry import COMPETING_SECONDS, EntryState, JournalEntry, KeyIdentity, RecordedResponse, WallLog
+from bardge_async._core.erasure import ClientMatcher
+from bardge_async._core.fingerprint import add_fingerprint
 from bardge_async._core.forks import register_lock_owner
-from bardge_async._core.replay import add_fingerprint
 from bardge_async._core.window import ClockReading
 from bardge_async._journal.key_holders import KeyHolders
-from bardge_async._journal.memory_digests import RETENTION_SECONDS, KeyDigests
+from bardge_async._journal.memory_digests import RETENTION_SECONDS, KeyDigests, make_bare_entry
+from bardge_async._journal.memory_packing import (
+    GIVEN_INDEX,
+    LAST_WALL_INDEX,
+    SIZE_INDEX,
+    STATE_INDEX,
+    URL_INDEX,
+    PackedEntry,
+    drop_bodies,
+    pack_entry,
+    unpack_entry,
+)
+from bardge_async._journal.pages import take_turns
 from bardge_async._runtime.clock import Clock
 
 MAX_KEPT_BYTES: Final = 16 * 1024 * 1024
 """What the requests and answers of finished keys may take, as estimated."""
-_ENTRY_BYTES: Final = 700
-"""An entry without its bodies and its key."""
-
-_PackedEntry: TypeAlias = tuple[Any, ...]
-"""A finished entry: its order, when it was last sent, and its content. The garbage collector untracks a plain tuple of
-strings and numbers; it would traverse thousands of entry objects on every full collection."""
-
 
 _NEVER: Final = (-math.inf, 0)
 _MAX_URLS_KEPT: Final = 100
@@ -59,7 +67,7 @@ class MemoryJournal:
         self._holders = KeyHolders()
         self._unfinished: dict[KeyIdentity, tuple[int, JournalEntry]] = {}
         self._next_order = itertools.count()
-        self._finished: OrderedDict[tuple[str, ...], _PackedEntry] = OrderedDict()
+        self._finished: OrderedDict[tuple[str, ...], PackedEntry] = OrderedDict()
         self._kept_bytes = 0
         self._pruned_at = -math.inf
         self._digests = KeyDigests()
@@ -113,7 +121,7 @@ class MemoryJournal:
         with self._lock:
             known = self._find_entry(identity)
             if known is None and self._digests.has_key(identity):
-                return _make_bare_entry(identity)
+                return make_bare_entry(identity)
         return None if known is None else known[1]
 
     def release(self, identity: KeyIdentity) -> None:
@@ -154,11 +162,11 @@ class MemoryJournal:
             unfinished, replaced = self._unfinished.get(identity), self._finished.get(identity)
             known = unfinished or replaced
             order = next(self._next_order) if known is None else known[0]
-            kept = _pack_entry(order, entry, state, last_sent, response)
-            self._kept_bytes += kept[_SIZE_INDEX]
+            kept = pack_entry(order, entry, state, last_sent, response)
+            self._kept_bytes += kept[SIZE_INDEX]
             self._finished[tuple(identity)] = kept
             if replaced is not None:
-                self._kept_bytes -= replaced[_SIZE_INDEX]
+                self._kept_bytes -= replaced[SIZE_INDEX]
                 self._finished.move_to_end(identity)
             if unfinished is not None:
                 self._drop_unfinished(unfinished[1])
@@ -189,9 +197,9 @@ class MemoryJournal:
         if not doubts.count and len(self._doubts_by_url) > _MAX_URLS_KEPT:
             del self._doubts_by_url[place]
 
-    def _drop_finished(self, identity: KeyIdentity, kept: _PackedEntry) -> None:
+    def _drop_finished(self, identity: KeyIdentity, kept: PackedEntry) -> None:
         del self._finished[identity]
-        self._kept_bytes -= kept[_SIZE_INDEX]
+        self._kept_bytes -= kept[SIZE_INDEX]
 
     async def remove(self, identity: KeyIdentity) -> None:
         """Remove an entry whose request never reached the server."""
@@ -223,11 +231,8 @@ class MemoryJournal:
         with self._lock:
             found = [kept for kept in self._unfinished.values() if kept[1].state is EntryState.SENT]
         mine = [kept for kept in found if kept[1].identity[:2] == (base_url, account)]
-        return [
-            add_fingerprint(entry)
-            for _, entry in sorted(mine, key=_sort_key)
-            if not self._holders.is_held(entry.identity)
-        ]
+        free = [entry for _, entry in sorted(mine, key=itemgetter(0)) if not self._holders.is_held(entry.identity)]
+        return [add_fingerprint(entry) for entry in free]
 
     async def since(self, entry: JournalEntry) -> list[JournalEntry]:
         """Return the endpoint's other entries last sent at most ten minutes before this one was first sent, or later."""
@@ -244,17 +249,49 @@ class MemoryJournal:
                 and other.last_sent.wall >= earliest
             ]
 
+    async def entries(self, *, unfinished: bool = False) -> AsyncGenerator[JournalEntry]:
+        """Iterate over the entries that are there now, oldest first; with ``unfinished``, over those in doubt."""
+        check_bool("unfinished", unfinished)
+        with self._lock:
+            orders = {identity: known[0] for identity, known in self._unfinished.items()}
+            if not unfinished:
+                orders.update((KeyIdentity(*identity), kept[0]) for identity, kept in self._finished.items())
+        async for identity in take_turns(sorted(orders, key=orders.__getitem__)):
+            with self._lock:
+                known = self._find_entry(identity)
+            if known is not None and (known[1].state is EntryState.SENT or not unfinished):
+                yield known[1]
+
+    async def listed(self, *, unfinished: bool = False) -> list[JournalEntry]:
+        """Return what ``entries`` yields, in a list."""
+        return [entry async for entry in self.entries(unfinished=unfinished)]
+
+    async def erase(self, client_id: str) -> int:
+        """Remove the bodies of finished entries that name a client; return the number of entries changed."""
+        check_text("client_id", client_id)
+        matcher, changed = ClientMatcher(client_id), 0
+        with self._lock:
+            identities = list(self._finished)
+        async for identity in take_turns(identities):
+            with self._lock:
+                bare = drop_bodies(identity, self._finished.get(identity), matcher)
+                if bare is not None:
+                    self._kept_bytes += bare[SIZE_INDEX] - self._finished[identity][SIZE_INDEX]
+                    self._finished[identity] = bare
+                    changed += 1
+        return changed
+
     def _find_entry(self, identity: KeyIdentity) -> tuple[int, JournalEntry] | None:
         kept, unfinished = self._finished.get(identity), self._unfinished.get(identity)
-        if kept is None or (unfinished is not None and kept[_STATE_INDEX] != EntryState.DONE):
+        if kept is None or (unfinished is not None and kept[STATE_INDEX] != EntryState.DONE):
             return None if unfinished is None else (unfinished[0], add_fingerprint(unfinished[1]))
-        return kept[0], _unpack_entry(identity, kept)
+        return kept[0], unpack_entry(identity, kept)
 
     def _iterate_entries(self) -> Iterator[tuple[int, JournalEntry]]:
         for order, entry in self._unfinished.values():
             yield order, add_fingerprint(entry)
         for identity, kept in self._finished.items():
-            yield kept[0], _unpack_entry(KeyIdentity(*identity), kept)
+            yield kept[0], unpack_entry(KeyIdentity(*identity), kept)
 
     def _prune_finished(self, now: float) -> None:
         # Ordered by when the entries finished, so the first is the oldest.
@@ -268,100 +305,20 @@ class MemoryJournal:
             is_expired = now - oldest[1] > RETENTION_SECONDS
             if not is_expired and self._kept_bytes <= MAX_KEPT_BYTES:
                 break
-            if not is_expired and oldest[_STATE_INDEX] == EntryState.DONE:
-                self._digests.add_key(identity, oldest[1], generated=not oldest[_GIVEN_INDEX])
-            self._kept_bytes -= oldest[_SIZE_INDEX]
+            if not is_expired and oldest[STATE_INDEX] == EntryState.DONE:
+                self._digests.add_key(identity, oldest[1], generated=not oldest[GIVEN_INDEX])
+            self._kept_bytes -= oldest[SIZE_INDEX]
             del finished[identity]
             self._note_forgotten(identity, oldest)
 
-    def _note_forgotten(self, identity: tuple[str, ...], gone: _PackedEntry) -> None:
+    def _note_forgotten(self, identity: tuple[str, ...], gone: PackedEntry) -> None:
         """Note what a removed entry would still tell about the others."""
-        if gone[_LAST_WALL_INDEX] is not None:
-            self.forgotten = max(self.forgotten, gone[_LAST_WALL_INDEX])
-        doubts = self._doubts_by_url.get((identity[1], gone[_URL_INDEX]))
+        if gone[LAST_WALL_INDEX] is not None:
+            self.forgotten = max(self.forgotten, gone[LAST_WALL_INDEX])
+        doubts = self._doubts_by_url.get((identity[1], gone[URL_INDEX]))
         if doubts is not None:
             doubts.latest_gone = max(doubts.latest_gone, (gone[1], gone[0]))
 
 
-_URL_INDEX: Final = 3
-_GIVEN_INDEX: Final = 6
-_STATE_INDEX: Final = 7
-_LAST_WALL_INDEX: Final = 8
-_SIZE_INDEX: Final = -1
-_NO_READING: Final[Any] = ClockReading(*(None,) * 4)  # type: ignore[arg-type]  # what is not known is packed as None
-_NO_RESPONSE: Final[Any] = RecordedResponse(*(None,) * 3)  # type: ignore[arg-type]
-_FINGERPRINT_BYTES: Final = 256
-"""A body of up to this size is kept instead of its fingerprint, which takes longer to compute than the rest."""
-
-
-def _pack_entry(
-    order: int,
-    entry: JournalEntry,
-    state: EntryState,
-    last_sent: ClockReading | None,
-    response: RecordedResponse | None,
-) -> _PackedEntry:
-    omit_bodies = not entry.keeps_bodies and response is not None
-    body, fingerprint = entry.body, entry.fingerprint
-    if omit_bodies and not fingerprint and body is not None and len(body) > _FINGERPRINT_BYTES:
-        fingerprint = add_fingerprint(entry).fingerprint
-    if omit_bodies and fingerprint:
-        body = None
-    last, first, answer = last_sent or _NO_READING, entry.first_sent or _NO_READING, response or _NO_RESPONSE
-    answer_body = None if omit_bodies else _copy_bytes(answer.body)
-    size = _ENTRY_BYTES + len(entry.identity.key) + 2 * len(entry.url) + len(body or b"") + len(answer_body or b"")
-    return (
-        order,
-        last.elapsed or 0.0,
-        entry.endpoint,
-        entry.url,
-        fingerprint,
-        _copy_bytes(body),
-        entry.given,
-        state.value,
-        last.wall,
-        last.elapsed,
-        last.highest,
-        last.boot,
-        first.wall,
-        first.elapsed,
-        first.highest,
-        first.boot,
-        answer.status,
-        answer_body,
-        answer.request_id,
-        size,
-    )
-
-
-def _unpack_entry(identity: KeyIdentity, kept: _PackedEntry) -> JournalEntry:
-    _, _, endpoint, url, fingerprint, body, given, state, *rest, _ = kept
-    last_sent = None if rest[0] is None else ClockReading(*rest[:4])
-    first_sent = None if rest[4] is None else ClockReading(*rest[4:8])
-    response = None if rest[8] is None else RecordedResponse(*rest[8:])
-    entry = add_fingerprint(
-        JournalEntry(
-            identity, endpoint, url, fingerprint, body, given, EntryState(state), first_sent, last_sent, response
-        )
-    )
-    # Without its answer, a generated key's body was kept only for the fingerprint.
-    return entry if given or response is None else attrs.evolve(entry, body=None)
-
-
-def _sort_key(kept: tuple[int, JournalEntry]) -> int:
-    return kept[0]
-
-
 def _last_sent_elapsed(entry: JournalEntry) -> float:
     return entry.last_sent.elapsed if entry.last_sent is not None else 0.0
-
-
-def _make_bare_entry(identity: KeyIdentity) -> JournalEntry:
-    """Make the entry of a key of which only the digest was kept: it is done, and nothing else is known."""
-    unknown = ClockReading(0.0, 0.0, 0.0)
-    return JournalEntry(identity, "", "", "", None, True, EntryState.DONE, unknown, unknown)
-
-
-def _copy_bytes(content: bytes | None) -> bytes | None:
-    # Builders of bytes reserve more than they fill, and what they reserved would stay.
-    return content and b"".join((content, b""))

@@ -8,7 +8,8 @@ from typing import Final
 
 import attrs
 
-from bardge_async._core.entry import KeyIdentity
+from bardge_async._core.entry import EntryState, JournalEntry, KeyIdentity
+from bardge_async._core.window import ClockReading
 
 RETENTION_SECONDS: Final = 900.0
 _GENERATION_SECONDS: Final = 60.0
@@ -55,6 +56,12 @@ class KeyDigests:
         """Forget the keys that were finished more than 15 minutes ago, a minute's together."""
         while self.generations and now - self.generations[0].latest > RETENTION_SECONDS:
             self.generations.popleft()
+
+
+def make_bare_entry(identity: KeyIdentity) -> JournalEntry:
+    """Make the entry of a key of which only the digest was kept: it is done, and nothing else is known."""
+    unknown = ClockReading(0.0, 0.0, 0.0)
+    return JournalEntry(identity, "", "", "", None, True, EntryState.DONE, unknown, unknown)
 
 
 def _read_bits(key: str) -> bytes | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Final, Self
 
 from bardge_async._core.arguments import check_bool, check_number, check_schema, check_seconds, check_text
@@ -204,26 +204,40 @@ class PostgresJournal:
         self.forgotten = max(self.forgotten, await queries.read_forgotten_until())
         return found
 
-    async def listed(self, *, unfinished: bool = False) -> list[JournalEntry]:
-        """Return the entries of all servers and accounts, oldest first; with ``unfinished``, only those in doubt.
+    def entries(self, *, unfinished: bool = False) -> AsyncIterator[JournalEntry]:
+        """Iterate over the entries of all servers and accounts, oldest first; with ``unfinished``, over those in doubt.
+
+        A page is read at a time, in a transaction of its own, so memory stays flat and no other call waits. An entry
+        that is there all the time comes exactly once, as it was when its page was read; one that is added or removed
+        meanwhile may come or not. Entries of a version without this method come first, in the order of their keys.
 
         Raises:
             JournalError: The database cannot be read.
         """
         check_bool("unfinished", unfinished)
-        return await self._get_session().queries.list_entries(unfinished=unfinished)
+        return self._get_session().queries.stream_entries(unfinished=unfinished)
 
-    async def erase(self, client_id: str) -> int:
-        """Remove the bodies of finished entries that contain a client's id; return the number of entries changed.
-
-        Key, fingerprint and outcome are kept. Entries in doubt keep their bodies, which resolving them needs. The
-        server's own log and backups are not changed.
+    async def listed(self, *, unfinished: bool = False) -> list[JournalEntry]:
+        """Return what ``entries`` yields, in a list.
 
         Raises:
+            JournalError: The database cannot be read.
+        """
+        return [entry async for entry in self.entries(unfinished=unfinished)]
+
+    async def erase(self, client_id: str) -> int:
+        """Remove the bodies of finished entries that name a client; return the number of entries changed.
+
+        A body names a client by its id as a segment of the URL's path or as a string in its JSON. Key, fingerprint and
+        outcome are kept. Entries in doubt keep their bodies, which resolving them needs, and one that is answered
+        meanwhile may keep them. The server's own log and backups are not changed.
+
+        Raises:
+            InvalidArgumentError: The id is empty.
             JournalError: The database cannot be written.
         """
         check_text("client_id", client_id)
-        return await self._get_session().queries.erase_client(client_id)
+        return await self._get_session().queries.chores.erase_client(client_id)
 
     async def prune(self, now: float) -> int:
         """Remove what is past its retention at the wall time ``now``, in seconds; return the number of entries removed.
@@ -235,7 +249,8 @@ class PostgresJournal:
             JournalError: The database cannot be written.
         """
         check_number("now", now, -math.inf)
-        return await self._get_session().queries.prune(PruneTime(now), self._keep_bodies, self._keep_entries)
+        chores = self._get_session().queries.chores
+        return await chores.prune(PruneTime(now), self._keep_bodies, self._keep_entries)
 
     async def aclose(self) -> None:
         """Release every key and close the connections, in all running loops; later calls raise JournalError."""

@@ -76,7 +76,7 @@ class PostgresSession:
         self._claim_queue: GroupCommitQueue[RowValues, GrantedRow] = self._make_queue(self._claim_all)
         self._write_queue: GroupCommitQueue[Write, bool] = self._make_queue(self._write_all)
         self._query_queue: GroupCommitQueue[Query, Any] = self._make_queue(_run_queries, _QUERY_TIMEOUT)
-        self.queries = JournalQueries(self._query_queue, settings.schema)
+        self.queries = JournalQueries(self._query_queue, settings.schema, settings.clock)
 
     def _make_queue(
         self, process: Callable[..., Awaitable[Any]], timeout: float = _STATEMENT_TIMEOUT

@@ -9,7 +9,7 @@ from psycopg import AsyncConnection
 from bardge_async._journal.spellings import find_respelled
 from bardge_async._postgres.schema import MIGRATION_LOCK, fill_schema
 
-_BATCH: Final = 5000
+_BATCH: Final = 500
 """Rows per transaction, so that a session's time limit loses little and no call waits long."""
 
 # Rows that were never sent bind nothing; without them the index by URL finds the spellings and their rows.

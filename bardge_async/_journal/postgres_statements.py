@@ -14,7 +14,6 @@ import attrs
 
 from bardge_async._core.entry import EntryState, JournalEntry, KeyIdentity, RecordedResponse
 from bardge_async._core.window import ClockReading
-from bardge_async._journal.pruning import WHERE_EXPIRED
 from bardge_async._runtime.clock import Clock
 
 _COLUMN_TYPES: Final = (
@@ -44,8 +43,7 @@ _COLUMN_TYPES: Final = (
 _COLUMN_NAMES: Final = tuple(name for name, _ in _COLUMN_TYPES)
 COLUMNS: Final = ", ".join(_COLUMN_NAMES)
 _SAME_KEY: Final = "e.key = g.key AND e.base_url = g.base_url AND e.account = g.account"
-_IS_FREE: Final = "(e.owner IS NULL OR e.lease_until < clock_timestamp())"
-_IS_EXPIRED: Final = WHERE_EXPIRED.format("%s")
+IS_FREE: Final = "(e.owner IS NULL OR e.lease_until < clock_timestamp())"
 _LEASE_END: Final = "clock_timestamp() + make_interval(secs => %s)"
 _ASYNC_COMMIT: Final = "set_config('synchronous_commit', 'off', true) AS swift"
 """Commit this transaction without waiting for the disk: if a crash loses it, the next write notices."""
@@ -68,7 +66,7 @@ WHERE NOT EXISTS (
     SELECT FROM {{schema}}.entries AS e WHERE {_SAME_KEY} AND e.owner <> g.token AND e.lease_until >= clock_timestamp())
 ORDER BY g.key, g.base_url, g.account
 ON CONFLICT (key, base_url, account) DO UPDATE SET owner = excluded.owner, lease_until = excluded.lease_until
-WHERE {_IS_FREE} OR e.owner = excluded.owner
+WHERE {IS_FREE} OR e.owner = excluded.owner
 RETURNING owner, {COLUMNS}, extract(epoch FROM clock_timestamp() - first_at)::float8
 """
 
@@ -109,13 +107,13 @@ SET {", ".join(f"{name} = excluded.{name}" for name in _COLUMN_NAMES[3:])}, writ
     owner = CASE WHEN excluded.state <> 'done' OR e.owner IS DISTINCT FROM excluded.writer THEN e.owner END
 WHERE e.state <> 'done' AND CASE
     WHEN excluded.state = 'done' THEN true
-    WHEN excluded.owner IS NULL THEN {_IS_FREE}
+    WHEN excluded.owner IS NULL THEN {IS_FREE}
     ELSE e.owner = excluded.owner OR e.writer = excluded.owner END
 RETURNING key, base_url, account
 """
 
 FORGET: Final = f"""
-DELETE FROM {{schema}}.entries AS e USING {_KEY_ARRAYS} WHERE {_SAME_KEY} AND {_IS_FREE} AND g.token IS NULL RETURNING g.n
+DELETE FROM {{schema}}.entries AS e USING {_KEY_ARRAYS} WHERE {_SAME_KEY} AND {IS_FREE} AND g.token IS NULL RETURNING g.n
 """
 
 # Distinguished by endpoint, not by state: for the state the planner would use the index of held keys, full of dead rows.
@@ -142,7 +140,7 @@ ORDER BY last_at DESC LIMIT 1
 
 UNFINISHED: Final = f"""
 SELECT {COLUMNS} FROM {{schema}}.entries AS e
-WHERE base_url = %s AND account = %s AND state = 'sent' AND {_IS_FREE} ORDER BY first_at
+WHERE base_url = %s AND account = %s AND state = 'sent' AND {IS_FREE} ORDER BY first_at
 """
 
 SENT_SINCE: Final = f"""
@@ -150,44 +148,12 @@ SELECT {COLUMNS} FROM {{schema}}.entries
 WHERE base_url = %s AND account = %s AND endpoint = %s AND key <> %s AND state <> 'refused' AND last_wall >= %s
 """
 
-ALL_ENTRIES: Final = f"SELECT {COLUMNS} FROM {{schema}}.entries WHERE state <> 'held' ORDER BY first_at, last_at, key"
-ALL_UNFINISHED: Final = f"SELECT {COLUMNS} FROM {{schema}}.entries WHERE state = 'sent' ORDER BY first_at, key"
 FORGOTTEN_UNTIL: Final = "SELECT value FROM {schema}.facts WHERE name = 'forgotten'"
-
-ERASE: Final = """
-UPDATE {schema}.entries SET body = NULL, answer = NULL
-WHERE state IN ('done', 'refused') AND (body IS NOT NULL OR answer IS NOT NULL)
-    AND (position(%(text)s::bytea IN body) > 0 OR position(%(text)s::bytea IN answer) > 0 OR position(%(id)s IN url) > 0)
-"""
 
 # At most one process per hour wins the right to prune.
 ELECT_PRUNER: Final = """
 INSERT INTO {schema}.facts AS f VALUES ('pruned', least(%s, extract(epoch FROM clock_timestamp())))
 ON CONFLICT (name) DO UPDATE SET value = excluded.value WHERE f.value < excluded.value - 3600 RETURNING value
-"""
-
-# In batches, so that no call waits long for the row locks.
-REMOVE_BODIES: Final = f"""
-UPDATE {{schema}}.entries SET body = NULL, answer = NULL WHERE ctid = ANY (ARRAY(
-    SELECT ctid FROM {{schema}}.entries
-    WHERE state IN ('done', 'refused') AND (body IS NOT NULL OR answer IS NOT NULL) AND {_IS_EXPIRED}
-    LIMIT 5000 FOR UPDATE SKIP LOCKED))
-"""
-
-REMOVE_ENTRIES: Final = f"""
-WITH gone AS (
-    DELETE FROM {{schema}}.entries WHERE ctid = ANY (ARRAY(
-        SELECT ctid FROM {{schema}}.entries AS e WHERE state <> 'sent' AND {_IS_EXPIRED} AND {_IS_FREE}
-        LIMIT 5000 FOR UPDATE SKIP LOCKED))
-    RETURNING last_wall),
-noted AS (
-    INSERT INTO {{schema}}.facts AS f SELECT 'forgotten', max(last_wall) FROM gone HAVING count(*) > 0
-    ON CONFLICT (name) DO UPDATE SET value = greatest(f.value, excluded.value))
-SELECT count(*) FROM gone
-"""
-
-REMOVE_ORPHANS: Final = """
-DELETE FROM {schema}.entries WHERE state = 'held' AND lease_until < clock_timestamp() - interval '1 hour'
 """
 
 

@@ -6,40 +6,45 @@ import math
 import os
 import sqlite3
 import weakref
+from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final, Self
 
 from bardge_async._core.arguments import check_bool, check_number, check_path, check_seconds, check_text
-from bardge_async._core.entry import COMPETING_SECONDS, EntryState, JournalEntry, KeyIdentity, RecordedResponse, WallLog
+from bardge_async._core.entry import JournalEntry, KeyIdentity, WallLog
 from bardge_async._core.settings import DAY
 from bardge_async._core.window import ClockReading
 from bardge_async._journal.key_holders import KeyHolders, key_in_use_error
-from bardge_async._journal.pruning import WHERE_EXPIRED, PruneTime
+from bardge_async._journal.pages import PAGE_ROWS, stream_pages, take_page
+from bardge_async._journal.pruning import PruneTime
 from bardge_async._journal.spellings import choose_binding_entry, find_respelled, respell_entry
+from bardge_async._journal.sqlite_chores import EraseChore, PruneChore
 from bardge_async._journal.sqlite_clocks import FileClocks
-from bardge_async._journal.sqlite_digests import compute_checksum, corruption_error, verify_checksum, with_checksum
 from bardge_async._journal.sqlite_locks import KeyFileLocks
+from bardge_async._journal.sqlite_rows import CHECKSUM_INDEX, COLUMNS, entry_columns, parse_entry
 from bardge_async._journal.sqlite_schema import list_spellings
+from bardge_async._journal.sqlite_since import list_sent_since
 from bardge_async._journal.sqlite_writer import SQLiteWriter
 from bardge_async._runtime.clock import Clock
 
 _POLL_SECONDS: Final = 0.05
-_RESPELL_BATCH: Final = 1000
+_RESPELL_BATCH: Final = 200
 
-_COLUMNS: Final = (
-    "base_url, account, key, endpoint, url, fingerprint, body, given, state, "
-    "first_wall, first_elapsed, first_highest, first_boot, last_wall, last_elapsed, last_highest, last_boot, "
-    "status, answer, request_id, seal, first_server, key_honoured"
-)
-_CHECKSUM_INDEX: Final = 20
 _WHERE_KEY: Final = "base_url = ? AND account = ? AND key = ?"
 _UPSERT: Final = (
-    f"INSERT INTO entries ({_COLUMNS}) VALUES ({', '.join('?' * 23)}) ON CONFLICT (base_url, account, key) DO UPDATE "
-    "SET " + ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS.split(", ")[3:])
+    f"INSERT INTO entries ({COLUMNS}) VALUES ({', '.join('?' * 23)}) ON CONFLICT (base_url, account, key) DO UPDATE "
+    "SET " + ", ".join(f"{name} = excluded.{name}" for name in COLUMNS.split(", ")[3:])
 )
 _UPDATE_OUTCOME: Final = (
-    f"UPDATE entries SET {', '.join(f'{name} = ?' for name in _COLUMNS.split(', ')[8:])} "
+    f"UPDATE entries SET {', '.join(f'{name} = ?' for name in COLUMNS.split(', ')[8:])} "
     f"WHERE {_WHERE_KEY} AND fingerprint = ? AND given = ?"
+)
+_PAGE: Final = f"SELECT {COLUMNS}, seq FROM entries WHERE seq > ? ORDER BY seq LIMIT ?"
+# The planner would rather read the whole table in its order.
+_UNFINISHED_PAGE: Final = (
+    f"SELECT {COLUMNS}, seq FROM entries WHERE seq IN (SELECT seq FROM entries INDEXED BY entries_unfinished "
+    "WHERE state = 'sent' AND seq > ? ORDER BY seq LIMIT ?) ORDER BY seq"
 )
 
 
@@ -181,27 +186,45 @@ class SQLiteJournal:
 
     async def since(self, entry: JournalEntry) -> list[JournalEntry]:
         """Return the endpoint's other entries last sent at most ten minutes before this one was first sent, or later."""
-        return await self._writer.run(lambda found: _select_sent_since(found, entry), writes=False)
+        return await list_sent_since(self._writer.run, entry)
 
-    async def listed(self, *, unfinished: bool = False) -> list[JournalEntry]:
-        """Return the entries of all servers and accounts, oldest first; with ``unfinished``, only those in doubt.
+    def entries(self, *, unfinished: bool = False) -> AsyncIterator[JournalEntry]:
+        """Iterate over the entries of all servers and accounts, oldest first; with ``unfinished``, over those in doubt.
+
+        A page is read at a time, so memory stays flat and no other call waits. An entry that is there all the time comes
+        exactly once, as it was when its page was read; one that is added or removed meanwhile may come or not.
 
         Raises:
             JournalError: The file cannot be read.
         """
         check_bool("unfinished", unfinished)
-        return await self._writer.run(lambda found: _select_entries(found, unfinished=unfinished), writes=False)
+        return stream_pages(
+            0, lambda end: self._writer.run(lambda found: _select_page(found, end, unfinished=unfinished), writes=False)
+        )
 
-    async def erase(self, client_id: str) -> int:
-        """Remove the bodies of finished entries that contain a client's id; return the number of entries changed.
-
-        Key, fingerprint and outcome are kept. Entries in doubt keep their bodies, which resolving them needs.
+    async def listed(self, *, unfinished: bool = False) -> list[JournalEntry]:
+        """Return what ``entries`` yields, in a list.
 
         Raises:
+            JournalError: The file cannot be read.
+        """
+        return [entry async for entry in self.entries(unfinished=unfinished)]
+
+    async def erase(self, client_id: str) -> int:
+        """Remove the bodies of finished entries that name a client; return the number of entries changed.
+
+        A body names a client by its id as a segment of the URL's path or as a string in its JSON. Key, fingerprint and
+        outcome are kept. Entries in doubt keep their bodies, which resolving them needs, and one that is answered
+        meanwhile may keep them.
+
+        Raises:
+            InvalidArgumentError: The id is empty.
             JournalError: The file cannot be written.
         """
         check_text("client_id", client_id)
-        return await self._writer.run(lambda found: _erase_client(found, client_id), writes=True)
+        chore = EraseChore(client_id)
+        await self._writer.run_chore(chore)
+        return chore.changed
 
     async def prune(self, now: float) -> int:
         """Remove what is past its retention at the wall time ``now``, in seconds; return the number of entries removed.
@@ -213,7 +236,9 @@ class SQLiteJournal:
             JournalError: The file cannot be written.
         """
         check_number("now", now, -math.inf)
-        return await self._writer.run(lambda found: self._prune_entries(found, PruneTime(now)), writes=True)
+        chore = self._make_prune_chore(PruneTime(now))
+        await self._writer.run_chore(chore)
+        return chore.removed
 
     def close(self) -> None:
         """Finish pending writes, close the file and release every key."""
@@ -221,7 +246,7 @@ class SQLiteJournal:
         self._locks.close()
 
     def _write_entry(self, connection: sqlite3.Connection, entry: JournalEntry) -> None:
-        row = _entry_columns(entry)
+        row = entry_columns(entry)
         # Mostly only the outcome is new: updating just that takes half the time.
         if (
             entry.answer is None
@@ -232,45 +257,33 @@ class SQLiteJournal:
             self._clocks.add_reading(entry.last_sent)
 
     def _complete_transaction(self, connection: sqlite3.Connection, writes: bool) -> None:
-        """Load or store what the file remembers of the clocks, once per transaction, and prune once an hour."""
+        """Load or store what the file remembers of the clocks, once per transaction; once an hour start pruning."""
         if not writes:
             self._clocks.load(connection)
             return
         due = self._clocks.store(connection)
         if due is not None:
-            self._prune_entries(connection, due)
+            self._writer.add_chore(self._make_prune_chore(due))
 
-    def _prune_entries(self, connection: sqlite3.Connection, time: PruneTime) -> int:
-        condition = f"state <> 'sent' AND {WHERE_EXPIRED.format('?')}"
-        connection.execute(
-            f"UPDATE entries SET body = NULL, answer = NULL WHERE {condition} AND (body NOT NULL OR answer NOT NULL)",
-            time.limits(self._keep_bodies),
-        )
-        if not self._keep_entries:  # 0 keeps them forever
-            return 0
-        # Read before: a file of the first version does not say what was removed from it.
-        forgotten = max(self.forgotten, time.wall - self._keep_entries)
-        removed = connection.execute(f"DELETE FROM entries WHERE {condition}", time.limits(self._keep_entries)).rowcount
-        if removed:
-            self._clocks.note_removed(connection, forgotten)
-        return removed
+    def _make_prune_chore(self, time: PruneTime) -> PruneChore:
+        return PruneChore(self._clocks, time, self._keep_bodies, self._keep_entries, lambda: self.forgotten)
 
 
 def _select_entry(connection: sqlite3.Connection, identity: KeyIdentity) -> JournalEntry | None:
-    row = connection.execute(f"SELECT {_COLUMNS} FROM entries WHERE {_WHERE_KEY}", identity).fetchone()
-    return None if row is None else _parse_entry(row)
+    row = connection.execute(f"SELECT {COLUMNS} FROM entries WHERE {_WHERE_KEY}", identity).fetchone()
+    return None if row is None else parse_entry(row)
 
 
 def _respell_entries(connection: sqlite3.Connection) -> None:
     """Rewrite the entries under other spellings of their base URL, in short transactions; most files have none."""
-    sql = f"SELECT {_COLUMNS} FROM entries WHERE base_url = ? LIMIT {_RESPELL_BATCH}"
+    sql = f"SELECT {COLUMNS} FROM entries WHERE base_url = ? LIMIT {_RESPELL_BATCH}"
     for spelling in find_respelled(list_spellings(connection)):
         rows: list[Any] | None = None
         while rows is None or rows:
             connection.execute("BEGIN IMMEDIATE")
             rows = connection.execute(sql, (spelling,)).fetchall()
             for row in rows:
-                _respell_row(connection, _parse_entry(row))
+                _respell_row(connection, parse_entry(row))
             connection.execute("COMMIT")
 
 
@@ -282,7 +295,7 @@ def _respell_row(connection: sqlite3.Connection, entry: JournalEntry) -> None:
         loser = entry.identity if choose_binding_entry(rival, respelled) is rival else rival.identity
         connection.execute(f"DELETE FROM entries WHERE {_WHERE_KEY}", loser)
     if loser != entry.identity:
-        checksum = _entry_columns(respelled)[_CHECKSUM_INDEX]
+        checksum = entry_columns(respelled)[CHECKSUM_INDEX]
         # In place: the order of the entries is that of their numbers.
         connection.execute(
             f"UPDATE entries SET base_url = ?, url = ?, fingerprint = ?, seal = ? WHERE {_WHERE_KEY}",
@@ -297,103 +310,21 @@ def _has_later_request(connection: sqlite3.Connection, entry: JournalEntry) -> b
         # Ordered by the clock that is never set back; of two boots, by the highest wall time that was seen.
         "AND CASE WHEN other.last_boot = mine.last_boot "
         "THEN (other.last_elapsed, other.seq) > (mine.last_elapsed, mine.seq) "
-        "ELSE (other.last_highest, other.seq) > (mine.last_highest, mine.seq) END LIMIT 1"
+        "ELSE (other.last_highest, other.seq) > (mine.last_highest, mine.seq) END "
+        # The latest first: for an old entry one of them is later.
+        "ORDER BY other.last_highest DESC LIMIT 1"
     )
     return connection.execute(sql, entry.identity).fetchone() is not None
 
 
 def _select_unfinished(connection: sqlite3.Connection, base_url: str, account: str) -> list[JournalEntry]:
-    sql = f"SELECT {_COLUMNS} FROM entries WHERE base_url = ? AND account = ? AND state = 'sent' ORDER BY seq"
-    return [_parse_entry(row) for row in connection.execute(sql, (base_url, account))]
+    sql = f"SELECT {COLUMNS} FROM entries WHERE base_url = ? AND account = ? AND state = 'sent' ORDER BY seq"
+    return [parse_entry(row) for row in connection.execute(sql, (base_url, account))]
 
 
-def _select_entries(connection: sqlite3.Connection, *, unfinished: bool) -> list[JournalEntry]:
-    where = "WHERE state = 'sent' " if unfinished else ""
-    return [_parse_entry(row) for row in connection.execute(f"SELECT {_COLUMNS} FROM entries {where}ORDER BY seq")]
-
-
-def _select_sent_since(connection: sqlite3.Connection, entry: JournalEntry) -> list[JournalEntry]:
-    assert entry.first_sent is not None
-    sql = (
-        f"SELECT {_COLUMNS} FROM entries WHERE base_url = ? AND account = ? AND endpoint = ? AND key <> ? "
-        "AND state <> 'refused' AND last_wall >= ?"
-    )
-    base_url, account, key = entry.identity
-    earliest = entry.first_sent.wall - COMPETING_SECONDS
-    return [_parse_entry(row) for row in connection.execute(sql, (base_url, account, entry.endpoint, key, earliest))]
-
-
-def _erase_client(connection: sqlite3.Connection, client_id: str) -> int:
-    sql = (
-        "UPDATE entries SET body = NULL, answer = NULL WHERE state <> 'sent' AND (body NOT NULL OR answer NOT NULL) "
-        "AND (instr(body, CAST(? AS BLOB)) OR instr(answer, CAST(? AS BLOB)) OR instr(url, ?))"
-    )
-    return connection.execute(sql, (client_id, client_id, client_id)).rowcount
-
-
-def _entry_columns(entry: JournalEntry) -> tuple[Any, ...]:
-    first, last, response = entry.first_sent, entry.last_sent, entry.answer
-    first_columns = _reading_columns(first)
-    row = (
-        *entry.identity,
-        entry.endpoint,
-        entry.url,
-        entry.fingerprint,
-        with_checksum(entry.body),
-        int(entry.given),
-        entry.state.value,
-        *first_columns,
-        *(first_columns if last is first else _reading_columns(last)),
-        *(
-            (response.status, with_checksum(response.body), response.request_id)
-            if response is not None
-            else (None, None, None)
-        ),
-    )
-    server = None if first is None or first.server is None else float(first.server)
-    honoured = None if entry.key_honoured is None else int(entry.key_honoured)
-    return (*row, _compute_checksum(row, server, honoured), server, honoured)
-
-
-def _compute_checksum(row: tuple[Any, ...], server: float | None, honoured: int | None) -> bytes:
-    """Compute the checksum of an entry without its bodies, which have their own and may be removed."""
-    # Equals repr((*row[:6], *row[7:18], row[19])), but formats the four floats once when both readings are the same.
-    first = repr(row[9:13])[1:-1]
-    last = first if row[13:17] == row[9:13] else repr(row[13:17])[1:-1]
-    text = f"{repr(row[:6])[:-1]}, {row[7]!r}, {row[8]!r}, {first}, {last}, {row[17]!r}, {row[19]!r})"
-    # Entries of earlier versions have neither, and keep their checksum.
-    if server is not None:
-        text += repr(server)
-    if honoured is not None:
-        text += f", {honoured}"
-    return compute_checksum(text.encode())
-
-
-def _reading_columns(reading: ClockReading | None) -> tuple[Any, ...]:
-    if reading is None:
-        return (None,) * 4
-    return float(reading.wall), float(reading.elapsed), float(reading.highest), reading.boot
-
-
-def _parse_entry(row: tuple[Any, ...]) -> JournalEntry:
-    if _compute_checksum(row[:20], *row[21:]) != row[_CHECKSUM_INDEX]:
-        raise corruption_error()
-    response = None if row[17] is None else RecordedResponse(row[17], verify_checksum(row[18]), row[19])
-    return JournalEntry(
-        identity=KeyIdentity(*row[:3]),
-        endpoint=row[3],
-        url=row[4],
-        fingerprint=row[5],
-        body=verify_checksum(row[6]),
-        given=bool(row[7]),
-        state=EntryState(row[8]),
-        first_sent=_parse_reading(row[9:13], row[21]),
-        last_sent=_parse_reading(row[13:17]),
-        answer=response,
-        key_honoured=None if row[22] is None else bool(row[22]),
-    )
-
-
-def _parse_reading(row: tuple[Any, ...], server: float | None = None) -> ClockReading | None:
-    wall, elapsed, highest, boot = row
-    return None if wall is None else ClockReading(wall, elapsed, highest, boot, server)
+def _select_page(
+    connection: sqlite3.Connection, position: int, *, unfinished: bool
+) -> tuple[list[JournalEntry], int | None]:
+    sql = _UNFINISHED_PAGE if unfinished else _PAGE
+    with closing(connection.execute(sql, (position, PAGE_ROWS))) as rows:
+        return take_page((row[-1], parse_entry(row)) for row in rows)

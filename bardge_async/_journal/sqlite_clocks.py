@@ -53,7 +53,7 @@ class FileClocks:
             self._stored = stored
             found = orjson.loads(stored)
             peaks = {boot: tuple((e, w) for e, w in pairs) for boot, pairs in found["peaks"].items()}
-            self.walls.merge(WallLog(found["highest"], peaks))
+            self.walls.merge(WallLog(found["highest"], peaks, found.get("behind", ())))
         forgotten = _select_fact(connection, "forgotten")
         if forgotten is not None:
             self.forgotten = float(forgotten)
@@ -70,7 +70,8 @@ class FileClocks:
         readings, self._unwritten = self._unwritten, []
         for reading in readings:
             self.walls.add(reading.wall, reading.elapsed, reading.boot)
-        content = orjson.dumps({"highest": self.walls.highest, "peaks": self.walls.peaks})
+        facts = {"highest": self.walls.highest, "peaks": self.walls.peaks}
+        content = orjson.dumps({**facts, "behind": sorted(self.walls.behind)} if self.walls.behind else facts)
         if content != self._stored:
             _store_fact(connection, "walls", content)
             self._stored = content

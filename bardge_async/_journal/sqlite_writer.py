@@ -11,11 +11,12 @@ import threading
 import weakref
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar
 
 import attrs
 
 from bardge_async._core.forks import register_lock_owner
+from bardge_async._journal.sqlite_chores import Chore, ChoreQueue
 from bardge_async._journal.sqlite_schema import open_journal_file
 from bardge_async._runtime.loops import PerLoop, find_running_loop
 from bardge_async.errors import JournalError
@@ -29,18 +30,23 @@ _FILE_SUFFIXES: Final = ("", "-wal", "-shm", "-lock")
 
 @attrs.define(eq=False)
 class _DatabaseTask:
-    """Work on the database, and the future that its result is for."""
+    """Work on the database, and the future that its result is for, if any."""
 
     work: Callable[[sqlite3.Connection], Any]
     writes: bool
-    loop: asyncio.AbstractEventLoop
-    future: asyncio.Future[Any]
+    loop: asyncio.AbstractEventLoop | None = None
+    future: asyncio.Future[Any] | None = None
     result: Any = None
     error_message: str | None = None
 
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether the caller no longer waits for it."""
+        return self.future is not None and self.future.cancelled()
+
     def resolve_future(self) -> None:
         """Resolve the future; must run in its loop."""
-        if self.future.done():
+        if self.future is None or self.future.done():
             return
         if self.error_message is not None:
             self.future.set_exception(JournalError(self.error_message))
@@ -82,6 +88,7 @@ class SQLiteWriter:
         self._connection_lock = threading.Lock()
         self._lock = threading.Lock()
         self._batches: queue.SimpleQueue[list[_DatabaseTask] | None] = queue.SimpleQueue()
+        self._chores: ChoreQueue[_DatabaseTask] = ChoreQueue()
         self._thread: threading.Thread | None = None
 
     async def run(self, work: Callable[[sqlite3.Connection], T], *, writes: bool) -> T:
@@ -91,7 +98,8 @@ class SQLiteWriter:
             JournalError: The database could not be read or written.
         """
         loop = find_running_loop()
-        task = _DatabaseTask(work, writes, loop, loop.create_future())
+        future: asyncio.Future[T] = loop.create_future()
+        task = _DatabaseTask(work, writes, loop, future)
         pending = self._pending.get()
         with self._lock:
             if self._closed:
@@ -99,7 +107,28 @@ class SQLiteWriter:
             pending.append(task)
             if len(pending) == 1:
                 loop.call_soon(self._hand_over_tasks, pending)
-        return cast("T", await task.future)
+        return await future
+
+    async def run_chore(self, chore: Chore) -> None:
+        """Run a chore in pieces, between the tasks.
+
+        Raises:
+            JournalError: The database could not be read or written, or the journal was closed meanwhile.
+        """
+        loop = find_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+        task = _DatabaseTask(lambda _: None, False, loop, future)
+        with self._lock:
+            if self._closed:
+                raise JournalError(f"{self._path}: the journal is closed")
+            self._chores.add(chore, task)
+            self._start_thread()
+            self._batches.put([])
+        await future
+
+    def add_chore(self, chore: Chore) -> None:
+        """Run a chore after the current transaction; closing the journal ends it."""
+        self._chores.add(chore)
 
     def read_now(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run a read in the calling thread, which waits for the disk; if it fails, close the file.
@@ -122,11 +151,14 @@ class SQLiteWriter:
             # Closing the journal has handed them over already.
             if not pending:
                 return
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._process_batches, name="bardge journal", daemon=True)
-                self._thread.start()
+            self._start_thread()
             self._batches.put(pending.copy())
             pending.clear()
+
+    def _start_thread(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._process_batches, name="bardge journal", daemon=True)
+            self._thread.start()
 
     def close(self) -> None:
         """Finish the queued tasks, end the thread and close the file."""
@@ -179,16 +211,29 @@ class SQLiteWriter:
             connection.close()
 
     def _process_batches(self) -> None:
-        batches, connection_lock = self._batches, self._connection_lock
+        batches, connection_lock, chores = self._batches, self._connection_lock, self._chores
         ended = False
         while not ended:
-            batch: list[_DatabaseTask] = []
-            while not ended and (not batch or (len(batch) < _MAX_BATCH and not batches.empty())):
-                more = batches.get()
-                ended = more is None
-                batch += more or ()
+            batch, ended = _take_batch(batches, chores.seconds_until_due())
             with connection_lock:
                 self._run_batch(batch)
+                if not ended:
+                    self._run_chores(chores)
+        dropped = chores.drain()
+        self._fail_tasks(dropped, JournalError(f"{self._path}: the journal was closed"))
+        _deliver_results(dropped)
+
+    def _run_chores(self, chores: ChoreQueue[_DatabaseTask]) -> None:
+        ended = chores.run_due_piece(self._run_piece, lambda task: task.is_abandoned)
+        if ended is not None:
+            task, error_message = ended
+            task.error_message = error_message
+            _deliver_results([task])
+
+    def _run_piece(self, work: Callable[[sqlite3.Connection], bool], writes: bool) -> bool | str:
+        piece = _DatabaseTask(work, writes)
+        self._run_transaction([piece])
+        return bool(piece.result) if piece.error_message is None else piece.error_message
 
     def _run_batch(self, batch: list[_DatabaseTask]) -> None:
         # Reads first: they need not wait for the disk.
@@ -241,6 +286,24 @@ class SQLiteWriter:
             self._close_connection()
 
 
+def _take_batch(
+    batches: queue.SimpleQueue[list[_DatabaseTask] | None], timeout: float | None
+) -> tuple[list[_DatabaseTask], bool]:
+    """Wait for tasks, until a chore is due or added; return them, and whether the journal is closed."""
+    batch: list[_DatabaseTask] = []
+    while not batch or (len(batch) < _MAX_BATCH and not batches.empty()):
+        try:
+            more = batches.get(timeout=timeout)
+        except queue.Empty:
+            break
+        if more is None:
+            return batch, True
+        batch += more
+        if not more:
+            break
+    return batch, False
+
+
 def _read_file_id(path: Path) -> tuple[int, int] | None:
     try:
         status = path.stat()
@@ -252,7 +315,8 @@ def _read_file_id(path: Path) -> tuple[int, int] | None:
 def _deliver_results(group: list[_DatabaseTask]) -> None:
     by_loop: dict[asyncio.AbstractEventLoop, list[_DatabaseTask]] = {}
     for job in group:
-        by_loop.setdefault(job.loop, []).append(job)
+        if job.loop is not None:
+            by_loop.setdefault(job.loop, []).append(job)
     for loop, tasks in by_loop.items():
         try:
             loop.call_soon_threadsafe(_resolve_futures, tasks)

@@ -36,7 +36,13 @@ from bardge_async._network.reuse import (
     has_begun_message,
 )
 from bardge_async._network.sessions import Sessions, check_session
-from bardge_async._network.unreadable import MAX_HEADER_LINE, MAX_HEADERS, check_encoding, describe_unreadable
+from bardge_async._network.unreadable import (
+    MAX_HEADER_LINE,
+    MAX_HEADERS,
+    check_encoding,
+    describe_unreadable,
+    find_status,
+)
 from bardge_async._runtime.clock import Clock
 from bardge_async.errors import BardgeError, ConnectError, NoAnswerError, NotSentError
 
@@ -226,7 +232,7 @@ class AiohttpTransport:
                 raise
         # Raised outside of any handler: aiohttp's exceptions and frames may hold the headers with the API key.
         failure = failure or _timeout_error(sent=attempt.maybe_sent)
-        if isinstance(failure, NoAnswerError):
+        if isinstance(failure, NoAnswerError) and attempt.status is not None:
             failure.status = attempt.status
         raise failure
 
@@ -309,11 +315,17 @@ def _translate_error(error: Exception, attempt: Attempt) -> BardgeError:
         return NotSentError("not sent: the replay window of the key closed while connecting")
     unreadable = describe_unreadable(error) if attempt.maybe_sent else None
     if unreadable is not None:
-        return NoAnswerError(f"the response cannot be read: {unreadable}")
+        return _no_answer_error(f"the response cannot be read: {unreadable}", error)
     cause = _describe_error(error)
     if not attempt.maybe_sent or (isinstance(error, _NEVER_SENT) and not attempt.write_started):
         return ConnectError(f"cannot connect: {cause}; check the network, the base URL and any proxy")
-    return NoAnswerError(f"the connection broke before a complete response arrived: {cause}")
+    return _no_answer_error(f"the connection broke before a complete response arrived: {cause}", error)
+
+
+def _no_answer_error(text: str, cause: Exception) -> NoAnswerError:
+    error = NoAnswerError(text)
+    error.status = find_status(cause)
+    return error
 
 
 def _describe_error(error: Exception) -> str:

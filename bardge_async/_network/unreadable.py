@@ -16,6 +16,9 @@ MAX_HEADERS: Final = 128
 ASKED_ENCODINGS: Final = ("gzip", "deflate")
 _ENCODING_FAULT: Final = re.compile(r"Can not decode content-encoding: (?:\w+ \()?(\w+)")
 
+# Interim responses (1xx) may come first.
+_STATUS_LINE: Final = re.compile(rb"(?:\A|\r\n\r\n)HTTP/1\.[01] ([2-9]\d\d)\b")
+
 
 class UnaskedEncodingError(Exception):
     """The body of a response is in an encoding that was not asked for; the text names it."""
@@ -44,6 +47,25 @@ def describe_unreadable(error: BaseException) -> str | None:
             return f"a header line is longer than {MAX_HEADER_LINE} bytes"
         if isinstance(found, HttpProcessingError) and (text := _describe_message(found.message)) is not None:
             return text
+        found = found.__cause__
+    return None
+
+
+def find_status(error: BaseException) -> int | None:
+    """Return the status of a response that aiohttp cannot read; None if it is not known.
+
+    aiohttp drops the status with the rest: a body in an unknown encoding, or a second length. What its parser was given
+    last is in the frame that failed.
+    """
+    found: BaseException | None = error
+    while found is not None:
+        trace = found.__traceback__
+        while trace is not None:
+            frame = trace.tb_frame
+            data = frame.f_locals.get("data") if frame.f_code.co_name == "data_received" else None
+            if isinstance(data, bytes):
+                return next((int(one[1]) for one in _STATUS_LINE.finditer(data)), None)
+            trace = trace.tb_next
         found = found.__cause__
     return None
 

@@ -76,7 +76,8 @@ class ClockReader:
     def observe(self, log: WallLog) -> None:
         """Include the wall times that other or earlier processes have read."""
         theirs = log.peaks.get(self._boot, ())
-        if log.highest <= self._last_wall and len(theirs) == 1 and theirs[0][0] <= self._last_elapsed:
+        is_known = log.highest <= self._last_wall and len(theirs) == 1 and theirs[0][0] <= self._last_elapsed
+        if is_known and self._boot not in log.behind:
             return
         self._log_last_reading()
         self._log.merge(log)
@@ -106,10 +107,11 @@ class ClockReader:
             # Readings are ordered by elapsed time, also if the wall clock was set back within its resolution.
             elapsed = known[-1][0] if wall >= known[-1][1] else math.nextafter(known[-1][0], math.inf)
         peaks = log.add(wall, elapsed, self._boot)
-        if len(peaks) == 1 and wall >= log.highest:
+        is_behind = self._boot in log.behind
+        if len(peaks) == 1 and wall >= log.highest and not is_behind:
             self._last_wall, self._last_elapsed = wall, elapsed
             peaks = ()
-        return ClockReading(wall, elapsed, log.highest, self._boot, self._server.tell_time(elapsed), peaks)
+        return ClockReading(wall, elapsed, log.highest, self._boot, self._server.tell_time(elapsed), peaks, is_behind)
 
 
 class TimeLimit:

@@ -175,6 +175,17 @@ def reconcile(key: str | None, **options: Any) -> None:
 
 @journal.command()
 @click.argument("path", type=_JournalPath())
+@click.argument("client_id")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def erase(path: Path | Secret, client_id: str, *, as_json: bool) -> None:
+    """Remove the bodies of finished entries that name CLIENT_ID; entries in doubt keep theirs."""
+    from bardge_async.cli import _journal
+
+    _journal.erase_client(_journal.JournalTarget(path, as_json), client_id)
+
+
+@journal.command()
+@click.argument("path", type=_JournalPath())
 @click.option("--keep-bodies", default=30.0, show_default=True, type=click.FloatRange(0), help="Days to keep bodies.")
 @click.option("--keep-entries", default=400.0, show_default=True, type=click.FloatRange(0), help="Days; 0: forever.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")

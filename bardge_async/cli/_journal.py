@@ -6,7 +6,7 @@ import datetime as dt
 import json
 import os
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -26,6 +26,7 @@ from bardge_async._runtime.clock import SystemClock
 from bardge_async.errors import BardgeError
 
 AnyJournal: TypeAlias = SQLiteJournal | PostgresJournal
+_PRINTED_TOGETHER: Final = 100
 _CHOICES: Final = ("done", "never_happened", "by_evidence")
 
 
@@ -71,25 +72,53 @@ class JournalTarget:
         except BardgeError as error:
             raise click.ClickException(str(error)) from error
 
-    def select_entries(self, entries: Sequence[JournalEntry]) -> list[JournalEntry]:
-        """Return the entries of the given server and account; without these, all."""
+    async def select_entries(self, journal: AnyJournal, *, unfinished: bool) -> AsyncGenerator[JournalEntry]:
+        """Yield the entries of the given server and account; without these, all."""
         base_url = None if self.base_url is None else normalize_base_url(self.base_url)
-        return [
-            entry
-            for entry in entries
-            if self.account in {None, entry.identity.account} and base_url in {None, entry.identity.base_url}
-        ]
+        async for entry in journal.entries(unfinished=unfinished):
+            if self.account in {None, entry.identity.account} and base_url in {None, entry.identity.base_url}:
+                yield entry
+
+
+class _EntryPrinter:
+    """Print entries as they are read, as one JSON array or as lines, some at a time."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._as_json = as_json
+        self._unprinted: list[str] = []
+        self._is_empty = True
+
+    def add(self, entry: JournalEntry) -> None:
+        """Print an entry, now or later."""
+        self._unprinted.append(json.dumps(entry_to_json(entry)) if self._as_json else _format_entry(entry))
+        if len(self._unprinted) == _PRINTED_TOGETHER:
+            self._print_lines()
+
+    def finish(self, empty_text: str) -> None:
+        """Print the rest, or that there was nothing."""
+        self._print_lines()
+        if self._as_json:
+            click.echo("[]" if self._is_empty else "]")
+        elif self._is_empty:
+            click.echo(empty_text)
+
+    def _print_lines(self) -> None:
+        lines, self._unprinted = self._unprinted, []
+        if lines and self._as_json:
+            click.echo(("[" if self._is_empty else ", ") + ", ".join(lines), nl=False)
+        elif lines:
+            click.echo("\n".join(lines))
+        self._is_empty = self._is_empty and not lines
 
 
 def list_entries(target: JournalTarget, *, unfinished: bool) -> None:
     """Print the entries, oldest first."""
 
     async def print_entries(journal: AnyJournal) -> None:
-        entries = target.select_entries(await journal.listed(unfinished=unfinished))
-        empty_text = "Nothing is in doubt." if unfinished else "The journal is empty."
-        target.print_result(
-            [entry_to_json(entry) for entry in entries], [_format_entry(entry) for entry in entries] or [empty_text]
-        )
+        printer = _EntryPrinter(as_json=target.as_json)
+        async for entry in target.select_entries(journal, unfinished=unfinished):
+            printer.add(entry)
+        printer.finish("Nothing is in doubt." if unfinished else "The journal is empty.")
 
     target.run(print_entries)
 
@@ -126,8 +155,11 @@ def reconcile_doubts(target: JournalTarget, key: str | None) -> None:
     """Look for evidence about one doubt or all of them; change nothing."""
 
     async def print_verdicts(journal: AnyJournal) -> None:
-        doubts = await journal.listed(unfinished=True)
-        entries = target.select_entries(doubts) if key is None else [await _find_doubt(target, journal, key)]
+        entries = (
+            [entry async for entry in target.select_entries(journal, unfinished=True)]
+            if key is None
+            else [await _find_doubt(target, journal, key)]
+        )
         verdicts = [await _fetch_verdict(target, journal, entry) for entry in entries]
         lines = [line for verdict in verdicts for line in _format_verdict(verdict)]
         target.print_result([_verdict_to_json(verdict) for verdict in verdicts], lines or ["Nothing is in doubt."])
@@ -145,11 +177,20 @@ def prune_entries(target: JournalTarget, keep_bodies: float, keep_entries: float
     target.run(prune_and_print, keep_bodies, keep_entries)
 
 
+def erase_client(target: JournalTarget, client_id: str) -> None:
+    """Remove the bodies that name a client."""
+
+    async def erase_and_print(journal: AnyJournal) -> None:
+        changed = await journal.erase(client_id)
+        target.print_result({"erased": changed}, [f"The bodies of {changed} entries removed."])
+
+    target.run(erase_and_print)
+
+
 async def _find_doubt(target: JournalTarget, journal: AnyJournal, key: str) -> JournalEntry:
     """Find the one doubt of a key."""
-    entries = [
-        entry for entry in target.select_entries(await journal.listed(unfinished=True)) if entry.identity.key == key
-    ]
+    doubts = target.select_entries(journal, unfinished=True)
+    entries = [entry async for entry in doubts if entry.identity.key == key]
     if not entries:
         raise click.ClickException(f"{key} is not in doubt.")
     if len(entries) > 1:

@@ -16,6 +16,7 @@ import attrs
 from bardge_async import BardgeClient, PurchaseCredits, ReplayWindow, SQLiteJournal, Timeouts
 from bardge_async.errors import AlreadyDoneError, OutcomeUnknownError
 from bardge_async.sandbox import Sandbox, serve
+from campaigns.crash.troubles import OddTransport, SteppedClock
 
 CONCURRENCY: Final = 8
 CLIENT: Final = "client_abc123"
@@ -38,7 +39,16 @@ class Job:
         return self.folder / "journal.db"
 
     def client(self, journal: SQLiteJournal) -> BardgeClient:
-        return BardgeClient(self.api_key, self.base_url, journal=journal, window=self.window, timeout=self.timeouts)
+        clock = SteppedClock(widely=self.window.length < 10)
+        return BardgeClient(
+            self.api_key,
+            self.base_url,
+            journal=journal,
+            window=self.window,
+            timeout=self.timeouts,
+            transport=OddTransport(clock),
+            clock=clock,
+        )
 
 
 class Notes:

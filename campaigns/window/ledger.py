@@ -45,7 +45,12 @@ class Received:
     def business(self) -> str:
         """The operation's id: what must be charged once."""
         parts = self.path.strip("/").split("/")
-        return parts[1] if len(parts) > 1 else str(self.content["client_id"])
+        return parts[1] if len(parts) > 1 else str(self.content.get("client_id", "probe"))
+
+    @property
+    def is_probe(self) -> bool:
+        """Whether it only asks for the server's time."""
+        return self.method == "GET" and self.path == "/passes"
 
 
 @attrs.frozen
@@ -107,8 +112,8 @@ class Ledger:
         return sum(not charge.late for charge in self.charges[business])
 
     def by(self, business: str, delivery: int) -> int:
-        """Return the number of executions that one delivery caused."""
-        return sum(charge.delivery == delivery for charge in self.charges[business])
+        """Return the number of executions that one delivery caused, without those that no client can prevent."""
+        return sum(charge.delivery == delivery and not charge.late for charge in self.charges[business])
 
     def execute(self, request: Received, now: float, *, late: bool) -> Said:
         """Execute the request, or refuse it."""
@@ -150,8 +155,16 @@ class Store:
     def __init__(self, rules: Rules, now: Callable[[], float]) -> None:
         self.rules = rules
         self.ledger = Ledger()
-        self._now = now
+        self.now = now
         self._entries: dict[str, Entry] = {}
+
+    async def refuse(self, request: Received, refusal: Said) -> Said:
+        """Refuse a request, truly: unless something was done for it, or it has an answer already."""
+        if self.ledger.charges[request.business] or request.key in self._entries:
+            return await self.handle(request)
+        if self.rules.cache_errors and request.key is not None and self._honours(request):
+            self._finish(request.key, self._add_entry(request, request.key), Fate.FAIL_BEFORE, refusal, refusal)
+        return refusal
 
     async def handle(
         self, request: Received, fate: Fate = Fate.WELL, work: Callable[[], Awaitable[object]] | None = None
@@ -160,7 +173,7 @@ class Store:
         key = request.key if self._honours(request) else None
         entry, expired = self._find(key)
         if entry is None:
-            late = expired and self._now() - request.sent_at > MARGIN
+            late = expired and self.now() - request.sent_at > MARGIN
             return await self._execute(request, key, fate, work, late=late)
         if entry.body != request.body:
             return REUSED
@@ -172,11 +185,11 @@ class Store:
         return attrs.evolve(entry.said, replayed=True)
 
     def _honours(self, request: Received) -> bool:
-        return self.rules.honours_unproven or request.row not in {"cancel", "reschedule"}
+        return self.rules.honours_unproven or request.row != "cancel"
 
     def _find(self, key: str | None) -> tuple[Entry | None, bool]:
         entry = None if key is None else self._entries.get(key)
-        if entry is not None and self._now() >= entry.until:
+        if entry is not None and self.now() >= entry.until:
             return None, True
         return entry, False
 
@@ -189,20 +202,24 @@ class Store:
         *,
         late: bool,
     ) -> Said:
-        entry = Entry(request.body, self._now(), asyncio.Event())
-        if key is not None:
-            self._entries[key] = entry
+        entry = self._add_entry(request, key)
         if work is not None:
             await work()
         before = fate in {Fate.FAIL_BEFORE, Fate.FAIL_CACHED}
-        done = FAILED if before else self.ledger.execute(request, self._now(), late=late)
+        done = FAILED if before else self.ledger.execute(request, self.now(), late=late)
         said = FAILED if done.ok and fate is not Fate.WELL else done
         self._finish(key, entry, fate, done, said)
         return said
 
+    def _add_entry(self, request: Received, key: str | None) -> Entry:
+        entry = Entry(request.body, self.now(), asyncio.Event())
+        if key is not None:
+            self._entries[key] = entry
+        return entry
+
     def _finish(self, key: str | None, entry: Entry, fate: Fate, done: Said, said: Said) -> None:
         entry.said = done if fate is Fate.FAIL_AFTER_KEPT else said
-        entry.until = (entry.received if self.rules.from_receipt else self._now()) + REMEMBERED
+        entry.until = (entry.received if self.rules.from_receipt else self.now()) + REMEMBERED
         entry.done.set()
         kept = said.ok or self.rules.cache_errors or fate in {Fate.FAIL_CACHED, Fate.FAIL_AFTER, Fate.FAIL_AFTER_KEPT}
         if key is not None and (not kept or fate is Fate.FAIL_AFTER_FORGOTTEN):

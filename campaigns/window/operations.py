@@ -56,7 +56,7 @@ KINDS: Final = {
     "reschedule": Kind(
         e.RESCHEDULE_BOOKING,
         lambda api, op, v: api.bookings.reschedule(op, RescheduleBooking(class_instance_id=v)),
-        "twice?",
+        "twice",
         lambda _, v: RescheduleBooking(class_instance_id=v),
         in_path=True,
     ),
@@ -110,6 +110,11 @@ class Delivery:
     """Whether it runs concurrently with the previous one instead of after it."""
     cancel_after: float | None = None
     cancel_ticks: int | None = None
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether the call is cancelled before it ends, unless it ends first."""
+        return self.cancel_after is not None or self.cancel_ticks is not None
 
     async def make(self, client: BardgeClient) -> object:
         """Make the call."""

@@ -9,8 +9,10 @@ from typing import Any, Final, Self
 
 import attrs
 
-from campaigns.window.faults import FORGETTING, PLAYS, Exchange, reset, well
+from campaigns.window.exchange import Exchange, reset
+from campaigns.window.faults import well
 from campaigns.window.ledger import Received, Rules, Store
+from campaigns.window.plays import FORGETTING, PLAYS, REFUSING
 
 _PORTS: Final = range(20_000, 32_000)
 """Below the range of ephemeral ports: a port that we close is not taken by an outgoing connection."""
@@ -27,6 +29,8 @@ class Plan:
     """How many requests of one operation may get a fault."""
     accept_reset: float = 0.0
     slowest: float = 15.0
+    dates: bool = True
+    """Whether answers tell the server's time."""
 
 
 class FaultServer:
@@ -126,7 +130,7 @@ class FaultServer:
         rng = random.Random(f"{self.plan.seed}/{business}/{self._seen[business]}")
         kind = self._draw(request, rng)
         self._pending[request.key] += 1
-        exchange = Exchange(request, reader, writer, self.store, rng, self.plan.slowest)
+        exchange = Exchange(request, reader, writer, self.store, rng, self.plan.slowest, self.plan.dates)
         self.note(business, request.delivery, f"server plays {kind or 'well'}")
         self.arrived[request.delivery] += 1
         try:
@@ -141,6 +145,9 @@ class FaultServer:
         kind = rng.choice(plan.kinds)
         # The handler forgets its own work: this is safe only if the response arrives and no other request waits.
         if kind in FORGETTING and (request.fragile or self._pending[request.key]):
+            return None
+        # A refusal is true only if no other request of the operation is still to be handled.
+        if kind in REFUSING and self._pending[request.key]:
             return None
         self.played[kind] += 1
         return kind

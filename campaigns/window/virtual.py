@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import selectors
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Coroutine, Mapping
 from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
@@ -32,7 +31,6 @@ class _Selector(selectors.BaseSelector):
         found = self._real.select(0)
         if found or (timeout is not None and timeout <= 0):
             return found
-        os.sched_yield()
         found = self._real.select(0 if timeout is not None else _STUCK)
         if found:
             return found
@@ -67,24 +65,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._waits.now
 
-
-class ClientClock:
-    """Implement the library's ``Clock`` in the loop's virtual time; ``skew`` is the error of its wall clock."""
-
-    def __init__(self) -> None:
-        self.skew = 0.0
-
-    def wall(self) -> float:
-        return WALL + self.elapsed() + self.skew
-
-    def elapsed(self) -> float:
-        return asyncio.get_running_loop().time()
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
-
-    def timer(self, seconds: float, callback: Callable[[], object]) -> asyncio.TimerHandle:
-        return asyncio.get_running_loop().call_later(seconds, callback)
+    def jump(self, seconds: float) -> None:
+        """Let time pass in which nothing runs: what is due then is late."""
+        self._waits.now += seconds
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:

@@ -9,10 +9,11 @@ import pytest
 
 from bardge_async import ReplayWindow, RetryPolicy, Timeouts
 from campaigns.window.__main__ import EACH, main
-from campaigns.window.faults import KINDS, PLAYS
 from campaigns.window.ledger import Rules
+from campaigns.window.plays import KINDS, PLAYS, TIME
+from campaigns.window.setup import CONTROLS, Control, Setup, draw
 from campaigns.window.virtual import run
-from campaigns.window.world import Control, Report, Setup, World, campaign, draw, serving
+from campaigns.window.world import Report, World, campaign, serving
 
 SEEDS = range(1, 11)
 PATIENT = Setup(
@@ -23,7 +24,6 @@ PATIENT = Setup(
     policy=RetryPolicy(),
     window=ReplayWindow(),
     connections=5,
-    jumps=False,
     rate=1.0,
     first=1,
     row="purchase",
@@ -34,9 +34,12 @@ ENDS = {
     "done": """
         reset_before reset_after hang_before hang_after cut_header cut_body bad_json html_200 empty_200 odd_json
         bad_gateway too_many timeout_408 redirect in_progress slow_drip garbage bad_gzip oversize_header double_answer
-        idle_408 stall late
+        idle_408 stall late truncated_json many_headers double_length unasked_encoding interim wrong_date early_answer
     """,
-    "OutcomeUnknownError": "error_before error_after_remembered error_after_forgotten cached_500 page_500 cut_500 odd_json_error",
+    "OutcomeUnknownError": """
+        error_before error_after_remembered error_after_forgotten cached_500 page_500 cut_500 odd_failure
+        monster_failure packed_failure gateway_failure
+    """,
     "DecodeError": "odd_shape",
 }
 
@@ -58,12 +61,24 @@ def test_mixed_faults(seed: int) -> None:
     assert (report.doubles, format_faults(report)) == (0, "")
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", sorted(set(KINDS) - set(TIME)))
 def test_each_kind_alone(kind: str) -> None:
     """A fault kind that hits nearly every request charges nothing twice, and every outcome agrees with the ledger."""
-    setup = attrs.evolve(draw(f"alone {kind}", (kind,)), rate=0.9, first=3)
+    setup = attrs.evolve(draw(f"alone {kind}", (kind,), journal="memory"), rate=0.9, first=3)
     report = run(campaign(setup, 40))
     assert (report.played[kind] >= 40, report.doubles, format_faults(report)) == (True, 0, "")
+
+
+@pytest.mark.parametrize("kind", TIME)
+def test_clocks_alone(kind: str) -> None:
+    """A kind of clock trouble, among answers that get lost, charges nothing twice."""
+    setup = attrs.evolve(
+        draw(f"alone {kind}", (kind, "hang_after", "reset_after"), journal="sqlite" if kind == "reboot" else "memory"),
+        window=ReplayWindow(probe=kind == "pause"),
+        dates=True,
+    )
+    report = run(campaign(setup, 250))
+    assert (report.played[kind] > 0, report.doubles, format_faults(report)) == (True, 0, "")
 
 
 def list_expected() -> list[tuple[str, str]]:
@@ -83,8 +98,11 @@ def test_first_request_meets(kind: str, end: str) -> None:
 
 
 def test_every_kind_is_known() -> None:
-    """The table names all kinds except those that refuse, or whose Retry-After may exceed the cap."""
-    assert set(PLAYS) - {kind for kind, _ in list_expected()} == {"unauthorized", "page_404", "unavailable"}
+    """The table names all kinds except those that refuse, that end in several ways, or whose Retry-After is too long."""
+    assert set(PLAYS) - {kind for kind, _ in list_expected()} == {
+        *("unauthorized", "page_404", "unavailable"),
+        *("odd_refusal", "odd_unsettled", "monster"),
+    }
 
 
 def test_late_requests_are_counted_apart() -> None:
@@ -93,10 +111,10 @@ def test_late_requests_are_counted_apart() -> None:
     assert (report.doubles, report.late_doubles > 0, format_faults(report)) == (0, True, "")
 
 
-@pytest.mark.parametrize("control", ["random-key", "no-window"])
+@pytest.mark.parametrize("control", CONTROLS)
 def test_controls_are_charged_twice(control: Control) -> None:
-    """A client without its key, or without its window, is charged twice: the campaign detects it."""
-    assert run(campaign(draw("1", control=control), EACH)).doubles > 0
+    """A client without its key, its window, a boot-time clock, or the probe is charged twice: the campaign detects it."""
+    assert sum(run(campaign(draw(seed, control=control), EACH)).doubles for seed in "12") > 0
 
 
 def test_same_seed_same_run() -> None:

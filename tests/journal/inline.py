@@ -6,7 +6,7 @@ import asyncio
 import os
 import sqlite3
 from collections.abc import Callable
-from typing import TypeVar, cast
+from typing import TypeVar
 
 from bardge_async import SQLiteJournal
 from bardge_async._journal.sqlite_writer import SQLiteWriter, _DatabaseTask
@@ -19,10 +19,10 @@ class _InlineWriter(SQLiteWriter):
 
     async def run(self, work: Callable[[sqlite3.Connection], T], *, writes: bool) -> T:
         loop = asyncio.get_running_loop()
-        job = _DatabaseTask(work, writes, loop, loop.create_future())
+        future: asyncio.Future[T] = loop.create_future()
         with self._connection_lock:
-            self._run_batch([job])
-        return cast("T", await job.future)
+            self._run_batch([_DatabaseTask(work, writes, loop, future)])
+        return await future
 
 
 class InlineJournal(SQLiteJournal):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TypeAlias
 
@@ -52,6 +52,9 @@ class SlowJournal:
 
     async def unfinished(self, base_url: str, account: str) -> list[JournalEntry]:
         return await self.inner.unfinished(base_url, account)
+
+    def entries(self, *, unfinished: bool = False) -> AsyncIterator[JournalEntry]:
+        return self.inner.entries(unfinished=unfinished)
 
     async def since(self, entry: JournalEntry) -> list[JournalEntry]:
         return await self.inner.since(entry)

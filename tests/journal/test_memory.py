@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import pickle
 import tracemalloc
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -209,3 +210,16 @@ async def test_forgotten() -> None:
         seen.append(journal.forgotten)
     assert await read_record(journal, make_identity("order-1")) is None
     assert seen == [0, 0, 0, WALL + 50]
+
+
+async def test_erase_before_the_fingerprint() -> None:
+    """A body that was kept in place of its fingerprint goes, too, and the key still knows its request."""
+    journal = MemoryJournal()
+    entry = attrs.evolve(make_sent(given=False), fingerprint="", body=b'{"client_id":"client_1"}')
+    journal.put_finished(entry, EntryState.DONE, entry.last_sent, RecordedResponse(201, b"{}", None))
+    [before] = await journal.listed()
+    assert await journal.erase("client_1") == 1
+    assert await journal.listed() == [before]
+    assert before.fingerprint
+    assert b"client_1" not in pickle.dumps(list(journal._finished.values()))
+    assert await journal.erase("client_1") == 0

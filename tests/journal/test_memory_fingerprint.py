@@ -8,8 +8,9 @@ import pytest
 
 from bardge_async import ClockReading, EntryState, KeyIdentity, MemoryJournal, RecordedResponse
 from bardge_async._core.custom_endpoints import custom_endpoint
+from bardge_async._core.fingerprint import compute_fingerprint
 from bardge_async._core.http import PreparedRequest
-from bardge_async._core.replay import build_sent_entry, compute_fingerprint
+from bardge_async._core.replay import build_sent_entry
 from bardge_async.endpoints import PURCHASE_CREDITS
 from bardge_async.testing import ManualClock
 

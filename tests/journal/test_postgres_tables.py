@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import multiprocessing
 from collections.abc import Mapping
 from typing import Any, Final
@@ -11,7 +12,10 @@ import attrs
 import pytest
 
 from bardge_async import EntryState, JournalEntry, PostgresJournal, RecordedResponse, errors
+from bardge_async._journal import postgres_chores as chores
+from bardge_async._journal import postgres_pages as pages
 from bardge_async._journal import postgres_statements as rows
+from bardge_async._journal.postgres_pages import EntryPosition
 from bardge_async._journal.pruning import PruneTime
 from bardge_async._postgres.schema import fill_schema
 from bardge_async.testing import ManualClock
@@ -152,6 +156,25 @@ async def test_erase(postgres: Database) -> None:
     assert bodies == {"order-1": False, "doubt": True, "other": True, "path": False}
 
 
+async def test_entries_of_an_earlier_version(postgres: Database) -> None:
+    """Entries without a number come once, by their keys and before the others, also where they are sent again."""
+    names = [f"order-{number}" for number in range(250)]
+    async with connect_other_machine(postgres, schema="earlier") as journal:
+        for name in names:
+            await journal.put(make_sent(make_identity(name)))
+    postgres.admin.execute("ALTER TABLE earlier.entries DROP COLUMN seq")
+    postgres.admin.execute("UPDATE earlier.facts SET value = value - 1 WHERE name = 'version'")
+    async with connect_other_machine(postgres, schema="earlier") as journal:
+        await journal.put(make_sent(make_identity("a later one")))
+        keys: list[str] = []
+        async for entry in journal.entries():
+            if not keys:
+                await journal.put(make_done(make_sent(make_identity("order-99"), second=5), second=5))
+                await journal.put(make_done(make_sent(make_identity("order-0"), second=5), second=5))
+            keys.append(entry.identity.key)
+        assert keys == [*sorted(names), "a later one"] == [entry.identity.key for entry in await journal.listed()]
+
+
 async def test_since(postgres: Database) -> None:
     """``since`` returns the endpoint's other records from ten minutes before, but no refused or foreign ones."""
     postgres.clear()
@@ -185,6 +208,9 @@ ASKED: Final = {
     "url": "https://api.example/v3/credits",
 }
 
+OLD: Final = dict(zip(chores.LIMITS, PruneTime(100.0).limits(0.0), strict=True)) | {"start": -math.inf, "rows": 100}
+SOUGHT: Final = {**EntryPosition().parameters, "needle": b"c1", "rows": 100}
+
 # Each statement, its parameters, and the index that must serve it.
 SEARCHES: Final[Mapping[str, tuple[str, Any, str]]] = {
     "claim": (rows.CLAIM, [15.0, ["https://api.example/v3"], [""], ["k7"], ["token"]], "entries_pkey"),
@@ -193,9 +219,17 @@ SEARCHES: Final[Mapping[str, tuple[str, Any, str]]] = {
     "overtaken": (rows.LATER_REQUEST, ASKED, "entries_by_url"),
     "unfinished": (rows.UNFINISHED, ["https://api.example/v3", ""], "entries_unfinished"),
     "since": (rows.SENT_SINCE, ["https://api.example/v3", "", "credits.purchase", "k7", 19_900.0], "entries_by_time"),
-    "strip": (rows.REMOVE_BODIES, PruneTime(100.0).limits(0.0), "entries_with_bodies"),
-    "drop": (rows.REMOVE_ENTRIES, PruneTime(100.0).limits(0.0), "entries_by_time"),
-    "orphans": (rows.REMOVE_ORPHANS, [], "entries_held"),
+    "strip": (chores.REMOVE_BODIES, OLD, "entries_with_bodies"),
+    "drop": (chores.REMOVE_ENTRIES, OLD, "entries_by_time"),
+    "orphans": (chores.REMOVE_ORPHANS, OLD, "entries_held"),
+    "page": (pages.make_statement(EntryPosition(is_numbered=True)), EntryPosition().parameters, "entries_in_order"),
+    "first page": (pages.make_statement(EntryPosition()), EntryPosition().parameters, "entries_in_order"),
+    "doubts": (
+        pages.make_statement(EntryPosition(is_numbered=True), unfinished=True),
+        EntryPosition().parameters,
+        "entries_unfinished",
+    ),
+    "search": (chores.make_search(EntryPosition(is_numbered=True)), SOUGHT, "entries_in_order"),
 }
 
 

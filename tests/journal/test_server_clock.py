@@ -194,7 +194,8 @@ async def test_tables_of_the_first_version(postgres: Database) -> None:
     """Tables without the server's times are migrated in the same way."""
     async with _open_postgres(postgres) as old:
         await old.put(make_done(make_sent()))
-    postgres.admin.execute("ALTER TABLE bardge.entries DROP COLUMN first_server, DROP COLUMN key_honoured")
+    newer = ("first_server", "key_honoured", "seq")
+    postgres.admin.execute("ALTER TABLE bardge.entries " + ", ".join(f"DROP COLUMN {name}" for name in newer))
     postgres.admin.execute("UPDATE bardge.facts SET value = 1 WHERE name = 'version'")
     async with _open_postgres(postgres, clear=False) as journal:
         assert await read_record(journal, KEY) == make_done(make_sent())

@@ -17,7 +17,7 @@ import attrs
 import pytest
 
 from bardge_async import JournalEntry, SQLiteJournal, errors
-from bardge_async._journal.sqlite import _select_entries
+from bardge_async._journal.sqlite import _select_page
 from bardge_async._journal.sqlite_schema import open_journal_file
 from tests.journal.factories import KEY, make_done, make_identity, make_sent
 
@@ -100,7 +100,7 @@ def open_copy(files: dict[str, bytes], folder: Path) -> State | None:
         return None
     try:
         found.execute("PRAGMA query_only = 1")
-        return frozenset(_select_entries(found, unfinished=False))
+        return frozenset(_select_page(found, 0, unfinished=False)[0])
     except errors.JournalError:
         return None
     finally:

@@ -213,6 +213,32 @@ async def test_other_boot(tmp_path: Path, wall: float, sent: int, *, memory: boo
     assert it.request_count == sent
 
 
+@pytest.mark.parametrize("memory", [True, False])
+async def test_other_boot_that_came_up_behind(tmp_path: Path, *, memory: bool) -> None:
+    """A wall clock that a reboot set back proves nothing later either, when it has passed what is on record."""
+    async with open_place(FACTORIES["memory" if memory else "sqlite"](tmp_path), cut(), BOUGHT, retry=ONE) as it:
+        await fail_to_buy(it.bardge)
+        clock = NextBoot(it.clock.wall() - 5)
+        for _ in range(2):
+            assert isinstance(await fail_to_buy(await it.open_another(clock=clock)), errors.OutcomeUnknownError)
+            clock.advance(20)
+    assert it.request_count == 1
+
+
+async def test_recovery_in_a_boot_that_came_up_behind(tmp_path: Path) -> None:
+    """A process that only recovers sends nothing either, nor does another process of that boot."""
+    async with open_place(_open_sqlite(tmp_path), cut(), retry=ONE) as it:
+        await fail_to_buy(it.bardge)
+        it.clock.advance(10)
+        await fail_to_buy(it.bardge)
+        clock = NextBoot(it.clock.wall() - 30)
+        for _ in range(3):
+            bardge = await it.open_another(clock=clock)
+            assert await bardge.recover() == []
+            clock.advance(16)
+    assert it.request_count == 2
+
+
 async def test_other_boot_after_a_spike(tmp_path: Path) -> None:
     """After a reboot a wrong time on record closes only the windows of the boots before."""
     async with open_place(_open_sqlite(tmp_path), cut(), retry=ONE) as it:

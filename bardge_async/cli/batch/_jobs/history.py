@@ -9,8 +9,8 @@ from typing import Any
 
 from bardge_async._batch import Operation
 from bardge_async._core.entry import EntryState, KeyIdentity
+from bardge_async._core.fingerprint import matches_fingerprint
 from bardge_async._core.keys import operation_key
-from bardge_async._core.replay import matches_fingerprint
 from bardge_async._core.request import RequestBuilder
 from bardge_async._journal.sqlite_reader import JournalReader
 from bardge_async.cli.batch._errors import CommandError
