@@ -11,6 +11,7 @@ from typing import Any, Final, cast
 import attrs
 
 from bardge_async._core.converter import structure_value
+from bardge_async._core.drift import take_drift
 from bardge_async._core.scalars import StructureError
 from bardge_async.doctor._findings import FieldFinding, FieldStatus, expected_type, json_type, show_name
 from bardge_async.models import Mark, Page, Resource, Unset
@@ -162,10 +163,12 @@ def _is_readable(field: DeclaredField, raw: object) -> bool:
     if field.nested is not None:
         return json_type(raw) == expected_type(field.hint)
     try:
-        # Parsed exactly already, so the reader never asks for the body.
+        # Parsed exactly already, so the reader never asks for the body; what it notes is found here anyway.
         return field.name not in structure_value({field.name: raw}, b"", field.owner).extra
     except StructureError:
         return False
+    finally:
+        take_drift()
 
 
 def _conclude(path: str, seen: _Seen) -> FieldFinding:
