@@ -21,7 +21,10 @@ _MAX_IDS: Final = 5
 """How many ids are tried, such as gyms asked for co-pay options, until one has some."""
 _MAX_ITEMS: Final = 1000
 """How many items of a list are looked at: far more than a page may have."""
+_MAX_TIMEOUTS: Final = 2
+"""After so many endpoints that do not answer in time, the others are not asked: each would take as long."""
 _METHOD_NOT_ALLOWED: Final = 405
+_TOO_MANY_REQUESTS: Final = 429
 _NO_CLIENT: Final = "give --client"
 _WITHOUT_ISSUED: Final = "the client holds no pass"
 # Where the id of a path comes from: parameter, the row whose answers hold it.
@@ -42,6 +45,8 @@ class ContractExaminer:
         self._client_id = client_id
         self._hide = hide
         self._items: dict[str, list[dict[str, Any]]] = {}
+        self._timeouts = 0
+        self._gave_up: str | None = None
 
     async def examine_rows(self) -> tuple[RowFinding, ...]:
         """Examine the rows, those that ids come from first; return the findings in the order of the table."""
@@ -52,15 +57,20 @@ class ContractExaminer:
         return _excuse_unknown_client(tuple(found[endpoint.name] for endpoint in rows))
 
     async def _examine_row(self, endpoint: Endpoint[Any, Any]) -> RowFinding:
-        candidates = self._find_ids(endpoint)
+        candidates = self._gave_up or self._find_ids(endpoint)
         blank = RowFinding(endpoint.name, self._template(endpoint), endpoint.mark, RowStatus.NOT_EXAMINED)
         if isinstance(candidates, str):
             return attrs.evolve(blank, reason=candidates)
         try:
             return await self._survey_row(endpoint, candidates, blank)
         except APIError as error:
+            if error.status == _TOO_MANY_REQUESTS:
+                self._gave_up = "the server limits the rate (429)"
             return _judge_refusal(endpoint, blank, error)
         except BardgeError as error:
+            self._timeouts += error.timed_out
+            if self._timeouts >= _MAX_TIMEOUTS:
+                self._gave_up = "the server no longer answers in time"
             return attrs.evolve(blank, reason=f"no usable answer ({type(error).__name__})")
 
     async def _survey_row(

@@ -48,7 +48,7 @@ async def check_machine(client: BardgeClient, base_url: str, probe_path: str | N
     trips = [] if probe_path is None else await _measure_round_trips(client, probe_path)
     return (
         await _check_name(url),
-        await _check_certificate(url),
+        await _check_certificate(url, connected=probe_path is not None),
         _check_proxies(),
         _check_clock(trips),
         _check_round_trips(trips),
@@ -68,7 +68,7 @@ async def _check_name(url: SplitResult) -> Check:
     return Check("DNS", True, f"{host} has {count} address{'es' if count > 1 else ''}")
 
 
-async def _check_certificate(url: SplitResult) -> Check:
+async def _check_certificate(url: SplitResult, *, connected: bool) -> Check:
     if url.scheme != "https":
         return Check("TLS", None, "not used: plain HTTP to this machine")
     host, port = url.hostname or "", url.port or 443
@@ -76,6 +76,9 @@ async def _check_certificate(url: SplitResult) -> Check:
         async with asyncio.timeout(_CONNECT_SECONDS):
             _, writer = await asyncio.open_connection(host, port, ssl=ssl.create_default_context())
     except (OSError, UnicodeError) as error:
+        if connected:
+            # With an ssl= or proxy= of its own.
+            return Check("TLS", None, f"only the client connects; without its options: {type(error).__name__}")
         return Check("TLS", False, f"no verified connection: {type(error).__name__}")
     with closing(writer):
         session: ssl.SSLObject = writer.get_extra_info("ssl_object")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -19,9 +21,11 @@ from tests.doctor.api import (
     examine_packages,
     find_row,
     list_packages,
+    play,
+    serve,
     wrap,
 )
-from tests.support.net import call_back_then, find_refused_port
+from tests.support.net import Authority, call_back_then, find_refused_port
 from tests.support.server import ScriptedServer, Step, cut, error, reply
 
 GOOD: Final = {PACKAGES: list_packages()}
@@ -151,6 +155,74 @@ async def test_server_that_never_answers() -> None:
         examination = await examine(bardge)
     assert not examination.connected
     assert len(server.requests) == 1
+
+
+async def test_rate_limit() -> None:
+    """After a 429 no further endpoint is asked."""
+    answers: dict[str, Answer] = {"/passes": always(wrap([])), "/providers": lambda _: error(429)}
+    async with serve(answers) as server, BardgeClient("test-key", server.base_url, clock=ManualClock()) as bardge:
+        examination = await examine(bardge)
+    assert find_row(examination, "lookups.list_issuers").reason == "the server limits the rate (429)"
+    assert "/issuers" not in {request.path for request in server.requests}
+
+
+async def test_server_that_stops_answering() -> None:
+    """After two endpoints without an answer in time, no further one is asked."""
+    clock = ManualClock()
+    silent = call_back_then(lambda: clock.advance(25))
+    answers: dict[str, Answer] = {
+        "/passes": always(wrap([])),
+        "/classes": lambda _: silent,
+        "/providers": lambda _: silent,
+    }
+    async with serve(answers) as server, BardgeClient("test-key", server.base_url, clock=clock) as bardge:
+        examination = await examine(bardge)
+    assert find_row(examination, "lookups.list_issuers").reason == "the server no longer answers in time"
+    assert "/issuers" not in {request.path for request in server.requests}
+
+
+async def test_certificate_of_an_own_authority() -> None:
+    """With the client's own trust, the examination goes on, and TLS is not judged by the system's."""
+    authority = Authority()
+    async with (
+        ScriptedServer(play(GOOD), tls=authority.server) as server,
+        BardgeClient("test-key", server.base_url, ssl=authority.make_client_context()) as bardge,
+    ):
+        examination = await examine(bardge)
+    assert examination.connected
+    assert find_check(examination, "TLS") == (
+        None,
+        "only the client connects; without its options: SSLCertVerificationError",
+    )
+
+
+async def test_untrusted_certificate() -> None:
+    """A certificate that nobody trusts is a fault, and nothing is sent."""
+    async with ScriptedServer(tls=Authority().server) as server, BardgeClient("k", server.base_url) as bardge:
+        examination = await examine(bardge)
+    assert find_check(examination, "TLS")[0] is False
+    assert not examination.connected
+
+
+async def test_trusted_certificate(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A trusted certificate is shown with its version and last day."""
+    authority = Authority()
+    authority.write_certificate(tmp_path / "ca.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    async with ScriptedServer(play(GOOD), tls=authority.server) as server, BardgeClient("k", server.base_url) as bardge:
+        examination = await examine(bardge)
+    ok, text = find_check(examination, "TLS")
+    assert ok is True
+    assert re.fullmatch(r"TLSv1\.3; the certificate is valid until \d{4}-\d\d-\d\d", text)
+
+
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "x" * 70 + ".example"])
+async def test_unknown_host(host: str) -> None:
+    """A host that cannot be resolved is a fault of DNS, not an exception."""
+    async with BardgeClient("test-key", f"https://{host}") as bardge:
+        examination = await examine(bardge)
+    assert find_check(examination, "DNS")[0] is False
+    assert not examination.connected
 
 
 def find_check(examination: Examination, name: str) -> tuple[bool | None, str]:

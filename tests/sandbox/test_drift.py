@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from typing import Any, Final
 
+import aiohttp
 import pytest
 
 from bardge_async.endpoints import ENDPOINTS
@@ -103,3 +106,20 @@ async def test_control(sandboxed: Any) -> None:
         assert listed == [
             {"endpoint": one.endpoint, "kind": one.kind.value, "field": one.field} for one in raw.sandbox.drift
         ]
+
+
+async def test_command_line() -> None:
+    """``bardge sandbox --drift SEED`` plants the seed's differences."""
+    command = [sys.executable, "-m", "bardge_async", "sandbox", "--port", "0", "--drift", "7"]
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        lines = [(await process.stdout.readline()).decode().strip() for _ in range(3)]
+        async with aiohttp.ClientSession() as session:
+            url = dict(line.split("=", 1) for line in lines)["BARDGE_SANDBOX_URL"]
+            async with session.get(f"{url}/drift") as response:
+                listed = (await response.json())["drift"]
+    finally:
+        process.terminate()
+        await process.communicate()
+    assert [one["field"] for one in listed] == [one.field for one in plan_drifts(7)]
