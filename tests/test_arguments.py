@@ -124,6 +124,7 @@ CALLED_BY_THE_CLIENT: Final = frozenset(
         "hold_if_new",
         "overtaken",
         "put",
+        "put_later",
         "put_finished",
         "put_unfinished",
         "record_reading",

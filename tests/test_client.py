@@ -166,6 +166,9 @@ def test_allowed_base_url(url: str) -> None:
         ("https://h/{a}", "https://h/%7Ba%7D"),
         ("https://h/a/../v3/./", "https://h/v3"),
         ("https://h/a/%2E%2e/v3", "https://h/v3"),
+        ("https://h/v3/./api", "https://h/v3/api"),
+        ("https://h/v3/x/../api/.", "https://h/v3/api"),
+        ("https://h/../../v3", "https://h/v3"),
         ("https://h/a//v3", "https://h/a//v3"),
     ],
 )
@@ -184,6 +187,8 @@ REFUSED_SETTINGS: dict[str, dict[str, Any]] = {
     "paths row": {"paths": {"passes.burn": "/x"}},
     "paths placeholder": {"paths": {"bookings.cancel": "/bookings/{id}"}},
     "paths slash": {"paths": {"passes.list": "passes"}},
+    "account type": {"account": 5},
+    "account newline": {"account": "a\nb"},
     "key type": {"api_key": 5},
     "key newline": {"api_key": "a\nb"},
     "proxy": {"proxy": "socks5://x"},

@@ -126,3 +126,18 @@ async def test_rejection_in_doubt() -> None:
         with pytest.raises(errors.OutcomeUnknownError):
             await it.bardge.with_options(api_key=Keys("a", None)).credits.purchase(PURCHASE)
     assert it.request_count == 2
+
+
+async def test_callable_that_takes_too_long() -> None:
+    """A call whose key does not come before its deadline was not sent, and says that it timed out."""
+    async with open_rig(OK) as it:
+
+        async def get_key() -> str:
+            it.clock.advance(60)
+            await asyncio.Event().wait()
+            return "never"
+
+        with pytest.raises(errors.NotSentError, match="api_key") as caught:
+            await get_credits(it.bardge.with_options(api_key=get_key))
+    found = caught.value
+    assert (found.timed_out, found.retryable, found.sent, found.attempts, it.request_count) == (True, True, False, 0, 0)

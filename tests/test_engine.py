@@ -23,7 +23,7 @@ from bardge_async import (
     errors,
 )
 from bardge_async import models as m
-from bardge_async.testing import ManualClock
+from bardge_async.testing import FakeTransport, ManualClock, json_response
 from tests.support.calls import get_credits, purchase_credits
 from tests.support.rig import AT_ONCE, PURCHASE, Rig, advance_then, open_rig
 from tests.support.server import Received, ScriptedServer, Step, cut, error, hang, reply, send_raw
@@ -47,6 +47,7 @@ UNUSABLE: dict[str, Step] = {
     "bytes that are no text": reply(200, body=b"\x00\xff\xfe\x8f"),
     "502 page": reply(502, body=HTML),
     "503 empty": reply(503, body=b""),
+    "unknown status": reply(600, body=HTML),
     "504 page": reply(504, body=HTML),
     "cut header": send_raw(b"HTTP/1.1 200 OK\r\nContent-Ty"),
     "cut body": send_raw(PROMISED + b'{"balance": 5}'),
@@ -172,6 +173,16 @@ async def test_unreadable_success_of_a_get() -> None:
         found = await fail_without_pending(it, get_credits)
     assert isinstance(found, errors.DecodeError)
     assert (found.executed, found.problems) == (False, ['$.balance: expected a number, got "abc"'])
+
+
+@pytest.mark.parametrize(("number", "end"), [(20, "got 5"), (21, "got 5; and 1 more"), (30, "got 5; and 10 more")])
+async def test_many_problems(number: int, end: str) -> None:
+    """A DecodeError names all problems, and shows 20 of them."""
+    async with open_rig(reply(200, {"data": [5] * number, "has_more": False})) as it:
+        with pytest.raises(errors.DecodeError) as caught:
+            await it.bardge.send("passes.list")
+    assert (len(caught.value.problems), str(caught.value).count("expected an object")) == (number, 20)
+    assert str(caught.value).endswith(end)
 
 
 async def test_long_timeout_does_not_outlast_the_window() -> None:
@@ -463,16 +474,25 @@ async def test_errors_carry_the_call(step: Step, kind: type[errors.BardgeError])
     assert (str(again), type(again)) == (str(found), kind)
 
 
+async def test_sent_before_the_last_error() -> None:
+    """An error that another attempt raised before anything left still says that an earlier one was sent."""
+    transport = FakeTransport(json_response({}, 503), errors.ConfigurationError("the transport was closed"))
+    async with BardgeClient("key", "http://127.0.0.1:9", transport=transport, retry=AT_ONCE) as bardge:
+        with pytest.raises(errors.ConfigurationError) as caught:
+            await get_credits(bardge)
+    assert (caught.value.sent, caught.value.attempts, caught.value.endpoint) == (True, 2, "clients.get_credits")
+
+
 async def test_attempts_are_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """At DEBUG each attempt logs one line: endpoint, status, request id, number; never a body."""
+    """At DEBUG each attempt logs one line: endpoint, number, status, duration, request id; never a body."""
     caplog.set_level(logging.DEBUG, "bardge_async")
-    async with open_rig(cut(), BOUGHT) as it:
+    clock = ManualClock()
+    async with open_rig(cut(), advance_then(clock, 2, BOUGHT), clock=clock) as it:
         await purchase_credits(it.bardge)
     lines = [r.getMessage() for r in caplog.records if r.name == "bardge_async"]
     assert len(lines) == 2
     assert all("credits.purchase" in line and "client_abc123" not in line for line in lines)
-    assert "200" in lines[1]
-    assert "req_2" in lines[1]
+    assert lines[1] == "credits.purchase attempt 2: 200 in 2000 ms (request id req_2)"
 
 
 async def test_waiting_for_a_connection_ends() -> None:

@@ -202,10 +202,20 @@ async def test_smaller_cap() -> None:
     assert 5 <= it.line.list_send_times()[1] <= 6.1
 
 
+async def test_less_than_a_second() -> None:
+    """A wish of half a second holds other calls as well."""
+    async with open_traffic(answer_in_order(make_busy_response("0.5")), retry=ONE) as it:
+        await trigger_hold(it)
+        it.start_call(get_credits(it.bardge))
+        await it.advance_in_steps(2)
+    assert it.line.list_send_times()[1] >= 0.5
+
+
+@pytest.mark.parametrize("timeout", [20, 26])
 @pytest.mark.parametrize("call", [get_credits, purchase_credits])
-async def test_deadline_before_the_wish(call: Call) -> None:
+async def test_deadline_before_the_wish(call: Call, timeout: float) -> None:
     """A call that would miss its deadline ends immediately, not sent, and reports how long the wait would be."""
-    async with open_traffic(answer_in_order(make_busy_response("30")), retry=ONE, timeout=20) as it:
+    async with open_traffic(answer_in_order(make_busy_response("30")), retry=ONE, timeout=timeout) as it:
         await trigger_hold(it)
         it.clock.advance(4)
         with pytest.raises(errors.ThrottledError) as caught:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -110,6 +111,18 @@ async def test_same_post_again_past_the_window() -> None:
         with pytest.raises(errors.OutcomeUnknownError) as caught:
             await once.credits.purchase(PURCHASE)
     assert (it.request_count, caught.value.may_repeat) == (1, False)
+
+
+@pytest.mark.parametrize(("later", "requests"), [(79, 2), (79.001, 1)])
+async def test_last_second_of_the_window(later: float, requests: int) -> None:
+    """A key in doubt is sent again while a whole second of its window is left, without the margin, and not after it."""
+    async with open_rig(cut(), BOUGHT, retry=RetryPolicy(max_attempts=1)) as it:
+        with pytest.raises(errors.OutcomeUnknownError):
+            await it.bardge.send("credits.purchase", request=PURCHASE, key="order-1")
+        it.clock.advance(later)
+        with contextlib.suppress(errors.OutcomeUnknownError):
+            await it.bardge.send("credits.purchase", request=PURCHASE, key="order-1")
+    assert it.request_count == requests
 
 
 async def test_cancelled_post_again_past_the_window() -> None:

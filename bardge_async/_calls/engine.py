@@ -390,7 +390,8 @@ def _annotate_cancellation(state: CallState, cancelled: BaseException) -> None:
     if not state.history.in_doubt and not state.answered:
         return
     # Already answered: the caller cancelled while the outcome was being recorded.
-    knowledge = "recorded" if state.answered and not state.history.in_doubt else "unknown"
+    known = "recorded" if state.progress.recorded else "not recorded yet"
+    knowledge = known if state.answered and not state.history.in_doubt else "unknown"
     text = (
         f"{request.endpoint.name}: cancelled after it was sent with idempotency key {request.key}; "
         f"its outcome is {knowledge}"

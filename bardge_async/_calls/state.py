@@ -11,11 +11,12 @@ import attrs
 from bardge_async._calls.context import CallContext, OperationProgress
 from bardge_async._calls.events import AttemptStarted, Event, Throttled
 from bardge_async._calls.probe import probe_window
+from bardge_async._calls.recording import describe_outage, put_cancelled_outcome, put_outcome
 from bardge_async._core import retry
 from bardge_async._core.entry import EntryState, JournalEntry, KeyIdentity, RecordedResponse, make_recorded_response
 from bardge_async._core.fingerprint import compute_fingerprint
 from bardge_async._core.http import REQUEST_ID_HEADER, PreparedRequest, WireRequest, WireResponse, make_wire_request
-from bardge_async._core.redaction import redact_body, redact_drift, redact_headers
+from bardge_async._core.redaction import clean_headers, redact_body, redact_drift
 from bardge_async._core.replay import SendAllowed, build_sent_entry
 from bardge_async._core.response import Outcome, Verdict, classify, classify_broken
 from bardge_async._core.window import ClockReading, History
@@ -245,7 +246,10 @@ class CallState:
             return self.add_to_history(Outcome(Verdict.NOT_SENT, error=error))
         if not in_time:
             await self._discard_intent()
-            return self._end_timed_out(JournalError("timed out recording the intent in the journal; nothing was sent"))
+            cause = describe_outage(self._context.settings.journal)
+            return self._end_timed_out(
+                JournalError(f"timed out recording the intent in the journal; nothing was sent: {cause}")
+            )
         self._intent_recorded = True
         self.history.first_sent = entry.first_sent
         return None
@@ -313,7 +317,7 @@ class CallState:
         self._context.clock_reader.observe_date(response.headers.get("Date", ""))
         origin = self._context.settings.base_url
         # Some servers echo the API key. Headers are shown and logged; a body is, too, if an error quotes it.
-        self.response = response = redact_headers(response, header)
+        self.response = response = clean_headers(response, header)
         outcome = classify(self.request.endpoint, response, now.wall, origin)
         if outcome.error is not None and (clean := redact_body(response, header)) is not response:
             self.response = clean
@@ -367,20 +371,7 @@ class CallState:
         return None
 
     async def _put_entry(self, entry: JournalEntry) -> None:
-        journal = self._context.settings.journal
-        try:
-            await journal.put(entry)
-        except anyio.get_cancelled_exc_class():
-            # A cancellation must not leave an answered call in doubt; writing an entry twice is harmless.
-            with anyio.CancelScope(shield=True):
-                await self._put_entry(entry)
-            raise
-        except JournalError as error:
-            # The server has answered: return that result, although the entry stays in doubt.
-            self.progress.recorded = False
-            _LOG.error(
-                "%s: cannot record the outcome of key %s in the journal: %s", entry.endpoint, self.request.key, error
-            )
+        await put_outcome(self._context.settings.journal, entry, self._clock, self.progress)
 
     async def _discard_intent(self) -> None:
         """Undo the intent of a request that never reached the server."""
@@ -390,7 +381,8 @@ class CallState:
         self.history.first_sent = None
         if self._refused_entry is not None:
             # An earlier refusal stands: the server may still reject this key with another body.
-            await self._put_entry(self._refused_entry)
+            journal = self._context.settings.journal
+            await put_cancelled_outcome(journal, self._refused_entry, self._clock, self.progress)
             return
         try:
             await self._context.settings.journal.remove(self._entry.identity)

@@ -110,7 +110,7 @@ def check_path(name: str, value: object) -> Path:
 
 
 def check_schema(schema: object) -> None:
-    """Reject a name of a PostgreSQL schema that would need quotes.
+    """Reject a name of a PostgreSQL schema that people would have to quote (keywords are quoted for them).
 
     Raises:
         ConfigurationError: The message says what is allowed.

@@ -23,6 +23,8 @@ REQUEST_ID_HEADER: Final = "Bardge-Request-Id"
 TOKEN_HEADER: Final = "Bardge-Lookup-Token"  # noqa: S105 - a header's name
 MAX_TOKEN_LENGTH: Final = 4096
 
+# How Python decodes the bytes of a header that are no UTF-8.
+_RAW_BYTES: Final = {0xDC00 + byte: byte for byte in range(0x80, 0x100)}
 _VISIBLE: Final = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
 
 
@@ -83,7 +85,7 @@ class Response(Generic[R]):
     Attributes:
         value: The result, an instance of the endpoint's response class.
         status: The HTTP status of the last response.
-        headers: Its headers; names are case-insensitive.
+        headers: Its headers; names are case-insensitive, values printable ASCII, anything else escaped.
         request_id: Its ``Bardge-Request-Id``, for the vendor's support.
         attempts: The number of requests sent for the call.
         idempotency_key: The key the POST was sent with, or None.
@@ -125,6 +127,20 @@ make_prepared_request: Final = compile_factory(PreparedRequest)
 def is_visible_ascii(text: object, max_length: int) -> bool:
     """Return whether a header value arrives unchanged: visible ASCII without leading or trailing spaces."""
     return isinstance(text, str) and len(text) <= max_length and _VISIBLE.fullmatch(text) is not None
+
+
+def escape_text(text: str) -> str:
+    """Return text from the wire as printable ASCII, everything else escaped, so that any log and any store takes it."""
+    if text.isascii() and text.isprintable():
+        return text
+    return text.translate(_RAW_BYTES).encode("unicode_escape").decode("ascii")
+
+
+def escape_unprintable(text: str) -> str:
+    """Return text for people, in any language: only what a terminal, a log or UTF-8 cannot take is escaped."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text)
 
 
 def check_token(token: object) -> str:

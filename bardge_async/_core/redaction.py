@@ -17,7 +17,7 @@ import attrs
 from multidict import CIMultiDict
 
 from bardge_async._core.drift import DriftNote
-from bardge_async._core.http import WireResponse
+from bardge_async._core.http import WireResponse, escape_text
 from bardge_async._core.secret import Secret
 
 _REDACTED: Final = "***"
@@ -59,10 +59,10 @@ class KeyRedactor:
                 return True
         return False
 
-    def redact_headers(self, headers: Mapping[str, str]) -> Mapping[str, str]:
-        """Return headers without the key; the same object if it does not occur."""
-        redacted = CIMultiDict((name, self.redact_text(value)) for name, value in headers.items())
-        return headers if redacted == headers else redacted
+    def clean_headers(self, headers: Mapping[str, str]) -> Mapping[str, str]:
+        """Return headers without the key, and as printable ASCII; the same object if they are that already."""
+        clean = CIMultiDict((name, escape_text(self.redact_text(value))) for name, value in headers.items())
+        return headers if clean == headers else clean
 
     def redact_body(self, body: bytes) -> bytes:
         """Return a body without the key; the same object if it does not occur."""
@@ -113,12 +113,14 @@ def get_redactor(authorization: str) -> KeyRedactor:
     return KeyRedactor(Secret(str(authorization).removeprefix("Bearer ")))
 
 
-def redact_headers(response: WireResponse, authorization: str) -> WireResponse:
-    """Return a response without the API key in its headers; the same object if they have none."""
+def clean_headers(response: WireResponse, authorization: str) -> WireResponse:
+    """Return a response with headers that can be shown, logged and stored; the same object if its own can."""
     redactor = get_redactor(authorization)
-    if not redactor.may_occur("\n".join(response.headers.values())):
+    # A space, since it is printable; the key contains none, so it cannot begin in one header and end in the next.
+    joined = " ".join(response.headers.values())
+    if joined.isascii() and joined.isprintable() and not redactor.may_occur(joined):
         return response
-    headers = redactor.redact_headers(response.headers)
+    headers = redactor.clean_headers(response.headers)
     return response if headers is response.headers else attrs.evolve(response, headers=headers)
 
 
@@ -129,6 +131,6 @@ def redact_body(response: WireResponse, authorization: str) -> WireResponse:
 
 
 def redact_drift(notes: tuple[DriftNote, ...], authorization: str) -> tuple[DriftNote, ...]:
-    """Return notes whose names, which a server chose, are without the API key and of bounded length."""
+    """Return notes whose names, which a server chose, are printable ASCII without the API key, of bounded length."""
     redact = get_redactor(authorization).redact_text
-    return tuple((redact(field)[:_MAX_FIELD_LENGTH], kind) for field, kind in notes)
+    return tuple((escape_text(redact(field))[:_MAX_FIELD_LENGTH], kind) for field, kind in notes)

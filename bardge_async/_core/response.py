@@ -13,7 +13,7 @@ from bardge_async import errors
 from bardge_async._core.converter import parse_json, structure_value
 from bardge_async._core.drift import NOTED, DriftNote, take_drift
 from bardge_async._core.factories import compile_factory
-from bardge_async._core.http import REPLAYED_HEADER, REQUEST_ID_HEADER, WireResponse
+from bardge_async._core.http import REPLAYED_HEADER, REQUEST_ID_HEADER, WireResponse, escape_text, escape_unprintable
 from bardge_async._core.json_reader import NestingError, parse_json_exact
 from bardge_async._core.scalars import StructureError
 from bardge_async._core.server_clock import parse_http_date
@@ -247,7 +247,12 @@ def _select_error_class(status: int, kind: str | None, code: str | None) -> type
 
 def _get_text(detail: Mapping[str, object], name: str) -> str | None:
     value = detail.get(name)
-    return value if type(value) is str else None
+    return escape_unprintable(value) if type(value) is str else None
+
+
+def _get_request_id(detail: Mapping[str, object]) -> str | None:
+    value = detail.get("request_id")
+    return escape_text(value) if type(value) is str else None
 
 
 def _build_api_error(
@@ -266,6 +271,6 @@ def _build_api_error(
         )
     error = _select_error_class(response.status, kind, code)(text)
     error.status, error.type, error.code, error.message = response.status, kind, code, message
-    error.request_id = response.headers.get(REQUEST_ID_HEADER) or _get_text(detail, "request_id")
+    error.request_id = response.headers.get(REQUEST_ID_HEADER) or _get_request_id(detail)
     error.replayed = _is_replayed(response)
     return error

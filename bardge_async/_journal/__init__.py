@@ -37,8 +37,11 @@ class Journal(Protocol):
     ``forgotten`` the wall time up to which finished entries may have been pruned.
 
     A journal may also have ``walls``, a log of the highest wall times read, and ``record_reading(reading)``, which adds
-    to it: with both, a window that a clock has closed stays closed for other processes, too. It may also have ``hold_fresh(identity) -> bool``: it claims, without waiting, a key that was generated just
-    now and so cannot have an entry; if it returns False, ``claim`` is called.
+    to it: with both, a window that a clock has closed stays closed for other processes, too. It may also have
+    ``hold_fresh(identity) -> bool``: it claims, without waiting, a key that was generated just now and so cannot have an
+    entry; if it returns False, ``claim`` is called. And ``put_later(entry)``, a ``put`` that goes on in the journal's
+    own task after its caller was cancelled, with the key held until it has ended; and ``outage``, the cause for which
+    writes wait, or None.
     """
 
     instant: bool

@@ -35,14 +35,14 @@ class PostgresJournal:
 
     A key is held by a lease in the database, renewed while its holder lives. A holder whose lease expired (stalled, cut
     off) cannot record an intent, so it sends nothing; a response it still receives is recorded. Intents and outcomes
-    are committed before the call proceeds; many calls share a commit. No session state outlives a statement, so
-    PgBouncer in transaction mode works. The tables hold personal data, passcodes and access codes; the API key and
-    lookup tokens are never stored.
+    are on disk before the call proceeds, whatever ``synchronous_commit`` is; many calls share a commit. No session state
+    outlives a statement, so PgBouncer in transaction mode works. The tables hold personal data, passcodes and access
+    codes; the API key and lookup tokens are never stored.
 
     The tables are created in ``schema`` on first use. Close the journal with ``async with`` or ``aclose()``.
 
     Args:
-        dsn: A libpq connection URL or string.
+        dsn: A libpq connection URL or string; in a URL's password, everything but letters and digits is encoded.
         schema: The schema of the tables: lower-case letters, digits, underscores.
         lease: Seconds after which the key of a holder that died is free; renewed three times in that time.
         patience: Seconds to keep retrying while the database is unreachable; an intent waits no longer than its call.
@@ -145,7 +145,10 @@ class PostgresJournal:
                 await clock.sleep(min(_POLL_SECONDS, remaining))
         if refused:
             raise key_in_use_error(identity)
-        error = JournalError("timed out waiting for the journal's database; check that it is running, and dsn=")
+        cause = session.outage or "no answer"
+        error = JournalError(
+            f"timed out waiting for the journal's database; check that it is running, and dsn=: {cause}"
+        )
         error.timed_out = True
         raise error
 
@@ -171,6 +174,27 @@ class PostgresJournal:
         """
         session = self._get_session()
         await session.put(entry.for_storage())
+        self._note_send(session, entry)
+
+    async def put_later(self, entry: JournalEntry) -> None:
+        """Store an entry, in spite of a cancellation: the journal goes on writing it, and ``aclose()`` waits for that.
+
+        The key stays held until it is written, or has failed: that is logged.
+
+        Raises:
+            JournalError: The entry could not be written.
+        """
+        session = self._get_session()
+        await session.put_later(entry.for_storage())
+        self._note_send(session, entry)
+
+    @property
+    def outage(self) -> str | None:
+        """The cause for which this loop's writes are being retried, None if they are not."""
+        return None if self._closed else self._sessions.get().outage
+
+    def _note_send(self, session: PostgresSession, entry: JournalEntry) -> None:
+        """Note an entry's last send as the time that it is, and prune if that is due."""
         now = entry.last_sent
         if now is None:
             return
@@ -274,7 +298,7 @@ def _make_session_factory(
 ) -> Callable[[], PostgresSession]:
     try:
         from bardge_async._journal import postgres_session as parts  # noqa: PLC0415 - psycopg is an extra
-        from bardge_async._postgres.connection import check_dsn  # noqa: PLC0415 - the same
+        from bardge_async._postgres.dsn import check_dsn  # noqa: PLC0415 - the same
     except ImportError as error:
         raise ConfigurationError(
             f"PostgresJournal needs an extra: pip install 'bardge-async[postgres]' ({error})"

@@ -15,7 +15,7 @@ from bardge_async._journal.pages import stream_pages
 from bardge_async._journal.postgres_chores import JournalChores
 from bardge_async._journal.postgres_pages import EntryPosition, read_page
 from bardge_async._journal.pruning import PruneTime
-from bardge_async._postgres.connection import GroupCommitQueue
+from bardge_async._postgres.group_commit import GroupCommitQueue
 from bardge_async._postgres.schema import fill_schema
 from bardge_async._runtime.clock import Clock
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 from psycopg import AsyncConnection
 from psycopg.errors import InvalidSchemaName, UndefinedTable
 
-from bardge_async._postgres.schema import MIGRATION_LOCK, NAMESPACE_QUERY, exists_in_catalog, fill_schema
+from bardge_async._postgres.schema import begin_migration, fill_schema, schema_exists, table_exists
 from bardge_async.errors import JournalError
 
 # One step per version. Text is compared bytewise (COLLATE "C"): faster, and no upgrade of the C library can corrupt an
@@ -44,10 +44,6 @@ _STEPS: Final = (
 )
 VERSION: Final = len(_STEPS)
 _VERSION_QUERY: Final = "SELECT value FROM {schema}.facts WHERE name = 'version'"
-_FACTS_TABLE_QUERY: Final = b"""
-SELECT FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-WHERE n.nspname = %s AND c.relname = 'facts'
-"""
 
 
 async def migrate_tables(connection: AsyncConnection[Any], schema: str) -> None:
@@ -58,8 +54,7 @@ async def migrate_tables(connection: AsyncConnection[Any], schema: str) -> None:
     """
     if await _is_current(connection, schema):
         return
-    async with connection.transaction():
-        await connection.execute("SELECT pg_advisory_xact_lock(%s)", (MIGRATION_LOCK,))
+    async with begin_migration(connection):
         version = await _read_version(connection, schema)
         if version is None:
             await _create_schema(connection, schema)
@@ -82,7 +77,7 @@ async def _is_current(connection: AsyncConnection[Any], schema: str) -> bool:
 
 async def _read_version(connection: AsyncConnection[Any], schema: str) -> int | None:
     """Return the version of the tables; None if there are none."""
-    if not await exists_in_catalog(connection, _FACTS_TABLE_QUERY, schema):
+    if not await table_exists(connection, schema, "facts"):
         return None
     cursor = await connection.execute(fill_schema(_VERSION_QUERY, schema))
     row = await cursor.fetchone()
@@ -96,8 +91,7 @@ async def _read_version(connection: AsyncConnection[Any], schema: str) -> int | 
 
 
 async def _create_schema(connection: AsyncConnection[Any], schema: str) -> None:
-    # Creating a schema needs a privilege that many database users lack, so do it only if it is missing.
-    if not await exists_in_catalog(connection, NAMESPACE_QUERY, schema):
+    if not await schema_exists(connection, schema):
         await connection.execute(fill_schema("CREATE SCHEMA {schema}", schema))
     await connection.execute(
         fill_schema("CREATE TABLE {schema}.facts (name text PRIMARY KEY, value float8 NOT NULL)", schema)

@@ -22,7 +22,8 @@ from bardge_async._journal.postgres_schema import migrate_tables
 from bardge_async._journal.postgres_spellings import respell_rows
 from bardge_async._journal.postgres_statements import RowValues
 from bardge_async._journal.pruning import PruneTime
-from bardge_async._postgres.connection import GroupCommitQueue, PostgresConnection
+from bardge_async._postgres.connection import PostgresConnection
+from bardge_async._postgres.group_commit import GroupCommitQueue
 from bardge_async._postgres.schema import fill_schema
 from bardge_async._runtime.clock import Clock, TimeLimit
 from bardge_async._runtime.tasks import end_task
@@ -113,6 +114,11 @@ class PostgresSession:
         self._schedule_renewal()
         return True, statements.rebase_first_sent(statements.parse_entry(row[1:-1]), row[-1], clock)
 
+    @property
+    def outage(self) -> str | None:
+        """The cause for which claims or writes are being retried, None if they are not."""
+        return self._write_queue.outage or self._claim_queue.outage
+
     def release(self, identity: KeyIdentity) -> asyncio.Future[bool] | None:
         """Release a key's lease; return a future for its completion, or None if there is no lease any more."""
         lease = self._leases.pop(identity, None)
@@ -143,6 +149,20 @@ class PostgresSession:
         while not await self._write_intent(lease, entry):
             pass
 
+    async def put_later(self, entry: JournalEntry) -> None:
+        """Store an entry; if the caller is cancelled, the write goes on, and its key is released after it.
+
+        Raises:
+            JournalError: The entry could not be stored.
+        """
+        lease = self._leases.get(entry.identity)
+        outcome = lease is None or entry.state is not EntryState.SENT
+        statement = statements.RECORD_OUTCOME if outcome else statements.RECORD_INTENT
+        future = self._write_queue.add_item((statement, _make_values(entry, lease)), entry.identity)
+        future.add_done_callback(functools.partial(_log_late_write, entry))
+        if not await asyncio.shield(future) and entry.state is not EntryState.DONE:
+            raise _key_taken_error(entry.identity)
+
     async def _write_intent(self, lease: Lease, entry: JournalEntry) -> bool:
         """Write an intent; return False if that took so long that the lease may have expired again."""
         clock = self._settings.clock
@@ -171,7 +191,8 @@ class PostgresSession:
         with TimeLimit(self._settings.clock, _WITHDRAWAL_TIMEOUT):
             return await asyncio.shield(future)
         raise JournalError(
-            "the journal's database cannot be reached, start it or check dsn=; the intent is withdrawn once it is back"
+            f"the journal's database cannot be reached, start it or check dsn=: {self.outage or 'no answer'}; the intent "
+            "is withdrawn once it is back"
         )
 
     async def _write_values(self, statement: str, values: RowValues) -> bool:
@@ -259,8 +280,9 @@ class PostgresSession:
         for identity in list(self._leases):
             self.release(identity)
             self._on_key_dropped(identity)
-        for queue in (self._claim_queue, self._write_queue, self._query_queue):
-            await queue.aclose()
+        # First: a claim that was abandoned is released, which is a write.
+        await self._claim_queue.aclose()
+        await asyncio.gather(self._write_queue.aclose(), self._query_queue.aclose())
 
 
 async def _run_queries(connection: AsyncConnection[Any], queries: Sequence[Query]) -> list[Any]:
@@ -285,6 +307,12 @@ def _apply_renewal(lease: Lease, started_at: float, future: asyncio.Future[bool]
     elif not lease.ended:
         lease.lost = True
         _LOG.warning("the lease on key %s expired: this call sends nothing more under it", lease.identity.key)
+
+
+def _log_late_write(entry: JournalEntry, future: asyncio.Future[bool]) -> None:
+    error = None if future.cancelled() else future.exception()
+    if error is not None:
+        _LOG.error("%s: the outcome of key %s was not recorded: %s", entry.endpoint, entry.identity.key, error)
 
 
 def _retrieve_exception(future: asyncio.Future[bool]) -> None:

@@ -7,13 +7,15 @@ from typing import Any, Final
 from psycopg import AsyncConnection
 
 from bardge_async._journal.spellings import find_respelled
-from bardge_async._postgres.schema import MIGRATION_LOCK, fill_schema
+from bardge_async._postgres.schema import begin_migration, fill_schema
 
 _BATCH: Final = 500
 """Rows per transaction, so that a session's time limit loses little and no call waits long."""
 
 # Rows that were never sent bind nothing; without them the index by URL finds the spellings and their rows.
-_NEXT_SPELLING: Final = "SELECT min(base_url) FROM {schema}.entries WHERE base_url > %s AND last_at IS NOT NULL"
+_NEXT_SPELLING: Final = (
+    "SELECT pg_catalog.min(base_url) FROM {schema}.entries WHERE base_url > %s AND last_at IS NOT NULL"
+)
 _SELECT_KEYS: Final = (
     f"SELECT account, key FROM {{schema}}.entries WHERE base_url = %s AND last_at IS NOT NULL LIMIT {_BATCH}"
 )
@@ -38,7 +40,8 @@ WHERE {_IS_GIVEN} AND o.account = e.account AND o.key = e.key
 """
 _RESPELL: Final = f"""
 UPDATE {{schema}}.entries AS e SET base_url = %(new)s,
-    url = CASE WHEN starts_with(url, %(old)s) THEN %(new)s || substr(url, length(%(old)s) + 1) ELSE url END,
+    url = CASE WHEN pg_catalog.starts_with(url, %(old)s)
+        THEN %(new)s || pg_catalog.substr(url, pg_catalog.length(%(old)s) + 1) ELSE url END,
     fingerprint = CASE WHEN position('@' IN fingerprint) > 0 THEN fingerprint ELSE fingerprint || '@' || %(old)s END
 WHERE e.base_url = %(old)s AND {_IS_GIVEN}
 """
@@ -63,8 +66,7 @@ async def _list_spellings(connection: AsyncConnection[Any], schema: str) -> list
 
 async def _respell_batch(connection: AsyncConnection[Any], schema: str, old: str, new: str) -> bool:
     """Rewrite some rows of one spelling; return False if there were none."""
-    async with connection.transaction():
-        await connection.execute("SELECT pg_advisory_xact_lock(%s)", (MIGRATION_LOCK,))
+    async with begin_migration(connection):
         # No other process may claim a key under the new spelling meanwhile.
         await connection.execute(fill_schema(_LOCK_TABLE, schema))
         cursor = await connection.execute(fill_schema(_SELECT_KEYS, schema), (old,))

@@ -1,8 +1,9 @@
 """SQL statements of the journal in PostgreSQL, each for any number of keys, and conversion between entries and rows.
 
 Every statement is a transaction of its own and leaves no session state, so any server connection can execute the next
-one (PgBouncer's transaction mode). Leases are measured by the server's clock. Keys are locked in order, so that two
-processes do not deadlock.
+one (PgBouncer's transaction mode). Nor does it depend on any: it states how it commits, and names the functions of
+``pg_catalog``, so that no search path can replace the clock. Leases are measured by the server's clock. Keys are locked
+in order, so that two processes do not deadlock.
 """
 
 from __future__ import annotations
@@ -40,19 +41,26 @@ _COLUMN_TYPES: Final = (
     ("first_server", "float8"),
     ("key_honoured", "boolean"),
 )
+# Of these, a search path could name another one; "boolean" and "integer" are syntax.
+_PLAIN_TYPES: Final = {name: f"pg_catalog.{name}" for name in ("text", "bytea", "float8")}
 _COLUMN_NAMES: Final = tuple(name for name, _ in _COLUMN_TYPES)
 COLUMNS: Final = ", ".join(_COLUMN_NAMES)
 _SAME_KEY: Final = "e.key = g.key AND e.base_url = g.base_url AND e.account = g.account"
-IS_FREE: Final = "(e.owner IS NULL OR e.lease_until < clock_timestamp())"
-_LEASE_END: Final = "clock_timestamp() + make_interval(secs => %s)"
-_ASYNC_COMMIT: Final = "set_config('synchronous_commit', 'off', true) AS swift"
+IS_FREE: Final = "(e.owner IS NULL OR e.lease_until < pg_catalog.clock_timestamp())"
+_LEASE_END: Final = "pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => %s)"
+_SYNC_COMMIT: Final = "pg_catalog.set_config('synchronous_commit', 'on', true) AS durable"
+"""Commit this transaction once it is on disk, whatever session, role, database or the pooler's last client have set."""
+_ASYNC_COMMIT: Final = "pg_catalog.set_config('synchronous_commit', 'off', true) AS swift"
 """Commit this transaction without waiting for the disk: if a crash loses it, the next write notices."""
 
 
 def _unnest_arrays(*extra: tuple[str, str], columns: Sequence[tuple[str, str]] = _COLUMN_TYPES) -> str:
-    """Return the FROM item that turns a statement's array parameters into rows."""
+    """Return the FROM item that turns a statement's array parameters into rows.
+
+    ``unnest`` of several arrays is syntax, and never another function than pg_catalog's.
+    """
     selected = (*columns, *extra)
-    arrays = ", ".join(f"%b::{kind}[]" for _, kind in selected)
+    arrays = ", ".join(f"%b::{_PLAIN_TYPES.get(kind, kind)}[]" for _, kind in selected)
     return f"unnest({arrays}) WITH ORDINALITY AS g({', '.join(name for name, _ in selected)}, n)"
 
 
@@ -63,15 +71,16 @@ CLAIM: Final = f"""
 INSERT INTO {{schema}}.entries AS e (base_url, account, key, state, owner, lease_until)
 SELECT g.base_url, g.account, g.key, 'held', g.token, {_LEASE_END} FROM {_KEY_ARRAYS}, {_ASYNC_COMMIT}
 WHERE NOT EXISTS (
-    SELECT FROM {{schema}}.entries AS e WHERE {_SAME_KEY} AND e.owner <> g.token AND e.lease_until >= clock_timestamp())
+    SELECT FROM {{schema}}.entries AS e
+    WHERE {_SAME_KEY} AND e.owner <> g.token AND e.lease_until >= pg_catalog.clock_timestamp())
 ORDER BY g.key, g.base_url, g.account
 ON CONFLICT (key, base_url, account) DO UPDATE SET owner = excluded.owner, lease_until = excluded.lease_until
 WHERE {IS_FREE} OR e.owner = excluded.owner
-RETURNING owner, {COLUMNS}, extract(epoch FROM clock_timestamp() - first_at)::float8
+RETURNING owner, {COLUMNS}, extract(epoch FROM pg_catalog.clock_timestamp() - first_at)::float8
 """
 
-_FIRST_AT: Final = "clock_timestamp() - make_interval(secs => coalesce({0}.first_ago, 0))"
-_LAST_AT: Final = "clock_timestamp() - make_interval(secs => coalesce({0}.last_ago, 0))"
+_FIRST_AT: Final = "pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => coalesce({0}.first_ago, 0))"
+_LAST_AT: Final = "pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => coalesce({0}.last_ago, 0))"
 _AGE_COLUMNS: Final = (("token", "text"), ("first_ago", "float8"), ("last_ago", "float8"))
 
 # Records or withdraws an intent: only for the current holder of the key, whose lease is thereby renewed.
@@ -83,7 +92,7 @@ SET {", ".join(f"{name} = g.{name}" for name in _COLUMN_NAMES[3:])}, writer = g.
         WHEN e.first_wall = g.first_wall THEN least(e.first_at, {_FIRST_AT.format("g")}) ELSE {_FIRST_AT.format("g")} END,
     last_at = CASE WHEN g.last_wall IS NULL THEN NULL
         WHEN e.last_wall = g.last_wall AND e.last_at IS NOT NULL THEN e.last_at ELSE {_LAST_AT.format("g")} END
-FROM {_unnest_arrays(*_AGE_COLUMNS)}
+FROM {_unnest_arrays(*_AGE_COLUMNS)}, {_SYNC_COMMIT}
 WHERE {_SAME_KEY} AND e.owner = g.token AND e.state <> 'done'
 RETURNING g.n
 """
@@ -97,7 +106,7 @@ SELECT {", ".join(f"g.{name}" for name in _COLUMN_NAMES)},
     CASE WHEN g.last_wall IS NOT NULL THEN {_LAST_AT.format("g")} END,
     CASE WHEN g.state <> 'done' THEN g.token END,
     CASE WHEN g.state <> 'done' AND g.token IS NOT NULL THEN {_LEASE_END} END, g.token
-FROM {_unnest_arrays(*_AGE_COLUMNS)} ORDER BY g.key, g.base_url, g.account
+FROM {_unnest_arrays(*_AGE_COLUMNS)}, {_SYNC_COMMIT} ORDER BY g.key, g.base_url, g.account
 ON CONFLICT (key, base_url, account) DO UPDATE
 SET {", ".join(f"{name} = excluded.{name}" for name in _COLUMN_NAMES[3:])}, writer = excluded.writer,
     first_at = CASE WHEN e.first_wall = excluded.first_wall THEN least(e.first_at, excluded.first_at)
@@ -113,7 +122,8 @@ RETURNING key, base_url, account
 """
 
 FORGET: Final = f"""
-DELETE FROM {{schema}}.entries AS e USING {_KEY_ARRAYS} WHERE {_SAME_KEY} AND {IS_FREE} AND g.token IS NULL RETURNING g.n
+DELETE FROM {{schema}}.entries AS e USING {_KEY_ARRAYS}, {_SYNC_COMMIT}
+WHERE {_SAME_KEY} AND {IS_FREE} AND g.token IS NULL RETURNING g.n
 """
 
 # Distinguished by endpoint, not by state: for the state the planner would use the index of held keys, full of dead rows.
@@ -152,7 +162,7 @@ FORGOTTEN_UNTIL: Final = "SELECT value FROM {schema}.facts WHERE name = 'forgott
 
 # At most one process per hour wins the right to prune.
 ELECT_PRUNER: Final = """
-INSERT INTO {schema}.facts AS f VALUES ('pruned', least(%s, extract(epoch FROM clock_timestamp())))
+INSERT INTO {schema}.facts AS f VALUES ('pruned', least(%s, extract(epoch FROM pg_catalog.clock_timestamp())))
 ON CONFLICT (name) DO UPDATE SET value = excluded.value WHERE f.value < excluded.value - 3600 RETURNING value
 """
 

@@ -108,7 +108,7 @@ def _make_permits_factory(
 ) -> Callable[[], LoopPermits]:
     try:
         from bardge_async._limits import rate_table as parts  # noqa: PLC0415 - the same
-        from bardge_async._postgres.connection import check_dsn  # noqa: PLC0415 - psycopg is an extra
+        from bardge_async._postgres.dsn import check_dsn  # noqa: PLC0415 - psycopg is an extra
     except ImportError as error:
         raise ConfigurationError(
             f"PostgresLimiter needs an extra: pip install 'bardge-async[postgres]' ({error})"

@@ -10,7 +10,7 @@ from psycopg import AsyncConnection
 from bardge_async._core.secret import Secret
 from bardge_async._limits.permits import PermitGrant, PermitRequest, StoreUnavailableError
 from bardge_async._postgres.connection import PostgresConnection, UnreachableError
-from bardge_async._postgres.schema import MIGRATION_LOCK, fill_schema
+from bardge_async._postgres.schema import begin_migration, fill_schema, schema_exists, table_exists
 from bardge_async._runtime.clock import Clock
 from bardge_async.errors import JournalError, ThrottledError
 
@@ -30,16 +30,16 @@ CREATE TABLE IF NOT EXISTS {schema}.rates (
 TAKE_SLOTS: Final = """
 INSERT INTO {schema}.rates AS r (name, first_at, next_at, held_until, asked_at)
 SELECT %(name)s, now + wait, now + wait + span, now + hold, now FROM (
-    SELECT clock_timestamp() AS now, make_interval(secs => %(span)s) AS span,
-        make_interval(secs => %(hold)s) AS hold, make_interval(secs => greatest(%(hold)s, %(lead)s)) AS wait,
-        set_config('synchronous_commit', 'off', true)) AS g
+    SELECT pg_catalog.clock_timestamp() AS now, pg_catalog.make_interval(secs => %(span)s) AS span,
+        pg_catalog.make_interval(secs => %(hold)s) AS hold, pg_catalog.make_interval(secs => greatest(%(hold)s, %(lead)s)) AS wait,
+        pg_catalog.set_config('synchronous_commit', 'off', true)) AS g
 ON CONFLICT (name) DO UPDATE SET (first_at, next_at, held_until, asked_at) = (
-    SELECT first, CASE WHEN first - now <= make_interval(secs => %(timeout)s)
-        THEN first + make_interval(secs => %(span)s) ELSE first END, held, now
-    FROM (SELECT now, held, greatest(now + make_interval(secs => %(lead)s), held, r.next_at - back) AS first
-    FROM (SELECT now, back, greatest(r.held_until - back, now + make_interval(secs => %(hold)s)) AS held
+    SELECT first, CASE WHEN first - now <= pg_catalog.make_interval(secs => %(timeout)s)
+        THEN first + pg_catalog.make_interval(secs => %(span)s) ELSE first END, held, now
+    FROM (SELECT now, held, greatest(now + pg_catalog.make_interval(secs => %(lead)s), held, r.next_at - back) AS first
+    FROM (SELECT now, back, greatest(r.held_until - back, now + pg_catalog.make_interval(secs => %(hold)s)) AS held
     FROM (SELECT now, CASE WHEN r.asked_at > now + interval '1 second' THEN r.asked_at - now ELSE interval '0' END AS back
-    FROM (SELECT clock_timestamp() AS now) AS a) AS b) AS c) AS d)
+    FROM (SELECT pg_catalog.clock_timestamp() AS now) AS a) AS b) AS c) AS d)
 RETURNING extract(epoch FROM first_at)::float8, next_at > first_at,
     extract(epoch FROM held_until)::float8, extract(epoch FROM asked_at)::float8
 """
@@ -98,13 +98,9 @@ class RateTable:
 
 async def create_table(connection: AsyncConnection[Any], schema: str) -> None:
     """Create the table if it is missing; safe from concurrent processes and alongside the journal's migration."""
-    cursor = await connection.execute("SELECT to_regclass(%s) IS NOT NULL", (f"{schema}.rates",))
-    if await cursor.fetchone() == (True,):
+    if await table_exists(connection, schema, "rates"):
         return
-    async with connection.transaction():
-        await connection.execute("SELECT pg_advisory_xact_lock(%s)", (MIGRATION_LOCK,))
-        cursor = await connection.execute("SELECT to_regnamespace(%s) IS NOT NULL", (schema,))
-        # Creating a schema needs a privilege that many database users lack, so do it only if it is missing.
-        if await cursor.fetchone() != (True,):
+    async with begin_migration(connection):
+        if not await schema_exists(connection, schema):
             await connection.execute(fill_schema("CREATE SCHEMA {schema}", schema))
         await connection.execute(fill_schema(_CREATE_TABLE, schema))

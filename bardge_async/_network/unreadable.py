@@ -8,6 +8,7 @@ from typing import Final
 
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 
+from bardge_async._core.http import escape_text
 from bardge_async._core.redaction import get_redactor
 
 MAX_HEADER_LINE: Final = 2**16
@@ -86,4 +87,4 @@ def _describe_message(message: str) -> str | None:
 
 
 def _name_encoding(encoding: str) -> str:
-    return f"its Content-Encoding is {encoding:.60}; asked for were {' and '.join(ASKED_ENCODINGS)}"
+    return f"its Content-Encoding is {escape_text(encoding):.60}; asked for were {' and '.join(ASKED_ENCODINGS)}"

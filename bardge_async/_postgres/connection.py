@@ -1,37 +1,25 @@
-"""PostgreSQL connections of journal and limiter, and group commit: everything queued goes into one transaction."""
+"""One PostgreSQL connection, for journal and limiter: opened on first use, and again after an error."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import contextvars
 import os
 import socket
-from collections import deque
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, TypeVar
 
-import attrs
 import psycopg
 from psycopg import AsyncConnection
 from psycopg.conninfo import conninfo_to_dict
 
-from bardge_async._core.entry import KeyIdentity
 from bardge_async._core.secret import Secret
-from bardge_async._runtime.clock import Clock, TimeLimit
-from bardge_async._runtime.tasks import end_task
-from bardge_async.errors import ConfigurationError, JournalError
+from bardge_async._postgres.causes import describe_cause, is_permanent
+from bardge_async._runtime.clock import Clock
+from bardge_async.errors import JournalError
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 T = TypeVar("T")
 
-_MAX_BATCH: Final = 500
-"""Maximum number of items per transaction."""
-_MIN_BACKOFF: Final = 0.05
-_MAX_BACKOFF: Final = 1.0
-_CLOSE_TIMEOUT: Final = 5.0
 # Detect a peer that vanished within seconds; the caller's DSN takes precedence.
 _CONNECTION_DEFAULTS: Final[dict[str, Any]] = {
     "connect_timeout": 5,
@@ -41,10 +29,23 @@ _CONNECTION_DEFAULTS: Final[dict[str, Any]] = {
     "tcp_user_timeout": 10_000,
     "application_name": "bardge_async",
 }
+_CHECK: Final = b"SELECT 1"
+_TRANSIENT: Final = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.ReadOnlySqlTransaction)
 
 
 class UnreachableError(Exception):
-    """Retrying may help: the server is away, starting or read-only for now, or chose this transaction in a deadlock."""
+    """Retrying may help: the server is away, starting or read-only for now, or chose this transaction in a deadlock.
+
+    ``broke_connection``: the connection had just been checked, and did not survive this work.
+    """
+
+    def __init__(self, cause: str, *, broke_connection: bool = False) -> None:
+        super().__init__(cause)
+        self.broke_connection = broke_connection
+
+
+class ConnectionRefusedByServerError(JournalError):
+    """The server refuses the connection, and will until a person changes something."""
 
 
 class PostgresConnection:
@@ -62,51 +63,90 @@ class PostgresConnection:
         self._prepare = prepare
         self._clock = clock
         self._timeout = timeout
-        self._name = name
+        self.name = name
         self._connection: AsyncConnection[Any] | None = None
+        self._timed_out = self._is_checked = False
 
-    async def run(self, work: Callable[[AsyncConnection[Any]], Awaitable[T]]) -> T:
-        """Run ``work`` with the connection, within the time limit.
+    async def run(self, work: Callable[[AsyncConnection[Any]], Awaitable[T]], *, check_first: bool = False) -> T:
+        """Run ``work`` with the connection, within the time limit; ``check_first`` that it works.
 
         Raises:
             UnreachableError: Retrying may help.
             JournalError: The server reported an error that retrying does not resolve.
         """
+        self._timed_out = self._is_checked = False
         try:
             connection = self._connection or await self._open_connection()
             with self._limit_time(connection):
+                if check_first:
+                    await connection.execute(_CHECK)
+                    self._is_checked = True
                 return await work(connection)
-        except (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.ReadOnlySqlTransaction) as error:
-            if not isinstance(error, psycopg.errors.TransactionRollback):
-                await self.close()
-            raise UnreachableError(_first_line(error)) from None
         except psycopg.Error as error:
-            raise JournalError(f"{self._name} refused: {_first_line(error)}") from None
+            failure = self._translate_error(error)
+        except (ValueError, TypeError, OverflowError) as error:
+            # Text that UTF-8 cannot hold, or a row that cannot be decoded: psycopg passes these on as they are.
+            failure = JournalError(f"{self.name} cannot hold this: {error}")
         except BaseException:
             # Cancelled in flight: the state of the connection is unknown.
             await self.close()
             raise
+        if not isinstance(failure, _KeepsConnectionError):
+            await self.close()
+        # Raised outside of any handler: the frames of psycopg's errors hold the connection string.
+        raise failure
+
+    def _translate_error(self, error: psycopg.Error) -> Exception:
+        cause = f"no answer within {self._timeout:g} s" if self._timed_out else describe_cause(error)
+        if isinstance(error, psycopg.errors.TransactionRollback):
+            return _KeepsConnectionError(cause)
+        if not isinstance(error, _TRANSIENT) or isinstance(error, psycopg.errors.ProgramLimitExceeded):
+            return JournalError(f"{self.name} refused: {cause}")
+        if not self._timed_out and is_permanent(error):
+            return ConnectionRefusedByServerError(
+                f"{self.name} refused the connection, correct dsn= or rights: {cause}"
+            )
+        is_read_only = isinstance(error, psycopg.errors.ReadOnlySqlTransaction)
+        return UnreachableError(cause, broke_connection=self._is_checked and not is_read_only)
 
     async def _open_connection(self) -> AsyncConnection[Any]:
         given_options = set(conninfo_to_dict(self._dsn))
         options = {name: value for name, value in _CONNECTION_DEFAULTS.items() if name not in given_options}
-        # Prepared statements belong to a session, which a pooler in transaction mode does not keep.
+        # Prepared statements belong to a session, which a pooler in transaction mode does not keep. Text is UTF-8
+        # whatever the database's encoding, the DSN and the environment say: psycopg returns bytes under SQL_ASCII.
         connection = await AsyncConnection[Any].connect(
-            str(self._dsn), autocommit=True, prepare_threshold=None, **options
+            str(self._dsn), autocommit=True, prepare_threshold=None, client_encoding="UTF8", **options
         )
+        try:
+            with self._limit_time(connection):
+                await self._prepare(connection)
+        except BaseException:
+            await connection.close()
+            raise
         self._connection = connection
-        with self._limit_time(connection):
-            await self._prepare(connection)
         return connection
 
     @contextmanager
     def _limit_time(self, connection: AsyncConnection[Any]) -> Generator[None]:
         """Shut the socket down when the time is up: waiting for a vanished server would take minutes."""
-        timer = self._clock.timer(self._timeout, lambda: _shut_down_socket(connection))
+        timer = self._clock.timer(self._timeout, lambda: self._give_up(connection))
         try:
             yield
         finally:
             timer.cancel()
+
+    def _give_up(self, connection: AsyncConnection[Any]) -> None:
+        self._timed_out = True
+        with (
+            contextlib.suppress(OSError, psycopg.Error),
+            socket.socket(fileno=os.dup(connection.fileno())) as connection_socket,
+        ):
+            connection_socket.shutdown(socket.SHUT_RDWR)
+
+    def abort(self) -> None:
+        """Fail the statement in flight, if there is one."""
+        if self._connection is not None:
+            self._give_up(self._connection)
 
     async def close(self) -> None:
         """Close the connection."""
@@ -115,148 +155,5 @@ class PostgresConnection:
             await connection.close()
 
 
-def _shut_down_socket(connection: AsyncConnection[Any]) -> None:
-    with (
-        contextlib.suppress(OSError, psycopg.Error),
-        socket.socket(fileno=os.dup(connection.fileno())) as connection_socket,
-    ):
-        connection_socket.shutdown(socket.SHUT_RDWR)
-
-
-def _first_line(error: BaseException) -> str:
-    """Return the first line of the server's or the driver's message; neither contains the password."""
-    return next(iter(str(error).splitlines()), "") or type(error).__name__
-
-
-@attrs.define(eq=False)
-class QueuedItem(Generic[Item, Result]):
-    """A queued item and the future of its result; ``on_abandoned`` receives a result whose future was cancelled."""
-
-    item: Item
-    identity: KeyIdentity | None
-    deadline: float
-    future: asyncio.Future[Result]
-    on_abandoned: Callable[[Result], object] | None = None
-
-    def set_result(self, result: Result) -> None:
-        """Resolve the future, or pass the result to ``on_abandoned``."""
-        if not self.future.done():
-            self.future.set_result(result)
-        elif self.on_abandoned is not None:
-            self.on_abandoned(result)
-
-    def set_error(self, error: JournalError) -> None:
-        """Fail the future."""
-        if not self.future.done():
-            self.future.set_exception(error)
-
-
-class GroupCommitQueue(Generic[Item, Result]):
-    """Process all queued items of one kind in one transaction, FIFO.
-
-    The next batch accumulates while one is in flight. Items are retried for ``timeout`` seconds while the server cannot
-    be reached. No background task runs while the queue is empty.
-    """
-
-    def __init__(
-        self,
-        connection: PostgresConnection,
-        process: Callable[[AsyncConnection[Any], Sequence[Item]], Awaitable[Sequence[Result]]],
-        clock: Clock,
-        timeout: float,
-    ) -> None:
-        self._connection = connection
-        self._process = process
-        self._clock = clock
-        self._timeout = timeout
-        self._queue: deque[QueuedItem[Item, Result]] = deque()
-        self._task: asyncio.Task[None] | None = None
-
-    def add_item(
-        self, item: Item, identity: KeyIdentity | None = None, on_abandoned: Callable[[Result], object] | None = None
-    ) -> asyncio.Future[Result]:
-        """Queue an item; its future may fail with a JournalError, and cancelling it removes an item that still waits."""
-        loop = asyncio.get_running_loop()
-        queued = QueuedItem(item, identity, self._clock.elapsed() + self._timeout, loop.create_future(), on_abandoned)
-        self._queue.append(queued)
-        if self._task is None or self._task.done():
-            # A context of its own: the task serves all callers, not just the one that happens to start it.
-            self._task = loop.create_task(self._process_queue(), context=contextvars.Context())
-        return queued.future
-
-    async def _process_queue(self) -> None:
-        failures = 0
-        while batch := self._take_batch():
-            try:
-                failures = 0 if await self._process_batch(batch) else failures + 1
-            except BaseException:
-                self._queue.extendleft(reversed([job for job in batch if not job.future.done()]))
-                raise
-            if failures:
-                await self._clock.sleep(min(_MAX_BACKOFF, _MIN_BACKOFF * 2 ** min(failures, 10)))
-
-    def _take_batch(self) -> list[QueuedItem[Item, Result]]:
-        """Take queued items up to the first repeated key: one statement can change a row only once."""
-        batch: list[QueuedItem[Item, Result]] = []
-        seen: set[KeyIdentity] = set()
-        while self._queue and len(batch) < _MAX_BATCH:
-            queued = self._queue[0]
-            if queued.identity in seen:
-                break
-            self._queue.popleft()
-            if not queued.future.cancelled():
-                batch.append(queued)
-                if queued.identity is not None:
-                    seen.add(queued.identity)
-        return batch
-
-    async def _process_batch(self, batch: list[QueuedItem[Item, Result]]) -> bool:
-        """Process a batch; return False if the server was unreachable, having requeued the items with time left."""
-        try:
-            results = await self._connection.run(
-                lambda connection: self._process(connection, [job.item for job in batch])
-            )
-        except UnreachableError as error:
-            self._requeue_batch(batch, str(error))
-            return False
-        except JournalError as error:
-            if len(batch) == 1:
-                batch[0].set_error(error)
-                return True
-            # One item's error must not fail the others.
-            return all([await self._process_batch([job]) for job in batch])
-        for job, result in zip(batch, results, strict=True):
-            job.set_result(result)
-        return True
-
-    def _requeue_batch(self, batch: list[QueuedItem[Item, Result]], reason: str) -> None:
-        now = self._clock.elapsed()
-        expired = [job for job in batch if job.deadline <= now]
-        for job in expired:
-            job.set_error(JournalError(f"the journal's database cannot be reached, start it or check dsn=: {reason}"))
-        self._queue.extendleft(reversed([job for job in batch if job not in expired]))
-
-    async def aclose(self) -> None:
-        """Process the queued items, for 5 seconds at most, and close the connection."""
-        with TimeLimit(self._clock, _CLOSE_TIMEOUT):
-            while self._queue or (self._task is not None and not self._task.done()):
-                if self._task is None or self._task.done():
-                    # The task was cancelled with its loop; its items were not.
-                    self._task = asyncio.get_running_loop().create_task(self._process_queue())
-                await asyncio.wait([self._task])
-        if self._task is not None:
-            await end_task(self._task)
-        await self._connection.close()
-
-
-def check_dsn(dsn: Secret) -> Secret:
-    """Return a connection string after checking that libpq can parse it.
-
-    Raises:
-        ConfigurationError: It cannot be parsed; the message does not repeat it, since it may contain a password.
-    """
-    try:
-        conninfo_to_dict(dsn)
-    except (psycopg.Error, UnicodeError):
-        raise ConfigurationError("dsn: expected a connection string such as postgresql://user@host/database") from None
-    return dsn
+class _KeepsConnectionError(UnreachableError):
+    """Another attempt over the same connection may help."""

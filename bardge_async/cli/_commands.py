@@ -114,7 +114,8 @@ class _JournalPath(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Wrap a URL as a secret: it may contain a password."""
-        if isinstance(value, str) and value.startswith(("postgresql://", "postgres://")):
+        # Any scheme: no message may show a wrong one with the password after it.
+        if isinstance(value, str) and "://" in value:
             return Secret(value)
         return super().convert(value, param, ctx)
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import attrs
 
+from bardge_async._core.http import escape_text
 from bardge_async._core.scalars import TextNumber
 from bardge_async.models import Mark
 
@@ -140,7 +141,7 @@ _MAX_NAME_LENGTH: Final = 80
 
 def show_name(name: str) -> str:
     """Return a name that a server chose, fit for terminals and pages: printable ASCII, and not endless."""
-    text = name[: 2 * _MAX_NAME_LENGTH].encode("unicode_escape").decode("ascii")
+    text = escape_text(name[: 2 * _MAX_NAME_LENGTH])
     return text if len(text) <= _MAX_NAME_LENGTH else f"{text[: _MAX_NAME_LENGTH - 3]}..."
 
 

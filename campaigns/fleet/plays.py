@@ -20,7 +20,7 @@ from bardge_async import ReplayWindow
 from campaigns.crash.play import FORK, running
 from campaigns.fleet.line import carry
 from campaigns.fleet.workers import JOB, Station, host, make_keys, make_purchases, work
-from tests.support.postgres import Server, run_server
+from tests.support.postgres import Server, open_pooler, run_server
 
 _STUCK: Final = 180.0
 _PART: Final = 0.3
@@ -99,8 +99,12 @@ class Fleet:
         """Start the workers, and wait until some of the purchases are charged."""
         for _ in range(_WORKERS):
             self.start_worker()
-        wanted = _PART * self.options.purchases
-        self.wait_until(lambda: self.count_charges().total() >= wanted, "the first charges")
+        self.wait_for_charges(_PART)
+
+    def wait_for_charges(self, part: float) -> None:
+        """Wait until a part of the purchases is charged."""
+        wanted = part * self.options.purchases
+        self.wait_until(lambda: self.count_charges().total() >= wanted, f"{wanted:.0f} charges")
 
     def kill_worker(self) -> None:
         """Kill the oldest worker."""
@@ -242,11 +246,28 @@ def _cut_connection(fleet: Fleet) -> None:
             fleet.kill_worker()
 
 
+def _kill_pooler(fleet: Fleet) -> None:
+    """Kill the pooler between workers and database twice; it keeps no sessions, and clears none."""
+    with open_pooler(fleet.postgres, size=4, stateless=False) as pooler:
+        fleet.station = attrs.evolve(fleet.station, dsn=pooler.dsn)
+        fleet.start_workers()
+        for part in (0.4, 0.7):
+            fleet.wait_for_charges(part)
+            pooler.kill()
+            time.sleep(1)
+            pooler.start()
+        fleet.wait_until_finished()
+        fleet.compare_with_ledger()
+        for _ in range(_WORKERS):
+            fleet.kill_worker()
+
+
 PLAYS: Final[dict[str, Callable[[Fleet], None]]] = {
     "kill": _kill_one_worker,
     "closed": _restart_after_windows,
     "database": _kill_database,
     "cut": _cut_connection,
+    "pooler": _kill_pooler,
     "control": _kill_one_worker,
 }
 

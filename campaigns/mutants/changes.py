@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import ast
 import copy
+import random
 from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Final, cast
 
 import attrs
@@ -48,6 +51,32 @@ class Change:
 
     def __str__(self) -> str:
         return f"{self.kind}: {_shorten(self.before)}  ->  {_shorten(self.after)}"
+
+
+@attrs.frozen
+class Mutant:
+    """A change to one file of the tree."""
+
+    path: str
+    change: Change
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.change.line}: {self.change}"
+
+
+def list_mutants(tree: Path, folders: Sequence[str]) -> list[Mutant]:
+    """Return all changes to the modules below some folders of a tree."""
+    files = sorted(path for folder in folders for path in (tree / folder).rglob("*.py"))
+    return [
+        Mutant(path.relative_to(tree).as_posix(), change)
+        for path in files
+        for change in list_changes(path.read_text(encoding="utf-8"))
+    ]
+
+
+def draw_mutants(mutants: Sequence[Mutant], number: int, seed: int) -> list[Mutant]:
+    """Draw a number of changes; the same seed draws the same ones from the same tree."""
+    return random.Random(seed).sample(mutants, min(number, len(mutants)))
 
 
 def list_changes(source: str) -> list[Change]:

@@ -1,17 +1,16 @@
-"""Make changes in a copy of the tree, one after another, and let the tests judge them there."""
+"""Make changes in copies of the tree, one after another, and let the tests that execute them judge them there."""
 
 from __future__ import annotations
 
 import enum
 import importlib.util
+import json
 import os
-import random
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,11 +18,18 @@ from typing import Final
 
 import attrs
 
-from campaigns.mutants.changes import Change, list_changes
+from campaigns.mutants import plugin
+from campaigns.mutants.changes import Mutant
+from campaigns.mutants.plugin import ORDER, TIMED_OUT
+from campaigns.mutants.records import RULES, Records
 
+_OWN_TREE: Final = Path(__file__).parents[2]
 _IGNORED: Final = (".git", ".venv", "__pycache__", ".*_cache", ".hypothesis", "*.egg-info", "dist", "build")
-_PASSED: Final = 0
+_PASSED: Final = (0, 5)
+"""pytest's exit codes without a failure: 5 if it found none of the tests."""
 _SECONDS_TO_CLEAN_UP: Final = 10.0
+_FIRST: Final = 60
+"""So many of the quickest tests run before the rest: most changes need no more."""
 
 
 class Verdict(enum.StrEnum):
@@ -35,101 +41,125 @@ class Verdict(enum.StrEnum):
 
 
 @attrs.frozen
-class Mutant:
-    """A change to one file of the tree."""
+class Judgement:
+    """A verdict, and the test that caught the change."""
 
-    path: str
-    change: Change
-
-    def __str__(self) -> str:
-        return f"{self.path}:{self.change.line}: {self.change}"
-
-
-def list_mutants(tree: Path, folders: Sequence[str]) -> list[Mutant]:
-    """Return all changes to the modules below some folders of a tree."""
-    files = sorted(path for folder in folders for path in (tree / folder).rglob("*.py"))
-    return [
-        Mutant(path.relative_to(tree).as_posix(), change)
-        for path in files
-        for change in list_changes(path.read_text(encoding="utf-8"))
-    ]
-
-
-def draw_mutants(mutants: Sequence[Mutant], number: int, seed: int) -> list[Mutant]:
-    """Draw a number of changes; the same seed draws the same ones from the same tree."""
-    return random.Random(seed).sample(mutants, min(number, len(mutants)))
-
-
-def find_tests(table: Mapping[str, tuple[str, ...]], path: str) -> tuple[str, ...]:
-    """Return the tests of the longest entry in a table that a module's path begins with."""
-    return table[max((name for name in table if path.startswith(name)), key=len)]
+    verdict: Verdict
+    test: str = ""
+    tests: int = 0
+    """How many execute the change."""
 
 
 @contextmanager
-def open_workshop(tree: Path, seconds: float) -> Generator[Workshop]:
-    """Copy a tree into a temporary folder; ``seconds`` limit each run of tests."""
+def open_workshop(tree: Path, patience: float) -> Generator[Workshop]:
+    """Copy a tree into a temporary folder; ``patience`` limits each run of tests, in seconds."""
     with tempfile.TemporaryDirectory(prefix="bardge-mutants-") as name:
         folder = Path(name)
         # Tests run servers as another user, which must get to their folders.
         folder.chmod(0o755)
         (folder / "tmp").mkdir()
         shutil.copytree(tree, folder / "tree", ignore=shutil.ignore_patterns(*_IGNORED))
-        yield Workshop(folder / "tree", folder / "tmp", seconds)
+        yield Workshop(folder / "tree", folder / "tmp", patience)
 
 
 class Workshop:
     """A copy of the tree, in which one change at a time is made and judged."""
 
-    def __init__(self, tree: Path, scratch: Path, seconds: float) -> None:
+    def __init__(self, tree: Path, scratch: Path, patience: float) -> None:
         self._tree = tree
         self._scratch = scratch
-        self._seconds = seconds
-        self._limits: dict[tuple[str, ...], float] = {}
+        self._patience = patience
+        self._order = scratch.with_name("order")
+        self._starter = scratch.with_name("starter")
+        self._process: subprocess.Popen[bytes] | None = None
+        self.closed = False
 
-    def check_tests(self, tests: tuple[str, ...]) -> bool:
-        """Run tests without a change; return whether they pass, which limits the time of later runs to four times it."""
-        if tests not in self._limits:
-            started_at = time.monotonic()
-            if self._run_tests(tests, self._seconds) is not Verdict.SURVIVED:
-                return False
-            self._limits[tests] = min(self._seconds, 10 + 4 * (time.monotonic() - started_at))
-        return True
+    def close(self) -> None:
+        """End the tests that run; what is judged now is not judged."""
+        self.closed = True
+        if self._process is not None:
+            _end_group(self._process)
 
-    def judge(self, mutant: Mutant, tests: tuple[str, ...]) -> Verdict:
-        """Make a change, run the tests, and take the change back."""
+    def record(self, tests: Sequence[str], rooms: Sequence[str], folder: Path, name: str) -> None:
+        """Run files of tests without a change, and leave in a folder what each test executes in some rooms."""
+        self._starter.mkdir(exist_ok=True)
+        # Python imports this whenever it starts, so that processes of the tests are measured, too.
+        (self._starter / "sitecustomize.py").write_text("import coverage\n\ncoverage.process_startup()\n")
+        rules = self._order.with_suffix(".coveragerc")
+        sources = ",".join(str(self._tree / room) for room in rooms)
+        rules.write_text(RULES.format(sources=sources, folder=folder, name=f"{name}.coverage"))
+        self._run_tests(["--continue-on-collection-errors", *tests], None, {"COVERAGE_PROCESS_START": str(rules)})
+        report = self._order.with_suffix(".report")
+        if report.exists():
+            shutil.copy(report, folder / f"{name}.report")
+
+    def judge(self, mutant: Mutant, records: Records) -> Judgement:
+        """Make a change, run the tests that execute it until one fails, and take the change back."""
         file = self._tree / mutant.path
         source = file.read_text(encoding="utf-8")
-        # Compiled code is told apart by size and second only: two changes may agree in both.
-        compiled = Path(importlib.util.cache_from_source(str(file)))
+        tests = records.find_tests(mutant, source)
         try:
             file.write_text(mutant.change.apply(source), encoding="utf-8")
-            compiled.unlink(missing_ok=True)
-            return self._run_tests(tests, self._limits.get(tests, self._seconds))
+            self._drop_compiled(file)
+            return self._run_until_caught({test: records.seconds[test] for test in tests})
         finally:
             file.write_text(source, encoding="utf-8")
-            compiled.unlink(missing_ok=True)
+            self._drop_compiled(file)
 
-    def _run_tests(self, tests: tuple[str, ...], seconds: float) -> Verdict:
-        """Run tests until the first one fails, in a process group of their own."""
-        command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
-        settings = {"PYTHONPATH": str(self._tree), "TMPDIR": str(self._scratch)}
-        process = subprocess.Popen(
-            command,
+    @staticmethod
+    def _drop_compiled(file: Path) -> None:
+        # Compiled code is told apart by size and second only: two changes may agree in both.
+        Path(importlib.util.cache_from_source(str(file))).unlink(missing_ok=True)
+
+    def _run_until_caught(self, seconds: Mapping[str, float]) -> Judgement:
+        tests = list(seconds)
+        for some in (tests[:_FIRST], tests[_FIRST:]):
+            left = dict.fromkeys(some)
+            while not self.closed and (failed := self._run_chosen({test: seconds[test] for test in left})) is not None:
+                # On a busy machine a test may fail for another reason; one that fails twice has noticed the change.
+                if failed.test not in left or self._run_chosen({failed.test: seconds[failed.test]}) is not None:
+                    return attrs.evolve(failed, tests=len(tests))
+                del left[failed.test]
+        return Judgement(Verdict.SURVIVED, tests=len(tests))
+
+    def _run_chosen(self, chosen: Mapping[str, float]) -> Judgement | None:
+        """Run tests until one fails; return which, or None."""
+        if not chosen:
+            return None
+        files = sorted({test.partition("::")[0] for test in chosen})
+        code = self._run_tests(["-x", *files], chosen, {})
+        if code in _PASSED:
+            return None
+        verdict = Verdict.TIMED_OUT if code in {None, TIMED_OUT} else Verdict.CAUGHT
+        return Judgement(verdict, self._order.with_suffix(".report").read_text())
+
+    def _run_tests(
+        self, arguments: Sequence[str], chosen: Mapping[str, float] | None, settings: Mapping[str, str]
+    ) -> int | None:
+        """Run tests in a process group of their own; return their exit code, or None if they took too long."""
+        self._order.write_text(json.dumps(chosen))
+        self._order.with_suffix(".report").write_text("")
+        seconds = self._patience if chosen is None else min(self._patience, 60 + 4 * sum(chosen.values()))
+        paths = os.pathsep.join(map(str, (self._starter, self._tree, _OWN_TREE)))
+        # pytest's variable names the test in which this campaign may run itself.
+        inherited = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
+        places = {"PYTHONPATH": paths, "TMPDIR": str(self._scratch), ORDER: str(self._order)}
+        self._process = process = subprocess.Popen(
+            [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", plugin.__name__, *arguments],
             cwd=self._tree,
-            env={**os.environ, **settings},
+            env={**inherited, **places, **settings},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
         try:
-            code = process.wait(seconds)
+            return process.wait(seconds)
         except subprocess.TimeoutExpired:
-            return Verdict.TIMED_OUT
+            return None
         finally:
             _end_group(process)
             _clear_folder(self._scratch)
-        return Verdict.SURVIVED if code == _PASSED else Verdict.CAUGHT
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:

@@ -47,6 +47,7 @@ async def play_one_bad_row() -> None:
         )
     assert [outcome.status for outcome in found] == ["failed", "refused", "done"]
     assert [type(outcome.error) for outcome in found[:2]] == [errors.InvalidArgumentError, errors.NotFoundError]
+    assert "expected your own id for the operation" in str(found[0].error)
 
 
 async def play_all_rows_bad() -> None:

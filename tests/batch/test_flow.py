@@ -33,10 +33,11 @@ from tests.batch.operations import (
     make_purchase,
     make_purchases,
 )
+from tests.journal.place import fail_to_buy
 from tests.support.clock import PausedClock
 from tests.support.loop import run_loop_until
 from tests.support.rig import Rig, advance_then, open_rig
-from tests.support.server import ScriptedServer, Step, cut, error, hang, reply
+from tests.support.server import Received, ScriptedServer, Step, cut, error, hang, reply
 
 
 async def test_back_pressure() -> None:
@@ -246,6 +247,43 @@ async def test_stopped_in_doubt() -> None:
         it = await stack.enter_async_context(open_rig(stop_and_cut, reply(), retry=RetryPolicy(max_attempts=1)))
         batches.append(it.bardge.batch(make_purchases(1), job="j"))
         assert (await collect_statuses(batches[0]), it.request_count) == (["in_doubt"], 1)
+
+
+async def test_first_wait_before_a_repeat() -> None:
+    """An operation whose call ended in doubt is repeated after the policy's first backoff, at most ``base`` seconds."""
+    seen = set[str]()
+
+    async def cut_first(request: Received, writer: asyncio.StreamWriter) -> None:
+        key = request.headers["idempotency-key"]
+        step = reply() if key in seen else cut()
+        seen.add(key)
+        await step(request, writer)
+
+    async with open_rig(cut_first, retry=RetryPolicy(max_attempts=1, base=1)) as it:
+        batch = it.bardge.batch(make_purchases(30), job="j", concurrency=1)
+        assert await collect_statuses(batch) == ["done"] * 30
+        assert len(it.clock.sleeps) == 30
+        assert max(it.clock.sleeps) <= 1
+
+
+async def test_stopped_recovers_no_more() -> None:
+    """After a stop no doubt is sent again, however long the operations in flight take."""
+    reached, answered = asyncio.Event(), asyncio.Event()
+
+    async def answer_late(request: Received, writer: asyncio.StreamWriter) -> None:
+        reached.set()
+        await answered.wait()
+        await reply()(request, writer)
+
+    async with open_rig(cut(), cut(), answer_late, reply(), retry=RetryPolicy(max_attempts=1)) as it:
+        await fail_to_buy(it.bardge)
+        batch = it.bardge.batch(make_purchases(1), job="j")
+        found = asyncio.ensure_future(collect_statuses(batch))
+        await reached.wait()
+        batch.stop()
+        it.clock.advance(6)
+        answered.set()
+        assert (await found, it.request_count) == (["done"], 3)
 
 
 async def test_run_again_goes_on() -> None:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from campaigns.mutants.__main__ import ROOMS, TESTS, TREE, main
-from campaigns.mutants.changes import list_changes
-from campaigns.mutants.judge import Mutant, Verdict, draw_mutants, find_tests, list_mutants, open_workshop
+from campaigns.mutants.__main__ import ROOMS, TREE, list_test_files, main, record_tests
+from campaigns.mutants.changes import Change, Mutant, draw_mutants, list_changes, list_mutants
+from campaigns.mutants.judge import Judgement, Verdict, Workshop, open_workshop
+from campaigns.mutants.records import Records
 
 MODULE = '''
 def clip(number):
@@ -22,15 +23,38 @@ def count_down(number):
     while number > 0:
         number -= 1
     return number
+
+
+STEP = 1
 '''
 TEST = """
+import subprocess
+import sys
+
+import pytest
 from room.module import clip, count_down
 
 
-def test_module():
-    assert (clip(4), clip(5), clip(6), count_down(3)) == (4, 5, 5, 0)
+@pytest.mark.parametrize("number", [4, 5, 6])
+def test_clip(number):
+    assert clip(number) == min(number, 5)
+
+
+def test_count_down():
+    assert count_down(3) == 0
+
+
+def test_elsewhere():
+    subprocess.run([sys.executable, "-c", "from room.module import clip; clip(9)"], check=True)
 """
-TESTED = ("test_module.py",)
+LINES = {
+    2: {"test_clip[4]", "test_clip[5]", "test_clip[6]", "test_elsewhere"},
+    5: {"test_clip[4]"},
+    6: {"test_clip[5]", "test_clip[6]", "test_elsewhere"},
+    11: {"test_count_down"},
+    15: {"test_clip[4]", "test_clip[5]", "test_clip[6]", "test_count_down", "test_elsewhere"},
+}
+"""By line of the module: the tests that a change there concerns."""
 
 
 @pytest.fixture
@@ -54,30 +78,51 @@ def find_mutant(tree: Path, kind: str, before: str) -> Mutant:
     return found
 
 
+def record(workshop: Workshop, tree: Path) -> Records:
+    """Record what the one file of tests executes."""
+    folder = tree / "records"
+    folder.mkdir()
+    record_tests([workshop], ["test_module.py"], ["room"], folder)
+    return Records.read(folder)
+
+
 def test_caught_and_equivalent(tree: Path) -> None:
     """A change is caught, and taken back; the next one, which is equivalent, survives; the work tree stays as it is."""
     flipped = find_mutant(tree, "comparison flipped", "number < 5")
     moved = find_mutant(tree, "boundary moved", "number < 5")
     with open_workshop(tree, 60.0) as workshop:
-        assert workshop.check_tests(TESTED)
-        assert workshop.judge(flipped, TESTED) is Verdict.CAUGHT
-        assert workshop.judge(moved, TESTED) is Verdict.SURVIVED
+        records = record(workshop, tree)
+        caught = workshop.judge(flipped, records)
+        assert workshop.judge(moved, records) == Judgement(Verdict.SURVIVED, "", 4)
+    assert caught.verdict is Verdict.CAUGHT
+    assert caught.test.startswith("test_module.py::test_clip[")
     assert str(moved) == "room/module.py:4: boundary moved: number < 5  ->  (number <= 5)"
     assert (tree / "room" / "module.py").read_text() == MODULE
 
 
 def test_endless_loop(tree: Path) -> None:
     """A change after which the tests never end is caught by the time limit."""
-    with open_workshop(tree, 2.0) as workshop:
-        endless = find_mutant(tree, "statement dropped", "number -= 1")
-        assert workshop.judge(endless, TESTED) is Verdict.TIMED_OUT
+    endless = find_mutant(tree, "statement dropped", "number -= 1")
+    with open_workshop(tree, 60.0) as workshop, open_workshop(tree, 3.0) as impatient:
+        assert impatient.judge(endless, record(workshop, tree)).verdict is Verdict.TIMED_OUT
+
+
+def test_who_executes_a_line(tree: Path) -> None:
+    """The tests of a line are those that execute it, in another process, too; of a constant, those of its module."""
+    with open_workshop(tree, 60.0) as workshop:
+        records = record(workshop, tree)
+    for line, names in LINES.items():
+        mutant = Mutant("room/module.py", Change(line, "any", "", "", 0, 0))
+        assert {test.partition("::")[2] for test in records.find_tests(mutant, MODULE)} == names
 
 
 def test_tests_that_fail_anyway(tree: Path) -> None:
-    """Tests that fail without any change judge nothing."""
-    (tree / "test_module.py").write_text("def test_module():\n    assert False\n")
+    """Tests that fail without any change are named, and judge nothing."""
+    (tree / "test_module.py").write_text(f"{TEST}\n\ndef test_red():\n    assert clip(4) == 5\n")
     with open_workshop(tree, 60.0) as workshop:
-        assert not workshop.check_tests(TESTED)
+        records = record(workshop, tree)
+    assert records.failed == ["test_module.py::test_red"]
+    assert "test_module.py::test_red" not in records.seconds
 
 
 CHANGES = {
@@ -122,13 +167,12 @@ def test_changes(source: str) -> None:
 
 
 def test_changes_are_code(mutants: list[Mutant]) -> None:
-    """Every change to the five rooms changes the text, can be compiled, and has tests that exist."""
+    """Every change to the five rooms changes the text and can be compiled."""
     for mutant in draw_mutants(mutants, 100, 1):
         source = (TREE / mutant.path).read_text(encoding="utf-8")
         assert mutant.change.apply(source) != source
         compile(mutant.change.apply(source), mutant.path, "exec")
     assert {mutant.path.rsplit("/", 1)[0] for mutant in mutants} == set(ROOMS)
-    assert all((TREE / test).exists() for mutant in mutants for test in find_tests(TESTS, mutant.path))
 
 
 def test_same_seed_same_changes(mutants: list[Mutant]) -> None:
@@ -138,5 +182,8 @@ def test_same_seed_same_changes(mutants: list[Mutant]) -> None:
 
 def test_command(capsys: pytest.CaptureFixture[str]) -> None:
     """The command says how many changes it judged; without time left it begins none."""
+    files = list_test_files(TREE)
+    assert "tests/journal/test_rules.py" in files
+    assert "tests/campaigns/test_mutants.py" not in files
     assert main(["--changes", "3", "--seed", "1", "--seconds", "0"]) == 0
     assert capsys.readouterr().out.startswith("0 of ")

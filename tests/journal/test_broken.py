@@ -17,10 +17,11 @@ BOUGHT = reply(201, {"balance": 5})
 
 @attrs.define(eq=False)
 class Broken(MemoryJournal):
-    """Fail to store records of some states, or to be read."""
+    """Fail to store records of some states, to remove any, or to be read."""
 
     states: tuple[EntryState, ...] = ()
     readable: bool = True
+    removes: bool = True
 
     def __attrs_pre_init__(self) -> None:
         super().__init__()
@@ -34,6 +35,11 @@ class Broken(MemoryJournal):
         if entry.state in self.states:
             raise errors.JournalError("the disk is full")
         await super().put(entry)
+
+    async def remove(self, identity: KeyIdentity) -> None:
+        if not self.removes:
+            raise errors.JournalError("the disk is full")
+        await super().remove(identity)
 
 
 @pytest.mark.parametrize("journal", [Broken(readable=False), Broken(states=(EntryState.SENT,))], ids=["read", "write"])
@@ -56,6 +62,17 @@ async def test_outcome_that_cannot_be_kept(caplog: pytest.LogCaptureFixture) -> 
     assert (bought.balance == 5, once.recorded, it.request_count) == (True, False, 1)
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
     assert "order-1" in caplog.text
+
+
+async def test_intent_that_cannot_be_removed(caplog: pytest.LogCaptureFixture) -> None:
+    """If the intent of a request that never left cannot be removed, the call ends as it would, and the log says so."""
+    async with open_rig(BOUGHT, journal=Broken(removes=False), retry=RetryPolicy(max_attempts=1)) as it:
+        it.server.refuse()
+        found = await fail_to_buy(it.bardge)
+        assert [doubt.idempotency_key for doubt in await it.bardge.in_doubt()] == ["order-1"]
+    assert (type(found), found.sent) == (errors.ConnectError, False)
+    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert ["credits.purchase" in text and "order-1" in text for text in warnings] == [True]
 
 
 async def test_unrecorded_outcome_stays_in_doubt() -> None:

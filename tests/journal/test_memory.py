@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 import attrs
+import pytest
 
 from bardge_async import (
     BardgeClient,
@@ -96,6 +97,19 @@ async def test_known_for_15_minutes_however_many_follow() -> None:
     assert await read_record(journal) is not None
     await put_done(journal, make_identity("other-2"), 17 * MINUTE)
     assert await read_record(journal) is None
+
+
+@pytest.mark.parametrize("key", ["order-1", "0123456789abcdef" * 2], ids=["any text", "as if generated"])
+async def test_accounts_stay_apart_once_a_digest_is_left(key: str) -> None:
+    """A key that the caller chose is known for its account alone, though only its digest is kept, whatever it is."""
+    journal = MemoryJournal()
+    await put_large(journal, make_identity(key))
+    for number in range(16):
+        await put_large(journal, make_identity(f"other-{number}"))
+    mine = await read_record(journal, make_identity(key))
+    assert mine is not None
+    assert mine.fingerprint == ""
+    assert await read_record(journal, make_identity(key)._replace(account="b")) is None
 
 
 async def test_overtaken_by_one_that_made_room() -> None:

@@ -15,7 +15,7 @@ import pytest
 from bardge_async import BardgeClient, EntryState, PostgresJournal, errors
 from bardge_async.testing import ManualClock
 from tests.journal.elsewhere import connect_other_machine, expire_leases, open_two_machines, read_states, take_over
-from tests.journal.factories import KEY, make_done, make_reading, make_sent
+from tests.journal.factories import KEY, make_done, make_identity, make_reading, make_sent
 from tests.journal.place import buy, fail_to_buy
 from tests.support.clock import PausedClock
 from tests.support.net import call_back_then
@@ -29,11 +29,13 @@ REFUSED = make_done(make_sent(), state=EntryState.REFUSED)
 
 async def test_other_machines_wait(postgres: Database) -> None:
     """A claim waits for a key that another machine holds, until its timeout."""
+    clock = ManualClock()
+    begun = clock.elapsed()
     async with open_two_machines(postgres) as (here, there):
         await here.claim(KEY, 0, ManualClock())
         with pytest.raises(errors.KeyInUseError, match="order-1") as caught:
-            await there.claim(KEY, 1, ManualClock())
-    assert (caught.value.timed_out, caught.value.sent) == (True, False)
+            await there.claim(KEY, 1, clock)
+    assert (caught.value.timed_out, caught.value.sent, clock.elapsed() - begun) == (True, False, 1)
 
 
 async def test_released_for_other_machines(postgres: Database) -> None:
@@ -56,16 +58,30 @@ async def test_taken_over_when_the_lease_has_run_out(postgres: Database) -> None
 
 
 async def test_renewed_while_it_is_held(postgres: Database) -> None:
-    """A live holder renews its lease three times in its length."""
+    """A live holder renews its lease three times in its length, for as long as it holds the key."""
     postgres.clear()
     clock = PausedClock()
     async with connect_other_machine(postgres, clock=clock, lease=15) as here:
         await here.claim(KEY, 0, ManualClock())
-        expire_leases(postgres)
+        for _ in range(6):
+            expire_leases(postgres)
+            clock.advance(5)
+            # Writes are answered in their order: after this one, the lease has been renewed.
+            await here.remove(make_identity("order-2"))
+            assert 14 < read_remaining_lease(postgres) <= 15
+
+
+async def test_renewed_lease_is_no_lost_one(postgres: Database) -> None:
+    """After its lease was renewed, a holder may still put its intent."""
+    postgres.clear()
+    clock = PausedClock()
+    async with connect_other_machine(postgres, clock=clock) as here:
+        await here.claim(KEY, 0, ManualClock())
         clock.advance(5)
-        while read_remaining_lease(postgres) < 0:  # noqa: ASYNC110 - waits for the server
-            await asyncio.sleep(0)
-        assert 14 < read_remaining_lease(postgres) <= 15
+        # Writes are answered in their order: after this one, the renewal's answer has arrived.
+        await here.remove(make_identity("order-2"))
+        await here.put(make_sent())
+        assert read_states(postgres) == {"order-1": EntryState.SENT}
 
 
 def read_remaining_lease(database: Database) -> float:

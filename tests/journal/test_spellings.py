@@ -110,6 +110,18 @@ async def test_first_of_two_doubts_stays(store: Any, first: float) -> None:
     assert [entry.first_sent.wall for entry in found] == [WALL + min(first, 2)]
 
 
+@pytest.mark.parametrize("state", [EntryState.DONE, EntryState.REFUSED])
+@pytest.mark.parametrize("second", [1.0, 3.0])
+async def test_last_of_two_finished_stays(store: Any, state: EntryState, second: float) -> None:
+    """Of two entries of one key that are both done, or both refused, the one sent last stays."""
+    async with store() as journal:
+        await journal.put(_make_old_entry(OLD, state, second=second))
+        await journal.put(_make_old_entry(BASE, state, second=2))
+    async with store() as journal:
+        found = await journal.listed()
+    assert [entry.last_sent.wall for entry in found] == [WALL + max(second, 2)]
+
+
 async def test_another_server_stays_another(store: Any) -> None:
     """Entries of other schemes, hosts, ports, paths and accounts are left as they are."""
     others = ["https://api.example:8443/v3", "http://localhost/v3", "https://api.example/V3", "https://b.example/v3"]

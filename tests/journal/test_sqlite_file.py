@@ -56,6 +56,43 @@ def put_in_a_process(path: str, number: int, begin: object) -> None:
     asyncio.run(main())
 
 
+FIRST_VERSION = {
+    "base_url": KEY.base_url,
+    "account": "",
+    "key": "order-1",
+    "endpoint": "passes.update_expiry",
+    "url": "https://api.example/v3/p",
+    "fingerprint": "v1:1",
+    "body": b'\x1f\x8c\x00d[}\xf6\xce{"a":1}',
+    "given": 1,
+    "state": "done",
+    "first_wall": 1780000000.0,
+    "first_elapsed": 1000.0,
+    "first_highest": 1780000000.0,
+    "first_boot": "",
+    "last_wall": 1780000003.0,
+    "last_elapsed": 1003.0,
+    "last_highest": 1780000003.0,
+    "last_boot": "",
+    "status": 201,
+    "answer": b'E\xc3\x12\x16*\xf0\xf4\xde{"balance":5}',
+    "request_id": "req_1",
+    "seal": b"V4\xf5\xcb\xe4,\xb2\xca",
+}
+"""An entry as the first version stored it, with its checksums."""
+
+
+async def test_entry_of_the_first_version(tmp_path: Path) -> None:
+    """Every version reads the entries of the first one: its checksums hold."""
+    SQLiteJournal(tmp_path / "journal.db").close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "journal.db")) as file, file:
+        marks = ", ".join("?" * len(FIRST_VERSION))
+        names = ", ".join(FIRST_VERSION)
+        file.execute(f"INSERT INTO entries ({names}) VALUES ({marks})", tuple(FIRST_VERSION.values()))  # noqa: S608
+    with SQLiteJournal(tmp_path / "journal.db") as journal:
+        assert await read_record(journal) == make_done(make_sent(), second=3)
+
+
 def test_many_processes_make_one_file(tmp_path: Path) -> None:
     """Six processes that concurrently create one file all succeed, and no record is lost."""
     path = tmp_path / "journal.db"
@@ -358,3 +395,18 @@ async def test_close_in_the_same_turn(tmp_path: Path) -> None:
     await task
     with SQLiteJournal(tmp_path / "journal.db") as again:
         assert await again.listed() == [make_sent()]
+
+
+async def test_removed_after_a_fork(tmp_path: Path) -> None:
+    """A file that is removed after a fork, which closes it, is not made again: it held keys."""
+    path = tmp_path / "journal.db"
+    with SQLiteJournal(path) as journal:
+        await journal.put(make_sent())
+        child = FORK.Process(target=int)
+        child.start()
+        child.join()
+        for file in tmp_path.iterdir():
+            file.unlink()
+        with pytest.raises(errors.JournalError, match="removed or replaced"):
+            await journal.put(make_done(make_sent()))
+    assert not path.exists()

@@ -20,6 +20,7 @@ from tests.journal.factories import FACTORIES, KEY, Opener, make_done, make_iden
 from tests.journal.place import Place, buy, fail_to_buy, open_place
 from tests.journal.test_protocol import read_record
 from tests.support.postgres import Database
+from tests.support.rig import advance_then
 from tests.support.server import cut, reply
 
 BOUGHT = reply(201, {"balance": 5}, {"Bardge-Request-Id": "req_1"})
@@ -296,3 +297,15 @@ async def test_forgotten_is_what_was_removed(tmp_path: Path) -> None:
 
 def _open_sqlite(folder: Path) -> Opener:
     return FACTORIES["sqlite"](folder)
+
+
+@pytest.mark.parametrize("store", FACTORIES)
+async def test_reading_at_a_repeat_is_on_record(store: str, tmp_path: Path) -> None:
+    """The time at which a repeat was sent is on record with its outcome, for all clients over the store."""
+    opener = FACTORIES[store](tmp_path)
+    async with open_place(opener) as it:
+        it.server.script = [advance_then(it.clock, 10, cut()), BOUGHT]
+        begun = it.clock.wall()
+        await buy(it.bardge)
+        async with opener() as journal:
+            assert journal.highest == begun + 10

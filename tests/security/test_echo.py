@@ -85,6 +85,15 @@ def test_every_spelling_is_replaced(name: str) -> None:
     assert redacted.endswith(' after", "x": 1}')
 
 
+@pytest.mark.parametrize(("before", "left"), [(0, 0), (1, 2), (2, 3), (3, 4)])
+def test_no_character_of_the_key_is_left(before: int, left: int) -> None:
+    """Before the replacement stand only those base64 characters that other data share: ceil(4/3) of their bytes."""
+    text = base64.b64encode(b"x" * before + KEY.encode() + b"zz").decode()
+    redacted = KeyRedactor(KEY).redact_text(text)
+    assert redacted != text
+    assert (redacted[:left], redacted[left : left + 1].isalnum()) == (text[:left], False)
+
+
 @pytest.mark.parametrize("text", ["", "plain", "20 % off", '{"a": "b\\n\\u00e9 c"}', "&amp; %2F", KEY[:-1], "a" * 1000])
 def test_other_text_is_the_same_object(text: str) -> None:
     """What does not have the key is not touched, not even copied."""

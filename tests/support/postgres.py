@@ -217,32 +217,65 @@ unix_socket_dir =
 auth_type = trust
 auth_file = {place}/users
 pool_mode = transaction
-default_pool_size = 2
+default_pool_size = {size}
 server_reset_query = DISCARD ALL
-server_reset_query_always = 1
+server_reset_query_always = {reset}
 """
+
+
+@attrs.define
+class Pooler:
+    """A PgBouncer in transaction mode that can be killed and started again."""
+
+    place: Path
+    port: int
+    dsn: str
+    process: subprocess.Popen[Any] | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        program = find_program("pgbouncer")
+        if program is None:
+            skip_or_fail("pgbouncer")
+        command = [program, self.place / "ini"]
+        with (self.place / "log").open("wb") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, **get_unprivileged_options())
+        while True:
+            with contextlib.suppress(psycopg.OperationalError), psycopg.connect(self.dsn, connect_timeout=2):
+                return
+            assert self.process.poll() is None, (self.place / "log").read_text()
+            time.sleep(0.02)
+
+    def kill(self) -> None:
+        """Kill it."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait(_PATIENCE)
+            self.process = None
+
+
+@contextmanager
+def open_pooler(to: Server, *, size: int = 2, stateless: bool = True) -> Generator[Pooler]:
+    """Run PgBouncer in transaction mode before a server, over few connections.
+
+    A ``stateless`` one clears a session after each transaction. Its own default does not: what one client sets, the
+    next one meets.
+    """
+    with make_folder() as place:
+        port = find_refused_port()
+        text = _POOLER.format(server=to.port, port=port, place=place, size=size, reset=int(stateless))
+        (place / "ini").write_text(text)
+        (place / "users").write_text(f'"{_USER}" ""\n')
+        pooler = Pooler(place, port, to.dsn.replace(f":{to.port}/", f":{port}/"))
+        try:
+            pooler.start()
+            yield pooler
+        finally:
+            pooler.kill()
 
 
 @contextmanager
 def run_pooler(to: Server) -> Generator[str]:
     """Run PgBouncer in transaction mode before a server, over two stateless connections; yield its DSN."""
-    program = find_program("pgbouncer")
-    if program is None:
-        skip_or_fail("pgbouncer")
-    with make_folder() as place:
-        port = find_refused_port()
-        (place / "ini").write_text(_POOLER.format(server=to.port, port=port, place=place))
-        (place / "users").write_text(f'"{_USER}" ""\n')
-        with (place / "log").open("wb") as log:
-            process = subprocess.Popen([program, place / "ini"], stdout=log, stderr=log, **get_unprivileged_options())
-        dsn = to.dsn.replace(f":{to.port}/", f":{port}/")
-        try:
-            while True:
-                with contextlib.suppress(psycopg.OperationalError), psycopg.connect(dsn, connect_timeout=2):
-                    break
-                assert process.poll() is None, (place / "log").read_text()
-                time.sleep(0.02)
-            yield dsn
-        finally:
-            process.terminate()
-            process.wait(_PATIENCE)
+    with open_pooler(to) as pooler:
+        yield pooler.dsn

@@ -93,9 +93,11 @@ async def test_limits_of_a_custom_transport() -> None:
     first, second = transport.limits
     assert (first.latest_write, first.may_write()) == (math.inf, True)
     assert (second.latest_write, second.may_write()) == (begun + 80, True)
-    clock.jump_wall(81)
+    clock.jump_wall(79.5)
+    assert second.may_write()
+    clock.jump_wall(0.5)
     assert not second.may_write()
-    clock.jump_wall(-81)
+    clock.jump_wall(-80)
     assert not second.may_write()
     assert first.may_write()
 

@@ -17,6 +17,7 @@ from bardge_async.cli import _journal as journals
 from bardge_async.cli._api_key import find_api_key, provide_no_key, require_api_key
 from bardge_async.cli.batch._errors import CommandError, UsageError
 from bardge_async.cli.batch._terminal import Output
+from bardge_async.errors import ConfigurationError
 
 try:
     import procrastinate
@@ -24,6 +25,8 @@ try:
     from procrastinate.exceptions import ConnectorException
     from procrastinate.schema import SchemaManager
 
+    from bardge_async._postgres.causes import describe_cause
+    from bardge_async._postgres.dsn import check_dsn
     from bardge_async.integrations.procrastinate import BardgeQueue, worker_connection
 except ModuleNotFoundError as error:
     raise UsageError(
@@ -74,8 +77,9 @@ def run_database_work(work: Callable[[], Awaitable[T]]) -> T:
     try:
         return asyncio.run(await_work())
     except (ConnectorException, psycopg.Error) as error:
-        cause = error.__cause__ or error
-        raise CommandError(f"The queue's database: {str(cause).strip()}.", "Start it, or correct --queue.") from None
+        cause = describe_cause(error.__cause__ or error)
+    # Raised outside of the handler: the frames of psycopg's errors hold the connection string.
+    raise CommandError(f"The queue's database: {cause}.", "Start it, or correct --queue.")
 
 
 @asynccontextmanager
@@ -85,6 +89,7 @@ async def open_queue(
     configure: Callable[[psycopg.AsyncConnection[Any]], Awaitable[None]] | None = None,
 ) -> AsyncGenerator[BardgeQueue]:
     """Open a queue; create its tables if they are missing."""
+    _check_queue_url(dsn)
     await _create_tables(dsn)
     connector = procrastinate.PsycopgConnector(conninfo=str(dsn), configure=configure)
     app = procrastinate.App(connector=connector)
@@ -92,11 +97,21 @@ async def open_queue(
         yield BardgeQueue(app, client)
 
 
+def _check_queue_url(dsn: Secret) -> None:
+    problem = None
+    try:
+        check_dsn(dsn)
+    except ConfigurationError as error:
+        problem = str(error)
+    if problem is not None:
+        raise UsageError(f"{problem.replace('dsn:', '--queue:', 1)}.")
+
+
 async def _create_tables(dsn: Secret) -> None:
     async with await psycopg.AsyncConnection.connect(str(dsn), connect_timeout=10) as connection:
         # Workers that start together would otherwise all create the tables.
-        await connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
-        found = await connection.execute("SELECT to_regclass('procrastinate_jobs') IS NOT NULL")
+        await connection.execute("SELECT pg_catalog.pg_advisory_xact_lock(%s)", (_LOCK,))
+        found = await connection.execute("SELECT pg_catalog.to_regclass('procrastinate_jobs') IS NOT NULL")
         if await found.fetchone() != (True,):
             await connection.execute(SchemaManager.get_schema())
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 try:
     from bardge_async.integrations.procrastinate._progress import JobDoubt, Progress
     from bardge_async.integrations.procrastinate._queue import BardgeQueue
-    from bardge_async.integrations.procrastinate._table import worker_connection
+    from bardge_async.integrations.procrastinate._sessions import worker_connection
 except ModuleNotFoundError as error:
     if error.name not in {"procrastinate", "psycopg", "psycopg_pool"}:
         raise

@@ -20,6 +20,7 @@ from bardge_async.errors import ConfigurationError, InvalidArgumentError
 from bardge_async.integrations.procrastinate._job import JobArguments, QueuedOperation
 from bardge_async.integrations.procrastinate._progress import JobDoubt, Progress
 from bardge_async.integrations.procrastinate._retry import NoWorkerError, RetryByError
+from bardge_async.integrations.procrastinate._sessions import settle_connections, without_preparing
 from bardge_async.integrations.procrastinate._table import JobTable
 from bardge_async.integrations.procrastinate._worker import Worker, WorkerOptions
 
@@ -63,6 +64,7 @@ class BardgeQueue:
         if not callable(client):
             raise ConfigurationError(f"client: expected a callable that makes a client, got {client!r:.40}")
         check_text("queue", queue, ConfigurationError)
+        settle_connections(connector)
         self._app = app
         self._connector = connector
         self._client = client
@@ -152,7 +154,7 @@ class BardgeQueue:
             wait: False ends the worker when no job is due.
             delete_done: Delete jobs that are done, so that the table stays small; the journal keeps the outcome.
             listen: False polls for jobs every 5 seconds instead of holding a ``LISTEN`` connection: for hundreds of
-                workers, all of which each job would wake up, and behind a pooler in transaction mode.
+                workers, all of which each job would wake up. Behind a pooler it always polls.
             signals: False installs no handlers for SIGTERM and Ctrl-C.
 
         Raises:
@@ -232,7 +234,8 @@ class BardgeQueue:
     async def _defer_chunk(
         self, chunk: list[JobArguments], connection: psycopg.AsyncConnection[Any] | None
     ) -> list[int]:
-        return await self._task.configure(connection=connection).batch_defer_async(*chunk)
+        with without_preparing(connection):
+            return await self._task.configure(connection=connection).batch_defer_async(*chunk)
 
     @asynccontextmanager
     async def _open_app(self) -> AsyncGenerator[None]:

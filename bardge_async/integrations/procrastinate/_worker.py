@@ -21,6 +21,7 @@ from bardge_async._client import BardgeClient
 from bardge_async.errors import BardgeError
 from bardge_async.integrations.procrastinate._job import QueuedOperation
 from bardge_async.integrations.procrastinate._retry import is_fatal_for_worker
+from bardge_async.integrations.procrastinate._sessions import is_behind_pooler
 from bardge_async.integrations.procrastinate._table import STALLED_AFTER, JobTable
 
 _LOG: Final = logging.getLogger("bardge_async")
@@ -160,17 +161,26 @@ class Worker:
     async def _run_procrastinate_worker(self) -> None:
         """Run procrastinate's worker, which ends when the database becomes unavailable."""
         options = self._options
+        listen = options.listen and not await self._is_behind_pooler()
         await self._app.run_worker_async(
             queues=[options.queue],
             name=f"bardge:{options.queue}",
             concurrency=options.concurrency,
             wait=options.wait,
             delete_jobs="successful" if options.delete_done else "never",
-            listen_notify=options.listen,
+            listen_notify=listen,
             install_signal_handlers=False,
             update_heartbeat_interval=_HEARTBEAT_INTERVAL,
             stalled_worker_timeout=STALLED_AFTER,
         )
+
+    async def _is_behind_pooler(self) -> bool:
+        connector = self._app.connector
+        assert isinstance(connector, procrastinate.PsycopgConnector)
+        found = await is_behind_pooler(connector)
+        if found:
+            _LOG.info("the queue %s is behind a pooler: polling for jobs instead of LISTEN", self._options.queue)
+        return found
 
     def _on_job_done(self, task: asyncio.Task[Any], job_id: int) -> None:
         """Restart the worker if a job's end could not be written to the database, so that the job is requeued."""
