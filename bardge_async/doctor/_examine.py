@@ -41,7 +41,9 @@ async def examine(client: BardgeClient, *, client_id: str | None = None) -> Exam
     account = await _check_account(client, hide)
     rows = await ContractExaminer(client, client_id, hide).examine_rows() if account.ok else ()
     if account.ok and not any(row.answered for row in rows):
-        account = Check("account", False, "no endpoint answers as the API does: check the base URL")
+        wrong_place = any(row.path_missing for row in rows)
+        text = "answers as the API does: check the base URL" if wrong_place else "gives a usable answer"
+        account = Check("account", False, f"no endpoint {text}")
         rows = tuple(row.excuse("no endpoint answers") if row.path_missing else row for row in rows)
     machine = await check_machine(client, settings.base_url, _find_probe_path(rows))
     checks = tuple(attrs.evolve(check, text=hide(check.text)) for check in (*machine, account))

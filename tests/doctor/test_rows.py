@@ -114,8 +114,8 @@ REFUSED: Final[dict[str, tuple[Step, str]]] = {
     "disabled": (error(403, "permission_error", "account_disabled"), "refused: account_disabled"),
     "without a code": (reply(401, {}), "refused: 401"),
     "no API": (reply(200, body=b"<html>"), "cannot connect: lookups.list_issuers: no usable response"),
-    "always 500": (error(500), "no endpoint answers as the API does: check the base URL"),
-    "always 403": (error(403), "no endpoint answers as the API does: check the base URL"),
+    "always 500": (error(500), "no endpoint gives a usable answer"),
+    "always 403": (error(403), "no endpoint gives a usable answer"),
 }
 
 
