@@ -40,7 +40,7 @@ GIVEN_UP = {
     "integrations": "Shift again sweep held",
 }
 # Public and documented: the constructor's word for how long a call waits for the database.
-KEPT = {"_journal/postgres.py: patience", "_journal/__init__.py: patience"}
+KEPT = {"_journal/postgres.py: patience", "_journal/__init__.py: patience", "_journal/sqlite.py: patience"}
 # In folders without an underscore of their own, modules have one each; these were renamed.
 MODULES = {
     "cli/batch": "_apikey _book _check _desk _drive _fields _faults _order _places _queue_commands _queue_desk _shell _show"

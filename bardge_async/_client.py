@@ -24,7 +24,7 @@ from bardge_async._calls.options import (
 from bardge_async._core.custom_endpoints import custom_endpoint, find_endpoint
 from bardge_async._core.http import Response
 from bardge_async._core.keys import check_key, new_key
-from bardge_async._core.secret import ApiKeySource, Secret, hide_api_key, hide_given_key, require_usable
+from bardge_async._core.secret import ApiKeySource, Secret, hide_api_key, hide_given_key, hide_token, require_usable
 from bardge_async._core.settings import ReplayWindow, RetryPolicy, Timeouts
 from bardge_async._doubts.recovery import Doubt, Doubts, DoubtVerdict, Recovered
 from bardge_async._journal import Journal
@@ -241,6 +241,7 @@ class BardgeClient(Resources):
             InvalidArgumentError: The endpoint does not take an argument, or its value is invalid.
             BardgeError: The call failed.
         """
+        lookup_token = hide_token(lookup_token)
         built = self._caller.build_request(find_endpoint(endpoint), path, request, key, lookup_token)
         return await self._caller.run(built)
 
@@ -273,6 +274,7 @@ class BardgeClient(Resources):
             InvalidArgumentError: An argument is invalid.
             BardgeError: The call failed.
         """
+        lookup_token = hide_token(lookup_token)
         endpoint = custom_endpoint(
             method, path, object if response is None else response, body=request is not None, keyed=keyed
         )

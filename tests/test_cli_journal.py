@@ -214,6 +214,16 @@ def test_reconcile_at_another_server(path: Path, monkeypatch: pytest.MonkeyPatch
     assert (result.exit_code, "was sent to https://api.example/v3" in result.output) == (1, True)
 
 
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_shared_journal_needs_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, shared: bool) -> None:
+    """A journal that a group can write to is refused, unless BARDGE_JOURNAL_SHARED=1 says that it is meant to be."""
+    with SQLiteJournal(tmp_path / "journal.db", shared=True):
+        pass
+    monkeypatch.setenv("BARDGE_JOURNAL_SHARED", "1" if shared else "")
+    result = run_bardge("journal", "list", tmp_path / "journal.db")
+    assert (result.exit_code, "others can write to it" in result.output) == ((0, False) if shared else (1, True))
+
+
 def test_long_lists(tmp_path: Path) -> None:
     """A list that is printed in parts is one JSON array, and as many lines."""
 

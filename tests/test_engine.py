@@ -349,11 +349,8 @@ async def test_refused_then_answered() -> None:
 
 
 UNPROTECTED: dict[str, Callable[[BardgeClient], Awaitable[Any]]] = {
-    "no key": lambda b: b.lookups.initiate(m.InitiateLookup(issuer_id="i", client_id="c")),
     "conflict K?": lambda b: b.bookings.cancel("booking_1"),
-    "twice K?": lambda b: b.copay.purchase_package(
-        m.PurchaseCopayPackage(client_id="c", provider_id="p", quote_id="q")
-    ),
+    "twice K?": lambda b: b.lookups.initiate(m.InitiateLookup(issuer_id="i", client_id="c")),
     "no row": lambda b: b.request("POST", "/new", request={"a": 1}),
 }
 

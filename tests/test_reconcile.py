@@ -59,7 +59,7 @@ class Stage:
 
 
 @asynccontextmanager
-async def open_stage(folder: Path, **retention: float) -> AsyncGenerator[Stage]:
+async def open_stage(folder: Path, **retention: Any) -> AsyncGenerator[Stage]:
     clock = ManualClock(wall=time.time())
     with SQLiteJournal(folder / "journal.db", **retention) as journal:
         async with Sandbox() as sandbox:

@@ -13,7 +13,7 @@ from bardge_async import ClockReading, ReplayWindow, RetryPolicy, errors
 from bardge_async import endpoints as e
 from bardge_async._core import retry
 from bardge_async._core.window import History
-from bardge_async.endpoints import Endpoint
+from bardge_async.endpoints import Endpoint, KeySupport
 from bardge_async.errors import BardgeError, NotSentError, OutcomeUnknownError
 from tests.support.answers import OBJECTS, PAGES, WALL, classify_attempt
 
@@ -23,10 +23,10 @@ ROWS: dict[str, Endpoint[Any, Any]] = {
     "same": e.UPDATE_EXPIRY,
     "same-": e.QUOTE_SPA_COPAY,
     "twice": e.PURCHASE_CREDITS,
-    "twice?": e.PURCHASE_COPAY_PACKAGE,
-    "twice-": e.INITIATE_LOOKUP,
+    "twice?": e.INITIATE_LOOKUP,
+    "twice-": attrs.evolve(e.INITIATE_LOOKUP, key=KeySupport.NO),
     "conflict?": e.CANCEL_BOOKING,
-    "conflict-": e.VERIFY_LOOKUP,
+    "conflict-": attrs.evolve(e.VERIFY_LOOKUP, key=KeySupport.NO),
 }
 DOUBTFUL = [
     "cut",

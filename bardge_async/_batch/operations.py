@@ -11,6 +11,7 @@ import attrs
 from bardge_async._core.arguments import check_bool, check_int
 from bardge_async._core.custom_endpoints import find_endpoint
 from bardge_async._core.keys import operation_key
+from bardge_async._core.secret import hide_token
 from bardge_async.endpoints import Endpoint
 from bardge_async.errors import BardgeError, ConfigurationError, InvalidArgumentError
 
@@ -52,14 +53,16 @@ class Operation(Generic[Q, R]):
         id: str,
         lookup_token: str | None = None,
     ) -> None:
+        lookup_token = hide_token(lookup_token)
         resolved = find_endpoint(endpoint, ConfigurationError)
         if not resolved.takes_key:
             raise ConfigurationError(f"endpoint: {resolved.name} takes no idempotency key, so no batch can protect it")
-        _check_operation(resolved, path, request, id, lookup_token)
         # With init=False, attrs generates this method in place of __init__.
         self.__attrs_init__(  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
             endpoint=resolved, path=path, request=request, id=id, lookup_token=lookup_token
         )
+        # Only now: error reporters represent the locals of a frame, and so this object.
+        _check_operation(resolved, path, request, id, lookup_token)
 
 
 def _check_operation(

@@ -11,6 +11,7 @@ from bardge_async._calls.context import OperationProgress
 from bardge_async._core.custom_endpoints import find_endpoint
 from bardge_async._core.http import PreparedRequest, Response
 from bardge_async._core.keys import check_takes_key
+from bardge_async._core.secret import hide_token
 from bardge_async._pagination import Walk, WalkOptions
 from bardge_async._resources import Resources
 from bardge_async.endpoints import Endpoint
@@ -77,6 +78,7 @@ class IdempotentClient(Resources):
             IdempotencyMisuseError: A second, different POST, a POST that takes no key, or the block is not open.
             InvalidArgumentError: The endpoint does not take an argument, or its value is invalid.
         """
+        lookup_token = hide_token(lookup_token)
         return await self._block.send(find_endpoint(endpoint), path, request, lookup_token)
 
     async def __aenter__(self) -> Self:

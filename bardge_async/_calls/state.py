@@ -16,7 +16,7 @@ from bardge_async._core import retry
 from bardge_async._core.entry import EntryState, JournalEntry, KeyIdentity, RecordedResponse, make_recorded_response
 from bardge_async._core.fingerprint import compute_fingerprint
 from bardge_async._core.http import REQUEST_ID_HEADER, PreparedRequest, WireRequest, WireResponse, make_wire_request
-from bardge_async._core.redaction import clean_headers, redact_body, redact_drift
+from bardge_async._core.redaction import clean_headers, redact_body, redact_drift, redact_token
 from bardge_async._core.replay import SendAllowed, build_sent_entry
 from bardge_async._core.response import Outcome, Verdict, classify, classify_broken
 from bardge_async._core.window import ClockReading, History
@@ -317,7 +317,7 @@ class CallState:
         self._context.clock_reader.observe_date(response.headers.get("Date", ""))
         origin = self._context.settings.base_url
         # Some servers echo the API key. Headers are shown and logged; a body is, too, if an error quotes it.
-        self.response = response = clean_headers(response, header)
+        self.response = response = redact_token(clean_headers(response, header), self.request.headers)
         outcome = classify(self.request.endpoint, response, now.wall, origin)
         if outcome.error is not None and (clean := redact_body(response, header)) is not response:
             self.response = clean

@@ -20,6 +20,8 @@ __all__ = ["EntryState", "JournalEntry", "KeyIdentity", "RecordedResponse"]
 
 _MAX_PEAKS: Final = 16
 _MAX_BOOTS: Final = 4
+_LOOKUP_TOKEN: Final = b'"lookup_token"'
+"""Names a secret in a response, which is never stored."""
 COMPETING_SECONDS: Final = 600.0
 """How long before a doubt's first send other entries may have left the evidence that it is judged by, in seconds."""
 
@@ -81,9 +83,11 @@ class JournalEntry:
         return self.given
 
     def for_storage(self) -> JournalEntry:
-        """Return the entry as stores keep it: a finished one under a generated key without its response body."""
+        """Return the entry as stores keep it: without the response body if its key was generated, or it holds a secret."""
         response = self.answer
-        if self.keeps_bodies or self.state is EntryState.SENT or response is None or response.body is None:
+        if self.state is EntryState.SENT or response is None or response.body is None:
+            return self
+        if self.keeps_bodies and _LOOKUP_TOKEN not in response.body:
             return self
         recorded = RecordedResponse(response.status, None, response.request_id)
         return self.with_state(self.state, self.first_sent, self.last_sent, recorded)

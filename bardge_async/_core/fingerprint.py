@@ -50,8 +50,8 @@ def matches_fingerprint(fingerprint: str, request: PreparedRequest) -> bool:
     try:
         is_inexact = recorded.startswith(_INEXACT_VERSION + ":")
         body = _canonicalize_inexactly(request.body) if is_inexact else _canonicalize_body(request.body)
-    except orjson.JSONDecodeError:
-        return False  # that version could not record a number beyond a double
+    except (ValueError, RecursionError):
+        return False  # a damaged body; or a number beyond a double, which that version could not record
     version = _INEXACT_VERSION if is_inexact else _VERSION
     return recorded == _hash_operation(version, request.endpoint.method, url, body)
 
@@ -79,8 +79,13 @@ class _Number(NamedTuple):
 
 
 def list_differing_fields(old: bytes | None, new: bytes | None) -> list[str]:
-    """Return the names of the fields that differ between two bodies."""
-    before, after = _load_body(old), _load_body(new)
+    """Return the names of the fields that differ between two bodies; none if they cannot be compared."""
+    try:
+        before, after = _load_body(old), _load_body(new)
+    except (ValueError, RecursionError):
+        return []
+    if not isinstance(cast("object", before), dict):
+        return []
     return sorted(n for n in before.keys() | after.keys() if before.get(n) != after.get(n) or n not in before)
 
 

@@ -1,4 +1,4 @@
-"""Remove the API key from responses that echo it, as debug servers and careless proxies do.
+"""Remove the API key, and a lookup token, from responses that echo them, as debug servers and careless proxies do.
 
 The key is found as it is and in the forms that servers write it in: escaped in JSON or HTML, percent-encoded, and within
 text that is base64-encoded. What is derived from the key has a masked ``repr``.
@@ -17,7 +17,7 @@ import attrs
 from multidict import CIMultiDict
 
 from bardge_async._core.drift import DriftNote
-from bardge_async._core.http import WireResponse, escape_text
+from bardge_async._core.http import TOKEN_HEADER, WireResponse, escape_text
 from bardge_async._core.secret import Secret
 
 _REDACTED: Final = "***"
@@ -134,3 +134,9 @@ def redact_drift(notes: tuple[DriftNote, ...], authorization: str) -> tuple[Drif
     """Return notes whose names, which a server chose, are printable ASCII without the API key, of bounded length."""
     redact = get_redactor(authorization).redact_text
     return tuple((escape_text(redact(field))[:_MAX_FIELD_LENGTH], kind) for field, kind in notes)
+
+
+def redact_token(response: WireResponse, sent_headers: Mapping[str, str]) -> WireResponse:
+    """Return a response without the lookup token that was sent; the same object if none was, or it has none."""
+    token = sent_headers.get(TOKEN_HEADER)
+    return response if token is None else redact_body(clean_headers(response, token), token)

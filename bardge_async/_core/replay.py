@@ -14,7 +14,7 @@ from bardge_async._core.retry import in_doubt_error
 from bardge_async._core.settings import ReplayWindow
 from bardge_async._core.window import MIN_SECONDS_LEFT, ClockReading, History, key_age, seconds_left
 from bardge_async.endpoints import Endpoint
-from bardge_async.errors import AlreadyDoneError, IdempotencyMisuseError
+from bardge_async.errors import AlreadyDoneError, IdempotencyMisuseError, JournalError
 
 Q = TypeVar("Q")
 R = TypeVar("R")
@@ -86,6 +86,7 @@ def check_replay(
         IdempotencyMisuseError: The key belongs to another request.
         AlreadyDoneError: The operation is done, but the response body was not kept.
         OutcomeUnknownError: The outcome is unknown, and a repeat could charge again.
+        JournalError: The stored body is not that of the operation.
     """
     if entry is None or entry.state is EntryState.INTENT or entry.first_sent is None:
         return SendAllowed(History(), request.body)
@@ -96,11 +97,27 @@ def check_replay(
         raise _misuse_error(entry, request)
     if entry.state is EntryState.DONE:
         return _get_recorded_response(entry, request)
+    _check_stored_body(entry, request)
     if entry.state is EntryState.REFUSED:
         # The journal drops bodies after 30 days; the fingerprint proves that the caller's body is the same.
         return SendAllowed(History(), request.body if entry.body is None else entry.body, entry)
     server_failed = entry.answer is not None and not faults_are_cached and not request.endpoint.repeat_is_harmless
     return _check_unknown(entry, request, now, window, overtaken=overtaken, server_failed=server_failed)
+
+
+def _check_stored_body(entry: JournalEntry, request: PreparedRequest) -> None:
+    """Check that the stored bytes, which are sent again as they are, are those of the operation.
+
+    Raises:
+        JournalError: They are not.
+    """
+    if entry.body is None or entry.body == request.body or not entry.fingerprint:
+        return
+    if not matches_fingerprint(entry.fingerprint, attrs.evolve(request, body=entry.body)):
+        raise JournalError(
+            f"the journal is damaged: the stored body of key {entry.identity.key!r:.80} is not that of its operation; "
+            "nothing was sent: restore the journal from a backup, or resolve the key by hand"
+        )
 
 
 def _key_still_held(entry: JournalEntry, now: ClockReading, window: ReplayWindow) -> bool:

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from bardge_async._core.converter import check_response_class, dump_body, dump_json
 from bardge_async._core.custom_endpoints import apply_key_overrides, apply_path_overrides, custom_endpoint
+from bardge_async._core.destination import check_destination
 from bardge_async._core.entry import JournalEntry
 from bardge_async._core.http import (
     KEY_HEADER,
@@ -106,7 +107,12 @@ class RequestBuilder:
         return custom_endpoint(method, path, object, body=entry.body is not None, keyed=entry.key_honoured is True)
 
     def rebuild(self, entry: JournalEntry) -> PreparedRequest:
-        """Rebuild the request of a journal entry: the same bytes under the same key."""
+        """Rebuild the request of a journal entry: the same bytes under the same key.
+
+        Raises:
+            JournalError: The entry's URL is not below the base URL.
+        """
+        check_destination(entry, self.base_url)
         endpoint, key = self.endpoint_of(entry), entry.identity.key
         return PreparedRequest(endpoint, entry.url, entry.body, _build_headers(endpoint, key, None), key, entry.given)
 

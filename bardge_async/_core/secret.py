@@ -44,7 +44,7 @@ ApiKeySource: TypeAlias = str | Callable[[], str | Awaitable[str]]
 
 @attrs.frozen
 class UnusableApiKey:
-    """Stand in for a key of a wrong type. The value is not kept: bytes would appear in tracebacks with locals."""
+    """Stand in for a key or token of a wrong type. The value is not kept: bytes would show in tracebacks with locals."""
 
     kind: str
 
@@ -56,6 +56,16 @@ def hide_api_key(key: object) -> ApiKeySource | UnusableApiKey | None:
     if key is None or callable(key):
         return cast("ApiKeySource | None", key)
     return UnusableApiKey(type(key).__name__)
+
+
+def hide_token(token: str | None) -> str | None:
+    """Wrap a lookup token in :class:`Secret`, first of all, so that no frame of a traceback holds it; never raises."""
+    if token is None or isinstance(token, Secret):
+        return token
+    if isinstance(cast("object", token), str):
+        return Secret(token)
+    # Refused where the request is built, as a wrong type.
+    return cast("str", UnusableApiKey(type(token).__name__))
 
 
 def hide_given_key(key: object) -> ApiKeySource | UnusableApiKey:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
+import functools
 import json
+import logging
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -13,23 +15,25 @@ import anyio
 import attrs
 
 from bardge_async._core.arguments import check_bool, check_text
+from bardge_async._core.destination import describe_foreign_url
 from bardge_async._core.entry import EntryState, JournalEntry, KeyIdentity, RecordedResponse
 from bardge_async._core.http import Response, WireResponse
 from bardge_async._journal import Journal
 from bardge_async._runtime.clock import Clock
-from bardge_async.errors import BardgeError, InvalidArgumentError, KeyInUseError
+from bardge_async.errors import BardgeError, InvalidArgumentError, JournalError, KeyInUseError
 
 if TYPE_CHECKING:
     from bardge_async._calls.client_caller import ClientCaller
 
 __all__ = ["Doubt", "DoubtVerdict", "Finding", "Recovered"]
 
+_LOG: Final = logging.getLogger("bardge_async")
 _MAX_CONCURRENT_RECOVERIES: Final = 16
 _SAME_EVIDENCE: Final = {
-    "bookings.initiate_class": ("bookings.confirm_class",),
-    "bookings.initiate_spa": ("bookings.confirm_spa",),
+    "bookings.initiate_class": ("bookings.confirm_class", "bookings.reschedule"),
+    "bookings.initiate_spa": ("bookings.confirm_spa", "bookings.reschedule"),
 }
-"""By endpoint: other endpoints whose calls leave the same evidence."""
+"""By endpoint: other endpoints whose calls leave the same evidence. A refund differs from a purchase by its description."""
 
 
 @attrs.frozen
@@ -120,13 +124,20 @@ class Doubts:
         """Send every recoverable doubt again, with its key and its bytes."""
         recovered: list[Recovered] = []
         limiter = anyio.CapacityLimiter(_MAX_CONCURRENT_RECOVERIES)
+        # Before the group, which would wrap an error in a group.
         entries = await self.find_unfinished()
         if entries:
             await self._caller.observe_clocks()
-        async with anyio.create_task_group() as group:
-            for entry in entries:
-                if self._is_recoverable(entry):
+        recoverable = [entry for entry in entries if self._is_recoverable(entry)]
+        for foreign in filter(None, (describe_foreign_url(entry, self._settings.base_url) for entry in entries)):
+            _warn_once(foreign)
+        try:
+            async with anyio.create_task_group() as group:
+                for entry in recoverable:
                     group.start_soon(self._resend_entry, entry, limiter, recovered)
+        except ExceptionGroup as found:
+            # What a journal or transport of the user's own raises.
+            raise found.exceptions[0] from None
         return recovered
 
     async def _resend_entry(
@@ -164,9 +175,6 @@ class Doubts:
     def _make_doubt(self, entry: JournalEntry) -> Doubt:
         assert entry.first_sent is not None
         first_sent_at = entry.first_sent.to_datetime()
-        from bardge_async._core import replay  # noqa: PLC0415 - brings cattrs
-
-        endpoint = replay.get_endpoint_at_send(entry, self._caller.request_builder.endpoint_of(entry))
         length = dt.timedelta(seconds=self._settings.window.length)
         return Doubt(
             idempotency_key=entry.identity.key,
@@ -174,9 +182,19 @@ class Doubts:
             url=entry.url,
             request=body_of(entry),
             first_sent_at=first_sent_at,
-            window_closes_at=first_sent_at + length if endpoint.key_is_honoured else None,
+            window_closes_at=first_sent_at + length if self._is_key_honoured(entry) else None,
             recoverable=self._is_recoverable(entry),
         )
+
+    def _is_key_honoured(self, entry: JournalEntry) -> bool:
+        """Return whether the key protects an entry; of an endpoint that this version does not know, it is not known."""
+        from bardge_async._core import replay  # noqa: PLC0415 - brings cattrs
+
+        try:
+            endpoint = self._caller.request_builder.endpoint_of(entry)
+        except InvalidArgumentError:
+            return False
+        return replay.get_endpoint_at_send(entry, endpoint).key_is_honoured
 
     async def resolve(
         self, key: str, *, done: bool | Mapping[str, Any] | None, never_happened: bool, by: DoubtVerdict | None
@@ -222,14 +240,38 @@ class Doubts:
     async def find_competing_entries(self, entry: JournalEntry) -> list[JournalEntry]:
         """Return the other journal entries that may have left the same evidence."""
         found: list[JournalEntry] = []
-        for endpoint in (entry.endpoint, *_SAME_EVIDENCE.get(entry.endpoint, ())):
+        names = (entry.endpoint, *_SAME_EVIDENCE.get(entry.endpoint, ()))
+        paths = self._caller.request_builder.paths
+        # `bardge.request()` reaches the same path under a name of its own.
+        for endpoint in (*names, *(f"POST {paths[name]}" for name in names if name in paths)):
             found += await self._journal.since(attrs.evolve(entry, endpoint=endpoint))
         return found
 
 
+@functools.lru_cache(maxsize=1024)
+def _warn_once(text: str) -> None:
+    """Log a warning, once in this process: a worker recovers every few seconds."""
+    _LOG.warning("%s", text)
+
+
 def body_of(entry: JournalEntry) -> Mapping[str, Any] | None:
-    """Return an entry's JSON body, with fractions as Decimal."""
-    return None if entry.body is None else cast("dict[str, Any]", json.loads(entry.body, parse_float=Decimal))
+    """Return an entry's JSON body, with fractions as Decimal.
+
+    Raises:
+        JournalError: It is no JSON object.
+    """
+    if entry.body is None:
+        return None
+    try:
+        body = json.loads(entry.body, parse_float=Decimal)
+    except (ValueError, RecursionError):
+        body = None
+    if not isinstance(body, dict):
+        raise JournalError(
+            f"the journal is damaged: the stored body of key {entry.identity.key!r:.80} is no JSON object; "
+            "restore the journal from a backup, or resolve the key by hand"
+        )
+    return cast("dict[str, Any]", body)
 
 
 async def resolve_doubt(

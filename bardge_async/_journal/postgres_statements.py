@@ -15,6 +15,7 @@ import attrs
 
 from bardge_async._core.entry import EntryState, JournalEntry, KeyIdentity, RecordedResponse
 from bardge_async._core.window import ClockReading
+from bardge_async._journal.stored_values import check_stored_values
 from bardge_async._runtime.clock import Clock
 
 _COLUMN_TYPES: Final = (
@@ -225,6 +226,7 @@ def parse_entry(row: Sequence[Any]) -> JournalEntry | None:
     """Parse a row into an entry; None for a key that is only held."""
     if row[8] == "held":
         return None
+    check_stored_values(row, *row[20:22])
     return JournalEntry(
         identity=KeyIdentity(*row[:3]),
         endpoint=row[3],

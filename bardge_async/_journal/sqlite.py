@@ -6,10 +6,10 @@ import math
 import os
 import sqlite3
 import weakref
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, Self
 
 from bardge_async._core.arguments import check_bool, check_number, check_path, check_seconds, check_text
 from bardge_async._core.entry import JournalEntry, KeyIdentity, WallLog
@@ -21,14 +21,17 @@ from bardge_async._journal.pruning import PruneTime
 from bardge_async._journal.spellings import choose_binding_entry, find_respelled, respell_entry
 from bardge_async._journal.sqlite_chores import EraseChore, PruneChore
 from bardge_async._journal.sqlite_clocks import FileClocks
-from bardge_async._journal.sqlite_locks import KeyFileLocks
+from bardge_async._journal.sqlite_files import resolve_journal_path
+from bardge_async._journal.sqlite_keys import make_key_holds, open_locks
 from bardge_async._journal.sqlite_rows import CHECKSUM_INDEX, COLUMNS, entry_columns, parse_entry
-from bardge_async._journal.sqlite_schema import list_spellings
+from bardge_async._journal.sqlite_schema import check_foreign_file, list_spellings
 from bardge_async._journal.sqlite_since import list_sent_since
+from bardge_async._journal.sqlite_trust import check_trust, share_files
 from bardge_async._journal.sqlite_writer import SQLiteWriter
-from bardge_async._runtime.clock import Clock
+from bardge_async._runtime.clock import Clock, Timer
 
 _POLL_SECONDS: Final = 0.05
+_MIN_TIMEOUT: Final = 1.0
 _RESPELL_BATCH: Final = 200
 
 _WHERE_KEY: Final = "base_url = ? AND account = ? AND key = ?"
@@ -58,34 +61,56 @@ class SQLiteJournal:
     Intents and outcomes are on disk before the call proceeds (WAL, ``synchronous=FULL``; many calls share a commit, and
     the event loop never waits for the disk). The file holds personal data, passcodes and access codes: only its owner
     can read it (mode 0600) and its companions ``-wal``, ``-shm`` and ``-lock``. The API key and lookup tokens are never
-    stored. Requires Linux and a local disk: other systems and network file systems do not support its locks.
+    stored. Requires a local disk: network file systems do not support its locks.
 
     Args:
-        path: The file; created if missing.
+        path: The file; created if missing. Links are resolved, and a file with several hard links is refused.
         keep_bodies: Seconds after which the bodies of finished entries are removed; 30 days by default.
         keep_entries: Seconds after which finished entries are removed; 400 days by default, 0 keeps them forever.
+        patience: Seconds to keep retrying while another program has the file locked; a claim and an intent wait no longer
+            than their call.
+        locks: How keys are held. ``"auto"`` is what the environment variable ``BARDGE_JOURNAL_LOCKS`` says, else locks on
+            ranges of one file where the system has them (Linux), else ``"portable"``: one more file for each open journal.
+        shared: Share the file with a common group, as 0660 in a folder of 2770; otherwise, what others can write is refused.
 
     Raises:
-        JournalError: The file cannot be used; it is left unchanged.
+        JournalError: The file cannot be used, or not be trusted; it is left unchanged.
         ConfigurationError: A number is out of range.
     """
 
     instant = False
 
     def __init__(
-        self, path: str | os.PathLike[str], *, keep_bodies: float = 30 * DAY, keep_entries: float = 400 * DAY
+        self,
+        path: str | os.PathLike[str],
+        *,
+        keep_bodies: float = 30 * DAY,
+        keep_entries: float = 400 * DAY,
+        shared: bool = False,
+        patience: float = 60.0,
+        locks: Literal["auto", "portable"] = "auto",
     ) -> None:
-        check_seconds("keep_bodies", keep_bodies, 0)
-        check_seconds("keep_entries", keep_entries, 0)
-        self.path = check_path("path", path).absolute()
+        for name, seconds in (("keep_bodies", keep_bodies), ("keep_entries", keep_entries), ("patience", patience)):
+            check_seconds(name, seconds, 0)
+        self.path = resolve_journal_path(check_path("path", path))
         self._clocks = FileClocks()
         self._keep_bodies = keep_bodies
         self._keep_entries = keep_entries
-        self._writer = SQLiteWriter(self.path, self._complete_transaction, _respell_entries)
-        # A POST under a key generated here reads nothing before it is recorded, and must be later than what is on record.
-        self._writer.read_now(self._clocks.load)
-        self._holders = _HOLDERS.setdefault(self.path.resolve(), KeyHolders())
-        self._locks = KeyFileLocks(self.path)
+        check_trust(self.path, shared=shared)
+        check_foreign_file(self.path)
+        self._locks = open_locks(self.path, locks)
+        try:
+            self._writer = SQLiteWriter(self.path, self._locks, self._complete_transaction, _respell_entries, patience)
+            # A POST under a key generated here reads nothing before it is recorded, and must be later than what is on
+            # record.
+            self._writer.read_now(self._clocks.load)
+            if shared:
+                share_files(self.path)
+        except BaseException:
+            self._locks.close()
+            raise
+        self._holders = _HOLDERS.setdefault(self.path, KeyHolders())
+        self._keys = make_key_holds(self._locks, self._writer)
 
     @property
     def forgotten(self) -> float:
@@ -129,18 +154,33 @@ class SQLiteJournal:
         deadline = clock.elapsed() + timeout
         await self._holders.acquire(identity, timeout, clock)
         try:
-            await self._wait_for_lock(identity, deadline, clock)
-            return await self._writer.run(lambda found: _select_entry(found, identity), writes=False)
+            return await self._claim_in_time(identity, deadline, clock)
         except BaseException:
             self.release(identity)
             raise
+
+    async def _claim_in_time(self, identity: KeyIdentity, deadline: float, clock: Clock) -> JournalEntry | None:
+        """Poll for a key until it is free or the deadline passes, and read its entry."""
+
+        def start_timer(expire: Callable[[], object]) -> Timer:
+            # Even if no time is left: another process has the file locked for the time of a commit only.
+            return clock.timer(max(_MIN_TIMEOUT, deadline - clock.elapsed()), expire)
+
+        while not await self._keys.lock(identity, start_timer):
+            remaining = deadline - clock.elapsed()
+            if remaining <= 0:
+                raise key_in_use_error(identity)
+            await clock.sleep(min(_POLL_SECONDS, remaining))
+        return await self._writer.run(
+            lambda found: _select_entry(found, identity), writes=False, start_timer=start_timer
+        )
 
     def hold_fresh(self, identity: KeyIdentity) -> bool:
         """Claim a key that was generated just now, without reading the file; return whether it was claimed."""
         if not self._holders.try_acquire(identity):
             return False
         try:
-            locked = self._locks.try_lock(identity)
+            locked = self._keys.lock_fresh(identity)
         except BaseException:
             self._holders.release(identity)
             raise
@@ -148,16 +188,9 @@ class SQLiteJournal:
             self._holders.release(identity)
         return locked
 
-    async def _wait_for_lock(self, identity: KeyIdentity, deadline: float, clock: Clock) -> None:
-        while not self._locks.try_lock(identity):
-            remaining = deadline - clock.elapsed()
-            if remaining <= 0:
-                raise key_in_use_error(identity)
-            await clock.sleep(min(_POLL_SECONDS, remaining))
-
     def release(self, identity: KeyIdentity) -> None:
         """Release a key."""
-        self._locks.release(identity)
+        self._keys.release(identity)
         self._holders.release(identity)
 
     async def put(self, entry: JournalEntry) -> None:
@@ -182,7 +215,9 @@ class SQLiteJournal:
     async def unfinished(self, base_url: str, account: str) -> list[JournalEntry]:
         """Return the entries that were sent and have no outcome, oldest first, except those whose key is held."""
         entries = await self._writer.run(lambda found: _select_unfinished(found, base_url, account), writes=False)
-        return [r for r in entries if not self._holders.is_held(r.identity) and not self._locks.is_held(r.identity)]
+        free = [entry for entry in entries if not self._holders.is_held(entry.identity)]
+        held = await self._keys.find_held(entry.identity for entry in free)
+        return [entry for entry in free if entry.identity not in held]
 
     async def since(self, entry: JournalEntry) -> list[JournalEntry]:
         """Return the endpoint's other entries last sent at most ten minutes before this one was first sent, or later."""
@@ -253,6 +288,7 @@ class SQLiteJournal:
             or not connection.execute(_UPDATE_OUTCOME, (*row[8:], *row[:3], row[5], row[7])).rowcount
         ):
             connection.execute(_UPSERT, row)
+        self._keys.record(connection, entry.identity)
         if entry.last_sent is not None:
             self._clocks.add_reading(entry.last_sent)
 

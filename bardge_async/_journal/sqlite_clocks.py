@@ -41,10 +41,10 @@ class FileClocks:
         Raises:
             JournalError: A fact is damaged.
         """
-        stored = _select_fact(connection, "walls")
+        stored = select_fact(connection, "walls")
         if stored is None:
             # The first version stored only the highest wall time, and later ones leave that alone.
-            highest = _select_fact(connection, "highest_wall")
+            highest = select_fact(connection, "highest_wall")
             if highest is None:
                 raise corruption_error()
             self.legacy_highest = float(highest)
@@ -54,11 +54,11 @@ class FileClocks:
             found = orjson.loads(stored)
             peaks = {boot: tuple((e, w) for e, w in pairs) for boot, pairs in found["peaks"].items()}
             self.walls.merge(WallLog(found["highest"], peaks, found.get("behind", ())))
-        forgotten = _select_fact(connection, "forgotten")
+        forgotten = select_fact(connection, "forgotten")
         if forgotten is not None:
             self.forgotten = float(forgotten)
         elif stored is not None and not self.legacy_highest:
-            self.legacy_highest = float(_select_fact(connection, "highest_wall") or 0.0)
+            self.legacy_highest = float(select_fact(connection, "highest_wall") or 0.0)
 
     def store(self, connection: sqlite3.Connection) -> PruneTime | None:
         """Store the new readings; return the time to prune at, if pruning is due and the clocks agree.
@@ -73,37 +73,43 @@ class FileClocks:
         facts = {"highest": self.walls.highest, "peaks": self.walls.peaks}
         content = orjson.dumps({**facts, "behind": sorted(self.walls.behind)} if self.walls.behind else facts)
         if content != self._stored:
-            _store_fact(connection, "walls", content)
+            store_fact(connection, "walls", content)
             self._stored = content
         return self._check_pruning(connection, readings[-1]) if readings else None
 
     def _check_pruning(self, connection: sqlite3.Connection, now: ClockReading) -> PruneTime | None:
         if not is_due(self._baseline, now):
             return None
-        stored = _select_fact(connection, "pruning")
+        stored = select_fact(connection, "pruning")
         # Another process may have pruned in the meantime.
         self._baseline = baseline = None if stored is None else _parse_reading(orjson.loads(stored))
         if not is_due(baseline, now):
             return None
         self._baseline = now
-        _store_fact(connection, "pruning", orjson.dumps([now.wall, now.elapsed, now.highest, now.boot]))
+        store_fact(connection, "pruning", orjson.dumps([now.wall, now.elapsed, now.highest, now.boot]))
         return agreed_time(baseline, now)
 
     def note_removed(self, connection: sqlite3.Connection, until: float) -> None:
         """Store that finished entries up to a wall time were removed."""
         if self.forgotten is None or until > self.forgotten:
             self.forgotten = until
-            _store_fact(connection, "forgotten", repr(until).encode())
+            store_fact(connection, "forgotten", repr(until).encode())
 
 
 def _parse_reading(stored: list[Any]) -> ClockReading:
     return ClockReading(*stored)
 
 
-def _select_fact(connection: sqlite3.Connection, name: str) -> bytes | None:
+def select_fact(connection: sqlite3.Connection, name: str) -> bytes | None:
+    """Return a fact that the file remembers, if it does.
+
+    Raises:
+        JournalError: It is damaged.
+    """
     row = connection.execute(_SELECT_FACT, (name,)).fetchone()
     return None if row is None else verify_checksum(row[0])
 
 
-def _store_fact(connection: sqlite3.Connection, name: str, content: bytes) -> None:
+def store_fact(connection: sqlite3.Connection, name: str, content: bytes) -> None:
+    """Have the file remember a fact."""
     connection.execute(_STORE_FACT, (name, with_checksum(content)))

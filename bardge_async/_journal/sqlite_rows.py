@@ -7,6 +7,7 @@ from typing import Any, Final
 from bardge_async._core.entry import EntryState, JournalEntry, KeyIdentity, RecordedResponse
 from bardge_async._core.window import ClockReading
 from bardge_async._journal.sqlite_digests import compute_checksum, corruption_error, verify_checksum, with_checksum
+from bardge_async._journal.stored_values import check_stored_values
 
 COLUMNS: Final = (
     "base_url, account, key, endpoint, url, fingerprint, body, given, state, "
@@ -65,10 +66,11 @@ def parse_entry(row: tuple[Any, ...]) -> JournalEntry:
     """Parse a row, which may have more columns.
 
     Raises:
-        JournalError: It does not match its checksums.
+        JournalError: It does not match its checksums, or has values that cannot be.
     """
     if _compute_checksum(row[:20], *row[21:23]) != row[CHECKSUM_INDEX]:
         raise corruption_error()
+    check_stored_values(row, *row[21:23])
     response = None if row[17] is None else RecordedResponse(row[17], verify_checksum(row[18]), row[19])
     return JournalEntry(
         identity=KeyIdentity(*row[:3]),

@@ -8,50 +8,28 @@ import queue
 import sqlite3
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, TypeVar
-
-import attrs
+from typing import Final, TypeAlias, TypeVar
 
 from bardge_async._core.forks import register_lock_owner
 from bardge_async._journal.sqlite_chores import Chore, ChoreQueue
-from bardge_async._journal.sqlite_schema import open_journal_file
+from bardge_async._journal.sqlite_connection import JournalConnection
+from bardge_async._journal.sqlite_locks import POLL_SECONDS, LockFile
+from bardge_async._journal.sqlite_tasks import DatabaseTask, deliver_results
+from bardge_async._runtime.clock import Timer
 from bardge_async._runtime.loops import PerLoop, find_running_loop
 from bardge_async.errors import JournalError
 
 T = TypeVar("T")
 
+StartTimer: TypeAlias = Callable[[Callable[[], object]], Timer]
+
 _MAX_BATCH: Final = 1000
 """Maximum number of tasks per commit."""
-_FILE_SUFFIXES: Final = ("", "-wal", "-shm", "-lock")
-
-
-@attrs.define(eq=False)
-class _DatabaseTask:
-    """Work on the database, and the future that its result is for, if any."""
-
-    work: Callable[[sqlite3.Connection], Any]
-    writes: bool
-    loop: asyncio.AbstractEventLoop | None = None
-    future: asyncio.Future[Any] | None = None
-    result: Any = None
-    error_message: str | None = None
-
-    @property
-    def is_abandoned(self) -> bool:
-        """Whether the caller no longer waits for it."""
-        return self.future is not None and self.future.cancelled()
-
-    def resolve_future(self) -> None:
-        """Resolve the future; must run in its loop."""
-        if self.future is None or self.future.done():
-            return
-        if self.error_message is not None:
-            self.future.set_exception(JournalError(self.error_message))
-        else:
-            self.future.set_result(self.result)
+_LONGEST_POLL_SECONDS: Final = 0.005
 
 
 class SQLiteWriter:
@@ -59,27 +37,27 @@ class SQLiteWriter:
 
     Tasks from one iteration of an event loop are handed over together: waking the thread takes longer than most tasks.
 
-    The connection is closed during a fork: SQLite's in-memory record of its locks would be wrong in the child, and a log
-    that only the child still writes to could be deleted while in use
-    (https://www.sqlite.org/howtocorrupt.html).
+    The connection is closed during a fork: a child must not use its parent's connection
+    (https://www.sqlite.org/howtocorrupt.html, 2.6).
     """
 
     def __init__(
         self,
         path: Path,
+        locks: LockFile,
         before_commit: Callable[[sqlite3.Connection, bool], None],
         migrate: Callable[[sqlite3.Connection], None] = lambda _: None,
+        timeout: float = 60.0,
     ) -> None:
         self._path = path
+        self._file = JournalConnection(path, locks)
         self._before_commit = before_commit
+        self._timeout = timeout
         self._closed = False
-        self._file_id: tuple[int, int] | None = None
-        self._file_ids: list[tuple[int, int] | None] = []
-        self._connection: sqlite3.Connection | None = None
-        self._pending: PerLoop[list[_DatabaseTask]] = PerLoop(list)
+        self._pending: PerLoop[list[DatabaseTask]] = PerLoop(list)
         self.reset_after_fork()
         with _REGISTRY_LOCK:
-            self._migrate_once(self._open_connection(), migrate)
+            self._open_file(migrate)
             _OPEN_WRITERS.add(self)
         register_lock_owner(self)
 
@@ -87,19 +65,29 @@ class SQLiteWriter:
         """Start with no thread and no tasks: a forked child inherits neither."""
         self._connection_lock = threading.Lock()
         self._lock = threading.Lock()
-        self._batches: queue.SimpleQueue[list[_DatabaseTask] | None] = queue.SimpleQueue()
-        self._chores: ChoreQueue[_DatabaseTask] = ChoreQueue()
+        self._batches: queue.SimpleQueue[list[DatabaseTask] | None] = queue.SimpleQueue()
+        self._chores: ChoreQueue[DatabaseTask] = ChoreQueue()
         self._thread: threading.Thread | None = None
 
-    async def run(self, work: Callable[[sqlite3.Connection], T], *, writes: bool) -> T:
-        """Run a task and return its result, once what it wrote is on disk.
+    async def run(
+        self,
+        work: Callable[[sqlite3.Connection], T],
+        *,
+        writes: bool,
+        durable: bool = True,
+        start_timer: StartTimer | None = None,
+    ) -> T:
+        """Run a task and return its result, once what it wrote is on disk, if it is to be ``durable``.
+
+        ``start_timer`` starts the time of a caller who does not wait for as long as the file may be locked.
 
         Raises:
             JournalError: The database could not be read or written.
         """
         loop = find_running_loop()
+        deadline = time.monotonic() + self._timeout
         future: asyncio.Future[T] = loop.create_future()
-        task = _DatabaseTask(work, writes, loop, future)
+        task = DatabaseTask(work, writes, loop, future, deadline=deadline, durable=durable)
         pending = self._pending.get()
         with self._lock:
             if self._closed:
@@ -107,7 +95,19 @@ class SQLiteWriter:
             pending.append(task)
             if len(pending) == 1:
                 loop.call_soon(self._hand_over_tasks, pending)
-        return await future
+        if start_timer is None:
+            return await future
+        timer = start_timer(lambda: _expire(future, self._path))
+        try:
+            return await future
+        finally:
+            timer.cancel()
+
+    def submit(self, work: Callable[[sqlite3.Connection], object]) -> None:
+        """Run a task that writes after all those that are pending, and wait for nothing; it is not durable."""
+        task = DatabaseTask(work, writes=True, deadline=time.monotonic() + self._timeout, durable=False)
+        self._hand_over_pending()
+        self._hand_over_tasks([task])
 
     async def run_chore(self, chore: Chore) -> None:
         """Run a chore in pieces, between the tasks.
@@ -117,7 +117,7 @@ class SQLiteWriter:
         """
         loop = find_running_loop()
         future: asyncio.Future[None] = loop.create_future()
-        task = _DatabaseTask(lambda _: None, False, loop, future)
+        task = DatabaseTask(lambda _: None, False, loop, future)
         with self._lock:
             if self._closed:
                 raise JournalError(f"{self._path}: the journal is closed")
@@ -138,7 +138,7 @@ class SQLiteWriter:
         """
         try:
             with self._connection_lock:
-                return work(self._get_connection())
+                return self._read_now(work)
         except sqlite3.Error as error:
             self.close()
             raise JournalError(f"{self._path}: the journal cannot be read: {error}") from None
@@ -146,14 +146,32 @@ class SQLiteWriter:
             self.close()
             raise
 
-    def _hand_over_tasks(self, pending: list[_DatabaseTask]) -> None:
+    def _read_now(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        deadline = time.monotonic() + self._timeout
+        while (connection := self._file.try_begin(writes=False)) is None:
+            if time.monotonic() > deadline:
+                raise _make_locked_error(self._path)
+            time.sleep(POLL_SECONDS)
+        try:
+            result = work(connection)
+            self._file.commit()
+        except BaseException:
+            self._file.roll_back()
+            raise
+        return result
+
+    def _hand_over_tasks(self, pending: list[DatabaseTask]) -> None:
         with self._lock:
             # Closing the journal has handed them over already.
-            if not pending:
+            if not pending or (self._closed and self._thread is None):
                 return
             self._start_thread()
             self._batches.put(pending.copy())
             pending.clear()
+
+    def _hand_over_pending(self) -> None:
+        for _, pending in self._pending.items():  # noqa: PERF102 - no dict
+            self._hand_over_tasks(pending)
 
     def _start_thread(self) -> None:
         if self._thread is None:
@@ -162,8 +180,7 @@ class SQLiteWriter:
 
     def close(self) -> None:
         """Finish the queued tasks, end the thread and close the file."""
-        for _, pending in self._pending.items():  # noqa: PERF102 - no dict
-            self._hand_over_tasks(pending)
+        self._hand_over_pending()
         with self._lock:
             self._closed = True
             thread, self._thread = self._thread, None
@@ -172,43 +189,31 @@ class SQLiteWriter:
         if thread is not None:
             thread.join()
         with self._connection_lock:
-            self._close_connection()
+            self._file.close()
         # Only now: a fork must not meet an open connection that it does not know.
         _OPEN_WRITERS.discard(self)
 
     def pause(self) -> None:
         """Finish the current commit, close the file, and start nothing until ``resume``."""
         self._connection_lock.acquire()
-        self._close_connection()
+        self._file.close(timeout=0)
 
     def resume(self) -> None:
         """Continue after ``pause``."""
         self._connection_lock.release()
 
-    def _open_connection(self) -> sqlite3.Connection:
-        if self._file_id is not None and _read_file_id(self._path) != self._file_id:
-            # Never create a new file in place of one that holds keys: a repeated call would be executed again.
-            raise JournalError(f"{self._path}: the journal was removed or replaced while it was open")
-        self._connection = open_journal_file(self._path)
-        self._file_ids = [_read_file_id(self._path.with_name(self._path.name + end)) for end in _FILE_SUFFIXES]
-        self._file_id = self._file_ids[0]
-        return self._connection
-
-    def _migrate_once(self, connection: sqlite3.Connection, migrate: Callable[[sqlite3.Connection], None]) -> None:
-        """Run ``migrate``, which begins and commits its own transactions."""
+    def _open_file(self, migrate: Callable[[sqlite3.Connection], None]) -> None:
+        """Open the file and run ``migrate``, which begins and commits its own transactions."""
+        connection = self._file.open()
         try:
             migrate(connection)
+            self._file.commit()
         except BaseException as error:
-            self._roll_back(connection)
-            self._close_connection()
+            self._file.roll_back()
+            self._file.close()
             if isinstance(error, sqlite3.Error):
                 raise JournalError(f"{self._path}: the journal cannot be used: {error}") from None
             raise
-
-    def _close_connection(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
 
     def _process_batches(self) -> None:
         batches, connection_lock, chores = self._batches, self._connection_lock, self._chores
@@ -221,43 +226,44 @@ class SQLiteWriter:
                     self._run_chores(chores)
         dropped = chores.drain()
         self._fail_tasks(dropped, JournalError(f"{self._path}: the journal was closed"))
-        _deliver_results(dropped)
+        deliver_results(dropped)
 
-    def _run_chores(self, chores: ChoreQueue[_DatabaseTask]) -> None:
+    def _run_chores(self, chores: ChoreQueue[DatabaseTask]) -> None:
         ended = chores.run_due_piece(self._run_piece, lambda task: task.is_abandoned)
         if ended is not None:
             task, error_message = ended
             task.error_message = error_message
-            _deliver_results([task])
+            deliver_results([task])
 
     def _run_piece(self, work: Callable[[sqlite3.Connection], bool], writes: bool) -> bool | str:
-        piece = _DatabaseTask(work, writes)
+        piece = DatabaseTask(work, writes, deadline=time.monotonic() + self._timeout)
         self._run_transaction([piece])
         return bool(piece.result) if piece.error_message is None else piece.error_message
 
-    def _run_batch(self, batch: list[_DatabaseTask]) -> None:
+    def _run_batch(self, batch: list[DatabaseTask]) -> None:
         # Reads first: they need not wait for the disk.
         for writes in (False, True):
             group = [job for job in batch if job.writes is writes]
             if group:
                 self._run_transaction(group)
-                _deliver_results(group)
+                deliver_results(group)
 
-    def _run_transaction(self, group: list[_DatabaseTask]) -> None:
+    def _run_transaction(self, group: list[DatabaseTask]) -> None:
         """Run a group of tasks in one transaction: afterwards all of it is on disk, or none."""
         try:
-            connection = self._get_connection()
-            connection.execute("BEGIN IMMEDIATE" if group[0].writes else "BEGIN")
+            connection, group = self._begin(group)
         except Exception as error:  # noqa: BLE001 - the thread must survive any error
             self._fail_tasks(group, error)
+            return
+        if connection is None:
             return
         try:
             for job in group:
                 job.result = job.work(connection)
             self._before_commit(connection, group[0].writes)
-            connection.execute("COMMIT")
+            self._file.commit()
         except Exception as error:  # noqa: BLE001
-            self._roll_back(connection)
+            self._file.roll_back()
             # A failing disk fails every task; one task's error must not fail the others.
             if len(group) == 1 or isinstance(error, sqlite3.OperationalError):
                 self._fail_tasks(group, error)
@@ -265,32 +271,51 @@ class SQLiteWriter:
             for job in group:
                 self._run_transaction([job])
 
-    def _fail_tasks(self, group: list[_DatabaseTask], error: Exception) -> None:
+    def _begin(self, group: list[DatabaseTask]) -> tuple[sqlite3.Connection | None, list[DatabaseTask]]:
+        """Begin a transaction for those tasks that still want one once the file is no longer locked."""
+        writes, durable = group[0].writes, any(job.durable for job in group)
+        delay = POLL_SECONDS
+        while (connection := self._file.try_begin(writes=writes, durable=durable)) is None:
+            now = time.monotonic()
+            expired = [job for job in group if job.deadline <= now]
+            self._fail_tasks(expired, _make_locked_error(self._path))
+            deliver_results(expired)
+            group = [job for job in group if job.deadline > now and not job.is_abandoned]
+            if not group:
+                return None, group
+            # A fork need not wait for another process.
+            self._connection_lock.release()
+            time.sleep(delay)
+            self._connection_lock.acquire()
+            delay = min(2 * delay, _LONGEST_POLL_SECONDS)
+        return connection, group
+
+    def _fail_tasks(self, group: list[DatabaseTask], error: Exception) -> None:
         message = (
             str(error) if isinstance(error, JournalError) else f"{self._path}: {str(error) or type(error).__name__}"
         )
         for job in group:
             job.error_message = message
 
-    def _get_connection(self) -> sqlite3.Connection:
-        connection = self._connection or self._open_connection()
-        if [_read_file_id(self._path.with_name(self._path.name + end)) for end in _FILE_SUFFIXES] != self._file_ids:
-            raise JournalError(f"{self._path}: the journal was removed or replaced while it was open")
-        return connection
 
-    def _roll_back(self, connection: sqlite3.Connection) -> None:
-        try:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-        except sqlite3.Error:
-            self._close_connection()
+def _make_locked_error(path: Path) -> JournalError:
+    return JournalError(
+        f"{path}: timed out waiting for the file, which another process or program has locked; try again"
+    )
+
+
+def _expire(future: asyncio.Future[T], path: Path) -> None:
+    if not future.done():
+        error = _make_locked_error(path)
+        error.timed_out = True
+        future.set_exception(error)
 
 
 def _take_batch(
-    batches: queue.SimpleQueue[list[_DatabaseTask] | None], timeout: float | None
-) -> tuple[list[_DatabaseTask], bool]:
+    batches: queue.SimpleQueue[list[DatabaseTask] | None], timeout: float | None
+) -> tuple[list[DatabaseTask], bool]:
     """Wait for tasks, until a chore is due or added; return them, and whether the journal is closed."""
-    batch: list[_DatabaseTask] = []
+    batch: list[DatabaseTask] = []
     while not batch or (len(batch) < _MAX_BATCH and not batches.empty()):
         try:
             more = batches.get(timeout=timeout)
@@ -302,32 +327,6 @@ def _take_batch(
         if not more:
             break
     return batch, False
-
-
-def _read_file_id(path: Path) -> tuple[int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
-
-
-def _deliver_results(group: list[_DatabaseTask]) -> None:
-    by_loop: dict[asyncio.AbstractEventLoop, list[_DatabaseTask]] = {}
-    for job in group:
-        if job.loop is not None:
-            by_loop.setdefault(job.loop, []).append(job)
-    for loop, tasks in by_loop.items():
-        try:
-            loop.call_soon_threadsafe(_resolve_futures, tasks)
-        except RuntimeError:
-            # The loop was closed in the meantime: no task waits there any longer.
-            continue
-
-
-def _resolve_futures(tasks: list[_DatabaseTask]) -> None:
-    for job in tasks:
-        job.resolve_future()
 
 
 _OPEN_WRITERS: Final[weakref.WeakSet[SQLiteWriter]] = weakref.WeakSet()

@@ -9,7 +9,7 @@ from psycopg import AsyncConnection
 
 from bardge_async._core.secret import Secret
 from bardge_async._limits.permits import PermitGrant, PermitRequest, StoreUnavailableError
-from bardge_async._postgres.connection import PostgresConnection, UnreachableError
+from bardge_async._postgres.connection import ConnectionRefusedByServerError, PostgresConnection, UnreachableError
 from bardge_async._postgres.schema import begin_migration, fill_schema, schema_exists, table_exists
 from bardge_async._runtime.clock import Clock
 from bardge_async.errors import JournalError, ThrottledError
@@ -88,7 +88,7 @@ class RateTable:
             return await self._connection.run(run_statement)
         except UnreachableError as error:
             raise StoreUnavailableError(str(error)) from None
-        except JournalError as error:
+        except (ConnectionRefusedByServerError, JournalError) as error:
             raise ThrottledError(f"the limiter granted no permit: {error}") from None
 
     async def aclose(self) -> None:

@@ -44,7 +44,7 @@ class UnreachableError(Exception):
         self.broke_connection = broke_connection
 
 
-class ConnectionRefusedByServerError(JournalError):
+class ConnectionRefusedByServerError(Exception):
     """The server refuses the connection, and will until a person changes something."""
 
 
@@ -72,6 +72,7 @@ class PostgresConnection:
 
         Raises:
             UnreachableError: Retrying may help.
+            ConnectionRefusedByServerError: It refuses until a person changes something.
             JournalError: The server reported an error that retrying does not resolve.
         """
         self._timed_out = self._is_checked = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bardge_async._core.secret import hide_token
 from bardge_async._resources.caller import EndpointMethods
 from bardge_async.endpoints import GENERATE_ACCESS_CODE
 from bardge_async.models import AccessCode, AccessCodeRequest
@@ -15,4 +16,5 @@ class AccessCodes(EndpointMethods):
 
         ``lookup_token`` comes from a verified lookup, for a client of another issuer.
         """
+        lookup_token = hide_token(lookup_token)
         return await self._caller.call(GENERATE_ACCESS_CODE, request, lookup_token=lookup_token)

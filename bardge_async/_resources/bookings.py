@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bardge_async._core.secret import hide_token
 from bardge_async._pagination import MAX_PAGE_SIZE, Walk, WalkOptions
 from bardge_async._resources.caller import EndpointMethods
 from bardge_async.endpoints import (
@@ -35,6 +36,7 @@ class Bookings(EndpointMethods):
         Otherwise the answer has a session to confirm: with a number of visits, or with a co-pay.
         ``lookup_token`` comes from a verified lookup, for a client of another issuer.
         """
+        lookup_token = hide_token(lookup_token)
         return await self._caller.call(INITIATE_CLASS_BOOKING, request, lookup_token=lookup_token)
 
     async def confirm_class(self, session_id: str, request: ConfirmClassBooking) -> Booking:
@@ -47,6 +49,7 @@ class Bookings(EndpointMethods):
         That the answer has a session to confirm is known; its other fields are inferred.
         ``lookup_token`` comes from a verified lookup, for a client of another issuer.
         """
+        lookup_token = hide_token(lookup_token)
         return await self._caller.call(INITIATE_SPA_BOOKING, request, lookup_token=lookup_token)
 
     async def confirm_spa(self, session_id: str) -> Booking:

@@ -197,6 +197,17 @@ def prune(path: Path | Secret, *, keep_bodies: float, keep_entries: float, as_js
     _journal.prune_entries(_journal.JournalTarget(path, as_json), keep_bodies, keep_entries)
 
 
+@journal.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--accept", is_flag=True, help="Take an older copy, or a file whose log is missing, as it is.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def verify(file: Path, *, accept: bool, as_json: bool) -> None:
+    """Check every page and entry of the journal in FILE; exit with 1 if it is not whole. Others wait meanwhile."""
+    from bardge_async.cli import _journal
+
+    _journal.verify_file(file, accept=accept, as_json=as_json)
+
+
 def _run_until_stopped(work: Coroutine[Any, Any, None]) -> None:
     """Run to completion; stop on Ctrl-C or SIGTERM without a traceback."""
     from bardge_async.cli.batch._terminal import handle_signals

@@ -22,12 +22,18 @@ from bardge_async._core.settings import DAY, normalize_base_url
 from bardge_async._core.window import ClockReading
 from bardge_async._doubts.recovery import DoubtVerdict, Finding, choose_recorded_response, resolve_doubt
 from bardge_async._journal import PostgresJournal, SQLiteJournal
+from bardge_async._journal.sqlite_verify import verify_journal
 from bardge_async._runtime.clock import SystemClock
-from bardge_async.errors import BardgeError
+from bardge_async.errors import BardgeError, JournalError
 
 AnyJournal: TypeAlias = SQLiteJournal | PostgresJournal
 _PRINTED_TOGETHER: Final = 100
 _CHOICES: Final = ("done", "never_happened", "by_evidence")
+
+
+def is_shared() -> bool:
+    """Return whether journal files may be shared with a group: ``BARDGE_JOURNAL_SHARED=1``."""
+    return os.environ.get("BARDGE_JOURNAL_SHARED") == "1"
 
 
 @attrs.frozen
@@ -67,7 +73,7 @@ class JournalTarget:
                 anyio.run(open_and_work, self.path)
             else:
                 # Opened outside of the loop, where Ctrl-C interrupts a wait for another process.
-                with SQLiteJournal(self.path, keep_bodies=bodies, keep_entries=entries) as journal:
+                with SQLiteJournal(self.path, keep_bodies=bodies, keep_entries=entries, shared=is_shared()) as journal:
                     anyio.run(work_and_check, journal)
         except BardgeError as error:
             raise click.ClickException(str(error)) from error
@@ -185,6 +191,18 @@ def erase_client(target: JournalTarget, client_id: str) -> None:
         target.print_result({"erased": changed}, [f"The bodies of {changed} entries removed."])
 
     target.run(erase_and_print)
+
+
+def verify_file(path: Path, *, accept: bool, as_json: bool) -> None:
+    """Print what is wrong with a journal's file, and exit with 1 if anything is."""
+    try:
+        faults = verify_journal(path, accept=accept)
+    except JournalError as error:
+        raise click.ClickException(str(error)) from error
+    text = [f"{path} is whole."] if not faults else [f"{path} is not whole:", *(f"  {fault}" for fault in faults)]
+    click.echo(json.dumps({"whole": not faults, "faults": faults}) if as_json else "\n".join(text))
+    if faults:
+        raise click.exceptions.Exit(1)
 
 
 async def _find_doubt(target: JournalTarget, journal: AnyJournal, key: str) -> JournalEntry:

@@ -35,8 +35,8 @@ _FIRST: Final = dt.date(2027, 1, 1)
 _SAMPLE: Final = 50
 _CLIENTS: Final = """
 WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < ? - 1)
-INSERT INTO clients (reseller, id, lookup_enabled, credits, created)
-SELECT (SELECT seq FROM resellers ORDER BY seq LIMIT 1), 'many_' || i, 0, 0, 1767000000000 FROM n
+INSERT INTO clients (reseller, id, credits, created)
+SELECT (SELECT seq FROM resellers ORDER BY seq LIMIT 1), 'many_' || i, 0, 1767000000000 FROM n
 """
 _PASSES: Final = """
 INSERT INTO issued_passes (client, pass, id, passcode, transaction_id, tx_ref, start_date, expires_at, created)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
@@ -46,7 +47,14 @@ def test_a_submitted_file_is_worked_off(operator: Operator, queue: str) -> None:
         run_worker(operator, queue),
         operator.purchase_count,
     ) == (0, 0, 30)
-    assert read_counts(operator, queue) == {"waiting": 0, "running": 0, "done": 30, "failed": 0, "in_doubt": 0}
+    assert read_counts(operator, queue) == {
+        "waiting": 0,
+        "running": 0,
+        "done": 30,
+        "failed": 0,
+        "cancelled": 0,
+        "in_doubt": 0,
+    }
 
 
 def test_a_file_that_is_submitted_twice_is_sent_once(operator: Operator, queue: str) -> None:
@@ -87,7 +95,14 @@ def test_what_is_in_doubt_is_listed_settled_and_goes_on(operator: Operator, queu
     assert operator.run_batch_command("resolve", "j", "o1", "--queue", queue, "--never-happened").exit_code == 0
     assert operator.run_json("resume", "j", "--queue", queue)["put_back"] == 1
     run_worker(operator, queue)
-    assert read_counts(operator, queue) == {"waiting": 0, "running": 0, "done": 1, "failed": 0, "in_doubt": 0}
+    assert read_counts(operator, queue) == {
+        "waiting": 0,
+        "running": 0,
+        "done": 1,
+        "failed": 0,
+        "cancelled": 0,
+        "in_doubt": 0,
+    }
 
 
 def test_a_wrong_key_ends_the_worker_and_leaves_the_rows(
@@ -97,6 +112,29 @@ def test_a_wrong_key_ends_the_worker_and_leaves_the_rows(
     submit_file(operator, queue, make_purchase_csv(3))
     monkeypatch.setenv("BARDGE_API_KEY", "wrong")
     assert (run_worker(operator, queue), read_counts(operator, queue)["waiting"]) == (1, 3)
+
+
+def test_a_worker_prints_its_events_as_json(operator: Operator, queue: str) -> None:
+    """One object a line on standard output: what happened, when, and what it waits for."""
+    submit_file(operator, queue, make_purchase_csv(1))
+    result = operator.run_batch_command("worker", "--queue", queue, "--until-done", "--json")
+    events = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [set(one) for one in events] == [{"event", "at", "cause"}] * 2
+    assert [(one["event"], one["cause"]) for one in events] == [("started", None), ("stopped", None)]
+
+
+def test_a_worker_without_rights_ends_with_the_cause(operator: Operator, queue: str, postgres: Database) -> None:
+    """A missing right cannot pass by itself: it is named in both streams, and the rows stay in the queue."""
+    submit_file(operator, queue, make_purchase_csv(1))
+    postgres.admin.execute("DROP ROLE IF EXISTS nobody_special")
+    postgres.admin.execute("CREATE ROLE nobody_special LOGIN")
+    dsn = queue.replace("bardge@", "nobody_special@")
+    result = operator.run_batch_command("worker", "--queue", dsn, "--json")
+    postgres.admin.execute("DROP ROLE nobody_special")
+    [event] = [json.loads(line) for line in result.stdout.splitlines()]
+    assert (result.exit_code, event["event"], "permission denied" in event["cause"]) == (1, "failed", True)
+    assert "permission denied" in result.stderr
+    assert read_counts(operator, queue)["waiting"] == 1
 
 
 def test_a_shared_rate_is_taken(operator: Operator, queue: str) -> None:

@@ -18,11 +18,11 @@ import pytest
 
 from bardge_async import BardgeClient, JournalEntry, SQLiteJournal, errors
 from bardge_async import models as m
-from bardge_async._journal.sqlite_locks import KeyFileLocks
 from bardge_async._journal.sqlite_schema import APPLICATION_ID
 from bardge_async.sandbox import Sandbox
 from bardge_async.testing import ManualClock
 from tests.journal.factories import KEY, make_done, make_identity, make_sent
+from tests.journal.held import is_key_freed, is_key_held
 from tests.journal.test_protocol import read_record
 from tests.support.canary import CANARY
 from tests.support.loop import run_loop_until
@@ -166,9 +166,7 @@ def test_bad_files_stay_unchanged(tmp_path: Path, name: str) -> None:
         SQLiteJournal(tmp_path / "journal.db")
     after = read_files(tmp_path)
     # An empty lock file may stay beside a journal's file.
-    assert {name: content for name, content in after.items() if name != "journal.db-lock" or content} == {
-        name: content for name, content in before.items() if name != "journal.db-lock"
-    }
+    assert {name: content for name, content in after.items() if name != "journal.db-lock" or content} == before
 
 
 @pytest.fixture
@@ -234,7 +232,8 @@ async def test_modes(tmp_path: Path, *, touched: bool) -> None:
         path.touch(0o644)
     with SQLiteJournal(path) as journal:
         await journal.put(make_sent())
-        modes = {file.name[10:]: stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()}
+        # What follows "-lock" is the name of a journal that is open.
+        modes = {file.name[10:15]: stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()}
     assert modes == {"": 0o600, "-wal": 0o600, "-shm": 0o600, "-lock": 0o600}
 
 
@@ -308,23 +307,9 @@ async def test_closing_one_journal_frees_nothing_of_another(tmp_path: Path) -> N
         other = sqlite3.connect(path)
         assert other.execute("SELECT count(*) FROM entries").fetchone() == (2,)
         other.close()
-        assert not await asyncio.to_thread(_is_free_elsewhere, path)
+        assert is_key_held(path)
         first.release(KEY)
-        assert await asyncio.to_thread(_is_free_elsewhere, path)
-
-
-def take_in_a_process(path: str, answer: object) -> None:
-    answer.put(KeyFileLocks(Path(path)).try_lock(KEY))  # type: ignore[attr-defined]
-
-
-def _is_free_elsewhere(path: Path) -> bool:
-    answer = FORK.Queue()
-    process = FORK.Process(target=take_in_a_process, args=(str(path), answer))
-    process.start()
-    free = bool(answer.get(timeout=20))
-    process.join()
-    answer.close()
-    return free
+        assert await asyncio.to_thread(is_key_freed, path)
 
 
 async def test_close_frees_every_key(tmp_path: Path) -> None:
@@ -333,15 +318,14 @@ async def test_close_frees_every_key(tmp_path: Path) -> None:
     await journal.claim(KEY, 0, ManualClock())
     assert journal.hold_fresh(make_identity("order-2"))
     journal.close()
-    locks = KeyFileLocks(tmp_path / "journal.db")
-    assert (locks.try_lock(KEY), locks.try_lock(make_identity("order-2"))) == (True, True)
-    locks.close()
+    path = tmp_path / "journal.db"
+    assert (is_key_held(path), is_key_held(path, make_identity("order-2"))) == (False, False)
 
 
 async def test_close_frees_a_key_after_its_outcome_is_on_disk(tmp_path: Path) -> None:
     """While a journal that is being closed still writes an outcome, no other process gets the key: it would send."""
     path = tmp_path / "journal.db"
-    journal, locks = SQLiteJournal(path), KeyFileLocks(path)
+    journal = SQLiteJournal(path)
     await journal.claim(KEY, 0, ManualClock())
     await journal.put(make_sent())
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as blocker:
@@ -350,11 +334,10 @@ async def test_close_frees_a_key_after_its_outcome_is_on_disk(tmp_path: Path) ->
         await asyncio.sleep(0)
         closing = asyncio.create_task(asyncio.to_thread(journal.close))
         await run_loop_until(lambda: journal._writer._closed)
-        held_while_writing = locks.is_held(KEY)
+        held_while_writing = is_key_held(path)
         blocker.execute("ROLLBACK")
         await asyncio.gather(writing, closing)
-    assert (held_while_writing, locks.is_held(KEY)) == (True, False)
-    locks.close()
+    assert (held_while_writing, is_key_held(path)) == (True, False)
     with SQLiteJournal(path) as again:
         assert await again.listed() == [make_done(make_sent())]
 

@@ -24,9 +24,9 @@ from bardge_async import (
     errors,
 )
 from bardge_async import models as m
-from bardge_async._journal.sqlite_locks import KeyFileLocks
 from bardge_async.testing import ManualClock
 from tests.journal.factories import ELAPSED, KEY, WALL, make_done, make_identity, make_reading, make_sent
+from tests.journal.held import is_key_freed, is_key_held
 from tests.journal.place import buy, fail_to_buy
 from tests.journal.test_protocol import read_record
 from tests.support.rig import AT_ONCE, OTHER
@@ -279,11 +279,9 @@ def test_fork_keeps_the_parents_keys(tmp_path: Path) -> None:
         raise AssertionError
 
     assert run_in_child(run_child) == 0
-    locks = KeyFileLocks(tmp_path / "journal.db")
-    assert locks.is_held(KEY)
+    assert is_key_held(tmp_path / "journal.db")
     journal.release(KEY)
-    assert not locks.is_held(KEY)
-    locks.close()
+    assert is_key_freed(tmp_path / "journal.db")
     journal.close()
 
 

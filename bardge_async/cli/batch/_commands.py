@@ -321,12 +321,14 @@ def submit(*, with_traceback: bool, **options: Any) -> None:
     _SERVER,
     _ACCOUNT,
     _KEY,
+    click.option("--json", "as_json", is_flag=True, help="Print an object for each event: event, at, cause."),
     _TRACEBACK,
 )
 def worker(*, with_traceback: bool, **options: Any) -> None:
     """Run the operations of a queue until Ctrl-C or SIGTERM; those in flight are completed.
 
-    Any number of workers may run, on any number of machines. The journal is in the queue's database.
+    Any number of workers may run, on any number of machines. The journal is in the queue's database. What the worker
+    waits for is printed, every 30 seconds while it lasts.
     """
 
     def run_worker(output: Output) -> int:

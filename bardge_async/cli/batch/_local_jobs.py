@@ -131,7 +131,7 @@ def _read_doubts(job: LocalJob) -> list[JournalEntry]:
     async def read_unfinished(journal: SQLiteJournal) -> list[JournalEntry]:
         return await journal.unfinished(job.facts.base_url, job.facts.account)
 
-    with SQLiteJournal(job.files.journal) as journal:
+    with SQLiteJournal(job.files.journal, shared=journals.is_shared()) as journal:
         return anyio.run(read_unfinished, journal)
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import attrs
 
@@ -16,7 +17,7 @@ from bardge_async._limits import PostgresLimiter
 from bardge_async.cli import _journal as journals
 from bardge_async.cli._api_key import find_api_key, provide_no_key, require_api_key
 from bardge_async.cli.batch._errors import CommandError, UsageError
-from bardge_async.cli.batch._terminal import Output
+from bardge_async.cli.batch._terminal import Output, silence_loggers
 from bardge_async.errors import ConfigurationError
 
 try:
@@ -27,7 +28,8 @@ try:
 
     from bardge_async._postgres.causes import describe_cause
     from bardge_async._postgres.dsn import check_dsn
-    from bardge_async.integrations.procrastinate import BardgeQueue, worker_connection
+    from bardge_async.integrations.procrastinate import BardgeQueue, WorkerEvent, worker_connection
+    from bardge_async.integrations.procrastinate._waiting import WaitReporter, find_outage
 except ModuleNotFoundError as error:
     raise UsageError(
         f"A queue needs an extra: {error.name} is missing.", "pip install 'bardge-async[cli,procrastinate]'"
@@ -37,6 +39,10 @@ T = TypeVar("T")
 
 _LOCK: Final = 0x42415244_51554555  # "BARDQUEU"
 _MIN_CONNECTIONS: Final = 100
+_POOL_SIZE: Final = 4
+# In seconds.
+_POOL_TIMEOUT: Final = 10.0
+_START_PAUSE: Final = 2.0
 
 
 @attrs.frozen(kw_only=True)
@@ -52,6 +58,7 @@ class WorkerCommand:
     until_done: bool = False
     delete_done: bool = False
     key_from_stdin: bool = False
+    as_json: bool = False
 
 
 @attrs.frozen
@@ -91,8 +98,7 @@ async def open_queue(
     """Open a queue; create its tables if they are missing."""
     _check_queue_url(dsn)
     await _create_tables(dsn)
-    connector = procrastinate.PsycopgConnector(conninfo=str(dsn), configure=configure)
-    app = procrastinate.App(connector=connector)
+    app = _make_app(dsn, configure)
     async with app.open_async():
         yield BardgeQueue(app, client)
 
@@ -105,6 +111,38 @@ def _check_queue_url(dsn: Secret) -> None:
         problem = str(error)
     if problem is not None:
         raise UsageError(f"{problem.replace('dsn:', '--queue:', 1)}.")
+
+
+def _make_app(
+    dsn: Secret, configure: Callable[[psycopg.AsyncConnection[Any]], Awaitable[None]] | None
+) -> procrastinate.App:
+    # One connection to begin with: a database that has no more for now then serves other workers, too.
+    connector = procrastinate.PsycopgConnector(
+        conninfo=str(dsn), configure=configure, min_size=1, max_size=_POOL_SIZE, timeout=_POOL_TIMEOUT
+    )
+    return procrastinate.App(connector=connector)
+
+
+async def _open_when_possible(dsn: Secret, reporter: WaitReporter) -> procrastinate.App:
+    """Open a worker's app, waiting while the database is away or has no free connection.
+
+    Raises:
+        psycopg.Error: The database refuses, which cannot pass by itself.
+    """
+    while True:
+        app = _make_app(dsn, worker_connection)
+        try:
+            await _create_tables(dsn)
+            await app.open_async()
+        except psycopg.Error as error:
+            outage = await find_outage(cast("procrastinate.PsycopgConnector", app.connector), error)
+            if outage.is_permanent:
+                raise
+            reporter.wait_for("queue", f"the queue's database: {outage.cause}")
+            await asyncio.sleep(_START_PAUSE)
+        else:
+            reporter.resume("queue")
+            return app
 
 
 async def _create_tables(dsn: Secret) -> None:
@@ -125,38 +163,66 @@ def run_worker(command: WorkerCommand, output: Output) -> int:
     """Run a worker until it is stopped."""
     key = require_api_key(find_api_key(command.account, from_stdin=command.key_from_stdin), command.account)
 
-    @asynccontextmanager
-    async def open_client() -> AsyncGenerator[BardgeClient]:
-        async with AsyncExitStack() as stack:
-            journal = await stack.enter_async_context(PostgresJournal(command.queue))
-            limiter = None
-            if command.rate is not None:
-                name = f"{command.base_url} {command.account}"
-                limiter = await stack.enter_async_context(PostgresLimiter(command.queue, name, command.rate))
-            yield await stack.enter_async_context(
-                BardgeClient(
-                    key,
-                    command.base_url,
-                    account=command.account,
-                    journal=journal,
-                    limiter=limiter,
-                    max_connections=max(_MIN_CONNECTIONS, command.concurrency),
-                )
-            )
+    def show_event(event: WorkerEvent) -> None:
+        _show_event(event, command, output)
 
     async def work_on_queue() -> None:
-        async with open_queue(command.queue, open_client, worker_connection) as queue:
-            output.write_message(
-                f"Working for {command.base_url}, up to {command.concurrency} requests in flight; "
-                "Ctrl-C completes these and stops."
+        _check_queue_url(command.queue)
+        app = await _open_when_possible(command.queue, WaitReporter(show_event))
+        try:
+            await BardgeQueue(app, lambda: _open_worker_client(command, key)).run_worker(
+                concurrency=command.concurrency,
+                wait=not command.until_done,
+                delete_done=command.delete_done,
+                on_event=show_event,
             )
-            await queue.run_worker(
-                concurrency=command.concurrency, wait=not command.until_done, delete_done=command.delete_done
-            )
+        finally:
+            await app.close_async()
 
-    run_database_work(work_on_queue)
-    output.write_message("Stopped: the requests in flight were completed.")
+    try:
+        with silence_loggers("procrastinate", "psycopg"):
+            run_database_work(work_on_queue)
+    except Exception as error:
+        if command.as_json:
+            show_event(WorkerEvent("failed", dt.datetime.now(dt.UTC), str(error)))
+        raise
     return 0
+
+
+@asynccontextmanager
+async def _open_worker_client(command: WorkerCommand, key: Secret) -> AsyncGenerator[BardgeClient]:
+    async with AsyncExitStack() as stack:
+        journal = await stack.enter_async_context(PostgresJournal(command.queue))
+        limiter = None
+        if command.rate is not None:
+            name = f"{command.base_url} {command.account}"
+            limiter = await stack.enter_async_context(PostgresLimiter(command.queue, name, command.rate))
+        yield await stack.enter_async_context(
+            BardgeClient(
+                key,
+                command.base_url,
+                account=command.account,
+                journal=journal,
+                limiter=limiter,
+                max_connections=max(_MIN_CONNECTIONS, command.concurrency),
+            )
+        )
+
+
+def _show_event(event: WorkerEvent, command: WorkerCommand, output: Output) -> None:
+    """Print an event: a JSON object on standard output if requested, else a line on standard error."""
+    if command.as_json:
+        value = {"event": event.event, "at": event.at.isoformat(), "cause": event.cause}
+        attrs.evolve(output, as_json=True).write_result(value)
+        return
+    lines = {
+        "started": f"Working for {command.base_url}, up to {command.concurrency} requests in flight; "
+        "Ctrl-C completes these and stops.",
+        "waiting": f"Waiting: {event.cause}",
+        "working": "Working again.",
+        "stopped": "Stopped: the requests in flight were completed.",
+    }
+    output.write_message(lines[event.event])
 
 
 def show_status(job: QueuedJob, output: Output) -> int:
@@ -170,7 +236,7 @@ def show_status(job: QueuedJob, output: Output) -> int:
     counts = run_database_work(fetch_counts)
     if not sum(counts.values()):
         raise UsageError(f"No job is named {job.name!r:.120} in this queue.")
-    names = {"waiting": "waiting", "running": "running", "done": "done", "failed": "failed", "in_doubt": "in doubt"}
+    names = {name: name.replace("_", " ") for name in counts}
     line = ", ".join(f"{label} {counts[name]:,}" for name, label in names.items())
     output.write_result({"job": job.name, "counts": counts}, [f"{job.name}: {line}"])
     return 0

@@ -17,6 +17,7 @@ from bardge_async._client import BardgeClient
 from bardge_async._core.secret import Secret
 from bardge_async._journal import SQLiteJournal
 from bardge_async.cli._api_key import find_api_key, provide_no_key, require_api_key
+from bardge_async.cli._journal import is_shared
 from bardge_async.cli.batch import _report
 from bardge_async.cli.batch._cost import NOT_KNOWN, Cost, can_estimate_cost, estimate_cost
 from bardge_async.cli.batch._errors import CommandError, InputErrors, UsageError
@@ -184,7 +185,7 @@ def _send_rows(ready: PreparedRun, key: Secret | None, output: Output) -> RunSum
     options = ready.options
     runner = JobRunner(ready.reader, ready.checked.rows, ready.row_log, choose_display(output))
     try:
-        with closing(SQLiteJournal(ready.files.journal)) as journal:
+        with closing(SQLiteJournal(ready.files.journal, shared=is_shared())) as journal:
             client = BardgeClient(
                 key or provide_no_key,
                 options.base_url,

@@ -22,20 +22,22 @@ _EXIT_INTERRUPTED: Final = 130
 
 
 @contextmanager
-def _silence_log() -> Generator[None]:
-    """Keep the client's log off standard error, where it would break the bar; the results contain the same."""
-    logger, handler = logging.getLogger("bardge_async"), logging.NullHandler()
-    logger.addHandler(handler)
+def silence_loggers(*names: str) -> Generator[None]:
+    """Keep logs off standard error, where they would break the bar; the results and messages contain the same."""
+    handler = logging.NullHandler()
+    for name in names:
+        logging.getLogger(name).addHandler(handler)
     try:
         yield
     finally:
-        logger.removeHandler(handler)
+        for name in names:
+            logging.getLogger(name).removeHandler(handler)
 
 
 def run_command(work: Callable[[], int], output: Output, *, with_traceback: bool) -> int:
     """Run a command and return its exit code; every error becomes a message."""
     try:
-        with handle_signals(raise_interrupt), _silence_log():
+        with handle_signals(raise_interrupt), silence_loggers("bardge_async"):
             return work()
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - every error becomes a message
         failure = _to_command_error(error)

@@ -9,6 +9,7 @@ try:
     from bardge_async.integrations.procrastinate._progress import JobDoubt, Progress
     from bardge_async.integrations.procrastinate._queue import BardgeQueue
     from bardge_async.integrations.procrastinate._sessions import worker_connection
+    from bardge_async.integrations.procrastinate._waiting import WorkerEvent
 except ModuleNotFoundError as error:
     if error.name not in {"procrastinate", "psycopg", "psycopg_pool"}:
         raise
@@ -16,4 +17,4 @@ except ModuleNotFoundError as error:
         f"{__name__} needs an extra: pip install 'bardge-async[procrastinate]'", name=error.name
     ) from None
 
-__all__ = ["BardgeQueue", "JobDoubt", "Progress", "worker_connection"]
+__all__ = ["BardgeQueue", "JobDoubt", "Progress", "WorkerEvent", "worker_connection"]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Self
+from typing import Final, Self
 
 import attrs
 
 from bardge_async._doubts.recovery import Doubt
 
-_FAILED = ("failed", "aborted", "cancelled")
+_CANCELLED: Final = ("cancelled", "aborted")
+"""Before and while it ran, both by a person."""
 
 
 @attrs.frozen
@@ -21,18 +22,20 @@ class Progress:
         running: Operations that a worker has taken, including those of dead workers that were not yet requeued.
         done: Operations that the server executed, now or before.
         failed: Operations that ended otherwise: refused, in doubt, or with another error.
+        cancelled: Operations that a person cancelled; one that was already sent may have been executed.
     """
 
     waiting: int
     running: int
     done: int
     failed: int
+    cancelled: int = 0
 
     @classmethod
     def from_counts(cls, counts: Mapping[str, int]) -> Self:
         """Make it from the counts by procrastinate status."""
-        failed = sum(counts.get(status, 0) for status in _FAILED)
-        return cls(counts.get("todo", 0), counts.get("doing", 0), counts.get("succeeded", 0), failed)
+        waiting, running, done, failed = (counts.get(name, 0) for name in ("todo", "doing", "succeeded", "failed"))
+        return cls(waiting, running, done, failed, sum(counts.get(status, 0) for status in _CANCELLED))
 
 
 @attrs.frozen

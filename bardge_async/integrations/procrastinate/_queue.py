@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final
@@ -16,17 +18,20 @@ from bardge_async._batch.stream import OperationStream
 from bardge_async._client import BardgeClient
 from bardge_async._core.arguments import check_bool, check_int, check_text
 from bardge_async._journal import MemoryJournal
-from bardge_async.errors import ConfigurationError, InvalidArgumentError
+from bardge_async.errors import ConfigurationError, InvalidArgumentError, JournalError
 from bardge_async.integrations.procrastinate._job import JobArguments, QueuedOperation
 from bardge_async.integrations.procrastinate._progress import JobDoubt, Progress
 from bardge_async.integrations.procrastinate._retry import NoWorkerError, RetryByError
 from bardge_async.integrations.procrastinate._sessions import settle_connections, without_preparing
 from bardge_async.integrations.procrastinate._table import JobTable
-from bardge_async.integrations.procrastinate._worker import Worker, WorkerOptions
+from bardge_async.integrations.procrastinate._waiting import WaitReporter, WorkerEvent, probe_database
+from bardge_async.integrations.procrastinate._worker import Worker, WorkerOptions, check_journal, is_journal_refused
 
 _TASK: Final = "perform"
 _CHUNK_SIZE: Final = 1000
 _MAX_CONCURRENCY: Final = 1000
+_JOURNAL_PAUSE: Final = (0.5, 2.0)
+"""Shortest and longest pause, in seconds, before a journal that could not be used is tried again."""
 
 
 class BardgeQueue:
@@ -139,6 +144,7 @@ class BardgeQueue:
         delete_done: bool = False,
         listen: bool = True,
         signals: bool = True,
+        on_event: Callable[[WorkerEvent], None] | None = None,
     ) -> None:
         """Execute the queue's jobs in this process until SIGTERM, Ctrl-C or a cancellation; jobs in flight finish.
 
@@ -156,9 +162,11 @@ class BardgeQueue:
             listen: False polls for jobs every 5 seconds instead of holding a ``LISTEN`` connection: for hundreds of
                 workers, all of which each job would wake up. Behind a pooler it always polls.
             signals: False installs no handlers for SIGTERM and Ctrl-C.
+            on_event: Called when the worker starts, waits for something, resumes and stops.
 
         Raises:
-            ConfigurationError: The client's journal ends with the process, or this process already runs a worker.
+            ConfigurationError: The client's journal ends with the process, this process already runs a worker, or the
+                database refuses what it needs: a wrong password, missing rights or tables.
             BardgeError: An error that would fail every job, such as a wrong API key; the jobs are back in the queue.
         """
         check_int("concurrency", concurrency, 1, _MAX_CONCURRENCY)
@@ -167,18 +175,39 @@ class BardgeQueue:
             check_bool(name, value)
         if self._worker is not None:
             raise ConfigurationError("run_worker: this process already runs one; raise its concurrency instead")
-        async with self._open_app(), self._client() as bardge:
+        options = WorkerOptions(self._queue, concurrency, wait, delete_done, listen, signals)
+        reporter = WaitReporter(on_event)
+        async with self._open_app():
+            while not await self._try_to_work(options, reporter):  # noqa: ASYNC110 - a pause, not a condition
+                # Apart from other workers that wait for a connection, too: none of them holds any meanwhile.
+                await asyncio.sleep(random.uniform(*_JOURNAL_PAUSE))  # noqa: S311
+        reporter.report("stopped")
+
+    async def _try_to_work(self, options: WorkerOptions, reporter: WaitReporter) -> bool:
+        """Open a client and work until stopped; return False if its journal cannot be used for now."""
+        async with self._client() as bardge:
             if isinstance(bardge._caller.settings.journal, MemoryJournal):  # noqa: SLF001 - of this package
                 raise ConfigurationError(
                     "client: its journal ends with the process, but a job may be delivered again to another one; "
                     "pass it journal=PostgresJournal(...)"
                 )
-            options = WorkerOptions(self._queue, concurrency, wait, delete_done, listen, signals)
-            self._worker = Worker(self._app, self._table, bardge, options)
+            try:
+                await check_journal(bardge)
+            except JournalError as error:
+                if is_journal_refused(error):
+                    raise
+                outage = await probe_database(self._connector)
+                reporter.wait_for(
+                    "journal", str(error) if outage is None else f"the journal's database: {outage.cause}"
+                )
+                return False
+            reporter.resume("journal")
+            self._worker = Worker(self._app, self._table, bardge, options, reporter)
             try:
                 await self._worker.run()
             finally:
                 self._worker = None
+        return True
 
     async def progress(self, job: str) -> Progress:
         """Return a job's progress, across all workers; jobs deleted when done are not counted.
@@ -209,6 +238,8 @@ class BardgeQueue:
 
     async def resume(self, job: str, *, retry_refused: bool = False) -> int:
         """Requeue a job's failed operations; return how many. Those in doubt fail again until they are resolved.
+
+        Jobs that were cancelled, by procrastinate's own ``cancel_job_by_id``, stay cancelled.
 
         Args:
             job: The job's name.

@@ -42,7 +42,7 @@ _REQUEUE_FAILED: Final = """
 UPDATE procrastinate_jobs
 SET status = 'todo', attempts = 0, scheduled_at = NULL, worker_id = NULL, args = args || %(more)s
 WHERE queue_name = %(queue)s AND task_name = %(task)s AND args ->> 'job' = %(job)s
-  AND status IN ('failed', 'aborted', 'cancelled')
+  AND status = 'failed'
 RETURNING id
 """
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import signal
+import time
 from collections.abc import Awaitable, Callable, Generator
 from typing import Any, Final
 
@@ -18,20 +19,57 @@ from procrastinate.jobs import Job
 from bardge_async._batch.executor import OperationExecutor, OperationRun
 from bardge_async._batch.operations import BatchOptions, OperationStatus
 from bardge_async._client import BardgeClient
-from bardge_async.errors import BardgeError
+from bardge_async._core.entry import KeyIdentity
+from bardge_async._core.keys import new_key
+from bardge_async.errors import (
+    BardgeError,
+    ConfigurationError,
+    JournalError,
+    KeyInUseError,
+    NotSentError,
+    RateLimitError,
+)
 from bardge_async.integrations.procrastinate._job import QueuedOperation
 from bardge_async.integrations.procrastinate._retry import is_fatal_for_worker
 from bardge_async.integrations.procrastinate._sessions import is_behind_pooler
 from bardge_async.integrations.procrastinate._table import STALLED_AFTER, JobTable
+from bardge_async.integrations.procrastinate._waiting import SideTaskWatch, WaitReporter, find_outage
 
 _LOG: Final = logging.getLogger("bardge_async")
 # All in seconds.
 _HEARTBEAT_INTERVAL: Final = 3.0
 _CHECK_INTERVAL: Final = 5.0
+_CHECK_TIMEOUT: Final = 10.0
 _RESTART_PAUSE: Final = 1.0
+_FAILING_AFTER: Final = 30.0
+_QUEUE, _JOURNAL, _SERVER = "queue", "journal", "server"
 
 _SUCCEEDED: Final = frozenset({OperationStatus.DONE, OperationStatus.REPLAYED, OperationStatus.SKIPPED})
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+
+
+def is_journal_refused(error: BardgeError) -> bool:
+    """Return whether a journal in a database was refused, when read: no right, no such table, a wrong password."""
+    # By its message, which begins so: one that cannot be reached may name a connection that the system refused.
+    return isinstance(error, JournalError) and str(error).startswith("the journal's database refused")
+
+
+async def check_journal(bardge: BardgeClient) -> None:
+    """Open the connections that a journal needs, and use each: claim and release a key, and read.
+
+    Raises:
+        JournalError: It cannot be used.
+    """
+    caller = bardge._caller  # noqa: SLF001 - of this package
+    settings, clock = caller.settings, caller.clock_reader.clock
+    identity = KeyIdentity(settings.base_url, settings.account, new_key())
+    try:
+        async with asyncio.timeout(_CHECK_TIMEOUT):
+            await settings.journal.claim(identity, _CHECK_TIMEOUT, clock)
+            settings.journal.release(identity)
+            await settings.journal.unfinished(settings.base_url, settings.account)
+    except TimeoutError:
+        raise JournalError(f"the journal's database did not answer within {_CHECK_TIMEOUT:g} s") from None
 
 
 @attrs.frozen
@@ -55,9 +93,17 @@ class Worker:
     database may have lost the record that they ended.
     """
 
-    def __init__(self, app: procrastinate.App, table: JobTable, bardge: BardgeClient, options: WorkerOptions) -> None:
+    def __init__(
+        self,
+        app: procrastinate.App,
+        table: JobTable,
+        bardge: BardgeClient,
+        options: WorkerOptions,
+        reporter: WaitReporter,
+    ) -> None:
         self.failure: BardgeError | None = None
         self._app = app
+        self._reporter = reporter
         self._table = table
         self._bardge = bardge
         self._options = options
@@ -67,6 +113,7 @@ class Worker:
         self._orphans: set[int] = set()
         self._worker_task: asyncio.Task[None] | None = None
         self._stopping = self._connection_lost = False
+        self._running_since = self._succeeded_at = float("-inf")
 
     async def run(self) -> None:
         """Execute jobs until stopped, or with ``wait=False`` until no job is due.
@@ -74,9 +121,10 @@ class Worker:
         Raises:
             BardgeError: An error that would fail every job; the jobs are back in the queue.
         """
+        self._reporter.report("started")
         background = [
             asyncio.ensure_future(self._repeat_action(action))
-            for action in (self._recover_doubts, self._requeue_stalled)
+            for action in (self._recover_doubts, self._requeue_stalled, self._repeat_report)
         ]
         try:
             with self._handle_signals():
@@ -109,12 +157,28 @@ class Worker:
             outcome = await executor.execute(OperationRun(queued.to_operation()))
         finally:
             self._executors.discard(executor)
+        self._note_outcome(outcome.error)
         if outcome.error is None or outcome.status in _SUCCEEDED:
             return outcome.status.value
         if is_fatal_for_worker(outcome.error):
-            self.failure = self.failure or outcome.error
-            self.stop()
+            self._fail(outcome.error)
         raise outcome.error
+
+    def _note_outcome(self, error: BardgeError | None) -> None:
+        """Note what keeps operations from being sent; single failures among successes are none."""
+        now = time.monotonic()
+        if isinstance(error, KeyInUseError):
+            return
+        if not isinstance(error, NotSentError | RateLimitError):
+            self._succeeded_at = now
+            self._reporter.resume(_SERVER)
+        elif now - self._succeeded_at > _FAILING_AFTER:
+            self._reporter.wait_for(_JOURNAL if isinstance(error, JournalError) else _SERVER, str(error))
+
+    def _fail(self, error: BardgeError) -> None:
+        """End the worker with an error that would fail every job."""
+        self.failure = self.failure or error
+        self.stop()
 
     def stop(self) -> None:
         """Take no more jobs; those in flight run to completion, but no longer retry unknown outcomes."""
@@ -145,9 +209,20 @@ class Worker:
         error = None if worker_task.cancelled() else worker_task.exception()
         if isinstance(error, ConnectorException):
             self._connection_lost = True
-            _LOG.warning("the queue's database is unavailable, retrying: %s", error.__cause__ or error)
+            await self._note_outage(error)
         elif error is not None:
             raise error
+
+    async def _note_outage(self, error: Exception) -> None:
+        """Report why the queue's database cannot be used; end the worker if that cannot pass by itself."""
+        connector = self._app.connector
+        assert isinstance(connector, procrastinate.PsycopgConnector)
+        outage = await find_outage(connector, error)
+        if outage.is_permanent:
+            self._fail(ConfigurationError(f"the queue's database: {outage.cause}; correct its address or the rights"))
+            return
+        _LOG.warning("the queue's database is unavailable, retrying: %s", outage.cause)
+        self._reporter.wait_for(_QUEUE, f"the queue's database: {outage.cause}")
 
     def _stop_worker_task(self) -> None:
         # At most one cancel(): procrastinate's worker lets its jobs finish after the first; a second interrupts them.
@@ -159,12 +234,24 @@ class Worker:
         return self._stopping or not (self._connection_lost or self._options.wait)
 
     async def _run_procrastinate_worker(self) -> None:
-        """Run procrastinate's worker, which ends when the database becomes unavailable."""
-        options = self._options
-        listen = options.listen and not await self._is_behind_pooler()
+        """Run procrastinate's worker, which ends when the database becomes unavailable.
+
+        Raises:
+            ConnectorException: It became unavailable.
+        """
+        options, name = self._options, f"bardge:{self._options.queue}"
+        self._running_since = time.monotonic()
+        with SideTaskWatch(name) as watch:
+            await self._run_worker_until_unavailable(options, name)
+        if isinstance(watch.error, ConnectorException) and not self._stopping:
+            raise watch.error
+
+    async def _run_worker_until_unavailable(self, options: WorkerOptions, name: str) -> None:
+        # Until no job is due, nothing has to be listened for; a pooler would lose what is sent.
+        listen = options.listen and options.wait and not await self._is_behind_pooler()
         await self._app.run_worker_async(
             queues=[options.queue],
-            name=f"bardge:{options.queue}",
+            name=name,
             concurrency=options.concurrency,
             wait=options.wait,
             delete_jobs="successful" if options.delete_done else "never",
@@ -194,8 +281,8 @@ class Worker:
         while True:
             try:
                 await action()
-            except ConnectorException:
-                _LOG.debug("the queue's database is unavailable; the next check retries", exc_info=True)
+            except (ConnectorException, TimeoutError) as error:
+                await self._note_outage(error)
             except Exception:  # noqa: BLE001 - the next check must run whatever happened
                 _LOG.exception("a periodic check of the queue failed; the next one retries")
             await asyncio.sleep(_CHECK_INTERVAL)
@@ -204,9 +291,25 @@ class Worker:
         try:
             await self._bardge.recover()
         except BardgeError as error:
+            if is_journal_refused(error):
+                self._fail(error)
+                return
             _LOG.warning("doubts could not be recovered; the next check retries: %s", error)
+            self._reporter.wait_for(_JOURNAL, str(error))
+        else:
+            self._reporter.resume(_JOURNAL)
+
+    async def _repeat_report(self) -> None:
+        self._reporter.repeat()
 
     async def _requeue_stalled(self) -> None:
+        async with asyncio.timeout(_CHECK_TIMEOUT):
+            await self._requeue_orphans()
+        # A worker that ends again and again has not resumed, even if this works.
+        if not self._connection_lost and time.monotonic() - self._running_since > _CHECK_INTERVAL:
+            self._reporter.resume(_QUEUE)
+
+    async def _requeue_orphans(self) -> None:
         # A job unknown to this process in two checks in a row was neither just taken nor just finished.
         running: set[int] = set() if self._worker_id is None else await self._table.running_jobs(self._worker_id)
         unknown = running - self._running_jobs

@@ -54,7 +54,7 @@ def initiate_class_booking(request: SandboxRequest) -> JSON:
 
 def _pay_in_credits(request: SandboxRequest, client: Row, instance: Row) -> JSON:
     price = instance["credit_price"]
-    spend_credits(request, client, price, f"Class {instance['class_name']}")
+    spend_credits(request, client, price, f"Class booking — {instance['class_name']}")
     return _book_class(request, client, instance, _draft_booking(instance, credits_spent=price))
 
 

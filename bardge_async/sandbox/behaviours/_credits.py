@@ -39,7 +39,7 @@ def purchase_credits(request: SandboxRequest) -> JSON:
     package = request.store.fetch_one("SELECT * FROM credit_packages WHERE id = ?", package_id)
     if package is None:
         raise not_found_error("credit package", package_id)
-    balance = add_credits(request, client, package["credits"], package["name"])
+    balance = add_credits(request, client, package["credits"], f"Credits purchase — {package['name']}")
     debit_reseller(request, client, package["amount"], package["name"])
     return {
         "object": "credit_purchase",

@@ -120,7 +120,8 @@ def _pay_booking(request: SandboxRequest, session: Row, client: Row, draft: Book
         use_visit(request, session["issued"], "SPA")
         return attrs.evolve(draft, issued=session["issued"], visits_deducted=1)
     if session["outcome"] == "credits":
-        spend_credits(request, client, session["amount"], draft.name)
+        provider = request.store.fetch_all("SELECT name FROM providers WHERE seq = ?", session["provider"])[0]
+        spend_credits(request, client, session["amount"], f"Spa booking — {provider['name']}")
         return attrs.evolve(draft, credits_spent=session["amount"])
     copay = find_copay(request, client, session["provider"], session["services"])
     if copay is None:

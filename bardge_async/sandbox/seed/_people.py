@@ -126,8 +126,8 @@ def _seed_client(rows: _SeedRows, reseller: int, id: str) -> None:
     rows.clients.append((seq, reseller, id, first, last, email, phone, credits, created))
     if not no_credits:
         for kind, amount, text in (
-            ("CREDIT", _OPENING_CREDITS, "50 Credits Pack"),
-            ("DEBIT", _SPENT_CREDITS, "Spa appointment"),
+            ("CREDIT", _OPENING_CREDITS, "Credits purchase — 50 Credits Pack"),
+            ("DEBIT", _SPENT_CREDITS, "Spa booking — Zen Wellness Spa"),
         ):
             entry = f"txn_{rows.rng.getrandbits(64):016x}"
             time = rows.days_ago(60 if kind == "CREDIT" else 30)

@@ -13,6 +13,7 @@ from bardge_async._core.fingerprint import matches_fingerprint
 from bardge_async._core.keys import operation_key
 from bardge_async._core.request import RequestBuilder
 from bardge_async._journal.sqlite_reader import JournalReader
+from bardge_async.cli._journal import is_shared
 from bardge_async.cli.batch._errors import CommandError
 from bardge_async.errors import JournalError
 
@@ -65,7 +66,7 @@ def open_history(journal: Path, base_url: str, account: str) -> Generator[JobHis
         CommandError: The journal cannot be read.
     """
     try:
-        with JournalReader(journal) as reader:
+        with JournalReader(journal, shared=is_shared()) as reader:
             yield JobHistory(reader, base_url, account)
     except JournalError as error:
         raise CommandError(f"{str(error)[:1].upper()}{str(error)[1:]}.") from None
