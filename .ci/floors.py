@@ -14,7 +14,15 @@ from typing import NamedTuple
 
 # From the top: a folder or root module may import its own floor and those below it.
 FLOORS = (
-    ("__main__", "cli", "openapi", "sandbox", "testing", "integrations"),  # side buildings: nothing imports them
+    (
+        "__main__",
+        "cli",
+        "doctor",
+        "openapi",
+        "sandbox",
+        "testing",
+        "integrations",
+    ),  # side buildings: nothing imports them
     ("",),  # the root, which re-exports
     ("_client",),
     ("_batch",),

@@ -31,7 +31,7 @@ PAGES: Final = {
 README: Final = PAGES["README.md"]
 SHELL = re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 
-RUN: Final = ("README.md", "docs/client.md", "docs/endpoints.md", "docs/errors.md", "docs/walks.md")
+RUN: Final = ("README.md", "docs/client.md", "docs/doctor.md", "docs/endpoints.md", "docs/errors.md", "docs/walks.md")
 """The pages whose Python blocks run as they stand; the plugin's tests run those of ``testing-your-integration.md``."""
 BLOCKS: Final = {
     f"{name}-{number}": block

@@ -13,6 +13,7 @@ __all__ = [
     "AttemptStarted",
     "DoubtOpened",
     "DoubtResolved",
+    "DriftFound",
     "Event",
     "Hook",
     "RetryScheduled",
@@ -101,6 +102,21 @@ class DoubtResolved(Event):
     """
 
     done: bool
+
+
+@attrs.frozen(kw_only=True)
+class DriftFound(Event):
+    """A response has a field that this version does not expect; emitted once per endpoint and field in a process.
+
+    The value is in ``.extra`` of the object that has it. ``bardge doctor`` examines all endpoints.
+
+    Attributes:
+        field: Class and field, such as ``"Provider.rating"``.
+        kind: ``"new"``: the class has no such field; ``"contradicted"``: it has another type than was inferred.
+    """
+
+    field: str
+    kind: str
 
 
 Hook: TypeAlias = Callable[[Event], object]

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from bardge_async._calls.events import AttemptEnded, DoubtOpened, DoubtResolved, Event, Hook
+from bardge_async._calls.events import AttemptEnded, DoubtOpened, DoubtResolved, DriftFound, Event, Hook
 from bardge_async._core.http import REQUEST_ID_HEADER, PreparedRequest, WireResponse
 from bardge_async._core.response import Outcome, Verdict
 from bardge_async._core.window import History
@@ -31,6 +31,12 @@ OUTCOME_WORDS: Final[Mapping[Verdict, str]] = {
     Verdict.STILL_RUNNING: "still_running",
 }
 """The values of ``AttemptEnded.outcome``. Users' dashboards match on them: they stay when a verdict is renamed."""
+
+
+_TOLD_DRIFT: Final[set[tuple[str, str, str]]] = set()
+"""Endpoint, field and kind of the drift that hooks of this process know of."""
+_MAX_TOLD: Final = 10_000
+"""Beyond it, drift is no news: objects that have ids for names would fill the memory."""
 
 
 class Notifier:
@@ -98,6 +104,16 @@ class Notifier:
         )
         if doubt_changed:
             self._emit_doubt_change(request, history, outcome)
+        if outcome.drift and self.has_hooks:
+            self._emit_drift(request, history, outcome)
+
+    def _emit_drift(self, request: PreparedRequest, history: History, outcome: Outcome) -> None:
+        """Emit what hooks of this process do not know yet of an endpoint's drift."""
+        for field, kind in outcome.drift:
+            drift = request.endpoint.name, field, kind
+            if drift not in _TOLD_DRIFT and len(_TOLD_DRIFT) < _MAX_TOLD:
+                _TOLD_DRIFT.add(drift)
+                self.emit(DriftFound, request, history.attempts, field=field, kind=kind)
 
 
 def _is_plain_callable(hook: object) -> bool:

@@ -16,7 +16,7 @@ from bardge_async._core import retry
 from bardge_async._core.entry import EntryState, JournalEntry, KeyIdentity, RecordedResponse, make_recorded_response
 from bardge_async._core.fingerprint import compute_fingerprint
 from bardge_async._core.http import REQUEST_ID_HEADER, PreparedRequest, WireRequest, WireResponse, make_wire_request
-from bardge_async._core.redaction import clean_headers, redact_body, redact_token
+from bardge_async._core.redaction import clean_headers, redact_body, redact_drift, redact_token
 from bardge_async._core.replay import SendAllowed, build_sent_entry
 from bardge_async._core.response import Outcome, Verdict, classify, classify_broken
 from bardge_async._core.window import ClockReading, History
@@ -322,7 +322,7 @@ class CallState:
         if outcome.error is not None and (clean := redact_body(response, header)) is not response:
             self.response = clean
             return classify(self.request.endpoint, clean, now.wall, origin)
-        return outcome
+        return attrs.evolve(outcome, drift=redact_drift(outcome.drift, header)) if outcome.drift else outcome
 
     def add_to_history(self, outcome: Outcome) -> Outcome:
         """Add an outcome to the history and return it."""

@@ -15,6 +15,7 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
+from bardge_async._core.drift import NEW, note_drift
 from bardge_async._core.factories import mutable_twin
 from bardge_async._core.scalars import (
     FIRST_MILLISECONDS,
@@ -85,7 +86,7 @@ def compile_reader(
         "known_day": _read_date_cached,
         "new": object.__new__,
         "slow": slow,
-        "unknown": _make_extra_reader(frozenset(hooks)),
+        "unknown": _make_extra_reader(cls.__name__, frozenset(hooks)),
         **{f"hook_{name}": hook for name, hook in hooks.items()},
         **{f"members_{name}": hook.by_spelling for name, hook in hooks.items() if isinstance(hook, OpenEnum)},
     }
@@ -143,5 +144,11 @@ def _generate_field(name: str, hook: StructureHook) -> str:
             self.{name} = hook_{name}(v)"""
 
 
-def _make_extra_reader(known: frozenset[str]) -> Callable[[dict[str, object]], dict[str, object]]:
-    return lambda value: {name: require_exact(raw) for name, raw in value.items() if name not in known}
+def _make_extra_reader(owner: str, known: frozenset[str]) -> Callable[[dict[str, object]], dict[str, object]]:
+    def read_extra(value: dict[str, object]) -> dict[str, object]:
+        extra = {name: require_exact(raw) for name, raw in value.items() if name not in known}
+        for name in extra:
+            note_drift(owner, name, NEW)
+        return extra
+
+    return read_extra

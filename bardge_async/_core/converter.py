@@ -21,6 +21,7 @@ import cattrs
 import orjson
 
 from bardge_async._core.codegen import StructureHook, compile_reader, is_simple
+from bardge_async._core.drift import CONTRADICTED, NEW, note_drift
 from bardge_async._core.json_reader import parse_json_exact
 from bardge_async._core.scalars import (
     InexactError,
@@ -267,7 +268,7 @@ def _make_careful_hook(cls: type[Any], fields: dict[str, _ResponseField]) -> Str
         if type(value) is not dict:
             raise mismatch("an object", value)
         mismatches: list[tuple[str, str]] = []
-        values, extra = _read_object(fields, cast("dict[str, object]", value), mismatches)
+        values, extra = _read_object(cls.__name__, fields, cast("dict[str, object]", value), mismatches)
         if mismatches:
             raise StructureError(mismatches)
         try:
@@ -279,7 +280,7 @@ def _make_careful_hook(cls: type[Any], fields: dict[str, _ResponseField]) -> Str
 
 
 def _read_object(
-    fields: dict[str, _ResponseField], value: dict[str, object], mismatches: list[tuple[str, str]]
+    owner: str, fields: dict[str, _ResponseField], value: dict[str, object], mismatches: list[tuple[str, str]]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Read the known fields and return the rest as extra; mismatches are appended to the list."""
     values: dict[str, Any] = {}
@@ -288,6 +289,7 @@ def _read_object(
         field = fields.get(name)
         if field is None:
             extra[name] = require_exact(raw)
+            note_drift(owner, name, NEW)
         elif raw is not None:
             try:
                 values[name] = field.hook(raw)
@@ -296,6 +298,7 @@ def _read_object(
                     mismatches += error.prefix_paths(f".{name}")
                 else:
                     extra[name] = require_exact(raw)
+                    note_drift(owner, name, CONTRADICTED)
     return values, extra
 
 
@@ -319,7 +322,7 @@ def _make_page_hook(hint: Any) -> StructureHook:
         mismatches: list[tuple[str, str]] = []
         data = _read_member(items, rest.pop("data", None), ".data", mismatches)
         more = _read_member(read_bool, rest.pop("has_more", None), ".has_more", mismatches)
-        known, extra = _read_object(fields, rest, mismatches)
+        known, extra = _read_object(Page.__name__, fields, rest, mismatches)
         if mismatches:
             raise StructureError(mismatches)
         return Page(items=data, has_more=more, extra=extra, **known)

@@ -16,10 +16,12 @@ from typing import Final
 import attrs
 from multidict import CIMultiDict
 
+from bardge_async._core.drift import DriftNote
 from bardge_async._core.http import TOKEN_HEADER, WireResponse, escape_text
 from bardge_async._core.secret import Secret
 
 _REDACTED: Final = "***"
+_MAX_FIELD_LENGTH: Final = 120
 _MIN_KEY_LENGTH: Final = 12
 """Shorter keys, as used in tests, occur in responses by chance."""
 
@@ -126,6 +128,12 @@ def redact_body(response: WireResponse, authorization: str) -> WireResponse:
     """Return a response without the API key in its body; the same object if it has none."""
     body = get_redactor(authorization).redact_body(response.body)
     return response if body is response.body else attrs.evolve(response, body=body)
+
+
+def redact_drift(notes: tuple[DriftNote, ...], authorization: str) -> tuple[DriftNote, ...]:
+    """Return notes whose names, which a server chose, are printable ASCII without the API key, of bounded length."""
+    redact = get_redactor(authorization).redact_text
+    return tuple((escape_text(redact(field))[:_MAX_FIELD_LENGTH], kind) for field, kind in notes)
 
 
 def redact_token(response: WireResponse, sent_headers: Mapping[str, str]) -> WireResponse:

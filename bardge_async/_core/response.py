@@ -11,6 +11,7 @@ import attrs
 
 from bardge_async import errors
 from bardge_async._core.converter import parse_json, structure_value
+from bardge_async._core.drift import NOTED, DriftNote, take_drift
 from bardge_async._core.factories import compile_factory
 from bardge_async._core.http import REPLAYED_HEADER, REQUEST_ID_HEADER, WireResponse, escape_text, escape_unprintable
 from bardge_async._core.json_reader import NestingError, parse_json_exact
@@ -61,6 +62,8 @@ class Outcome:
     value: Any = None
     error: BardgeError | None = None
     replayed: bool = False
+    drift: tuple[DriftNote, ...] = ()
+    """Fields that the models do not expect."""
 
     @property
     def retry_after(self) -> float | None:
@@ -139,8 +142,10 @@ def _classify_success(endpoint: Endpoint[Any, Any], response: WireResponse) -> O
     if _find_error_object(parsed):
         return _build_unusable(endpoint, response, f"status {response.status} with an error object")
     try:
-        return make_outcome(Verdict.DONE, _structure_value(endpoint, parsed, response), None, _is_replayed(response))
+        value = _structure_value(endpoint, parsed, response)
+        return make_outcome(Verdict.DONE, value, None, _is_replayed(response), take_drift() if NOTED else ())
     except StructureError as fault:
+        take_drift()
         return _build_unreadable(endpoint, response, ["$" + path + ": " + text for path, text in fault.mismatches])
 
 

@@ -63,6 +63,7 @@ def demo() -> None:
     help="When a key's window starts.",
 )
 @click.option("--cache-errors", is_flag=True, help="Replay error responses too.")
+@click.option("--drift", type=int, metavar="SEED", help="Let the answers to GETs differ from the table.")
 @click.option("--keyed", multiple=True, metavar="NAME", help="An endpoint that honours keys; repeatable.")
 def sandbox(**options: Any) -> None:
     """Serve a stateful fake of the API until Ctrl-C."""
@@ -80,6 +81,22 @@ def openapi(*, as_yaml: bool, server: str | None) -> None:
     from bardge_async.cli._openapi import render_document
 
     click.echo(render_document(as_yaml=as_yaml, server=server))
+
+
+@bardge.command()
+@click.option(
+    "--client", "client_id", metavar="ID", help="A client of yours, to examine the endpoints of clients, too."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="Write an HTML page for the vendor.")
+def doctor(**options: Any) -> None:
+    """Compare what the server answers with what this version knows of the API; needs BARDGE_API_KEY.
+
+    Only GETs are sent. Exit code 0: no contradiction; 3: contradictions; 1: no connection, or the key is refused.
+    """
+    from bardge_async.cli._doctor import run_doctor
+
+    sys.exit(run_doctor(**options))
 
 
 @bardge.group()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from bardge_async.sandbox._check_in import CheckIn
 from bardge_async.sandbox._clock import SandboxClock
+from bardge_async.sandbox._drift import Drift, DriftKind
 from bardge_async.sandbox._fault_plan import FaultPlan
 from bardge_async.sandbox._faults import Fault, FaultKind
 from bardge_async.sandbox._idempotency import KeptAnswer
@@ -19,6 +20,8 @@ from bardge_async.sandbox.behaviours import BEHAVIOURS
 __all__ = [
     "BEHAVIOURS",
     "CheckIn",
+    "Drift",
+    "DriftKind",
     "Fault",
     "FaultKind",
     "FaultPlan",

@@ -6,6 +6,7 @@ GET reads, POST changes with a JSON object; both return the resulting state:
 * ``/_sandbox/clock`` takes ``{"advance": 91}``
 * ``/_sandbox/faults`` takes ``{"clear": true, "script": [{"kind": "cut_after"}], "random": {"rate": 0.1, "seed": 7}}``
 * ``/_sandbox/requests`` and ``/_sandbox/idempotency`` take ``{"clear": true}``
+* ``/_sandbox/drift``: where the answers differ from the table
 * ``/_sandbox/check-ins`` takes ``{"client_id": ..., "provider_id": ...}`` and returns the visit
 * ``/_sandbox/ledger?client_id=...``: a client's credits; without it the reseller's account; ``reseller=...`` names one
 """
@@ -22,6 +23,7 @@ from aiohttp import web
 from bardge_async.errors import ConfigurationError, InvalidArgumentError
 from bardge_async.sandbox._check_in import CheckIn
 from bardge_async.sandbox._clock import SandboxClock
+from bardge_async.sandbox._drift import Drift
 from bardge_async.sandbox._errors import ErrorAnswer
 from bardge_async.sandbox._fault_plan import DEFAULT_RANDOM_FAULTS, FaultPlan
 from bardge_async.sandbox._faults import fault_from_json, fault_to_json
@@ -60,6 +62,11 @@ class ControlledSandbox(Protocol):
     @property
     def kept_answers(self) -> tuple[KeptAnswer, ...]:
         """The idempotency store."""
+        ...
+
+    @property
+    def drift(self) -> tuple[Drift, ...]:
+        """Where the answers differ from the table."""
         ...
 
     def ledger(self, client_id: str, *, reseller: str | None = None) -> tuple[LedgerEntry, ...]:
@@ -162,6 +169,10 @@ def _check_in(sandbox: ControlledSandbox, values: JSON) -> JSON:
     reseller = values.get("reseller")
     visit = sandbox.check_in(*names, reseller=None if reseller is None else _check_text(reseller, "reseller"))
     return {**attrs.asdict(visit), "credits": str(visit.credits)}
+
+
+def _read_drift(sandbox: ControlledSandbox, _: Mapping[str, str]) -> JSON:
+    return {"drift": [attrs.asdict(drift) for drift in sandbox.drift]}
 
 
 def _read_faults(sandbox: ControlledSandbox, _: Mapping[str, str]) -> JSON:
@@ -275,6 +286,7 @@ _ROUTES: Final[Mapping[str, tuple[ReadState | None, Mapping[str, ChangeState]]]]
     "": (_read_overview, {}),
     "check-ins": (None, {"": _check_in, "client_id": _ignore, "provider_id": _ignore, "reseller": _ignore}),
     "clock": (_read_clock, {"advance": _advance_clock}),
+    "drift": (_read_drift, {}),
     "faults": (
         _read_faults,
         {

@@ -17,6 +17,7 @@ from bardge_async.sandbox import _ledger
 from bardge_async.sandbox._check_in import CheckIn, check_in
 from bardge_async.sandbox._clock import SandboxClock
 from bardge_async.sandbox._control import Control
+from bardge_async.sandbox._drift import Drift
 from bardge_async.sandbox._fault_plan import FaultPlan
 from bardge_async.sandbox._faults import Fault, FaultKind
 from bardge_async.sandbox._idempotency import KeptAnswer
@@ -38,7 +39,8 @@ class Sandbox:
     ``latency`` is the processing time of a request in seconds of ``clock``. ``window`` (seconds), ``window_from`` and
     ``cache_errors`` set what the vendor leaves open about the idempotency store. ``keyed`` says which endpoints
     honour keys where the table leaves it open or is wrong: ``{"bookings.cancel": True}``, or the names alone; the others
-    do as the table says. ``resellers`` is the number of accounts with a key; one more is disabled.
+    do as the table says. ``drift`` is a seed: the answers to GETs then differ from the table in a few places, which
+    the property ``drift`` lists. ``resellers`` is the number of accounts with a key; one more is disabled.
 
     Raises:
         ConfigurationError: A setting out of range; on entering, a ``db`` that cannot be used.
@@ -57,6 +59,7 @@ class Sandbox:
         window_from: WindowFrom = "received",
         cache_errors: bool = False,
         keyed: Mapping[str, bool] | Iterable[str] = (),
+        drift: int | None = None,
         clock: SandboxClock | None = None,
     ) -> None:
         self._settings = SandboxSettings(
@@ -70,6 +73,7 @@ class Sandbox:
             window_from=window_from,
             cache_errors=cache_errors,
             keyed=keyed,
+            drift=drift,
         )
         if clock is not None and not isinstance(clock, SandboxClock):
             raise ConfigurationError(f"clock: expected SandboxClock(...), got {clock!r:.40}")
@@ -121,6 +125,11 @@ class Sandbox:
     def requests(self) -> tuple[RecordedRequest, ...]:
         """The latest requests, in order of completion."""
         return tuple(self._running_server.requests)
+
+    @property
+    def drift(self) -> tuple[Drift, ...]:
+        """Where the answers differ from the table; empty without a seed."""
+        return self._running_server.drift.drifts
 
     @property
     def kept_answers(self) -> tuple[KeptAnswer, ...]:

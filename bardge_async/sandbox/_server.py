@@ -6,6 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeAlias
 
+import attrs
 import orjson
 from aiohttp import web
 
@@ -13,6 +14,7 @@ from bardge_async._core.settings import is_loopback
 from bardge_async.endpoints import ENDPOINTS, Endpoint, RepeatEffect
 from bardge_async.errors import ConfigurationError
 from bardge_async.sandbox._clock import SandboxClock
+from bardge_async.sandbox._drift import DriftPlan, plan_drifts
 from bardge_async.sandbox._errors import (
     ErrorAnswer,
     account_disabled_error,
@@ -47,6 +49,7 @@ PREFIX: Final = "/v3/api/business/reseller"
 AnyEndpoint: TypeAlias = Endpoint[Any, Any]
 Route: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
+_OK: Final = 200
 _log: Final = logging.getLogger("bardge_async.sandbox")
 
 
@@ -58,6 +61,7 @@ class Server:
         self._clock = clock
         self._faults = faults
         self._latency = settings.latency
+        self.drift = DriftPlan(() if settings.drift is None else plan_drifts(settings.drift))
         self._bound_host = settings.host
         self._any_host = not is_loopback(settings.host)
         self.idempotency = IdempotencyStore(store, clock, settings)
@@ -74,7 +78,7 @@ class Server:
         """Return the aiohttp application; ``control`` answers below ``/_sandbox``."""
         app = web.Application()
         for endpoint in ENDPOINTS.values():
-            app.router.add_route(endpoint.method, PREFIX + endpoint.path, self._make_route(endpoint))
+            app.router.add_route(endpoint.method, PREFIX + self.drift.find_path(endpoint), self._make_route(endpoint))
         if control is not None:
             app.router.add_route("*", "/_sandbox{tail:(/.*)?}", control)
         # Last, for whatever the routes above do not match.
@@ -179,12 +183,17 @@ class Server:
         if self._latency:
             await self._clock.sleep(self._latency)
         if request.endpoint.method == "GET":
-            return run_behaviour(request, request_id)
+            return self._add_drift(request.endpoint, run_behaviour(request, request_id))
         with self.store.transaction():
             response = run_behaviour(request, request_id)
             if keep:
                 self.idempotency.store_response(request, response)
         return response
+
+    def _add_drift(self, endpoint: AnyEndpoint, response: SandboxResponse) -> SandboxResponse:
+        if response.status != _OK or not self.drift.drifts:
+            return response
+        return attrs.evolve(response, body=self.drift.change_answer(endpoint, response.body))
 
 
 def run_behaviour(request: SandboxRequest, request_id: str) -> SandboxResponse:

@@ -83,6 +83,7 @@ class SandboxSettings:
     window: float = attrs.field(default=90.0, validator=_check_seconds)
     window_from: WindowFrom = attrs.field(default="received", validator=_check_window_from)
     cache_errors: bool = attrs.field(default=False, validator=_check_flag)
+    drift: int | None = attrs.field(default=None, validator=attrs.validators.optional(_check_seed))
     keyed: Mapping[str, bool] = attrs.field(factory=dict[str, bool], converter=_read_keyed)
 
     def honours_key(self, name: str) -> bool:

@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 _Scope: TypeAlias = Literal["function", "class", "module", "package", "session"]
 
 _ASYNCIO: Final = importlib.util.find_spec("pytest_asyncio") is not None
-_SETTINGS: Final = frozenset({"seed", "window", "window_from", "latency", "cache_errors", "keyed", "resellers"})
+_SETTINGS: Final = frozenset(
+    {"seed", "window", "window_from", "latency", "cache_errors", "keyed", "drift", "resellers"}
+)
 _MARKER: Final = (
-    "bardge(seed=, faults=[Fault(...)], window=, window_from=, latency=, cache_errors=, keyed=, resellers=): "
+    "bardge(seed=, faults=[Fault(...)], window=, window_from=, latency=, cache_errors=, keyed=, drift=, resellers=): "
     "the settings of this test's bardge_sandbox; for each setting, the nearest marker wins."
 )
 _MISSING_EXTRA: Final = "the bardge fixtures need an extra: pip install 'bardge-async[testing]' (%s is missing)"

@@ -42,6 +42,10 @@ class Authority:
         self.server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._ca.issue_cert(*(names or ("localhost", "127.0.0.1"))).configure_cert(self.server)  # pyright: ignore[reportUnknownMemberType] - pyOpenSSL's
 
+    def write_certificate(self, path: Path) -> None:
+        """Write the CA's certificate to a file, as for ``SSL_CERT_FILE``."""
+        self._ca.cert_pem.write_to_path(path)
+
     def make_client_context(self) -> ssl.SSLContext:
         """Return a client's context."""
         context = ssl.create_default_context()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 from typing import Final, Literal
 
 import attrs
@@ -14,7 +15,7 @@ from bardge_async.sandbox._errors import (
     permission_error,
     validation_error,
 )
-from bardge_async.sandbox._formats import lagos_instant, new_id, to_seconds
+from bardge_async.sandbox._formats import CURRENCY, DAY, format_money, lagos_instant, new_id, to_seconds
 from bardge_async.sandbox._request import JSON, SandboxRequest
 from bardge_async.sandbox._store import Row, Value
 
@@ -143,16 +144,21 @@ def booking_status(booking: Row, now: int) -> str:
 
 
 def booking_json(request: SandboxRequest, booking: Row, client_id: str, message: str) -> JSON:
-    """Return a booking as JSON: timestamps in seconds, a class name or a service name by type (page)."""
-    by_type = (
-        {"service_name": booking["name"]}
+    """Return a booking as JSON: timestamps in seconds, a class name or a service name by type (page).
+
+    The sandbox's choice: a spa booking has a passcode, a cancelled one its refund.
+    """
+    by_type: JSON = (
+        {"service_name": booking["name"], "passcode": _passcode_json(booking)}
         if booking["type"] == "spa"
         else {"class_name": booking["name"], "visits_deducted": booking["visits_deducted"]}
     )
+    status = booking_status(booking, request.now_ms)
+    refund = {"refund": _refund_json(booking)} if status == "CANCELLED" else {}
     return {
         "object": "booking",
         "id": booking["id"],
-        "status": booking_status(booking, request.now_ms),
+        "status": status,
         "type": booking["type"],
         **by_type,
         "provider_name": booking["provider_name"],
@@ -161,5 +167,20 @@ def booking_json(request: SandboxRequest, booking: Row, client_id: str, message:
         "scheduled_for": to_seconds(booking["scheduled_for"]),
         "created": to_seconds(booking["created"]),
         "client_id": client_id,
+        **refund,
         "message": message,
+    }
+
+
+def _passcode_json(booking: Row) -> JSON:
+    digest = hashlib.sha256(booking["id"].encode()).hexdigest()
+    return {"passcode": f"{int(digest[:8], 16) % 10**6:06d}", "expires_at": booking["scheduled_for"] + DAY}
+
+
+def _refund_json(booking: Row) -> JSON:
+    return {
+        "amount": format_money(booking["credits_spent"]),
+        "currency": CURRENCY,
+        "visits_restored": booking["visits_deducted"],
+        "status": "COMPLETED",
     }

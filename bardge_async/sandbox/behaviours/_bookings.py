@@ -7,7 +7,7 @@ from typing import Final
 import attrs
 
 from bardge_async.sandbox._errors import conflict_error, validation_error
-from bardge_async.sandbox._formats import CURRENCY, format_money, to_seconds
+from bardge_async.sandbox._formats import to_seconds
 from bardge_async.sandbox._ledger import add_credits
 from bardge_async.sandbox._pages import Listing, render_page
 from bardge_async.sandbox._request import JSON, SandboxRequest
@@ -68,14 +68,8 @@ def cancel_booking(request: SandboxRequest) -> JSON:
     request.store.execute("UPDATE bookings SET status = 'CANCELLED' WHERE seq = ?", booking["seq"])
     free_spot(request, booking)
     _refund_booking(request, booking, client)
-    refund = {
-        "amount": format_money(booking["credits_spent"]),
-        "currency": CURRENCY,
-        "visits_restored": booking["visits_deducted"],
-        "status": "COMPLETED",
-    }
     cancelled = find_booking(request, booking["id"])
-    return {**booking_json(request, cancelled, client["id"], "Booking cancelled successfully"), "refund": refund}
+    return booking_json(request, cancelled, client["id"], "Booking cancelled successfully")
 
 
 def _refund_booking(request: SandboxRequest, booking: Row, client: Row) -> None:

@@ -1,0 +1,1 @@
+"""``bardge_async.doctor``."""
