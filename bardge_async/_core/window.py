@@ -96,7 +96,7 @@ def proven_age(first_sent: ClockReading, now: ClockReading) -> float:
 
 
 def unset_age(sent: ClockReading, now: ClockReading) -> float:
-    """Return seconds since a send by the boot-time clock, which nobody sets; after a reboot those that are proven."""
+    """Return seconds since a send by the boot-time clock, which cannot be set; after a reboot those that are proven."""
     return now.elapsed - sent.elapsed if _is_comparable(sent, now) else proven_age(sent, now)
 
 
