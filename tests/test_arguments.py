@@ -139,7 +139,7 @@ CALLED_BY_THE_CLIENT: Final = frozenset(
 )
 # These make a client or a batch, with its settings.
 LIKE_CONSTRUCTORS: Final = frozenset({"BardgeClient.batch", "BardgeClient.with_options"})
-MAY_BE_NEGATIVE: Final = frozenset({"lat", "lon", "now", "seed"})
+MAY_BE_NEGATIVE: Final = frozenset({"drift", "lat", "lon", "now", "seed"})
 # What an annotation does not say: any value is taken, or one that looks wrong is right.
 ALSO_ALLOWED: Final[dict[str, set[str]]] = {
     "BardgeClient.batch operations": {"list"},  # its items are checked as they are taken
@@ -162,10 +162,10 @@ NEEDED: Final[dict[str, dict[str, object]]] = {
 
 # Values and protocols: what the library makes, or only calls.
 MADE_BY_THE_LIBRARY: Final = """
-AttemptEnded AttemptLimits AttemptStarted Batch CheckIn Clock ClockReading Doubt DoubtOpened DoubtResolved DoubtVerdict EntryState
-Event FaultKind Finding IdempotentClient JobDoubt Journal JournalEntry KeptAnswer KeyIdentity LedgerEntry Limiter
+AttemptEnded AttemptLimits AttemptStarted Batch CheckIn Clock ClockReading Doubt DoubtOpened DoubtResolved DoubtVerdict Drift
+DriftFound DriftKind EntryState Event FaultKind Finding IdempotentClient JobDoubt Journal JournalEntry KeptAnswer KeyIdentity LedgerEntry Limiter
 OperationOutcome OperationStatus Pace Progress RecordedRequest RecordedResponse Recovered Response RetryScheduled
-SystemClock Throttled Timer Transport Walk WireRequest WireResponse
+SystemClock Throttled Timer Transport Walk WireRequest WireResponse WorkerEvent
 """
 RESOURCES: Final = [
     "access_codes",

@@ -22,13 +22,14 @@ from bardge_async._journal.spellings import choose_binding_entry, find_respelled
 from bardge_async._journal.sqlite_chores import EraseChore, PruneChore
 from bardge_async._journal.sqlite_clocks import FileClocks
 from bardge_async._journal.sqlite_files import resolve_journal_path
-from bardge_async._journal.sqlite_keys import make_key_holds, open_locks
+from bardge_async._journal.sqlite_keys import choose_way, make_key_holds, open_locks
 from bardge_async._journal.sqlite_rows import CHECKSUM_INDEX, COLUMNS, entry_columns, parse_entry
 from bardge_async._journal.sqlite_schema import check_foreign_file, list_spellings
 from bardge_async._journal.sqlite_since import list_sent_since
 from bardge_async._journal.sqlite_trust import check_trust, share_files
 from bardge_async._journal.sqlite_writer import SQLiteWriter
 from bardge_async._runtime.clock import Clock, Timer
+from bardge_async.errors import ConfigurationError
 
 _POLL_SECONDS: Final = 0.05
 _MIN_TIMEOUT: Final = 1.0
@@ -92,13 +93,15 @@ class SQLiteJournal:
     ) -> None:
         for name, seconds in (("keep_bodies", keep_bodies), ("keep_entries", keep_entries), ("patience", patience)):
             check_seconds(name, seconds, 0)
+        check_bool("shared", shared, ConfigurationError)
+        way = choose_way(locks)
         self.path = resolve_journal_path(check_path("path", path))
         self._clocks = FileClocks()
         self._keep_bodies = keep_bodies
         self._keep_entries = keep_entries
         check_trust(self.path, shared=shared)
         check_foreign_file(self.path)
-        self._locks = open_locks(self.path, locks)
+        self._locks = open_locks(self.path, way)
         try:
             self._writer = SQLiteWriter(self.path, self._locks, self._complete_transaction, _respell_entries, patience)
             # A POST under a key generated here reads nothing before it is recorded, and must be later than what is on

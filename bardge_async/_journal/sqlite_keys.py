@@ -59,18 +59,28 @@ class KeyBytes:
         return {identity for identity in identities if self._locks.is_key_held(identity)}
 
 
-def open_locks(path: Path, way: str = "auto") -> LockFile:
-    """Open a journal's lock file; ``auto`` follows the environment, else what the system has.
+def choose_way(way: str) -> str:
+    """Return how keys are held: ``auto`` follows the environment, else what the system has.
 
     Raises:
         ConfigurationError: The way is unknown.
-        JournalError: The file cannot be opened.
     """
     source = "locks"
     if way == "auto":
         source, way = _VARIABLE, os.environ.get(_VARIABLE, "") or "auto"
     if way not in _WAYS:
-        raise ConfigurationError(f'{source} must be "auto" or "portable", not {way!r}')
+        raise ConfigurationError(f'{source}: expected "auto" or "portable", got {way!r:.40}')
+    return way
+
+
+def open_locks(path: Path, way: str | None = None) -> LockFile:
+    """Open a journal's lock file, in a way that was chosen before.
+
+    Raises:
+        ConfigurationError: The environment names an unknown way.
+        JournalError: The file cannot be opened.
+    """
+    way = choose_way("auto") if way is None else way
     if way == "auto" and HAS_RANGE_LOCKS:
         return RangeLocks(path)
     from bardge_async._journal.sqlite_portable import PortableLocks  # noqa: PLC0415 - loads filelock, for a second way only

@@ -12,6 +12,7 @@ import asyncio
 import functools
 import inspect
 import re
+from collections.abc import Mapping
 from types import FunctionType
 from typing import Any, Final, NamedTuple
 
@@ -133,6 +134,10 @@ class DirectExchange:
         self._session = session
         self._guard = guard
         self._origins: dict[str, Origin] = {}
+        # The headers of the last GET, and what is encoded before the API key: the same for all GETs of one client.
+        self._last_headers: Mapping[str, str] = {}
+        self._last_head = b""
+        self._last_host = ""
 
     def find_origin(self, url: str) -> Origin | None:
         """Return a URL's origin; None for an unusual URL, which is left to the session."""
@@ -199,7 +204,7 @@ class DirectExchange:
     def _write_request(
         self, connection: Connection, origin: Origin, request: WireRequest, attempt: Attempt, max_idle: float
     ) -> tuple[Usage, ResponseHandler, asyncio.Transport]:
-        data = _encode_request(request, origin)
+        data = self._encode_get(request, origin) if request.method == "GET" else _encode_request(request, origin)
         # From here on no await before the write: what arrives in between would be taken for the response.
         usage = self._guard.check_connection(connection, origin.record, max_idle)
         protocol, transport = connection.protocol, connection.transport
@@ -209,6 +214,23 @@ class DirectExchange:
         attempt.start_writing(connection)
         transport.write(data)
         return usage, protocol, transport
+
+    def _encode_get(self, request: WireRequest, origin: Origin) -> SecretBytes:
+        """Encode a GET; its target was checked by ``find_origin``."""
+        if request.body:
+            return _encode_request(request, origin)
+        headers = request.headers
+        if headers != self._last_headers or origin.host != self._last_host:
+            whole = _encode_request(request, origin)
+            start, end = whole.index(b"\r\n"), SecretBytes(b"%b\r\n\r\n" % headers.get("Authorization", "").encode())
+            if whole.endswith(b"\r\nAuthorization: " + end):
+                self._last_head = whole[start : -len(end)]
+                self._last_headers, self._last_host = dict(headers), origin.host
+            return whole
+        target = request.url[len(origin.url) :].encode()
+        return SecretBytes(
+            b"GET %b HTTP/1.1%b%b\r\n\r\n" % (target, self._last_head, headers["Authorization"].encode())
+        )
 
 
 def _abort_connection(connection: Connection, attempt: Attempt) -> None:

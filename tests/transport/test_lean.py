@@ -352,3 +352,14 @@ async def test_the_client_goes_the_short_way() -> None:
         transport = bardge._caller._engine.transport
         assert isinstance(transport, AiohttpTransport)
         assert transport._sessions.get_current()[1] is not None
+
+
+async def test_heads_of_two_clients() -> None:
+    """GETs of clients with different keys over one connection pool each carry their own key, in turns and again."""
+    answers = [reply(200, {"id": "c"}) for _ in range(4)]
+    async with ScriptedServer(*answers) as server, BardgeClient("key-one", server.base_url) as one:
+        other = one.with_options(api_key="key-two", account="two")
+        for bardge in (one, other, one, one):
+            await bardge.clients.get("c")
+    keys = [request.headers["authorization"] for request in server.requests]
+    assert keys == ["Bearer key-one", "Bearer key-two", "Bearer key-one", "Bearer key-one"]

@@ -173,6 +173,8 @@ class BardgeQueue:
         flags = {"wait": wait, "delete_done": delete_done, "listen": listen, "signals": signals}
         for name, value in flags.items():
             check_bool(name, value)
+        if on_event is not None and not callable(on_event):
+            raise InvalidArgumentError(f"on_event: expected a function or None, got {on_event!r:.40}")
         if self._worker is not None:
             raise ConfigurationError("run_worker: this process already runs one; raise its concurrency instead")
         options = WorkerOptions(self._queue, concurrency, wait, delete_done, listen, signals)
