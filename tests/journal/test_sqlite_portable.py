@@ -193,10 +193,10 @@ def test_no_soft_lock(tmp_path: Path) -> None:
 
 def test_unknown_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A way that is not known is named, and no file is created."""
-    with pytest.raises(errors.ConfigurationError, match="^locks: expected"):
+    with pytest.raises(errors.ConfigurationError, match=r"^locks: expected"):
         SQLiteJournal(tmp_path / "journal.db", locks="soft")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
     monkeypatch.setenv("BARDGE_JOURNAL_LOCKS", "soft")
-    with pytest.raises(errors.ConfigurationError, match="^BARDGE_JOURNAL_LOCKS: expected"):
+    with pytest.raises(errors.ConfigurationError, match=r"^BARDGE_JOURNAL_LOCKS: expected"):
         SQLiteJournal(tmp_path / "journal.db")
     assert list(tmp_path.iterdir()) == []
 
