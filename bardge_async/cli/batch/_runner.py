@@ -15,7 +15,7 @@ from bardge_async.cli.batch._errors import CommandError
 from bardge_async.cli.batch._jobs.row_log import RowLog, RowOutcome
 from bardge_async.cli.batch._progress import ProgressCounter, ProgressDisplay
 from bardge_async.cli.batch._rows.validation import OperationReader
-from bardge_async.cli.batch._terminal import handle_signals
+from bardge_async.cli.batch._terminal import handle_signals, raise_interrupt
 from bardge_async.errors import BardgeError, ConnectError
 
 _SUCCESSES: Final = frozenset({OperationStatus.DONE, OperationStatus.REPLAYED, OperationStatus.SKIPPED})
@@ -149,12 +149,16 @@ class JobRunner:
                 "Stopping: requests in flight are being completed. Ctrl-C again stops immediately."
             )
 
+        # A signal handler runs between any two bytecodes: an exception there could lose what the loop was about to hand
+        # over to the journal, for which its tasks would wait for ever.
+        steps = iter((stop_batch, raise_interrupt))
+
         def on_signal() -> None:
-            if self.summary.interrupted:
-                raise KeyboardInterrupt
             self.summary.interrupted = True
-            # A signal handler runs between any two bytecodes: leave the batch to its loop.
-            loop.call_soon_threadsafe(stop_batch)
+            step = next(steps, None)
+            if step is None:
+                raise KeyboardInterrupt
+            loop.call_soon_threadsafe(step)
 
         return on_signal
 
