@@ -24,6 +24,8 @@ def resolve_journal_path(path: str | os.PathLike[str]) -> Path:
     try:
         resolved = given.resolve()
         dangling = given.is_symlink() and not resolved.exists()
+    except PermissionError as error:
+        raise JournalError(f"{given}: the journal cannot be opened: {error.strerror}") from None
     except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links, before Python 3.13
         raise JournalError(f"{given}: not a regular file: {error}; give the path of a file") from None
     if dangling:

@@ -10,7 +10,6 @@ import os
 import shutil
 import sqlite3
 import stat
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from tests.journal.factories import KEY, make_done, make_identity, make_sent
 from tests.journal.held import is_key_freed, is_key_held
 from tests.journal.test_protocol import read_record
 from tests.support.canary import CANARY
+from tests.support.folders import make_reachable_folder
 from tests.support.loop import run_loop_until
 
 FORK = multiprocessing.get_context("fork")
@@ -172,9 +172,8 @@ def test_bad_files_stay_unchanged(tmp_path: Path, name: str) -> None:
 @pytest.fixture
 def unprivileged_folder() -> Iterator[Path]:
     """A folder that everybody may enter, as an unprivileged user if the suite is run by root."""
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder).chmod(0o755)
-        yield Path(folder)
+    with make_reachable_folder(0o755) as folder:
+        yield folder
 
 
 def run_unprivileged(work: Callable[[], object]) -> None:

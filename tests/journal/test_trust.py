@@ -9,7 +9,6 @@ import os
 import pwd
 import sqlite3
 import stat
-import tempfile
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +20,7 @@ from bardge_async import JournalError, SQLiteJournal
 from bardge_async._core.entry import EntryState
 from bardge_async._journal.sqlite_reader import JournalReader
 from tests.journal.factories import make_done, make_sent
+from tests.support.folders import make_reachable_folder
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as several users")
 ONE, OTHER, GROUP = 1001, 1002, 1500
@@ -29,9 +29,8 @@ ONE, OTHER, GROUP = 1001, 1002, 1500
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """A private folder that other users can reach: pytest's own ones cannot be entered by them."""
-    with tempfile.TemporaryDirectory() as place:
-        Path(place).chmod(0o700)
-        yield Path(place)
+    with make_reachable_folder(0o700) as place:
+        yield place
 
 
 @contextmanager
