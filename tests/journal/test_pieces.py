@@ -6,6 +6,7 @@ import asyncio
 import math
 import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
@@ -109,7 +110,8 @@ def run_due(queue: ChoreQueue[str], abandoned: Sequence[str] = (), error: str | 
     """Run a piece if it is due, without a database."""
 
     def run(work: Any, _: bool) -> bool | str:
-        has_more: bool = work(sqlite3.connect(":memory:"))
+        with closing(sqlite3.connect(":memory:")) as connection:
+            has_more: bool = work(connection)
         return has_more if error is None else error
 
     return queue.run_due_piece(run, lambda receiver: receiver in abandoned)
@@ -136,7 +138,8 @@ def test_pause_after_a_slow_piece() -> None:
 
     def run(work: Any, _: bool) -> bool:
         clock.now += 1.0  # the disk
-        has_more: bool = work(sqlite3.connect(":memory:"))
+        with closing(sqlite3.connect(":memory:")) as connection:
+            has_more: bool = work(connection)
         return has_more
 
     queue.run_due_piece(run, lambda _: False)
