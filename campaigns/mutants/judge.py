@@ -142,7 +142,9 @@ class Workshop:
         seconds = self._patience if chosen is None else min(self._patience, 60 + 4 * sum(chosen.values()))
         paths = os.pathsep.join(map(str, (self._starter, self._tree, _OWN_TREE)))
         # pytest's variable names the test in which this campaign may run itself.
-        inherited = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
+        # A measurement of coverage around this one would take over its processes.
+        foreign = ("PYTEST_CURRENT_TEST", "COVERAGE_", "COV_CORE_")
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
         places = {"PYTHONPATH": paths, "TMPDIR": str(self._scratch), ORDER: str(self._order)}
         self._process = process = subprocess.Popen(
             [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", plugin.__name__, *arguments],
