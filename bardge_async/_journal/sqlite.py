@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import os
 import sqlite3
+import time
 import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import closing
@@ -236,9 +238,15 @@ class SQLiteJournal:
             JournalError: The file cannot be read.
         """
         check_bool("unfinished", unfinished)
-        return stream_pages(
-            0, lambda end: self._writer.run(lambda found: _select_page(found, end, unfinished=unfinished), writes=False)
-        )
+
+        async def read_page(end: int) -> tuple[list[JournalEntry], int | None]:
+            began = time.monotonic()
+            page = await self._writer.run(lambda found: _select_page(found, end, unfinished=unfinished), writes=False)
+            # The file is locked meanwhile: leave it to other processes for as long.
+            await asyncio.sleep(time.monotonic() - began)
+            return page
+
+        return stream_pages(0, read_page)
 
     async def listed(self, *, unfinished: bool = False) -> list[JournalEntry]:
         """Return what ``entries`` yields, in a list.
