@@ -33,12 +33,12 @@ _REMOVE_BODIES: Final = "UPDATE entries SET body = NULL, answer = NULL WHERE seq
 _REMOVE_ENTRY: Final = "DELETE FROM entries WHERE seq = ?"
 
 _MAY_CONTAIN: Final = " OR ".join(
-    f"instr({content}, ?1) OR instr({content}, x'{escape}')"
+    f"instr({content}, :needle) OR instr({content}, x'{escape}')"
     for content, escape in (("body", "5c"), ("answer", "5c"), ("CAST(url AS BLOB)", "25"))
 )
 _SELECT_CANDIDATES: Final = (
     f"SELECT seq, state <> 'sent' AND {_HAS_BODIES} AND ({_MAY_CONTAIN}) FROM entries "
-    "WHERE seq > ?2 ORDER BY seq LIMIT ?3"
+    "WHERE seq > :position ORDER BY seq LIMIT :rows"
 )
 _SELECT_CONTENT: Final = "SELECT fingerprint, base_url, url, body, answer FROM entries WHERE seq = ?"
 _ERASE: Final = f"{_REMOVE_BODIES} AND state <> 'sent' AND fingerprint = ? AND {_HAS_BODIES}"
@@ -202,7 +202,7 @@ class EraseChore:
         return bool(self._found) or not self._is_searched
 
     def _search(self, connection: sqlite3.Connection, piece: Piece) -> None:
-        parameters = (self._matcher.needle, self._position, piece.max_rows)
+        parameters = {"needle": self._matcher.needle, "position": self._position, "rows": piece.max_rows}
         with contextlib.closing(connection.execute(_SELECT_CANDIDATES, parameters)) as rows:
             for seq, is_candidate in rows:
                 if not piece.take_row():
