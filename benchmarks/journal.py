@@ -56,22 +56,26 @@ class Measurement:
         return sorted(self.waits)[int(len(self.waits) * part)]
 
 
+def make_sent_entry(key: str, elapsed: float) -> JournalEntry:
+    """Make the entry of a purchase that was sent just now."""
+    now = ClockReading(time.time(), elapsed, time.time())
+    return JournalEntry(
+        KeyIdentity("https://api.example/v3", "", key),
+        "credits.purchase",
+        "https://api.example/v3/credit_purchases",
+        "v1:1",
+        BODY,
+        given=True,
+        state=EntryState.SENT,
+        first_sent=now,
+        last_sent=now,
+    )
+
+
 async def _put_entries(journal: SQLiteJournal, number: int, until: float, waits: list[float]) -> None:
     cycle = 0
     while (started_at := time.perf_counter()) < until:
-        now = ClockReading(time.time(), started_at, time.time())
-        identity = KeyIdentity("https://api.example/v3", "", f"order-{number}-{cycle}")
-        sent = JournalEntry(
-            identity,
-            "credits.purchase",
-            "https://api.example/v3/credit_purchases",
-            "v1:1",
-            BODY,
-            given=True,
-            state=EntryState.SENT,
-            first_sent=now,
-            last_sent=now,
-        )
+        sent = make_sent_entry(f"order-{number}-{cycle}", started_at)
         await journal.put(sent)
         await journal.put(attrs.evolve(sent, state=EntryState.DONE, answer=RecordedResponse(201, BODY, "req_1")))
         waits.append((time.perf_counter() - started_at) * 1000)

@@ -19,9 +19,9 @@ from typing import Final
 import anyio
 import attrs
 
-from bardge_async import EntryState, JournalEntry, KeyIdentity, RecordedResponse, SQLiteJournal
-from bardge_async._core.window import ClockReading
+from bardge_async import EntryState, RecordedResponse, SQLiteJournal
 from bardge_async._runtime.clock import SystemClock
+from benchmarks.journal import make_sent_entry
 
 SECONDS: Final = 2.0
 BODY: Final = b'{"client_id": "client_abc123", "package_id": "cpkg_50"}'
@@ -31,19 +31,8 @@ _WAYS: Final = ("auto", "portable")
 async def _use_keys(journal: SQLiteJournal, number: int, until: float, counts: list[int]) -> None:
     clock = SystemClock()
     while (started_at := time.perf_counter()) < until:
-        now = ClockReading(time.time(), started_at, time.time())
-        identity = KeyIdentity("https://api.example/v3", "", f"order-{number}-{counts[0]}")
-        sent = JournalEntry(
-            identity,
-            "credits.purchase",
-            "https://api.example/v3/credit_purchases",
-            "v1:1",
-            BODY,
-            given=True,
-            state=EntryState.SENT,
-            first_sent=now,
-            last_sent=now,
-        )
+        sent = make_sent_entry(f"order-{number}-{counts[0]}", started_at)
+        identity = sent.identity
         await journal.claim(identity, 10, clock)
         await journal.put(sent)
         await journal.put(attrs.evolve(sent, state=EntryState.DONE, answer=RecordedResponse(201, BODY, "req_1")))

@@ -7,6 +7,7 @@ exclusive one if it writes, which a checkpoint after a commit is part of, a shar
 
 from __future__ import annotations
 
+import abc
 import errno
 import hashlib
 import os
@@ -101,7 +102,7 @@ def lock_file_path(path: Path) -> Path:
     return path.with_name(path.name + "-lock")
 
 
-class LockFile:
+class LockFile(abc.ABC):
     """One open lock file, and the lock for transactions on it; subclasses hold keys in their own way.
 
     One thread at a time may use the transaction lock.
@@ -152,26 +153,27 @@ class LockFile:
                 raise JournalError(f"{self._journal}: timed out waiting for another process that uses the journal")
             time.sleep(POLL_SECONDS)
 
+    @abc.abstractmethod
     def try_lock(self, *, exclusive: bool) -> bool:
         """Take the transaction lock; return False if others have it."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def unlock(self) -> None:
         """Release the transaction lock."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def mark_open(self) -> None:
         """Show other processes that this journal is open, until it is closed or its process dies.
 
         Raises:
             JournalError: Another process has it open and holds keys in another way.
         """
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def is_alone(self) -> bool:
         """Return whether no other journal has the file open; the caller has the exclusive transaction lock."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def prepare(self, connection: sqlite3.Connection) -> None:
         """Create what this way of holding keys needs in the journal; the caller has the exclusive transaction lock."""
 
@@ -211,6 +213,9 @@ class RangeLocks(LockFile):
     """
 
     way = 1
+
+    def prepare(self, connection: sqlite3.Connection) -> None:
+        """Create nothing: ranges are locked in the lock file alone."""
 
     def try_lock(self, *, exclusive: bool) -> bool:
         """Take the transaction lock; return False if others have it."""
